@@ -34,7 +34,7 @@ class Linear(Operation):
     bias: Weight | None = None
 
     def evaluate(self, step: Step) -> Array:
-        y = step[self.x] @ step.weight(self.weight).T
+        y: Array = step[self.x] @ step.weight(self.weight).T
         return y if self.bias is None else y + step.weight(self.bias)
 
 
@@ -53,8 +53,9 @@ class RMSNorm(Operation):
     def evaluate(self, step: Step) -> Array:
         x = step[self.x]
         groups = x.reshape(len(x), -1, self.weight.shape[0])
-        scale = 1 / np.sqrt(np.mean(groups * groups, axis=-1, keepdims=True) + np.float32(self.epsilon))
-        return (groups * scale * step.weight(self.weight)).reshape(x.shape)
+        power = np.mean(groups * groups, axis=-1, keepdims=True)
+        y: Array = groups / np.sqrt(power + np.float32(self.epsilon)) * step.weight(self.weight)
+        return y.reshape(x.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +70,8 @@ class LayerNorm(Operation):
     def evaluate(self, step: Step) -> Array:
         x = step[self.x]
         centred = x - np.mean(x, axis=-1, keepdims=True)
-        scale = 1 / np.sqrt(np.mean(centred * centred, axis=-1, keepdims=True) + np.float32(self.epsilon))
-        y = centred * scale * step.weight(self.weight)
+        variance = np.mean(centred * centred, axis=-1, keepdims=True)
+        y: Array = centred / np.sqrt(variance + np.float32(self.epsilon)) * step.weight(self.weight)
         return y if self.bias is None else y + step.weight(self.bias)
 
 
@@ -91,7 +92,7 @@ class Rope(Operation):
 
     def evaluate(self, step: Step) -> Array:
         x = step[self.x]
-        heads = x.reshape(len(x), -1, self.head_dim).copy()
+        heads: Array = x.reshape(len(x), -1, self.head_dim).copy()
         angles = step.batch.positions[:, None, None].astype(np.float32) * self.frequencies
         cos, sin = np.cos(angles) * np.float32(self.magnitude), np.sin(angles) * np.float32(self.magnitude)
         half = len(self.frequencies)
@@ -192,7 +193,8 @@ class Scale(Operation):
     factor: float
 
     def evaluate(self, step: Step) -> Array:
-        return step[self.x] * np.float32(self.factor)
+        y: Array = step[self.x] * np.float32(self.factor)
+        return y
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +205,8 @@ class SoftCap(Operation):
     cap: float
 
     def evaluate(self, step: Step) -> Array:
-        return np.tanh(step[self.x] / np.float32(self.cap)) * np.float32(self.cap)
+        y: Array = np.tanh(step[self.x] / np.float32(self.cap)) * np.float32(self.cap)
+        return y
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,10 +222,13 @@ class Select(Operation):
 def activate(x: Array, activation: Activation) -> Array:
     """One of the activations by name; `gelu` is the exact one (by the error function)."""
     if activation == "silu":
-        return x / (1 + np.exp(-x))
-    if activation == "relu":
-        return np.maximum(x, 0)
-    if activation == "gelu_tanh":
-        return 0.5 * x * (1 + np.tanh(np.float32(0.7978845608028654) * (x + np.float32(0.044715) * x**3)))
-    erf = np.vectorize(math.erf, otypes=[np.float32])
-    return 0.5 * x * (1 + erf(x / np.float32(math.sqrt(2))))
+        gain = 1 / (1 + np.exp(-x))
+    elif activation == "relu":
+        gain = (x > 0).astype(np.float32)
+    elif activation == "gelu_tanh":
+        gain = 0.5 * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)))
+    else:
+        erf = np.vectorize(math.erf, otypes=[np.float32])
+        gain = 0.5 * (1 + erf(x / np.float32(math.sqrt(2))))
+    y: Array = x * gain
+    return y

@@ -42,7 +42,7 @@ class FormatReader(Protocol):
     """
 
     def recognises(self, head: bytes, path: Path) -> bool:
-        """Whether a file that starts with `head` (up to 64 bytes; fewer in a smaller file) is of this format."""
+        """Whether a file that starts with `head` (its first 64 bytes, or all of them) is of this format."""
         ...
 
     def read(self, path: Path) -> ModelDescriptor:
@@ -73,7 +73,7 @@ class Limits:
     page: int = 64
     """Tokens in a page of the cache."""
     threads: int | None = None
-    """Threads to compute with; None leaves it to the backend (`ZIGAI_NUM_THREADS`, then the CPUs it may use)."""
+    """Threads to compute with; None: as `ZIGAI_NUM_THREADS` says, else one for each CPU it may use."""
     kv_dtype: str = "F16"
     """How keys and values are kept, where a backend has the choice; the numpy reference keeps F32."""
 
@@ -158,7 +158,7 @@ class Context(Protocol):
     pages: int
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
-        """Compute one step: for each output of the graph, float32 `[len(batch.wanted), width]`, newly allocated."""
+        """Compute one step: each output of the graph as a new float32 array `[len(batch.wanted), width]`."""
         ...
 
     def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:

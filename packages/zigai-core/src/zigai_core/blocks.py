@@ -1,0 +1,137 @@
+"""Decoder blocks that families share: a member of a family is a few lines on top of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zigai_core.builder import GraphBuilder
+from zigai_core.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.errors import FormatError
+from zigai_core.graph import Graph, Value
+from zigai_core.operations import Activation, Pairing
+from zigai_core.rope import RopeFrequencies, rope_frequencies
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """The sizes of a decoder: widths in elements, counts of layers and heads."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    epsilon: float
+
+    @classmethod
+    def of(cls, hp: Hyperparameters) -> DecoderShape:
+        """The sizes a file gives; `FormatError` names a key that is missing or out of range."""
+        width = hp.integer("embedding_length", minimum=1)
+        heads = hp.integer("attention.head_count", minimum=1)
+        kv_heads = hp.integer("attention.head_count_kv", heads, minimum=1)
+        if heads % kv_heads:
+            raise FormatError(
+                f"attention.head_count is {heads}, no multiple of attention.head_count_kv, {kv_heads}"
+            )
+        head_dim = hp.integer("attention.key_length", width // heads, minimum=1)
+        if hp.integer("attention.value_length", head_dim) != head_dim:
+            raise FormatError(
+                f"attention.value_length is {hp.integer('attention.value_length')}, but "
+                f"attention.key_length is {head_dim}: heads of two widths are not supported"
+            )
+        return cls(
+            layers=hp.integer("block_count", minimum=1, maximum=4096),
+            width=width,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            hidden=hp.integer("feed_forward_length", minimum=1),
+            epsilon=hp.number("attention.layer_norm_rms_epsilon", minimum=0.0),
+        )
+
+
+Block = Callable[[GraphBuilder, Value, str], Value]
+"""A part of a layer: `(builder, normalised input, layer's prefix) -> output` of the model's width."""
+
+
+def decoder(
+    model: ModelDescriptor,
+    *,
+    pairing: Pairing,
+    window: int | None = None,
+    qk_norm: bool = False,
+    activation: Activation = "silu",
+    feed_forward: Block | None = None,
+) -> Graph:
+    """A pre-norm decoder: embedding, layers of attention and feed-forward with residuals, norm, head.
+
+    The head is `output.weight`, or the embedding where the file has none (a tied head). `qk_norm`
+    normalises each head of queries and keys before they are turned. `feed_forward` takes the place of the
+    gated one. From the last layer's attention on, only the wanted rows are computed.
+    """
+    g = GraphBuilder(model.tensors)
+    shape = DecoderShape.of(model.hyperparameters)
+    rope = rope_frequencies(g, model.hyperparameters, shape.head_dim)
+    x = g.embedding("token_embd", shape.width)
+    for layer in range(shape.layers):
+        at = f"blk.{layer}"
+        h = g.rms_norm(x, f"{at}.attn_norm", shape.epsilon)
+        h = attention(g, h, layer, shape, rope, pairing=pairing, window=window, qk_norm=qk_norm)
+        if layer == shape.layers - 1:
+            h, x = g.select(h, name=f"{at}.attn_wanted"), g.select(x, name=f"{at}.wanted")
+        x = g.add(x, g.linear(h, f"{at}.attn_output", shape.width), name=f"{at}.attn_residual")
+        h = g.rms_norm(x, f"{at}.ffn_norm", shape.epsilon)
+        h = feed_forward(g, h, at) if feed_forward else gated(g, h, at, shape.hidden, activation)
+        x = g.add(x, h, name=f"{at}.ffn_residual")
+    x = g.rms_norm(x, "output_norm", shape.epsilon)
+    g.output("hidden", x)
+    head = "output" if g.has("output.weight") else "token_embd"
+    g.output("logits", g.linear(x, head, g.shape(f"{head}.weight")[0], name="logits"))
+    return g.finish()
+
+
+def attention(
+    g: GraphBuilder,
+    x: Value,
+    layer: int,
+    shape: DecoderShape,
+    rope: RopeFrequencies,
+    *,
+    pairing: Pairing,
+    window: int | None = None,
+    qk_norm: bool = False,
+) -> Value:
+    """Queries, keys and values of `x`, turned by position, and attention over the layer's cache.
+
+    `[tokens, width]` to `[tokens, heads · head_dim]`; the output projection is left to the caller.
+    """
+    at = f"blk.{layer}"
+    turned = {}
+    for part, heads in (("attn_q", shape.heads), ("attn_k", shape.kv_heads)):
+        y = g.linear(x, f"{at}.{part}", heads * shape.head_dim)
+        if qk_norm:
+            y = g.rms_norm(y, f"{at}.{part}_norm", shape.epsilon, group=shape.head_dim)
+        turned[part] = g.rope(
+            y, shape.head_dim, rope.frequencies, pairing, magnitude=rope.magnitude, name=f"{at}.{part}_rope"
+        )
+    return g.attention(
+        turned["attn_q"],
+        turned["attn_k"],
+        g.linear(x, f"{at}.attn_v", shape.kv_heads * shape.head_dim),
+        layer=layer,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        window=window,
+        name=f"{at}.attention",
+    )
+
+
+def gated(g: GraphBuilder, x: Value, at: str, hidden: int, activation: Activation = "silu") -> Value:
+    """The gated feed-forward layer: `down(activation(gate(x)) · up(x))`, `[rows, width]` to the same."""
+    gate = g.linear(x, f"{at}.ffn_gate", hidden)
+    up = g.linear(x, f"{at}.ffn_up", hidden)
+    h = g.gated_activation(gate, up, activation=activation, name=f"{at}.ffn_act")
+    return g.linear(h, f"{at}.ffn_down", x.width)

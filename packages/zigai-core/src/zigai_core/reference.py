@@ -1,0 +1,185 @@
+"""The numpy reference backend: it evaluates a graph's operations one after another, as they are defined.
+
+Slow, complete and simple: other backends are compared with it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.batch import Batch
+from zigai_core.descriptor import TensorInfo
+from zigai_core.errors import Cancelled, UnsupportedError
+from zigai_core.graph import Array, Graph, Value, Weight
+from zigai_core.protocols import Limits, ProgramReport, Progress, TensorReport
+
+KEEP_BYTES = 4 << 30
+"""Weights that take no more than this as float32 are dequantised once, at load; larger ones at every use."""
+
+
+class NumpyBackend:
+    """Serves every operation, because an operation is its numpy definition."""
+
+    name = "numpy"
+    speed = 0
+
+    def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
+        """The storage types that cannot be dequantised, each with a tensor that has it."""
+        found: dict[str, str] = {}
+        for weight in graph.weights:
+            tensor = weights[weight.name]
+            if tensor.dtype.name in found:
+                continue
+            try:
+                tensor.dtype.dequantize(np.zeros((1, tensor.dtype.block_bytes), np.uint8))
+            except UnsupportedError:
+                found[tensor.dtype.name] = f"dequantise {tensor.dtype.name} ({tensor.name})"
+        return list(found.values())
+
+    def compile(
+        self,
+        graph: Graph,
+        weights: Mapping[str, TensorInfo],
+        limits: Limits,
+        progress: Progress | None = None,
+    ) -> NumpyProgram:
+        """Dequantises the weights where all of them fit into `KEEP_BYTES`."""
+        missing = self.missing(graph, weights)
+        if missing:
+            raise UnsupportedError("the numpy backend cannot " + "; nor ".join(missing))
+        used = {weight.name: weights[weight.name] for weight in graph.weights}
+        total = sum(tensor.nbytes for tensor in used.values())
+        size = sum(4 * int(np.prod(tensor.shape, dtype=np.int64)) for tensor in used.values())
+        kept: dict[str, Array] = {}
+        if size <= KEEP_BYTES:
+            done = 0
+            for name, tensor in used.items():
+                kept[name] = tensor.to_float32()
+                done += tensor.nbytes
+                if progress is not None:
+                    progress(done, total)
+        return NumpyProgram(graph, used, kept, limits)
+
+
+class NumpyProgram:
+    """A graph with its weights."""
+
+    def __init__(
+        self, graph: Graph, weights: Mapping[str, TensorInfo], kept: Mapping[str, Array], limits: Limits
+    ) -> None:
+        self.graph = graph
+        self.limits = limits
+        self._weights = weights
+        self._kept = kept
+
+    def new_context(self, sequences: int = 1) -> NumpyContext:
+        """Pages for `sequences` sequences of full length; they take memory as they fill."""
+        return NumpyContext(self, sequences * self.limits.pages)
+
+    def report(self) -> ProgramReport:
+        """Each tensor, and whether it was dequantised at load or is at every use."""
+        packing = "dequantised at load" if self._kept else "dequantised at every use"
+        tensors = tuple(
+            TensorReport(
+                tensor=name,
+                dtype=tensor.dtype.name,
+                shape=tensor.shape,
+                kernel="numpy",
+                instruction_set="numpy",
+                packing=packing,
+                nbytes=self._kept[name].nbytes if self._kept else tensor.nbytes,
+            )
+            for name, tensor in self._weights.items()
+        )
+        return ProgramReport("numpy", "numpy, float32", tensors)
+
+    def weight(self, weight: Weight) -> Array:
+        """A whole tensor as float32."""
+        kept = self._kept.get(weight.name)
+        return self._weights[weight.name].to_float32() if kept is None else kept
+
+    def weight_rows(self, weight: Weight, rows: NDArray[np.int32]) -> Array:
+        """Some rows of a matrix as float32."""
+        kept = self._kept.get(weight.name)
+        return self._weights[weight.name].rows_to_float32(rows) if kept is None else kept[rows]
+
+
+class NumpyContext:
+    """The cache's pages, `[pages, page, KV heads, head]` float32 for keys and for values of each layer."""
+
+    def __init__(self, program: NumpyProgram, pages: int) -> None:
+        self.pages = pages
+        self._program = program
+        self._cancelled = threading.Event()
+        page = program.limits.page
+        self._keys = {c.layer: _zeros(pages, page, c.kv_heads, c.head_dim) for c in program.graph.cache}
+        self._values = {c.layer: _zeros(pages, page, c.kv_heads, c.head_dim) for c in program.graph.cache}
+
+    def run(self, batch: Batch) -> Mapping[str, Array]:
+        """Evaluate the graph for one batch."""
+        graph = self._program.graph
+        step = NumpyStep(self._program, batch, self._keys, self._values)
+        with np.errstate(over="ignore", under="ignore"):
+            for operation in graph.operations:
+                if self._cancelled.is_set():
+                    self._cancelled.clear()
+                    raise Cancelled("the step was cancelled")
+                step.values[operation.output.name] = operation.evaluate(step)
+        return {name: step[value].astype(np.float32) for name, value in graph.outputs.items()}
+
+    def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copy pages of every layer."""
+        for kept in (*self._keys.values(), *self._values.values()):
+            for source, target in pairs:
+                kept[target] = kept[source]
+
+    def cancel(self) -> None:
+        """End the running step after the operation it is at."""
+        self._cancelled.set()
+
+
+class NumpyStep:
+    """One step under way: the values computed so far, and the weights and the cache to compute with."""
+
+    def __init__(
+        self, program: NumpyProgram, batch: Batch, keys: Mapping[int, Array], values: Mapping[int, Array]
+    ) -> None:
+        self.batch = batch
+        self.values: dict[str, Array] = {}
+        self.weight = program.weight
+        self.weight_rows = program.weight_rows
+        self._page = program.limits.page
+        self._keys = keys
+        self._cached_values = values
+
+    def __getitem__(self, value: Value) -> Array:
+        return self.values[value.name]
+
+    def remember(self, layer: int, keys: Array, values: Array) -> None:
+        """Write the step's keys and values into their slots."""
+        batch = self.batch
+        pages = np.array(
+            [
+                batch.page_tables[sequence][position // self._page]
+                for sequence, position in zip(batch.sequences, batch.positions, strict=True)
+            ],
+            dtype=np.int64,
+        )
+        slots = batch.positions % self._page
+        self._keys[layer][pages, slots] = keys
+        self._cached_values[layer][pages, slots] = values
+
+    def recall(self, layer: int, sequence: int, length: int) -> tuple[Array, Array]:
+        """Read the first `length` positions of a sequence."""
+        pages = self.batch.page_tables[sequence][: -(-length // self._page)]
+        keys, values = self._keys[layer][pages], self._cached_values[layer][pages]
+        shape = (-1, *keys.shape[2:])
+        return keys.reshape(shape)[:length], values.reshape(shape)[:length]
+
+
+def _zeros(*shape: int) -> Array:
+    return np.zeros(shape, dtype=np.float32)

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from zigai_core.dequantize import CHUNK
+from zigai_core.dtypes import DTYPES
+from zigai_core.errors import ShapeError
+
+GOLDEN = np.load(Path(__file__).with_name("data") / "dequantize.npz")
+QUANTISED = [name for name in DTYPES if DTYPES[name].block_size > 1]
+
+
+def golden(name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    return GOLDEN[f"{name}.blocks"], GOLDEN[f"{name}.values"]
+
+
+def bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(values).view(np.uint32)
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16", *QUANTISED])
+def test_blocks_decode_bitwise_as_the_gguf_package_does(name: str) -> None:
+    blocks, values = golden(name)
+    decoded = DTYPES[name].dequantize(blocks)
+    assert decoded.dtype == np.float32
+    np.testing.assert_array_equal(bits(decoded), bits(values))
+
+
+@pytest.mark.parametrize("name", ["F16", "BF16", *QUANTISED])
+def test_misaligned_and_strided_blocks_decode_alike(name: str) -> None:
+    blocks, values = golden(name)
+    shifted = np.empty(blocks.size + 1, np.uint8)[1:].reshape(blocks.shape)
+    shifted[...] = blocks
+    np.testing.assert_array_equal(DTYPES[name].dequantize(shifted), values)
+    wide = np.repeat(blocks, 2, axis=0)
+    np.testing.assert_array_equal(DTYPES[name].dequantize(wide[::2]), values)
+
+
+@pytest.mark.parametrize("name", QUANTISED)
+def test_chunks_join_without_a_seam(name: str) -> None:
+    blocks, values = golden(name)
+    repeats = 2 * CHUNK // values.size + 2
+    decoded = DTYPES[name].dequantize(np.tile(blocks, (repeats, 1)))
+    np.testing.assert_array_equal(decoded, np.tile(values, (repeats, 1)))
+
+
+def test_q4_0_by_hand() -> None:
+    block = np.array([0x00, 0x40, *[0x80] * 16], np.uint8)  # d = 2, every byte: low nibble 0, high nibble 8
+    assert DTYPES["Q4_0"].dequantize(block[None])[0].tolist() == [-16.0] * 16 + [0.0] * 16
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("F32", "<f4"),
+        ("F16", "<f2"),
+        ("F64", "<f8"),
+        ("I8", "<i1"),
+        ("I16", "<i2"),
+        ("I32", "<i4"),
+        ("I64", "<i8"),
+    ],
+)
+def test_plain_numbers_keep_their_values(name: str, stored: str) -> None:
+    values = np.array([[0, 1, -2], [100, -128, 127]], stored)
+    decoded = DTYPES[name].to_float32(values.reshape(-1).view(np.uint8), (2, 3))
+    np.testing.assert_array_equal(decoded, values)
+    assert decoded.dtype == np.float32
+
+
+def test_bf16_is_the_upper_half_of_a_float32() -> None:
+    data = np.array([0x3F80, 0xC000, 0x7F80], "<u2").view(np.uint8)
+    assert DTYPES["BF16"].to_float32(data, (3,)).tolist() == [1.0, -2.0, np.inf]
+
+
+def test_aligned_float32_is_a_view() -> None:
+    data = np.arange(6, dtype="<f4").view(np.uint8)
+    data.flags.writeable = False
+    decoded = DTYPES["F32"].to_float32(data, (2, 3))
+    assert np.shares_memory(decoded, data)
+    assert not decoded.flags.writeable
+
+
+def test_misaligned_float32_is_an_aligned_copy() -> None:
+    data = np.empty(13, np.uint8)[1:]
+    data[...] = np.arange(3, dtype="<f4").view(np.uint8)
+    decoded = DTYPES["F32"].to_float32(data, (3,))
+    assert decoded.flags.aligned
+    assert decoded.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", QUANTISED)
+def test_any_bytes_decode_without_a_warning(name: str) -> None:
+    dtype = DTYPES[name]
+    rng = np.random.default_rng(7)
+    blocks = rng.integers(0, 256, (500, dtype.block_bytes), dtype=np.uint8)
+    blocks[:100] = 0xFF
+    blocks[100:200] = 0x7C
+    assert dtype.dequantize(blocks).shape == (500, dtype.block_size)
+
+
+def test_a_tensor_without_elements_is_empty() -> None:
+    for dtype in DTYPES.values():
+        assert dtype.to_float32(np.empty(0, np.uint8), (0, 256)).shape == (0, 256)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "nbytes"),
+    [
+        ("F32", (), 4),
+        ("F16", (3, 5), 30),
+        ("Q4_0", (2, 64), 72),
+        ("Q8_0", (1, 32), 34),
+        ("Q6_K", (3, 512), 1260),
+    ],
+)
+def test_bytes_of_a_shape(name: str, shape: tuple[int, ...], nbytes: int) -> None:
+    assert DTYPES[name].nbytes(shape) == nbytes
+
+
+@pytest.mark.parametrize("shape", [(), (33,), (2, 16), (64, 1)])
+def test_a_row_of_half_a_block_is_an_error_that_gives_both_numbers(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ShapeError, match=f"row of {shape[-1] if shape else 1} elements.*Q4_0's 32"):
+        DTYPES["Q4_0"].nbytes(shape)
+
+
+def test_data_of_another_size_is_an_error_that_gives_both_numbers() -> None:
+    with pytest.raises(ShapeError, match=r"\(2, 32\) takes 36 bytes, but 18 are given"):
+        DTYPES["Q4_0"].to_float32(np.zeros(18, np.uint8), (2, 32))
+
+
+def test_the_table_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        DTYPES["F32"] = DTYPES["F16"]  # type: ignore[index]

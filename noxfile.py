@@ -1,0 +1,257 @@
+"""What can be run in this repository: `nox -s chat`, `nox -s tests`, and the rest of `nox --list`.
+
+Sessions that test install wheels built from the sources, as a user gets them; `chat` and `dev` install the
+sources themselves, editable.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["lint", "types", "tests", "docs"]
+
+ROOT = Path(__file__).parent.resolve()
+SETTINGS = nox.project.load_toml(ROOT / "pyproject.toml")
+PROJECTS: dict[str, dict[str, Any]] = {
+    path.parent.name: nox.project.load_toml(path)["project"]
+    for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
+}
+BUILT = shutil.ignore_patterns(
+    "__pycache__", "*.pyc", "*.so", "*.o", "*.egg-info", "build", "dist", "_native_*.c", ".hypothesis"
+)
+
+
+@nox.session
+def chat(session: nox.Session) -> None:
+    """Chat with a model: `nox -s chat -- --model PATH`; further options are those of `zig-ai chat`."""
+    if not any(re.match(r"--model\b|-m|--help$", argument) for argument in session.posargs):
+        session.error("no model is given: nox -s chat -- --model PATH.gguf")
+    install_editable(session)
+    # Ctrl-C belongs to the chat, where it stops a reply: nox waits for the chat to end by itself.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        session.run("zig-ai", "chat", *session.posargs)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@nox.session
+@nox.parametrize("package", ["all", *PROJECTS], ids=["all", *PROJECTS])
+def tests(session: nox.Session, package: str) -> None:
+    """Run the tests: of all packages together, then of each with nothing but what it declares."""
+    if package == "all":
+        install_wheels(session, PROJECTS)
+        places = [f"packages/{name}/tests" for name in PROJECTS if list_tests(name)] + ["integration-tests"]
+        session.notify("integration")
+    else:
+        install_wheels(session, closure(package))
+        places = [f"packages/{package}/tests"]
+        if not list_tests(package):
+            session.error(f"packages/{package}/tests holds no test")
+    session.run("pytest", "-m", "not wheels", *session.posargs, *places)
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Install the wheels with no index, compose them, leave some out, add a stranger's, and look."""
+    session.install(*group("test"), "virtualenv", "pip")
+    folder = Path(session.create_tmp()).resolve() / "wheelhouse"
+    shutil.rmtree(folder, ignore_errors=True)
+    own = [str(wheel) for wheel in build_wheels(session).values()]
+    build_wheel(session, ROOT / "integration-tests" / "example-plugin", into=folder)
+    session.log("collecting the wheels of what they depend on")
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), *own)
+    session.run(
+        *("pytest", "-m", "wheels", *session.posargs, "integration-tests"),
+        env={"ZIGAI_WHEELHOUSE": str(folder)},
+    )
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format with ruff."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *session.posargs, ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check every package with mypy, strictly and as installed, and then the scripts beside them."""
+    install_wheels(session, PROJECTS)
+    session.install(*group("types"), *group("bench"), "nox")
+    for name in PROJECTS:
+        session.run("mypy", *session.posargs, "-p", module(name))
+    scripts = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py"))
+    for script in ["noxfile.py", *scripts]:
+        session.run("mypy", *session.posargs, script)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Run every example of the documentation and of the docstrings, and follow every relative link."""
+    install_wheels(session, PROJECTS)
+    modules = [module(name) for name in PROJECTS]
+    session.run("pytest", "--doctest-modules", "--pyargs", *modules)
+    session.run("pytest", *session.posargs, "integration-tests/test_documentation.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure. `nox -s bench` runs all benchmarks that need no model; `-- NAME [options]` runs one."""
+    install_wheels(session, PROJECTS)
+    session.install(*group("bench"))
+    names = [path.stem for path in sorted(ROOT.glob("benchmarks/*.py"))]
+    if not session.posargs:
+        for name in names:
+            session.run("python", f"benchmarks/{name}.py")
+        return
+    name, *options = session.posargs
+    if name not in names:
+        session.error(f"there is no benchmark {name!r}; there are {', '.join(names)}")
+    session.run("python", f"benchmarks/{name}.py", *options)
+
+
+@nox.session
+def oracle(session: nox.Session) -> None:
+    """Compare with Hugging Face transformers in float32 (large downloads: torch)."""
+    install_wheels(session, PROJECTS)
+    session.install(*group("oracle"))
+    session.run("pytest", *session.posargs, "integration-tests/oracle")
+
+
+@nox.session(venv_backend="none")
+def dev(session: nox.Session) -> None:
+    """Make `.venv` with everything editable and all tools but the oracle's."""
+    folder = ROOT / ".venv"
+    session.run(sys.executable, "-m", "virtualenv", str(folder))
+    python = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
+    tools = sorted({tool for name in ("test", "lint", "types", "bench") for tool in group(name)})
+    session.run(str(python), "-m", "pip", "install", "nox", *tools, *editable())
+
+
+def group(name: str) -> tuple[str, ...]:
+    """The requirements of a dependency group of the root pyproject.toml."""
+    return nox.project.dependency_groups(SETTINGS, name)
+
+
+def module(package: str) -> str:
+    """The import name of a distribution of ours."""
+    return package.replace("-", "_")
+
+
+def list_tests(package: str) -> list[Path]:
+    """The test files of a package."""
+    return sorted((ROOT / "packages" / package / "tests").glob("**/test_*.py"))
+
+
+def closure(package: str) -> list[str]:
+    """The package and those of ours that it declares, and that they declare."""
+    names = [package]
+    for name in names:
+        declared = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in PROJECTS[name]["dependencies"]]
+        names += [other for other in declared if other in PROJECTS and other not in names]
+    return names
+
+
+def editable() -> list[str]:
+    """Arguments of one pip call that installs every package editable: pip wants `-e` once per path."""
+    return [argument for name in PROJECTS for argument in ("-e", str(ROOT / "packages" / name))]
+
+
+def install_editable(session: nox.Session) -> None:
+    """Install the sources, unless this environment holds them as they are now.
+
+    Python files need no second installation; metadata and what is compiled does.
+    """
+    compiled = [path for path in ROOT.glob("packages/*/**/*") if path.suffix in (".c", ".h")]
+    built = [path for path in compiled if not path.name.startswith("_native_")]
+    sources = [*ROOT.glob("packages/*/pyproject.toml"), *ROOT.glob("packages/*/**/*build*.py"), *built]
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted(sources):
+        digest.update(str(path).encode() + path.read_bytes())
+    stamp = Path(session.virtualenv.location) / "installed-sources"
+    if stamp.exists() and stamp.read_text() == digest.hexdigest():
+        return
+    session.log("installing ZigAI; the first time this takes some minutes, since its kernels are compiled")
+    session.install(*editable())
+    stamp.write_text(digest.hexdigest())
+
+
+def install_wheels(session: nox.Session, names: Sequence[str] | dict[str, Any]) -> None:
+    """Install these packages as wheels of the present sources, and the tools that run tests."""
+    wheels = build_wheels(session)
+    chosen = [str(wheels[name]) for name in names]
+    session.install(*chosen, *group("test"))
+    # An environment that is used again holds the same versions of older sources.
+    session.install("--no-deps", "--force-reinstall", *chosen)
+
+
+@functools.cache
+def wheels_of_this_run() -> dict[str, Path]:
+    """Where `build_wheels` put each package's wheel: one build serves all sessions of a run."""
+    return {}
+
+
+def build_wheels(session: nox.Session) -> dict[str, Path]:
+    """The wheel of each package, built from the present sources."""
+    wheels = wheels_of_this_run()
+    if not wheels:
+        folder = session.cache_dir.resolve() / "wheels"
+        shutil.rmtree(folder, ignore_errors=True)
+        built = build_wheel(session, *(ROOT / "packages" / name for name in PROJECTS), into=folder)
+        for path in built:
+            name = path.name.split("-")[0].replace("_", "-")
+            wheels[name] = path
+    return wheels
+
+
+def build_wheel(session: nox.Session, *packages: Path, into: Path) -> list[Path]:
+    """Build wheels of source folders, each from a copy, so that no older build's leavings get into them."""
+    session.install("pip")  # an environment made by uv has none
+    copies = into.parent / f"{into.name}-sources"
+    shutil.rmtree(copies, ignore_errors=True)
+    for package in packages:
+        shutil.copytree(package, copies / package.name, ignore=BUILT)
+    before = set(into.glob("*.whl"))
+    sources = [str(copies / package.name) for package in packages]
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(into), *sources)
+    shutil.rmtree(copies)
+    return sorted(set(into.glob("*.whl")) - before)
+
+
+def tell_uv_what_pip_knows() -> None:
+    """Give uv the indexes, folders and certificates that pip is set up with, unless uv has its own."""
+    if not shutil.which("uv") or any(name in os.environ for name in ("UV_INDEX", "UV_DEFAULT_INDEX")):
+        return
+    pip = [sys.executable, "-m", "pip", "config", "list"]
+    listing = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
+    # A later line wins: pip lists its files from the most general on, then the environment.
+    settings = dict(re.findall(r"^(?:[\w-]+|:env:)\.([\w-]+)='(.*)'$", listing, flags=re.MULTILINE))
+    names = {
+        "UV_DEFAULT_INDEX": settings.get("index-url"),
+        "UV_INDEX": settings.get("extra-index-url"),
+        "UV_FIND_LINKS": ",".join(settings.get("find-links", "").split()),
+        "SSL_CERT_FILE": settings.get("cert"),
+        "UV_INDEX_STRATEGY": "unsafe-best-match",  # pip's own: all indexes are one
+    }
+    for name, value in names.items():
+        if value:
+            os.environ.setdefault(name, value)
+
+
+tell_uv_what_pip_knows()

@@ -1,0 +1,49 @@
+"""The architecture `example`: a decoder of the LLaMA kind, each operation written out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from zigai_core.builder import GraphBuilder
+from zigai_core.descriptor import ModelDescriptor
+from zigai_core.graph import Graph
+
+
+def example(model: ModelDescriptor, *, context: int) -> Graph:
+    """The graph of a model whose file says `general.architecture = example`."""
+    hp = model.hyperparameters
+    width = hp.integer("embedding_length", minimum=1)
+    hidden = hp.integer("feed_forward_length", minimum=1)
+    layers = hp.integer("block_count", minimum=1)
+    heads = hp.integer("attention.head_count", minimum=1)
+    kv_heads = hp.integer("attention.head_count_kv", heads, minimum=1)
+    epsilon = hp.number("attention.layer_norm_rms_epsilon", minimum=0.0)
+    base = hp.number("rope.freq_base", 10000.0, minimum=1.0)
+    size = width // heads
+    # Pair i of a head turns by position · base^(-2i / head size) radians.
+    frequencies = (base ** (-np.arange(0, size, 2) / size)).astype(np.float32)
+
+    g = GraphBuilder(model.tensors)
+    x = g.embedding("token_embd", width)
+    for layer in range(layers):
+        at = f"blk.{layer}"
+        h = g.rms_norm(x, f"{at}.attn_norm", epsilon)
+        q = g.linear(h, f"{at}.attn_q", heads * size)
+        q = g.rope(q, size, frequencies, "adjacent", name=f"{at}.attn_q_rope")
+        k = g.linear(h, f"{at}.attn_k", kv_heads * size)
+        k = g.rope(k, size, frequencies, "adjacent", name=f"{at}.attn_k_rope")
+        v = g.linear(h, f"{at}.attn_v", kv_heads * size)
+        name = f"{at}.attention"
+        h = g.attention(q, k, v, layer=layer, heads=heads, kv_heads=kv_heads, head_dim=size, name=name)
+        if layer == layers - 1:  # from here on only the rows whose logits were asked for
+            h, x = g.select(h, name=f"{at}.attn_wanted"), g.select(x, name=f"{at}.wanted")
+        x = g.add(x, g.linear(h, f"{at}.attn_output", width), name=f"{at}.attn_residual")
+        h = g.rms_norm(x, f"{at}.ffn_norm", epsilon)
+        gate, up = g.linear(h, f"{at}.ffn_gate", hidden), g.linear(h, f"{at}.ffn_up", hidden)
+        h = g.gated_activation(gate, up, name=f"{at}.ffn_act", activation="silu")
+        x = g.add(x, g.linear(h, f"{at}.ffn_down", width), name=f"{at}.ffn_residual")
+    x = g.rms_norm(x, "output_norm", epsilon)
+    g.output("hidden", x)
+    head = "output" if g.has("output.weight") else "token_embd"
+    g.output("logits", g.linear(x, head, g.shape(f"{head}.weight")[0], name="logits"))
+    return g.finish()

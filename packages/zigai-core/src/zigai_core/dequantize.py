@@ -19,7 +19,7 @@ Kernel = Callable[[NDArray[np.void], NDArray[np.float32]], None]
 """Fills float32 `[blocks, block_size]` from structured `[blocks]`; both are small enough for the cache."""
 
 CHUNK = 1 << 15
-"""Elements that are dequantised at a time: 128 KiB of float32, which stay in the cache with their temporaries."""
+"""Elements that are dequantised at a time: 128 KiB of float32, which stay in the cache."""
 
 # d: scale of the block, m: minimum, qs: the low bits of the elements, qh: their high bits.
 Q4_0 = np.dtype([("d", "<f2"), ("qs", "u1", (16,))])

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zigai_core.errors import PluginError, UnsupportedError
+from zigai_core.registry import NOUNS, Entry, Plugins, Registry
+
+
+def install(
+    folder: Path, distribution: str, entry_points: str, version: str = "1.0", suffix: str = ".dist-info"
+) -> None:
+    """Write what an installer writes: a metadata folder that declares entry points."""
+    info = folder / f"{distribution.replace('-', '_')}-{version}{suffix}"
+    info.mkdir(parents=True)
+    metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+    (info / ("METADATA" if suffix == ".dist-info" else "PKG-INFO")).write_text(metadata)
+    (info / "entry_points.txt").write_text(entry_points)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to install made-up distributions in; what they bring can be imported."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+def build(model: Any, *, context: int) -> Any:
+    return None
+
+
+def test_a_plugin_given_by_hand_is_found_without_installing() -> None:
+    assert Registry("zigai.architectures", {"llama": build}).get("llama") is build
+    assert Plugins(architectures={"llama": build}).architectures.get("llama") is build
+
+
+def test_an_installed_plugin_is_loaded_by_name_and_only_that_one(site: Path) -> None:
+    (site / "wanted_plugin.py").write_text("def build(model, *, context): ...\n")
+    (site / "other_plugin.py").write_text("raise RuntimeError('imported')\n")
+    install(site, "wanted", "[zigai.architectures]\nllama = wanted_plugin:build\n")
+    install(site, "other", "[zigai.architectures]\nqwen2 = other_plugin:build\n")
+    registry = Plugins.installed([str(site)]).architectures
+    assert list(registry) == ["llama", "qwen2"]
+    assert [entry.name for entry in registry.entries()] == ["llama", "qwen2"]
+    assert "wanted_plugin" not in sys.modules
+    assert registry.get("llama").__module__ == "wanted_plugin"
+    assert "other_plugin" not in sys.modules
+
+
+def test_a_name_that_nobody_claims_says_what_is_installed_and_what_to_install() -> None:
+    registry = Registry("zigai.architectures", {"llama": build, "gemma": build})
+    with pytest.raises(UnsupportedError) as caught:
+        registry.get("qwen2")
+    assert str(caught.value) == (
+        "no installed package serves the architecture 'qwen2'; installed: gemma, llama. "
+        "Install the one that does with: pip install --upgrade zigai-qwen"
+    )
+
+
+@pytest.mark.parametrize(
+    ("group", "name", "package"),
+    [
+        ("zigai.architectures", "llama", "zigai-llama"),
+        ("zigai.architectures", "qwen3", "zigai-qwen"),
+        ("zigai.formats", "gguf", "zigai-gguf"),
+        ("zigai.backends", "native", "zigai-kernels"),
+        ("zigai.tokenizers", "gpt2", "zigai-tokenizers"),
+    ],
+)
+def test_the_package_to_install_is_named_where_it_is_known(group: str, name: str, package: str) -> None:
+    with pytest.raises(UnsupportedError, match=f"installed: none.*pip install --upgrade {package}$"):
+        Registry[Any](group).get(name)
+
+
+def test_no_package_is_guessed_for_an_unknown_name() -> None:
+    with pytest.raises(UnsupportedError, match=r"architecture 'mamba'; installed: none$"):
+        Plugins().architectures.get("mamba")
+
+
+def test_two_distributions_that_claim_one_name_are_both_named(site: Path) -> None:
+    install(site, "alpha-pack", "[zigai.backends]\nnative = alpha:Backend\n", version="1.2")
+    install(site, "beta-pack", "[zigai.backends]\nnative = beta:Backend\nother = beta:Other\n", version="3.4")
+    registry = Plugins.installed([str(site)]).backends
+    with pytest.raises(PluginError) as caught:
+        registry.get("native")
+    message = str(caught.value)
+    assert "alpha-pack 1.2 (alpha:Backend)" in message
+    assert "beta-pack 3.4 (beta:Backend)" in message
+    assert "pip uninstall alpha-pack or pip uninstall beta-pack" in message
+    assert [entry.distribution for entry in registry.entries()] == ["alpha-pack", "beta-pack", "beta-pack"]
+    assert list(registry) == ["native", "other"]
+
+
+def test_one_distribution_found_twice_is_no_conflict(site: Path) -> None:
+    (site / "twice_plugin.py").write_text("class Backend: ...\n")
+    points = "[zigai.backends]\nnative = twice_plugin:Backend\n"
+    install(site, "twice-pack", points)
+    install(site / "src", "Twice_Pack", points, suffix=".egg-info")
+    registry = Plugins.installed([str(site), str(site / "src")]).backends
+    assert registry.get("native").__module__ == "twice_plugin"
+    assert len(registry.entries()) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "cause"),
+    [
+        ("import not_there_at_all", ModuleNotFoundError),
+        ("1 / 0", ZeroDivisionError),
+        ("def", SyntaxError),
+        ("raise SystemExit(3)", SystemExit),
+        ("other = 1", AttributeError),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_named_with_the_cause(
+    site: Path, source: str, cause: type[BaseException]
+) -> None:
+    module = f"broken_{cause.__name__.lower()}"
+    (site / f"{module}.py").write_text(source)
+    install(site, "broken-pack", f"[zigai.formats]\nbroken = {module}:Reader\n", version="0.3")
+    with pytest.raises(PluginError) as caught:
+        Plugins.installed([str(site)]).formats.get("broken")
+    assert isinstance(caught.value.__cause__, cause)
+    for part in ("broken-pack 0.3", "'broken'", f"{module}:Reader", cause.__name__):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(("group", "wanted"), [("chat_templates", "text"), ("samplers", "callable")])
+def test_a_plugin_of_another_kind_is_an_error(site: Path, group: str, wanted: str) -> None:
+    (site / f"odd_{group}.py").write_text("entry = 3\n")
+    install(site, "odd", f"[zigai.{group}]\nodd = odd_{group}:entry\n")
+    registry = getattr(Plugins.installed([str(site)]), group)
+    with pytest.raises(PluginError, match=f"odd 1.0 must be {wanted}, but is of type int"):
+        registry.get("odd")
+
+
+def test_what_is_given_by_hand_stands_before_what_is_installed(site: Path) -> None:
+    install(site, "wanted", "[zigai.architectures]\nllama = nothing:build\nqwen2 = nothing:build\n")
+    installed = Plugins.installed([str(site)])
+    plugins = installed.extended(architectures={"llama": build})
+    assert plugins.architectures.get("llama") is build
+    assert list(plugins.architectures) == ["llama", "qwen2"]
+    assert plugins.architectures.entries() == [
+        Entry("llama", f"{__name__}:build"),
+        Entry("llama", "nothing:build", "wanted", "1.0"),
+        Entry("qwen2", "nothing:build", "wanted", "1.0"),
+    ]
+    with pytest.raises(PluginError):
+        installed.architectures.get("llama")
+
+
+def test_other_peoples_broken_metadata_is_passed_over(site: Path) -> None:
+    install(site, "good", "[zigai.commands]\nserve = good:serve\n")
+    install(site, "plain", "[console_scripts]\nplain = plain:main\n")
+    bad = site / "bad-1.0.dist-info"
+    bad.mkdir()
+    (bad / "entry_points.txt").write_bytes(b"[zigai.commands]\n\xff\xfe = x:y\n")
+    (site / "empty-1.0.dist-info").mkdir()
+    assert list(Plugins.installed([str(site)]).commands) == ["serve"]
+
+
+def test_every_group_has_its_registry() -> None:
+    assert [registry.group for registry in Plugins().registries()] == list(NOUNS)
+
+
+def test_cores_own_entries_are_installed_and_load() -> None:
+    plugins = Plugins.installed()
+    assert {"top_k", "temperature"} <= set(plugins.samplers)
+    assert "chatml" in plugins.chat_templates
+    entry = next(entry for entry in plugins.samplers.entries() if entry.name == "top_k")
+    assert entry.distribution == "zigai-core"
+    assert entry.version
+
+
+def test_listing_what_is_installed_imports_no_plugin() -> None:
+    script = (
+        "import sys; from zigai_core.registry import Plugins\n"
+        "before = set(sys.modules)\n"
+        "entries = [entry for registry in Plugins.installed().registries() for entry in registry.entries()]\n"
+        "print({entry.value.split(':')[0] for entry in entries} & (set(sys.modules) - before))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

@@ -39,7 +39,8 @@ class GraphBuilder:
     >>> from zigai_core.descriptor import TensorInfo
     >>> from zigai_core.dtypes import DTYPES
     >>> table = np.zeros((5, 4), np.float32)
-    >>> tensors = {"token_embd.weight": TensorInfo("token_embd.weight", (5, 4), DTYPES["F32"], table.view(np.uint8).reshape(-1))}
+    >>> stored = table.view(np.uint8).reshape(-1)
+    >>> tensors = {"token_embd.weight": TensorInfo("token_embd.weight", (5, 4), DTYPES["F32"], stored)}
     >>> g = GraphBuilder(tensors)
     >>> x = g.embedding("token_embd", 4)
     >>> g.output("logits", g.linear(g.select(x), "token_embd", 5, name="output"))

@@ -52,7 +52,7 @@ class RMSNorm(Operation):
 
     def evaluate(self, step: Step) -> Array:
         x = step[self.x]
-        groups = x.reshape(len(x), -1, self.weight.shape[0])
+        groups = x.reshape(len(x), self.x.width // self.weight.shape[0], self.weight.shape[0])
         power = np.mean(groups * groups, axis=-1, keepdims=True)
         y: Array = groups / np.sqrt(power + np.float32(self.epsilon)) * step.weight(self.weight)
         return y.reshape(x.shape)
@@ -92,7 +92,7 @@ class Rope(Operation):
 
     def evaluate(self, step: Step) -> Array:
         x = step[self.x]
-        heads: Array = x.reshape(len(x), -1, self.head_dim).copy()
+        heads: Array = x.reshape(len(x), self.x.width // self.head_dim, self.head_dim).copy()
         angles = step.batch.positions[:, None, None].astype(np.float32) * self.frequencies
         cos, sin = np.cos(angles) * np.float32(self.magnitude), np.sin(angles) * np.float32(self.magnitude)
         half = len(self.frequencies)
@@ -221,6 +221,7 @@ class Select(Operation):
 
 def activate(x: Array, activation: Activation) -> Array:
     """One of the activations by name; `gelu` is the exact one (by the error function)."""
+    gain: Array
     if activation == "silu":
         gain = 1 / (1 + np.exp(-x))
     elif activation == "relu":
@@ -229,6 +230,6 @@ def activate(x: Array, activation: Activation) -> Array:
         gain = 0.5 * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)))
     else:
         erf = np.vectorize(math.erf, otypes=[np.float32])
-        gain = 0.5 * (1 + erf(x / np.float32(math.sqrt(2))))
+        gain = np.float32(0.5) * (1 + erf(x / np.float32(math.sqrt(2))))
     y: Array = x * gain
     return y

@@ -166,7 +166,14 @@ class Context(Protocol):
         ...
 
     def cancel(self) -> None:
-        """From any thread: make the step that runs now, or the next, end soon with `Cancelled`."""
+        """From any thread: the step that runs now ends soon with `Cancelled`, and so does every other one.
+
+        It lasts until `resume()`.
+        """
+        ...
+
+    def resume(self) -> None:
+        """From any thread: steps may run again."""
         ...
 
 

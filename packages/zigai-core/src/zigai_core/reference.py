@@ -126,7 +126,6 @@ class NumpyContext:
         with np.errstate(over="ignore", under="ignore"):
             for operation in graph.operations:
                 if self._cancelled.is_set():
-                    self._cancelled.clear()
                     raise Cancelled("the step was cancelled")
                 step.values[operation.output.name] = operation.evaluate(step)
         return {name: step[value].astype(np.float32) for name, value in graph.outputs.items()}
@@ -138,8 +137,12 @@ class NumpyContext:
                 kept[target] = kept[source]
 
     def cancel(self) -> None:
-        """End the running step after the operation it is at."""
+        """End the running step after the operation it is at, and later ones at once."""
         self._cancelled.set()
+
+    def resume(self) -> None:
+        """Let steps run again."""
+        self._cancelled.clear()
 
 
 class NumpyStep:

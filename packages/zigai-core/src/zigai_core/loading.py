@@ -1,0 +1,117 @@
+"""From a path to a model: file → reader → descriptor → architecture → graph → backend → program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zigai_core.descriptor import ModelDescriptor
+from zigai_core.errors import FormatError, PluginError, UnsupportedError
+from zigai_core.graph import Graph
+from zigai_core.model import Model
+from zigai_core.protocols import Backend, FormatReader, Limits, Progress
+from zigai_core.registry import Plugins
+
+DEFAULT_CONTEXT = 8192
+"""The context of a model that was trained with a longer one, where the caller names none."""
+
+
+def load(
+    path: str | Path,
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+    context: int | None = None,
+    kv_dtype: str = "F16",
+    plugins: Plugins | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """A model that is ready to run.
+
+    `backend`: a registered name, or `auto` for the fastest one installed that serves the whole model
+    (`Model.choice` says which). `threads`: None leaves it to the backend. `context`: tokens a conversation
+    may hold; None is what the model was trained with, 8,192 at most.
+
+    Raises `FormatError` for a file that is broken, `ShapeError` for tensors that do not fit its
+    architecture, `UnsupportedError` for what nothing installed serves.
+    """
+    plugins = plugins or Plugins.installed()
+    descriptor = read(path, plugins=plugins)
+    limits = _limits(descriptor, context, threads, kv_dtype)
+    graph = build(descriptor, context=limits.context, plugins=plugins)
+    spec = descriptor.tokenizer
+    tokenizer = None if spec is None else plugins.tokenizers.get(spec.kind)(spec)
+    if tokenizer is not None and tokenizer.vocabulary_size > graph.vocabulary_size:
+        raise FormatError(
+            f"{path}: the tokenizer has {tokenizer.vocabulary_size} tokens, but the model's output has only "
+            f"{graph.vocabulary_size}"
+        )
+    chosen, choice = choose_backend(backend, graph, descriptor, plugins)
+    program = chosen.compile(graph, descriptor.tensors, limits, progress)
+    return Model(descriptor, program, tokenizer, backend=chosen.name, choice=choice, plugins=plugins)
+
+
+def read(path: str | Path, *, plugins: Plugins | None = None) -> ModelDescriptor:
+    """The descriptor of the model in a file, by the one registered format that recognises it."""
+    plugins = plugins or Plugins.installed()
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror}") from error
+    if not head:
+        raise FormatError(f"{path}: the file is empty")
+    readers: dict[str, FormatReader] = {
+        entry.name: plugins.formats.get(entry.name)() for entry in plugins.formats.entries()
+    }
+    matches = [name for name, reader in readers.items() if reader.recognises(head, path)]
+    if len(matches) > 1:
+        raise PluginError(f"{path}: the formats {' and '.join(matches)} both claim this file: uninstall one")
+    if not matches:
+        installed = ", ".join(sorted(readers)) or "none (install zigai-gguf)"
+        raise FormatError(
+            f"{path}: not a model file of an installed format ({installed}): at offset 0 it begins with "
+            f"{head[:4]!r}"
+        )
+    return readers[matches[0]].read(path)
+
+
+def build(descriptor: ModelDescriptor, *, context: int, plugins: Plugins | None = None) -> Graph:
+    """The graph of a model, by the architecture that its file names."""
+    plugins = plugins or Plugins.installed()
+    graph = plugins.architectures.get(descriptor.architecture)(descriptor, context=context)
+    if not isinstance(graph, Graph):
+        raise PluginError(
+            f"the architecture {descriptor.architecture} gave {type(graph).__name__}, not a zigai_core Graph"
+        )
+    return graph
+
+
+def choose_backend(
+    name: str, graph: Graph, descriptor: ModelDescriptor, plugins: Plugins
+) -> tuple[Backend, str]:
+    """The backend of that name, or the fastest that serves all of the graph, and a sentence on the choice."""
+    if name != "auto":
+        return plugins.backends.get(name)(), f"{name}, as asked for"
+    backends: list[Backend] = [plugins.backends.get(entry.name)() for entry in plugins.backends.entries()]
+    passed_over: list[str] = []
+    for backend in sorted(backends, key=lambda backend: -backend.speed):
+        missing = backend.missing(graph, descriptor.tensors)
+        if not missing:
+            why = "the fastest installed backend that serves the whole model"
+            return backend, "; ".join([f"{backend.name}, {why}", *passed_over])
+        passed_over.append(f"{backend.name} has no {', no '.join(missing)}")
+    raise UnsupportedError(f"no installed backend serves {descriptor.name}: " + "; ".join(passed_over))
+
+
+def _limits(descriptor: ModelDescriptor, context: int | None, threads: int | None, kv_dtype: str) -> Limits:
+    trained = descriptor.hyperparameters.integer("context_length", DEFAULT_CONTEXT, minimum=1)
+    if context is None:
+        context = min(trained, DEFAULT_CONTEXT)
+    if not 1 <= context <= trained:
+        raise UnsupportedError(
+            f"a context of {context} tokens: {descriptor.name} was trained for 1 to {trained}"
+        )
+    if threads is not None and threads < 1:
+        raise UnsupportedError(f"{threads} threads: at least one is needed")
+    return Limits(context=context, batch=min(512, context), threads=threads, kv_dtype=kv_dtype)

@@ -1,0 +1,142 @@
+"""A loaded model: descriptor, program, tokenizer and chat template, immutable and shared between threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zigai_core.chat import Chat
+from zigai_core.chat_template import ChatTemplate
+from zigai_core.descriptor import ModelDescriptor
+from zigai_core.errors import TemplateError, UnsupportedError
+from zigai_core.generation import Generation
+from zigai_core.graph import Array, Graph
+from zigai_core.protocols import Limits, Program, Tokenizer
+from zigai_core.registry import Plugins
+from zigai_core.runner import Runner
+from zigai_core.sampling import Sampler, SamplingOptions
+from zigai_core.session import Overflow, Session
+
+
+class Model:
+    """What `load` gives. Every conversation and generation has a session of its own.
+
+    >>> model = zigai.load("model.gguf")                            # doctest: +SKIP
+    >>> model.generate("Once upon a time", max_tokens=16).complete()     # doctest: +SKIP
+    ', there was a little girl named Lily.'
+    """
+
+    def __init__(
+        self,
+        descriptor: ModelDescriptor,
+        program: Program,
+        tokenizer: Tokenizer | None,
+        *,
+        backend: str,
+        choice: str,
+        plugins: Plugins,
+    ) -> None:
+        self.descriptor = descriptor
+        self.program = program
+        self.backend = backend
+        self.choice = choice
+        """Which backend serves the model and why, in a sentence."""
+        self.template = (
+            ChatTemplate(descriptor.chat_template, origin=f"the chat template in {descriptor.name}")
+            if descriptor.chat_template
+            else None
+        )
+        self._tokenizer = tokenizer
+        self._plugins = plugins
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The file's tokenizer; `UnsupportedError` where the file has none."""
+        if self._tokenizer is None:
+            raise UnsupportedError(
+                f"{self.descriptor.name} holds no tokenizer: give token ids in place of text"
+            )
+        return self._tokenizer
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that is run."""
+        return self.program.graph
+
+    @property
+    def limits(self) -> Limits:
+        """What the program was planned for."""
+        return self.program.limits
+
+    def new_session(self) -> Session:
+        """An empty session with a cache of its own."""
+        return Session(Runner(self.program))
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        sampling: SamplingOptions | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        overflow: Overflow = "stop",
+    ) -> Generation:
+        """Continue a text (control tokens in it are text) or token ids, as a stream of text."""
+        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        return Generation(
+            self.new_session(),
+            tokens,
+            self.tokenizer,
+            self.sampler(sampling),
+            max_tokens=max_tokens,
+            stop=stop,
+            overflow=overflow,
+        )
+
+    def chat(
+        self,
+        *,
+        system: str | None = None,
+        template: ChatTemplate | str | None = None,
+        overflow: Overflow = "stop",
+    ) -> Chat:
+        """A conversation. `template` is one, or a registered name; None takes the file's own.
+
+        `TemplateError` where the file has none and none is given: no template is guessed.
+        """
+        if isinstance(template, str):
+            text = self._plugins.chat_templates.get(template)
+            template = ChatTemplate(text, origin=f"the registered chat template {template}")
+        template = template or self.template
+        if template is None:
+            names = ", ".join(sorted({entry.name for entry in self._plugins.chat_templates.entries()}))
+            raise TemplateError(
+                f"{self.descriptor.name} holds no chat template: name the one it was trained with ({names}), "
+                "or generate() from plain text"
+            )
+        return Chat(
+            self.new_session(),
+            self.tokenizer,
+            template,
+            sampler=self.sampler,
+            system=system,
+            overflow=overflow,
+        )
+
+    def logits(self, tokens: Sequence[int]) -> Array:
+        """Logits of the next token after each of `tokens`: float32 `[len(tokens), vocabulary]`."""
+        session = self.new_session()
+        session.extend(tokens)
+        return session.all_logits()
+
+    def embed(self, text: str | Sequence[int]) -> Array:
+        """The last token's normalised hidden state: float32 `[width]`."""
+        session = self.new_session()
+        session.extend(self.tokenizer.encode(text) if isinstance(text, str) else text)
+        return session.hidden()
+
+    def sampler(self, options: SamplingOptions | None = None) -> Sampler:
+        """A sampler by these options, over the registered steps."""
+        return Sampler(options or SamplingOptions(), samplers=self._plugins.samplers)
+
+    def __repr__(self) -> str:
+        return f"<Model {self.descriptor.name} ({self.descriptor.architecture}) on {self.backend}>"

@@ -1,0 +1,101 @@
+"""A graph that does not fit its file, or itself, fails by name while it is built."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from zigai_core.blocks import DecoderShape, decoder
+from zigai_core.builder import GraphBuilder
+from zigai_core.conformance.toys import random_tensor, toy_decoder
+from zigai_core.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.errors import FormatError, PluginError, ShapeError, UnsupportedError
+
+
+def changed(model: ModelDescriptor, **values: object) -> ModelDescriptor:
+    hp = {**model.hyperparameters, **{key.replace("__", "."): value for key, value in values.items()}}
+    return dataclasses.replace(model, hyperparameters=Hyperparameters(hp, prefix="llama"))
+
+
+def test_a_missing_tensor_is_named_with_the_shape_it_should_have() -> None:
+    model = toy_decoder()
+    tensors = {name: tensor for name, tensor in model.tensors.items() if name != "blk.1.ffn_up.weight"}
+    with pytest.raises(ShapeError, match=r"blk\.1\.ffn_up\.weight is missing.*\(96, 64\)"):
+        decoder(dataclasses.replace(model, tensors=tensors), pairing="adjacent")
+
+
+def test_a_wrong_shape_is_named_with_both_shapes() -> None:
+    model = toy_decoder()
+    wrong = random_tensor("blk.0.attn_k.weight", (16, 64), "F32", np.random.RandomState(0), 1)
+    with pytest.raises(ShapeError, match=r"blk\.0\.attn_k\.weight has shape \(16, 64\).*\(32, 64\)"):
+        decoder(dataclasses.replace(model, tensors={**model.tensors, wrong.name: wrong}), pairing="adjacent")
+
+
+@pytest.mark.parametrize("name", ["blk.0.attn_norm.weight", "output_norm.weight", "token_embd.weight"])
+def test_every_part_of_a_decoder_is_checked(name: str) -> None:
+    model = toy_decoder()
+    wrong = random_tensor(name, (3, 5), "F32", np.random.RandomState(0), 1)
+    with pytest.raises(ShapeError, match=name.replace(".", r"\.")):
+        decoder(dataclasses.replace(model, tensors={**model.tensors, name: wrong}), pairing="adjacent")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"block_count": 0}, "llama.block_count is 0"),
+        ({"block_count": "two"}, "must be a whole number"),
+        ({"attention__head_count": 3}, "head_count"),
+        ({"rope__dimension_count": 5}, "dimension_count is 5"),
+        ({"attention__layer_norm_rms_epsilon": float("nan")}, "epsilon"),
+        ({"attention__value_length": 8}, "heads of two widths"),
+    ],
+)
+def test_hyperparameters_out_of_range_are_named(values: dict[str, object], message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        decoder(changed(toy_decoder(), **values), pairing="adjacent")
+
+
+def test_a_rope_scaling_without_code_is_named() -> None:
+    with pytest.raises(UnsupportedError, match="'strange'"):
+        decoder(changed(toy_decoder(), rope__scaling__type="strange"), pairing="adjacent")
+
+
+def test_a_name_is_given_once_and_inputs_come_first() -> None:
+    g = GraphBuilder(toy_decoder().tensors)
+    x = g.embedding("token_embd", 64)
+    with pytest.raises(PluginError, match="already has a value named token_embd"):
+        g.embedding("token_embd", 64)
+    other = GraphBuilder(toy_decoder().tensors)
+    with pytest.raises(PluginError, match="reads token_embd, which is not computed before"):
+        other.scale(x, 2.0, name="twice")
+
+
+def test_outputs_must_be_selected_and_logits_be_there() -> None:
+    g = GraphBuilder(toy_decoder().tensors)
+    x = g.embedding("token_embd", 64)
+    with pytest.raises(PluginError, match="select"):
+        g.output("logits", x)
+    with pytest.raises(PluginError, match="no output named logits"):
+        g.finish()
+
+
+def test_rows_of_two_heights_cannot_be_added() -> None:
+    g = GraphBuilder(toy_decoder().tensors)
+    x = g.embedding("token_embd", 64)
+    with pytest.raises(ShapeError, match="wanted"):
+        g.add(x, g.select(x), name="sum")
+
+
+def test_the_description_has_a_line_an_operation() -> None:
+    graph = decoder(toy_decoder(layers=1), pairing="adjacent")
+    lines = graph.describe().splitlines()
+    assert len(lines) == len(graph.operations)
+    assert lines[0] == "token_embd[tokens, 64] = Embedding(token_embd.weight)"
+    assert lines[-1] == "logits[wanted, 512] = Linear(output_norm, output.weight)"
+
+
+def test_the_shape_of_a_decoder_is_read_off_its_hyperparameters() -> None:
+    shape = DecoderShape.of(toy_decoder().hyperparameters)
+    assert (shape.layers, shape.width, shape.heads, shape.kv_heads, shape.head_dim) == (2, 64, 4, 2, 16)

@@ -1,0 +1,142 @@
+"""The numpy backend against the conformance suite and against the definitions written out by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import numpy as np
+import pytest
+
+from zigai_core.conformance.backend import BackendConformance, logits_of, runner
+from zigai_core.conformance.toys import random_tensor, toy_decoder
+from zigai_core.dtypes import DTYPES, DType
+from zigai_core.errors import Cancelled, UnsupportedError
+from zigai_core.reference import NumpyBackend
+from zigai_core.runner import Part
+
+
+class TestNumpyBackend(BackendConformance):
+    backend = NumpyBackend()
+    tolerance = 1e-5
+
+
+def by_hand(model, tokens: list[int]) -> np.ndarray:
+    """The decoder in plain float64 loops, head by head, without cache, graph or batches."""
+    hp = model.hyperparameters
+    heads, kv_heads = hp["attention.head_count"], hp["attention.head_count_kv"]
+    size, window = hp["attention.key_length"], hp.get("attention.sliding_window", 10**9)
+    w = {name: tensor.to_float32().astype(np.float64) for name, tensor in model.tensors.items()}
+
+    def norm(x, weight):
+        return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight
+
+    def turn(x):
+        for position in range(len(x)):
+            for pair in range(size // 2):
+                angle = position * 10000.0 ** (-2 * pair / size)
+                turned = complex(x[position, 2 * pair], x[position, 2 * pair + 1]) * np.exp(1j * angle)
+                x[position, 2 * pair], x[position, 2 * pair + 1] = turned.real, turned.imag
+        return x
+
+    x = w["token_embd.weight"][tokens]
+    for layer in range(hp["block_count"]):
+        at = f"blk.{layer}."
+        h = norm(x, w[at + "attn_norm.weight"])
+        q, k, v = (h @ w[f"{at}attn_{part}.weight"].T for part in "qkv")
+        out = np.zeros_like(q)
+        for head in range(heads):
+            kv = head // (heads // kv_heads)
+            own, shared = slice(head * size, (head + 1) * size), slice(kv * size, (kv + 1) * size)
+            query, key = turn(q[:, own].copy()), turn(k[:, shared].copy())
+            for i in range(len(tokens)):
+                seen = range(max(0, i - window + 1), i + 1)
+                scores = np.array([query[i] @ key[j] for j in seen]) / np.sqrt(size)
+                share = np.exp(scores - scores.max())
+                out[i, own] = (share / share.sum()) @ v[list(seen), shared]
+        x = x + out @ w[at + "attn_output.weight"].T
+        h = norm(x, w[at + "ffn_norm.weight"])
+        gate = h @ w[at + "ffn_gate.weight"].T
+        x = x + (gate / (1 + np.exp(-gate)) * (h @ w[at + "ffn_up.weight"].T)) @ w[at + "ffn_down.weight"].T
+    return norm(x, w["output_norm.weight"]) @ w["output.weight"].T
+
+
+@pytest.mark.parametrize("window", [None, 5])
+def test_a_decoder_equals_the_same_sums_written_out_in_float64(window: int | None) -> None:
+    model = toy_decoder(**({"attention__sliding_window": window} if window else {}))
+    tokens = [int(token) for token in np.random.RandomState(0).randint(0, 512, 24)]
+    at = runner(NumpyBackend(), model)
+    np.testing.assert_allclose(
+        logits_of(at, at.pool.new_sequence(), tokens), by_hand(model, tokens), rtol=0, atol=2e-5
+    )
+
+
+@pytest.mark.parametrize("dtype", ["Q4_0", "Q8_0", "F16", "BF16"])
+def test_weights_dequantised_at_every_use_give_the_same_as_at_load(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = toy_decoder(dtype=dtype)
+    tokens = [5, 4, 3]
+    kept = runner(NumpyBackend(), model)
+    monkeypatch.setattr("zigai_core.reference.KEEP_BYTES", 0)
+    fresh = runner(NumpyBackend(), model)
+    assert {line.packing for line in kept.program.report().tensors} == {"dequantised at load"}
+    assert {line.packing for line in fresh.program.report().tensors} == {"dequantised at every use"}
+    np.testing.assert_array_equal(
+        logits_of(kept, kept.pool.new_sequence(), tokens), logits_of(fresh, fresh.pool.new_sequence(), tokens)
+    )
+
+
+def test_a_storage_type_without_a_dequantiser_is_named() -> None:
+    def refuse(blocks: np.ndarray) -> np.ndarray:
+        raise UnsupportedError("no dequantiser")
+
+    model = toy_decoder()
+    odd = DType("IQ9_Z", 32, 8, refuse)
+    tensor = dataclasses.replace(
+        random_tensor("output.weight", (512, 64), "F32", np.random.RandomState(0), 1.0), dtype=odd
+    )
+    changed = dataclasses.replace(model, tensors={**model.tensors, "output.weight": tensor})
+    with pytest.raises(UnsupportedError, match=r"dequantise IQ9_Z \(output\.weight\)"):
+        runner(NumpyBackend(), changed)
+
+
+def test_progress_ends_at_all_bytes() -> None:
+    model = toy_decoder()
+    told: list[tuple[int, int]] = []
+    plan = runner(NumpyBackend(), model).program
+    NumpyBackend().compile(plan.graph, model.tensors, plan.limits, lambda done, of: told.append((done, of)))
+    assert told[-1][0] == told[-1][1] == model.nbytes
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+
+
+def test_cancel_holds_until_resume() -> None:
+    at = runner(NumpyBackend(), toy_decoder())
+    sequence = at.pool.new_sequence()
+    thread = threading.Thread(target=at.context.cancel)
+    thread.start()
+    thread.join()
+    for _ in range(2):
+        with pytest.raises(Cancelled):
+            at.run([Part(sequence, [1, 2, 3])])
+    assert sequence.length == 0
+    at.context.resume()
+    at.run([Part(sequence, [1, 2, 3])])
+    assert sequence.length == 3
+
+
+def test_every_dtype_of_the_toys_has_about_the_asked_spread() -> None:
+    for name in (
+        "F32",
+        "F16",
+        "BF16",
+        "Q4_0",
+        "Q4_1",
+        "Q5_0",
+        "Q5_1",
+        "Q8_0",
+        *(f"Q{n}_K" for n in range(2, 7)),
+    ):
+        values = random_tensor("t", (64, 256), DTYPES[name], np.random.RandomState(1), 0.5).to_float32()
+        assert 0.2 < values.std() < 1.0, name
+        assert abs(values.mean()) < 0.25, name

@@ -223,11 +223,12 @@ def activate(x: Array, activation: Activation) -> Array:
     """One of the activations by name; `gelu` is the exact one (by the error function)."""
     gain: Array
     if activation == "silu":
-        gain = 1 / (1 + np.exp(-x))
+        gain = np.float32(1) / (1 + np.exp(-x))
     elif activation == "relu":
-        gain = (x > 0).astype(np.float32)
+        gain = np.asarray(x > 0, dtype=np.float32)
     elif activation == "gelu_tanh":
-        gain = 0.5 * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)))
+        bent = x + np.float32(0.044715) * x * x * x
+        gain = np.float32(0.5) * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * bent))
     else:
         erf = np.vectorize(math.erf, otypes=[np.float32])
         gain = np.float32(0.5) * (1 + erf(x / np.float32(math.sqrt(2))))

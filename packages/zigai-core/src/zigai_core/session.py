@@ -130,7 +130,8 @@ class Session:
         outputs = self._evaluate(want_all=False)
         if output not in outputs:
             raise UnsupportedError(f"this model's graph has no output named {output}")
-        return outputs[output][-1]
+        last: Array = outputs[output][-1]
+        return last
 
     def _evaluate(self, *, want_all: bool) -> dict[str, Array]:
         if not self._tokens:

@@ -21,12 +21,20 @@ from zigai_core.reference import NumpyBackend
 from zigai_core.runner import Part, Runner
 
 
-def runner(backend: Backend, model: ModelDescriptor, *, sequences: int = 1, **limits: int) -> Runner:
+def runner(
+    backend: Backend,
+    model: ModelDescriptor,
+    *,
+    sequences: int = 1,
+    context: int = 128,
+    batch: int = 32,
+    page: int = 16,
+) -> Runner:
     """A runner of a decoder graph of `model` on `backend`."""
     qk_norm = "blk.0.attn_q_norm.weight" in model.tensors
     window = model.hyperparameters.integer("attention.sliding_window", 0) or None
     graph = decoder(model, pairing="adjacent", window=window, qk_norm=qk_norm)
-    plan = Limits(**{"context": 128, "batch": 32, "page": 16, **limits})
+    plan = Limits(context=context, batch=batch, page=page)
     return Runner(backend.compile(graph, model.tensors, plan), sequences)
 
 

@@ -1,0 +1,77 @@
+"""Tokens that are looked for in the text itself, before anything else is done with it."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping
+
+from zigai_core.errors import FormatError
+
+_LONGEST = 4096
+"""Characters a special token may have, so that a search takes time in proportion to the text."""
+
+
+class SpecialTokens:
+    """Splits a text at special tokens: from left to right, the longest that matches first.
+
+    >>> list(SpecialTokens({"<s>": 1, "<s>>": 2}).split("a<s>>b<s>"))
+    ['a', 2, 'b', 1]
+    """
+
+    def __init__(self, tokens: Mapping[str, int]) -> None:
+        for text in tokens:
+            if len(text) > _LONGEST:
+                raise FormatError(
+                    f"special token {tokens[text]} has {len(text)} characters, more than {_LONGEST}: "
+                    f"{text[:20]!r}..."
+                )
+        self._texts = sorted(text for text in tokens if text)
+        self._ids = [tokens[text] for text in self._texts]
+        self._longest = max(map(len, self._texts), default=0)
+        self._shorter = _longest_prefixes(self._texts)
+        starts = {text[0] for text in self._texts}
+        self._start = re.compile("[" + "".join(map(re.escape, sorted(starts))) + "]") if starts else None
+
+    def split(self, text: str) -> Iterator[str | int]:
+        """The ids of the special tokens in `text` and the pieces of text between them, none of them empty."""
+        if self._start is None:
+            if text:
+                yield text
+            return
+        done = position = 0
+        while match := self._start.search(text, position):
+            position = match.start()
+            found = self._match(text, position)
+            if found < 0:
+                position += 1
+                continue
+            if done < position:
+                yield text[done:position]
+            yield self._ids[found]
+            done = position = position + len(self._texts[found])
+        if done < len(text):
+            yield text[done:]
+
+    def _match(self, text: str, position: int) -> int:
+        """The index of the longest token at `position`, or -1.
+
+        Of the tokens that sort up to the text, the last one is either a prefix of the text or shares its
+        longest prefix token with it.
+        """
+        found = bisect_right(self._texts, text[position : position + self._longest]) - 1
+        while found >= 0 and not text.startswith(self._texts[found], position):
+            found = self._shorter[found]
+        return found
+
+
+def _longest_prefixes(texts: list[str]) -> list[int]:
+    """For each of the sorted `texts` the index of the longest other one that it begins with, or -1."""
+    prefixes: list[int] = []
+    open_: list[int] = []
+    for index, text in enumerate(texts):
+        while open_ and not text.startswith(texts[open_[-1]]):
+            open_.pop()
+        prefixes.append(open_[-1] if open_ else -1)
+        open_.append(index)
+    return prefixes

@@ -1,0 +1,73 @@
+"""Typed access to a file's metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.errors import FormatError
+from zigai_gguf.metadata import Metadata, array_type
+from zigai_gguf.string_array import StringArray
+from zigai_gguf.values import ValueType
+
+
+class Keys:
+    """Looks up keys and insists on their types: what is absent is None, what is wrong a `FormatError`."""
+
+    def __init__(self, path: Path, metadata: Metadata) -> None:
+        self.path = path
+        self.metadata = metadata
+
+    def error(self, key: str, what: str) -> FormatError:
+        """A `FormatError` that names the file and the key."""
+        return FormatError(f"{self.path}: metadata {key!r} {what}")
+
+    def text(self, key: str) -> str | None:
+        """A string."""
+        value = self._of_type(key, ValueType.STRING)
+        return None if value is None else str(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false; `default` where the key is absent."""
+        value = self._of_type(key, ValueType.BOOL)
+        return default if value is None else bool(value)
+
+    def integer(self, key: str) -> int | None:
+        """A whole number of any width."""
+        value = self.metadata.get(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.error(key, f"is {self.metadata.value_type(key).name}, it must be a whole number")
+        return value
+
+    def strings(self, key: str) -> StringArray | None:
+        """An array of strings."""
+        value = self.metadata.get(key)
+        if value is not None and not isinstance(value, StringArray):
+            raise self.error(key, f"is {self._kind(key)}, it must be an array of STRING")
+        return value
+
+    def array(self, key: str, *kinds: ValueType) -> NDArray[Any] | None:
+        """An array of numbers of one of `kinds`."""
+        value = self.metadata.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, np.ndarray) or array_type(value.dtype) not in kinds:
+            wanted = " or ".join(kind.name for kind in kinds)
+            raise self.error(key, f"is {self._kind(key)}, it must be an array of {wanted}")
+        return value
+
+    def _of_type(self, key: str, kind: ValueType) -> Any:
+        if key in self.metadata and self.metadata.value_type(key) is not kind:
+            raise self.error(key, f"is {self._kind(key)}, it must be {kind.name}")
+        return self.metadata.get(key)
+
+    def _kind(self, key: str) -> str:
+        kind = self.metadata.value_type(key)
+        if kind is not ValueType.ARRAY:
+            return kind.name
+        return f"an array of {self.metadata.typed_value(key).type.name}"

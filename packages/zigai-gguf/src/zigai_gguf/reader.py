@@ -1,0 +1,269 @@
+"""What stands in a GGUF file: version, metadata and tensors, each count and offset checked before it is used.
+
+Source: GGUF's specification (ggml, docs/gguf.md). In order: magic, version, tensor count, key count; the
+metadata; the tensor table; padding to the alignment; tensor data, each tensor at its offset from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.descriptor import TensorInfo
+from zigai_core.dtypes import DType
+from zigai_core.errors import UnsupportedError
+from zigai_gguf import limits
+from zigai_gguf.cursor import Cursor, map_file, shown
+from zigai_gguf.metadata import Metadata
+from zigai_gguf.string_array import StringArray, Truncated
+from zigai_gguf.tensor_types import TENSOR_TYPES, unknown_type
+from zigai_gguf.values import NUMPY_TYPES, STRUCTS, NestedArray, ValueType
+
+MAGIC = b"GGUF"
+VERSIONS = (2, 3)
+ALIGNMENT = 32
+"""Where tensors begin in a file that has no `general.alignment`: at multiples of this."""
+
+
+@dataclass(frozen=True, eq=False)
+class GGUFFile:
+    """A file, read and checked. Tensor data is mapped: the map lives as long as a view of it does."""
+
+    path: Path
+    version: int
+    alignment: int
+    metadata: Metadata
+    tensors: Mapping[str, TensorInfo]
+
+    @classmethod
+    def open(cls, path: Path | str) -> GGUFFile:
+        """Read `path`.
+
+        `FormatError` with the byte and the field for what is not GGUF, `UnsupportedError` for a version, a
+        byte order or a tensor type that is not read.
+        """
+        path = Path(path)
+        mapped = map_file(path)
+        cursor = Cursor(path, memoryview(mapped))
+        version, tensor_count, key_count = _header(cursor)
+        metadata = _metadata(cursor, key_count)
+        alignment = _alignment(cursor, metadata)
+        entries = [_tensor_entry(cursor, i) for i in range(tensor_count)]
+        tensors = _tensors(cursor, entries, alignment, np.frombuffer(mapped, np.uint8))
+        return cls(path, version, alignment, metadata, tensors)
+
+
+def _header(cursor: Cursor) -> tuple[int, int, int]:
+    start = cursor.take(4, "the magic")
+    magic = bytes(cursor.data[start:4])
+    if magic in (b"lmgg", b"fmgg", b"tjgg"):
+        raise cursor.error(
+            "the magic", "is that of a GGML file, which came before GGUF; convert the model again", 0
+        )
+    if magic != MAGIC:
+        raise cursor.error("the magic", f"is {magic!r}, not {MAGIC!r}: this is not a GGUF file", 0)
+    version = cursor.u32("the version")
+    if version not in VERSIONS:
+        what = f"{cursor.path}: byte 4: "
+        if version & 0xFFFF == 0 and int.from_bytes(version.to_bytes(4, "little"), "big") <= max(VERSIONS):
+            raise UnsupportedError(
+                f"{what}the file is big-endian; convert it with `gguf-convert-endian` from the package gguf"
+            )
+        if version == 1:
+            raise UnsupportedError(f"{what}GGUF version 1 is not read; convert the model again")
+        raise UnsupportedError(f"{what}GGUF version {version} is not read; versions 2 and 3 are")
+    # A tensor's entry takes at least 24 bytes (and its name one more), a key and its value 14.
+    tensor_count = cursor.count("the tensor count", 24, limits.TENSORS)
+    key_count = cursor.count("the metadata key count", 13, limits.KEYS)
+    return version, tensor_count, key_count
+
+
+def _metadata(cursor: Cursor, count: int) -> Metadata:
+    values: dict[str, Any] = {}
+    types: dict[str, ValueType] = {}
+    reader = _ValueReader(cursor)
+    for index in range(count):
+        at = cursor.position
+        key = cursor.name(f"metadata key {index}")
+        if key in values:
+            raise cursor.error(f"metadata key {index}", f"{shown(key)} stands in the file twice", at)
+        field = f"metadata {shown(key)}"
+        types[key] = reader.kind(field)
+        values[key] = reader.value(types[key], field)
+    return Metadata(values, types)
+
+
+class _ValueReader:
+    """Reads metadata values, and counts the strings and nested arrays of a whole file."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._entries = 0
+
+    def kind(self, field: str) -> ValueType:
+        at = self._cursor.position
+        number = self._cursor.u32(f"{field}: its type")
+        try:
+            return ValueType(number)
+        except ValueError:
+            raise self._cursor.error(field, f"has type {number}, which is no GGUF value type", at) from None
+
+    def value(self, kind: ValueType, field: str, depth: int = 0) -> Any:
+        cursor = self._cursor
+        if kind is ValueType.STRING:
+            return cursor.text(field)
+        if kind is ValueType.ARRAY:
+            return self._array(field, depth)
+        at = cursor.position
+        number = cursor.unpack(STRUCTS[kind], field)
+        if kind is not ValueType.BOOL:
+            return number
+        if number > 1:
+            raise cursor.error(field, f"is the BOOL {number}, neither 0 nor 1", at)
+        return bool(number)
+
+    def _array(self, field: str, depth: int) -> Any:
+        cursor = self._cursor
+        if depth >= limits.NESTING:
+            raise cursor.error(field, f"nests arrays more than {limits.NESTING} deep")
+        kind = self.kind(f"{field}: its elements")
+        length = f"{field}: its length"
+        if kind is ValueType.STRING:
+            return self._strings(self._count(length, 8), field)
+        if kind is ValueType.ARRAY:
+            return NestedArray([self._array(field, depth + 1) for _ in range(self._count(length, 12))])
+        dtype = NUMPY_TYPES[kind]
+        count = cursor.count(length, dtype.itemsize)
+        start = cursor.take(count * dtype.itemsize, field)
+        stored = cursor.data[start : cursor.position]
+        if kind is ValueType.BOOL and count:
+            wrong = np.flatnonzero(np.frombuffer(stored, np.uint8) > 1)
+            if wrong.size:
+                raise cursor.error(
+                    field, f"has an element {int(wrong[0])} that is no BOOL", start + int(wrong[0])
+                )
+        return np.frombuffer(stored, dtype)
+
+    def _strings(self, count: int, field: str) -> StringArray:
+        cursor = self._cursor
+        try:
+            strings = StringArray.walk(cursor.data, cursor.position, count)
+        except Truncated as stop:
+            cursor.position = stop.position
+            cursor.text(f"{field}: element {stop.index}")
+            raise cursor.error(field, f"is not as long as it says: element {stop.index} is missing") from None
+        wrong = strings.invalid()
+        if wrong is not None:
+            index, at = wrong
+            raise cursor.error(f"{field}: element {index}", "is not valid UTF-8", at)
+        cursor.position = strings.end
+        return strings
+
+    def _count(self, field: str, each: int) -> int:
+        at = self._cursor.position
+        count = self._cursor.count(field, each)
+        self._entries += count
+        if self._entries > limits.ENTRIES:
+            raise self._cursor.error(
+                field,
+                f"makes {self._entries} strings and arrays in all; at most {limits.ENTRIES} are read",
+                at,
+            )
+        return count
+
+
+def _alignment(cursor: Cursor, metadata: Metadata) -> int:
+    value = metadata.get("general.alignment", ALIGNMENT)
+    if "general.alignment" in metadata:
+        kind = metadata.value_type("general.alignment")
+        if kind is not ValueType.UINT32:
+            raise cursor.error("metadata 'general.alignment'", f"is {kind.name}, it must be UINT32")
+    if not limits.is_alignment(value):
+        raise cursor.error(
+            "metadata 'general.alignment'",
+            f"is {value}, it must be a power of two within "
+            f"{limits.ALIGNMENT_MINIMUM}..{limits.ALIGNMENT_MAXIMUM}",
+        )
+    return int(value)
+
+
+class _Entry(NamedTuple):
+    """A line of the tensor table: `offset` counts from where the tensor data begins."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    offset: int
+    nbytes: int
+    at: int
+
+
+def _tensor_entry(cursor: Cursor, index: int) -> _Entry:
+    at = cursor.position
+    name = cursor.name(f"the name of tensor {index}")
+    field = f"tensor {shown(name)}"
+    place = cursor.position
+    dimensions = cursor.u32(f"{field}: its number of dimensions")
+    if dimensions > limits.DIMENSIONS:
+        raise cursor.error(field, f"has {dimensions} dimensions; at most {limits.DIMENSIONS} are read", place)
+    # No dimensions at all is a single number, which ggml treats as one dimension of 1.
+    shape = tuple(cursor.u64(f"{field}: dimension {i}") for i in range(dimensions))[::-1] or (1,)
+    if 0 in shape:
+        raise cursor.error(field, f"has shape {shape}: a dimension is zero", place)
+    place = cursor.position
+    number = cursor.u32(f"{field}: its type")
+    dtype = TENSOR_TYPES.get(number)
+    if dtype is None:
+        raise UnsupportedError(f"{cursor.path}: byte {place}: {field} {unknown_type(number)}")
+    if shape[-1] % dtype.block_size:
+        raise cursor.error(
+            field,
+            f"has rows of {shape[-1]}, no multiple of {dtype.name}'s {dtype.block_size}",
+            place,
+        )
+    nbytes = dtype.nbytes(shape)
+    if nbytes > cursor.size:
+        raise cursor.error(
+            field, f"of shape {shape} takes {nbytes} bytes, but the whole file has {cursor.size}", place
+        )
+    return _Entry(name, shape, dtype, cursor.u64(f"{field}: its offset"), nbytes, at)
+
+
+def _tensors(
+    cursor: Cursor, entries: list[_Entry], alignment: int, mapped: NDArray[np.uint8]
+) -> dict[str, TensorInfo]:
+    start = -(-cursor.position // alignment) * alignment
+    tensors: dict[str, TensorInfo] = {}
+    for entry in entries:
+        field = f"tensor {shown(entry.name)}"
+        if entry.name in tensors:
+            raise cursor.error(field, "stands in the file twice", entry.at)
+        if entry.offset % alignment:
+            raise cursor.error(field, f"has offset {entry.offset}, no multiple of {alignment}", entry.at)
+        begin = start + entry.offset
+        if begin + entry.nbytes > cursor.size:
+            raise cursor.error(
+                field,
+                f"lies at bytes {begin} to {begin + entry.nbytes}, but the file ends at byte {cursor.size}: "
+                "it is truncated or damaged; download it again",
+                entry.at,
+            )
+        data = mapped[begin : begin + entry.nbytes]
+        tensors[entry.name] = TensorInfo(entry.name, entry.shape, entry.dtype, data)
+    _check_overlap(cursor, entries)
+    return tensors
+
+
+def _check_overlap(cursor: Cursor, entries: list[_Entry]) -> None:
+    ordered = sorted(entries, key=lambda entry: entry.offset)
+    for first, second in pairwise(ordered):
+        if first.offset + first.nbytes > second.offset:
+            raise cursor.error(
+                f"tensor {shown(second.name)}", f"overlaps tensor {shown(first.name)}", second.at
+            )

@@ -1,0 +1,187 @@
+"""Which tokens of a vocabulary have a role, and which of them end a reply.
+
+Keys: GGUF's specification (docs/gguf.md). Defaults and spellings: what llama.cpp (src/llama-vocab.cpp) makes
+of the same file, with one difference: a token is taken by its spelling only where the file marks it as a
+control or user-defined token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_gguf.keys import Keys
+
+CONTROL, USER_DEFINED = 3, 4
+NONE = 0xFFFFFFFF
+"""The id -1, by which some converters say that a model has no such token."""
+
+ROLES: dict[str, tuple[str, ...]] = {
+    "bos": ("bos_token_id",),
+    "eos": ("eos_token_id",),
+    "eot": ("eot_token_id",),
+    "eom": ("eom_token_id",),
+    "unknown": ("unknown_token_id",),
+    # GGUF's own spelling, and the right one, which some converters use.
+    "separator": ("seperator_token_id", "separator_token_id"),
+    "padding": ("padding_token_id",),
+    "mask": ("mask_token_id",),
+    "classifier": ("cls_token_id",),
+    # The second keys are of files made before the first were agreed upon.
+    "fim_pre": ("fim_pre_token_id", "prefix_token_id"),
+    "fim_suf": ("fim_suf_token_id", "suffix_token_id"),
+    "fim_mid": ("fim_mid_token_id", "middle_token_id"),
+    "fim_pad": ("fim_pad_token_id",),
+    "fim_rep": ("fim_rep_token_id",),
+    "fim_sep": ("fim_sep_token_id",),
+}
+"""Special tokens by role: the keys that may give the id, without `tokenizer.ggml.`."""
+
+DEFAULT_IDS: dict[str, dict[str, int]] = {
+    "llama": {"bos": 1, "eos": 2, "unknown": 0},
+    "t5": {"eos": 1, "unknown": 2, "padding": 0},
+    "bert": {"bos": 101, "unknown": 100, "separator": 102, "padding": 0, "mask": 103},
+    "plamo2": {"bos": 1, "eos": 2, "unknown": 0, "padding": 3},
+}
+"""Ids that a kind of vocabulary has where the file is silent."""
+
+ROLE_TEXTS: dict[str, tuple[str, ...]] = {
+    "eot": (
+        "<|eot_id|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<end_of_turn>",
+        "<|endoftext|>",
+        "<|end_of_text|>",
+        "<EOT>",
+        "_<EOT>",
+        "[EOT]",
+        "<｜end▁of▁sentence｜>",
+        "<end_of_utterance>",
+    ),
+    "eom": ("<|eom_id|>",),
+    "fim_pre": (
+        "<|fim_prefix|>",
+        "<fim-prefix>",
+        "<fim_prefix>",
+        "<｜fim▁begin｜>",
+        "<PRE>",
+        "▁<PRE>",
+        "<|code_prefix|>",
+        "<|prefix|>",
+    ),
+    "fim_suf": (
+        "<|fim_suffix|>",
+        "<fim-suffix>",
+        "<fim_suffix>",
+        "<｜fim▁hole｜>",
+        "<SUF>",
+        "▁<SUF>",
+        "<|code_suffix|>",
+        "<|suffix|>",
+    ),
+    "fim_mid": (
+        "<|fim_middle|>",
+        "<fim-middle>",
+        "<fim_middle>",
+        "<｜fim▁end｜>",
+        "<MID>",
+        "▁<MID>",
+        "<|code_middle|>",
+        "<|middle|>",
+    ),
+    "fim_pad": (
+        "<|fim_pad|>",
+        "<fim-pad>",
+        "<fim_pad>",
+        "<PAD>",
+        "[PAD]",
+    ),
+    "fim_rep": (
+        "<|fim_repo|>",
+        "<|repo_name|>",
+        "<fim-repo>",
+        "<REPO>",
+        "<reponame>",
+    ),
+    "fim_sep": ("<|file_sep|>",),
+}
+"""How tokens of a role are spelt, the first found first, for files that give no id for it."""
+
+END_ROLES = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
+END_TEXTS = frozenset(
+    (
+        "<|eot_id|>",
+        "<|im_end|>",
+        "<|end|>",
+        "<|return|>",
+        "<|call|>",
+        "<|flush|>",
+        "<|calls|>",
+        "<end_of_turn>",
+        "<|endoftext|>",
+        "</s>",
+        "<|eom_id|>",
+        "<EOT>",
+        "_<EOT>",
+        "[EOT]",
+        "[EOS]",
+        "<|end_of_text|>",
+        "<end_of_utterance>",
+        "<eos>",
+        "<turn|>",
+        "<|tool_response>",
+        "<｜end▁of▁sentence｜>",
+        "[e~[",
+    )
+)
+"""How control tokens that end a reply are spelt."""
+
+
+def marked_tokens(tokens: Sequence[str], types: NDArray[np.int32] | None) -> dict[str, int]:
+    """The control and user-defined tokens, by their text; of two alike, the first."""
+    if types is None:
+        return {}
+    marked: dict[str, int] = {}
+    for token in np.flatnonzero((types == CONTROL) | (types == USER_DEFINED)).tolist():
+        marked.setdefault(tokens[token], token)
+    return marked
+
+
+def special_ids(keys: Keys, kind: str, count: int, marked: dict[str, int]) -> dict[str, int]:
+    """Ids by role, from the keys, the kind and the tokens' spelling; `FormatError` for an id out of range."""
+    ids = {role: token for role, token in DEFAULT_IDS.get(kind, {}).items() if token < count}
+    for role, names in ROLES.items():
+        for name in reversed(names):
+            key = f"tokenizer.ggml.{name}"
+            token = keys.integer(key)
+            if token is None:
+                continue
+            if token in (NONE, -1):
+                ids.pop(role, None)
+            elif 0 <= token < count:
+                ids[role] = token
+            else:
+                raise keys.error(key, f"is {token}, but there are {count} tokens")
+    for role, texts in ROLE_TEXTS.items():
+        if role not in ids:
+            found = [marked[text] for text in texts if text in marked]
+            if found:
+                ids[role] = found[0]
+    return ids
+
+
+def end_ids(roles: dict[str, int], marked: dict[str, int], tokens: Sequence[str]) -> frozenset[int]:
+    """Ids that end a reply."""
+    ends = {roles[role] for role in END_ROLES if role in roles}
+    ends |= {token for text, token in marked.items() if text in END_TEXTS}
+    texts = {tokens[token] for token in ends}
+    # Two families use a token of the list for something else: in harmony's format <|end|> closes a message of
+    # several, and where <|tool_response> or PLaMo's own end exists </s> is plain text.
+    if {"<|return|>", "<|call|>"} <= texts or ("<|flush|>" in texts and texts & {"<|call|>", "<|calls|>"}):
+        ends = {token for token in ends if tokens[token] != "<|end|>"}
+    if texts & {"<|tool_response>", "<|plamo:eos|>"}:
+        ends = {token for token in ends if tokens[token] != "</s>"}
+    return frozenset(ends)

@@ -1,0 +1,112 @@
+"""Strings that stay in the file until someone asks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, repeat
+from struct import Struct
+from struct import error as StructError
+from typing import overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LENGTH = Struct("<Q")
+_CHUNK = 1 << 14
+
+
+class Truncated(Exception):  # noqa: N818 - a message between the walk and the reader, never shown
+    """String `index`, whose length stands at byte `position`, does not end within the data."""
+
+    def __init__(self, index: int, position: int) -> None:
+        super().__init__(index, position)
+        self.index = index
+        self.position = position
+
+
+class StringArray(Sequence[str]):
+    """An array of GGUF strings (each a 64-bit length and UTF-8 bytes), decoded when it is read.
+
+    `bounds`, int64 `[count + 1]`, says where each string's length stands in `data`, and where the last string
+    ends. Iterating decodes all of them at once, which is the fast way through a vocabulary.
+    """
+
+    def __init__(self, data: memoryview, bounds: NDArray[np.int64]) -> None:
+        self._data = data
+        self._bounds = bounds
+
+    @classmethod
+    def walk(cls, data: memoryview, position: int, count: int) -> StringArray:
+        """The `count` strings from byte `position` on; `Truncated` where one leads out of `data`."""
+        unpack = _LENGTH.unpack_from
+        start = position
+        bounds = [start]
+        append = bounds.append
+        try:
+            for _ in repeat(None, count):
+                start += 8 + unpack(data, start)[0]
+                append(start)
+        except (StructError, OverflowError):
+            pass
+        end = len(data)
+        if len(bounds) <= count or bounds[-1] > end:
+            # A string with a false length ends past the data, so that the next one could not be read.
+            index = len(bounds) - 1 - (bounds[-1] > end)
+            raise Truncated(index, bounds[index])
+        return cls(data, np.array(bounds, dtype=np.int64))
+
+    @property
+    def end(self) -> int:
+        """The byte after the last string."""
+        return int(self._bounds[-1])
+
+    def invalid(self) -> tuple[int, int] | None:
+        """The index of the first string that is not UTF-8, and the byte where it goes wrong; else None."""
+        bounds = self._bounds
+        for first in range(0, len(self), _CHUNK):
+            some = bounds[first : first + _CHUNK + 1]
+            start = int(some[0])
+            text = np.frombuffer(self._data[start : int(some[-1])], np.uint8).copy()
+            # The lengths between the strings become NULs, so one decoding checks them all: a character
+            # that a string's end cuts off is followed by a NUL, which continues no character.
+            lengths = some[:-1] - start
+            for byte in range(8):
+                text[lengths + byte] = 0
+            try:
+                text.tobytes().decode()
+            except UnicodeDecodeError as error:
+                at = start + error.start
+                return int(np.searchsorted(bounds, at, side="right")) - 1, at
+        return None
+
+    def __len__(self) -> int:
+        return len(self._bounds) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        i = range(len(self))[index]
+        return str(self._data[int(self._bounds[i]) + 8 : int(self._bounds[i + 1])], "utf-8")
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self), _CHUNK):
+            some = self._bounds[first : first + _CHUNK + 1]
+            start = int(some[0])
+            text = self._data[start : int(some[-1])].tobytes()
+            bounds = (some - start).tolist()
+            yield from [text[a + 8 : b].decode() for a, b in pairwise(bounds)]
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, (StringArray, list, tuple)):
+            return NotImplemented
+        return len(self) == len(other) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        shown = ", ".join(repr(text[:40]) for text in self[:3])
+        return f"StringArray([{shown}{', …' if len(self) > 3 else ''}], {len(self)} strings)"

@@ -1,0 +1,94 @@
+"""GGUF's tensor type ids and the storage types they stand for.
+
+Source: `enum ggml_type` in ggml.h; block layouts in ggml-common.h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.dtypes import DTYPES, DType
+from zigai_core.errors import UnsupportedError
+
+LAYOUTS: dict[int, tuple[str, int, int]] = {
+    0: ("F32", 1, 4),
+    1: ("F16", 1, 2),
+    2: ("Q4_0", 32, 18),
+    3: ("Q4_1", 32, 20),
+    6: ("Q5_0", 32, 22),
+    7: ("Q5_1", 32, 24),
+    8: ("Q8_0", 32, 34),
+    9: ("Q8_1", 32, 36),
+    10: ("Q2_K", 256, 84),
+    11: ("Q3_K", 256, 110),
+    12: ("Q4_K", 256, 144),
+    13: ("Q5_K", 256, 176),
+    14: ("Q6_K", 256, 210),
+    15: ("Q8_K", 256, 292),
+    16: ("IQ2_XXS", 256, 66),
+    17: ("IQ2_XS", 256, 74),
+    18: ("IQ3_XXS", 256, 98),
+    19: ("IQ1_S", 256, 50),
+    20: ("IQ4_NL", 32, 18),
+    21: ("IQ3_S", 256, 110),
+    22: ("IQ2_S", 256, 82),
+    23: ("IQ4_XS", 256, 136),
+    24: ("I8", 1, 1),
+    25: ("I16", 1, 2),
+    26: ("I32", 1, 4),
+    27: ("I64", 1, 8),
+    28: ("F64", 1, 8),
+    29: ("IQ1_M", 256, 56),
+    30: ("BF16", 1, 2),
+    34: ("TQ1_0", 256, 54),
+    35: ("TQ2_0", 256, 66),
+    39: ("MXFP4", 32, 17),
+    40: ("NVFP4", 64, 36),
+    41: ("Q1_0", 128, 18),
+    42: ("Q2_0", 64, 18),
+}
+"""Name, elements in a block and bytes in a block, by id."""
+
+REMOVED: dict[int, str] = {
+    4: "Q4_2",
+    5: "Q4_3",
+    31: "Q4_0_4_4",
+    32: "Q4_0_4_8",
+    33: "Q4_0_8_8",
+    36: "IQ4_NL_4_4",
+    37: "IQ4_NL_4_8",
+    38: "IQ4_NL_8_8",
+}
+"""Types that the format once had."""
+
+
+def _no_dequantizer(name: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    def dequantize(data: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise UnsupportedError(
+            f"no dequantiser is installed for tensor type {name}; use a file whose tensors are of "
+            f"{', '.join(DTYPES)}"
+        )
+
+    return dequantize
+
+
+TENSOR_TYPES: dict[int, DType] = {
+    number: DTYPES.get(name) or DType(name, block_size, block_bytes, _no_dequantizer(name))
+    for number, (name, block_size, block_bytes) in LAYOUTS.items()
+}
+"""Storage types by id. One that core cannot dequantise can be listed and copied; its values raise
+`UnsupportedError`."""
+
+TYPE_IDS: dict[str, int] = {dtype.name: number for number, dtype in TENSOR_TYPES.items()}
+
+
+def unknown_type(number: int) -> str:
+    """What is to be said of an id that `TENSOR_TYPES` lacks."""
+    if number in REMOVED:
+        return f"has type {number} ({REMOVED[number]}), which was removed from the format; use a newer file"
+    if 97 <= number <= 99 or 133 <= number <= 158 or 202 <= number <= 399:
+        return f"has type {number}, a type of the fork ik_llama.cpp; use a file made with llama.cpp itself"
+    return f"has type {number}, which is not known; the file is damaged or newer than this reader"

@@ -1,0 +1,101 @@
+"""The vocabulary in a file's metadata (`tokenizer.ggml.*`) as a `TokenizerSpec`.
+
+Keys and token types: GGUF's specification (docs/gguf.md). Defaults: what llama.cpp (src/llama-vocab.cpp)
+makes of the same file.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.descriptor import TokenizerSpec
+from zigai_gguf.keys import Keys
+from zigai_gguf.special_tokens import end_ids, marked_tokens, special_ids
+from zigai_gguf.values import ValueType
+
+TYPES = range(7)
+"""Token types: undefined, normal, unknown, control, user-defined, unused, byte."""
+
+BOS_PRE_TOKENIZERS = frozenset(
+    (
+        "llama3",
+        "llama-v3",
+        "llama-bpe",
+        "falcon3",
+        "falcon-h1",
+        "pixtral",
+        "midm-2.0",
+        "lfm2",
+        "jina-v5-nano",
+        "tekken",
+        "chameleon",
+    )
+)
+"""Pre-tokenisers of the vocabularies that put BOS before a text unless the file says no."""
+
+
+def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
+    """The vocabulary; None where the file has none. `FormatError` naming the key where it is not sound."""
+    kind = keys.text("tokenizer.ggml.model")
+    if kind is None or kind in ("none", "no_vocab"):
+        return None
+    tokens = keys.strings("tokenizer.ggml.tokens")
+    if tokens is None:
+        raise keys.error("tokenizer.ggml.tokens", f"is missing, though tokenizer.ggml.model is {kind!r}")
+    if not tokens:
+        raise keys.error("tokenizer.ggml.tokens", "holds no tokens")
+    types = _types(keys, len(tokens))
+    marked = marked_tokens(tokens, types)
+    pre_tokenizer = keys.text("tokenizer.ggml.pre")
+    roles = special_ids(keys, kind, len(tokens), marked)
+    charsmap = keys.array("tokenizer.ggml.precompiled_charsmap", ValueType.UINT8, ValueType.INT8)
+    add_bos = kind in ("llama", "bert", "gemma4") or (kind == "gpt2" and pre_tokenizer in BOS_PRE_TOKENIZERS)
+    return TokenizerSpec(
+        kind=kind,
+        tokens=tokens,
+        scores=_scores(keys, len(tokens)),
+        types=types,
+        merges=keys.strings("tokenizer.ggml.merges"),
+        pre_tokenizer=pre_tokenizer,
+        special_ids=roles,
+        end_ids=end_ids(roles, marked, tokens),
+        add_bos=keys.flag("tokenizer.ggml.add_bos_token", add_bos),
+        add_eos=keys.flag("tokenizer.ggml.add_eos_token", kind == "t5"),
+        add_space_prefix=keys.flag("tokenizer.ggml.add_space_prefix", kind == "llama"),
+        remove_extra_whitespaces=keys.flag("tokenizer.ggml.remove_extra_whitespaces", False),
+        precompiled_charsmap=None if charsmap is None else charsmap.tobytes(),
+    )
+
+
+def _scores(keys: Keys, count: int) -> NDArray[np.float32] | None:
+    key = "tokenizer.ggml.scores"
+    stored = keys.array(key, ValueType.FLOAT32, ValueType.INT32)
+    if stored is None:
+        return None
+    if len(stored) != count:
+        raise keys.error(key, f"has {len(stored)} entries for {count} tokens")
+    # Copied, because an array in the file's header may lie at any byte.
+    scores = stored.astype(np.float32)
+    wrong = np.flatnonzero(np.isnan(scores))
+    if wrong.size:
+        raise keys.error(key, f"holds NaN for token {int(wrong[0])}")
+    scores.flags.writeable = False
+    return scores
+
+
+def _types(keys: Keys, count: int) -> NDArray[np.int32] | None:
+    key = "tokenizer.ggml.token_type"
+    stored = keys.array(key, ValueType.INT32, ValueType.UINT32)
+    if stored is None:
+        return None
+    if len(stored) != count:
+        raise keys.error(key, f"has {len(stored)} entries for {count} tokens")
+    wrong = np.flatnonzero((stored < TYPES.start) | (stored >= TYPES.stop))
+    if wrong.size:
+        raise keys.error(
+            key, f"holds {int(stored[wrong[0]])} for token {int(wrong[0])}, which is no token type"
+        )
+    types = stored.astype(np.int32)
+    types.flags.writeable = False
+    return types

@@ -1,0 +1,123 @@
+"""A tensor on its way into a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.descriptor import TensorInfo
+from zigai_core.dtypes import DTYPES, DType
+from zigai_core.errors import FormatError, ShapeError
+from zigai_gguf import limits
+from zigai_gguf.cursor import shown
+from zigai_gguf.tensor_types import TYPE_IDS
+
+_CHUNK = 1 << 20
+"""Elements converted at a time."""
+
+_PLAIN = {
+    "f4": "F32",
+    "f2": "F16",
+    "f8": "F64",
+    "i1": "I8",
+    "i2": "I16",
+    "i4": "I32",
+    "i8": "I64",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class TensorData:
+    """A tensor's shape (numpy's order), storage type and bytes.
+
+    `chunks` is called when the tensor is written and gives, piece by piece, exactly `dtype.nbytes(shape)`
+    bytes (one-dimensional uint8), so a tensor need never be in memory whole.
+    """
+
+    shape: tuple[int, ...]
+    dtype: DType
+    chunks: Callable[[], Iterable[NDArray[np.uint8]]]
+
+    @classmethod
+    def of(cls, tensor: NDArray[Any] | TensorInfo | TensorData) -> TensorData:
+        """An array as it is, a tensor of another file, or what is a `TensorData` already."""
+        if isinstance(tensor, TensorData):
+            return tensor
+        if isinstance(tensor, TensorInfo):
+            return cls.from_bytes(tensor.data, tensor.shape, tensor.dtype)
+        return cls.from_array(tensor)
+
+    @classmethod
+    def from_array(cls, array: NDArray[Any], dtype: str | None = None) -> TensorData:
+        """An array, stored as its own type, or rounded to `dtype`: F32, F16 or BF16.
+
+        `FormatError` for a type that GGUF lacks and, while it is written, for a number too large for `dtype`.
+        """
+        name = dtype or _PLAIN.get(array.dtype.str[1:])
+        if name is None or (dtype is not None and (dtype not in _ROUND or array.dtype.kind != "f")):
+            raise FormatError(f"an array of {array.dtype} cannot be stored as {dtype or 'a GGUF tensor'}")
+        if name == _PLAIN.get(array.dtype.str[1:]):
+            stored = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+            return cls.from_bytes(stored.reshape(-1).view(np.uint8), array.shape, DTYPES[name])
+        return cls(array.shape, DTYPES[name], lambda: _rounded(array, name))
+
+    @classmethod
+    def from_bytes(cls, data: NDArray[np.uint8] | bytes, shape: tuple[int, ...], dtype: DType) -> TensorData:
+        """Bytes that are stored as `dtype` already. `ShapeError` where they are not what `shape` takes."""
+        stored = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
+        if stored.ndim != 1 or stored.dtype != np.uint8 or stored.size != dtype.nbytes(shape):
+            raise ShapeError(
+                f"{dtype.name} of shape {shape} takes {dtype.nbytes(shape)} bytes, {stored.nbytes} are given"
+            )
+        return cls(shape, dtype, lambda: [stored])
+
+    def check(self, name: str) -> None:
+        """`FormatError` where GGUF lacks the type or cannot hold the shape, `ShapeError` for a broken row."""
+        if self.dtype.name not in TYPE_IDS:
+            raise FormatError(f"tensor {shown(name)}: GGUF has no tensor type {self.dtype.name}")
+        if not 1 <= len(self.shape) <= limits.DIMENSIONS or min(self.shape) < 1 or max(self.shape) >> 63:
+            raise FormatError(
+                f"tensor {shown(name)} has shape {self.shape}; it may have 1 to {limits.DIMENSIONS} of them, "
+                "each of 1 or more"
+            )
+        self.dtype.nbytes(self.shape)
+
+
+def _rounded(array: NDArray[Any], name: str) -> Iterator[NDArray[np.uint8]]:
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        some = flat[start : start + _CHUNK]
+        stored, finite = _ROUND[name](some)
+        if not np.array_equal(finite, np.isfinite(some)):
+            raise FormatError(f"an array holds a number that is too large for {name}")
+        yield stored.view(np.uint8)
+
+
+def _to_float(stored: str) -> Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[np.bool_]]]:
+    def convert(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            result = np.ascontiguousarray(values, stored)
+        return result, np.isfinite(result)
+
+    return convert
+
+
+def _to_bf16(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The upper half of float32, rounded to the nearest, ties to even; a NaN stays one."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        single = np.ascontiguousarray(values, "<f4")
+    bits = single.view("<u4")
+    rounded = (bits + (0x7FFF + ((bits >> 16) & 1)).astype("<u4")) >> 16
+    result = np.where(np.isnan(single), (bits >> 16) | 0x40, rounded).astype("<u2")
+    return result, (result & 0x7F80) != 0x7F80
+
+
+_ROUND: dict[str, Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[np.bool_]]]] = {
+    "F32": _to_float("<f4"),
+    "F16": _to_float("<f2"),
+    "BF16": _to_bf16,
+}

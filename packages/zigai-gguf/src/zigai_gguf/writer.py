@@ -1,0 +1,146 @@
+"""Writes GGUF version 3, little-endian.
+
+Source: GGUF's specification (ggml, docs/gguf.md); the layout is described in `reader.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from struct import Struct
+from typing import IO, Any
+
+from numpy.typing import NDArray
+
+from zigai_core.descriptor import TensorInfo
+from zigai_core.errors import FormatError
+from zigai_gguf import limits
+from zigai_gguf.cursor import shown
+from zigai_gguf.encoder import encode_metadata, encode_name
+from zigai_gguf.reader import ALIGNMENT, MAGIC
+from zigai_gguf.tensor_data import TensorData
+from zigai_gguf.tensor_types import TYPE_IDS
+from zigai_gguf.values import Typed, ValueType
+
+_HEADER = Struct("<4sIQQ")
+_U32 = Struct("<I")
+_U64 = Struct("<Q")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Where everything of a file will stand: its header with padding, each tensor's first byte, its size."""
+
+    header: bytes
+    positions: Mapping[str, int]
+    size: int
+
+
+def write_gguf(
+    path: Path | str,
+    metadata: Mapping[str, Any],
+    tensors: Mapping[str, NDArray[Any] | TensorInfo | TensorData] | None = None,
+    *,
+    alignment: int | None = None,
+) -> None:
+    """Write a file: nothing stands at `path` until all of it is written, then it replaces what stood there.
+
+    `metadata`: a reader's `Metadata` keeps its types. A plain value becomes BOOL, STRING, UINT32 (where that
+    does not hold it INT32, INT64 or UINT64) or FLOAT32; a list an array of BOOL, STRING, INT32 (INT64, UINT64),
+    FLOAT32 or of arrays; a numpy value or array keeps its own type. `Typed` says otherwise.
+    `tensors`: arrays, tensors of another file, or `TensorData`, whose bytes are streamed.
+    `alignment`: where tensors begin, a power of two; else `general.alignment`, else 32.
+
+    `FormatError` naming the key or tensor for what GGUF cannot hold, and where the file cannot be written.
+
+    >>> tensors = {"x": np.ones(4, np.float32)}  # doctest: +SKIP
+    >>> write_gguf("tiny.gguf", {"general.architecture": "llama"}, tensors)  # doctest: +SKIP
+    """
+    path = Path(path)
+    data = {name: TensorData.of(tensor) for name, tensor in (tensors or {}).items()}
+    layout = plan(metadata, data, alignment=alignment)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        # Exclusive, so that it is surely ours to remove.
+        with temporary.open("xb") as file:
+            try:
+                _write(file, layout, data)
+                file.close()
+                os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call
+            except BaseException:
+                file.close()
+                temporary.unlink()
+                raise
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def plan(
+    metadata: Mapping[str, Any], tensors: Mapping[str, TensorData], *, alignment: int | None = None
+) -> Plan:
+    """The header of such a file, and where its tensors go. Errors as for `write_gguf`."""
+    metadata, alignment = _with_alignment(metadata, alignment)
+    if len(metadata) > limits.KEYS or len(tensors) > limits.TENSORS:
+        raise FormatError(f"at most {limits.KEYS} keys and {limits.TENSORS} tensors can be written")
+    parts = [_HEADER.pack(MAGIC, 3, len(tensors), len(metadata)), encode_metadata(metadata)]
+    offsets: dict[str, int] = {}
+    offset = 0
+    for name, tensor in tensors.items():
+        tensor.check(name)
+        offsets[name] = offset
+        parts += [
+            encode_name(name, "a tensor's name"),
+            _U32.pack(len(tensor.shape)),
+            *(_U64.pack(size) for size in reversed(tensor.shape)),
+            _U32.pack(TYPE_IDS[tensor.dtype.name]),
+            _U64.pack(offset),
+        ]
+        offset += _padded(tensor.dtype.nbytes(tensor.shape), alignment)
+    header = b"".join(parts)
+    if len(header) > limits.HEADER_BYTES:
+        raise FormatError(f"metadata takes {len(header)} bytes; at most {limits.HEADER_BYTES} can be read")
+    if tensors:
+        header = header.ljust(_padded(len(header), alignment), b"\0")
+    return Plan(
+        header, {name: len(header) + offset for name, offset in offsets.items()}, len(header) + offset
+    )
+
+
+def _with_alignment(metadata: Mapping[str, Any], alignment: int | None) -> tuple[Mapping[str, Any], int]:
+    stored = metadata.get("general.alignment", ALIGNMENT)
+    if isinstance(stored, Typed):
+        stored = stored.value
+    chosen = stored if alignment is None else alignment
+    if isinstance(chosen, bool) or not isinstance(chosen, int) or not limits.is_alignment(chosen):
+        raise FormatError(
+            f"the alignment is {chosen!r}, it must be a power of two within "
+            f"{limits.ALIGNMENT_MINIMUM}..{limits.ALIGNMENT_MAXIMUM}"
+        )
+    if chosen == ALIGNMENT and "general.alignment" not in metadata:
+        return metadata, chosen
+    items = metadata.typed() if hasattr(metadata, "typed") else metadata
+    return {**items, "general.alignment": Typed(ValueType.UINT32, chosen)}, chosen
+
+
+def _padded(size: int, alignment: int) -> int:
+    return -(-size // alignment) * alignment
+
+
+def _write(file: IO[bytes], layout: Plan, tensors: Mapping[str, TensorData]) -> None:
+    file.write(layout.header)
+    position = len(layout.header)
+    for name, tensor in tensors.items():
+        file.write(bytes(layout.positions[name] - position))
+        expected = tensor.dtype.nbytes(tensor.shape)
+        written = 0
+        for chunk in tensor.chunks():
+            written += chunk.nbytes
+            if written <= expected:
+                file.write(chunk.data)
+        if written != expected:
+            raise FormatError(f"tensor {shown(name)} takes {expected} bytes, but {written} were given")
+        position = layout.positions[name] + written
+    file.write(bytes(layout.size - position))

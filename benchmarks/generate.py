@@ -1,0 +1,84 @@
+"""Prefill and decode speed of a model in tokens/s, and the process's peak resident memory.
+
+usage: python benchmarks/generate.py --model PATH [--backend NAME] [--threads N] [--prompt TOKENS]
+       [--tokens N] [--runs N] [--json FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+import zigai
+
+
+def peak_resident() -> int:
+    """Bytes of the process's resident memory at its highest; mapped pages of the file count as well."""
+    memory = psutil.Process().memory_info()
+    peak = getattr(memory, "peak_wset", None)  # Windows
+    if peak is not None:
+        return int(peak)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def run_once(model: zigai.Model, prompt: list[int], count: int) -> tuple[float, float]:
+    """Tokens per second of one prefill of `prompt` and of `count` greedy decode steps after it."""
+    session = model.new_session()
+    session.extend(prompt)
+    began = time.perf_counter()
+    logits = session.logits()
+    prefilled = time.perf_counter()
+    for _ in range(count):
+        session.extend([int(np.argmax(logits))])
+        logits = session.logits()
+    decoded = time.perf_counter()
+    session.close()
+    return len(prompt) / (prefilled - began), count / (decoded - prefilled)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--backend", default="auto")
+    parser.add_argument("--threads", type=int)
+    parser.add_argument("--prompt", type=int, default=128, help="tokens of the prompt")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens to generate")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    options = parser.parse_args()
+
+    began = time.perf_counter()
+    context = options.prompt + options.tokens + 1
+    model = zigai.load(options.model, backend=options.backend, threads=options.threads, context=context)
+    loaded = time.perf_counter() - began
+    rng = np.random.default_rng(7)
+    prompt = rng.integers(0, model.graph.vocabulary_size, options.prompt).tolist()
+    speeds = [run_once(model, prompt, options.tokens) for _ in range(options.runs)]
+    figures = {
+        "model": options.model.name,
+        "backend": model.program.report().summary,
+        "runs": options.runs,
+        "load_seconds": loaded,
+        "prefill_tps": statistics.median(prefill for prefill, _ in speeds),
+        "decode_tps": statistics.median(decode for _, decode in speeds),
+        "file_bytes": options.model.stat().st_size,
+        "peak_resident_bytes": peak_resident(),
+    }
+    for name, value in figures.items():
+        print(f"{name:<20}{value:>16,.2f}" if isinstance(value, float) else f"{name:<20}{value:>16}")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()

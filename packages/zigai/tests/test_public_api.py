@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import zigai
+import zigai_core.errors
+
+
+def test_every_public_name_is_there_and_described() -> None:
+    for name in zigai.__all__:
+        assert getattr(zigai, name).__doc__, name
+
+
+def test_every_error_of_core_is_public_and_caught_by_the_base() -> None:
+    for name, error in vars(zigai_core.errors).items():
+        if isinstance(error, type) and issubclass(error, Exception):
+            assert getattr(zigai, name) is error
+            assert issubclass(error, zigai.ZigAIError)
+
+
+@pytest.mark.parametrize(
+    ("registry", "names"),
+    [
+        ("formats", {"gguf"}),
+        ("architectures", {"llama"}),
+        ("tokenizers", {"llama"}),
+        ("backends", {"numpy", "native"}),
+        ("samplers", {"logit_bias", "penalties", "top_k", "top_p", "min_p", "temperature"}),
+        ("chat_templates", {"chatml", "llama2", "llama3", "mistral", "zephyr"}),
+    ],
+)
+def test_the_packages_it_depends_on_fill_the_registries(registry: str, names: set[str]) -> None:
+    assert names <= set(getattr(zigai.Plugins.installed(), registry))
+
+
+def test_importing_it_imports_no_plugin() -> None:
+    program = "import sys, zigai; print(*sorted({name.split('.')[0] for name in sys.modules}))"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    plugins = {"zigai_gguf", "zigai_llama", "zigai_tokenizers", "zigai_kernels", "zigai_cli"}
+    libraries = {"sentencepiece", "tokenizers", "cffi", "typer", "rich", "pytest"}
+    assert not set(run.stdout.split()) & (plugins | libraries)

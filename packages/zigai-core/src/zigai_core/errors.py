@@ -35,5 +35,9 @@ class PluginError(ZigAIError):
     """A plugin that cannot be imported, breaks its contract, or claims a name that another one claims."""
 
 
+class SamplingError(ZigAIError, ValueError):
+    """Sampling options out of range (their name and value), or logits that no token can be drawn from."""
+
+
 class Cancelled(ZigAIError):  # noqa: N818 - not a fault: the caller asked for it
     """A step was stopped by `Context.cancel()` before it was finished; nothing of it is kept."""

@@ -76,7 +76,7 @@ def integration(session: nox.Session) -> None:
     session.log("collecting the wheels of what they depend on")
     session.run("python", "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), *own)
     session.run(
-        *("pytest", "-m", "wheels", *session.posargs, "integration-tests"),
+        *("pytest", "-m", "wheels", *session.posargs, "integration-tests/test_wheels.py"),
         env={"ZIGAI_WHEELHOUSE": str(folder)},
     )
 

@@ -1,0 +1,76 @@
+"""The documented example of an architecture is the one that is tested, and it is no lesser one."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import zigai
+from zigai_core.loading import build
+from zigai_core.protocols import Architecture
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "integration-tests" / "example-plugin" / "src" / "zigai_example" / "__init__.py"
+
+
+@pytest.fixture(scope="module")
+def example() -> Architecture:
+    spec = importlib.util.spec_from_file_location("zigai_example", SOURCE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.example
+
+
+@pytest.fixture(scope="module")
+def plugins(example: Architecture) -> zigai.Plugins:
+    return zigai.Plugins.installed().extended(architectures={"example": example})
+
+
+def test_the_page_shows_the_source_as_it_is() -> None:
+    page = (ROOT / "docs" / "write-an-architecture.md").read_text(encoding="utf-8")
+    folder = ROOT / "integration-tests" / "example-plugin"
+    for path in (SOURCE, folder / "pyproject.toml"):
+        assert path.read_text(encoding="utf-8").strip() in page, (
+            f"docs/write-an-architecture.md: {path.name} differs"
+        )
+
+
+def test_it_fits_one_page() -> None:
+    assert len(SOURCE.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+def test_it_computes_what_the_same_graph_of_zigai_llama_does(
+    plugins: zigai.Plugins, make_toy: Callable[..., Path], toy: Path, backend: str
+) -> None:
+    theirs = make_toy("--architecture", "example")
+    ours = zigai.load(toy, backend=backend)
+    model = zigai.load(theirs, backend=backend, plugins=plugins)
+    assert model.graph.describe() == ours.graph.describe()
+    tokens = [1, 300, 5, 17, 300, 42]
+    np.testing.assert_array_equal(model.logits(tokens), ours.logits(tokens))
+
+
+def test_without_it_the_error_names_the_architecture_and_what_is_installed(
+    make_toy: Callable[..., Path],
+) -> None:
+    theirs = make_toy("--architecture", "example")
+    with pytest.raises(zigai.UnsupportedError, match=r"'example'.*installed: llama"):
+        zigai.load(theirs)
+
+
+def test_a_missing_weight_is_named_before_anything_is_computed(
+    plugins: zigai.Plugins, make_toy: Callable[..., Path]
+) -> None:
+    from dataclasses import replace
+
+    descriptor = zigai.read(make_toy("--architecture", "example"))
+    tensors = {name: t for name, t in descriptor.tensors.items() if name != "blk.1.ffn_up.weight"}
+    with pytest.raises(zigai.ShapeError, match=r"blk\.1\.ffn_up\.weight"):
+        build(replace(descriptor, tensors=tensors), context=64, plugins=plugins)

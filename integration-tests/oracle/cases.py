@@ -1,0 +1,103 @@
+"""The tiny models whose logits the float32 oracle has recorded: made from a seed, the same everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.descriptor import ModelDescriptor, TensorInfo
+from zigai_core.dtypes import DTYPES
+
+GOLDENS = Path(__file__).resolve().parent / "goldens"
+TOKENS = [1, 260, 403, 17, 511, 300, 301, 302, 5, 260, 403, 77, 480, 481, 482, 9]
+
+
+@dataclass(frozen=True)
+class Case:
+    """`make` gives the model. The oracle reads it from a GGUF file by itself, or, where its reader does not
+    know what the case is about, gets the weights together with `config`: a class and its arguments."""
+
+    make: Callable[[], ModelDescriptor]
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+def llama3_divisors(pairs: int, base: float) -> np.ndarray:
+    """What a converter bakes into `rope_freqs.weight` (arXiv:2407.21783): slow pairs turn slower yet."""
+    low, high = (
+        LLAMA3["original_max_position_embeddings"] / LLAMA3[k]
+        for k in ("low_freq_factor", "high_freq_factor")
+    )
+    divisors = []
+    for pair in range(pairs):
+        wavelength = 2 * math.pi * base ** (pair / pairs)
+        if wavelength < high:
+            divisors.append(1.0)
+        elif wavelength > low:
+            divisors.append(LLAMA3["factor"])
+        else:
+            smooth = (LLAMA3["original_max_position_embeddings"] / wavelength - LLAMA3["low_freq_factor"]) / (
+                LLAMA3["high_freq_factor"] - LLAMA3["low_freq_factor"]
+            )
+            divisors.append(1 / ((1 - smooth) / LLAMA3["factor"] + smooth))
+    return np.array(divisors, dtype=np.float32)
+
+
+def llama3() -> ModelDescriptor:
+    model = toy_decoder(seed=12)
+    divisors = llama3_divisors(8, 10000.0)
+    tensor = TensorInfo("rope_freqs.weight", (8,), DTYPES["F32"], divisors.view(np.uint8))
+    return dataclasses.replace(model, tensors={**model.tensors, tensor.name: tensor})
+
+
+CASES: Mapping[str, Case] = {
+    "llama": Case(lambda: toy_decoder(seed=1)),
+    "llama-tied": Case(lambda: toy_decoder(seed=2, tied=True)),
+    "llama-one-kv-head": Case(lambda: toy_decoder(seed=3, kv_heads=1, layers=3)),
+    "llama-q8_0": Case(lambda: toy_decoder(dtype="Q8_0", seed=4)),
+    "llama-q4_k_m": Case(
+        lambda: toy_decoder(
+            dtype="Q4_K",
+            dtypes={"ffn_down": "Q6_K", "output": "Q6_K", "attn_v": "Q5_K"},
+            width=256,
+            hidden=512,
+            seed=5,
+        )
+    ),
+    "llama-q5_0": Case(lambda: toy_decoder(dtype="Q5_0", dtypes={"ffn_down": "Q4_0"}, seed=6)),
+    "llama-biases": Case(lambda: toy_decoder(seed=7, bias=True), {"attention_bias": True}),
+    "llama-wide-heads": Case(lambda: toy_decoder(seed=8, head_dim=32), {"head_dim": 32}),
+    "llama-linear-rope": Case(
+        lambda: toy_decoder(seed=9, rope__scaling__type="linear", rope__scaling__factor=4.0),
+        {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}},
+    ),
+    "llama3": Case(llama3, {"rope_parameters": {**LLAMA3, "rope_theta": 10000.0}}),
+    "mistral-window": Case(
+        lambda: toy_decoder(seed=11, attention__sliding_window=5), {"class": "Mistral", "sliding_window": 5}
+    ),
+}
+
+
+def fingerprint(model: ModelDescriptor) -> str:
+    """SHA-256 of all the model's tensors: a golden of another model must not be compared with."""
+    digest = hashlib.sha256()
+    for name in sorted(model.tensors):
+        digest.update(name.encode())
+        digest.update(model.tensors[name].data.tobytes())
+    return digest.hexdigest()

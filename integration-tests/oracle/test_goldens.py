@@ -1,0 +1,49 @@
+"""Logits of tiny models against the answers that transformers gave in float32 (see record.py)."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zigai_core.loading import build
+from zigai_core.protocols import Backend, Limits
+from zigai_core.reference import NumpyBackend
+from zigai_core.runner import Part, Runner
+from zigai_kernels import NativeBackend
+
+ORACLE = runpy.run_path(str(Path(__file__).with_name("cases.py")))
+CASES, GOLDENS, fingerprint = ORACLE["CASES"], ORACLE["GOLDENS"], ORACLE["fingerprint"]
+QUANTISED = ("llama-q8_0", "llama-q4_k_m", "llama-q5_0")
+
+
+def logits(name: str, backend: Backend) -> tuple[np.ndarray, np.ndarray]:
+    model = CASES[name].make()
+    golden = np.load(GOLDENS / f"{name}.npz")
+    assert str(golden["fingerprint"]) == fingerprint(model), "the case has changed since it was recorded"
+    graph = build(model, context=64)
+    runner = Runner(backend.compile(graph, model.tensors, Limits(context=64)))
+    tokens = golden["tokens"].tolist()
+    outputs = runner.run([Part(runner.pool.new_sequence(), tokens, want_all=True)])[0]
+    return outputs["logits"], golden["logits"]
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_the_numpy_backend_gives_the_oracles_logits(name: str) -> None:
+    actual, expected = logits(name, NumpyBackend())
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(set(CASES) - set(QUANTISED)))
+def test_the_native_backend_gives_the_oracles_logits(name: str) -> None:
+    actual, expected = logits(name, NativeBackend())
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", QUANTISED)
+def test_the_native_backend_keeps_the_oracles_distribution_on_quantised_weights(name: str) -> None:
+    actual, expected = (rows.astype(np.float64) for rows in logits(name, NativeBackend()))
+    p, q = (rows - np.log(np.exp(rows).sum(-1, keepdims=True)) for rows in (expected, actual))
+    assert (np.exp(p) * (p - q)).sum(-1).mean() <= 1e-3

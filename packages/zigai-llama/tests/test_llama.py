@@ -1,0 +1,116 @@
+"""The family's members differ where they should, and a file that does not fit is told what it lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from zigai_core.conformance.backend import BackendConformance
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.dtypes import DTYPES
+from zigai_core.errors import FormatError, ShapeError, UnsupportedError
+from zigai_core.graph import Graph
+from zigai_core.operations import Attention, Embedding, Linear, Rope
+from zigai_core.protocols import Limits
+from zigai_core.reference import NumpyBackend
+from zigai_core.runner import Part, Runner
+from zigai_llama import llama
+
+TOKENS = [1, 5, 300, 17, 511, 44, 2, 9]
+
+
+def logits(model: ModelDescriptor) -> np.ndarray:
+    program = NumpyBackend().compile(llama(model, context=64), model.tensors, Limits(context=64))
+    runner = Runner(program)
+    return runner.run([Part(runner.pool.new_sequence(), TOKENS, want_all=True)])[0]["logits"]
+
+
+def of(graph: Graph, kind: type) -> list:
+    return [operation for operation in graph if isinstance(operation, kind)]
+
+
+def with_tensor(model: ModelDescriptor, name: str, values: np.ndarray) -> ModelDescriptor:
+    stored = np.ascontiguousarray(values, dtype=np.float32)
+    tensor = TensorInfo(name, stored.shape, DTYPES["F32"], stored.view(np.uint8).reshape(-1))
+    return dataclasses.replace(model, tensors={**model.tensors, name: tensor})
+
+
+class TestTheGraphOnTheReferenceBackend(BackendConformance):
+    backend = NumpyBackend()
+
+
+def test_queries_and_keys_turn_in_adjacent_pairs() -> None:
+    assert {operation.pairing for operation in of(llama(toy_decoder(), context=64), Rope)} == {"adjacent"}
+
+
+def test_a_tied_head_reads_the_embedding() -> None:
+    graph = llama(toy_decoder(tied=True), context=64)
+    assert of(graph, Linear)[-1].weight.name == of(graph, Embedding)[0].weight.name == "token_embd.weight"
+    assert of(llama(toy_decoder(), context=64), Linear)[-1].weight.name == "output.weight"
+
+
+def test_biases_are_added_where_the_file_has_them() -> None:
+    model = toy_decoder(bias=True)
+    plain = {name: tensor for name, tensor in model.tensors.items() if not name.endswith(".bias")}
+    assert sum(linear.bias is not None for linear in of(llama(model, context=64), Linear)) == 6
+    assert np.abs(logits(model) - logits(dataclasses.replace(model, tensors=plain))).max() > 1e-2
+
+
+def test_attention_slides_over_a_window_only_where_the_file_asks_for_one() -> None:
+    windowed = toy_decoder(attention__sliding_window=3)
+    assert {operation.window for operation in of(llama(windowed, context=64), Attention)} == {3}
+    assert {operation.window for operation in of(llama(toy_decoder(), context=64), Attention)} == {None}
+    difference = np.abs(logits(windowed) - logits(toy_decoder())).max(axis=-1)
+    assert difference[:3].max() < 1e-5 < 1e-3 < difference[3:].min()
+
+
+def test_query_heads_share_kv_heads_as_the_file_says() -> None:
+    graph = llama(toy_decoder(heads=4, kv_heads=1), context=64)
+    assert {(operation.heads, operation.kv_heads) for operation in of(graph, Attention)} == {(4, 1)}
+
+
+def test_baked_divisors_slow_the_rotation_down() -> None:
+    divisors = np.array([1, 1, 1, 1, 2, 4, 8, 8], dtype=np.float32)
+    graph = llama(with_tensor(toy_decoder(), "rope_freqs.weight", divisors), context=64)
+    plain = of(llama(toy_decoder(), context=64), Rope)[0].frequencies
+    np.testing.assert_allclose(of(graph, Rope)[0].frequencies, plain / divisors, rtol=1e-6)
+
+
+def test_divisors_of_another_length_are_named() -> None:
+    with pytest.raises(ShapeError, match=r"rope_freqs\.weight has shape \(3,\).*\(8,\)"):
+        llama(with_tensor(toy_decoder(), "rope_freqs.weight", np.ones(3)), context=64)
+
+
+def test_linear_scaling_divides_all_frequencies() -> None:
+    scaled = toy_decoder(rope__scaling__type="linear", rope__scaling__factor=4.0)
+    plain = of(llama(toy_decoder(), context=64), Rope)[0].frequencies
+    np.testing.assert_allclose(of(llama(scaled, context=64), Rope)[0].frequencies, plain / 4, rtol=1e-6)
+
+
+def test_rotation_may_stop_before_the_head_does() -> None:
+    graph = llama(toy_decoder(rope__dimension_count=8), context=64)
+    assert {len(operation.frequencies) for operation in of(graph, Rope)} == {4}
+    assert {operation.head_dim for operation in of(graph, Rope)} == {16}
+
+
+def test_a_mixture_of_experts_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="mixture of 8 experts"):
+        llama(toy_decoder(expert_count=8), context=64)
+
+
+def test_a_missing_hyperparameter_is_named() -> None:
+    model = toy_decoder()
+    hp = {key: value for key, value in model.hyperparameters.items() if key != "feed_forward_length"}
+    with pytest.raises(FormatError, match=r"llama\.feed_forward_length is missing"):
+        llama(dataclasses.replace(model, hyperparameters=Hyperparameters(hp, prefix="llama")), context=64)
+
+
+@pytest.mark.parametrize("name", ["blk.1.attn_q.weight", "blk.0.ffn_norm.weight", "output_norm.weight"])
+def test_a_missing_tensor_is_named(name: str) -> None:
+    model = toy_decoder()
+    tensors = {key: tensor for key, tensor in model.tensors.items() if key != name}
+    with pytest.raises(ShapeError, match=f"{name.replace('.', '[.]')} is missing"):
+        llama(dataclasses.replace(model, tensors=tensors), context=64)

@@ -39,7 +39,7 @@ def check_charsmap(blob: bytes) -> None:
         raise _error(f"holds a replacement text of {longest} bytes, more than {_LONGEST_REPLACEMENT}")
 
     units = np.frombuffer(blob, dtype="<u4", count=size // 4, offset=4).astype(np.int64)
-    nodes = np.flatnonzero(units < 1 << 31)
+    nodes = np.union1d(0, np.flatnonzero(units < 1 << 31))  # the root's own mark is never looked at
     # The count is a multiple of 256, so where a node's children begin inside, all of them lie inside.
     children = nodes ^ (units[nodes] >> 10 << (units[nodes] >> 6 & 8))
     outside = np.flatnonzero(children >= len(units))

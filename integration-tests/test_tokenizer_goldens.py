@@ -1,0 +1,59 @@
+"""Tokens of real vocabularies: the texts and ids that llama.cpp's own tests hold for them."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+from zigai_core.descriptor import TokenizerSpec
+from zigai_core.protocols import Tokenizer
+from zigai_gguf import GGUFFormat
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+VOCABULARIES = SHARED / "vocab"
+STORIES = SHARED / "models" / "stories260K.golden.json"
+SEPARATOR = "\n__ggml_vocab_test__\n"
+
+
+def cases(name: str) -> list[tuple[str, list[int]]]:
+    """Texts, with the ids that plain encoding without a first token must give."""
+    path = VOCABULARIES / f"{name}.gguf"
+    texts = path.with_suffix(".gguf.inp").read_bytes().decode().split(SEPARATOR)
+    lines = path.with_suffix(".gguf.out").read_text("utf-8").split("\n")
+    assert len(texts) == len(lines)
+    return [(text, [int(token) for token in line.split()]) for text, line in zip(texts, lines, strict=True)]
+
+
+def specification(path: Path) -> TokenizerSpec:
+    spec = GGUFFormat().read(path).tokenizer
+    assert spec is not None
+    return spec
+
+
+def make_tokenizer(path: Path) -> Tokenizer:
+    spec = specification(path)
+    (entry,) = entry_points(group="zigai.tokenizers", name=spec.kind)
+    tokenizer = entry.load()(spec)
+    assert isinstance(tokenizer, Tokenizer)
+    return tokenizer
+
+
+@pytest.mark.skipif(not VOCABULARIES.is_dir(), reason="../shared/vocab is absent")
+@pytest.mark.parametrize("name", ["ggml-vocab-llama-spm"])
+def test_every_text_has_the_recorded_ids_and_comes_back(name: str) -> None:
+    tokenizer = make_tokenizer(VOCABULARIES / f"{name}.gguf")
+    for text, tokens in cases(name):
+        assert tokenizer.encode(text, bos=False) == tokens, text
+        assert tokenizer.decode(tokens) == text
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+@pytest.mark.skipif(not STORIES.exists(), reason="../shared/models is absent")
+def test_stories_have_the_recorded_ids() -> None:
+    tokenizer = make_tokenizer(STORIES.with_name("stories260K.gguf"))
+    for case in json.loads(STORIES.read_text("utf-8"))["cases"]:
+        assert tokenizer.encode(case["text"]) == case["tokens"]
+        assert tokenizer.decode(case["tokens"]) == case["text"]

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sentencepiece import SentencePieceNormalizer
+
+from zigai_core.descriptor import TokenizerSpec
+from zigai_core.errors import FormatError
+from zigai_tokenizers.charsmap import check_charsmap
+from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
+
+
+def real_charsmap() -> bytes:
+    """The library's own NFKC map: the one long field of its NormalizerSpec."""
+    message: bytes = SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_normalizer_spec()
+    at = message.index(b"\x12", 2 + message[1])
+    length = shift = 0
+    while True:
+        at += 1
+        length |= (message[at] & 0x7F) << shift
+        shift += 7
+        if message[at] < 0x80:
+            return message[at + 1 : at + 1 + length]
+
+
+CHARSMAP = real_charsmap()
+UNITS = struct.unpack_from("<I", CHARSMAP)[0] // 4
+
+
+def with_unit(index: int, value: int) -> bytes:
+    blob = bytearray(CHARSMAP)
+    struct.pack_into("<I", blob, 4 + 4 * index, value)
+    return bytes(blob)
+
+
+def tiny(texts: bytes = b"b\0") -> bytes:
+    """A map of 256 units that rewrites `a` to the first of `texts`."""
+    units = np.full(256, 1 << 31, dtype="<u4")
+    units[0] = 1 << 10  # children at 1 ^ label
+    node = 1 ^ ord("a")
+    units[node] = (node ^ 2) << 10 | 1 << 8 | ord("a")  # its value lies at unit 2
+    units[2] = 1 << 31 | 0
+    return struct.pack("<I", 1024) + units.tobytes() + texts
+
+
+def test_real_map_passes() -> None:
+    check_charsmap(CHARSMAP)
+
+
+def test_map_is_obeyed(spec: TokenizerSpec) -> None:
+    tokenizer = SentencePieceTokenizer(replace(spec, precompiled_charsmap=CHARSMAP))
+    assert tokenizer.encode("ｈｅｌｌｏ ②") == tokenizer.encode("hello 2")
+    assert tokenizer.decode(tokenizer.encode("ﬁve")) == "five"
+    tokenizer = SentencePieceTokenizer(replace(spec, precompiled_charsmap=tiny()))
+    assert tokenizer.decode(tokenizer.encode("banana")) == "bbnbnb"
+
+
+@pytest.mark.parametrize(
+    ("blob", "names"),
+    [
+        (b"abc", "3 bytes"),
+        (CHARSMAP[:1000], "of 1000 bytes"),
+        (struct.pack("<I", 0) + CHARSMAP[4:], "takes 0 of"),
+        (struct.pack("<I", 1028) + CHARSMAP[4:], "takes 1028 of"),
+        (struct.pack("<I", 2**32 - 1024) + CHARSMAP[4:], "takes 4294966272 of"),
+        (CHARSMAP[: 4 + 4 * UNITS], "must be whole KiB"),
+        (CHARSMAP + b"x", "NUL"),
+        (with_unit(0, 0x7FFFFFFF), "unit 0 leads to"),
+        (with_unit(0, 0xFFFFFFFF), "unit 0 leads to"),
+        (with_unit(UNITS - 1, (1 << 20) << 10), f"unit {UNITS - 1} leads to"),
+        (tiny(b""), "must be whole KiB"),
+        (tiny(b"x" * 2000 + b"\0"), "2000 bytes"),
+    ],
+)
+def test_map_that_leads_outside_itself_is_refused(blob: bytes, names: str) -> None:
+    with pytest.raises(FormatError, match="precompiled_charsmap") as error:
+        check_charsmap(blob)
+    assert names in str(error.value)
+
+
+def test_value_past_the_texts_is_refused() -> None:
+    blob = bytearray(tiny())
+    struct.pack_into("<I", blob, 4 + 4 * 2, 1 << 31 | 2)
+    with pytest.raises(FormatError, match="byte 2 of 2"):
+        check_charsmap(bytes(blob))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damaged_map_is_refused_or_harmless(spec: TokenizerSpec, data: st.DataObject) -> None:
+    blob = bytearray(tiny(b"b\0cc\0"))
+    for _ in range(data.draw(st.integers(1, 8))):
+        blob[data.draw(st.integers(4, len(blob) - 2))] = data.draw(st.integers(0, 255))
+    try:
+        tokenizer = SentencePieceTokenizer(replace(spec, precompiled_charsmap=bytes(blob)))
+    except FormatError:
+        return
+    tokenizer.encode("abracadabra " * 20 + "".join(map(chr, range(1, 256))))

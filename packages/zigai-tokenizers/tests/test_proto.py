@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+
+from zigai_tokenizers.proto import bpe_model
+
+Fields = list[tuple[int, int, Any]]
+
+
+def parse(message: bytes) -> Fields:
+    """Fields `(number, wire type, value)` of a protobuf message, read by the book."""
+    fields = []
+    position = 0
+
+    def varint() -> int:
+        nonlocal position
+        value = shift = 0
+        while True:
+            byte = message[position]
+            position += 1
+            value |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                return value
+
+    while position < len(message):
+        tag = varint()
+        value: Any
+        if tag & 7 == 0:
+            value = varint()
+        elif tag & 7 == 5:
+            (value,) = struct.unpack_from("<f", message, position)
+            position += 4
+        else:
+            assert tag & 7 == 2
+            length = varint()
+            value = message[position : position + length]
+            assert len(value) == length
+            position += length
+        fields.append((tag >> 3, tag & 7, value))
+    return fields
+
+
+def model(pieces: list[bytes], scores: list[float], types: list[int], **options: Any) -> Fields:
+    options = {
+        "byte_fallback": True,
+        "add_dummy_prefix": True,
+        "remove_extra_whitespaces": False,
+        **options,
+    }
+    return parse(bpe_model(pieces, np.array(scores), np.array(types), **options))
+
+
+def test_each_piece_is_written_with_its_text_score_and_type() -> None:
+    lengths = [0, 1, 117, 118, 119, 127, 128, 16_383, 16_384, 70_000]
+    pieces = [bytes([65 + index]) * length for index, length in enumerate(lengths)]
+    scores = [index - 4.5 for index in range(len(pieces))]
+    types = [1 + index % 6 for index in range(len(pieces))]
+    written = [value for number, _, value in model(pieces, scores, types) if number == 1]
+    assert [parse(piece) for piece in written] == [
+        [(1, 2, piece), (2, 5, score), (3, 0, kind)]
+        for piece, score, kind in zip(pieces, scores, types, strict=True)
+    ]
+
+
+def test_trainer_says_bpe_and_byte_fallback() -> None:
+    for fallback in (True, False):
+        fields = {number: value for number, _, value in model([b"a"], [0], [2], byte_fallback=fallback)}
+        assert parse(fields[2]) == [(3, 0, 2), (35, 0, int(fallback))]
+
+
+def test_normaliser_says_prefix_whitespace_and_charsmap() -> None:
+    options = {
+        "add_dummy_prefix": False,
+        "remove_extra_whitespaces": True,
+        "precompiled_charsmap": b"map" * 99,
+    }
+    fields = {number: value for number, _, value in model([b"a"], [0], [2], **options)}
+    assert parse(fields[3]) == [(2, 2, b"map" * 99), (3, 0, 0), (4, 0, 1), (5, 0, 1)]
+    fields = {number: value for number, _, value in model([b"a"], [0], [2])}
+    assert parse(fields[3]) == [(3, 0, 1), (4, 0, 0), (5, 0, 1)]

@@ -1,0 +1,298 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zigai_core.descriptor import TokenizerSpec
+from zigai_core.errors import FormatError, TokenizerError
+from zigai_core.protocols import Tokenizer
+from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
+
+Extend = Callable[..., TokenizerSpec]
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
+
+
+def merge_by_the_book(spec: TokenizerSpec, text: str) -> list[int]:
+    """SentencePiece BPE without a queue: merge the best pair, the leftmost of equals, until there is none."""
+    assert spec.scores is not None
+    assert spec.types is not None
+    mergeable = {
+        token: (float(spec.scores[index]), index)
+        for index, token in enumerate(spec.tokens)
+        if spec.types[index] in (NORMAL, USER_DEFINED)
+    }
+    symbols = list(("\u2581" if spec.add_space_prefix and text else "") + text.replace(" ", "\u2581"))
+    while True:
+        best = None
+        for at in range(len(symbols) - 1):
+            found = mergeable.get(symbols[at] + symbols[at + 1])
+            if found and (best is None or found[0] > best[0]):
+                best = (found[0], at)
+        if best is None:
+            break
+        at = best[1]
+        symbols[at : at + 2] = [symbols[at] + symbols[at + 1]]
+    tokens = []
+    for symbol in symbols:
+        if symbol in mergeable:
+            tokens.append(mergeable[symbol][1])
+        else:
+            tokens += [spec.tokens.index(f"<0x{byte:02X}>") for byte in symbol.encode()]
+    return tokens
+
+
+@pytest.fixture(scope="module")
+def tokenizer(spec: TokenizerSpec) -> SentencePieceTokenizer:
+    return SentencePieceTokenizer(spec)
+
+
+any_text = st.text(max_size=60)
+likely_text = st.text("the quickloorfx wnav 🙂éß你好\u2581\0\n\t<s>/0xA", max_size=60)
+
+
+def test_entry_point_names_the_class_and_it_keeps_the_contract(tokenizer: SentencePieceTokenizer) -> None:
+    (entry,) = [e for e in entry_points(group="zigai.tokenizers") if e.name == "llama"]
+    assert entry.load() is SentencePieceTokenizer
+    assert isinstance(tokenizer, Tokenizer)
+    assert tokenizer.special_ids == {"bos": 1, "eos": 2, "unknown": 0}
+    assert tokenizer.end_ids == frozenset({2})
+
+
+@settings(deadline=None)
+@given(text=any_text | likely_text)
+def test_tokens_are_those_of_plain_merging(
+    spec: TokenizerSpec, tokenizer: SentencePieceTokenizer, text: str
+) -> None:
+    assert tokenizer.encode(text, bos=False) == merge_by_the_book(spec, text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=any_text | likely_text, special=st.booleans())
+def test_decode_is_the_inverse_of_encode(tokenizer: SentencePieceTokenizer, text: str, special: bool) -> None:
+    text = text.replace("\u2581", " ")
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.decode(tokenizer.encode(text, bos=False)) == text
+    assert tokenizer.decode(tokenizer.encode(text, bos=False, special=special), special=True) == text
+
+
+@given(left=st.lists(st.integers(0, 300)), right=st.lists(st.integers(0, 300)), special=st.booleans())
+def test_bytes_of_tokens_are_their_concatenation(
+    tokenizer: SentencePieceTokenizer, left: list[int], right: list[int], special: bool
+) -> None:
+    parts = [tokenizer.decode_bytes(tokens, special=special) for tokens in (left, right)]
+    assert tokenizer.decode_bytes(left + right, special=special) == b"".join(parts)
+
+
+def test_empty_text_is_no_token_but_the_first(tokenizer: SentencePieceTokenizer) -> None:
+    assert tokenizer.encode("") == [1]
+    assert tokenizer.encode("", bos=False) == []
+    assert tokenizer.decode([1]) == tokenizer.decode([]) == ""
+    assert tokenizer.decode_bytes([]) == b""
+
+
+def test_first_token_is_as_the_file_asks_unless_the_call_says_otherwise(spec: TokenizerSpec) -> None:
+    silent = SentencePieceTokenizer(replace(spec, add_bos=False))
+    assert silent.encode("fox")[0] != 1
+    assert silent.encode("fox", bos=True)[0] == 1
+    assert SentencePieceTokenizer(spec).encode("fox")[0] == 1
+
+
+def test_spaces_alone_come_back(tokenizer: SentencePieceTokenizer) -> None:
+    for text in (" ", "  ", " " * 100, "\n", " \n ", "\t", "\0", "\0\0 \0", "\u2028", "\ufeff"):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_control_tokens_in_plain_text_stay_plain(tokenizer: SentencePieceTokenizer) -> None:
+    text = "<s>the</s><unk><0x41>"
+    tokens = tokenizer.encode(text, bos=False)
+    assert not {0, 1, 2}.intersection(tokens)
+    assert 3 + 0x41 not in tokens
+    assert tokenizer.decode(tokens) == text
+
+
+def test_control_token_that_merges_lead_to_stays_plain(spec: TokenizerSpec, extend: Extend) -> None:
+    # `<` and `s>` would merge into `<s>` if control tokens took part.
+    tokenizer = SentencePieceTokenizer(extend(spec, [("s>", NORMAL), ("<", NORMAL), ("!", CONTROL)]))
+    tokens = tokenizer.encode("<s>!", bos=False)
+    assert 1 not in tokens
+    assert len(spec.tokens) + 2 not in tokens
+    assert tokenizer.decode(tokens) == "<s>!"
+
+
+def test_control_tokens_are_parsed_where_asked(tokenizer: SentencePieceTokenizer) -> None:
+    tokens = tokenizer.encode("<s> the fox</s>dog", bos=False, special=True)
+    expected = [1, *tokenizer.encode(" the fox", bos=False), 2, *tokenizer.encode("dog", bos=False)]
+    assert tokens == expected
+    assert tokenizer.decode(tokens, special=True) == "<s> the fox</s>dog"
+    assert tokenizer.decode(tokens) == " the foxdog"
+
+
+def test_user_defined_tokens_are_found_in_every_text(spec: TokenizerSpec, extend: Extend) -> None:
+    tokenizer = SentencePieceTokenizer(extend(spec, [("<think>", USER_DEFINED), ("<think>>", USER_DEFINED)]))
+    think = len(spec.tokens)
+    for special in (False, True):
+        tokens = tokenizer.encode("fox<think>dog <think>> x", bos=False, special=special)
+        dog, x = tokenizer.encode("dog ", bos=False), tokenizer.encode(" x", bos=False)
+        assert tokens == [*tokenizer.encode("fox", bos=False), think, *dog, think + 1, *x]
+        assert tokenizer.decode(tokens) == "fox<think>dog <think>> x"
+
+
+def test_user_defined_spaces_are_found_however_they_are_stored(spec: TokenizerSpec, extend: Extend) -> None:
+    for stored in ("\u2581" * 7, " " * 7):
+        tokenizer = SentencePieceTokenizer(extend(spec, [(stored, USER_DEFINED)], add_space_prefix=False))
+        tokens = tokenizer.encode("fox       dog", bos=False)
+        assert len(spec.tokens) in tokens
+        assert tokenizer.decode(tokens) == "fox       dog"
+
+
+def test_no_space_is_put_in_front_where_the_file_says_so(spec: TokenizerSpec) -> None:
+    tokenizer = SentencePieceTokenizer(replace(spec, add_space_prefix=False))
+    assert tokenizer.encode("fox") != SentencePieceTokenizer(spec).encode("fox")
+    assert tokenizer.encode(" fox") == SentencePieceTokenizer(spec).encode("fox")
+    assert tokenizer.decode(tokenizer.encode(" fox")) == " fox"
+
+
+def test_extra_whitespace_is_removed_where_the_file_says_so(spec: TokenizerSpec) -> None:
+    tokenizer = SentencePieceTokenizer(replace(spec, remove_extra_whitespaces=True))
+    assert tokenizer.encode("  the   fox ") == tokenizer.encode("the fox")
+    assert tokenizer.encode("   ") == [1]
+
+
+def test_unused_tokens_are_neither_encoded_nor_shown(spec: TokenizerSpec, extend: Extend) -> None:
+    assert spec.types is not None
+    the = spec.tokens.index("\u2581the")
+    types = spec.types.copy()
+    types[the] = UNUSED
+    tokenizer = SentencePieceTokenizer(replace(spec, types=types))
+    tokens = tokenizer.encode("the", bos=False)
+    assert the not in tokens
+    assert tokenizer.decode(tokens) == "the"
+    assert tokenizer.decode_bytes([the]) == b""
+    assert tokenizer.decode_bytes([the], special=True) == b" the"
+
+
+def test_bytes_split_characters_and_text_mends_them(tokenizer: SentencePieceTokenizer) -> None:
+    tokens = tokenizer.encode("\U0001f999", bos=False)[1:]
+    assert [tokenizer.decode_bytes([token]) for token in tokens] == [b"\xf0", b"\x9f", b"\xa6", b"\x99"]
+    assert tokenizer.decode(tokens[:2]) == "\ufffd"
+    assert tokenizer.decode(tokens) == "\U0001f999"
+    assert tokenizer.token_text(tokens[0]) == "<0xF0>"
+
+
+def test_lone_surrogate_is_refused_with_its_place(tokenizer: SentencePieceTokenizer) -> None:
+    with pytest.raises(TokenizerError, match=r"lone surrogate, U\+D83D, at character 4"):
+        tokenizer.encode("the \ud83d fox", special=True)
+
+
+@pytest.mark.parametrize("token", [-1, 10**6])
+def test_id_out_of_range_is_refused(tokenizer: SentencePieceTokenizer, token: int) -> None:
+    for decode in (tokenizer.decode, tokenizer.decode_bytes):
+        with pytest.raises(TokenizerError, match=f"{token} is outside the vocabulary of"):
+            decode([1, token])
+    with pytest.raises(TokenizerError, match=f"{token} is outside"):
+        tokenizer.token_text(token)
+
+
+def without_bytes(spec: TokenizerSpec, unknown_type: int) -> TokenizerSpec:
+    assert spec.scores is not None
+    assert spec.types is not None
+    keep = [index for index, kind in enumerate(spec.types) if kind != BYTE]
+    types = spec.types[keep]
+    types[0] = unknown_type
+    tokens = [spec.tokens[index] for index in keep]
+    return replace(spec, tokens=tokens, scores=spec.scores[keep], types=types)
+
+
+def test_without_byte_tokens_the_unknown_one_stands_for_what_is_missing(spec: TokenizerSpec) -> None:
+    tokenizer = SentencePieceTokenizer(without_bytes(spec, UNKNOWN))
+    the = tokenizer.encode("the", bos=False)
+    assert tokenizer.encode("the☃☄", bos=False) == [*the, 0]
+
+
+def test_without_bytes_and_unknown_token_such_text_is_refused(spec: TokenizerSpec) -> None:
+    tokenizer = SentencePieceTokenizer(replace(without_bytes(spec, CONTROL), special_ids={"bos": 1}))
+    assert tokenizer.decode(tokenizer.encode("the fox")) == "the fox"
+    with pytest.raises(TokenizerError, match="neither byte tokens nor an unknown token"):
+        tokenizer.encode("the ☃")
+
+
+def test_file_without_types_is_read_by_roles_and_spelling(spec: TokenizerSpec) -> None:
+    bare, full = SentencePieceTokenizer(replace(spec, types=None)), SentencePieceTokenizer(spec)
+    text = "<s>the ☃ fox</s>"
+    for special in (False, True):
+        tokens = bare.encode(text, special=special)
+        assert tokens == full.encode(text, special=special)
+        assert bare.decode(tokens) == full.decode(tokens)
+
+
+def test_empty_tokens_are_placeholders(spec: TokenizerSpec, extend: Extend) -> None:
+    tokenizer = SentencePieceTokenizer(extend(spec, [("", NORMAL), ("", UNUSED), ("", USER_DEFINED)]))
+    assert tokenizer.encode("the fox") == SentencePieceTokenizer(spec).encode("the fox")
+    assert tokenizer.decode([len(spec.tokens)] * 3, special=True) == ""
+
+
+def changed(spec: TokenizerSpec, token: int, text: str) -> TokenizerSpec:
+    return replace(spec, tokens=[*spec.tokens[:token], text, *spec.tokens[token + 1 :]])
+
+
+@pytest.mark.parametrize("text", ["<0x-1>", "<0x0g>", "<0x0a>", "<0x100>", "byte", "", "<0x0A>\n"])
+def test_byte_token_of_another_spelling_is_refused(spec: TokenizerSpec, text: str) -> None:
+    with pytest.raises(FormatError, match="token 13 is of type byte"):
+        SentencePieceTokenizer(changed(spec, 13, text))
+
+
+def test_missing_byte_token_is_named(spec: TokenizerSpec) -> None:
+    assert spec.types is not None
+    types = spec.types.copy()
+    types[3 + 0xC3] = NORMAL
+    with pytest.raises(FormatError, match="255 of the 256 byte tokens: <0xC3> is missing"):
+        SentencePieceTokenizer(replace(spec, types=types))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scores": None}, "no scores"),
+        ({"scores": np.zeros(5, dtype=np.float32)}, "tokens but 5 scores"),
+        ({"special_ids": {"eos": 2, "bos": 70_000}}, "bos token has id 70000"),
+    ],
+)
+def test_what_disagrees_is_refused(spec: TokenizerSpec, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        SentencePieceTokenizer(replace(spec, **changes))
+
+
+def test_score_that_is_no_number_is_refused(spec: TokenizerSpec) -> None:
+    assert spec.scores is not None
+    scores = spec.scores.copy()
+    scores[300] = np.nan
+    with pytest.raises(FormatError, match="token 300"):
+        SentencePieceTokenizer(replace(spec, scores=scores))
+
+
+def test_first_token_that_the_file_lacks_is_missed_where_it_is_needed(spec: TokenizerSpec) -> None:
+    lacking = replace(spec, special_ids={})
+    with pytest.raises(FormatError, match="beginning-of-sequence token but names none"):
+        SentencePieceTokenizer(lacking)
+    tokenizer = SentencePieceTokenizer(replace(lacking, add_bos=False))
+    with pytest.raises(TokenizerError, match="no beginning-of-sequence token"):
+        tokenizer.encode("fox", bos=True)
+
+
+@pytest.mark.parametrize("text", ["a" * 10**6, "the" * 333_333, "\u2581" * 10**6, "\0" * 10**6, "<" * 10**6])
+def test_megabyte_without_a_break_takes_time_in_proportion(
+    tokenizer: SentencePieceTokenizer, text: str
+) -> None:
+    start = time.process_time()
+    tokens = tokenizer.encode(text, special=True)
+    decoded = tokenizer.decode(tokens)
+    assert time.process_time() - start < 20
+    assert decoded == text.replace("\u2581", " ")

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zigai_core.errors import FormatError
+from zigai_tokenizers.special_tokens import SpecialTokens
+
+
+def split_by_alternation(tokens: dict[str, int], text: str) -> list[str | int]:
+    pattern = "|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True))
+    parts = re.split(f"({pattern})", text) if tokens else [text]
+    return [tokens[part] if index % 2 else part for index, part in enumerate(parts) if part]
+
+
+@given(
+    st.dictionaries(st.text("ab<]^-\n", min_size=1, max_size=5), st.integers(0, 9), max_size=8),
+    st.text("ab<]^-\n", max_size=30),
+)
+def test_leftmost_then_longest_token_is_found(tokens: dict[str, int], text: str) -> None:
+    assert list(SpecialTokens(tokens).split(text)) == split_by_alternation(tokens, text)
+
+
+def test_tokens_that_begin_alike_are_told_apart() -> None:
+    tokens = {"<|a|>": 1, "<|a": 2, "<|ab|>": 3, "<": 4}
+    assert list(SpecialTokens(tokens).split("<|ab|><|ab<|a|>|<|ac")) == [3, 2, "b", 1, "|", 2, "c"]
+
+
+def test_empty_token_is_never_found() -> None:
+    assert list(SpecialTokens({"": 5, "x": 6}).split("axb")) == ["a", 6, "b"]
+
+
+def test_many_tokens_with_a_common_start_take_time_in_proportion_to_the_text() -> None:
+    tokens = {"[" * n + "x": n for n in range(1, 2000)} | {f"[PAD{n}]": 5000 + n for n in range(2000)}
+    matcher = SpecialTokens(tokens)
+    start = time.process_time()
+    assert list(matcher.split("[PAD19999]" * 10_000)) == ["[PAD19999]" * 10_000]
+    assert time.process_time() - start < 5
+
+
+def test_overlong_token_is_refused() -> None:
+    with pytest.raises(FormatError, match="special token 7 has 5000 characters"):
+        SpecialTokens({"x" * 5000: 7})

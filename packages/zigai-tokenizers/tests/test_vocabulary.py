@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.descriptor import TokenizerSpec
+from zigai_core.errors import FormatError, TokenizerError
+from zigai_tokenizers.vocabulary import TokenBytes, TokenType, Vocabulary
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tokens": []}, "no tokens"),
+        ({"types": np.ones(3, dtype=np.int32)}, "tokens but 3 token types"),
+        ({"special_ids": {"bos": 100_000}}, "the bos token has id 100000, outside the vocabulary"),
+        ({"special_ids": {"eos": -1}}, "the eos token has id -1"),
+        ({"end_ids": frozenset({9999})}, "an end of reply has id 9999"),
+    ],
+)
+def test_what_disagrees_is_named(spec: TokenizerSpec, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        Vocabulary(replace(spec, **changes))
+
+
+def test_type_that_is_none_is_named(spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]) -> None:
+    for kind in (0, 7, -1):
+        with pytest.raises(FormatError, match=f"'odd' is of type {kind}"):
+            Vocabulary(extend(spec, [("odd", kind)]))
+
+
+def test_types_that_are_no_whole_numbers_are_refused(spec: TokenizerSpec) -> None:
+    with pytest.raises(FormatError, match="float32"):
+        Vocabulary(replace(spec, types=np.ones(len(spec.tokens), dtype=np.float32)))
+
+
+def test_two_tokens_of_one_text_are_named(spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]) -> None:
+    with pytest.raises(FormatError, match=f"tokens 1 and {len(spec.tokens)} are both '<s>'"):
+        Vocabulary(extend(spec, [("<s>", TokenType.NORMAL)]))
+
+
+def test_padding_id_that_does_not_exist_is_left_out(spec: TokenizerSpec) -> None:
+    vocabulary = Vocabulary(replace(spec, special_ids={"bos": 1, "padding": -1, "mask": 10**6}))
+    assert dict(vocabulary.special_ids) == {"bos": 1}
+
+
+def test_token_that_is_no_text_is_named(spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]) -> None:
+    vocabulary = Vocabulary(extend(spec, [("a\udc80", TokenType.NORMAL)]))
+    with pytest.raises(FormatError, match=f"token {len(spec.tokens)} is no valid text"):
+        vocabulary.encoded()
+
+
+def test_id_out_of_range_is_named_with_the_vocabulary() -> None:
+    table = TokenBytes([b"a", b"b", b"c"], hidden=[1])
+    assert table.of([0, 1, 2], special=False) == [b"a", b"", b"c"]
+    assert table.of([0, 1, 2], special=True) == [b"a", b"b", b"c"]
+    assert table.of([], special=True) == []
+    assert table.of(np.array([2, 0]), special=False) == [b"c", b"a"]  # type: ignore[arg-type]
+    for token in (3, -1, 2**70):
+        with pytest.raises(TokenizerError, match=f"token id {token} is outside the vocabulary of 3 tokens"):
+            table.of([0, token], special=False)

@@ -36,7 +36,7 @@ class PluginError(ZigAIError):
 
 
 class SamplingError(ZigAIError, ValueError):
-    """Sampling options out of range (their name and value), or logits that no token can be drawn from."""
+    """A sampling option or stop string out of range, or logits that no token can be drawn from."""
 
 
 class Cancelled(ZigAIError):  # noqa: N818 - not a fault: the caller asked for it

@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.errors import PluginError, SamplingError
-
-if TYPE_CHECKING:
-    from zigai_core.protocols import SamplerFactory, SamplerStep
-    from zigai_core.registry import Registry
+from zigai_core.errors import PluginError, SamplingError, UnsupportedError
 
 Logits = NDArray[np.float32]
 
@@ -100,7 +96,22 @@ class SamplingOptions:
             raise SamplingError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
 
 
-def logit_bias(options: SamplingOptions) -> SamplerStep | None:
+# The contract that `zigai_core.protocols`, which stands on this module, calls SamplerStep and SamplerFactory.
+Step = Callable[[Logits, Sequence[int]], Logits]
+Factory = Callable[[SamplingOptions], "Step | None"]
+
+
+class Factories(Protocol):
+    """Where a sampler finds steps that are not built in; a `Registry` is one."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def get(self, name: str) -> Factory:
+        """The factory of that name; `UnsupportedError` where there is none."""
+        ...
+
+
+def logit_bias(options: SamplingOptions) -> Step | None:
     """Add each token's bias. `SamplingError` for a token that the vocabulary does not have."""
     if not options.logit_bias:
         return None
@@ -119,7 +130,7 @@ def logit_bias(options: SamplingOptions) -> SamplerStep | None:
     return step
 
 
-def penalties(options: SamplingOptions) -> SamplerStep | None:
+def penalties(options: SamplingOptions) -> Step | None:
     """Make tokens that came lately less likely.
 
     The repeat penalty is CTRL's (https://arxiv.org/abs/1909.05858) with llama.cpp's correction: a negative
@@ -149,7 +160,7 @@ def penalties(options: SamplingOptions) -> SamplerStep | None:
     return step
 
 
-def top_k(options: SamplingOptions) -> SamplerStep | None:
+def top_k(options: SamplingOptions) -> Step | None:
     """Keep the k likeliest tokens (https://arxiv.org/abs/1805.04833); of equals, the lowest ids."""
     k = options.top_k
     if k == 0:
@@ -161,7 +172,7 @@ def top_k(options: SamplingOptions) -> SamplerStep | None:
     return step
 
 
-def top_p(options: SamplingOptions) -> SamplerStep | None:
+def top_p(options: SamplingOptions) -> Step | None:
     """Keep the smallest set of likeliest tokens that reaches p, at least one (https://arxiv.org/abs/1904.09751)."""
     p = options.top_p
     if p >= 1:
@@ -181,7 +192,7 @@ def top_p(options: SamplingOptions) -> SamplerStep | None:
     return step
 
 
-def min_p(options: SamplingOptions) -> SamplerStep | None:
+def min_p(options: SamplingOptions) -> Step | None:
     """Keep tokens whose probability is at least p times the greatest (https://arxiv.org/abs/2407.01082)."""
     if options.min_p == 0:
         return None
@@ -193,7 +204,7 @@ def min_p(options: SamplingOptions) -> SamplerStep | None:
     return step
 
 
-def temperature(options: SamplingOptions) -> SamplerStep | None:
+def temperature(options: SamplingOptions) -> Step | None:
     """Divide the logits by the temperature; at 0, keep the likeliest token alone."""
     divisor = np.float32(options.temperature)
     if divisor == 1:
@@ -209,7 +220,7 @@ def temperature(options: SamplingOptions) -> SamplerStep | None:
     return step
 
 
-BUILT_IN: Mapping[str, SamplerFactory] = MappingProxyType(
+BUILT_IN: Mapping[str, Factory] = MappingProxyType(
     {factory.__name__: factory for factory in (logit_bias, penalties, top_k, top_p, min_p, temperature)}
 )
 """The steps of this module, which need no entry point to be found."""
@@ -218,14 +229,14 @@ BUILT_IN: Mapping[str, SamplerFactory] = MappingProxyType(
 class Sampler:
     """The chain of `options.steps` and the draw, with random numbers of its own: one for each thread of work.
 
-    A step's name is looked up in `samplers`, then in `BUILT_IN`; `UnsupportedError` where neither has it.
-    Without `samplers`, installed plugins are looked at only for names that are not built in.
+    A step's name is looked up in `samplers` (a registry), then in `BUILT_IN`; `UnsupportedError` where
+    neither has it.
 
     >>> Sampler(SamplingOptions.greedy()).sample(np.array([0.5, 2.0, 1.0], np.float32), [])
     1
     """
 
-    def __init__(self, options: SamplingOptions, samplers: Registry[SamplerFactory] | None = None) -> None:
+    def __init__(self, options: SamplingOptions, samplers: Factories | None = None) -> None:
         self.options = options
         self.seed = secrets.randbits(32) if options.seed is None else int(options.seed)
         """The seed in use, so that draws with a fresh one can be repeated."""
@@ -271,13 +282,14 @@ class Sampler:
         return logits
 
 
-def _factory(name: str, samplers: Registry[SamplerFactory] | None) -> SamplerFactory:
+def _factory(name: str, samplers: Factories | None) -> Factory:
     if name in BUILT_IN and (samplers is None or name not in samplers):
         return BUILT_IN[name]
     if samplers is None:
-        from zigai_core.registry import Plugins
-
-        samplers = Plugins.installed().samplers
+        raise UnsupportedError(
+            f"no sampler step {name!r} is built in; there are {', '.join(BUILT_IN)}. "
+            "Give the registry of installed steps for others: Sampler(options, Plugins.installed().samplers)"
+        )
     return samplers.get(name)
 
 

@@ -178,12 +178,12 @@ def install_editable(session: nox.Session) -> None:
 
     Python files need no second installation; metadata and what is compiled does.
     """
-    compiled = [path for path in ROOT.glob("packages/*/**/*") if path.suffix in (".c", ".h")]
-    built = [path for path in compiled if not path.name.startswith("_native_")]
-    sources = [*ROOT.glob("packages/*/pyproject.toml"), *ROOT.glob("packages/*/**/*build*.py"), *built]
+    patterns = ("pyproject.toml", "setup.py", "native/**/*.*")
+    sources = [path for pattern in patterns for path in ROOT.glob(f"packages/*/{pattern}")]
     digest = hashlib.sha256(sys.version.encode())
     for path in sorted(sources):
-        digest.update(str(path).encode() + path.read_bytes())
+        if path.suffix in (".py", ".c", ".h", ".toml"):
+            digest.update(str(path).encode() + path.read_bytes())
     stamp = Path(session.virtualenv.location) / "installed-sources"
     if stamp.exists() and stamp.read_text() == digest.hexdigest():
         return

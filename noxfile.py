@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -236,7 +237,8 @@ def build_wheel(session: nox.Session, *packages: Path, into: Path) -> list[Path]
 
 def tell_uv_what_pip_knows() -> None:
     """Give uv the indexes, folders and certificates that pip is set up with, unless uv has its own."""
-    if not shutil.which("uv") or any(name in os.environ for name in ("UV_INDEX", "UV_DEFAULT_INDEX")):
+    has_uv = shutil.which("uv") or importlib.util.find_spec("uv")
+    if not has_uv or any(name in os.environ for name in ("UV_INDEX", "UV_DEFAULT_INDEX")):
         return
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listing = subprocess.run(pip, capture_output=True, text=True, check=False).stdout

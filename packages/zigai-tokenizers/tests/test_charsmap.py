@@ -72,6 +72,7 @@ def test_map_is_obeyed(spec: TokenizerSpec) -> None:
         (CHARSMAP + b"x", "NUL"),
         (with_unit(0, 0x7FFFFFFF), "unit 0 leads to"),
         (with_unit(0, 0xFFFFFFFF), "unit 0 leads to"),
+        (with_unit(0, UNITS << 10), f"unit 0 leads to {UNITS} of {UNITS} units"),
         (with_unit(UNITS - 1, (1 << 20) << 10), f"unit {UNITS - 1} leads to"),
         (tiny(b""), "must be whole KiB"),
         (tiny(b"x" * 2000 + b"\0"), "2000 bytes"),

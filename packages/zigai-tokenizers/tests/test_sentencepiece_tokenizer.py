@@ -133,6 +133,7 @@ def test_control_tokens_are_parsed_where_asked(tokenizer: SentencePieceTokenizer
     assert tokens == expected
     assert tokenizer.decode(tokens, special=True) == "<s> the fox</s>dog"
     assert tokenizer.decode(tokens) == " the foxdog"
+    assert tokenizer.decode(tokenizer.encode("fox<unk> dog", special=True), special=True) == "<s>fox<unk> dog"
 
 
 def test_user_defined_tokens_are_found_in_every_text(spec: TokenizerSpec, extend: Extend) -> None:

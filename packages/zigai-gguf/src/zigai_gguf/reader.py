@@ -71,7 +71,7 @@ def _header(cursor: Cursor) -> tuple[int, int, int]:
     version = cursor.u32("the version")
     if version not in VERSIONS:
         what = f"{cursor.path}: byte 4: "
-        if version & 0xFFFF == 0 and int.from_bytes(version.to_bytes(4, "little"), "big") <= max(VERSIONS):
+        if 1 <= int.from_bytes(version.to_bytes(4, "little"), "big") <= max(VERSIONS):
             raise UnsupportedError(
                 f"{what}the file is big-endian; convert it with `gguf-convert-endian` from the package gguf"
             )

@@ -81,8 +81,8 @@ class TensorData:
             raise FormatError(f"tensor {shown(name)}: GGUF has no tensor type {self.dtype.name}")
         if not 1 <= len(self.shape) <= limits.DIMENSIONS or min(self.shape) < 1 or max(self.shape) >> 63:
             raise FormatError(
-                f"tensor {shown(name)} has shape {self.shape}; it may have 1 to {limits.DIMENSIONS} of them, "
-                "each of 1 or more"
+                f"tensor {shown(name)} has shape {self.shape}; GGUF stores 1 to {limits.DIMENSIONS} "
+                "dimensions, each at least 1"
             )
         self.dtype.nbytes(self.shape)
 

@@ -49,8 +49,8 @@ def write_gguf(
     """Write a file: nothing stands at `path` until all of it is written, then it replaces what stood there.
 
     `metadata`: a reader's `Metadata` keeps its types. A plain value becomes BOOL, STRING, UINT32 (where that
-    does not hold it INT32, INT64 or UINT64) or FLOAT32; a list an array of BOOL, STRING, INT32 (INT64, UINT64),
-    FLOAT32 or of arrays; a numpy value or array keeps its own type. `Typed` says otherwise.
+    does not hold it INT32, INT64 or UINT64) or FLOAT32; a list an array of BOOL, STRING, INT32 (INT64,
+    UINT64), FLOAT32 or of arrays; a numpy value or array keeps its own type. `Typed` says otherwise.
     `tensors`: arrays, tensors of another file, or `TensorData`, whose bytes are streamed.
     `alignment`: where tensors begin, a power of two; else `general.alignment`, else 32.
 

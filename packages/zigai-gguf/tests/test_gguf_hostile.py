@@ -1,0 +1,247 @@
+"""Files that lie, by the classes that have exploited other readers; advisories stand beside the tests."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zigai_core.errors import FormatError, UnsupportedError
+from zigai_gguf import GGUFFile, GGUFFormat, limits
+
+Build = Callable[..., Path]
+HUGE = [2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**61, 2**63 - 1, 2**63, 2**64 - 1]
+
+
+def fails(path: Path, what: str) -> str:
+    """The message of the FormatError that reading gives, which must not take the memory the file claims."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match=what) as caught:
+            GGUFFormat().read(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("count", HUGE)
+@pytest.mark.parametrize("kind", [0, 6, 8, 9, 12])
+def test_an_array_count_past_the_end(build: Build, raw: Any, kind: int, count: int) -> None:
+    # CVE-2024-21825, CVE-2024-23496
+    path = build(keys=[raw.key("x", 9, struct.pack("<IQ", kind, count) + bytes(64))])
+    fails(path, f"byte 41: metadata 'x': its length is {count}, but only 64 bytes follow")
+
+
+@pytest.mark.parametrize("length", HUGE)
+def test_a_string_length_past_the_end(build: Build, raw: Any, length: int) -> None:
+    # CVE-2024-23496, CVE-2025-49847, CVE-2025-52566: lengths that turn negative as 32-bit numbers
+    fails(build(keys=[raw.key("x", 8, struct.pack("<Q", length) + b"abc")]), f"'x' needs {length} bytes")
+    tokens = raw.key("t", 9, struct.pack("<IQ", 8, 2) + raw.text("a") + struct.pack("<Q", length) + b"bc")
+    fails(build(keys=[tokens, raw.architecture]), f"'t': element 1 needs {length} bytes")
+    last = raw.key("t", 9, struct.pack("<IQ", 8, 2) + struct.pack("<Q", length) + b"abcdefghijk")
+    fails(build(keys=[last]), f"'t': element 0 needs {length} bytes")
+
+
+@pytest.mark.parametrize("count", HUGE)
+def test_more_keys_or_tensors_than_the_file_can_hold(build: Build, count: int) -> None:
+    # CVE-2024-21836, CVE-2024-23605
+    fails(build(key_count=count), f"byte 16: the metadata key count is {count}, but only")
+    fails(build(tensor_count=count), f"byte 8: the tensor count is {count}, but only")
+
+
+def test_more_keys_or_tensors_than_there_are(build: Build, raw: Any) -> None:
+    fails(build(key_count=2, keys=[raw.architecture, bytes(5)]), "metadata key 1 needs 8 bytes")
+    path = build(tensor_count=2, tensors=[raw.tensor("x" * 40, [1])])
+    fails(path, "the name of tensor 1 needs 8 bytes")
+
+
+@pytest.mark.parametrize("dimensions", [5, 2**31, 2**32 - 1])
+def test_more_than_four_dimensions(build: Build, raw: Any, dimensions: int) -> None:
+    # CVE-2024-21802
+    entry = raw.text("x") + struct.pack("<I", dimensions) + bytes(60)
+    fails(build(tensors=[entry]), f"'x' has {dimensions} dimensions; at most 4")
+
+
+@pytest.mark.parametrize(
+    "dims",
+    [
+        [2**32, 2**32],
+        [2**62, 4],
+        [2**63],
+        [2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1],
+        [2**16, 2**16, 2**16, 2**16],
+        [3, 2**63 + 1],
+    ],
+)
+def test_a_product_of_dimensions_that_wraps(build: Build, raw: Any, dims: list[int]) -> None:
+    # CVE-2026-33298
+    fails(build(tensors=[raw.tensor("x", dims)], data=bytes(64)), "'x' of shape .* takes .* whole file has")
+
+
+@pytest.mark.parametrize("dims", [[0], [4, 0], [0, 0, 0, 0]])
+def test_a_dimension_of_zero(build: Build, raw: Any, dims: list[int]) -> None:
+    fails(build(tensors=[raw.tensor("x", dims)], data=bytes(64)), "'x' has shape .* a dimension is zero")
+
+
+@pytest.mark.parametrize("offset", [32, 2**32, 2**63, 2**64 - 32])
+def test_a_tensor_past_the_end(build: Build, raw: Any, offset: int) -> None:
+    # CVE-2026-7482; and sums that wrap, CVE-2025-53630, CVE-2026-27940
+    fails(build(tensors=[raw.tensor("x", [16], 0, offset)], data=bytes(64)), "'x' lies at bytes .* file ends")
+
+
+def test_tensors_whose_padded_sizes_add_up_past_the_end(build: Build, raw: Any) -> None:
+    tensors = [raw.tensor("x", [1], 0, 0), raw.tensor("y", [1], 0, 2**64 - 32)]
+    fails(build(tensors=tensors, data=bytes(64)), "'y' lies at bytes")
+
+
+@pytest.mark.parametrize("offset", [1, 4, 31, 33])
+def test_an_offset_that_is_not_aligned(build: Build, raw: Any, offset: int) -> None:
+    path = build(tensors=[raw.tensor("x", [1], 0, offset)], data=bytes(64))
+    fails(path, f"'x' has offset {offset}, no multiple of 32")
+
+
+def test_tensors_that_overlap(build: Build, raw: Any) -> None:
+    tensors = [raw.tensor("x", [16], 0, 0), raw.tensor("y", [1], 0, 32)]
+    fails(build(tensors=tensors, data=bytes(64)), "'y' overlaps tensor 'x'")
+    tensors = [raw.tensor("x", [1], 0, 32), raw.tensor("y", [1], 0, 32)]
+    fails(build(tensors=tensors, data=bytes(64)), "'y' overlaps tensor 'x'")
+
+
+def test_rows_that_are_no_whole_number_of_blocks(build: Build, raw: Any) -> None:
+    path = build(tensors=[raw.tensor("x", [33, 32], 2)], data=bytes(1024))
+    fails(path, "'x' has rows of 33, no multiple of Q4_0's 32")
+
+
+@pytest.mark.parametrize("alignment", [0, 1, 4, 24, 33, 2**25, 2**31, 2**32 - 1])
+def test_an_alignment_that_is_none(build: Build, raw: Any, alignment: int) -> None:
+    # CVE-2025-0315
+    keys = [raw.architecture, raw.key("general.alignment", 4, struct.pack("<I", alignment))]
+    fails(build(keys=keys), f"'general.alignment' is {alignment}, it must be a power of two")
+
+
+def test_an_alignment_of_another_type(build: Build, raw: Any) -> None:
+    for kind, payload in [(10, struct.pack("<Q", 32)), (8, raw.text("32")), (9, struct.pack("<IQ", 4, 0))]:
+        path = build(keys=[raw.architecture, raw.key("general.alignment", kind, payload)])
+        fails(path, "'general.alignment' is .*, it must be UINT32")
+
+
+@pytest.mark.parametrize("count", [0, 2**16 + 1, 2**32 - 1])
+def test_a_block_count_that_no_model_has(build: Build, raw: Any, count: int) -> None:
+    # CVE-2025-0317
+    keys = [raw.architecture, raw.key("llama.block_count", 4, struct.pack("<I", count))]
+    fails(build(keys=keys), f"'llama.block_count' is {count}, it must be within 1..65536")
+
+
+def test_a_block_count_beyond_the_tensors(build: Build, raw: Any) -> None:
+    keys = [raw.architecture, raw.key("llama.block_count", 4, struct.pack("<I", 2))]
+    path = build(keys=keys, tensors=[raw.tensor("x", [1])], data=bytes(4))
+    fails(path, "'llama.block_count' is 2, but the file has only 1 tensors")
+
+
+def test_names_that_stand_twice(build: Build, raw: Any) -> None:
+    fails(build(keys=[raw.architecture, raw.architecture]), "key 1 'general.architecture' stands .* twice")
+    tensors = [raw.tensor("x", [1], 0, 0), raw.tensor("x", [1], 0, 32)]
+    fails(build(tensors=tensors, data=bytes(64)), "'x' stands in the file twice")
+
+
+@pytest.mark.parametrize("name", ["general.architecture\0x", "\0", "a\0b"])
+def test_names_that_alias_after_a_nul(build: Build, raw: Any, name: str) -> None:
+    fails(build(keys=[raw.architecture, raw.key(name, 4, bytes(4))]), "metadata key 1 .* holds a NUL")
+    fails(build(tensors=[raw.tensor(name, [1])], data=bytes(4)), "the name of tensor 0 .* holds a NUL")
+
+
+def test_names_that_are_empty_or_too_long(build: Build, raw: Any) -> None:
+    fails(build(keys=[raw.key("", 4, bytes(4))]), "metadata key 0 is empty")
+    fails(
+        build(keys=[raw.key("x" * 65536, 4, bytes(4))]), "metadata key 0 is 65536 bytes long; at most 65535"
+    )
+    fails(build(tensors=[raw.tensor("", [1])], data=bytes(4)), "the name of tensor 0 is empty")
+
+
+def test_text_that_is_not_utf_8(build: Build, raw: Any) -> None:
+    fails(build(keys=[raw.key(b"a\xff", 4, bytes(4))]), "byte 33: metadata key 0 is not valid UTF-8")
+    fails(build(keys=[raw.key("x", 8, raw.text(b"ab\xed\xa0\x80"))]), "byte 47: metadata 'x' is not valid")
+    # Halves of a character that would make a whole one across two strings.
+    halves = raw.strings("x", ["ab", b"c\xc3", b"\xa9d"])
+    fails(build(keys=[halves]), "byte 68: metadata 'x': element 1 is not valid UTF-8")
+
+
+def test_values_of_no_type(build: Build, raw: Any) -> None:
+    for kind in (13, 2**32 - 1):
+        fails(build(keys=[raw.key("x", kind, bytes(8))]), f"'x' has type {kind}, which is no GGUF value type")
+        path = build(keys=[raw.key("x", 9, struct.pack("<IQ", kind, 0))])
+        fails(path, f"'x': its elements has type {kind}|elements .*{kind}")
+    fails(build(keys=[raw.key("x", 7, b"\x02")]), "'x' is the BOOL 2")
+    fails(build(keys=[raw.numbers("x", 7, "B", [0, 1, 255])]), "'x' has an element 2 that is no BOOL")
+
+
+def test_arrays_nested_too_deep(build: Build, raw: Any) -> None:
+    for depth in (limits.NESTING, 5000):
+        path = build(keys=[raw.key("x", 9, struct.pack("<IQ", 9, 1) * depth + struct.pack("<IQ", 0, 0))])
+        fails(path, "'x' nests arrays more than 4 deep")
+    path = build(keys=[raw.key("x", 9, struct.pack("<IQ", 9, 1) * 3 + struct.pack("<IQ", 0, 0))])
+    assert GGUFFile.open(path).metadata["x"][0][0][0].size == 0
+
+
+def grown(path: Path, size: int) -> Path:
+    """The file with a hole behind it, so that what it claims is there: zeros."""
+    os.truncate(path, size)
+    return path
+
+
+def test_a_large_file_cannot_make_the_reader_build_more_than_its_bounds(build: Build, raw: Any) -> None:
+    """A hole of zeros is an array of empty strings, or of empty arrays: no count in it is a lie."""
+    gib = 1 << 30
+    for kind in (8, 9):
+        path = build(keys=[raw.key("x", 9, struct.pack("<IQ", kind, limits.ENTRIES + 1))])
+        fails(grown(path, gib), f"'x': its length makes {limits.ENTRIES + 1} strings and arrays in all")
+    path = build(keys=[raw.key("x", 9, struct.pack("<IQ", 0, gib // 2))])
+    fails(grown(path, gib), "more header than is read")
+    path = build(keys=[raw.key("x", 8, struct.pack("<Q", gib // 2))])
+    fails(grown(path, gib), "more header than is read")
+    fails(grown(build(key_count=limits.KEYS + 1), gib), "key count is 65537; at most 65536")
+    fails(grown(build(tensor_count=limits.TENSORS + 1), gib), "tensor count is .*; at most")
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "values", "what"),
+    [
+        (1, "b", [0, 0, 0], "is an array of INT8, it must be an array of FLOAT32 or INT32"),
+        (12, "d", [0, 0, 0], "is an array of FLOAT64"),
+        (6, "f", [0, 0], "has 2 entries for 3 tokens"),
+        (6, "f", [0, 0, 0, 0], "has 4 entries for 3 tokens"),
+        (6, "f", [0, float("nan"), 0], "holds NaN for token 1"),
+    ],
+)
+def test_scores_of_another_type_or_count(
+    build: Build, raw: Any, kind: int, form: str, values: list[float], what: str
+) -> None:
+    keys = [
+        raw.architecture,
+        raw.key("tokenizer.ggml.model", 8, raw.text("llama")),
+        raw.strings("tokenizer.ggml.tokens", ["a", "b", "c"]),
+        raw.numbers("tokenizer.ggml.scores", kind, form, values),
+    ]
+    fails(build(keys=keys), f"'tokenizer.ggml.scores' {what}")
+
+
+def test_a_part_of_a_split_model_says_how_to_merge_it(build: Build, raw: Any) -> None:
+    keys = [
+        raw.architecture,
+        raw.key("split.count", 2, struct.pack("<H", 3)),
+        raw.key("split.no", 2, struct.pack("<H", 1)),
+    ]
+    with pytest.raises(
+        UnsupportedError, match=r"part 2 .* 3 files.*llama-gguf-split --merge.*-00001-of-00003"
+    ):
+        GGUFFormat().read(build(keys=keys))
+    fails(build(keys=[raw.architecture, raw.key("split.count", 8, raw.text("3"))]), "'split.count' is STRING")
+    whole = [raw.architecture, raw.key("split.count", 2, struct.pack("<H", 1))]
+    assert GGUFFormat().read(build(keys=whole)).architecture == "llama"

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.descriptor import TokenizerSpec
+from zigai_core.errors import FormatError
+from zigai_gguf import GGUFFormat, Typed, ValueType, write_gguf
+
+Read = Callable[..., TokenizerSpec]
+U32 = ValueType.UINT32
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Read:
+    def read(
+        tokens: list[str] | None, kind: str = "llama", types: list[int] | None = None, **keys: Any
+    ) -> TokenizerSpec:
+        metadata: dict[str, Any] = {"general.architecture": "llama", "tokenizer.ggml.model": kind}
+        if tokens is not None:
+            metadata["tokenizer.ggml.tokens"] = Typed(ValueType.STRING, tokens)
+        if types is not None:
+            metadata["tokenizer.ggml.token_type"] = types
+        metadata |= {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
+        path = tmp_path / "vocabulary.gguf"
+        write_gguf(path, metadata)
+        spec = GGUFFormat().read(path).tokenizer
+        assert spec is not None
+        return spec
+
+    return read
+
+
+def test_a_vocabulary_is_read_whole(read: Read) -> None:
+    spec = read(
+        ["<unk>", "<s>", "</s>", "a"],
+        types=[2, 3, 3, 1],
+        scores=[0.0, 0.0, 0.0, -1.0],
+        merges=["a b"],
+        pre="default",
+        bos_token_id=1,
+        eos_token_id=2,
+        unknown_token_id=0,
+        padding_token_id=3,
+        add_bos_token=False,
+        add_eos_token=True,
+        add_space_prefix=False,
+        remove_extra_whitespaces=True,
+        precompiled_charsmap=np.array([1, 2, 255], np.uint8),
+    )
+    assert spec.kind == "llama"
+    assert list(spec.tokens) == ["<unk>", "<s>", "</s>", "a"]
+    assert spec.scores is not None
+    assert spec.scores.dtype == np.float32
+    assert spec.scores.tolist() == [0, 0, 0, -1]
+    assert spec.types is not None
+    assert spec.types.dtype == np.int32
+    assert spec.types.tolist() == [2, 3, 3, 1]
+    assert not spec.scores.flags.writeable
+    assert not spec.types.flags.writeable
+    assert spec.scores.flags.aligned
+    assert spec.types.flags.aligned
+    assert list(spec.merges or ()) == ["a b"]
+    assert spec.pre_tokenizer == "default"
+    assert spec.special_ids == {"bos": 1, "eos": 2, "unknown": 0, "padding": 3}
+    assert spec.end_ids == {2}
+    assert (spec.add_bos, spec.add_eos) == (False, True)
+    assert (spec.add_space_prefix, spec.remove_extra_whitespaces) == (False, True)
+    assert spec.precompiled_charsmap == b"\x01\x02\xff"
+
+
+def test_what_a_file_leaves_out_is_none(read: Read) -> None:
+    spec = read(["a"], kind="gpt2")
+    assert (spec.scores, spec.types, spec.merges, spec.pre_tokenizer) == (None, None, None, None)
+    assert spec.precompiled_charsmap is None
+    assert spec.special_ids == {}
+    assert spec.end_ids == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("kind", "pre", "flags"),
+    [
+        ("llama", None, (True, False, True, False)),
+        ("gpt2", None, (False, False, False, False)),
+        ("gpt2", "qwen2", (False, False, False, False)),
+        ("gpt2", "llama-bpe", (True, False, False, False)),
+        ("gpt2", "tekken", (True, False, False, False)),
+        ("t5", None, (False, True, False, False)),
+        ("bert", None, (True, False, False, False)),
+        ("rwkv", None, (False, False, False, False)),
+    ],
+)
+def test_the_switches_default_by_kind(
+    read: Read, kind: str, pre: str | None, flags: tuple[bool, ...]
+) -> None:
+    spec = read(["a"], kind=kind, **({"pre": pre} if pre else {}))
+    assert (spec.add_bos, spec.add_eos, spec.add_space_prefix, spec.remove_extra_whitespaces) == flags
+
+
+def test_a_sentencepiece_vocabulary_without_ids_has_the_usual_ones(read: Read) -> None:
+    assert read(["<unk>", "<s>", "</s>"]).special_ids == {"bos": 1, "eos": 2, "unknown": 0}
+    assert read(["<unk>", "<s>"]).special_ids == {"bos": 1, "unknown": 0}
+
+
+@pytest.mark.parametrize("value", [Typed(U32, 2**32 - 1), Typed(ValueType.INT32, -1)])
+def test_the_id_minus_one_means_no_such_token(read: Read, value: Typed) -> None:
+    assert read(["<unk>", "<s>", "</s>"], bos_token_id=value).special_ids == {"eos": 2, "unknown": 0}
+
+
+@pytest.mark.parametrize(
+    "key", ["bos_token_id", "eom_token_id", "seperator_token_id", "separator_token_id", "prefix_token_id"]
+)
+@pytest.mark.parametrize("value", [3, 2**31, 2**64 - 1, -2])
+def test_an_id_out_of_range_is_named(read: Read, key: str, value: int) -> None:
+    with pytest.raises(FormatError, match=f"'tokenizer.ggml.{key}' is {value}, but there are 3 tokens"):
+        read(["<unk>", "<s>", "</s>"], **{key: value})
+
+
+def test_the_newer_key_of_a_role_wins(read: Read) -> None:
+    spec = read(["a", "b", "c"], kind="gpt2", prefix_token_id=1, fim_pre_token_id=2, suffix_token_id=0)
+    assert spec.special_ids == {"fim_pre": 2, "fim_suf": 0}
+
+
+def test_control_tokens_find_their_role_and_end_replies_by_their_spelling(read: Read) -> None:
+    tokens = ["a", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|file_sep|>", "<eos>"]
+    spec = read(tokens, kind="gpt2", types=[1, 3, 3, 4, 3, 3, 1], eos_token_id=3)
+    assert spec.special_ids == {"eos": 3, "eot": 3, "fim_pre": 4, "fim_sep": 5}
+    assert spec.end_ids == {1, 3, 5}
+
+
+def test_text_that_only_looks_like_a_control_token_ends_nothing(read: Read) -> None:
+    assert read(["<|im_end|>", "</s>"], kind="gpt2", types=[1, 1]).end_ids == frozenset()
+    assert read(["<|im_end|>", "</s>"], kind="gpt2").end_ids == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "ends"),
+    [
+        (["<|end|>"], {"<|end|>"}),
+        (["<|end|>", "<|return|>", "<|call|>"], {"<|return|>", "<|call|>"}),
+        (["<|end|>", "<|flush|>", "<|calls|>"], {"<|flush|>", "<|calls|>"}),
+        (["<|end|>", "<|return|>"], {"<|end|>", "<|return|>"}),
+        (["</s>", "<turn|>"], {"</s>", "<turn|>"}),
+        (["</s>", "<|tool_response>"], {"<|tool_response>"}),
+    ],
+)
+def test_families_that_use_an_end_token_for_something_else(
+    read: Read, tokens: list[str], ends: set[str]
+) -> None:
+    spec = read(tokens, kind="gpt2", types=[3] * len(tokens))
+    assert {tokens[i] for i in spec.end_ids} == ends
+
+
+@pytest.mark.parametrize(
+    ("tokens", "keys", "what"),
+    [
+        (None, {}, "'tokenizer.ggml.tokens' is missing, though tokenizer.ggml.model is 'llama'"),
+        ([], {}, "'tokenizer.ggml.tokens' holds no tokens"),
+        (["a"], {"token_type": [1, 1]}, "token_type' has 2 entries for 1 tokens"),
+        (["a"], {"token_type": [7]}, "token_type' holds 7 for token 0"),
+        (["a"], {"token_type": [-1]}, "token_type' holds -1 for token 0"),
+        (["a"], {"token_type": [1.0]}, "token_type' is an array of FLOAT32, it must be an array of INT32"),
+        (["a"], {"token_type": 1}, "token_type' is UINT32, it must be an array"),
+        (["a"], {"scores": ["x"]}, "scores' is an array of STRING, it must be an array of FLOAT32"),
+        (["a"], {"merges": [1]}, "merges' is an array of INT32, it must be an array of STRING"),
+        (["a"], {"pre": 1}, "pre' is UINT32, it must be STRING"),
+        (["a"], {"add_bos_token": 1}, "add_bos_token' is UINT32, it must be BOOL"),
+        (["a"], {"bos_token_id": "a"}, "bos_token_id' is STRING, it must be a whole number"),
+        (["a"], {"bos_token_id": True}, "bos_token_id' is BOOL, it must be a whole number"),
+        (["a"], {"precompiled_charsmap": [1]}, "precompiled_charsmap' is an array of INT32"),
+    ],
+)
+def test_what_is_not_sound_is_named(
+    read: Read, tokens: list[str] | None, keys: Mapping[str, Any], what: str
+) -> None:
+    with pytest.raises(FormatError, match=what):
+        read(tokens, **keys)
+
+
+def test_a_file_of_tokens_alone_is_no_list_of_numbers(read: Read, tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    write_gguf(
+        path,
+        {"general.architecture": "llama", "tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": [1]},
+    )
+    with pytest.raises(FormatError, match=r"tokens' is an array of INT32, it must be an array of STRING"):
+        GGUFFormat().read(path)
+
+
+def test_whole_numbers_may_be_scores_as_some_converters_write_them(read: Read) -> None:
+    scores = read(["a", "b"], scores=[0, -1]).scores
+    assert scores is not None
+    assert scores.dtype == np.float32
+    assert scores.tolist() == [0, -1]

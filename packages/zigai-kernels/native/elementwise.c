@@ -1,0 +1,59 @@
+/* Operations on single elements: a chunk is a run of elements, whatever rows they lie in. */
+
+enum { ELEMENTS = 4096 };
+
+static int64_t element_count(const zg_context *c, const zg_record *r) { return (int64_t)rows_of(c, r) * r->width; }
+static int element_chunks(const zg_context *c, const zg_record *r) { return ceil_div(element_count(c, r), ELEMENTS); }
+
+#define ELEMENTWISE(NAME, VECTOR)                                                                  \
+    static void NAME##_run(zg_context *c, const zg_record *r, int chunk, int thread) {       \
+        (void)thread;                                                                              \
+        int64_t at = (int64_t)chunk * ELEMENTS, left = element_count(c, r) - at;                   \
+        int n = left < ELEMENTS ? (int)left : ELEMENTS, i = 0;                                     \
+        const float *x = (const float *)address(c, r->x) + at;                                     \
+        const float *y = (const float *)address(c, r->y) + at;                                     \
+        float *out = (float *)address(c, r->output) + at;                                          \
+        for (; i + VF <= n; i += VF) vf_store(out + i, VECTOR(r, vf_load(x + i), vf_load(y + i))); \
+        if (i < n)                                                                                 \
+            vf_store_part(out + i, VECTOR(r, vf_load_part(x + i, n - i), vf_load_part(y + i, n - i)), n - i); \
+    }
+
+INLINE vf element_add(const zg_record *r, vf x, vf y) { (void)r; return vf_add(x, y); }
+INLINE vf element_multiply(const zg_record *r, vf x, vf y) { (void)r; return vf_mul(x, y); }
+INLINE vf element_scale(const zg_record *r, vf x, vf y) { (void)y; return vf_mul(x, vf_set(r->factor)); }
+INLINE vf element_soft_cap(const zg_record *r, vf x, vf y) {
+    (void)y;
+    return vf_mul(vf_tanh(vf_div(x, vf_set(r->cap))), vf_set(r->cap));
+}
+INLINE vf element_gated(const zg_record *r, vf x, vf y) {
+    const vf one = vf_set(1.0f), half = vf_set(0.5f);
+    switch (r->mode) {
+    case ZG_SILU:
+        return vf_mul(vf_div(x, vf_add(one, vf_exp(vf_sub(vf_zero(), x)))), y);
+    case ZG_RELU:
+        return vf_mul(vf_max(vf_zero(), x), y);
+    case ZG_GELU_TANH: {
+        vf cube = vf_mul(vf_mul(x, x), x);
+        vf inside = vf_mul(vf_set(0.7978845608028654f), vf_fma(vf_set(0.044715f), cube, x));
+        return vf_mul(vf_mul(vf_mul(half, x), vf_add(one, vf_tanh(inside))), y);
+    }
+    default: {
+        float part[VF];
+        vf_store(part, vf_mul(x, vf_set(0.70710678f)));
+        for (int i = 0; i < VF; i++) part[i] = erff(part[i]);
+        return vf_mul(vf_mul(vf_mul(half, x), vf_add(one, vf_load(part))), y);
+    }
+    }
+}
+
+ELEMENTWISE(add, element_add)
+ELEMENTWISE(multiply, element_multiply)
+ELEMENTWISE(scale, element_scale)
+ELEMENTWISE(soft_cap, element_soft_cap)
+ELEMENTWISE(gated, element_gated)
+
+static void select_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const float *x = (const float *)address(c, r->x) + (int64_t)c->step->wanted_rows[chunk] * r->width;
+    memcpy((float *)address(c, r->output) + (int64_t)chunk * r->width, x, (size_t)r->width * sizeof *x);
+}

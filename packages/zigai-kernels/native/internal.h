@@ -1,0 +1,103 @@
+/* What the operation families share: the context, chunks of work, activations and small vector functions. */
+
+typedef struct {
+    pthread_mutex_t mutex; /* guards sleeping alone: whoever spins never takes it */
+    pthread_cond_t changed;
+    atomic_int sleepers;
+    atomic_uint start;     /* goes up when a step begins */
+    atomic_uint phase;     /* goes up when all threads are through a record */
+    atomic_int arrived;
+    atomic_int leaving;
+    int threads;           /* that compute, the caller's among them */
+    int running;           /* helpers that were started */
+    pthread_t *helpers;
+} pool;
+
+struct zg_context {
+    const zg_plan *plan;
+    const zg_step *step;
+    char *scratch;
+    char *thread_scratch;
+    char *cache;
+    int64_t scratch_bytes, thread_bytes, cache_bytes;
+    int32_t pages;
+    int32_t tiles;           /* of this step */
+    int32_t *tile_starts;    /* the first row of each tile, and the end of the last */
+    atomic_int *next;        /* for each record: the chunk to hand out next */
+    atomic_int cancelled;    /* set and cleared from any thread */
+    atomic_int stopped;      /* this step saw it: what was skipped stays skipped if it is cleared meanwhile */
+    pool pool;
+};
+
+/* A family of operations: into how many chunks a step's work is cut, and how one is done. Chunks of a
+   record run in any order on any thread, so none may read what another one writes. */
+typedef struct {
+    int (*chunks)(const zg_context *c, const zg_record *r);
+    void (*run)(zg_context *c, const zg_record *r, int chunk, int thread);
+} family;
+
+static inline int64_t align64(int64_t n) { return (n + 63) / 64 * 64; }
+static inline int ceil_div(int64_t a, int64_t b) { return (int)((a + b - 1) / b); }
+static inline int least(int a, int b) { return a < b ? a : b; }
+
+static inline int stopping(zg_context *c) {
+    if (atomic_load_explicit(&c->cancelled, memory_order_relaxed))
+        atomic_store_explicit(&c->stopped, 1, memory_order_relaxed);
+    return atomic_load_explicit(&c->stopped, memory_order_relaxed);
+}
+
+static inline int rows_of(const zg_context *c, const zg_record *r) {
+    return r->rows == ZG_WANTED ? c->step->wanted : c->step->tokens;
+}
+static inline void *address(const zg_context *c, int64_t offset) {
+    return offset < 0 ? (void *)c->step->outputs[-1 - offset] : (void *)(c->scratch + offset);
+}
+
+/* Rows of int8 activations: width bytes, then a scale and a scaled sum for each 32 of them. */
+static inline int64_t activation_scales(int width) { return align64(width); }
+static inline int64_t activation_sums(int width) { return align64(width) + align64((int64_t)width / 32 * 4); }
+static inline int64_t activation_bytes(int width) { return align64(width) + 2 * align64((int64_t)width / 32 * 4); }
+
+static inline uint16_t read_u16(const uint8_t *p) { uint16_t x; memcpy(&x, p, 2); return x; }
+static inline uint32_t read_u32(const uint8_t *p) { uint32_t x; memcpy(&x, p, 4); return x; }
+INLINE float read_f16(const uint8_t *p) { return f32_from_f16(read_u16(p)); }
+
+/* The first n floats at p, zeros behind them: tails take the same arithmetic as whole vectors. */
+INLINE vf vf_load_part(const float *p, int n) {
+    float part[VF] = {0};
+    memcpy(part, p, (size_t)n * sizeof *p);
+    return vf_load(part);
+}
+INLINE void vf_store_part(float *p, vf v, int n) {
+    float part[VF];
+    vf_store(part, v);
+    memcpy(p, part, (size_t)n * sizeof *p);
+}
+
+/* e^x to about 1e-7 relative, by Cephes' expf (Moshier): x = n ln 2 + r, a polynomial in r, times 2^n.
+   Below -87.3 it is 0, above 88 it stays at e^88; NaN stays NaN. */
+INLINE vf vf_exp(vf x) {
+    const vf low = vf_set(-87.3f);
+    vf y = vf_min(vf_set(88.0f), vf_max(low, x));
+    vf n = vf_round(vf_mul(y, vf_set(1.44269504f)));
+    vf r = vf_fma(n, vf_set(2.12194440e-4f), vf_fma(n, vf_set(-0.693359375f), y));
+    vf p = vf_set(1.9875691500e-4f);
+    p = vf_fma(p, r, vf_set(1.3981999507e-3f));
+    p = vf_fma(p, r, vf_set(8.3334519073e-3f));
+    p = vf_fma(p, r, vf_set(4.1665795894e-2f));
+    p = vf_fma(p, r, vf_set(1.6666665459e-1f));
+    p = vf_fma(p, r, vf_set(5.0000001201e-1f));
+    p = vf_add(vf_fma(vf_mul(r, r), p, r), vf_set(1.0f));
+    return vf_below(x, low, vf_zero(), vf_mul(p, vf_pow2(n)));
+}
+
+/* tanh x: 1 - 2 / (e^2x + 1), and its Taylor series near 0, where that difference would lose digits. */
+INLINE vf vf_tanh(vf x) {
+    vf far = vf_sub(vf_set(1.0f), vf_div(vf_set(2.0f), vf_add(vf_exp(vf_add(x, x)), vf_set(1.0f))));
+    vf s = vf_mul(x, x);
+    vf near = vf_fma(s, vf_set(62.0f / 2835.0f), vf_set(-17.0f / 315.0f));
+    near = vf_fma(s, near, vf_set(2.0f / 15.0f));
+    near = vf_fma(s, near, vf_set(-1.0f / 3.0f));
+    near = vf_fma(vf_mul(s, x), near, x);
+    return vf_below(vf_abs(x), vf_set(0.25f), near, far);
+}

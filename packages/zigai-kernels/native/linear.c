@@ -1,0 +1,373 @@
+/* Quantise, Linear and Embedding: everything that reads matrices. Block layouts are GGUF's (ggml-quants.h);
+   a row of a matrix is a run of blocks. */
+
+/* ---- activations: int8, a float scale d and the scaled sum d * sum(q) for each 32 ---- */
+
+static void quantize_row(const float *x, int width, char *out) {
+    int8_t *q = (int8_t *)out;
+    float *d = (float *)(out + activation_scales(width)), *s = (float *)(out + activation_sums(width));
+    for (int b = 0; b < width / 32; b++, x += 32, q += 32) {
+        vf peak = vf_zero(), zero = vf_zero(); /* x * 0 is NaN for what is not finite, and then so is d */
+        for (int i = 0; i < 32; i += VF) {
+            vf v = vf_load(x + i);
+            peak = vf_max(peak, vf_abs(v));
+            zero = vf_fma(v, vf_zero(), zero);
+        }
+        float most = vf_peak(peak);
+        d[b] = most / 127.0f + vf_sum(zero);
+        /* a subnormal peak has no finite inverse worth having: such a block counts as zeros */
+        s[b] = d[b] * (float)quantize32(x, most > 1e-35f ? 127.0f / most : 0.0f, q);
+    }
+}
+
+static int quantize_chunks(const zg_context *c, const zg_record *r) { return rows_of(c, r); }
+
+static void quantize_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    quantize_row((const float *)address(c, r->x) + (int64_t)chunk * r->width, r->width,
+                 (char *)address(c, r->output) + chunk * activation_bytes(r->width));
+}
+
+/* ---- dot products of a row of blocks with TILE rows of activations at once ---- */
+
+#define TILE 4 /* a constant: gcc spills accumulator arrays that are sized by a parameter */
+
+typedef struct {
+    const char *row[TILE];
+    int scales, sums; /* byte offsets within a row */
+} activations;
+
+INLINE bytes act_q(const activations *a, int t, int at) { return bytes_load(a->row[t] + at); }
+INLINE const float *act_d(const activations *a, int t) { return (const float *)(a->row[t] + a->scales); }
+INLINE const float *act_s(const activations *a, int t) { return (const float *)(a->row[t] + a->sums); }
+
+/* Unpacking of the types with blocks of 32. */
+INLINE bytes unpack_Q4_0(const uint8_t *p) { return bytes_sub(bytes_nibbles(p + 2), bytes_set(8)); }
+INLINE bytes unpack_Q4_1(const uint8_t *p) { return bytes_nibbles(p + 4); }
+INLINE bytes unpack_Q5_0(const uint8_t *p) {
+    return bytes_sub(bytes_or(bytes_nibbles(p + 6), bytes_from_bits(p + 2)), bytes_set(16));
+}
+INLINE bytes unpack_Q5_1(const uint8_t *p) { return bytes_or(bytes_nibbles(p + 8), bytes_from_bits(p + 4)); }
+INLINE bytes unpack_Q8_0(const uint8_t *p) { return bytes_load(p + 2); }
+
+/* x = d * q, q signed. Two accumulators, for even and odd blocks, halve the chain of additions. */
+#define SIGNED_STEP(UNPACK, BYTES, b, sum)                                                         \
+    do {                                                                                           \
+        const uint8_t *p = w + (int64_t)(b) * (BYTES);                                             \
+        bytes q = UNPACK(p), magnitude = bytes_abs(q);                                             \
+        v8 d = v8_set(read_f16(p));                                                                \
+        _Pragma("GCC unroll 4") for (int t = 0; t < nt; t++)                                       \
+            sum[t] = v8_fma(dot_signed(q, magnitude, act_q(a, t, 32 * (b))),                       \
+                            v8_mul(d, v8_set(act_d(a, t)[b])), sum[t]);                            \
+    } while (0)
+
+#define DOT_SIGNED(NAME, BYTES)                                                                    \
+    INLINE void dot_##NAME(const uint8_t *w, int width, const activations *a, float *y, int nt) {  \
+        v8 even[TILE], odd[TILE];                                                                  \
+        for (int t = 0; t < nt; t++) even[t] = odd[t] = v8_zero();                                 \
+        int blocks = width / 32, b = 0;                                                            \
+        for (; b + 1 < blocks; b += 2) {                                                           \
+            SIGNED_STEP(unpack_##NAME, BYTES, b, even);                                            \
+            SIGNED_STEP(unpack_##NAME, BYTES, b + 1, odd);                                         \
+        }                                                                                          \
+        if (b < blocks) SIGNED_STEP(unpack_##NAME, BYTES, b, even);                                \
+        for (int t = 0; t < nt; t++) y[t] = v8_sum(v8_add(even[t], odd[t]));                       \
+    }
+
+DOT_SIGNED(Q4_0, 18)
+DOT_SIGNED(Q5_0, 22)
+DOT_SIGNED(Q8_0, 34)
+
+/* x = d * q + m, q unsigned: the sum of m * activations is m times the block's scaled sum. */
+#define DOT_UNSIGNED(NAME, BYTES)                                                                  \
+    INLINE void dot_##NAME(const uint8_t *w, int width, const activations *a, float *y, int nt) {  \
+        v8 sum[TILE];                                                                              \
+        float least_part[TILE];                                                                    \
+        for (int t = 0; t < nt; t++) sum[t] = v8_zero(), least_part[t] = 0.0f;                     \
+        for (int b = 0; b < width / 32; b++, w += BYTES) {                                         \
+            bytes q = unpack_##NAME(w);                                                            \
+            float m = read_f16(w + 2);                                                             \
+            v8 d = v8_set(read_f16(w));                                                            \
+            _Pragma("GCC unroll 4") for (int t = 0; t < nt; t++) {                                 \
+                sum[t] = v8_fma(dot_unsigned(q, act_q(a, t, 32 * b)),                              \
+                                v8_mul(d, v8_set(act_d(a, t)[b])), sum[t]);                        \
+                least_part[t] += m * act_s(a, t)[b];                                               \
+            }                                                                                      \
+        }                                                                                          \
+        for (int t = 0; t < nt; t++) y[t] = v8_sum(sum[t]) + least_part[t];                        \
+    }
+
+DOT_UNSIGNED(Q4_1, 20)
+DOT_UNSIGNED(Q5_1, 24)
+
+/* Q4_K and Q5_K keep 8 scales and 8 mins of 6 bits in 12 bytes: sm[0..7] scales, sm[8..15] mins. */
+INLINE void unpack_k_scales(const uint8_t *p, uint8_t sm[16]) {
+    uint32_t a = read_u32(p), b = read_u32(p + 4), c = read_u32(p + 8);
+    uint32_t out[4] = {
+        a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | ((a >> 2) & 0x30303030),
+        b & 0x3f3f3f3f, ((c >> 4) & 0x0f0f0f0f) | ((b >> 2) & 0x30303030)};
+    memcpy(sm, out, 16);
+}
+
+/* What the three K types do with 32 weights that share scales j. */
+#define K_STEP(DOT, j)                                                                             \
+    _Pragma("GCC unroll 4") for (int t = 0; t < nt; t++)                                           \
+        part[t] = v8_fma(DOT(act_q(a, t, 256 * b + 32 * (j))), v8_set(act_d(a, t)[8 * b + (j)]), part[t])
+
+/* x = d * scale * q - dmin * min, per 32 */
+#define DOT_K(NAME, BYTES, QUANTS, LOW, HIGH)                                                      \
+    INLINE void dot_##NAME(const uint8_t *w, int width, const activations *a, float *y, int nt) {  \
+        v8 sum[TILE];                                                                              \
+        for (int t = 0; t < nt; t++) sum[t] = v8_zero();                                           \
+        for (int b = 0; b < width / 256; b++, w += BYTES) {                                        \
+            uint8_t sm[16];                                                                        \
+            unpack_k_scales(w + 4, sm);                                                            \
+            scales s = scales_from_u8(sm);                                                         \
+            v8 d = v8_set(read_f16(w));                                                            \
+            v8 mins = v8_mul(v8_from_u8(sm + 8), v8_set(-read_f16(w + 2)));                        \
+            v8 part[TILE];                                                                         \
+            for (int t = 0; t < nt; t++) part[t] = v8_zero();                                      \
+            _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {                                  \
+                bytes q = bytes_load(w + QUANTS + 32 * i), low = LOW, high = HIGH;                 \
+                K_STEP(LOW_DOT, 2 * i);                                                            \
+                K_STEP(HIGH_DOT, 2 * i + 1);                                                       \
+            }                                                                                      \
+            _Pragma("GCC unroll 4") for (int t = 0; t < nt; t++)                                   \
+                sum[t] = v8_fma(part[t], d, v8_fma(mins, v8_load(act_s(a, t) + 8 * b), sum[t]));   \
+        }                                                                                          \
+        for (int t = 0; t < nt; t++) y[t] = v8_sum(sum[t]);                                        \
+    }
+#define LOW_DOT(x) dot_unsigned_scaled(low, x, s, 2 * i)
+#define HIGH_DOT(x) dot_unsigned_scaled(high, x, s, 2 * i + 1)
+#define FIFTH_BIT(shift) bytes_shift_left(bytes_bits(bytes_load(w + 16), shift, 1), 4)
+
+DOT_K(Q4_K, 144, 16, bytes_bits(q, 0, 15), bytes_bits(q, 4, 15))
+DOT_K(Q5_K, 176, 48, bytes_or(bytes_bits(q, 0, 15), FIFTH_BIT(2 * i)),
+      bytes_or(bytes_bits(q, 4, 15), FIFTH_BIT(2 * i + 1)))
+
+/* x = d * scale * (q - 32), a scale per 16. Each half of 128 holds 64 bytes of low nibbles, 32 of high bits. */
+INLINE void dot_Q6_K(const uint8_t *w, int width, const activations *a, float *y, int nt) {
+    v8 sum[TILE];
+    for (int t = 0; t < nt; t++) sum[t] = v8_zero();
+    for (int b = 0; b < width / 256; b++, w += 210) {
+        scales s = scales_from_i8_pairs(w + 192);
+        v8 d = v8_set(read_f16(w + 208)), part[TILE];
+        for (int t = 0; t < nt; t++) part[t] = v8_zero();
+        _Pragma("GCC unroll 2") for (int half = 0; half < 2; half++) {
+            bytes high = bytes_load(w + 128 + 32 * half);
+            _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) {
+                bytes low = bytes_bits(bytes_load(w + 64 * half + 32 * (i % 2)), i < 2 ? 0 : 4, 15);
+                bytes q = bytes_or(low, bytes_shift_left(bytes_bits(high, 2 * i, 3), 4));
+                q = bytes_sub(q, bytes_set(32));
+                bytes magnitude = bytes_abs(q);
+#define SIX_DOT(x) dot_signed_scaled(q, magnitude, x, s, 4 * half + i)
+                K_STEP(SIX_DOT, 4 * half + i);
+            }
+        }
+        _Pragma("GCC unroll 4") for (int t = 0; t < nt; t++) sum[t] = v8_fma(part[t], d, sum[t]);
+    }
+    for (int t = 0; t < nt; t++) y[t] = v8_sum(sum[t]);
+}
+
+/* ---- float weights: float arithmetic ---- */
+
+INLINE float f32_from_bf16(uint16_t x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float y;
+    memcpy(&y, &bits, 4);
+    return y;
+}
+INLINE vf vector_F32(const uint8_t *p) { vf v; memcpy(&v, p, sizeof v); return v; }
+INLINE vf vector_F16(const uint8_t *p) { return vf_load_f16(p); }
+INLINE vf vector_BF16(const uint8_t *p) { return vf_load_bf16(p); }
+INLINE float single_F32(const uint8_t *p) { float x; memcpy(&x, p, 4); return x; }
+INLINE float single_F16(const uint8_t *p) { return read_f16(p); }
+INLINE float single_BF16(const uint8_t *p) { return f32_from_bf16(read_u16(p)); }
+
+#define DOT_FLOAT(NAME, BYTES)                                                                     \
+    INLINE void dot_##NAME(const uint8_t *w, int width, const activations *a, float *y, int nt) {  \
+        vf even[TILE], odd[TILE];                                                                  \
+        float rest[TILE];                                                                          \
+        for (int t = 0; t < nt; t++) even[t] = odd[t] = vf_zero(), rest[t] = 0.0f;                 \
+        int i = 0;                                                                                 \
+        for (; i + 2 * VF <= width; i += 2 * VF) {                                                 \
+            vf first = vector_##NAME(w + (int64_t)i * BYTES);                                      \
+            vf second = vector_##NAME(w + (int64_t)(i + VF) * BYTES);                              \
+            _Pragma("GCC unroll 4") for (int t = 0; t < nt; t++) {                                 \
+                const float *x = (const float *)a->row[t] + i;                                     \
+                even[t] = vf_fma(first, vf_load(x), even[t]);                                      \
+                odd[t] = vf_fma(second, vf_load(x + VF), odd[t]);                                  \
+            }                                                                                      \
+        }                                                                                          \
+        for (; i < width; i++)                                                                     \
+            for (int t = 0; t < nt; t++)                                                           \
+                rest[t] += single_##NAME(w + (int64_t)i * BYTES) * ((const float *)a->row[t])[i];  \
+        for (int t = 0; t < nt; t++) y[t] = vf_sum(vf_add(even[t], odd[t])) + rest[t];             \
+    }
+
+DOT_FLOAT(F32, 4)
+DOT_FLOAT(F16, 2)
+DOT_FLOAT(BF16, 2)
+
+/* ---- Linear ---- */
+
+enum { CHUNK_BYTES = 65536, MOST_ROWS = 64, LEAST_ROWS = 4, ROWS_FOR_MANY = 16 };
+
+/* Rows of the weight in a chunk: enough work to be worth fetching, enough chunks for every thread. */
+static int linear_rows(const zg_context *c, const zg_record *r) {
+    int64_t rows = CHUNK_BYTES / r->stride;
+    int share = ceil_div(r->width, (int64_t)c->pool.threads * 4);
+    if (rows > share) rows = share;
+    if (rows > MOST_ROWS) rows = MOST_ROWS;
+    if (rows > ROWS_FOR_MANY && rows_of(c, r) > TILE) rows = ROWS_FOR_MANY;
+    return rows < LEAST_ROWS ? LEAST_ROWS : (int)rows;
+}
+
+static int linear_chunks(const zg_context *c, const zg_record *r) {
+    return rows_of(c, r) ? ceil_div(r->width, linear_rows(c, r)) : 0;
+}
+
+/* Columns first..end of the output, for all rows of x. Each (row of x, row of the weight) is one and the
+   same chain of operations whatever the tile, so a batch gives what its rows give alone. */
+typedef void linear_kernel(const zg_record *r, const char *x, int64_t x_stride, int n, float *out, int first, int end);
+
+INLINE void store_tile(const zg_record *r, const float *y, float *out, int t, int column, int nt) {
+    float bias = r->bias ? r->bias[column] : 0.0f;
+    for (int i = 0; i < nt; i++) out[(int64_t)(t + i) * r->width + column] = r->bias ? y[i] + bias : y[i];
+}
+
+#define LINEAR_TILE(NAME, NT)                                                                      \
+    do {                                                                                           \
+        for (int i = 0; i < NT; i++) a.row[i] = x + (int64_t)(t + i) * x_stride;                   \
+        for (int column = first; column < end; column++) {                                         \
+            float y[TILE];                                                                         \
+            dot_##NAME((const uint8_t *)r->weight + column * r->stride, r->inner, &a, y, NT);      \
+            store_tile(r, y, out, t, column, NT);                                                  \
+        }                                                                                          \
+    } while (0)
+
+#define LINEAR(NAME)                                                                               \
+    static void linear_##NAME(const zg_record *r, const char *x, int64_t x_stride, int n,          \
+                              float *out, int first, int end) {                                    \
+        activations a = {.scales = (int)activation_scales(r->inner),                               \
+                         .sums = (int)activation_sums(r->inner)};                                  \
+        int t = 0;                                                                                 \
+        for (; t + TILE <= n; t += TILE) LINEAR_TILE(NAME, TILE);                                  \
+        if (n - t == 3) LINEAR_TILE(NAME, 3);                                                      \
+        else if (n - t == 2) LINEAR_TILE(NAME, 2);                                                 \
+        else if (n - t == 1) LINEAR_TILE(NAME, 1);                                                 \
+    }
+
+LINEAR(F32)
+LINEAR(F16)
+LINEAR(BF16)
+LINEAR(Q4_0)
+LINEAR(Q4_1)
+LINEAR(Q5_0)
+LINEAR(Q5_1)
+LINEAR(Q8_0)
+LINEAR(Q4_K)
+LINEAR(Q5_K)
+LINEAR(Q6_K)
+
+static linear_kernel *const linear_kernels[ZG_TYPES] = {
+    [ZG_F32] = linear_F32, [ZG_F16] = linear_F16, [ZG_BF16] = linear_BF16,
+    [ZG_Q4_0] = linear_Q4_0, [ZG_Q4_1] = linear_Q4_1, [ZG_Q5_0] = linear_Q5_0, [ZG_Q5_1] = linear_Q5_1,
+    [ZG_Q8_0] = linear_Q8_0, [ZG_Q4_K] = linear_Q4_K, [ZG_Q5_K] = linear_Q5_K, [ZG_Q6_K] = linear_Q6_K,
+};
+
+static void linear_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    int rows = linear_rows(c, r), first = chunk * rows;
+    int64_t x_stride = r->type <= ZG_BF16 ? (int64_t)r->inner * 4 : activation_bytes(r->inner);
+    linear_kernels[r->type](r, address(c, r->x), x_stride, rows_of(c, r), address(c, r->output), first,
+                            least(first + rows, r->width));
+}
+
+/* ---- Embedding: rows, dequantised in plain C ---- */
+
+static void row_F32(const uint8_t *w, float *y, int n) { memcpy(y, w, (size_t)n * 4); }
+static void row_F16(const uint8_t *w, float *y, int n) {
+    for (int i = 0; i < n; i++) y[i] = read_f16(w + 2 * (int64_t)i);
+}
+static void row_BF16(const uint8_t *w, float *y, int n) {
+    for (int i = 0; i < n; i++) y[i] = f32_from_bf16(read_u16(w + 2 * (int64_t)i));
+}
+/* Bit i of the 32 at p, as the fifth bit of a weight. */
+static inline int fifth_bit(const uint8_t *p, int i) { return (p[i / 8] >> (i % 8) & 1) << 4; }
+static inline int nibble(const uint8_t *p, int i) { return i < 16 ? p[i] & 15 : p[i - 16] >> 4; }
+
+static void row_Q4_0(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 18, y += 32) {
+        float d = read_f16(w);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)(nibble(w + 2, i) - 8);
+    }
+}
+static void row_Q4_1(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 20, y += 32) {
+        float d = read_f16(w), m = read_f16(w + 2);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)nibble(w + 4, i) + m;
+    }
+}
+static void row_Q5_0(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 22, y += 32) {
+        float d = read_f16(w);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)((nibble(w + 6, i) | fifth_bit(w + 2, i)) - 16);
+    }
+}
+static void row_Q5_1(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 24, y += 32) {
+        float d = read_f16(w), m = read_f16(w + 2);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)(nibble(w + 8, i) | fifth_bit(w + 4, i)) + m;
+    }
+}
+static void row_Q8_0(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 34, y += 32) {
+        float d = read_f16(w);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)(int8_t)w[2 + i];
+    }
+}
+static inline void row_K(const uint8_t *w, float *y, const uint8_t *quants, const uint8_t *high) {
+    uint8_t sm[16];
+    unpack_k_scales(w + 4, sm);
+    float d = read_f16(w), dmin = read_f16(w + 2);
+    for (int j = 0; j < 8; j++) {
+        float scale = d * (float)sm[j], min = dmin * (float)sm[8 + j];
+        for (int i = 0; i < 32; i++) {
+            int q = quants[j / 2 * 32 + i] >> (j % 2 * 4) & 15;
+            if (high) q |= (high[i] >> j & 1) << 4;
+            y[32 * j + i] = scale * (float)q - min;
+        }
+    }
+}
+static void row_Q4_K(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 256, w += 144, y += 256) row_K(w, y, w + 16, NULL);
+}
+static void row_Q5_K(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 256, w += 176, y += 256) row_K(w, y, w + 48, w + 16);
+}
+static void row_Q6_K(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 256, w += 210, y += 256) {
+        float d = read_f16(w + 208);
+        for (int i = 0; i < 256; i++) {
+            int half = i / 128, quarter = i % 128 / 32;
+            int low = w[64 * half + 32 * (quarter % 2) + i % 32] >> (quarter / 2 * 4) & 15;
+            int high = w[128 + 32 * half + i % 32] >> (2 * quarter) & 3;
+            y[i] = d * (float)(int8_t)w[192 + i / 16] * (float)((low | high << 4) - 32);
+        }
+    }
+}
+
+static void (*const row_readers[ZG_TYPES])(const uint8_t *, float *, int) = {
+    [ZG_F32] = row_F32, [ZG_F16] = row_F16, [ZG_BF16] = row_BF16,
+    [ZG_Q4_0] = row_Q4_0, [ZG_Q4_1] = row_Q4_1, [ZG_Q5_0] = row_Q5_0, [ZG_Q5_1] = row_Q5_1,
+    [ZG_Q8_0] = row_Q8_0, [ZG_Q4_K] = row_Q4_K, [ZG_Q5_K] = row_Q5_K, [ZG_Q6_K] = row_Q6_K,
+};
+
+static int embedding_chunks(const zg_context *c, const zg_record *r) { return rows_of(c, r); }
+
+static void embedding_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    row_readers[r->type]((const uint8_t *)r->weight + c->step->ids[chunk] * r->stride,
+                         (float *)address(c, r->output) + (int64_t)chunk * r->width, r->width);
+}

@@ -1,0 +1,34 @@
+/* The whole native backend as one translation unit, compiled once for each instruction set. The build
+   defines ZG_SIMD as the header of the set's primitives. */
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "weights are stored in little-endian order, and so must this machine's numbers be"
+#endif
+#ifndef MAP_NORESERVE
+#define MAP_NORESERVE 0
+#endif
+
+#include "api.h"
+#include ZG_SIMD
+#include "internal.h"
+
+#include "threads.c"
+#include "linear.c"
+#include "norm.c"
+#include "rope.c"
+#include "elementwise.c"
+#include "attention.c"
+#include "step.c"

@@ -1,0 +1,116 @@
+/* Contexts, and the walk of all threads over the records of a step. */
+
+static const family families[ZG_OPERATIONS] = {
+    [ZG_QUANTIZE] = {quantize_chunks, quantize_run},
+    [ZG_EMBEDDING] = {embedding_chunks, embedding_run},
+    [ZG_LINEAR] = {linear_chunks, linear_run},
+    [ZG_RMS_NORM] = {row_chunks, rms_norm_run},
+    [ZG_LAYER_NORM] = {row_chunks, layer_norm_run},
+    [ZG_ROPE_TABLE] = {row_chunks, rope_table_run},
+    [ZG_ROPE] = {row_chunks, rope_run},
+    [ZG_STORE] = {row_chunks, store_run},
+    [ZG_ATTENTION] = {attention_chunks, attention_run},
+    [ZG_GATED] = {element_chunks, gated_run},
+    [ZG_ADD] = {element_chunks, add_run},
+    [ZG_MULTIPLY] = {element_chunks, multiply_run},
+    [ZG_SCALE] = {element_chunks, scale_run},
+    [ZG_SOFT_CAP] = {element_chunks, soft_cap_run},
+    [ZG_SELECT] = {row_chunks, select_run},
+};
+
+/* Record by record: take chunks until none is left, then wait for the others. After a cancellation the
+   threads still meet after each record, which costs microseconds, and do nothing between. */
+static void walk(zg_context *c, int thread) {
+    for (int i = 0; i < c->plan->count; i++) {
+        const zg_record *r = &c->plan->records[i];
+        const family *f = &families[r->operation];
+        int chunks = f->chunks(c, r), chunk;
+        while ((chunk = atomic_fetch_add_explicit(&c->next[i], 1, memory_order_relaxed)) < chunks) {
+            if (stopping(c)) break;
+            f->run(c, r, chunk, thread);
+        }
+        meet(&c->pool);
+    }
+}
+
+/* Neighbouring rows of one sequence, up to plan->tile of them, attend together. */
+static void cut_tiles(zg_context *c, const zg_step *step) {
+    int tiles = 0;
+    for (int row = 0; row < step->tokens; row++) {
+        int joins = row > 0 && step->sequences[row] == step->sequences[row - 1]
+                    && row - c->tile_starts[tiles - 1] < c->plan->tile;
+        if (!joins) c->tile_starts[tiles++] = row;
+    }
+    c->tile_starts[tiles] = step->tokens;
+    c->tiles = tiles;
+}
+
+int zg_run(zg_context *c, const zg_step *step) {
+    c->step = step;
+    cut_tiles(c, step);
+    atomic_store(&c->stopped, 0);
+    for (int i = 0; i < c->plan->count; i++) atomic_store_explicit(&c->next[i], 0, memory_order_relaxed);
+    if (c->pool.threads > 1) change(&c->pool, &c->pool.start);
+    walk(c, 0);
+    return stopping(c) ? ZG_CANCELLED : ZG_DONE;
+}
+
+void zg_cancel(zg_context *c, int cancelled) { atomic_store(&c->cancelled, cancelled); }
+
+void zg_copy_page(zg_context *c, int32_t from, int32_t to) {
+    const zg_plan *plan = c->plan;
+    if (from == to) return;
+    for (int i = 0; i < plan->count; i++) {
+        const zg_record *r = &plan->records[i];
+        if (r->operation != ZG_STORE) continue;
+        int64_t bytes = zg_cache_bytes(plan->page, r->kv_heads, r->head_dim, r->type);
+        char *layer = c->cache + r->cache * c->pages;
+        memcpy(layer + to * bytes, layer + from * bytes, (size_t)bytes);
+    }
+}
+
+/* Zeroed memory that costs nothing until it is touched, aligned to a page. */
+static char *reserve(int64_t bytes) {
+    void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+static void give_back(char *p, int64_t bytes) {
+    if (p) munmap(p, (size_t)bytes);
+}
+
+static void free_memory(zg_context *c) {
+    give_back(c->scratch, c->scratch_bytes);
+    give_back(c->thread_scratch, c->thread_bytes * c->pool.threads);
+    give_back(c->cache, c->cache_bytes);
+    free(c->tile_starts);
+    free(c->next);
+    free(c);
+}
+
+/* NULL where memory or threads cannot be had. The plan must outlive the context. */
+zg_context *zg_context_new(const zg_plan *plan, int32_t pages, int32_t threads) {
+    zg_context *c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    c->plan = plan;
+    c->pages = pages;
+    c->pool.threads = threads;
+    c->scratch_bytes = plan->scratch_bytes + 64;
+    c->thread_bytes = align64(plan->thread_bytes) + 64;
+    c->cache_bytes = plan->page_bytes_total * pages + 64;
+    c->scratch = reserve(c->scratch_bytes);
+    c->thread_scratch = reserve(c->thread_bytes * threads);
+    c->cache = reserve(c->cache_bytes);
+    c->tile_starts = calloc((size_t)plan->batch + 1, sizeof *c->tile_starts);
+    c->next = calloc((size_t)plan->count + 1, sizeof *c->next);
+    if (c->scratch && c->thread_scratch && c->cache && c->tile_starts && c->next && pool_new(c, threads)) return c;
+    free_memory(c);
+    return NULL;
+}
+
+/* In a forked child the helpers do not exist and the mutex may be held by one of them: only memory goes. */
+void zg_context_free(zg_context *c, int forked) {
+    if (!forked) pool_free(&c->pool);
+    free_memory(c);
+}
+
+int64_t zg_activation_bytes(int32_t width) { return activation_bytes(width); }

@@ -1,0 +1,106 @@
+/* The threads of a context. Waiting threads spin for a while, since the next record is microseconds away,
+   then sleep, since the next step may be seconds away. */
+
+enum { SPIN_NANOSECONDS = 80000, PAUSES_BETWEEN_LOOKS_AT_THE_CLOCK = 32 };
+
+static int64_t nanoseconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Returns once *word is no longer `old`. */
+static void wait_for_change(pool *p, atomic_uint *word, unsigned old) {
+    int64_t end = 0;
+    for (;;) {
+        for (int i = 0; i < PAUSES_BETWEEN_LOOKS_AT_THE_CLOCK; i++) {
+            if (atomic_load_explicit(word, memory_order_acquire) != old) return;
+            spin_pause();
+        }
+        int64_t now = nanoseconds();
+        if (end == 0) end = now + SPIN_NANOSECONDS;
+        else if (now > end) break;
+    }
+    /* Either this thread sees the change after it is counted as a sleeper, or the changer, who looks for
+       sleepers after the change, sees it: all of these accesses are sequentially consistent. */
+    pthread_mutex_lock(&p->mutex);
+    atomic_fetch_add(&p->sleepers, 1);
+    while (atomic_load(word) == old) pthread_cond_wait(&p->changed, &p->mutex);
+    atomic_fetch_sub(&p->sleepers, 1);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+static void change(pool *p, atomic_uint *word) {
+    atomic_fetch_add(word, 1);
+    if (atomic_load(&p->sleepers) > 0) {
+        pthread_mutex_lock(&p->mutex);
+        pthread_cond_broadcast(&p->changed);
+        pthread_mutex_unlock(&p->mutex);
+    }
+}
+
+/* Returns when every thread of the pool has come here. */
+static void meet(pool *p) {
+    if (p->threads == 1) return;
+    unsigned phase = atomic_load(&p->phase);
+    if (atomic_fetch_add(&p->arrived, 1) == p->threads - 1) {
+        atomic_store(&p->arrived, 0);
+        change(p, &p->phase);
+    } else {
+        wait_for_change(p, &p->phase, phase);
+    }
+}
+
+typedef struct {
+    zg_context *context;
+    int thread;
+} helper_start;
+
+static void walk(zg_context *c, int thread);
+
+static void *helper(void *argument) {
+    helper_start mine = *(helper_start *)argument;
+    free(argument);
+    pool *p = &mine.context->pool;
+    for (unsigned seen = 0;; seen++) {
+        wait_for_change(p, &p->start, seen);
+        if (atomic_load(&p->leaving)) return NULL;
+        walk(mine.context, mine.thread);
+    }
+}
+
+static void pool_free(pool *p) {
+    atomic_store(&p->leaving, 1);
+    change(p, &p->start);
+    for (int i = 0; i < p->running; i++) pthread_join(p->helpers[i], NULL);
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->mutex);
+    free(p->helpers);
+}
+
+/* False where the system gives no more threads. */
+static int pool_new(zg_context *c, int threads) {
+    pool *p = &c->pool;
+    sigset_t all, before;
+    p->threads = threads;
+    p->helpers = calloc((size_t)threads, sizeof *p->helpers);
+    if (!p->helpers) return 0;
+    pthread_mutex_init(&p->mutex, NULL);
+    pthread_cond_init(&p->changed, NULL);
+    sigfillset(&all); /* signals are for the program's own threads */
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (int i = 1; i < threads; i++) {
+        helper_start *start = malloc(sizeof *start);
+        if (!start) break;
+        *start = (helper_start){c, i};
+        if (pthread_create(&p->helpers[i - 1], NULL, helper, start) != 0) {
+            free(start);
+            break;
+        }
+        p->running++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (p->running == threads - 1) return 1;
+    pool_free(p);
+    return 0;
+}

@@ -1,0 +1,58 @@
+"""The native backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from zigai_core.descriptor import TensorInfo
+from zigai_core.errors import UnsupportedError
+from zigai_core.graph import Graph
+from zigai_core.protocols import Limits, Progress
+from zigai_kernels.checks import check_limits
+from zigai_kernels.dispatch import choose, load, thread_count
+from zigai_kernels.lowering import lower, missing_kernels
+from zigai_kernels.program import NativeProgram
+
+
+class NativeBackend:
+    """Runs graphs in C with SIMD. See `zigai_core.protocols.Backend`.
+
+    `instruction_set` (`baseline`, `avx2`, `avx512`) overrides `ZIGAI_CPU`, which overrides the CPU's best.
+    """
+
+    name = "native"
+    speed = 100
+
+    def __init__(self, instruction_set: str | None = None) -> None:
+        self.instruction_set = instruction_set
+
+    def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
+        """Each (operation, dtype) without a kernel, as a line of text."""
+        return missing_kernels(graph, weights)
+
+    def compile(
+        self,
+        graph: Graph,
+        weights: Mapping[str, TensorInfo],
+        limits: Limits,
+        progress: Progress | None = None,
+    ) -> NativeProgram:
+        """Lower the graph and plan its memory.
+
+        `UnsupportedError` naming all that is missing, or an instruction set or limits that cannot be had;
+        `ShapeError` for a graph that does not fit together or a tensor that does not fit the graph.
+        """
+        missing = missing_kernels(graph, weights)
+        if missing:
+            raise UnsupportedError(
+                "the native backend has no kernel for: " + "; ".join(missing) + ". Use backend='numpy'"
+            )
+        check_limits(limits)
+        instruction_set = choose(self.instruction_set)
+        lowered = lower(graph, weights, limits.kv_dtype, instruction_set)
+        threads = thread_count(limits.threads)
+        program = NativeProgram(graph, limits, lowered, load(instruction_set), instruction_set, threads)
+        if progress is not None:
+            total = sum(tensor.nbytes for tensor, _ in lowered.packed.values())
+            progress(total, total)
+        return program

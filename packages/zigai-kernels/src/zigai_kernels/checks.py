@@ -1,0 +1,104 @@
+"""What is checked before C sees it: limits, batches and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.batch import Batch
+from zigai_core.errors import ContextOverflowError, ShapeError, UnsupportedError
+from zigai_core.protocols import Limits
+
+KV_DTYPES = ("F16", "F32")
+
+
+def check_limits(limits: Limits) -> None:
+    """`UnsupportedError` for limits that no memory could be planned for."""
+    for name, most in (("context", 2**30), ("batch", 2**20), ("page", 2**20)):
+        value = getattr(limits, name)
+        if not 1 <= value <= most:
+            raise UnsupportedError(f"limits: {name} is {value}, must be from 1 to {most}")
+    if limits.kv_dtype not in KV_DTYPES:
+        raise UnsupportedError(
+            f"limits: the native backend keeps keys and values as {' or '.join(KV_DTYPES)}, "
+            f"not {limits.kv_dtype}"
+        )
+
+
+class CheckedBatch(NamedTuple):
+    """A batch's arrays as C reads them, all of them contiguous int32."""
+
+    tokens: NDArray[np.int32]
+    positions: NDArray[np.int32]
+    sequences: NDArray[np.int32]
+    wanted: NDArray[np.int32]
+    pages: NDArray[np.int32]
+    page_starts: NDArray[np.int32]
+
+
+def check_batch(batch: Batch, limits: Limits, pages: int, vocabulary: int) -> CheckedBatch:
+    """The batch, proven to name only what exists.
+
+    `ContextOverflowError` for more tokens or a later position than planned, `ShapeError` for the rest.
+    """
+    tokens = _vector(batch.tokens, "tokens")
+    positions, sequences = _vector(batch.positions, "positions"), _vector(batch.sequences, "sequences")
+    wanted, count = _vector(batch.wanted, "wanted"), len(tokens)
+    if not count or len(positions) != count or len(sequences) != count:
+        raise ShapeError(
+            f"batch: {count} tokens, {len(positions)} positions, {len(sequences)} sequences; "
+            "there must be as many of each, and at least one"
+        )
+    if max(count, len(wanted)) > limits.batch:
+        raise ContextOverflowError(
+            f"batch: {count} tokens and {len(wanted)} wanted rows, but limits.batch is {limits.batch}"
+        )
+    _within(tokens, vocabulary, "token id")
+    _within(sequences, len(batch.page_tables), "sequence")
+    _within(wanted, count, "wanted row")
+    if positions.max() >= limits.context:
+        raise ContextOverflowError(f"batch: position {positions.max()} in a context of {limits.context}")
+    if positions.min() < 0:
+        raise ShapeError(f"batch: position {positions.min()} is negative")
+    if count > 1:
+        order = np.argsort(sequences, kind="stable")
+        gaps = (np.diff(positions[order]) != 1) & (np.diff(sequences[order]) == 0)
+        if gaps.any():
+            row = int(order[int(np.argmax(gaps)) + 1])
+            raise ShapeError(f"batch: row {row} (position {positions[row]}) does not follow its sequence")
+    tables = [_vector(table, f"page table {i}") for i, table in enumerate(batch.page_tables)]
+    for sequence in {*sequences.tolist()}:
+        last = int(positions[sequences == sequence].max())
+        needed = last // limits.page + 1
+        table = tables[sequence][:needed]
+        if len(table) < needed:
+            raise ShapeError(
+                f"batch: sequence {sequence} has {len(table)} pages of {limits.page} for position {last}"
+            )
+        _within(table, pages, f"page of sequence {sequence}")
+    starts = np.zeros(len(tables), np.int32)
+    np.cumsum([len(table) for table in tables[:-1]], out=starts[1:])
+    flat = tables[0] if len(tables) == 1 else np.concatenate(tables)
+    return CheckedBatch(tokens, positions, sequences, wanted, flat, starts)
+
+
+def check_pages(pairs: Sequence[tuple[int, int]], pages: int) -> None:
+    """`ShapeError` for a pair that names a page outside `0..pages - 1`."""
+    for source, target in pairs:
+        if not (0 <= source < pages and 0 <= target < pages):
+            raise ShapeError(f"copy_pages: from {source} to {target}, but there are pages 0..{pages - 1}")
+
+
+def _vector(array: object, name: str) -> NDArray[np.int32]:
+    if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != 1:
+        raise ShapeError(f"batch: {name} must be a one-dimensional int32 array")
+    return np.ascontiguousarray(array)
+
+
+def _within(array: NDArray[np.int32], end: int, name: str) -> None:
+    if array.size and not (array.min() >= 0 and array.max() < end):
+        wrong = array[(array < 0) | (array >= end)][0]
+        raise ShapeError(f"batch: {name} {wrong} is outside 0..{end - 1}")

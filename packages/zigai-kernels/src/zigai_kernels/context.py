@@ -1,0 +1,112 @@
+"""Memory and threads to run a program in."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zigai_core.batch import Batch
+from zigai_core.errors import Cancelled, UnsupportedError, ZigAIError
+from zigai_core.graph import Array
+from zigai_kernels.checks import check_batch, check_pages
+
+if TYPE_CHECKING:
+    from zigai_kernels.program import NativeProgram
+
+
+class NativeContext:
+    """The cache's pages, scratch memory and threads of one thread of work. One call at a time."""
+
+    def __init__(self, program: NativeProgram, pages: int) -> None:
+        self.pages = pages
+        self._program = program
+        self._process = os.getpid()
+        self._busy = threading.Lock()
+        ffi, lib = program.ffi, program.lib
+        self._native = lib.zg_context_new(program.plan, pages, program.threads)
+        if self._native == ffi.NULL:
+            raise UnsupportedError(
+                f"no memory or threads for a context: {program.page_bytes * pages} bytes of cache, "
+                f"{program.memory.nbytes} bytes of scratch, {program.threads} threads; "
+                "ask for a smaller context, batch or number of threads"
+            )
+        # At exit nothing is freed, for a daemon thread may still be computing.
+        weakref.finalize(self, _free, program, self._native, self._process).atexit = False
+        self._step = ffi.new("zg_step *")
+        self._outputs = ffi.new("float *[]", max(1, len(program.output_values)))
+        self._step.outputs = self._outputs
+
+    def run(self, batch: Batch) -> Mapping[str, Array]:
+        """Compute one step; see `zigai_core.protocols.Context`.
+
+        `ShapeError` or `ContextOverflowError` for a batch that does not fit, `Cancelled` after `cancel`.
+        """
+        program = self._program
+        checked = check_batch(batch, program.limits, self.pages, program.vocabulary)
+        with self._exclusive():
+            arrays = {
+                name: np.empty((len(checked.wanted), width), np.float32)
+                for name, width in program.output_values.items()
+            }
+            status = self._call(checked, list(arrays.values()))
+        if status == program.lib.ZG_CANCELLED:
+            raise Cancelled("the step was cancelled; nothing of it is kept")
+        return {name: arrays[value.name] for name, value in program.graph.outputs.items()}
+
+    def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copy whole pages of every layer, one pair `(from, to)` after another."""
+        if not pairs:
+            return
+        check_pages(pairs, self.pages)
+        with self._exclusive():
+            for source, target in pairs:
+                self._program.lib.zg_copy_page(self._native, source, target)
+
+    def cancel(self) -> None:
+        """From any thread: the step that runs now ends with `Cancelled`, and later ones do until `resume`."""
+        self._program.lib.zg_cancel(self._native, 1)
+
+    def resume(self) -> None:
+        """Let steps run again."""
+        self._program.lib.zg_cancel(self._native, 0)
+
+    def _call(self, checked: Any, outputs: list[Array]) -> int:
+        ffi, step = self._program.ffi, self._step
+        kept = [ffi.from_buffer("int32_t[]", array) for array in checked]
+        step.tokens, step.wanted = len(checked.tokens), len(checked.wanted)
+        step.ids, step.positions, step.sequences, step.wanted_rows, step.pages, step.page_starts = kept
+        results = [ffi.from_buffer("float[]", array, require_writable=True) for array in outputs]
+        for i, result in enumerate(results):
+            self._outputs[i] = result
+        return int(self._program.lib.zg_run(self._native, step))
+
+    def _exclusive(self) -> _Exclusive:
+        if os.getpid() != self._process:
+            raise ZigAIError(
+                f"this context belongs to process {self._process}, and its threads did not come along "
+                "through the fork; make a new one with program.new_context()"
+            )
+        return _Exclusive(self._busy)
+
+
+class _Exclusive:
+    """Refuses, instead of waiting, where another call is at work."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise ZigAIError("this context is running in another thread; make one context for each thread")
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def _free(program: NativeProgram, native: Any, process: int) -> None:
+    program.lib.zg_context_free(native, int(os.getpid() != process))

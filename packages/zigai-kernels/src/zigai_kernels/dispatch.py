@@ -1,0 +1,116 @@
+"""Which instruction set to run on, and on how many threads."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+from zigai_core.errors import UnsupportedError
+
+INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
+"""From the slowest to the fastest. Each is a module `_native_<name>`, built where the compiler can."""
+
+MOST_THREADS = 1024
+
+
+def supported() -> list[str]:
+    """The instruction sets that are built and that this CPU and its operating system offer."""
+    baseline = _module("baseline")
+    if baseline is None:
+        raise UnsupportedError(
+            "the native backend's C modules are not built: reinstall zigai-kernels, or use backend='numpy'"
+        )
+    found = ["baseline"]
+    for level, name in enumerate(INSTRUCTION_SETS[1:], start=1):
+        if baseline.lib.zg_supports(level) and _module(name) is not None:
+            found.append(name)
+    return found
+
+
+def choose(asked: str | None = None) -> str:
+    """The instruction set to run: `asked`, else `ZIGAI_CPU`, else the fastest that this machine has.
+
+    `UnsupportedError` where what was asked for is unknown, not built, or not offered by the CPU.
+    """
+    offered = supported()
+    where = "instruction_set"
+    if asked is None:
+        asked, where = os.environ.get("ZIGAI_CPU") or None, "ZIGAI_CPU"
+    if asked is None:
+        return offered[-1]
+    if asked not in INSTRUCTION_SETS:
+        raise UnsupportedError(f"{where}={asked}: not one of {', '.join(INSTRUCTION_SETS)}")
+    if asked not in offered:
+        why = "is not built" if _module(asked) is None else "is not offered by this CPU"
+        raise UnsupportedError(f"{where}={asked} {why}; this machine runs {', '.join(offered)}")
+    return asked
+
+
+def load(name: str) -> ModuleType:
+    """The compiled module of an instruction set that `choose` gave."""
+    module = _module(name)
+    if module is None:
+        raise UnsupportedError(f"zigai-kernels was built without {name}")
+    return module
+
+
+def thread_count(asked: int | None = None) -> int:
+    """Threads to compute with: `asked`, else `ZIGAI_NUM_THREADS`, else a thread for each core at hand."""
+    where: str = "threads"
+    value: int | str | None = asked
+    if value is None:
+        value, where = os.environ.get("ZIGAI_NUM_THREADS") or None, "ZIGAI_NUM_THREADS"
+    if value is None:
+        return usable_cores()
+    try:
+        threads = int(value)
+    except ValueError:
+        threads = 0
+    if not 1 <= threads <= MOST_THREADS:
+        raise UnsupportedError(f"{where}={value}: must be a whole number from 1 to {MOST_THREADS}")
+    return threads
+
+
+def usable_cores(system: Path = Path("/sys")) -> int:
+    """Cores this process may use: those of its affinity, no more than its control group grants."""
+    try:
+        cpus: Sequence[int] = sorted(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        cpus = range(os.cpu_count() or 1)
+    cores = {_siblings(system, cpu) for cpu in cpus}
+    quota = _cgroup_quota(system / "fs/cgroup")
+    return max(1, min(len(cores), len(cores) if quota is None else quota))
+
+
+def _siblings(system: Path, cpu: int) -> str:
+    try:
+        return (system / f"devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
+    except OSError:
+        return str(cpu)
+
+
+def _cgroup_quota(root: Path) -> int | None:
+    """Whole CPUs that the control group grants (version 2, then 1); None where it sets no limit."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (root / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (root / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    try:
+        granted = int(quota) // int(period)
+    except (ValueError, ZeroDivisionError):  # "max"
+        return None
+    return max(1, granted) if int(quota) > 0 else None
+
+
+def _module(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(f"zigai_kernels._native_{name}")
+    except ImportError:
+        return None

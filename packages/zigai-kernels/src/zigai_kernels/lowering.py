@@ -1,0 +1,331 @@
+"""From a graph to the flat list of records that the C code walks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.descriptor import TensorInfo
+from zigai_core.errors import ShapeError
+from zigai_core.graph import TOKENS, WANTED, CacheSpec, Graph, Operation, Value, Weight
+from zigai_core.operations import (
+    Add,
+    Attention,
+    Embedding,
+    GatedActivation,
+    LayerNorm,
+    Linear,
+    Multiply,
+    RMSNorm,
+    Rope,
+    Scale,
+    Select,
+    SoftCap,
+)
+from zigai_kernels.packing import Packed, pack_matrix, pack_vector, storage_of
+
+ACTIVATIONS = {"silu": "SILU", "gelu": "GELU", "gelu_tanh": "GELU_TANH", "relu": "RELU"}
+PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
+SERVED = (
+    *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention),
+    *(GatedActivation, Add, Multiply, Scale, SoftCap, Select),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One `zg_record` before addresses are known: operands by name, the rest by the C fields' names."""
+
+    operation: str
+    output: str
+    x: str | None = None
+    y: str | None = None
+    rows: str = TOKENS
+    width: int = 0
+    weight: Packed | NDArray[np.float32] | None = None
+    bias: Packed | None = None
+    storage: str | None = None
+    """The storage type of the weight; of the cache where the operation uses it."""
+    mode: str | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    cache: CacheSpec | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """The records, and what each named buffer in them holds."""
+
+    records: tuple[Record, ...]
+    widths: Mapping[str, int]
+    """float32 elements in a row of each value, by name."""
+    quantised: Mapping[str, int]
+    """int8 elements in a row of each quantised value, by name."""
+    packed: Mapping[str, tuple[TensorInfo, tuple[Packed, ...]]]
+    """By tensor: how its uses hold it."""
+    vocabulary: int
+    """Token ids must be below this."""
+
+
+def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str]:
+    """Each operation and (operation, storage type) without a kernel, once, with the first that needs it."""
+    found: dict[str, str] = {}
+    for operation in graph:
+        what = type(operation).__name__
+        if type(operation) not in SERVED:
+            found.setdefault(what, f"operation {what} ({operation.output.name})")
+            continue
+        if isinstance(operation, GatedActivation) and operation.activation not in ACTIVATIONS:
+            found.setdefault(operation.activation, f"{what} with activation {operation.activation!r}")
+        if isinstance(operation, Rope) and operation.pairing not in PAIRINGS:
+            found.setdefault(operation.pairing, f"{what} with pairing {operation.pairing!r}")
+        for weight in operation.weights:
+            tensor = weights.get(weight.name)
+            if tensor is None or storage_of(tensor) is not None:
+                continue
+            key = f"{what} {tensor.dtype.name}"
+            found.setdefault(key, f"{what} with {tensor.dtype.name} weights ({tensor.name})")
+    return list(found.values())
+
+
+def lower(
+    graph: Graph, weights: Mapping[str, TensorInfo], kv_dtype: str = "F16", instruction_set: str = "baseline"
+) -> Lowered:
+    """The records of a graph that `missing_kernels` found complete; `ShapeError` where it is inconsistent."""
+    lowering = _Lowering(weights, kv_dtype, instruction_set)
+    for operation in graph:
+        lowering.add(operation)
+    for name, value in graph.outputs.items():
+        if lowering.shapes.get(value.name) != (value.rows, value.width) or value.rows != WANTED:
+            raise ShapeError(f"output {name!r}: {value.name} is not a computed value of the wanted rows")
+    return Lowered(
+        tuple(lowering.records),
+        {name: width for name, (_, width) in lowering.shapes.items()} | lowering.tables,
+        lowering.quantised,
+        {name: (weights[name], tuple(uses.values())) for name, uses in lowering.packed.items()},
+        lowering.vocabulary,
+    )
+
+
+class _Lowering:
+    def __init__(self, weights: Mapping[str, TensorInfo], kv_dtype: str, instruction_set: str) -> None:
+        self.weights = weights
+        self.kv_dtype = kv_dtype
+        self.instruction_set = instruction_set
+        self.records: list[Record] = []
+        self.shapes: dict[str, tuple[str, int]] = {}
+        self.tables: dict[str, int] = {}
+        self.quantised: dict[str, int] = {}
+        self.packed: dict[str, dict[str, Packed]] = {}
+        self.layers: set[int] = set()
+        self.vocabulary = 2**31 - 1
+
+    def add(self, operation: Operation) -> None:
+        """Append the records of one operation."""
+        output = operation.output
+        self._need(operation, output.name not in self.shapes, "its output has been computed before")
+        self._need(operation, 0 < output.width < 2**31, f"its output's width is {output.width}")
+        self._need(operation, output.rows in (TOKENS, WANTED), f"its output has {output.rows!r} rows")
+        rows = TOKENS if isinstance(operation, Select) else output.rows
+        for value in operation.inputs:
+            known = self.shapes.get(value.name)
+            self._need(operation, known is not None, f"its input {value.name} has not been computed")
+            self._need(operation, known == (value.rows, value.width), f"its input {value.name} is {known}")
+            self._need(operation, value.rows == rows, f"its input {value.name} has {value.rows} rows")
+        match operation:
+            case Embedding():
+                self._embedding(operation)
+            case Linear():
+                self._linear(operation)
+            case RMSNorm() | LayerNorm():
+                self._norm(operation)
+            case Rope():
+                self._rope(operation)
+            case Attention():
+                self._attention(operation)
+            case Select(x=x):
+                self._need(operation, output.rows == WANTED, "it must lead to the wanted rows")
+                self._same_width(operation, x)
+                self._emit(operation, "SELECT", x)
+            case GatedActivation(gate=x, up=y):
+                self._same_width(operation, x, y)
+                self._emit(operation, "GATED", x, y, mode=ACTIVATIONS[operation.activation])
+            case Add(a=x, b=y):
+                self._same_width(operation, x, y)
+                self._emit(operation, "ADD", x, y)
+            case Multiply(a=x, b=y):
+                self._same_width(operation, x, y)
+                self._emit(operation, "MULTIPLY", x, y)
+            case Scale(x=x):
+                self._same_width(operation, x)
+                self._emit(operation, "SCALE", x, numbers={"factor": operation.factor})
+            case SoftCap(x=x):
+                self._same_width(operation, x)
+                self._need(operation, operation.cap != 0, "its cap is 0")
+                self._emit(operation, "SOFT_CAP", x, numbers={"cap": operation.cap})
+        self.shapes[output.name] = (output.rows, output.width)
+
+    def _embedding(self, op: Embedding) -> None:
+        self._need(op, op.output.rows == TOKENS, "it gives a row for each token")
+        tensor = self._tensor(op, op.weight, (op.weight.shape[0], op.output.width))
+        self.vocabulary = min(self.vocabulary, op.weight.shape[0])
+        packed = self._pack(tensor, "embedding")
+        self._emit(
+            op, "EMBEDDING", weight=packed, storage=tensor.dtype.name, numbers={"stride": packed.stride}
+        )
+
+    def _linear(self, op: Linear) -> None:
+        tensor = self._tensor(op, op.weight, (op.output.width, op.x.width))
+        packed = self._pack(tensor, "linear")
+        storage = storage_of(tensor)
+        x: Value | str = op.x
+        if storage is not None and storage.integer:
+            x = self._quantise(op.x)
+        self._emit(
+            op,
+            "LINEAR",
+            x,
+            weight=packed,
+            bias=None if op.bias is None else self._vector(op, op.bias, op.output.width, "bias"),
+            storage=tensor.dtype.name,
+            numbers={"inner": op.x.width, "stride": packed.stride},
+        )
+
+    def _quantise(self, x: Value) -> str:
+        """The name of x's int8 form, computed before its first use and shared by all."""
+        name = f"{x.name} int8"
+        if name not in self.quantised:
+            self.quantised[name] = x.width
+            self.records.append(Record("QUANTIZE", name, x.name, None, x.rows, x.width))
+        return name
+
+    def _norm(self, op: RMSNorm | LayerNorm) -> None:
+        self._same_width(op, op.x)
+        group = op.weight.shape[0]
+        bias = op.bias if isinstance(op, LayerNorm) else None
+        whole = isinstance(op, LayerNorm)
+        self._need(
+            op,
+            group > 0 and (op.x.width == group if whole else op.x.width % group == 0),
+            f"its weight of {group} does not fit a row of {op.x.width}",
+        )
+        self._emit(
+            op,
+            "LAYER_NORM" if whole else "RMS_NORM",
+            op.x,
+            weight=self._vector(op, op.weight, group, "norm"),
+            bias=None if bias is None else self._vector(op, bias, group, "bias"),
+            numbers={"inner": group, "factor": op.epsilon},
+        )
+
+    def _rope(self, op: Rope) -> None:
+        self._same_width(op, op.x)
+        frequencies = np.ascontiguousarray(op.frequencies, dtype=np.float32)
+        pairs = frequencies.size
+        self._need(op, op.output.rows == TOKENS, "positions belong to tokens, not to wanted rows")
+        self._need(
+            op,
+            frequencies.ndim == 1 and op.head_dim > 0 and 0 < 2 * pairs <= op.head_dim,
+            f"{frequencies.shape} frequencies do not fit heads of {op.head_dim}",
+        )
+        self._need(op, op.x.width % op.head_dim == 0, f"{op.x.width} is no number of heads of {op.head_dim}")
+        table = self._table(frequencies, op.magnitude)
+        numbers = {"inner": pairs, "head_dim": op.head_dim}
+        self._emit(op, "ROPE", op.x, table, mode=PAIRINGS[op.pairing], numbers=numbers)
+
+    def _table(self, frequencies: NDArray[np.float32], magnitude: float) -> str:
+        """The name of the cosines and sines for these frequencies, computed once a step."""
+        for record in self.records:
+            if (
+                record.operation == "ROPE_TABLE"
+                and np.array_equal(np.asarray(record.weight), frequencies)
+                and record.numbers["factor"] == magnitude
+            ):
+                return record.output
+        name = f"rope table {len(self.tables)}"
+        pairs = frequencies.size
+        self.tables[name] = 2 * pairs
+        numbers = {"inner": pairs, "factor": magnitude}
+        self.records.append(
+            Record("ROPE_TABLE", name, width=2 * pairs, weight=frequencies.copy(), numbers=numbers)
+        )
+        return name
+
+    def _attention(self, op: Attention) -> None:
+        self._need(op, op.output.rows == TOKENS, "positions belong to tokens, not to wanted rows")
+        self._need(
+            op,
+            op.kv_heads > 0 and op.heads > 0 and op.heads % op.kv_heads == 0 and op.head_dim > 0,
+            f"{op.heads} heads of {op.head_dim} cannot share {op.kv_heads} KV heads",
+        )
+        wide, narrow = op.heads * op.head_dim, op.kv_heads * op.head_dim
+        widths = (op.query.width, op.output.width, op.key.width, op.value.width)
+        self._need(
+            op, widths == (wide, wide, narrow, narrow), f"query, output, key and value are {widths} wide"
+        )
+        self._need(op, op.layer not in self.layers, f"layer {op.layer}'s cache has another owner")
+        self._need(op, op.window is None or op.window > 0, f"its window is {op.window}")
+        self._need(op, op.soft_cap is None or op.soft_cap != 0, "its soft cap is 0")
+        self.layers.add(op.layer)
+        spec = CacheSpec(op.layer, op.kv_heads, op.head_dim)
+        shape = {"heads": op.heads, "kv_heads": op.kv_heads, "head_dim": op.head_dim}
+        self.records.append(
+            Record(
+                "STORE",
+                f"cache of layer {op.layer}",
+                op.key.name,
+                op.value.name,
+                TOKENS,
+                narrow,
+                storage=self.kv_dtype,
+                numbers=shape,
+                cache=spec,
+            )
+        )
+        numbers = shape | {"factor": op.scale, "window": op.window or 0, "cap": op.soft_cap or 0.0}
+        self._emit(op, "ATTENTION", op.query, storage=self.kv_dtype, numbers=numbers, cache=spec)
+
+    def _emit(
+        self,
+        op: Operation,
+        code: str,
+        x: Value | str | None = None,
+        y: Value | str | None = None,
+        **rest: Any,
+    ) -> None:
+        names = [v.name if isinstance(v, Value) else v for v in (x, y)]
+        self.records.append(
+            Record(code, op.output.name, names[0], names[1], op.output.rows, op.output.width, **rest)
+        )
+
+    def _pack(self, tensor: TensorInfo, kernel: str) -> Packed:
+        uses = self.packed.setdefault(tensor.name, {})
+        if kernel not in uses:
+            uses[kernel] = pack_matrix(tensor, kernel, self.instruction_set)
+        return uses[kernel]
+
+    def _vector(self, op: Operation, weight: Weight, width: int, kernel: str) -> Packed:
+        tensor = self._tensor(op, weight, (width,))
+        uses = self.packed.setdefault(tensor.name, {})
+        if kernel not in uses:
+            uses[kernel] = pack_vector(tensor, kernel)
+        return uses[kernel]
+
+    def _tensor(self, op: Operation, weight: Weight, shape: tuple[int, ...]) -> TensorInfo:
+        tensor = self.weights.get(weight.name)
+        if tensor is None:
+            raise ShapeError(f"{op.output.name}: tensor {weight.name} is missing")
+        if tensor.shape != shape or weight.shape != shape:
+            raise ShapeError(f"{op.output.name}: {weight.name} has shape {tensor.shape}, {shape} is needed")
+        return tensor
+
+    def _same_width(self, op: Operation, *values: Value) -> None:
+        widths = [value.width for value in values]
+        self._need(op, set(widths) == {op.output.width}, f"inputs {widths} and output {op.output.width} wide")
+
+    def _need(self, op: Operation, true: bool, wrong: str) -> None:
+        if not true:
+            raise ShapeError(f"{type(op).__name__} {op.output.name}: {wrong}")

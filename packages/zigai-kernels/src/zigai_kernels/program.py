@@ -1,0 +1,167 @@
+"""A compiled graph: records, plan and weights."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from zigai_core.errors import UnsupportedError
+from zigai_core.graph import WANTED, Graph
+from zigai_core.protocols import Limits, ProgramReport, TensorReport
+from zigai_kernels.context import NativeContext
+from zigai_kernels.lowering import Lowered, Record
+from zigai_kernels.memory import Buffer, plan_memory
+from zigai_kernels.packing import CODES, Packed
+
+ATTENTION_QUERIES = 16
+"""Query vectors that attention takes together: tokens of a tile times heads of a group."""
+
+MOST_BYTES = 1 << 46
+"""More memory than this is not asked for: no address space holds it."""
+
+
+class NativeProgram:
+    """The records of a graph in C's form, with the weights they point to. Never changes."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        limits: Limits,
+        lowered: Lowered,
+        module: ModuleType,
+        instruction_set: str,
+        threads: int,
+    ) -> None:
+        self.graph = graph
+        self.limits = limits
+        self.instruction_set = instruction_set
+        self.threads = threads
+        self.vocabulary = lowered.vocabulary
+        self.lowered = lowered
+        self.ffi: Any = module.ffi
+        self.lib: Any = module.lib
+        self.output_values = {value.name: value.width for value in graph.outputs.values()}
+        self.memory = plan_memory(self._buffers())
+        self._alive: list[Any] = []
+        self.records = self._records()
+        self.plan = self._plan()
+
+    def new_context(self, sequences: int = 1) -> NativeContext:
+        """Scratch memory, threads, and pages for `sequences` sequences of full length.
+
+        Pages cost no memory before they are written to. `UnsupportedError` where the system has no room.
+        """
+        if not 1 <= sequences <= 2**30 // self.limits.pages:
+            raise UnsupportedError(f"a context for {sequences} sequences of {self.limits.pages} pages")
+        return NativeContext(self, sequences * self.limits.pages)
+
+    def report(self) -> ProgramReport:
+        """For each tensor: the kernels that read it, the instruction set, its layout and bytes."""
+        tensors = tuple(
+            TensorReport(
+                tensor=name,
+                dtype=tensor.dtype.name,
+                shape=tensor.shape,
+                kernel=", ".join(packed.kernel for packed in uses),
+                instruction_set=self.instruction_set,
+                packing=", ".join(dict.fromkeys(packed.packing for packed in uses)),
+                nbytes=sum({id(packed.data): packed.nbytes for packed in uses}.values()),
+            )
+            for name, (tensor, uses) in self.lowered.packed.items()
+        )
+        threads = f"{self.threads} thread" + ("s" if self.threads > 1 else "")
+        summary = (
+            f"native, {self.instruction_set}, {threads}: {len(self.records)} records, "
+            f"{self.memory.nbytes >> 10} KiB of scratch, {self.limits.kv_dtype} cache"
+        )
+        return ProgramReport("native", summary, tensors)
+
+    def _buffers(self) -> list[Buffer]:
+        """The values of a step that live in scratch memory, with their sizes for a full batch."""
+        first: dict[str, int] = {}
+        last: dict[str, int] = {}
+        for index, record in enumerate(self.lowered.records):
+            for name in (record.x, record.y):
+                if name is not None:
+                    last[name] = index
+            if record.operation != "STORE":
+                first[record.output] = last[record.output] = index
+        buffers = []
+        for name, start in first.items():
+            if name in self.output_values:
+                continue
+            width = self.lowered.quantised.get(name)
+            row = 4 * self.lowered.widths[name] if width is None else self.lib.zg_activation_bytes(width)
+            buffers.append(Buffer(name, row * self.limits.batch, start, last[name]))
+        return buffers
+
+    def _records(self) -> Any:
+        """The C array of records."""
+        array = self.ffi.new("zg_record[]", max(1, len(self.lowered.records)))
+        layers = self._layers()
+        outputs = {name: -1 - i for i, name in enumerate(self.output_values)}
+        places = {**self.memory.offsets, **outputs}
+        for target, record in zip(array, self.lowered.records, strict=False):
+            self._fill(target, record, places)
+            if record.cache is not None:
+                target.cache = layers[record.cache.layer]
+        return array
+
+    def _fill(self, target: Any, record: Record, places: dict[str, int]) -> None:
+        lib = self.lib
+        target.operation = getattr(lib, f"ZG_{record.operation}")
+        target.type = CODES.get(record.storage or "F32", 0)
+        target.rows = lib.ZG_WANTED if record.rows == WANTED else lib.ZG_TOKENS
+        target.width = record.width
+        if record.mode is not None:
+            target.mode = getattr(lib, f"ZG_{record.mode}")
+        for name, number in record.numbers.items():
+            setattr(target, name, number)
+        target.output = places.get(record.output, 0)
+        target.x = places.get(record.x or "", 0)
+        target.y = places.get(record.y or "", target.x)  # what reads one operand may look at it twice
+        if record.weight is not None:
+            target.weight = self._pointer(record.weight)
+        if record.bias is not None:
+            target.bias = self._pointer(record.bias)
+
+    def _pointer(self, weight: Packed | np.ndarray[Any, Any]) -> Any:
+        data = weight.data if isinstance(weight, Packed) else weight
+        buffer = self.ffi.from_buffer(data)
+        self._alive.append((buffer, data))
+        return self.ffi.cast("void *", buffer)
+
+    def _layers(self) -> dict[int, int]:
+        """Where each layer's part begins, in bytes for one page; the last entry, -1, is the whole."""
+        offsets: dict[int, int] = {}
+        total = 0
+        for spec in self.graph.cache:
+            offsets[spec.layer] = total
+            kind = CODES[self.limits.kv_dtype]
+            total += self.lib.zg_cache_bytes(self.limits.page, spec.kv_heads, spec.head_dim, kind)
+        if total * self.limits.pages > MOST_BYTES:
+            raise UnsupportedError(f"a cache of {total * self.limits.pages} bytes; ask for less context")
+        self.page_bytes = total
+        return offsets
+
+    def _plan(self) -> Any:
+        plan = self.ffi.new("zg_plan *")
+        groups = [
+            (int(r.numbers["heads"] // r.numbers["kv_heads"]), int(r.numbers["head_dim"]))
+            for r in self.lowered.records
+            if r.operation == "ATTENTION"
+        ]
+        tile = max(1, ATTENTION_QUERIES // max((group for group, _ in groups), default=1))
+        plan.records = self.records
+        plan.count = len(self.lowered.records)
+        plan.batch = self.limits.batch
+        plan.page = self.limits.page
+        plan.tile = tile
+        plan.scratch_bytes = self.memory.nbytes
+        plan.thread_bytes = max((self.lib.zg_attention_bytes(tile, *group) for group in groups), default=0)
+        plan.page_bytes_total = self.page_bytes
+        if self.memory.nbytes > MOST_BYTES:
+            raise UnsupportedError(f"scratch of {self.memory.nbytes} bytes; ask for a smaller batch")
+        return plan

@@ -1,1 +1,1 @@
-"""ZigAI."""
+"""`zig-ai`: chat with language models on the machine at hand."""

@@ -1,0 +1,187 @@
+"""`zig-ai chat`: a conversation at the terminal, or one prompt a line from a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from zigai_cli import failure, loader, options, stats, template
+from zigai_cli.reply import Reply
+from zigai_cli.terminal import ReplyWriter, figure, is_interactive, note
+from zigai_core.errors import ZigAIError
+
+if TYPE_CHECKING:
+    from zigai_core.chat import Chat
+    from zigai_core.model import Model
+    from zigai_core.sampling import SamplingOptions
+
+HELP = """\
+/reset  begin anew; the system message stays
+/quit   leave, as Ctrl-D does
+/help   show this
+Ctrl-C stops a reply. A line that begins with // is sent with one of them."""
+
+
+def chat(
+    model: options.Model,
+    system: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="TEXT", help="What the model is told before the conversation."),
+    ] = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repeat_penalty: options.RepeatPenalty = None,
+    seed: options.Seed = None,
+    max_tokens: options.MaxTokens = None,
+    overflow: options.OverflowChoice = options.Overflow.STOP,
+    template_name: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--template",
+            metavar="NAME_OR_FILE",
+            help="A registered chat template, or a file with one.",
+            show_default="the model's own",
+        ),
+    ] = None,
+    threads: options.Threads = None,
+    context: options.Context = None,
+    backend: options.Backend = "auto",
+    show_stats: Annotated[
+        Optional[bool],  # noqa: UP045
+        typer.Option(
+            "--stats/--no-stats",
+            help="Show speed and context after each reply.",
+            show_default="at a terminal",
+        ),
+    ] = None,
+) -> None:
+    """Talk with a model.
+
+    Ctrl-C stops a reply, Ctrl-D leaves, /help lists the few commands. When standard input or output is not
+    a terminal, each line of the input is a message (empty lines are skipped, nothing is a command), each
+    reply is printed as plain text, and statistics go to standard error with --stats alone.
+    """
+    sampling = options.sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        seed=seed,
+    )
+    chosen = template.choose(template_name)
+    loaded = loader.load(model, backend=backend, threads=threads, context=context)
+    talk = loaded.chat(system=system, template=chosen, overflow=overflow.value)
+    interactive = is_interactive()
+    conversation = Conversation(talk, sampling, max_tokens, interactive, show_stats)
+    if interactive or show_stats:
+        note(heading(loaded, talk), sys.stdout if interactive else sys.stderr)
+    if interactive:
+        note("/help lists the commands; Ctrl-C stops a reply, Ctrl-D leaves")
+        conversation.at_terminal()
+    else:
+        conversation.from_lines(sys.stdin)
+
+
+def heading(model: Model, talk: Chat) -> str:
+    """Model, backend and template, in two lines."""
+    about = model.descriptor
+    return (
+        f"{about.name} ({about.architecture}, {figure(about.parameters)} parameters) on {model.choice}\n"
+        f"template: {talk.template.origin}"
+    )
+
+
+class Conversation:
+    """The turns of one chat. The model's cache is kept between them."""
+
+    def __init__(
+        self,
+        talk: Chat,
+        sampling: SamplingOptions,
+        max_tokens: int | None,
+        interactive: bool,
+        show_stats: bool | None,
+    ) -> None:
+        self._talk = talk
+        self._sampling = sampling
+        self._max_tokens = max_tokens
+        self._interactive = interactive
+        self._shows_stats = interactive if show_stats is None else show_stats
+        # What is not the model's text goes where it does not mingle with it.
+        self._aside = sys.stdout if interactive else sys.stderr
+
+    def at_terminal(self) -> None:
+        """Read, answer, until somebody leaves."""
+        for text in _typed_lines():
+            command = re.fullmatch(r"/([a-z]\w*)\s*", text)
+            if command is None:
+                try:
+                    self.answer(text[1:] if text.startswith("//") else text)
+                except ZigAIError as error:
+                    note(f"error: {failure.describe(error)}")
+            elif command[1] in ("quit", "exit"):
+                return
+            elif command[1] == "reset":
+                self._talk.reset()
+                note("a new conversation")
+            elif command[1] == "help":
+                note(HELP)
+            else:
+                note(f"there is no command /{command[1]}; /help lists what there is")
+
+    def from_lines(self, lines: Iterator[str]) -> None:
+        """Answer each line. `KeyboardInterrupt` where a reply was interrupted."""
+        for line in lines:
+            text = line.rstrip("\r\n")
+            if text.strip() and self.answer(text):
+                raise KeyboardInterrupt
+
+    def answer(self, text: str) -> bool:
+        """Show the reply to a message, as it comes; whether it was interrupted."""
+        writer = ReplyWriter(sys.stdout, marks=self._interactive)
+        reply = Reply(lambda: self._talk.send(text, sampling=self._sampling, max_tokens=self._max_tokens))
+        try:
+            with reply:
+                for piece in reply:
+                    if piece is None:
+                        writer.wait()
+                    else:
+                        writer.write(piece)
+        finally:
+            writer.end()
+        generation = reply.generation
+        ending = stats.ending(generation)
+        if ending and (self._interactive or generation.finish_reason == "context"):
+            note(f"({ending})", self._aside)
+        if self._shows_stats and generation.tokens:
+            note(stats.line(generation), self._aside)
+        return reply.interrupted
+
+
+def _typed_lines() -> Iterator[str]:
+    """What is typed at the prompt, line by line, empty ones left out, until Ctrl-D."""
+    with contextlib.suppress(ImportError):  # not on every system
+        import readline  # noqa: F401 - input() edits lines and remembers them once this is imported
+    while True:
+        try:
+            text = input("> ").strip()
+        except EOFError:
+            sys.stdout.write("\n")
+            return
+        except KeyboardInterrupt:
+            sys.stdout.write("\n")
+            note("Ctrl-D or /quit leaves")
+            continue
+        except UnicodeDecodeError as error:
+            note(f"error: {failure.describe(error)}")
+            continue
+        if text:
+            yield text

@@ -1,0 +1,107 @@
+"""`zig-ai generate`: continue a text."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Optional
+
+import typer
+
+from zigai_cli import loader, options, stats
+from zigai_cli.reply import Reply
+from zigai_cli.terminal import ReplyWriter, note
+
+
+def generate(
+    model: options.Model,
+    text: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Argument(metavar="[PROMPT]", help="The text to continue; without one, standard input is read."),
+    ] = None,
+    prompt: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="TEXT", help="The same, as an option."),
+    ] = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repeat_penalty: options.RepeatPenalty = None,
+    seed: options.Seed = None,
+    max_tokens: options.MaxTokens = None,
+    stop: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="TEXT", help="End where the model writes this; may be given several times."),
+    ] = None,
+    overflow: options.OverflowChoice = options.Overflow.STOP,
+    threads: options.Threads = None,
+    context: options.Context = None,
+    backend: options.Backend = "auto",
+    show_stats: Annotated[
+        bool, typer.Option("--stats", help="Show speed and context on standard error.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object in the end, and no text before.")
+    ] = False,
+) -> None:
+    """Continue a text, and show the continuation as it comes.
+
+    One newline at the end of a prompt from standard input is not part of it.
+    """
+    sampling = options.sampling(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        seed=seed,
+    )
+    beginning = _prompt(text, prompt)
+    loaded = loader.load(model, backend=backend, threads=threads, context=context)
+    writer = ReplyWriter(sys.stdout, marks=sys.stdout.isatty() and not as_json)
+    reply = Reply(
+        lambda: loaded.generate(
+            beginning,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            stop=stop or (),
+            overflow=overflow.value,
+        )
+    )
+    with reply:
+        for piece in reply:
+            if piece is None:
+                writer.wait()
+            elif not as_json:
+                writer.write(piece)
+    writer.end()
+    generation = reply.generation
+    if as_json:
+        answer = {
+            "model": loaded.descriptor.name,
+            "backend": loaded.backend,
+            "text": generation.text,
+            "tokens": generation.tokens,
+            "finish_reason": generation.finish_reason,
+            "stats": stats.record(generation),
+        }
+        sys.stdout.write(json.dumps(answer) + "\n")
+    if show_stats:
+        note(stats.line(generation), sys.stderr)
+    if generation.finish_reason == "context" or generation.stats.dropped_tokens:
+        note(f"zig-ai: {stats.ending(generation)}", sys.stderr)
+    if reply.interrupted:
+        raise KeyboardInterrupt
+
+
+def _prompt(text: str | None, prompt: str | None) -> str:
+    if text is not None and prompt is not None:
+        raise typer.BadParameter("the prompt is given twice: as an argument and as --prompt")
+    given = prompt if text is None else text
+    if given is None:
+        if sys.stdin.isatty():
+            raise typer.BadParameter("give a prompt, as an argument or through standard input")
+        given = sys.stdin.read()
+        given = given[:-1] if given.endswith("\n") else given
+    return given

@@ -1,0 +1,161 @@
+"""`zig-ai inspect`: what a file says about its model, and what would serve it here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from zigai_cli import options
+from zigai_cli.loader import LoadProgress
+from zigai_cli.terminal import figure, table
+
+if TYPE_CHECKING:
+    from zigai_cli.summary import Summary
+
+
+def inspect(
+    path: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(metavar="[PATH]", help="The model's file."),
+    ] = None,
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--model", "-m", metavar="PATH", help="The same, as an option."),
+    ] = None,
+    tensors: Annotated[
+        bool, typer.Option("--tensors", help="List every tensor, not a sum for each type.")
+    ] = False,
+    kernels: Annotated[
+        bool, typer.Option("--kernels", help="Compile the model and show which kernel serves each tensor.")
+    ] = False,
+    backend: options.Backend = "auto",
+    context: options.Context = None,
+    threads: options.Threads = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show a model: its numbers, tokenizer, tensors, and which installed plugins would serve it.
+
+    Of the model's plugins only the file format's is needed: what else is missing is shown as such.
+    --backend and --threads matter to --kernels alone.
+    """
+    file = path if model is None else model
+    if file is None or (path is not None and model is not None):
+        raise typer.BadParameter("give the model's file once, as an argument or as --model")
+    from zigai_cli.summary import Summary
+
+    summary = Summary(file, context=context)
+    if as_json:
+        answer = summary.about() | {"types": summary.types(), "served_by": summary.served_by()}
+        if tensors:
+            answer["tensors"] = summary.tensors()
+        if kernels:
+            answer["kernels"] = _compile(summary, file, backend, threads)
+        sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+        return
+    table(_about(summary.about()))
+    sys.stdout.write("\n")
+    if tensors:
+        rows = [
+            [row["name"], "×".join(map(str, row["shape"])), row["type"], f"{row['bytes']:,}"]
+            for row in summary.tensors()
+        ]
+        table(rows, ["tensor", "shape", "type", "bytes"], numbers=[3])
+    else:
+        rows = [
+            [row["type"], f"{row['tensors']:,}", f"{row['elements']:,}", f"{row['bytes']:,}"]
+            for row in summary.types()
+        ]
+        table(rows, ["type", "tensors", "elements", "bytes"], numbers=[1, 2, 3])
+    sys.stdout.write("\n")
+    table(_served_by(summary.served_by()))
+    if kernels:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        _show_kernels(_compile(summary, file, backend, threads))
+
+
+def _compile(summary: Summary, path: Path, backend: str, threads: int | None) -> dict[str, Any]:
+    with LoadProgress(path.name) as progress:
+        return summary.kernels(backend, threads, progress)
+
+
+def _about(about: Mapping[str, Any]) -> list[list[str]]:
+    rows = [
+        ["name", about["name"]],
+        ["file", f"{about['path']} ({about['format']}, {figure(about['file_bytes'])}B)"],
+        ["architecture", about["architecture"]],
+        ["parameters", f"{about['parameters']:,} ({figure(about['parameters'])})"],
+        ["tensor bytes", f"{about['bytes']:,}"],
+        ["context length", _short(about["context_length"])],
+    ]
+    spec = about["tokenizer"]
+    if spec is None:
+        rows.append(["tokenizer", "none in the file"])
+    else:
+        kind = spec["kind"] + (f", {spec['pre_tokenizer']}" if spec["pre_tokenizer"] else "")
+        roles = ", ".join(f"{role} {token}" for role, token in spec["special_ids"].items())
+        rows.append(["tokenizer", f"{kind}: {spec['size']:,} tokens" + (f" ({roles})" if roles else "")])
+    template = about["chat_template"]
+    rows.append(
+        ["chat template", f"in the file, {len(template):,} characters" if template else "none in the file"]
+    )
+    rows += [
+        [f"  {key}", _short(value)]
+        for key, value in about["hyperparameters"].items()
+        if key != "context_length"
+    ]
+    return rows
+
+
+def _served_by(served: Mapping[str, Any]) -> list[list[str]]:
+    rows = [["architecture", _who(served["architecture"])]]
+    if served["tokenizer"] is not None:
+        rows.append(["tokenizer", _who(served["tokenizer"])])
+    if served["graph_error"] is not None and served["graph_error"] != served["architecture"]["error"]:
+        rows.append(["graph", f"CANNOT be built: {served['graph_error']}"])
+    for row in served["backends"]:
+        if row["error"] is None and row["missing"]:
+            what = f"{_who(row)}: LACKS {', '.join(row['missing'])}"
+        elif row["error"] is None:
+            what = f"{_who(row)}: serves the whole model"
+        else:
+            what = _who(row)
+        rows.append(
+            [f"backend {row['name']}", what + (" (auto takes it)" if row["name"] == served["chosen"] else "")]
+        )
+    return rows
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    if row["error"] is not None:
+        return f"MISSING: {row['error']}"
+    return f"{row['distribution']} {row['version']}"
+
+
+def _show_kernels(report: Mapping[str, Any]) -> None:
+    sys.stdout.write(f"{report['choice']}\n{report['summary']}\n")
+    rows = [
+        [
+            row["tensor"],
+            row["type"],
+            "×".join(map(str, row["shape"])),
+            row["kernel"],
+            row["instruction_set"],
+            row["packing"],
+            f"{row['bytes']:,}",
+        ]
+        for row in report["tensors"]
+    ]
+    table(rows, ["tensor", "type", "shape", "kernel", "instructions", "packing", "bytes"], numbers=[6])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        head = ", ".join(map(str, value[:6]))
+        return f"[{head}, … {len(value)} in all]" if len(value) > 6 else f"[{head}]"
+    return "unknown" if value is None else str(value)

@@ -1,0 +1,70 @@
+"""Loads a model for a command, and shows how far it is where somebody watches."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from zigai_cli.terminal import clean, has_colour
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from zigai_core.model import Model
+
+PATIENCE = 0.3
+"""Seconds that loading may take before a progress bar appears."""
+
+
+def load(path: Path, *, backend: str, threads: int | None, context: int | None) -> Model:
+    """The model, ready to run; a progress bar on standard error if that is a terminal and it takes long."""
+    from zigai_core import loading
+
+    with LoadProgress(path.name) as progress:
+        return loading.load(path, backend=backend, threads=threads, context=context, progress=progress)
+
+
+class LoadProgress:
+    """Bytes loaded of bytes in all, as a bar that vanishes in the end. It is a `zigai_core` progress call."""
+
+    def __init__(self, name: str) -> None:
+        self._name = clean(name)
+        self._began = time.monotonic()
+        self._watched = has_colour(sys.stderr)
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> LoadProgress:
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how far it is."""
+        if not self._watched or time.monotonic() - self._began < PATIENCE:
+            return
+        if self._bar is None:
+            self._bar = self._start(total)
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _start(self, total: int) -> Progress:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        bar = Progress(
+            TextColumn("loading {task.description}", markup=False),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        bar.add_task(self._name, total=total)
+        bar.start()
+        return bar

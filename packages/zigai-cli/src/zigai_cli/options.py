@@ -1,0 +1,101 @@
+"""The options that several commands share, each once.
+
+Defaults of sampling stand in `zigai_core.sampling`, which is not imported to show help; the help's figures
+are held against it by a test.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from zigai_core.sampling import SamplingOptions
+
+
+class Overflow(str, Enum):
+    """What to do when the context is full."""
+
+    ERROR = "error"
+    STOP = "stop"
+    SHIFT = "shift"
+
+
+# `Optional`, not `| None`: typer reads these at run time, and its older versions know only this form.
+Model = Annotated[Path, typer.Option("--model", "-m", metavar="PATH", help="The model's file.")]
+Temperature = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(help="Randomness; 0 takes the likeliest token.", show_default="0.8"),
+]
+TopK = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="Draw from the K likeliest tokens; 0: all.", show_default="40"),
+]
+TopP = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(help="Draw from the likeliest that together reach P.", show_default="0.95"),
+]
+MinP = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(help="Leave out what is less than P times as likely as the best.", show_default="0.05"),
+]
+RepeatPenalty = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option(help="Makes recent tokens less likely; 1 is off.", show_default="1.0"),
+]
+Seed = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(help="The same seed gives the same text.", show_default="a fresh one"),
+]
+MaxTokens = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(min=1, help="Tokens in a reply, at most.", show_default="as the context holds"),
+]
+Threads = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(min=1, help="Threads to compute with.", show_default="ZIGAI_NUM_THREADS, or one per CPU"),
+]
+Context = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option(min=1, help="Tokens a conversation may hold.", show_default="the model's, up to 8192"),
+]
+Backend = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="A backend, or auto for the fastest that serves the whole model."),
+]
+OverflowChoice = Annotated[
+    Overflow,
+    typer.Option(help="When the context is full: fail, end the reply there, or drop the oldest tokens."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def sampling(
+    *,
+    temperature: float | None,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    repeat_penalty: float | None,
+    seed: int | None,
+) -> SamplingOptions:
+    """The options that were given, over core's defaults; a value out of range is a usage error."""
+    from zigai_core.errors import SamplingError
+    from zigai_core.sampling import SamplingOptions
+
+    wanted = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repeat_penalty": repeat_penalty,
+        "seed": seed,
+    }
+    given = {name: value for name, value in wanted.items() if value is not None}
+    try:
+        return SamplingOptions(**given)  # type: ignore[arg-type]  # the names pair with their types
+    except SamplingError as error:
+        raise typer.BadParameter(str(error)) from error

@@ -1,0 +1,61 @@
+"""`zig-ai plugins`: each registry, and who has registered what."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from zigai_cli.options import Json
+from zigai_cli.terminal import table
+
+if TYPE_CHECKING:
+    from zigai_core.registry import Registry
+
+OWN_COMMANDS = frozenset({"chat", "generate", "inspect", "tokenize", "plugins", "version"})
+"""Names of commands that a plugin cannot take."""
+
+
+def plugins(as_json: Json = False) -> None:
+    """List the plugins of every registry, with the packages and versions that they come from."""
+    from zigai_core.registry import Plugins
+
+    registries = Plugins.installed().registries()
+    if as_json:
+        import json
+
+        found = {registry.group: rows(registry) for registry in registries}
+        sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        return
+    for index, registry in enumerate(registries):
+        sys.stdout.write("\n" * bool(index) + registry.group + "\n")
+        listed = [
+            ["  " + row["name"], f"{row['distribution']} {row['version']}", row["value"], row["conflict"]]
+            for row in rows(registry)
+        ]
+        if listed:
+            table(listed)
+        else:
+            sys.stdout.write("  none\n")
+
+
+def rows(registry: Registry[Any]) -> list[dict[str, str]]:
+    """One for each claim: its name, origin, and what stands against it, if anything."""
+    entries = registry.entries()
+    claims = Counter(entry.name for entry in entries)
+    return [
+        {
+            "name": entry.name,
+            "value": entry.value,
+            "distribution": entry.distribution,
+            "version": entry.version,
+            "conflict": _conflict(registry.group, entry.name, claims[entry.name]),
+        }
+        for entry in entries
+    ]
+
+
+def _conflict(group: str, name: str, claims: int) -> str:
+    if group == "zigai.commands" and name in OWN_COMMANDS:
+        return "CONFLICT: zig-ai has a command of this name, which stands"
+    return f"CONFLICT: {claims} packages claim this name, so none serves it" if claims > 1 else ""

@@ -1,0 +1,127 @@
+"""Text for people: what a model may send to a terminal, what is dim, what is aligned."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TextIO
+
+_CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def clean(text: str) -> str:
+    """The text without control characters (C0 but newline and tab, DEL, C1).
+
+    A model or a file must not be able to send a terminal its escape sequences (ECMA-48).
+
+    >>> clean("\\x1b[2Jwiped\\x07 out")
+    '[2Jwiped out'
+    """
+    return text.translate(_CONTROLS)
+
+
+def is_interactive() -> bool:
+    """Whether somebody sits there: reads what is written and writes what is read."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def has_colour(stream: TextIO) -> bool:
+    """Whether escape sequences are welcome there: a terminal, and no word against it (https://no-color.org)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def dim(text: str, stream: TextIO) -> str:
+    """The text, dim where the stream is a terminal that may show colours."""
+    return f"\x1b[2m{text}\x1b[0m" if has_colour(stream) else text
+
+
+def note(text: str, stream: TextIO | None = None) -> None:
+    """A dim line of the program's own beside the model's words."""
+    stream = stream or sys.stdout
+    stream.write(dim(clean(text), stream) + "\n")
+    stream.flush()
+
+
+def figure(number: float) -> str:
+    """A large number to three digits or so.
+
+    >>> figure(6_738_415_616), figure(260_032), figure(12)
+    ('6.74 G', '260 k', '12')
+    """
+    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= size:
+            return f"{number / size:.3g}{unit}"
+    return f"{number:.3g}"
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), *, numbers: Sequence[int] = ()) -> None:
+    """Rows in aligned columns on standard output; the columns in `numbers` are aligned to the right.
+
+    On a terminal long cells are folded to its width; elsewhere a row is always one line.
+    """
+    from rich.console import Console  # rich takes a tenth of a second to import
+    from rich.table import Table
+    from rich.text import Text
+
+    coloured = has_colour(sys.stdout)
+    console = Console(
+        file=sys.stdout,
+        width=None if sys.stdout.isatty() else 100_000,
+        color_system="standard" if coloured else None,
+        force_terminal=coloured,
+        highlight=False,
+    )
+    grid = Table(box=None, pad_edge=False, show_header=bool(header), header_style="bold")
+    for index in range(len(header) or max(map(len, rows), default=0)):
+        grid.add_column(
+            Text(header[index]) if header else "",
+            justify="right" if index in numbers else "left",
+            overflow="fold",
+        )
+    for row in rows:
+        grid.add_row(*(Text(clean(cell)) for cell in row))
+    with console.capture() as capture:
+        console.print(grid)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+
+
+class ReplyWriter:
+    """Shows a reply as it comes, free of control characters, and a mark that turns until it begins."""
+
+    def __init__(self, stream: TextIO, *, marks: bool) -> None:
+        self._stream = stream
+        self._frames = "|/-\\" if marks and os.environ.get("TERM") != "dumb" else ""
+        self._turns = 0
+        self._begun = False
+        self._line_open = False
+
+    def wait(self) -> None:
+        """Nothing has come for a while: turn the mark, if nothing has come at all."""
+        if self._frames and not self._begun:
+            self._stream.write(f"{self._frames[self._turns % len(self._frames)]}\b")
+            self._stream.flush()
+            self._turns += 1
+
+    def write(self, piece: str) -> None:
+        """Show a piece at once."""
+        piece = clean(piece)
+        if piece:
+            self._clear_mark()
+            self._begun = True
+            self._stream.write(piece)
+            self._stream.flush()
+            self._line_open = not piece.endswith("\n")
+
+    def end(self) -> None:
+        """End the reply's last line, if it is not ended yet."""
+        self._clear_mark()
+        if self._line_open:
+            self._stream.write("\n")
+        self._line_open = False
+        self._stream.flush()
+
+    def _clear_mark(self) -> None:
+        if self._turns and not self._begun:
+            self._stream.write(" \b")
+            self._turns = 0

@@ -1,0 +1,31 @@
+"""`zig-ai version`: what is installed, and on what it runs."""
+
+from __future__ import annotations
+
+import platform
+import re
+import sys
+
+from zigai_cli.terminal import clean
+
+
+def version() -> None:
+    """Show the versions of zig-ai, of every zigai distribution, and of Python."""
+    show_version()
+
+
+def show_version() -> None:
+    """Print the versions, one a line."""
+    from importlib import metadata
+
+    found = {
+        re.sub(r"[-_.]+", "-", name).lower(): distribution.version
+        for distribution in metadata.distributions()
+        # A distribution whose metadata is broken has no name.
+        if (name := distribution.metadata["Name"]) and re.match(r"zigai\b", name, re.IGNORECASE)
+    }
+    lines = [f"zig-ai {found.pop('zigai-cli', 'not installed')}"]
+    lines += [f"  {name} {number}" for name, number in sorted(found.items())]
+    lines.append(f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})")
+    lines.append(platform.platform())
+    sys.stdout.write(clean("\n".join(lines)) + "\n")

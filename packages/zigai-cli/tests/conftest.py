@@ -1,0 +1,123 @@
+"""Toy plugins for the tests: in this process by hand, in others as a distribution on their path."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zigai_core.registry import Plugins
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import toy_plugin  # noqa: E402 - it stands beside this file
+
+ENTRY_POINTS = """\
+[zigai.formats]
+toy = toy_plugin:ToyFormat
+[zigai.architectures]
+toy = toy_plugin:toy_architecture
+[zigai.tokenizers]
+toy = toy_plugin:TOKENIZER
+[zigai.backends]
+toy = toy_plugin:ToyBackend
+lame = toy_plugin:LameBackend
+[zigai.chat_templates]
+toy = toy_plugin:TEMPLATE
+[zigai.commands]
+greet = toy_plugin:toy_command
+absent = no_such_module:command
+chat = toy_plugin:broken_command
+"""
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> Plugins:
+    """What is installed, as far as this process knows: the toys alone."""
+    toys = Plugins(
+        formats={"toy": toy_plugin.ToyFormat},
+        architectures={"toy": toy_plugin.toy_architecture},
+        tokenizers={"toy": toy_plugin.TOKENIZER},
+        backends={"toy": toy_plugin.ToyBackend, "lame": toy_plugin.LameBackend},
+        chat_templates={"toy": toy_plugin.TEMPLATE},
+        commands={"greet": toy_plugin.toy_command},
+    )
+    monkeypatch.setattr(Plugins, "installed", classmethod(lambda cls, path=None: toys))
+    return toys
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """Write a toy model's file; keyword arguments are what stands in it."""
+
+    def make(file: str = "model.toy", **said: Any) -> Path:
+        path = tmp_path / file
+        path.write_text("TOY1\n" + json.dumps(said), encoding="utf-8")
+        return path
+
+    return make
+
+
+@pytest.fixture
+def model(make_model: Callable[..., Path]) -> Path:
+    return make_model()
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which another process finds the toys installed."""
+    site = tmp_path_factory.mktemp("site")
+    shutil.copy(HERE / "toy_plugin.py", site)
+    info = site / "zigai_toy-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zigai-toy\nVersion: 1.2\n")
+    (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ZIGAI", "NO_COLOR"))}
+    paths = [str(site), *filter(None, [kept.get("PYTHONPATH")])]
+    return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "TERM": "xterm"}
+
+
+@pytest.fixture
+def start(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start `zig-ai` with these arguments; what still runs in the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "zigai_cli", *map(str, arguments)],
+            env=environment | options.pop("env", {}),
+            text=True,
+            encoding="utf-8",
+            # A test runner in the background would hand on that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            **({"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def zig_ai(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run `zig-ai` to its end."""
+
+    def run(*arguments: object, input: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
+        process = start(*arguments, **options)
+        out, err = process.communicate(input, timeout=60)
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    return run

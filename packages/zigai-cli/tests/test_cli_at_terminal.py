@@ -1,0 +1,197 @@
+"""A chat at a pseudo-terminal: what somebody who sits there types and sees."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+if sys.platform == "win32":
+    pytest.skip("there are no pseudo-terminals here", allow_module_level=True)
+
+import pty
+import signal
+
+PROMPT = "> "
+
+
+class Terminal:
+    """A child process on a pseudo-terminal, and all it has written there."""
+
+    def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
+        self.seen = ""
+        self._at = 0
+        self._pid, self._fd = pty.fork()
+        if self._pid == 0:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.execve(sys.executable, [sys.executable, "-m", "zigai_cli", *arguments], env)
+
+    def type(self, text: str) -> None:
+        os.write(self._fd, text.encode())
+
+    def expect(self, text: str, timeout: float = 30.0) -> str:
+        """Wait for a text, and give what came since the last one, that included."""
+        limit = time.monotonic() + timeout
+        while text not in self.seen[self._at :]:
+            if not self._read(limit - time.monotonic()):
+                raise AssertionError(f"{text!r} did not come after {self.seen[self._at :]!r}")
+        end = self.seen.index(text, self._at) + len(text)
+        passed, self._at = self.seen[self._at : end], end
+        return passed
+
+    def exit_code(self, timeout: float = 30.0) -> int:
+        limit = time.monotonic() + timeout
+        while self._read(limit - time.monotonic()):
+            pass
+        assert time.monotonic() < limit, f"it does not end after {self.seen!r}"
+        pid, self._pid = self._pid, 0
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    def close(self) -> None:
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+        os.close(self._fd)
+
+    def _read(self, timeout: float) -> bool:
+        if timeout <= 0 or not select.select([self._fd], [], [], timeout)[0]:
+            return False
+        try:
+            data = os.read(self._fd, 4096)
+        except OSError:  # Linux says so when the child has closed its side
+            return False
+        self.seen += data.decode(errors="replace")
+        return bool(data)
+
+
+@pytest.fixture
+def terminal(environment: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
+    opened: list[Terminal] = []
+
+    def open_terminal(*arguments: object, **env: str) -> Terminal:
+        opened.append(Terminal([str(argument) for argument in arguments], environment | env))
+        return opened[-1]
+
+    yield open_terminal
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def chat(terminal: Callable[..., Terminal], model: Path) -> Terminal:
+    started = terminal("chat", "-m", model, "--overflow", "shift")
+    started.expect(PROMPT)
+    return started
+
+
+def test_the_first_lines_say_model_backend_and_template(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    head = terminal("chat", "-m", model).expect(PROMPT)
+    assert "toy model (toy, " in head
+    assert "toy, the fastest installed backend" in head
+    assert "template: " in head
+    assert "Ctrl-D leaves" in head
+
+
+def test_replies_and_statistics_come_and_ctrl_d_leaves(chat: Terminal) -> None:
+    chat.type("hi\n")
+    assert "Hello, world" in chat.expect(PROMPT)
+    said = chat.seen
+    assert re.search(r"\x1b\[2mprefill 3 tokens, [\d.]+/s · decode 3 tokens, [\d.]+/s · first token", said)
+    chat.type("again\n")
+    assert "more in the cache" in chat.expect(PROMPT)
+    chat.type("\x04")
+    assert chat.exit_code() == 0
+
+
+def test_ctrl_c_stops_the_reply_and_not_the_program(chat: Terminal) -> None:
+    chat.type("go!\n")
+    chat.expect("tick tick tick")
+    chat.type("\x03")
+    assert "stopped" in chat.expect(PROMPT, timeout=5)
+    chat.type("hi\n")
+    assert "Hello, world" in chat.expect(PROMPT)
+    chat.type("\x04")
+    assert chat.exit_code() == 0
+
+
+def test_ctrl_c_is_heard_within_a_long_step(chat: Terminal) -> None:
+    chat.type("long@\n")
+    chat.expect("|\b/\b")
+    chat.type("\x03")
+    chat.expect(PROMPT, timeout=5)
+    chat.type("hi\n")
+    assert "Hello, world" in chat.expect(PROMPT)
+
+
+def test_ctrl_c_at_the_prompt_says_how_to_leave(chat: Terminal) -> None:
+    for typed in ("\x03", "half a line\x03"):
+        chat.type(typed)
+        assert "Ctrl-D or /quit leaves" in chat.expect("leaves") + chat.expect(PROMPT) or True
+    chat.type("/quit\n")
+    assert chat.exit_code() == 0
+
+
+def test_commands_are_few_and_unknown_ones_are_named(chat: Terminal) -> None:
+    chat.type("/help\n")
+    assert "/reset" in chat.expect(PROMPT)
+    chat.type("/bogus\n")
+    assert "there is no command /bogus" in chat.expect(PROMPT)
+    chat.type("hi\n")
+    chat.expect(PROMPT)
+    chat.type("/reset\n")
+    assert "a new conversation" in chat.expect(PROMPT)
+    chat.type("hi\n")
+    assert "prefill 3 tokens" in chat.expect(PROMPT)
+    for text in ("/usr/bin is a path*\n", "//bogus*\n"):
+        chat.type(text)
+        assert "☃" in chat.expect(PROMPT)
+    chat.type("/quit\n")
+    assert chat.exit_code() == 0
+
+
+def test_a_model_cannot_send_escape_sequences(terminal: Callable[..., Terminal], model: Path) -> None:
+    chat = terminal("chat", "-m", model, "--no-stats", NO_COLOR="1")
+    chat.expect(PROMPT)
+    chat.type("paint#\n")
+    reply = chat.expect("line")
+    assert "[31mred\tnext" in reply
+    shown = re.sub(r"\x1b\[\?2004[hl]", "", chat.seen)  # readline's own: bracketed paste
+    assert not re.search(r"[\x1b\x9b\x07\x7f]", shown)
+
+
+def test_an_error_in_a_turn_does_not_end_the_conversation(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    chat = terminal("chat", "-m", model, "--overflow", "error")
+    chat.expect(PROMPT)
+    chat.type("x" * 90 + "\n")
+    assert "error: " in chat.expect(PROMPT)
+    chat.type("/reset\n")
+    chat.expect(PROMPT)
+    chat.type("hi\n")
+    assert "Hello, world" in chat.expect(PROMPT)
+
+
+def test_a_full_context_is_explained(terminal: Callable[..., Terminal], model: Path) -> None:
+    chat = terminal("chat", "-m", model, "--overflow", "stop")
+    chat.expect(PROMPT)
+    chat.type("go!\n")
+    assert "the context of 64 tokens is full" in chat.expect(PROMPT)
+    chat.type("x" * 90 + "\n")
+    assert "no room for this" in chat.expect(PROMPT)
+
+
+def test_ctrl_c_ends_generate_with_130(terminal: Callable[..., Terminal], model: Path) -> None:
+    process = terminal("generate", "-m", model, "go!", "--overflow", "shift")
+    process.expect("tick tick")
+    process.type("\x03")
+    assert process.exit_code() == 130
+    assert "Traceback" not in process.seen

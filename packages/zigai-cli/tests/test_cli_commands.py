@@ -1,0 +1,347 @@
+"""Commands in this process, over plugins made by hand: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from zigai_cli import options
+from zigai_cli.app import app
+from zigai_cli.plugins import rows
+from zigai_core.registry import Plugins
+from zigai_core.sampling import SamplingOptions
+
+pytestmark = pytest.mark.usefixtures("plugins")
+
+
+def zig_ai(*arguments: object, input: str | None = None):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=input)
+    assert "Traceback" not in result.output
+    return result
+
+
+def test_generate_prints_the_continuation_and_nothing_else(model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "a prompt")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Hello, world\n", "")
+    assert zig_ai("generate", "-m", model, "--prompt", "a prompt").stdout == "Hello, world\n"
+
+
+def test_generate_reads_standard_input_without_its_last_newline(model: Path) -> None:
+    assert zig_ai("generate", "-m", model, input="why*\n").stdout == "☃\n"
+    assert zig_ai("generate", "-m", model, input="why*\n\n").stdout == "Hello, world\n"
+
+
+def test_generate_stops_where_it_is_told_to(model: Path) -> None:
+    assert zig_ai("generate", "-m", model, "hi", "--stop", "zzz", "--stop", " w").stdout == "Hello,\n"
+    assert zig_ai("generate", "-m", model, "hi", "--max-tokens", 1).stdout == "Hello\n"
+
+
+def test_generate_gives_machines_one_json_object(model: Path) -> None:
+    answer = json.loads(zig_ai("generate", "-m", model, "hi#", "--json").stdout)
+    assert answer["text"].startswith("\x1b[31m")
+    assert (answer["finish_reason"], answer["backend"], answer["model"]) == ("end", "toy", "toy model")
+    assert answer["stats"]["prompt_tokens"] == 4  # bos and three bytes
+    assert answer["stats"]["context"] == 64
+
+
+def test_generate_says_when_the_context_is_full(model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "go!", "--overflow", "stop")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("tick tick ")
+    assert "the context of 64 tokens is full" in result.stderr
+    assert zig_ai("generate", "-m", model, "x" * 80).stderr.startswith("zig-ai: no room for this")
+
+
+def test_a_full_context_is_an_error_where_that_is_chosen(model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "go!", "--overflow", "error")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "64" in result.stderr
+
+
+def test_shifting_goes_on_and_says_so(model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "go!", "--overflow", "shift", "--max-tokens", 100)
+    assert result.stdout.count("tick") == 100
+    assert "dropped to make room" in result.stderr
+
+
+def test_generate_wants_one_prompt(model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "one", "--prompt", "two")
+    assert result.exit_code == 2
+    assert "twice" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["generate"],
+        ["generate", "-m", "x", "y", "--nonsense"],
+        ["generate", "-m", "x", "y", "--top-k", "many"],
+        ["generate", "-m", "x", "y", "--top-p", "2"],
+        ["chat", "-m", "x", "--seed", "-1"],
+        ["chat", "-m", "x", "--threads", "0"],
+        ["inspect"],
+        ["tokenize", "-m", "x", "two", "words"],
+    ],
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    result = zig_ai(*arguments)
+    assert result.exit_code == 2
+    assert "Usage:" in result.stderr
+
+
+def test_a_user_error_is_one_line_and_exits_with_1(make_model: Callable[..., Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.toy"
+    broken.write_text("TOY1\n{")
+    cases = {
+        tmp_path / "absent.toy": "absent.toy: cannot be read: No such file",
+        tmp_path: "Is a directory",
+        broken: "not JSON: at the second line",
+        make_model("a", architecture="strange"): "'strange'",
+        make_model("b", tokenizer="strange"): "'strange'",
+    }
+    for path, words in cases.items():
+        for command in (["generate", "-m", path, "x"], ["chat", "-m", path]):
+            result = zig_ai(*command, input="")
+            assert (result.exit_code, result.stdout) == (1, "")
+            assert result.stderr.startswith("zig-ai: ")
+            assert words in result.stderr
+            assert result.stderr.count("\n") == 1
+
+
+def test_a_backend_that_is_not_there_is_named(model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "x", "--backend", "quantum")
+    assert result.exit_code == 1
+    assert "'quantum'" in result.stderr
+    assert "toy" in result.stderr
+
+
+def test_an_internal_error_says_that_it_is_a_bug(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = zig_ai("generate", "-m", model, "what%")
+    assert result.exit_code == 1
+    assert "bug: RuntimeError: the toy is broken" in result.stderr
+    assert "ZIGAI_DEBUG=1" in result.stderr
+    assert result.stderr.count("\n") == 1
+    monkeypatch.setenv("ZIGAI_DEBUG", "1")
+    result = CliRunner().invoke(app, ["generate", "-m", str(model), "what%"])
+    assert "Traceback" in result.stderr
+
+
+def test_text_from_a_file_reaches_the_terminal_without_escape_sequences(
+    make_model: Callable[..., Path],
+) -> None:
+    path = make_model("evil", name="\x1b]0;owned\x07name", architecture="\x1b[2Jarch")
+    for command in (["inspect", path], ["generate", "-m", path, "x"], ["chat", "-m", path]):
+        output = zig_ai(*command, input="x\n").output
+        assert "arch" in output
+        assert not set(output) & set("\x1b\x07")
+
+
+def test_chat_from_a_pipe_prints_replies_and_nothing_else(model: Path) -> None:
+    result = zig_ai("chat", "-m", model, input="hi\n\n  \n/quit\nand*\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Hello, world\nHello, world\n☃\n", "")
+
+
+def test_chat_from_a_pipe_shows_statistics_on_standard_error_when_asked(model: Path) -> None:
+    result = zig_ai("chat", "-m", model, "--stats", input="hi\nhi\n")
+    assert result.stdout == "Hello, world\n" * 2
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("toy model (toy, ")
+    assert "on toy, the fastest installed backend that serves the whole model" in lines[0]
+    assert "lame has no linear of F32" in lines[0]
+    assert "template" in lines[1]
+    assert "prefill 3 tokens" in lines[2]  # bos and two bytes
+    assert "decode 3 tokens" in lines[2]
+    assert "more in the cache" in lines[3]
+    assert "\x1b" not in result.stderr
+
+
+def test_chat_keeps_the_conversation_and_the_system_message(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zigai_core.chat import Chat
+
+    seen: list[object] = []
+    render = Chat._render
+    monkeypatch.setattr(
+        Chat, "_render", lambda self, said: seen.append((self.system, list(said))) or render(self, said)
+    )
+    zig_ai("chat", "-m", model, "--system", "be kind", input="one\ntwo\n")
+    system, last = seen[-1]
+    assert system == "be kind"
+    assert [message["content"] for message in last] == ["one", "Hello, world", "two"]
+
+
+def test_chat_without_a_template_names_those_there_are(make_model: Callable[..., Path]) -> None:
+    result = zig_ai("chat", "-m", make_model(template=None), input="hi\n")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "(toy)" in result.stderr
+
+
+def test_chat_takes_a_template_by_name_or_from_a_file(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = make_model(template=None)
+    assert zig_ai("chat", "-m", path, "--template", "toy", input="hi*\n").stdout == "☃\n"
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages[-1].content }}*")
+    result = zig_ai("chat", "-m", path, "--template", file, "--stats", input="hi\n")
+    assert result.stdout == "☃\n"
+    assert "own.jinja" in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"{% for %}", b"\xff\xfe", None])
+def test_a_template_that_cannot_be_used_is_one_line(
+    model: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    file = tmp_path / "own.jinja"
+    if content is not None:
+        file.write_bytes(content)
+    result = zig_ai("chat", "-m", model, "--template", file, input="hi\n")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "own.jinja" in result.stderr
+
+
+def test_input_that_is_no_text_is_a_user_error(model: Path) -> None:
+    for command in ("generate", "chat", "tokenize"):
+        result = CliRunner().invoke(app, [command, "-m", str(model)], input=b"caf\xe9\n")
+        assert result.exit_code == 1
+        assert "not utf-8 text" in result.stderr
+
+
+def test_tokenize_shows_ids_and_pieces(model: Path) -> None:
+    assert zig_ai("tokenize", "-m", model, "hi").stdout.split() == [
+        "1",
+        "'<s>'",
+        "107",
+        "'<0x68>'",
+        "108",
+        "'<0x69>'",
+    ]
+    assert zig_ai("tokenize", "-m", model, "hi", "--ids-only").stdout == "1 107 108\n"
+    assert zig_ai("tokenize", "-m", model, "--ids-only", "--no-bos", input="hi\n").stdout == "107 108\n"
+    assert zig_ai("tokenize", "-m", model, "</s>", "--special", "--no-bos", "--ids-only").stdout == "2\n"
+    answer = json.loads(zig_ai("tokenize", "-m", model, "hi", "--json").stdout)
+    assert answer["tokens"][1] == {"id": 107, "piece": "<0x68>"}
+
+
+def test_tokenize_decodes_what_it_encodes(model: Path) -> None:
+    assert zig_ai("tokenize", "-m", model, "--decode", 107, 108).stdout == "hi\n"
+    assert zig_ai("tokenize", "-m", model, "--decode", input="[107, 108]\n").stdout == "hi\n"
+    assert zig_ai("tokenize", "-m", model, "--decode", "--special", 1, 107).stdout == "<s>h\n"
+    for wrong in ("x", "-1", "99999"):
+        result = zig_ai("tokenize", "-m", model, "--decode", "--", wrong)
+        assert result.exit_code == 1
+        assert wrong in result.stderr
+
+
+def test_tokenize_needs_no_architecture(make_model: Callable[..., Path]) -> None:
+    assert zig_ai("tokenize", "-m", make_model(architecture="strange"), "hi", "--ids-only").exit_code == 0
+
+
+def test_inspect_shows_the_model_and_who_serves_it(model: Path) -> None:
+    text = zig_ai("inspect", model).stdout
+    for words in (
+        "toy model",
+        "context length",
+        "64",
+        "300 tokens",
+        "in the file",
+        "F32",
+        "attention.head_count",
+    ):
+        assert words in text
+    assert "LACKS linear of F32" in text
+    assert "serves the whole model (auto takes it)" in text
+    assert "token_embd.weight" not in text
+    assert "token_embd.weight" in zig_ai("inspect", "--model", model, "--tensors").stdout
+
+
+def test_inspect_shows_kernels(model: Path) -> None:
+    text = zig_ai("inspect", model, "--kernels", "--backend", "toy").stdout
+    assert "a table of tokens" in text
+    assert "lookup" in text
+    assert zig_ai("inspect", model, "--kernels", "--backend", "lame").exit_code == 1
+
+
+def test_inspect_works_without_architecture_and_tokenizer(make_model: Callable[..., Path]) -> None:
+    path = make_model(architecture="strange", tokenizer="odd", template=None)
+    result = zig_ai("inspect", path)
+    assert result.exit_code == 0
+    assert "MISSING" in result.stdout
+    assert "'strange'" in result.stdout
+    assert "'odd'" in result.stdout
+    answer = json.loads(zig_ai("inspect", path, "--json").stdout)
+    assert answer["served_by"]["chosen"] is None
+    assert "strange" in answer["served_by"]["architecture"]["error"]
+
+
+def test_inspect_gives_machines_json(model: Path) -> None:
+    answer = json.loads(zig_ai("inspect", model, "--json", "--tensors", "--kernels").stdout)
+    assert answer["parameters"] == sum(row["elements"] for row in answer["types"])
+    assert answer["bytes"] == sum(row["bytes"] for row in answer["tensors"])
+    assert answer["served_by"]["chosen"] == "toy"
+    assert answer["kernels"]["tensors"][0]["kernel"] == "lookup"
+    assert "kernels" not in json.loads(zig_ai("inspect", model, "--json").stdout)
+
+
+def test_plugins_lists_every_registry(plugins: Plugins) -> None:
+    text = zig_ai("plugins").stdout
+    for registry in plugins.registries():
+        assert registry.group in text
+        for entry in registry.entries():
+            assert entry.name in text
+    assert json.loads(zig_ai("plugins", "--json").stdout)["zigai.formats"][0]["name"] == "toy"
+
+
+def test_plugins_marks_conflicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the fixture's own registries
+    for name in ("one", "two"):
+        info = tmp_path / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(
+            f"[zigai.backends]\nfast = {name}:Fast\nonly-{name} = {name}:Only\n"
+            f"[zigai.commands]\nchat = {name}:chat\n"
+        )
+    found = Plugins.installed([str(tmp_path)])
+    conflicts = {(row["name"], row["distribution"]): row["conflict"] for row in rows(found.backends)}
+    assert conflicts[("fast", "one")].startswith("CONFLICT: 2 packages")
+    assert conflicts[("only-one", "one")] == ""
+    assert all("CONFLICT" in row["conflict"] for row in rows(found.commands))
+
+
+def test_a_plugin_may_bring_a_command() -> None:
+    assert zig_ai("greet").stdout == "toy greets you\n"
+    assert zig_ai("greet", "--name", "them").stdout == "toy greets them\n"
+    assert "greet" in zig_ai("--help").stdout
+    assert zig_ai("greet", "--nonsense").exit_code == 2
+
+
+def test_version_names_zig_ai_and_python() -> None:
+    text = zig_ai("version").stdout
+    assert text.startswith("zig-ai ")
+    assert "zigai-core" in text
+    assert "Python" in text
+    assert zig_ai("--version").stdout == text
+
+
+def test_help_states_the_defaults_of_core() -> None:
+    text = " ".join(zig_ai("generate", "--help").stdout.split())
+    for name in ("temperature", "top_k", "top_p", "min_p", "repeat_penalty"):
+        following = text.split("--" + name.replace("_", "-"))[1]
+        assert following.split("[default: ")[1].startswith(f"({getattr(SamplingOptions(), name)})"), name
+
+
+def test_only_given_sampling_options_replace_core_defaults() -> None:
+    given = options.sampling(
+        temperature=0.5, top_k=None, top_p=None, min_p=None, repeat_penalty=None, seed=None
+    )
+    assert given == SamplingOptions(temperature=0.5)

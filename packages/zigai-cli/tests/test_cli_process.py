@@ -1,0 +1,165 @@
+"""Whole processes: pipes, signals, a full disk, a reader that leaves; never a traceback."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Start = Callable[..., "subprocess.Popen[str]"]
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
+
+
+def test_a_reply_streams_as_it_is_made(start: Start, model: Path) -> None:
+    process = start("generate", "-m", model, "--context", 64, "go!")
+    assert process.stdout is not None
+    assert process.stdout.read(10) == "tick tick "
+    assert process.poll() is None
+
+
+def test_a_conversation_through_a_pipe_answers_each_line_before_the_next_comes(
+    start: Start, model: Path
+) -> None:
+    process = start("chat", "-m", model)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    for _ in range(2):
+        process.stdin.write("hi\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "Hello, world\n"
+    out, err = process.communicate(timeout=30)
+    assert (out, err, process.returncode) == ("", "", 0)
+
+
+@pytest.mark.parametrize("prompt", ["go!", "long@"])
+def test_an_interrupt_ends_generate_with_130(start: Start, model: Path, prompt: str) -> None:
+    process = start("generate", "-m", model, prompt, "--overflow", "shift")
+    assert process.stdout is not None
+    if prompt == "go!":
+        process.stdout.read(5)
+    else:
+        time.sleep(1.5)  # it says nothing within its one long step
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == ""
+    assert time.monotonic() - began < 2
+
+
+def test_an_interrupt_ends_a_piped_chat_with_130(start: Start, model: Path) -> None:
+    process = start("chat", "-m", model, "--overflow", "shift")
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("go!\nhi\n")
+    process.stdin.flush()
+    process.stdout.read(5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Hello" not in out
+    assert err == ""
+
+
+def test_an_interrupt_while_it_waits_for_input_exits_with_130(start: Start, model: Path) -> None:
+    process = start("chat", "-m", model)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("hi\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 130
+
+
+def test_where_interrupts_are_ignored_they_stay_so(start: Start, model: Path) -> None:
+    process = start(
+        "generate", "-m", model, "go!", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
+    )
+    assert process.stdout is not None
+    process.stdout.read(5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_a_reader_that_leaves_ends_the_program_quietly(start: Start, model: Path) -> None:
+    for command in (["generate", "go!"], ["chat"], ["inspect", "--tensors"]):
+        process = start(*command, "-m", model)
+        assert process.stdout is not None
+        process.stdout.close()
+        _, err = _finish(process, "go!\n" * 3 if command == ["chat"] else "")
+        assert (err, process.returncode) == ("", 0), command
+
+
+def _finish(process: subprocess.Popen[str], text: str) -> tuple[None, str]:
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.write(text)
+    process.stdin.close()
+    err = process.stderr.read()
+    process.wait(30)
+    process.stderr.close()
+    return None, err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_full_disk_is_one_line(start: Start, model: Path) -> None:
+    for command in (["generate", "hi", "-m", model], ["version"], ["tokenize", "hi", "-m", model]):
+        with Path("/dev/full").open("w") as full:
+            process = start(*command, stdout=full)
+            _, err = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert err == "zig-ai: No space left on device\n"
+
+
+def test_an_internal_error_shows_no_traceback_unless_asked(zig_ai: Run, model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "what%")
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "bug" in result.stderr
+    result = zig_ai("generate", "-m", model, "what%", env={"ZIGAI_DEBUG": "1"})
+    assert "Traceback" in result.stderr
+
+
+def test_characters_that_the_output_cannot_hold_do_not_end_it(zig_ai: Run, model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "snow*", env={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
+    assert (result.returncode, result.stdout, result.stderr) == (0, "?\n", "")
+
+
+def test_commands_of_plugins_are_listed_unloaded_and_fail_by_name(zig_ai: Run) -> None:
+    result = zig_ai("--help")
+    assert result.returncode == 0
+    assert "of zigai-toy 1.2" in result.stdout
+    assert zig_ai("greet").stdout == "toy greets you\n"
+    result = zig_ai("absent")
+    assert result.returncode == 1
+    assert "zigai-toy 1.2" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert "CONFLICT" in zig_ai("plugins").stdout
+
+
+def test_help_imports_neither_numpy_nor_rich(environment: dict[str, str]) -> None:
+    script = (
+        "import sys; sys.argv = ['zig-ai', '--help']\n"
+        "from zigai_cli.main import run\n"
+        "try: run()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('numpy', 'rich', 'jinja2', 'toy_plugin') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert result.stdout.endswith("[]\n")
+
+
+def test_closed_streams_do_not_end_in_a_traceback(environment: dict[str, str], model: Path) -> None:
+    script = f"exec '{sys.executable}' -m zigai_cli generate -m '{model}' hi >&- <&-"
+    result = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
+    assert (result.returncode, result.stderr) == (0, "")

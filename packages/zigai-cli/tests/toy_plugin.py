@@ -1,0 +1,154 @@
+"""A format, an architecture, a tokenizer and a backend for tests: the last byte of a prompt picks the reply.
+
+A model file is the line `TOY1` and a JSON object. The backend writes one-hot logits by a table of tokens:
+no weights count, so a test knows every word of a reply before it is said.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zigai_core.blocks import decoder
+from zigai_core.conformance.byte_tokenizer import ByteTokenizer
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.errors import Cancelled, FormatError, UnsupportedError
+from zigai_core.protocols import ProgramReport, TensorReport
+
+FIRST_BYTE, FIRST_WORD = 3, 259
+HELLO, COMMA, WORLD, TICK, ESCAPES, NEVER, BROKEN, SNOWMAN = range(FIRST_WORD, FIRST_WORD + 8)
+END = 2
+WORDS = ["Hello", ",", "▁world", "tick▁", "\x1b[31m\x9bred\x07\x7f\tnext\r\nline", "never", "broken", "☃"]
+NEXT = {
+    ord("!") + FIRST_BYTE: TICK,
+    TICK: TICK,
+    ord("#") + FIRST_BYTE: ESCAPES,
+    ord("@") + FIRST_BYTE: NEVER,
+    ord("%") + FIRST_BYTE: BROKEN,
+    ord("*") + FIRST_BYTE: SNOWMAN,
+    HELLO: COMMA,
+    COMMA: WORLD,
+    WORLD: END,
+    ESCAPES: END,
+    SNOWMAN: END,
+}
+"""The token after each; a reply begins with `Hello` where the prompt's last byte is not in it."""
+
+
+class ToyFormat:
+    def recognises(self, head: bytes, path: Path) -> bool:
+        return head.startswith(b"TOY1\n")
+
+    def read(self, path: Path) -> Any:
+        try:
+            said = json.loads(path.read_text(encoding="utf-8").removeprefix("TOY1\n"))
+        except ValueError as error:
+            raise FormatError(f"{path}: not JSON:\nat the second line") from error
+        model = toy_decoder("toy", layers=1, context=said.get("context", 64), vocabulary=300)
+        spec = model.tokenizer
+        tokens = [*spec.tokens[:FIRST_WORD], *WORDS, *spec.tokens[FIRST_WORD + len(WORDS) :]]
+        return replace(
+            model,
+            name=said.get("name", "toy model"),
+            architecture=said.get("architecture", "toy"),
+            tokenizer=replace(spec, kind=said.get("tokenizer", "toy"), tokens=tokens, add_bos=True),
+            chat_template=said.get("template", "{% for m in messages %}{{ m.content }}{% endfor %}"),
+            format="toy",
+            path=path,
+        )
+
+
+def toy_architecture(model: Any, *, context: int) -> Any:
+    return decoder(model, pairing="adjacent")
+
+
+class ToyBackend:
+    name = "toy"
+    speed = 1000
+
+    def missing(self, graph: Any, weights: Mapping[str, Any]) -> list[str]:
+        return []
+
+    def compile(self, graph: Any, weights: Any, limits: Any, progress: Any = None) -> ToyProgram:
+        for done in range(0, 101, 20):
+            if progress is not None:
+                progress(done, 100)
+        return ToyProgram(graph, limits)
+
+
+class LameBackend(ToyBackend):
+    """Registered as well, to be passed over."""
+
+    name = "lame"
+    speed = 2000
+
+    def missing(self, graph: Any, weights: Mapping[str, Any]) -> list[str]:
+        return ["linear of F32"]
+
+    def compile(self, graph: Any, weights: Any, limits: Any, progress: Any = None) -> ToyProgram:
+        raise UnsupportedError("the lame backend has no linear of F32")
+
+
+class ToyProgram:
+    def __init__(self, graph: Any, limits: Any) -> None:
+        self.graph = graph
+        self.limits = limits
+
+    def new_context(self, sequences: int = 1) -> ToyContext:
+        return ToyContext(self, sequences * self.limits.pages)
+
+    def report(self) -> ProgramReport:
+        row = TensorReport("token_embd.weight", "F32", (300, 64), "lookup", "plain", "as stored", 76800)
+        return ProgramReport("toy", "a table of tokens", (row,))
+
+
+class ToyContext:
+    def __init__(self, program: ToyProgram, pages: int) -> None:
+        self.pages = pages
+        self._cancelled = threading.Event()
+
+    def run(self, batch: Any) -> Mapping[str, Any]:
+        logits = np.zeros((len(batch.wanted), 300), np.float32)
+        for row, wanted in enumerate(batch.wanted):
+            token = int(batch.tokens[wanted])
+            following = NEXT.get(token, HELLO)
+            if following == TICK:
+                self._cancelled.wait(0.01)
+            if following == NEVER:
+                self._cancelled.wait(60)  # one long native step
+                time.sleep(0.05)
+            if following == BROKEN:
+                raise RuntimeError("the toy is\nbroken")
+            logits[row, following] = 100.0
+        if self._cancelled.is_set():
+            raise Cancelled("the step was cancelled")
+        return {"logits": logits, "hidden": np.zeros((len(batch.wanted), 64), np.float32)}
+
+    def copy_pages(self, pairs: Any) -> None:
+        pass
+
+    def cancel(self) -> None:
+        self._cancelled.set()
+
+    def resume(self) -> None:
+        self._cancelled.clear()
+
+
+def toy_command(name: str = "you") -> None:
+    """A sub-command that a plugin brings."""
+    print(f"toy greets {name}")
+
+
+def broken_command() -> None:
+    raise RuntimeError("not\neven tried")
+
+
+TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+TOKENIZER = ByteTokenizer

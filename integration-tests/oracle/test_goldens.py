@@ -24,7 +24,8 @@ def logits(name: str, backend: Backend) -> tuple[np.ndarray, np.ndarray]:
     golden = np.load(GOLDENS / f"{name}.npz")
     assert str(golden["fingerprint"]) == fingerprint(model), "the case has changed since it was recorded"
     graph = build(model, context=64)
-    runner = Runner(backend.compile(graph, model.tensors, Limits(context=64)))
+    limits = Limits(context=64, kv_dtype="F16" if name in QUANTISED else "F32")
+    runner = Runner(backend.compile(graph, model.tensors, limits))
     tokens = golden["tokens"].tolist()
     outputs = runner.run([Part(runner.pool.new_sequence(), tokens, want_all=True)])[0]
     return outputs["logits"], golden["logits"]

@@ -21,7 +21,7 @@ def load(
     backend: str = "auto",
     threads: int | None = None,
     context: int | None = None,
-    kv_dtype: str = "F16",
+    kv_dtype: str | None = None,
     plugins: Plugins | None = None,
     progress: Progress | None = None,
 ) -> Model:
@@ -29,7 +29,8 @@ def load(
 
     `backend`: a registered name, or `auto` for the fastest one installed that serves the whole model
     (`Model.choice` says which). `threads`: None leaves it to the backend. `context`: tokens a conversation
-    may hold; None is what the model was trained with, 8,192 at most.
+    may hold; None is what the model was trained with, 8,192 at most. `kv_dtype`: how keys and values are
+    kept, where the backend has the choice; None is F32 for a model that is stored in F32, else F16.
 
     Raises `FormatError` for a file that is broken, `ShapeError` for tensors that do not fit its
     architecture, `UnsupportedError` for what nothing installed serves.
@@ -104,7 +105,9 @@ def choose_backend(
     raise UnsupportedError(f"no installed backend serves {descriptor.name}: " + "; ".join(passed_over))
 
 
-def _limits(descriptor: ModelDescriptor, context: int | None, threads: int | None, kv_dtype: str) -> Limits:
+def _limits(
+    descriptor: ModelDescriptor, context: int | None, threads: int | None, kv_dtype: str | None
+) -> Limits:
     trained = descriptor.hyperparameters.integer("context_length", DEFAULT_CONTEXT, minimum=1)
     if context is None:
         context = min(trained, DEFAULT_CONTEXT)
@@ -114,4 +117,7 @@ def _limits(descriptor: ModelDescriptor, context: int | None, threads: int | Non
         )
     if threads is not None and threads < 1:
         raise UnsupportedError(f"{threads} threads: at least one is needed")
+    if kv_dtype is None:
+        whole = all(tensor.dtype.name == "F32" for tensor in descriptor.tensors.values())
+        kv_dtype = "F32" if whole else "F16"
     return Limits(context=context, batch=min(512, context), threads=threads, kv_dtype=kv_dtype)

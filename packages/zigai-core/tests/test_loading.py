@@ -1,0 +1,176 @@
+"""From a path to a model over registries built by hand, and what is said where a step of it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zigai_core.blocks import decoder
+from zigai_core.conformance.byte_tokenizer import ByteTokenizer
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.errors import FormatError, PluginError, UnsupportedError
+from zigai_core.graph import Graph
+from zigai_core.loading import DEFAULT_CONTEXT, build, load, read
+from zigai_core.reference import NumpyBackend
+from zigai_core.registry import Plugins
+
+MODEL = toy_decoder(layers=1)
+
+
+def toy_format(magic: bytes = b"TOY", model: ModelDescriptor = MODEL) -> type:
+    class ToyFormat:
+        def recognises(self, head: bytes, path: Path) -> bool:
+            return head.startswith(magic)
+
+        def read(self, path: Path) -> ModelDescriptor:
+            return model
+
+    return ToyFormat
+
+
+class PickyBackend(NumpyBackend):
+    """Faster, but it cannot do everything."""
+
+    name = "picky"
+    speed = 50
+
+    def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str]:
+        return ["Linear with F32"]
+
+
+class FastBackend(NumpyBackend):
+    name = "fast"
+    speed = 90
+
+
+def plugins(model: ModelDescriptor = MODEL, **groups: object) -> Plugins:
+    return Plugins(
+        **{
+            "formats": {"toy": toy_format(model=model)},
+            "architectures": {"llama": lambda model, *, context: decoder(model, pairing="adjacent")},
+            "tokenizers": {"llama": ByteTokenizer},
+            "backends": {"numpy": NumpyBackend},
+            "chat_templates": {"plain": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"},
+            **groups,
+        }
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "model.toy"
+    path.write_bytes(b"TOY file")
+    return path
+
+
+def test_a_file_becomes_a_model_that_generates(file: Path) -> None:
+    model = load(file, plugins=plugins())
+    assert (model.backend, model.limits.context) == ("numpy", 512)
+    generation = model.generate("hello", max_tokens=4)
+    assert generation.complete() == "".join(model.tokenizer.decode(generation.tokens))
+    assert model.logits([1, 2, 3]).shape == (3, 512)
+    assert model.embed("hello").shape == (64,)
+    np.testing.assert_allclose(model.embed("hello"), model.embed(model.tokenizer.encode("hello")))
+
+
+def test_auto_takes_the_fastest_that_serves_all_and_says_so(file: Path) -> None:
+    backends = {"numpy": NumpyBackend, "picky": PickyBackend}
+    model = load(file, plugins=plugins(backends=backends))
+    assert model.backend == "numpy"
+    assert model.choice == (
+        "numpy, the fastest installed backend that serves the whole model; picky has no Linear with F32"
+    )
+    assert load(file, plugins=plugins(backends={**backends, "fast": FastBackend})).backend == "fast"
+
+
+def test_no_backend_that_serves_all_is_an_error_that_says_what_each_lacks(file: Path) -> None:
+    with pytest.raises(UnsupportedError, match="no installed backend serves toy-llama: picky has no Linear"):
+        load(file, plugins=plugins(backends={"picky": PickyBackend}))
+
+
+def test_a_backend_that_is_not_installed_is_named(file: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"backend 'native'.*installed: numpy.*zigai-kernels"):
+        load(file, backend="native", plugins=plugins())
+
+
+def test_an_architecture_that_nobody_serves_is_named(file: Path) -> None:
+    model = dataclasses.replace(MODEL, architecture="qwen2")
+    with pytest.raises(UnsupportedError, match=r"architecture 'qwen2'.*installed: llama.*zigai-qwen"):
+        load(file, plugins=plugins(model))
+
+
+def test_a_tokenizer_that_nobody_serves_is_named(file: Path) -> None:
+    model = dataclasses.replace(MODEL, tokenizer=dataclasses.replace(MODEL.tokenizer, kind="wordpiece"))
+    with pytest.raises(UnsupportedError, match="tokenizer 'wordpiece'"):
+        load(file, plugins=plugins(model))
+
+
+def test_a_model_without_a_tokenizer_runs_on_token_ids(file: Path) -> None:
+    model = load(file, plugins=plugins(dataclasses.replace(MODEL, tokenizer=None)))
+    assert model.logits([1, 2]).shape == (2, 512)
+    with pytest.raises(UnsupportedError, match="holds no tokenizer"):
+        model.generate("text")
+
+
+def test_more_tokens_than_outputs_are_refused(file: Path) -> None:
+    model = dataclasses.replace(MODEL, tokenizer=toy_decoder(vocabulary=600).tokenizer)
+    with pytest.raises(FormatError, match="600 tokens, but the model's output has only 512"):
+        load(file, plugins=plugins(model))
+
+
+@pytest.mark.parametrize("content", [b"", b"GG", b"PK\x03\x04 a zip"])
+def test_a_file_of_no_known_format_is_named_with_what_it_begins_with(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "odd.bin"
+    path.write_bytes(content)
+    with pytest.raises(
+        FormatError, match=r"odd\.bin: (the file is empty|not a model file.*\(toy\).*offset 0)"
+    ):
+        read(path, plugins=plugins())
+
+
+def test_a_missing_file_and_a_folder_are_format_errors(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match=r"absent: cannot be read: No such file"):
+        read(tmp_path / "absent", plugins=plugins())
+    with pytest.raises(FormatError, match="cannot be read: Is a directory"):
+        read(tmp_path, plugins=plugins())
+
+
+def test_two_formats_that_claim_one_file_are_named(file: Path) -> None:
+    both = {"toy": toy_format(), "other": toy_format(b"TO")}
+    with pytest.raises(PluginError, match="the formats other and toy both claim this file"):
+        read(file, plugins=plugins(formats=both))
+
+
+def test_no_format_installed_says_what_to_install(file: Path) -> None:
+    with pytest.raises(FormatError, match="install zigai-gguf"):
+        read(file, plugins=plugins(formats={}))
+
+
+def test_an_architecture_must_give_a_graph() -> None:
+    with pytest.raises(PluginError, match="gave dict, not a zigai_core Graph"):
+        build(MODEL, context=8, plugins=plugins(architectures={"llama": lambda model, *, context: {}}))
+
+
+@pytest.mark.parametrize("context", [0, -1, 513])
+def test_a_context_the_model_was_not_trained_for_is_refused(file: Path, context: int) -> None:
+    with pytest.raises(
+        UnsupportedError, match=f"a context of {context} tokens: toy-llama was trained for 1 to 512"
+    ):
+        load(file, context=context, plugins=plugins())
+
+
+def test_the_context_is_the_trained_one_up_to_a_limit(file: Path) -> None:
+    hp = Hyperparameters({**MODEL.hyperparameters, "context_length": 1 << 17}, prefix="llama")
+    model = dataclasses.replace(MODEL, hyperparameters=hp)
+    assert load(file, plugins=plugins(model)).limits.context == DEFAULT_CONTEXT
+    assert load(file, context=100_000, plugins=plugins(model)).limits.context == 100_000
+
+
+def test_threads_must_be_one_or_more(file: Path) -> None:
+    with pytest.raises(UnsupportedError, match="0 threads"):
+        load(file, threads=0, plugins=plugins())

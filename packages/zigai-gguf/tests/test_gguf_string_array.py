@@ -76,4 +76,5 @@ def test_a_cut_anywhere_is_told_with_the_string_it_hits(values: list[str], data:
     hit = next(i for i in range(len(values)) if starts[i + 1] > cut)
     with pytest.raises(Truncated) as caught:
         StringArray.walk(whole[:cut], 0, len(values))
-    assert (caught.value.index, caught.value.position) == (hit, starts[hit])
+    needed = starts[hit + 1] - starts[hit] if cut >= starts[hit] + 8 else 8
+    assert (caught.value.index, caught.value.position, caught.value.needed) == (hit, starts[hit], needed)

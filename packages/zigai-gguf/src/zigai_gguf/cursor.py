@@ -103,7 +103,8 @@ class Cursor:
                 raise self.ended(field, value * each, at + 8)
             raise self.error(
                 field,
-                f"is {value}, but only {self.size - self.position} bytes follow: it is truncated or damaged",
+                f"is {value}, but only {self.size - self.position} bytes follow: the file is truncated or "
+                "damaged; download it again",
                 at,
             )
         if maximum is not None and value > maximum:

@@ -43,8 +43,10 @@ def describe(file: GGUFFile) -> ModelDescriptor:
 
 def _refuse_part(keys: Keys) -> None:
     count = keys.integer("split.count")
-    if count is None or count <= 1:
+    if count is None or count in (0, 1):
         return
+    if not 0 <= count < 1 << 16:
+        raise keys.error("split.count", f"is {count}, it must be within 0..65535")
     number = keys.integer("split.no") or 0
     raise UnsupportedError(
         f"{keys.path}: is part {number + 1} of a model split into {count} files, which is not read; "

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.errors import FormatError
+from zigai_gguf.cursor import shown
 from zigai_gguf.metadata import Metadata, array_type
 from zigai_gguf.string_array import StringArray
 from zigai_gguf.values import ValueType
@@ -22,17 +23,19 @@ class Keys:
         self.metadata = metadata
 
     def error(self, key: str, what: str) -> FormatError:
-        """A `FormatError` that names the file and the key."""
-        return FormatError(f"{self.path}: metadata {key!r} {what}")
+        """A `FormatError` that names the file, the byte where the key stands, if it does, and the key."""
+        position = self.metadata.position(key)
+        where = "" if position is None else f"byte {position}: "
+        return FormatError(f"{self.path}: {where}metadata {shown(key)} {what}")
 
     def text(self, key: str) -> str | None:
         """A string."""
-        value = self._of_type(key, ValueType.STRING)
+        value = self.of_type(key, ValueType.STRING)
         return None if value is None else str(value)
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false; `default` where the key is absent."""
-        value = self._of_type(key, ValueType.BOOL)
+        value = self.of_type(key, ValueType.BOOL)
         return default if value is None else bool(value)
 
     def integer(self, key: str) -> int | None:
@@ -61,7 +64,8 @@ class Keys:
             raise self.error(key, f"is {self._kind(key)}, it must be an array of {wanted}")
         return value
 
-    def _of_type(self, key: str, kind: ValueType) -> Any:
+    def of_type(self, key: str, kind: ValueType) -> Any:
+        """A value of exactly this type."""
         if key in self.metadata and self.metadata.value_type(key) is not kind:
             raise self.error(key, f"is {self._kind(key)}, it must be {kind.name}")
         return self.metadata.get(key)

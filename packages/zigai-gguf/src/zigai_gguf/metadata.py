@@ -18,9 +18,12 @@ class Metadata(Mapping[str, Any]):
     view of the file, an array of strings a `StringArray`, an array of arrays a `NestedArray`.
     """
 
-    def __init__(self, values: Mapping[str, Any], types: Mapping[str, ValueType]) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], types: Mapping[str, ValueType], positions: Mapping[str, int]
+    ) -> None:
         self._values = dict(values)
         self._types = dict(types)
+        self._positions = dict(positions)
 
     def __getitem__(self, key: str) -> Any:
         return self._values[key]
@@ -37,6 +40,10 @@ class Metadata(Mapping[str, Any]):
     def value_type(self, key: str) -> ValueType:
         """The type of a value in the file; ARRAY for every array."""
         return self._types[key]
+
+    def position(self, key: str) -> int | None:
+        """The byte of the file where a key stands; None where there is no such key."""
+        return self._positions.get(key)
 
     def typed(self) -> dict[str, Typed]:
         """A copy that keeps each value's type, to be changed and given to the writer."""

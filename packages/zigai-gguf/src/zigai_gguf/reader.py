@@ -20,6 +20,7 @@ from zigai_core.dtypes import DType
 from zigai_core.errors import UnsupportedError
 from zigai_gguf import limits
 from zigai_gguf.cursor import Cursor, map_file, shown
+from zigai_gguf.keys import Keys
 from zigai_gguf.metadata import Metadata
 from zigai_gguf.string_array import StringArray, Truncated
 from zigai_gguf.tensor_types import TENSOR_TYPES, unknown_type
@@ -29,6 +30,10 @@ MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 ALIGNMENT = 32
 """Where tensors begin in a file that has no `general.alignment`: at multiples of this."""
+
+_KEY_BYTES = 8 + 1 + 4 + 1
+_TENSOR_BYTES = 8 + 1 + 4 + 4 + 8
+"""The least that a key and its value take, and an entry of the tensor table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +58,7 @@ class GGUFFile:
         cursor = Cursor(path, memoryview(mapped))
         version, tensor_count, key_count = _header(cursor)
         metadata = _metadata(cursor, key_count)
-        alignment = _alignment(cursor, metadata)
+        alignment = _alignment(Keys(path, metadata))
         entries = [_tensor_entry(cursor, i) for i in range(tensor_count)]
         tensors = _tensors(cursor, entries, alignment, np.frombuffer(mapped, np.uint8))
         return cls(path, version, alignment, metadata, tensors)
@@ -78,15 +83,15 @@ def _header(cursor: Cursor) -> tuple[int, int, int]:
         if version == 1:
             raise UnsupportedError(f"{what}GGUF version 1 is not read; convert the model again")
         raise UnsupportedError(f"{what}GGUF version {version} is not read; versions 2 and 3 are")
-    # A tensor's entry takes at least 24 bytes (and its name one more), a key and its value 14.
-    tensor_count = cursor.count("the tensor count", 24, limits.TENSORS)
-    key_count = cursor.count("the metadata key count", 13, limits.KEYS)
+    tensor_count = cursor.count("the tensor count", _TENSOR_BYTES, limits.TENSORS)
+    key_count = cursor.count("the metadata key count", _KEY_BYTES, limits.KEYS)
     return version, tensor_count, key_count
 
 
 def _metadata(cursor: Cursor, count: int) -> Metadata:
     values: dict[str, Any] = {}
     types: dict[str, ValueType] = {}
+    positions: dict[str, int] = {}
     reader = _ValueReader(cursor)
     for index in range(count):
         at = cursor.position
@@ -94,9 +99,10 @@ def _metadata(cursor: Cursor, count: int) -> Metadata:
         if key in values:
             raise cursor.error(f"metadata key {index}", f"{shown(key)} stands in the file twice", at)
         field = f"metadata {shown(key)}"
-        types[key] = reader.kind(field)
+        types[key] = reader.kind(f"{field}: its type")
         values[key] = reader.value(types[key], field)
-    return Metadata(values, types)
+        positions[key] = at
+    return Metadata(values, types, positions)
 
 
 class _ValueReader:
@@ -108,18 +114,18 @@ class _ValueReader:
 
     def kind(self, field: str) -> ValueType:
         at = self._cursor.position
-        number = self._cursor.u32(f"{field}: its type")
+        number = self._cursor.u32(field)
         try:
             return ValueType(number)
         except ValueError:
-            raise self._cursor.error(field, f"has type {number}, which is no GGUF value type", at) from None
+            raise self._cursor.error(field, f"is {number}, which is no GGUF value type", at) from None
 
-    def value(self, kind: ValueType, field: str, depth: int = 0) -> Any:
+    def value(self, kind: ValueType, field: str) -> Any:
         cursor = self._cursor
         if kind is ValueType.STRING:
             return cursor.text(field)
         if kind is ValueType.ARRAY:
-            return self._array(field, depth)
+            return self._array(field, 0)
         at = cursor.position
         number = cursor.unpack(STRUCTS[kind], field)
         if kind is not ValueType.BOOL:
@@ -132,7 +138,7 @@ class _ValueReader:
         cursor = self._cursor
         if depth >= limits.NESTING:
             raise cursor.error(field, f"nests arrays more than {limits.NESTING} deep")
-        kind = self.kind(f"{field}: its elements")
+        kind = self.kind(f"{field}: its element type")
         length = f"{field}: its length"
         if kind is ValueType.STRING:
             return self._strings(self._count(length, 8), field)
@@ -155,9 +161,7 @@ class _ValueReader:
         try:
             strings = StringArray.walk(cursor.data, cursor.position, count)
         except Truncated as stop:
-            cursor.position = stop.position
-            cursor.text(f"{field}: element {stop.index}")
-            raise cursor.error(field, f"is not as long as it says: element {stop.index} is missing") from None
+            raise cursor.ended(f"{field}: element {stop.index}", stop.needed, stop.position) from None
         wrong = strings.invalid()
         if wrong is not None:
             index, at = wrong
@@ -178,15 +182,14 @@ class _ValueReader:
         return count
 
 
-def _alignment(cursor: Cursor, metadata: Metadata) -> int:
-    value = metadata.get("general.alignment", ALIGNMENT)
-    if "general.alignment" in metadata:
-        kind = metadata.value_type("general.alignment")
-        if kind is not ValueType.UINT32:
-            raise cursor.error("metadata 'general.alignment'", f"is {kind.name}, it must be UINT32")
+def _alignment(keys: Keys) -> int:
+    key = "general.alignment"
+    if key not in keys.metadata:
+        return ALIGNMENT
+    value = keys.of_type(key, ValueType.UINT32)
     if not limits.is_alignment(value):
-        raise cursor.error(
-            "metadata 'general.alignment'",
+        raise keys.error(
+            key,
             f"is {value}, it must be a power of two within "
             f"{limits.ALIGNMENT_MINIMUM}..{limits.ALIGNMENT_MAXIMUM}",
         )

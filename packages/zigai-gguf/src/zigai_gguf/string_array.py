@@ -16,12 +16,13 @@ _CHUNK = 1 << 14
 
 
 class Truncated(Exception):  # noqa: N818 - a message between the walk and the reader, never shown
-    """String `index`, whose length stands at byte `position`, does not end within the data."""
+    """String `index`, which takes `needed` bytes from `position` on, does not end within the data."""
 
-    def __init__(self, index: int, position: int) -> None:
-        super().__init__(index, position)
+    def __init__(self, index: int, position: int, needed: int) -> None:
+        super().__init__(index, position, needed)
         self.index = index
         self.position = position
+        self.needed = needed
 
 
 class StringArray(Sequence[str]):
@@ -48,11 +49,11 @@ class StringArray(Sequence[str]):
                 append(start)
         except (StructError, OverflowError):
             pass
-        end = len(data)
-        if len(bounds) <= count or bounds[-1] > end:
-            # A string with a false length ends past the data, so that the next one could not be read.
-            index = len(bounds) - 1 - (bounds[-1] > end)
-            raise Truncated(index, bounds[index])
+        # A string that is too long ends past the data, so the walk stopped at the next one.
+        if bounds[-1] > len(data):
+            raise Truncated(len(bounds) - 2, bounds[-2], bounds[-1] - bounds[-2])
+        if len(bounds) <= count:
+            raise Truncated(len(bounds) - 1, bounds[-1], 8)
         return cls(data, np.array(bounds, dtype=np.int64))
 
     @property

@@ -5,7 +5,6 @@ Source: GGUF's specification (ggml, docs/gguf.md); the layout is described in `r
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from zigai_core.errors import FormatError
 from zigai_gguf import limits
 from zigai_gguf.cursor import shown
 from zigai_gguf.encoder import encode_metadata, encode_name
+from zigai_gguf.metadata import Metadata
 from zigai_gguf.reader import ALIGNMENT, MAGIC
 from zigai_gguf.tensor_data import TensorData
 from zigai_gguf.tensor_types import TYPE_IDS
@@ -65,15 +65,14 @@ def write_gguf(
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         # Exclusive, so that it is surely ours to remove.
-        with temporary.open("xb") as file:
-            try:
+        file = temporary.open("xb")
+        try:
+            with file:
                 _write(file, layout, data)
-                file.close()
-                os.replace(temporary, path)  # noqa: PTH105 - Path.replace is the same call
-            except BaseException:
-                file.close()
-                temporary.unlink()
-                raise
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise FormatError(f"{path}: cannot be written: {error.strerror or error}") from None
 
@@ -121,7 +120,7 @@ def _with_alignment(metadata: Mapping[str, Any], alignment: int | None) -> tuple
         )
     if chosen == ALIGNMENT and "general.alignment" not in metadata:
         return metadata, chosen
-    items = metadata.typed() if hasattr(metadata, "typed") else metadata
+    items = metadata.typed() if isinstance(metadata, Metadata) else metadata
     return {**items, "general.alignment": Typed(ValueType.UINT32, chosen)}, chosen
 
 

@@ -42,7 +42,9 @@ def make_tokenizer(path: Path) -> Tokenizer:
 
 
 @pytest.mark.skipif(not VOCABULARIES.is_dir(), reason="../shared/vocab is absent")
-@pytest.mark.parametrize("name", ["ggml-vocab-llama-spm"])
+@pytest.mark.parametrize(
+    "name", ["ggml-vocab-llama-spm", "ggml-vocab-llama-bpe", "ggml-vocab-qwen2", "ggml-vocab-gpt-2"]
+)
 def test_every_text_has_the_recorded_ids_and_comes_back(name: str) -> None:
     tokenizer = make_tokenizer(VOCABULARIES / f"{name}.gguf")
     for text, tokens in cases(name):

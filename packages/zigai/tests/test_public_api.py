@@ -42,3 +42,18 @@ def test_importing_it_imports_no_plugin() -> None:
     plugins = {"zigai_gguf", "zigai_llama", "zigai_tokenizers", "zigai_kernels", "zigai_cli"}
     libraries = {"sentencepiece", "tokenizers", "cffi", "typer", "rich", "pytest"}
     assert not set(run.stdout.split()) & (plugins | libraries)
+
+
+def test_the_names_that_are_looked_up_lazily_are_the_public_ones() -> None:
+    assert {name for names in zigai._HOMES.values() for name in names} == set(zigai.__all__)
+    assert set(zigai.__all__) <= set(dir(zigai))
+
+
+def test_importing_it_alone_does_not_import_numpy() -> None:
+    program = "import sys, zigai; raise SystemExit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'zigai' has no attribute 'chatt'"):
+        zigai.chatt

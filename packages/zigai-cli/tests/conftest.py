@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -81,8 +82,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zigai-toy\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("ZIGAI", "NO_COLOR"))}
-    paths = [str(site), *filter(None, [kept.get("PYTHONPATH")])]
+    outer = ("ZIGAI", "NO_COLOR", "PYTHON")  # PYTHONUNBUFFERED, say, would hide what is not flushed
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(outer)}
+    paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "TERM": "xterm"}
 
 
@@ -90,6 +92,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def start(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `zig-ai` with these arguments; what still runs in the end is killed."""
     started: list[subprocess.Popen[str]] = []
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
 
     def run(*arguments: object, **options: Any) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -97,9 +100,7 @@ def start(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Pope
             env=environment | options.pop("env", {}),
             text=True,
             encoding="utf-8",
-            # A test runner in the background would hand on that Ctrl-C is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-            **({"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options),
+            **(streams | {"preexec_fn": _allow_interrupts} | options),
         )
         started.append(process)
         return process
@@ -108,7 +109,16 @@ def start(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Pope
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(BrokenPipeError):  # what was typed last may still be buffered
+                    stream.close()
+
+
+def _allow_interrupts() -> None:
+    """A test runner in the background would hand on that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture

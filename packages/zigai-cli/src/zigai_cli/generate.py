@@ -17,7 +17,7 @@ def generate(
     model: options.Model,
     text: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(metavar="[PROMPT]", help="The text to continue; without one, standard input is read."),
+        typer.Argument(metavar="PROMPT", help="The text to continue; without one, standard input is read."),
     ] = None,
     prompt: Annotated[
         Optional[str],  # noqa: UP045
@@ -45,9 +45,10 @@ def generate(
         bool, typer.Option("--json", help="Print one JSON object in the end, and no text before.")
     ] = False,
 ) -> None:
-    """Continue a text, and show the continuation as it comes.
+    """Continue a text.
 
-    One newline at the end of a prompt from standard input is not part of it.
+    The continuation is shown as it comes. One newline at the end of a prompt from standard input is not part
+    of it.
     """
     sampling = options.sampling(
         temperature=temperature,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def inspect(
     path: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="[PATH]", help="The model's file."),
+        typer.Argument(metavar="PATH", help="The model's file."),
     ] = None,
     model: Annotated[
         Optional[Path],  # noqa: UP045
@@ -38,7 +38,7 @@ def inspect(
     threads: options.Threads = None,
     as_json: options.Json = False,
 ) -> None:
-    """Show a model: its numbers, tokenizer, tensors, and which installed plugins would serve it.
+    """Show what a model is and what would serve it here.
 
     Of the model's plugins only the file format's is needed: what else is missing is shown as such.
     --backend and --threads matter to --kernels alone.
@@ -72,7 +72,7 @@ def inspect(
         ]
         table(rows, ["type", "tensors", "elements", "bytes"], numbers=[1, 2, 3])
     sys.stdout.write("\n")
-    table(_served_by(summary.served_by()))
+    table(_served_by(summary.served_by()), ["needs", "served by"])
     if kernels:
         sys.stdout.write("\n")
         sys.stdout.flush()
@@ -158,4 +158,6 @@ def _short(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         head = ", ".join(map(str, value[:6]))
         return f"[{head}, … {len(value)} in all]" if len(value) > 6 else f"[{head}]"
+    if isinstance(value, float):
+        return f"{value:.6g}"  # what was stored as float32 has no more digits worth showing
     return "unknown" if value is None else str(value)

@@ -28,39 +28,45 @@ class Overflow(str, Enum):
 Model = Annotated[Path, typer.Option("--model", "-m", metavar="PATH", help="The model's file.")]
 Temperature = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option(help="Randomness; 0 takes the likeliest token.", show_default="0.8"),
+    typer.Option(metavar="T", help="Randomness; 0 takes the likeliest token.", show_default="0.8"),
 ]
 TopK = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="Draw from the K likeliest tokens; 0: all.", show_default="40"),
+    typer.Option(metavar="K", help="Draw from the K likeliest tokens; 0: all.", show_default="40"),
 ]
 TopP = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option(help="Draw from the likeliest that together reach P.", show_default="0.95"),
+    typer.Option(metavar="P", help="Draw from the likeliest that together reach P.", show_default="0.95"),
 ]
 MinP = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option(help="Leave out what is less than P times as likely as the best.", show_default="0.05"),
+    typer.Option(
+        metavar="P", help="Leave out what is less than P times as likely as the best.", show_default="0.05"
+    ),
 ]
 RepeatPenalty = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option(help="Makes recent tokens less likely; 1 is off.", show_default="1.0"),
+    typer.Option(metavar="R", help="Makes recent tokens less likely; 1 is off.", show_default="1.0"),
 ]
 Seed = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(help="The same seed gives the same text.", show_default="a fresh one"),
+    typer.Option(metavar="N", help="The same seed gives the same text.", show_default="a fresh one"),
 ]
 MaxTokens = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Tokens in a reply, at most.", show_default="as the context holds"),
+    typer.Option(metavar="N", min=1, help="Tokens in a reply, at most.", show_default="as the context holds"),
 ]
 Threads = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Threads to compute with.", show_default="ZIGAI_NUM_THREADS, or one per CPU"),
+    typer.Option(
+        metavar="N", min=1, help="Threads to compute with.", show_default="ZIGAI_NUM_THREADS, or one per CPU"
+    ),
 ]
 Context = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(min=1, help="Tokens a conversation may hold.", show_default="the model's, up to 8192"),
+    typer.Option(
+        metavar="N", min=1, help="Tokens a conversation may hold.", show_default="the model's, up to 8192"
+    ),
 ]
 Backend = Annotated[
     str,

@@ -17,7 +17,7 @@ OWN_COMMANDS = frozenset({"chat", "generate", "inspect", "tokenize", "plugins", 
 
 
 def plugins(as_json: Json = False) -> None:
-    """List the plugins of every registry, with the packages and versions that they come from."""
+    """List what is registered, and who has done so."""
     from zigai_core.registry import Plugins
 
     registries = Plugins.installed().registries()

@@ -24,7 +24,7 @@ def tokenize(
     arguments: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
-            metavar="[TEXT]", help="The text, or with --decode the ids; without, standard input is read."
+            metavar="TEXT", help="The text, or with --decode the ids; without, standard input is read."
         ),
     ] = None,
     special: Annotated[
@@ -40,9 +40,9 @@ def tokenize(
     ] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Show how a model's tokenizer splits a text: ids and pieces. Only the tokenizer is loaded.
+    """Split a text into a model's tokens, or join them.
 
-    One newline at the end of a text from standard input is not part of it.
+    Only the tokenizer is loaded. One newline at the end of a text from standard input is not part of it.
     """
     given = list(arguments or [])
     if not decode and len(given) > 1:

@@ -10,7 +10,7 @@ from zigai_cli.terminal import clean
 
 
 def version() -> None:
-    """Show the versions of zig-ai, of every zigai distribution, and of Python."""
+    """Show the versions of all zigai packages."""
     show_version()
 
 

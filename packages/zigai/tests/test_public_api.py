@@ -56,4 +56,4 @@ def test_importing_it_alone_does_not_import_numpy() -> None:
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'zigai' has no attribute 'chatt'"):
-        zigai.chatt
+        getattr(zigai, "chatt")  # noqa: B009 - it must not be there

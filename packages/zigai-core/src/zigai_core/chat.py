@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from zigai_core.chat_template import ChatTemplate, Message
 from zigai_core.generation import Generation
@@ -105,7 +105,7 @@ class _Reply(Generation):
 
     messages: list[Message]
 
-    def _generate(self) -> Iterator[str]:
+    def _generate(self) -> Generator[str, None, None]:
         try:
             yield from super()._generate()
         finally:

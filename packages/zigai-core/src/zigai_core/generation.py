@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,6 +90,10 @@ class Generation(Iterator[str]):
             pass
         return self.text
 
+    def close(self) -> None:
+        """Leave it where it is; what was generated stays in the session."""
+        self._pieces.close()
+
     def cancel(self) -> None:
         """From any thread or signal handler: end soon, with the finish reason `cancelled`."""
         with self._cancelling:
@@ -97,7 +101,7 @@ class Generation(Iterator[str]):
                 self._cancelled = True
                 self.session.cancel()
 
-    def _generate(self) -> Iterator[str]:
+    def _generate(self) -> Generator[str, None, None]:
         try:
             for piece in self._text():
                 self.text += piece

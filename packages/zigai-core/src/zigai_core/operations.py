@@ -1,4 +1,4 @@
-"""The operations that graphs are built from. Each class is a name, its attributes and its numpy definition."""
+"""The operations that graphs are built from: each class is a name, attributes and a numpy definition."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class Attention(Operation):
 
 @dataclass(frozen=True, eq=False)
 class GatedActivation(Operation):
-    """`activation(gate) · up`, element by element: SwiGLU when it is `silu` (Shazeer, 2020, arXiv:2002.05202)."""
+    """`activation(gate) · up`, element by element: SwiGLU if it is `silu` (Shazeer, 2020, arXiv:2002.05202)."""
 
     gate: Value
     up: Value

@@ -11,7 +11,7 @@
 | `zigai.backends`       | a `Backend` class, called without arguments | what `backend=` takes              |
 | `zigai.samplers`       | a `SamplerFactory`: `(SamplingOptions) -> SamplerStep or None` | the step's name |
 | `zigai.chat_templates` | the template's text, a Jinja string         | what `template=` takes             |
-| `zigai.commands`       | a function: a sub-command of `zig-ai` with typer's annotations | the command's name |
+| `zigai.commands`       | a function with typer's annotations, a sub-command | the command's name          |
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from zigai_core.protocols import Program
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """New tokens of one sequence, at least one, and whether outputs are wanted for all or the last of them."""
+    """New tokens of one sequence, at least one; outputs are wanted for all of them or for the last."""
 
     sequence: CachedSequence
     tokens: Sequence[int]

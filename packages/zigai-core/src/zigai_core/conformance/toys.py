@@ -24,7 +24,7 @@ SCALE_FIELDS: Mapping[str, tuple[tuple[int, float], ...]] = {
     "Q5_K": ((0, 1 / 348), (2, 15.5 / 348)),
     "Q6_K": ((208, 1 / 1400),),
 }
-"""Where a block keeps its float16 scales, and the scale at which random bits make values of about unit variance."""
+"""Where a block keeps its float16 scales, and the values that give random bits a variance of about one."""
 
 
 def random_tensor(

@@ -1,0 +1,124 @@
+"""A conversation keeps its cache, remembers replies as far as they came, and makes room by whole turns."""
+
+from __future__ import annotations
+
+import pytest
+
+from zigai_core.blocks import decoder
+from zigai_core.chat import Chat
+from zigai_core.chat_template import ChatTemplate
+from zigai_core.conformance.byte_tokenizer import ByteTokenizer
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.errors import ContextOverflowError, TemplateError
+from zigai_core.protocols import Limits
+from zigai_core.reference import NumpyBackend
+from zigai_core.runner import Runner
+from zigai_core.sampling import Sampler
+from zigai_core.session import Session
+
+MODEL = toy_decoder(layers=1)
+TOKENIZER = ByteTokenizer(MODEL.tokenizer)
+PROGRAM = NumpyBackend().compile(
+    decoder(MODEL, pairing="adjacent"), MODEL.tensors, Limits(context=96, batch=32, page=8)
+)
+TEMPLATE = ChatTemplate(
+    "{{ bos_token }}{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}",
+    origin="the test's template",
+)
+
+
+def chat(*replies: str, **keywords: object) -> Chat:
+    """A chat whose model says `replies`, one a turn, and then ends it."""
+    said = iter([token for reply in replies for token in [*TOKENIZER.encode(reply, bos=False), 2]])
+
+    def sampler(options: object) -> Sampler:
+        class Scripted:
+            def sample(self, logits: object, history: object) -> int:
+                return next(said)
+
+        return Scripted()
+
+    return Chat(Session(Runner(PROGRAM)), TOKENIZER, TEMPLATE, sampler=sampler, **keywords)
+
+
+def test_the_prompt_is_the_rendered_conversation_with_one_bos() -> None:
+    c = chat("yes", system="be")
+    c.send("hi").complete()
+    assert c.session.tokens == tuple(TOKENIZER.encode("<s>s:be</s>u:hi</s>a:yes", special=True, bos=False))
+    assert c.messages == [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]
+
+
+def test_a_second_turn_computes_only_what_is_new() -> None:
+    c = chat("yes", "no")
+    c.send("hi").complete()
+    known = c.session.cached
+    reply = c.send("and?")
+    reply.complete()
+    assert reply.stats.cached_tokens == known >= len("s:") + 8
+    expected = TOKENIZER.encode("<s>u:hi</s>a:yes</s>u:and?</s>a:no", special=True, bos=False)
+    assert c.session.tokens == tuple(expected)
+
+
+def test_a_cancelled_reply_is_remembered_as_far_as_it_came() -> None:
+    c = chat("abcdef")
+    reply = c.send("hi")
+    assert next(reply) == "a"
+    assert next(reply) == "b"
+    reply.cancel()
+    assert list(reply) == []
+    assert c.messages[-1] == {"role": "assistant", "content": "ab"}
+
+
+def test_a_reply_that_is_left_is_remembered_too() -> None:
+    c = chat("abcdef")
+    reply = c.send("hi")
+    next(reply)
+    reply.close()
+    assert c.messages[-1] == {"role": "assistant", "content": "a"}
+
+
+def test_a_reply_never_begun_leaves_no_message() -> None:
+    c = chat("yes")
+    c.send("first")
+    c.send("second").complete()
+    assert [message["content"] for message in c.messages] == ["second", "yes"]
+
+
+def test_reset_forgets_all_but_the_system_message() -> None:
+    c = chat("yes", "no", system="be")
+    c.send("hi").complete()
+    c.reset()
+    assert (c.messages, c.session.length) == ([], 0)
+    c.send("again").complete()
+    assert TOKENIZER.decode(c.session.tokens, special=True) == "<s>s:be</s>u:again</s>a:no"
+
+
+def test_shift_drops_whole_turns_oldest_first() -> None:
+    c = chat("one", "two", "three", system="be", overflow="shift")
+    c.send("a" * 20).complete()
+    c.send("b" * 20).complete()
+    reply = c.send("c" * 20)
+    reply.complete()
+    assert reply.stats.dropped_tokens > 0
+    text = TOKENIZER.decode(c.session.tokens, special=True)
+    assert text == f"<s>s:be</s>u:{'b' * 20}</s>a:two</s>u:{'c' * 20}</s>a:three"
+
+
+def test_a_message_that_does_not_fit_leaves_the_conversation_as_it_was() -> None:
+    c = chat("yes", "no", overflow="error")
+    c.send("hi").complete()
+    before = list(c.messages)
+    with pytest.raises(ContextOverflowError, match="context of 96"):
+        c.send("x" * 200).complete()
+    assert c.messages == before
+    c.send("ok").complete()
+    assert c.messages[-1]["content"] == "no"
+
+
+def test_a_template_that_refuses_leaves_the_conversation_as_it_was() -> None:
+    c = chat("yes")
+    c.template = ChatTemplate("{{ raise_exception('no users') }}", origin="the test's template")
+    with pytest.raises(TemplateError, match="no users"):
+        c.send("hi")
+    assert c.messages == []

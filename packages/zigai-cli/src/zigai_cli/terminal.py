@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TextIO
@@ -65,9 +67,10 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), *, numbers:
     from rich.text import Text
 
     coloured = has_colour(sys.stdout)
+    drawn = io.StringIO()  # not standard output itself: rich has ways of its own with a reader that leaves
     console = Console(
-        file=sys.stdout,
-        width=None if sys.stdout.isatty() else 100_000,
+        file=drawn,
+        width=shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000,
         color_system="standard" if coloured else None,
         force_terminal=coloured,
         highlight=False,
@@ -81,9 +84,8 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), *, numbers:
         )
     for row in rows:
         grid.add_row(*(Text(clean(cell)) for cell in row))
-    with console.capture() as capture:
-        console.print(grid)
-    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+    console.print(grid)
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in drawn.getvalue().split("\n")[:-1]))
 
 
 class ReplyWriter:

@@ -1,7 +1,7 @@
 """The documentation is true: its Python runs, its `zig-ai` lines run, its links lead somewhere.
 
 Blocks marked `python` on one page run one after another as one program; of blocks marked `console` the lines
-that begin with `$ zig-ai` run. Both do so in a folder that holds a small `model.gguf` and nothing else.
+that begin with `$ zig-ai` run. Both do so in a folder where each `.gguf` file the page names is a small model.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def name(page: Path) -> str:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, toy: Path) -> Path:
-    shutil.copyfile(toy, tmp_path / "model.gguf")
+def folder(page: Path, tmp_path: Path, toy: Path) -> Path:
+    for model in set(re.findall(r"[\w.-]+\.gguf", page.read_text(encoding="utf-8"))):
+        shutil.copyfile(toy, tmp_path / model)
     return tmp_path
 
 

@@ -28,7 +28,7 @@ LAYERS = (
     ("builder", "rope", "blocks"),
     ("sampling",),
     ("protocols",),
-    ("registry", "cache", "reference", "text_stream", "chat_template", "chat_templates"),
+    ("registry", "cache", "reference", "text_stream", "template_sandbox", "chat_template", "chat_templates"),
     ("runner",),
     ("session",),
     ("generation", "chat"),

@@ -1,7 +1,7 @@
 """The documentation is true: its Python runs, its `zig-ai` lines run, its links lead somewhere.
 
 Blocks marked `python` on one page run one after another as one program; of blocks marked `console` the lines
-that begin with `$ zig-ai` run. Both do so in a folder where each `.gguf` file the page names is a small model.
+that begin with `$ zig-ai` run. Both do so in a folder where every `.gguf` file that the page names is a toy.
 """
 
 from __future__ import annotations

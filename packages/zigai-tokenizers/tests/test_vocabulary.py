@@ -49,9 +49,10 @@ def test_padding_id_that_does_not_exist_is_left_out(spec: TokenizerSpec) -> None
 
 
 def test_token_that_is_no_text_is_named(spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]) -> None:
-    vocabulary = Vocabulary(extend(spec, [("a\udc80", TokenType.NORMAL)]))
-    with pytest.raises(FormatError, match=f"token {len(spec.tokens)} is no valid text"):
-        vocabulary.encoded()
+    with pytest.raises(FormatError, match=f"token {len(spec.tokens) + 1} is no valid text"):
+        Vocabulary(
+            extend(spec, [("", TokenType.NORMAL), ("a\udc80", TokenType.NORMAL), ("b", TokenType.NORMAL)])
+        )
 
 
 def test_id_out_of_range_is_named_with_the_vocabulary() -> None:

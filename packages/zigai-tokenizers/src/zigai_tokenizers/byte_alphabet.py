@@ -6,6 +6,9 @@ Bytes that are printable characters of Latin-1 stand for themselves; the others 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import numpy as np
 
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
@@ -23,17 +26,13 @@ _BYTES = np.full(max(map(ord, CHARACTERS)) + 2, -1, dtype=np.int16)  # the last:
 _BYTES[[ord(character) for character in CHARACTERS]] = np.arange(256)
 
 
-def spelled_bytes(texts: list[str]) -> list[bytes]:
+def spelled_bytes(texts: Sequence[str]) -> list[bytes]:
     """The bytes that each text spells; one with any other character stands for itself, in UTF-8."""
     codes = np.frombuffer("".join(texts).encode("utf-32-le"), dtype="<u4")
     values = _BYTES[np.minimum(codes, len(_BYTES) - 1)]
     data = values.astype(np.uint8).tobytes()
-    spelled = []
-    end = 0
-    for text in texts:
-        start, end = end, end + len(text)
-        spelled.append(data[start:end])
-    starts = np.cumsum([0, *map(len, texts)])
-    for index in set((np.searchsorted(starts, np.flatnonzero(values < 0), side="right") - 1).tolist()):
+    ends = np.cumsum([0, *map(len, texts)])
+    spelled = [data[start:end] for start, end in pairwise(ends.tolist())]
+    for index in set((np.searchsorted(ends, np.flatnonzero(values < 0), side="right") - 1).tolist()):
         spelled[index] = texts[index].encode()
     return spelled

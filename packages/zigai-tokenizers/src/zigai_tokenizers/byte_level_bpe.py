@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from tokenizers import Regex
 from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers.models import BPE
@@ -15,6 +17,9 @@ from zigai_tokenizers.pre_tokenizers import PreTokenizer, find_pre_tokenizer
 from zigai_tokenizers.vocabulary import TokenType, Vocabulary
 
 Merges = list[tuple[str, str]]
+
+_SPELT_OUT = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.BYTE)
+"""Types of tokens whose text is no spelling of bytes."""
 
 
 class ByteLevelBPETokenizer(VocabularyTokenizer):
@@ -33,10 +38,9 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
         if pre_tokenizer is None:
             pre_tokenizer = find_pre_tokenizer(spec.pre_tokenizer)
         vocabulary = Vocabulary(spec)
-        texts = vocabulary.encoded()
-        spelled = spelled_bytes(vocabulary.texts)
-        for token in vocabulary.of_type(TokenType.NORMAL, TokenType.UNUSED):
-            texts[token] = spelled[token]
+        texts = spelled_bytes(vocabulary.texts)
+        for token in vocabulary.of_type(*_SPELT_OUT):
+            texts[token] = vocabulary.texts[token].encode()
         super().__init__(vocabulary, spec, texts)
         self._missing = bytes(byte for byte in range(256) if CHARACTERS[byte] not in vocabulary.ids)
         self._present = bytes(byte for byte in range(256) if CHARACTERS[byte] in vocabulary.ids)
@@ -66,17 +70,15 @@ def _library_tokenizer(
     spec: TokenizerSpec, vocabulary: Vocabulary, pre_tokenizer: PreTokenizer
 ) -> LibraryTokenizer:
     """A tokenizer for plain text, which knows no token that plain text must not become."""
-    forbidden = vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN)
     ids = dict(vocabulary.ids)
-    for token in forbidden:
+    for token in vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN):
         ids.pop(vocabulary.texts[token], None)
     merges = _merges(spec)
+    whole = pre_tokenizer.whole_words
     try:
-        model = BPE(vocab=ids, merges=merges, ignore_merges=pre_tokenizer.whole_words)
-    except Exception:
-        model = BPE(
-            vocab=ids, merges=_reachable(merges, ids, vocabulary), ignore_merges=pre_tokenizer.whole_words
-        )
+        model = BPE(vocab=ids, merges=merges, ignore_merges=whole)
+    except Exception:  # the library's own, for a merge of what is no token; ours says which
+        model = BPE(vocab=ids, merges=_plain_merges(merges, ids, vocabulary), ignore_merges=whole)
     tokenizer = LibraryTokenizer(model)
     words = [Split(Regex(pattern), behavior="isolated") for pattern in pre_tokenizer.patterns]
     tokenizer.pre_tokenizer = Sequence([*words, ByteLevel(add_prefix_space=False, use_regex=False)])
@@ -84,31 +86,29 @@ def _library_tokenizer(
 
 
 def _merges(spec: TokenizerSpec) -> Merges:
-    """The pairs, in order; `FormatError` for a line that is no pair or is there twice."""
+    """The pairs, in order; `FormatError` for one that is there twice."""
     if spec.merges is None:
         raise FormatError("the vocabulary has no merges, which byte-level BPE is made of")
     lines = list(spec.merges)
-    pairs = [tuple(line.split(" ")) for line in lines]
-    if not set(map(len, pairs)) <= {2}:
-        number = next(index for index, pair in enumerate(pairs) if len(pair) != 2)
-        raise FormatError(f"merge {number} is {lines[number]!r}, not two tokens with a space between")
     if len(set(lines)) != len(lines):
         first: dict[str, int] = {}
         for number, line in enumerate(lines):
             if first.setdefault(line, number) != number:
                 raise FormatError(f"merges {first[line]} and {number} are both {line!r}")
-    return pairs  # type: ignore[return-value]
+    return [(left, right) for left, _, right in map(str.partition, lines, repeat(" "))]
 
 
-def _reachable(merges: Merges, ids: dict[str, int], vocabulary: Vocabulary) -> Merges:
-    """The merges without those of control tokens; `FormatError` for one of no token at all."""
-    kept = []
+def _plain_merges(merges: Merges, ids: dict[str, int], vocabulary: Vocabulary) -> Merges:
+    """The merges without those of control tokens; `FormatError` for one of what is no token at all."""
+    plain = []
     for number, (left, right) in enumerate(merges):
+        if not left or not right or " " in right:
+            raise FormatError(f"merge {number} is {left!r} and {right!r}, which are not two tokens")
         missing = [text for text in (left, right, left + right) if text not in ids]
         if not missing:
-            kept.append((left, right))
+            plain.append((left, right))
         elif missing[0] not in vocabulary.ids:
             raise FormatError(
                 f"merge {number}, {left!r} with {right!r}, needs {missing[0]!r}, which is no token"
             )
-    return kept
+    return plain

@@ -110,7 +110,7 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
 
 
 def find_pre_tokenizer(name: str | None) -> PreTokenizer:
-    """The pre-tokeniser of that name; where unknown, `UnsupportedError` that names it and how to choose one."""
+    """The pre-tokeniser of that name; where unknown, `UnsupportedError` that says how to choose one."""
     if name is not None and name in PRE_TOKENIZERS:
         return PRE_TOKENIZERS[name]
     what = "the file names no pre-tokeniser" if name is None else f"unknown pre-tokeniser {name!r}"

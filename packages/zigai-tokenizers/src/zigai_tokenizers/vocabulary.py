@@ -43,6 +43,7 @@ class Vocabulary:
         self.size = len(self.texts)
         if not self.size:
             raise FormatError("the vocabulary has no tokens")
+        self._check_texts()
         self.types = self._types(spec)
         self.special_ids = self._special_ids(spec.special_ids)
         self.end_ids = frozenset(self._checked(token, "an end of reply") for token in spec.end_ids)
@@ -54,11 +55,17 @@ class Vocabulary:
 
     def encoded(self) -> list[bytes]:
         """Each token's text in UTF-8."""
+        return [text.encode() for text in self.texts]
+
+    def _check_texts(self) -> None:
+        """Refuse lone surrogates, which no encoding takes."""
         try:
-            return [text.encode() for text in self.texts]
-        except UnicodeEncodeError:
+            "".join(self.texts).encode()
+        except UnicodeEncodeError as error:
+            at = error.start
             for token, text in enumerate(self.texts):
-                if any("\ud800" <= character <= "\udfff" for character in text):
+                at -= len(text)
+                if at < 0:
                     raise FormatError(f"token {token} is no valid text: {text!r}") from None
             raise
 

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import entry_points
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zigai_core.descriptor import TokenizerSpec
+from zigai_core.errors import FormatError, TokenizerError, UnsupportedError
+from zigai_core.protocols import Tokenizer
+from zigai_tokenizers.byte_alphabet import CHARACTERS
+from zigai_tokenizers.byte_level_bpe import ByteLevelBPETokenizer
+from zigai_tokenizers.pre_tokenizers import PreTokenizer
+
+Extend = Callable[..., TokenizerSpec]
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = range(1, 6)
+PAIRS = (
+    "Ġ t|h e|i n|Ġt he|r e|o n|in g|Ġ a|n d|Ġa nd|l l|e ll|h ell|hell o|Ġ hello"
+    "|Ã ©|ä ½|ä½ ł|Ġ Ġ|ĠĠ ĠĠ|1 2|12 3"
+)
+SIMPLE = PreTokenizer((r" ?[a-z]+|[0-9]+",))
+"""A pre-tokeniser that Python's own `re` can follow."""
+
+
+@pytest.fixture(scope="module")
+def bpe_spec() -> TokenizerSpec:
+    merges = PAIRS.split("|")
+    tokens = [
+        *CHARACTERS,
+        *(merge.replace(" ", "") for merge in merges),
+        "<|end|>",
+        "<|start|>",
+        "<think>",
+        "house",
+    ]
+    types = np.full(len(tokens), NORMAL, dtype=np.int32)
+    types[-4:] = [CONTROL, CONTROL, USER_DEFINED, NORMAL]
+    return TokenizerSpec(
+        kind="gpt2",
+        tokens=tokens,
+        types=types,
+        merges=merges,
+        pre_tokenizer="gpt-2",
+        special_ids={"bos": tokens.index("<|start|>"), "eos": tokens.index("<|end|>")},
+        end_ids=frozenset({tokens.index("<|end|>")}),
+    )
+
+
+@pytest.fixture(scope="module")
+def bpe(bpe_spec: TokenizerSpec) -> ByteLevelBPETokenizer:
+    return ByteLevelBPETokenizer(bpe_spec)
+
+
+def merge_by_the_book(spec: TokenizerSpec, text: str) -> list[int]:
+    """Byte-level BPE word by word: merge the earliest pair of the list, the leftmost of equals."""
+    assert spec.merges is not None
+    ranks = {tuple(merge.split(" ")): rank for rank, merge in enumerate(spec.merges)}
+    tokens = []
+    for word in re.split(f"({SIMPLE.patterns[0]})", text):
+        symbols = [CHARACTERS[byte] for byte in word.encode()]
+        while True:
+            pairs = [ranks.get(pair, len(ranks)) for pair in pairwise(symbols)]
+            if min(pairs, default=len(ranks)) == len(ranks):
+                break
+            at = pairs.index(min(pairs))
+            symbols[at : at + 2] = [symbols[at] + symbols[at + 1]]
+        tokens += [spec.tokens.index(symbol) for symbol in symbols]
+    return tokens
+
+
+any_text = st.text(max_size=60)
+likely_text = st.text("the lando inrg123é你<|>/\0\n", max_size=60)
+
+
+def test_entry_point_names_the_class_and_it_keeps_the_contract(bpe: ByteLevelBPETokenizer) -> None:
+    (entry,) = [e for e in entry_points(group="zigai.tokenizers") if e.name == "gpt2"]
+    assert entry.load() is ByteLevelBPETokenizer
+    assert isinstance(bpe, Tokenizer)
+
+
+@settings(deadline=None)
+@given(text=any_text | likely_text)
+def test_tokens_are_those_of_plain_merging(bpe_spec: TokenizerSpec, text: str) -> None:
+    tokenizer = ByteLevelBPETokenizer(bpe_spec, pre_tokenizer=SIMPLE)
+    text = text.replace("<think>", "")
+    assert tokenizer.encode(text) == merge_by_the_book(bpe_spec, text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=any_text | likely_text, special=st.booleans())
+def test_decode_is_the_inverse_of_encode(bpe: ByteLevelBPETokenizer, text: str, special: bool) -> None:
+    assert bpe.decode(bpe.encode(text)) == text
+    assert bpe.decode(bpe.encode(text, special=special), special=True) == text
+
+
+@given(left=st.lists(st.integers(0, 280)), right=st.lists(st.integers(0, 280)), special=st.booleans())
+def test_bytes_of_tokens_are_their_concatenation(
+    bpe: ByteLevelBPETokenizer, left: list[int], right: list[int], special: bool
+) -> None:
+    parts = [bpe.decode_bytes(tokens, special=special) for tokens in (left, right)]
+    assert bpe.decode_bytes(left + right, special=special) == b"".join(parts)
+
+
+def test_special_tokens_are_parsed_only_where_asked(
+    bpe_spec: TokenizerSpec, bpe: ByteLevelBPETokenizer
+) -> None:
+    start, end = bpe.special_ids["bos"], bpe.special_ids["eos"]
+    text = "<|start|>hello<|end|>"
+    hello = bpe.encode("hello")
+    assert bpe.encode(text, special=True) == [start, *hello, end]
+    assert bpe.encode("hello", bos=True) == [start, *hello]
+    plain = bpe.encode(text)
+    assert not {start, end}.intersection(plain)
+    assert bpe.decode(plain) == text
+    assert bpe.decode([start, *hello, end]) == "hello"
+    assert bpe.decode([start, *hello, end], special=True) == text
+
+
+def test_user_defined_tokens_are_found_in_every_text(
+    bpe_spec: TokenizerSpec, bpe: ByteLevelBPETokenizer
+) -> None:
+    think = bpe_spec.tokens.index("<think>")
+    assert bpe.encode(" the<think> the") == [*bpe.encode(" the"), think, *bpe.encode(" the")]
+    assert bpe.decode([think]) == "<think>"
+
+
+def test_whole_words_need_no_merges_where_the_pre_tokeniser_says_so(bpe_spec: TokenizerSpec) -> None:
+    house = bpe_spec.tokens.index("house")
+    with_words = ByteLevelBPETokenizer(replace(bpe_spec, pre_tokenizer="llama-bpe"))
+    assert with_words.encode("house") == [house]
+    assert house not in ByteLevelBPETokenizer(bpe_spec).encode("house")
+
+
+def test_whole_word_that_is_a_control_token_stays_plain(bpe_spec: TokenizerSpec, extend: Extend) -> None:
+    spec = extend(bpe_spec, [("stop", CONTROL)], pre_tokenizer="llama-bpe")
+    tokens = ByteLevelBPETokenizer(spec).encode("stop")
+    assert len(bpe_spec.tokens) not in tokens
+    assert ByteLevelBPETokenizer(spec).decode(tokens) == "stop"
+
+
+def test_merge_to_a_control_token_is_left_out(bpe_spec: TokenizerSpec, extend: Extend) -> None:
+    assert bpe_spec.merges is not None
+    spec = extend(bpe_spec, [("st", CONTROL)], merges=[*bpe_spec.merges, "s t"])
+    assert len(bpe_spec.tokens) not in ByteLevelBPETokenizer(spec).encode("st the")
+    assert ByteLevelBPETokenizer(spec).encode(" the") == ByteLevelBPETokenizer(bpe_spec).encode(" the")
+
+
+def test_added_token_that_spells_no_bytes_is_its_own_text(bpe_spec: TokenizerSpec, extend: Extend) -> None:
+    tokenizer = ByteLevelBPETokenizer(extend(bpe_spec, [("<｜begin▁of▁text｜>", NORMAL)]))
+    assert tokenizer.decode([len(bpe_spec.tokens)]) == "<｜begin▁of▁text｜>"
+
+
+def test_byte_without_a_token_is_refused_where_it_occurs(bpe_spec: TokenizerSpec) -> None:
+    tokens = list(bpe_spec.tokens)
+    tokens[0xF4] = "[gone]"
+    tokenizer = ByteLevelBPETokenizer(replace(bpe_spec, tokens=tokens))
+    assert tokenizer.decode(tokenizer.encode("hello é")) == "hello é"
+    with pytest.raises(TokenizerError, match="byte 0xF4, which has no token"):
+        tokenizer.encode("hello \U0010ffff")
+
+
+def test_lone_surrogate_is_refused(bpe: ByteLevelBPETokenizer) -> None:
+    with pytest.raises(TokenizerError, match=r"lone surrogate, U\+DC00, at character 2"):
+        bpe.encode("ab\udc00")
+
+
+def test_id_out_of_range_is_refused(bpe: ByteLevelBPETokenizer) -> None:
+    for token in (-1, 100_000):
+        with pytest.raises(TokenizerError, match=f"{token} is outside the vocabulary"):
+            bpe.decode([token])
+
+
+def test_halves_of_a_character_are_bytes_and_no_text(bpe: ByteLevelBPETokenizer) -> None:
+    tokens = bpe.encode("\U0001f999")
+    assert [bpe.decode_bytes([token]) for token in tokens] == [b"\xf0", b"\x9f", b"\xa6", b"\x99"]
+    assert bpe.decode(tokens[:3]) == "\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("merges", "message"),
+    [
+        (None, "has no merges"),
+        (["h e", "i n", "h e"], "merges 0 and 2 are both 'h e'"),
+        (["h e", "he"], "merge 1 is 'he' and '', which are not two tokens"),
+        (["h e x"], "merge 0 is 'h' and 'e x', which are not two tokens"),
+        ([""], "merge 0 is '' and '', which are not two tokens"),
+        (["h e", "q q"], "merge 1, 'q' with 'q', needs 'qq', which is no token"),
+        (["zz e"], "needs 'zz', which is no token"),
+    ],
+)
+def test_merges_that_do_not_fit_are_named(
+    bpe_spec: TokenizerSpec, merges: list[str] | None, message: str
+) -> None:
+    with pytest.raises(FormatError, match=message):
+        ByteLevelBPETokenizer(replace(bpe_spec, merges=merges))
+
+
+def test_unknown_pre_tokeniser_is_an_error_unless_the_caller_knows(bpe_spec: TokenizerSpec) -> None:
+    unknown = replace(bpe_spec, pre_tokenizer="zebra")
+    with pytest.raises(UnsupportedError, match="'zebra'"):
+        ByteLevelBPETokenizer(unknown)
+    assert ByteLevelBPETokenizer(unknown, pre_tokenizer=SIMPLE).decode([0x41]) == "A"
+
+
+@pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "gpt-4o", "deepseek-v3", "default"])
+@pytest.mark.parametrize(
+    "text", ["a" * 10**6, "A" * 10**6, " " * 10**6 + "x", "1" * 10**6, "<|start|" * 125_000]
+)
+def test_megabyte_without_a_break_takes_time_in_proportion(
+    bpe_spec: TokenizerSpec, name: str, text: str
+) -> None:
+    tokenizer = ByteLevelBPETokenizer(replace(bpe_spec, pre_tokenizer=name))
+    start = time.process_time()
+    tokens = tokenizer.encode(text, special=True)
+    assert time.process_time() - start < 20
+    assert tokenizer.decode(tokens) == text
+
+
+def test_what_the_library_gives_up_on_is_an_error(
+    bpe: ByteLevelBPETokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PanicException(BaseException):
+        pass
+
+    class Panicking:
+        def encode_batch_fast(self, texts: list[str], add_special_tokens: bool) -> None:
+            raise PanicException("retry-limit-in-match over")
+
+    monkeypatch.setattr(bpe, "_tokenizer", Panicking())
+    with pytest.raises(TokenizerError, match="gave up on a text: retry-limit"):
+        bpe.encode("x")

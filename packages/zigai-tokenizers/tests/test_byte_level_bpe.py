@@ -209,7 +209,7 @@ def test_unknown_pre_tokeniser_is_an_error_unless_the_caller_knows(bpe_spec: Tok
     assert ByteLevelBPETokenizer(unknown, pre_tokenizer=SIMPLE).decode([0x41]) == "A"
 
 
-@pytest.mark.parametrize("name", ["gpt-2", "llama-bpe", "gpt-4o", "deepseek-v3", "default"])
+@pytest.mark.parametrize("name", ["llama-bpe", "gpt-4o"])
 @pytest.mark.parametrize(
     "text", ["a" * 10**6, "A" * 10**6, " " * 10**6 + "x", "1" * 10**6, "<|start|" * 125_000]
 )

@@ -27,7 +27,8 @@ CUTS = {
     "gpt-4o": "I'll| say| IT'S| |123|45| x|1| über|-naïve|!!\n\n| | 你好|,| नमस्ते|\tend|  ",
     "deepseek-coder": "I|'|ll| say| IT|'|S| |1|2|3|4|5| x|1| über|-|naïve|!!|\n|\n"
     "| | |你好|,| |नमस|्|त|े|\tend|  ",
-    "deepseek-llm": "I|'|ll| say| IT|'|S| |12345| x|1| über|-|naïve|!!|\n|\n|  |你好|,| |नमस्ते|\tend|  ",
+    # Its punctuation class spans `:-~`, and so all ASCII letters: words are cut again around other ones.
+    "deepseek-llm": "I|'|ll| say| IT|'|S| |12345| x|1| ü|ber|-|na|ï|ve|!!|\n|\n|  |你好|,| |नमस्ते|\tend|  ",
     "deepseek-v3": "I|'ll| say| IT|'S| |123|45| x|1| über|-na|ïve|!!\n\n|  |你好|,| नमस्ते|\tend|  ",
     "default": "I|'|ll| say| IT|'|S| |123|45| x|1| über|-|naïve|!!|\n\n | 你好|,| नमस|्|त|े|\t|end|  ",
 }

@@ -104,9 +104,9 @@ def test_replies_and_statistics_come_and_ctrl_d_leaves(chat: Terminal) -> None:
     chat.type("hi\n")
     assert "Hello, world" in chat.expect(PROMPT)
     said = chat.seen
-    assert re.search(r"\x1b\[2mprefill 3 tokens, [\d.]+/s · decode 3 tokens, [\d.]+/s · first token", said)
+    assert re.search(r"\x1b\[2mprefill 3 tokens, [\d.]+/s · decode 3, [\d.]+/s · first token", said)
     chat.type("again\n")
-    assert "more in the cache" in chat.expect(PROMPT)
+    assert "cached)" in chat.expect(PROMPT)
     chat.type("\x04")
     assert chat.exit_code() == 0
 
@@ -133,6 +133,7 @@ def test_ctrl_c_is_heard_within_a_long_step(chat: Terminal) -> None:
 
 def test_ctrl_c_at_the_prompt_says_how_to_leave(chat: Terminal) -> None:
     for typed in ("\x03", "half a line\x03"):
+        time.sleep(0.3)  # readline shows its prompt a moment before it listens to signals
         chat.type(typed)
         chat.expect("Ctrl-D or /quit leaves")
         chat.expect(PROMPT)
@@ -185,7 +186,9 @@ def test_a_full_context_is_explained(terminal: Callable[..., Terminal], model: P
     chat = terminal("chat", "-m", model, "--overflow", "stop")
     chat.expect(PROMPT)
     chat.type("go!\n")
-    assert "the context of 64 tokens is full" in chat.expect(PROMPT)
+    said = chat.expect(PROMPT)
+    assert "the context of 64 tokens is full" in said
+    assert "/reset begins anew" in said
     chat.type("x" * 90 + "\n")
     assert "no room for this" in chat.expect(PROMPT)
 
@@ -193,6 +196,24 @@ def test_a_full_context_is_explained(terminal: Callable[..., Terminal], model: P
 def test_ctrl_c_ends_generate_with_130(terminal: Callable[..., Terminal], model: Path) -> None:
     process = terminal("generate", "-m", model, "go!", "--overflow", "shift")
     process.expect("tick tick")
+    process.type("\x03")
+    assert process.exit_code() == 130
+    assert "Traceback" not in process.seen
+
+
+def test_loading_shows_its_progress_and_leaves_nothing_of_it(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    process = terminal("generate", "-m", model, "hi", TOY_LOADS_SLOWLY="1")
+    process.expect("loading model.toy")
+    process.expect("100/100 bytes")
+    assert process.expect("Hello, world").endswith("\x1b[2KHello, world")
+    assert process.exit_code() == 0
+
+
+def test_ctrl_c_stops_loading(terminal: Callable[..., Terminal], model: Path) -> None:
+    process = terminal("chat", "-m", model, TOY_LOADS_SLOWLY="1")
+    process.expect("loading model.toy")
     process.type("\x03")
     assert process.exit_code() == 130
     assert "Traceback" not in process.seen

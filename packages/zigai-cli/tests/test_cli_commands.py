@@ -156,8 +156,8 @@ def test_chat_from_a_pipe_shows_statistics_on_standard_error_when_asked(model: P
     assert "lame has no linear of F32" in lines[0]
     assert "template" in lines[1]
     assert "prefill 3 tokens" in lines[2]  # bos and two bytes
-    assert "decode 3 tokens" in lines[2]
-    assert "more in the cache" in lines[3]
+    assert "decode 3, " in lines[2]
+    assert "cached)" in lines[3]
     assert "\x1b" not in result.stderr
 
 
@@ -321,7 +321,6 @@ def test_plugins_marks_conflicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_plugin_may_bring_a_command() -> None:
     assert zig_ai("greet").stdout == "toy greets you\n"
     assert zig_ai("greet", "--name", "them").stdout == "toy greets them\n"
-    assert "greet" in zig_ai("--help").stdout
     assert zig_ai("greet", "--nonsense").exit_code == 2
 
 

@@ -7,6 +7,7 @@ no weights count, so a test knows every word of a reply before it is said.
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -66,7 +67,7 @@ class ToyFormat:
 
 
 def toy_architecture(model: Any, *, context: int) -> Any:
-    return decoder(model, pairing="adjacent")
+    return decoder(model, context=context, pairing="adjacent")
 
 
 class ToyBackend:
@@ -80,6 +81,7 @@ class ToyBackend:
         for done in range(0, 101, 20):
             if progress is not None:
                 progress(done, 100)
+            time.sleep(0.2 if os.environ.get("TOY_LOADS_SLOWLY") else 0)
         return ToyProgram(graph, limits)
 
 
@@ -122,6 +124,7 @@ class ToyContext:
             if following == TICK:
                 self._cancelled.wait(0.01)
             if following == NEVER:
+                Path(os.environ.get("TOY_MARK", os.devnull)).touch()
                 self._cancelled.wait(60)  # one long native step
                 time.sleep(0.05)
             if following == BROKEN:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -53,6 +54,8 @@ class CommandGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List our own commands, and those of plugins by name and origin: they are not imported for this."""
         super().format_commands(ctx, formatter)
+        if not _any_declared():
+            return
         from zigai_core.registry import Plugins
 
         own = self.list_commands(ctx)
@@ -64,6 +67,18 @@ class CommandGroup(TyperGroup):
         if rows:
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(rows)
+
+
+def _any_declared() -> bool:
+    """Whether a distribution declares a command: a glance that spares --help a fifth of its time.
+
+    What lies elsewhere than in folders of `sys.path` is not listed, but it can be run.
+    """
+    found = (path for place in sys.path for path in Path(place).glob("*-info/entry_points.txt"))
+    try:
+        return any(b"zigai.commands" in path.read_bytes() for path in found)
+    except OSError:
+        return True  # let the registry look: it knows how to pass over what cannot be read
 
 
 # Rich would double the time that --help takes, and its boxes serve nobody who reads help through a pipe.

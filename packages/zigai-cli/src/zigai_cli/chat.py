@@ -138,11 +138,11 @@ class Conversation:
                 note(f"there is no command /{command[1]}; /help lists what there is")
 
     def from_lines(self, lines: Iterator[str]) -> None:
-        """Answer each line. `KeyboardInterrupt` where a reply was interrupted."""
+        """Answer each line, and leave where a reply is interrupted."""
         for line in lines:
             text = line.rstrip("\r\n")
             if text.strip() and self.answer(text):
-                raise KeyboardInterrupt
+                raise typer.Exit(failure.INTERRUPTED)
 
     def answer(self, text: str) -> bool:
         """Show the reply to a message, as it comes; whether it was interrupted."""
@@ -159,6 +159,8 @@ class Conversation:
             writer.end()
         generation = reply.generation
         ending = stats.ending(generation)
+        if self._interactive and generation.finish_reason == "context":
+            ending += "; /reset begins anew"
         if ending and (self._interactive or generation.finish_reason == "context"):
             note(f"({ending})", self._aside)
         if self._shows_stats and generation.tokens:

@@ -8,7 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from zigai_cli import loader, options, stats
+from zigai_cli import failure, loader, options, stats
 from zigai_cli.reply import Reply
 from zigai_cli.terminal import ReplyWriter, note
 
@@ -93,7 +93,7 @@ def generate(
     if generation.finish_reason == "context" or generation.stats.dropped_tokens:
         note(f"zig-ai: {stats.ending(generation)}", sys.stderr)
     if reply.interrupted:
-        raise KeyboardInterrupt
+        raise typer.Exit(failure.INTERRUPTED)
 
 
 def _prompt(text: str | None, prompt: str | None) -> str:

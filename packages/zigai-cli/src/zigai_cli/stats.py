@@ -14,9 +14,9 @@ def line(generation: Generation) -> str:
     computed = stats.prompt_tokens - stats.dropped_tokens - stats.cached_tokens
     parts = [f"prefill {max(computed, 0)} tokens, {stats.prefill_tps:.1f}/s"]
     if stats.cached_tokens:
-        parts[0] += f" ({stats.cached_tokens} more in the cache)"
-    parts.append(f"decode {stats.generated_tokens} tokens, {stats.decode_tps:.1f}/s")
-    parts.append(f"first token after {stats.time_to_first_token:.2f} s")
+        parts[0] += f" ({stats.cached_tokens} cached)"
+    parts.append(f"decode {stats.generated_tokens}, {stats.decode_tps:.1f}/s")
+    parts.append(f"first token {stats.time_to_first_token:.2f} s")
     parts.append(f"context {session.length}/{session.context}")
     return " · ".join(parts)
 

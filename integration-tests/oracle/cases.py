@@ -87,6 +87,22 @@ CASES: Mapping[str, Case] = {
         lambda: toy_decoder(seed=9, rope__scaling__type="linear", rope__scaling__factor=4.0),
         {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0}},
     ),
+    "llama-yarn": Case(
+        lambda: toy_decoder(
+            seed=13,
+            rope__scaling__type="yarn",
+            rope__scaling__factor=8.0,
+            rope__scaling__original_context_length=64,
+        ),
+        {
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "factor": 8.0,
+                "original_max_position_embeddings": 64,
+                "rope_theta": 10000.0,
+            }
+        },
+    ),
     "llama3": Case(llama3, {"rope_parameters": {**LLAMA3, "rope_theta": 10000.0}}),
     "mistral-window": Case(
         lambda: toy_decoder(seed=11, attention__sliding_window=5), {"class": "Mistral", "sliding_window": 5}

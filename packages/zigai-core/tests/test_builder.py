@@ -23,14 +23,18 @@ def test_a_missing_tensor_is_named_with_the_shape_it_should_have() -> None:
     model = toy_decoder()
     tensors = {name: tensor for name, tensor in model.tensors.items() if name != "blk.1.ffn_up.weight"}
     with pytest.raises(ShapeError, match=r"blk\.1\.ffn_up\.weight is missing.*\(96, 64\)"):
-        decoder(dataclasses.replace(model, tensors=tensors), pairing="adjacent")
+        decoder(dataclasses.replace(model, tensors=tensors), context=64, pairing="adjacent")
 
 
 def test_a_wrong_shape_is_named_with_both_shapes() -> None:
     model = toy_decoder()
     wrong = random_tensor("blk.0.attn_k.weight", (16, 64), "F32", np.random.RandomState(0), 1)
     with pytest.raises(ShapeError, match=r"blk\.0\.attn_k\.weight has shape \(16, 64\).*\(32, 64\)"):
-        decoder(dataclasses.replace(model, tensors={**model.tensors, wrong.name: wrong}), pairing="adjacent")
+        decoder(
+            dataclasses.replace(model, tensors={**model.tensors, wrong.name: wrong}),
+            context=64,
+            pairing="adjacent",
+        )
 
 
 @pytest.mark.parametrize("name", ["blk.0.attn_norm.weight", "output_norm.weight", "token_embd.weight"])
@@ -38,7 +42,9 @@ def test_every_part_of_a_decoder_is_checked(name: str) -> None:
     model = toy_decoder()
     wrong = random_tensor(name, (3, 5), "F32", np.random.RandomState(0), 1)
     with pytest.raises(ShapeError, match=name.replace(".", r"\.")):
-        decoder(dataclasses.replace(model, tensors={**model.tensors, name: wrong}), pairing="adjacent")
+        decoder(
+            dataclasses.replace(model, tensors={**model.tensors, name: wrong}), context=64, pairing="adjacent"
+        )
 
 
 @pytest.mark.parametrize(
@@ -54,12 +60,12 @@ def test_every_part_of_a_decoder_is_checked(name: str) -> None:
 )
 def test_hyperparameters_out_of_range_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(FormatError, match=message):
-        decoder(changed(toy_decoder(), **values), pairing="adjacent")
+        decoder(changed(toy_decoder(), **values), context=64, pairing="adjacent")
 
 
 def test_a_rope_scaling_without_code_is_named() -> None:
     with pytest.raises(UnsupportedError, match="'strange'"):
-        decoder(changed(toy_decoder(), rope__scaling__type="strange"), pairing="adjacent")
+        decoder(changed(toy_decoder(), rope__scaling__type="strange"), context=64, pairing="adjacent")
 
 
 def test_a_name_is_given_once_and_inputs_come_first() -> None:
@@ -89,7 +95,7 @@ def test_rows_of_two_heights_cannot_be_added() -> None:
 
 
 def test_the_description_has_a_line_an_operation() -> None:
-    graph = decoder(toy_decoder(layers=1), pairing="adjacent")
+    graph = decoder(toy_decoder(layers=1), context=64, pairing="adjacent")
     lines = graph.describe().splitlines()
     assert len(lines) == len(graph.operations)
     assert lines[0] == "token_embd[tokens, 64] = Embedding(token_embd.weight)"

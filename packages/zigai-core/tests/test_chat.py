@@ -19,7 +19,7 @@ from zigai_core.session import Session
 MODEL = toy_decoder(layers=1)
 TOKENIZER = ByteTokenizer(MODEL.tokenizer)
 PROGRAM = NumpyBackend().compile(
-    decoder(MODEL, pairing="adjacent"), MODEL.tensors, Limits(context=96, batch=32, page=8)
+    decoder(MODEL, context=64, pairing="adjacent"), MODEL.tensors, Limits(context=96, batch=32, page=8)
 )
 TEMPLATE = ChatTemplate(
     "{{ bos_token }}{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"

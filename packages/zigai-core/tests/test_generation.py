@@ -21,7 +21,7 @@ from zigai_core.session import Session
 MODEL = toy_decoder(layers=1)
 TOKENIZER = ByteTokenizer(MODEL.tokenizer)
 PROGRAM = NumpyBackend().compile(
-    decoder(MODEL, pairing="adjacent"), MODEL.tensors, Limits(context=40, batch=16, page=8)
+    decoder(MODEL, context=64, pairing="adjacent"), MODEL.tensors, Limits(context=40, batch=16, page=8)
 )
 GREEDY = SamplingOptions.greedy()
 

@@ -52,7 +52,9 @@ def plugins(model: ModelDescriptor = MODEL, **groups: object) -> Plugins:
     return Plugins(
         **{
             "formats": {"toy": toy_format(model=model)},
-            "architectures": {"llama": lambda model, *, context: decoder(model, pairing="adjacent")},
+            "architectures": {
+                "llama": lambda model, *, context: decoder(model, context=64, pairing="adjacent")
+            },
             "tokenizers": {"llama": ByteTokenizer},
             "backends": {"numpy": NumpyBackend},
             "chat_templates": {"plain": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"},

@@ -17,7 +17,7 @@ from zigai_core.session import Session
 
 MODEL = toy_decoder(layers=1)
 PROGRAM = NumpyBackend().compile(
-    decoder(MODEL, pairing="adjacent"), MODEL.tensors, Limits(context=48, batch=16, page=8)
+    decoder(MODEL, context=64, pairing="adjacent"), MODEL.tensors, Limits(context=48, batch=16, page=8)
 )
 
 

@@ -59,6 +59,7 @@ Block = Callable[[GraphBuilder, Value, str], Value]
 def decoder(
     model: ModelDescriptor,
     *,
+    context: int,
     pairing: Pairing,
     window: int | None = None,
     qk_norm: bool = False,
@@ -73,7 +74,7 @@ def decoder(
     """
     g = GraphBuilder(model.tensors)
     shape = DecoderShape.of(model.hyperparameters)
-    rope = rope_frequencies(g, model.hyperparameters, shape.head_dim)
+    rope = rope_frequencies(g, model.hyperparameters, shape.head_dim, context=context)
     x = g.embedding("token_embd", shape.width)
     for layer in range(shape.layers):
         at = f"blk.{layer}"

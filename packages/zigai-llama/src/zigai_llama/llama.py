@@ -9,7 +9,7 @@ from zigai_core.graph import Graph
 
 
 def llama(model: ModelDescriptor, *, context: int) -> Graph:
-    """RoPE turns adjacent pairs: GGUF files hold queries and keys permuted for it. `context` is not needed.
+    """RoPE turns adjacent pairs: GGUF files hold queries and keys permuted for it.
 
     Attention slides over a window where the file asks for one. `UnsupportedError` for a mixture of experts.
     """
@@ -19,4 +19,5 @@ def llama(model: ModelDescriptor, *, context: int) -> Graph:
             f"{model.name} is a mixture of {hp['expert_count']} experts (expert_count), which zigai-llama "
             "does not serve yet"
         )
-    return decoder(model, pairing="adjacent", window=hp.integer("attention.sliding_window", 0) or None)
+    window = hp.integer("attention.sliding_window", 0) or None
+    return decoder(model, context=context, pairing="adjacent", window=window)

@@ -33,7 +33,7 @@ def runner(
     """A runner of a decoder graph of `model` on `backend`."""
     qk_norm = "blk.0.attn_q_norm.weight" in model.tensors
     window = model.hyperparameters.integer("attention.sliding_window", 0) or None
-    graph = decoder(model, pairing="adjacent", window=window, qk_norm=qk_norm)
+    graph = decoder(model, context=context, pairing="adjacent", window=window, qk_norm=qk_norm)
     plan = Limits(context=context, batch=batch, page=page)
     return Runner(backend.compile(graph, model.tensors, plan), sequences)
 

@@ -116,7 +116,7 @@ def _round(value: Any, precision: int = 0, method: Any = "common") -> Any:
 
 def _int(value: Any, default: int = 0, base: int = 10) -> Any:
     if isinstance(value, str) and len(value) > 1000:
-        return default
+        raise TemplateRuntimeError("makes a number of more than 1000 characters")
     return BUILT_IN["int"](value, default, base)
 
 

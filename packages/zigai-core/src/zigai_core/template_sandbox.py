@@ -30,21 +30,23 @@ from jinja2.utils import Namespace
 from zigai_core.errors import TemplateError
 from zigai_core.template_filters import FILTERS, check_format
 
-SECONDS = 0.5
-"""Processor time that compiling or rendering may take; an ordinary template takes a few milliseconds."""
+RENDER_SECONDS = 0.5
+"""Processor time that rendering may take, beside 5 ms for each thousand that the messages `weigh`."""
+COMPILE_SECONDS = 2.0
+"""Processor time that compiling may take; the longest templates in use take a tenth of a second."""
 ROOM = 1_000_000
-"""How large anything that a template makes may become, beyond four times what it is given; see `weigh`."""
-LONGEST_TEXT = 200_000
-"""Characters of a template; the longest ones in use have 20,000."""
+"""How large anything that a template makes may become, beside four times what the messages weigh."""
+LONGEST_TEXT = 100_000
+"""Characters of a template; the longest ones in use have 17,000."""
 
-_NODE = 16  # what a value weighs beside the characters in it
+_NODE = 16
 _BITS = 4096
 # What a template may call of a string: nothing that gives bytes or takes more than linear time.
 _STRING_METHODS = """
-    capitalize casefold center count endswith find index isalnum isalpha isascii isdecimal isdigit isidentifier
-    islower isnumeric isprintable isspace istitle isupper join ljust lower lstrip partition removeprefix
-    removesuffix replace rfind rindex rjust rpartition rsplit rstrip split splitlines startswith strip
-    swapcase title upper zfill
+    capitalize casefold center count endswith find index isalnum isalpha isascii isdecimal isdigit
+    isidentifier islower isnumeric isprintable isspace istitle isupper join ljust lower lstrip
+    partition removeprefix removesuffix replace rfind rindex rjust rpartition rsplit rstrip split
+    splitlines startswith strip swapcase title upper zfill
 """
 
 
@@ -79,7 +81,8 @@ class _Checks(CodeGenerator):
         self.writeline("environment.tick()")
         try:
             for node in nodes:
-                self.writeline("environment.tick()")
+                # A loop's own filter is no block: many such loops in a row must not pass between two looks.
+                self.writeline(f"environment.tick({1 << 20 if getattr(node, 'test', None) else 0})")
                 self.visit(node, frame)
         except CompilerExit:
             pass
@@ -137,16 +140,17 @@ class _Formatter(SandboxedFormatter):
 class Sandbox(ImmutableSandboxedEnvironment):
     """The environment of one compiling or one rendering, with the clock that runs for it.
 
-    `limit` bounds the weight of each value and the characters of the result.
+    `limit` bounds the weight of each value and the characters of the result; `seconds` are of processor time.
     """
 
     code_generator_class = _Checks
     intercepted_binops = frozenset(["+", "-", "*", "/", "//", "**", "%"])
 
-    def __init__(self, limit: int) -> None:
-        self._deadline = time.thread_time() + SECONDS
-        self._until_look = 0
+    def __init__(self, limit: int, seconds: float) -> None:
         self.limit = limit
+        self._seconds = seconds
+        self._deadline = time.thread_time() + seconds
+        self._until_look = 0
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -169,22 +173,21 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if self._until_look < 0:  # the clock costs as much as many a step of a template
             self._until_look = 30
             if time.thread_time() > self._deadline:
-                raise TemplateRuntimeError(f"takes more than {SECONDS} seconds")
+                raise TemplateRuntimeError(f"takes more than {self._seconds:.1f} seconds")
 
     def check_size(self, size: int) -> None:
         """End what grows too large."""
-        if size > self.limit:
-            raise TemplateRuntimeError(f"makes something larger than {self.limit} characters")
+        _check_size(size, self.limit)
 
     def checked(self, value: Any) -> Any:
         """The value, if it may be as large as it is; a generator becomes a list."""
         if not isinstance(value, GeneratorType):
-            self.tick(weigh(value, self))
+            self.tick(weigh(value, self.limit))
             return value
         items: list[Any] = []
         size = 0
         for item in value:
-            size += weigh(item, self)
+            size += weigh(item, self.limit)
             self.check_size(size)
             items.append(item)
         self.tick(size)
@@ -213,7 +216,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if operator == "*":
             for value, times in ((left, right), (right, left)):
                 if isinstance(value, (str, list, tuple)) and isinstance(times, int):
-                    self.check_size(weigh(value, self) * times)
+                    self.check_size(weigh(value, self.limit) * times)
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
             if left.bit_length() * right > _BITS:
                 raise TemplateRuntimeError(f"makes a number of more than {_BITS} bits")
@@ -264,11 +267,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.check_size(len(text) + times * len(new))
 
 
-def weigh(value: Any, sandbox: Sandbox) -> int:
+def weigh(value: Any, limit: int) -> int:
     """How large a value is: its characters, and 16 for it and for each value in it, however deep.
 
-    What is contained twice counts twice, since printing and comparing go through it twice. Stops with an
-    error at `sandbox.limit`.
+    What is contained twice counts twice, since printing and comparing go through it twice. An error where it
+    is more than `limit`.
     """
     size = 0
     stack = [value]
@@ -282,14 +285,19 @@ def weigh(value: Any, sandbox: Sandbox) -> int:
                 raise TemplateRuntimeError(f"makes a number of more than {_BITS} bits")
             size += item.bit_length() // 3
         elif isinstance(item, (list, tuple, KeysView, ValuesView, ItemsView)):
-            sandbox.check_size(size + _NODE * len(item))
+            _check_size(size + _NODE * len(item), limit)
             stack.extend(item)
         elif isinstance(item, Mapping):
-            sandbox.check_size(size + 2 * _NODE * len(item))
+            _check_size(size + 2 * _NODE * len(item), limit)
             stack.extend(item.keys())
             stack.extend(item.values())
-        sandbox.check_size(size)
+        _check_size(size, limit)
     return size
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise TemplateRuntimeError(f"makes something larger than {limit} characters")
 
 
 def compile_template(text: str, origin: str) -> CodeType:
@@ -299,15 +307,15 @@ def compile_template(text: str, origin: str) -> CodeType:
             f"{origin} has {len(text)} characters; {LONGEST_TEXT} are the most that are taken"
         )
     try:
-        return Sandbox(ROOM).compile(text, filename=origin)
+        return Sandbox(ROOM, COMPILE_SECONDS).compile(text, filename=origin)
     except Exception as error:
         raise _explained(error, origin) from error
 
 
 def render_template(code: CodeType, origin: str, variables: Mapping[str, Any]) -> str:
     """Render what `compile_template` gave. `TemplateError` with the line for whatever goes wrong."""
-    sandbox = Sandbox(2**62)
-    sandbox.limit = ROOM + 4 * weigh(variables, sandbox)
+    given = weigh(variables, 2**62)
+    sandbox = Sandbox(ROOM + 4 * given, RENDER_SECONDS + 5e-6 * given)
     try:
         template = Template.from_code(sandbox, code, sandbox.make_globals(None))
         return sandbox.concat(template.root_render_func(template.new_context(dict(variables))))

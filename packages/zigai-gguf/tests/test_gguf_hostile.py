@@ -39,6 +39,14 @@ def test_an_array_count_past_the_end(build: Build, raw: Any, kind: int, count: i
     fails(path, f"byte 41: metadata 'x': its length is {count}, but only 64 bytes follow")
 
 
+@pytest.mark.parametrize(("kind", "size"), [(0, 1), (2, 2), (6, 4), (12, 8), (8, 8), (9, 12)])
+def test_an_array_count_just_past_the_end(build: Build, raw: Any, kind: int, size: int) -> None:
+    """Each element takes `size` bytes at least, so one more than fit cannot be there."""
+    count = 48 // size + 1
+    path = build(keys=[raw.key("x", 9, struct.pack("<IQ", kind, count) + bytes(48))])
+    fails(path, f"byte 41: metadata 'x': its length is {count}, but only 48 bytes follow")
+
+
 @pytest.mark.parametrize("length", HUGE)
 def test_a_string_length_past_the_end(build: Build, raw: Any, length: int) -> None:
     # CVE-2024-23496, CVE-2025-49847, CVE-2025-52566: lengths that turn negative as 32-bit numbers

@@ -40,3 +40,48 @@ def test_the_forks_types_are_named_as_the_forks(number: int) -> None:
 @pytest.mark.parametrize("number", [43, 96, 100, 132, 159, 201, 400])
 def test_ids_beside_the_forks_are_not(number: int) -> None:
     assert "ik_llama.cpp" not in unknown_type(number)
+
+
+# The parts of a block (scales, minima, high bits, low bits), as its struct in ggml-common.h lists them.
+BLOCKS = {
+    "Q4_0": (32, [2, 32 // 2]),
+    "Q4_1": (32, [2, 2, 32 // 2]),
+    "Q5_0": (32, [2, 4, 32 // 2]),
+    "Q5_1": (32, [2, 2, 4, 32 // 2]),
+    "Q8_0": (32, [2, 32]),
+    "Q8_1": (32, [2, 2, 32]),
+    "Q2_K": (256, [256 // 16, 256 // 4, 2, 2]),
+    "Q3_K": (256, [256 // 8, 256 // 4, 12, 2]),
+    "Q4_K": (256, [2, 2, 12, 256 // 2]),
+    "Q5_K": (256, [2, 2, 12, 256 // 8, 256 // 2]),
+    "Q6_K": (256, [256 // 2, 256 // 4, 256 // 16, 2]),
+    "Q8_K": (256, [4, 256, 2 * 256 // 16]),
+    "IQ2_XXS": (256, [2, 2 * 256 // 8]),
+    "IQ2_XS": (256, [2, 2 * 256 // 8, 256 // 32]),
+    "IQ2_S": (256, [2, 256 // 4, 256 // 32, 256 // 32]),
+    "IQ3_XXS": (256, [2, 3 * 256 // 8]),
+    "IQ3_S": (256, [2, 256 // 4, 256 // 32, 256 // 8, 256 // 64]),
+    "IQ1_S": (256, [2, 256 // 8, 2 * 256 // 32]),
+    "IQ1_M": (256, [256 // 8, 256 // 16, 256 // 32]),
+    "IQ4_NL": (32, [2, 32 // 2]),
+    "IQ4_XS": (256, [2, 2, 256 // 64, 256 // 2]),
+    "TQ1_0": (256, [(256 - 4 * 256 // 64) // 5, 256 // 64, 2]),
+    "TQ2_0": (256, [256 // 4, 2]),
+    "MXFP4": (32, [1, 32 // 2]),
+    "NVFP4": (64, [64 // 16, 64 // 2]),
+    "Q1_0": (128, [2, 128 // 8]),
+    "Q2_0": (64, [2, 64 // 4]),
+    "F32": (1, [4]),
+    "F16": (1, [2]),
+    "BF16": (1, [2]),
+    "F64": (1, [8]),
+    "I8": (1, [1]),
+    "I16": (1, [2]),
+    "I32": (1, [4]),
+    "I64": (1, [8]),
+}
+
+
+def test_a_block_is_as_large_as_its_parts() -> None:
+    sizes = {name: (block_size, sum(parts)) for name, (block_size, parts) in BLOCKS.items()}
+    assert {name: rest for name, *rest in LAYOUTS.values()} == {name: [*size] for name, size in sizes.items()}

@@ -186,6 +186,11 @@ def test_lists_of_lists_become_arrays_of_arrays(path: Path) -> None:
         (Typed(ValueType.UINT8, 256), "'x' is 256, outside the range of UINT8"),
         (Typed(ValueType.UINT8, [1, -1]), "'x': element 1 is -1, outside the range of UINT8"),
         (Typed(ValueType.UINT8, np.array([256])), "'x': element 0 is 256, outside the range of UINT8"),
+        (
+            Typed(ValueType.INT32, np.array([1.5], np.float32)),
+            "element 0 is 1.5, which cannot be stored as INT32",
+        ),
+        (Typed(ValueType.INT32, np.array([2**31], np.uint32)), "element 0 is 2147483648, outside the range"),
         (Typed(ValueType.UINT8, 1.0), "'x' is 1.0, which cannot be stored as UINT8"),
         (Typed(ValueType.UINT8, True), "'x' is True, which cannot be stored as UINT8"),
         (Typed(ValueType.BOOL, 1), "'x' is 1, which cannot be stored as BOOL"),

@@ -156,7 +156,7 @@ class Conversation:
                     else:
                         writer.write(piece)
         finally:
-            writer.end()
+            writer.end(interrupted=reply.interrupted)
         generation = reply.generation
         ending = stats.ending(generation)
         if self._interactive and generation.finish_reason == "context":

@@ -76,7 +76,7 @@ def generate(
                 writer.wait()
             elif not as_json:
                 writer.write(piece)
-    writer.end()
+    writer.end(interrupted=reply.interrupted)
     generation = reply.generation
     if as_json:
         answer = {

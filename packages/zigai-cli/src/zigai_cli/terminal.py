@@ -115,10 +115,10 @@ class ReplyWriter:
             self._stream.flush()
             self._line_open = not piece.endswith("\n")
 
-    def end(self) -> None:
-        """End the reply's last line, if it is not ended yet."""
+    def end(self, *, interrupted: bool = False) -> None:
+        """End the reply's last line, if it is not ended yet; a terminal shows ^C on it at an interrupt."""
         self._clear_mark()
-        if self._line_open:
+        if self._line_open or (interrupted and self._stream.isatty()):
             self._stream.write("\n")
         self._line_open = False
         self._stream.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from pathlib import Path
 
 from cffi import FFI
@@ -35,13 +34,11 @@ int zg_supports(int level) {
 """
 
 
-def available() -> list[str]:
-    """The instruction sets that a compiler for this machine can be asked for."""
-    return list(INSTRUCTION_SETS) if platform.machine().lower() in ("x86_64", "amd64") else ["baseline"]
+def builder(name: str, module: str | None = None, flags: list[str] | None = None) -> FFI:
+    """The cffi module of one instruction set; the baseline's also tells what the CPU supports.
 
-
-def builder(name: str) -> FFI:
-    """The cffi module of one instruction set; the baseline's also tells what the CPU supports."""
+    Tests build variants of it, under another `module` name and with other `flags`.
+    """
     ffi = FFI()
     ffi.cdef((HERE / "api.h").read_text(encoding="utf-8"))
     source = f'#define ZG_SIMD "simd_{name}.h"\n#include "native.c"\n'
@@ -49,11 +46,11 @@ def builder(name: str) -> FFI:
         ffi.cdef("int zg_supports(int level);")
         source += SUPPORTS
     ffi.set_source(
-        f"zigai_kernels._native_{name}",
+        module or f"zigai_kernels._native_{name}",
         source,
         include_dirs=[str(HERE)],
         depends=[str(path) for path in sorted(HERE.iterdir()) if path.is_file()],
-        extra_compile_args=[*FLAGS, *INSTRUCTION_SETS[name]],
+        extra_compile_args=[*FLAGS, *INSTRUCTION_SETS[name]] if flags is None else flags,
         extra_link_args=["-pthread"],
         libraries=["m"],
     )

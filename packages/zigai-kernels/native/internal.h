@@ -75,10 +75,10 @@ INLINE void vf_store_part(float *p, vf v, int n) {
 }
 
 /* e^x to about 1e-7 relative, by Cephes' expf (Moshier): x = n ln 2 + r, a polynomial in r, times 2^n.
-   Below -87.3 it is 0, above 88 it stays at e^88; NaN stays NaN. */
+   Below -87.3 it is 0, above 88 infinite; NaN stays NaN. */
 INLINE vf vf_exp(vf x) {
-    const vf low = vf_set(-87.3f);
-    vf y = vf_min(vf_set(88.0f), vf_max(low, x));
+    const vf low = vf_set(-87.3f), high = vf_set(88.0f);
+    vf y = vf_min(high, vf_max(low, x));
     vf n = vf_round(vf_mul(y, vf_set(1.44269504f)));
     vf r = vf_fma(n, vf_set(2.12194440e-4f), vf_fma(n, vf_set(-0.693359375f), y));
     vf p = vf_set(1.9875691500e-4f);
@@ -88,7 +88,8 @@ INLINE vf vf_exp(vf x) {
     p = vf_fma(p, r, vf_set(1.6666665459e-1f));
     p = vf_fma(p, r, vf_set(5.0000001201e-1f));
     p = vf_add(vf_fma(vf_mul(r, r), p, r), vf_set(1.0f));
-    return vf_below(x, low, vf_zero(), vf_mul(p, vf_pow2(n)));
+    y = vf_below(x, low, vf_zero(), vf_mul(p, vf_pow2(n)));
+    return vf_below(high, x, vf_set(INFINITY), y);
 }
 
 /* tanh x: 1 - 2 / (e^2x + 1), and its Taylor series near 0, where that difference would lose digits. */

@@ -24,7 +24,7 @@ INLINE vf vf_below(vf x, vf limit, vf a, vf b) {
 }
 INLINE vf vf_round(vf x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE vf vf_pow2(vf n) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvttps_epi32(n), _mm512_set1_epi32(127)), 23));
 }
 INLINE __m256 upper_half(vf a) { return _mm512_extractf32x8_ps(a, 1); }
 INLINE float vf_sum(vf a) { return v8_sum(_mm256_add_ps(_mm512_castps512_ps256(a), upper_half(a))); }

@@ -2,9 +2,7 @@
    for what each must do. */
 
 #ifdef ZG_EMULATE
-#include <simde/x86/avx512.h>
-#include <simde/x86/f16c.h>
-#include <simde/x86/fma.h>
+#include "emulation.h"
 #else
 #include <immintrin.h>
 #endif

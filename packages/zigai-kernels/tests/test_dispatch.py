@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from zigai_core.blocks import decoder
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.errors import UnsupportedError
+from zigai_core.protocols import Limits
+from zigai_kernels import NativeBackend, dispatch
+
+
+def test_the_fastest_instruction_set_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ZIGAI_CPU", raising=False)
+    assert dispatch.choose() == dispatch.supported()[-1]
+
+
+def test_the_environment_overrides_it_and_an_argument_overrides_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ZIGAI_CPU", "baseline")
+    assert dispatch.choose() == "baseline"
+    assert dispatch.choose(dispatch.supported()[-1]) == dispatch.supported()[-1]
+    model = toy_decoder()
+    program = NativeBackend().compile(decoder(model, context=64, pairing="half"), model.tensors, Limits())
+    assert program.instruction_set == "baseline"
+
+
+def test_an_unknown_instruction_set_is_an_error_that_lists_the_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZIGAI_CPU", "sse9")
+    with pytest.raises(UnsupportedError, match="ZIGAI_CPU=sse9: not one of baseline, avx2, avx512"):
+        dispatch.choose()
+
+
+def test_what_the_cpu_lacks_is_an_error_and_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "supported", lambda: ["baseline"])
+    monkeypatch.setenv("ZIGAI_CPU", "avx512")
+    with pytest.raises(
+        UnsupportedError, match=r"avx512 is not (offered by this CPU|built); .* runs baseline"
+    ):
+        dispatch.choose()
+
+
+def test_modules_that_were_not_built_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatch, "_module", lambda name: None)
+    with pytest.raises(UnsupportedError, match="not built"):
+        dispatch.choose()
+
+
+def test_the_number_of_threads_is_the_callers_then_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZIGAI_NUM_THREADS", "3")
+    assert dispatch.thread_count() == 3
+    assert dispatch.thread_count(5) == 5
+    monkeypatch.delenv("ZIGAI_NUM_THREADS")
+    assert dispatch.thread_count() == dispatch.usable_cores() >= 1
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "100000"])
+def test_a_number_of_threads_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ZIGAI_NUM_THREADS", value)
+    with pytest.raises(UnsupportedError, match=f"ZIGAI_NUM_THREADS={value}: must be a whole number"):
+        dispatch.thread_count()
+
+
+def system(tmp_path: Path, siblings: list[str], files: dict[str, str]) -> Path:
+    for cpu, text in enumerate(siblings):
+        folder = tmp_path / f"devices/system/cpu/cpu{cpu}/topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(text + "\n")
+    for name, text in files.items():
+        path = tmp_path / "fs/cgroup" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("siblings", "files", "cores"),
+    [
+        (["0", "1", "2", "3"], {}, 4),
+        (["0,2", "1,3", "0,2", "1,3"], {}, 2),
+        (["0", "1", "2", "3"], {"cpu.max": "250000 100000"}, 2),
+        (["0", "1", "2", "3"], {"cpu.max": "50000 100000"}, 1),
+        (["0", "1", "2", "3"], {"cpu.max": "max 100000"}, 4),
+        (["0", "1", "2", "3"], {"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
+        (["0", "1", "2", "3"], {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 4),
+    ],
+)
+def test_cores_are_counted_once_and_no_more_than_the_control_group_grants(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, siblings: list[str], files: dict[str, str], cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+    assert dispatch.usable_cores(system(tmp_path, siblings, files)) == cores

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from zigai_core.conformance.toys import SCALE_FIELDS
+from zigai_core.descriptor import TensorInfo
+from zigai_core.dtypes import DTYPES
+from zigai_core.graph import Value
+from zigai_core.operations import Embedding, Linear
+from zigai_core.protocols import Backend
+from zigai_kernels.packing import STORAGE
+
+INTEGER = [name for name, storage in STORAGE.items() if storage.integer]
+SMALL = [name for name in INTEGER if STORAGE[name].block_size == 32]
+LARGE = [name for name in INTEGER if STORAGE[name].block_size == 256]
+FLOAT = [name for name, storage in STORAGE.items() if not storage.integer]
+
+SHAPES = [(name, rows, width) for name in SMALL for rows, width in ((1, 32), (7, 96), (65, 896))]
+SHAPES += [(name, rows, width) for name in LARGE for rows, width in ((1, 256), (33, 768))]
+SHAPES += [(name, rows, width) for name in FLOAT for rows, width in ((1, 1), (5, 7), (33, 65), (64, 100))]
+
+
+def int8_activations(x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """x as the kernels see it: rounded to 255 steps, a scale for each 32."""
+    blocks = x.astype(np.float64).reshape(len(x), -1, 32)
+    scale = np.abs(blocks).max(axis=-1, keepdims=True) / 127
+    steps = np.rint(np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale > 0))
+    seen: NDArray[np.float64] = (steps * scale).reshape(x.shape)
+    return seen
+
+
+def unit_scales(dtype: str, blocks: NDArray[np.uint8]) -> TensorInfo:
+    """Blocks with all their float16 scales 1, so that every weight is a whole number: a row a block."""
+    for offset, _ in SCALE_FIELDS[dtype]:
+        blocks[:, offset : offset + 2] = np.array([1], np.float16).view(np.uint8)
+    shape = (len(blocks), DTYPES[dtype].block_size)
+    return TensorInfo("w", shape, DTYPES[dtype], blocks.reshape(-1))
+
+
+def linear(tools: Any, backend: Backend, x: NDArray[Any], weight: TensorInfo, limits: Any = None) -> Any:
+    sketch = tools.sketch()
+    inputs = sketch.input("x", x)
+    sketch.add(Linear(Value("y", weight.shape[0]), inputs, sketch.stored("w", weight)))
+    context = sketch.context(backend, limits or tools.limits)
+    return context, context.run(tools.batch(range(len(x))))["logits"]
+
+
+@pytest.mark.parametrize("dtype", INTEGER)
+@pytest.mark.parametrize("extreme", [False, True])
+def test_integer_sums_are_exact_up_to_the_largest_weights(
+    tools: Any, backend: Backend, dtype: str, extreme: bool
+) -> None:
+    random = np.random.RandomState(1)
+    blocks = random.randint(0, 256, (12, DTYPES[dtype].block_bytes)).astype(np.uint8)
+    if extreme:
+        blocks[:6] = 0xFF
+        blocks[6:9] = 0x80
+        blocks[9:] = 0x00
+    weight = unit_scales(dtype, blocks)
+    values = weight.to_float32().astype(np.int64)
+    # One group of 32 activations at a time, so that the whole sum of a row fits float32.
+    width = weight.shape[1]
+    x = np.zeros((width // 32 * 3, width), np.int64)
+    for group in range(width // 32):
+        at = slice(32 * group, 32 * group + 32)
+        x[3 * group, at] = np.where(values[-1 if extreme else 0, at] < 0, -127, 127)
+        x[3 * group + 1, at] = -127
+        x[3 * group + 2, at] = random.randint(-127, 128, 32)
+        x[3 * group + 2, 32 * group + group % 32] = 127
+    expected = x @ values.T
+    assert np.abs(expected).max() < 2**24
+    np.testing.assert_array_equal(linear(tools, backend, x, weight)[1], expected)
+
+
+@pytest.mark.parametrize(("dtype", "rows", "width"), SHAPES)
+def test_every_type_and_shape_agrees_with_the_definition(
+    tools: Any, backend: Backend, dtype: str, rows: int, width: int
+) -> None:
+    sketch = tools.sketch()
+    x = np.random.RandomState(2).standard_normal((33, width)).astype(np.float32)
+    inputs = sketch.input("x", x)
+    weight = sketch.random("w", (rows, width), dtype)
+    bias = sketch.tensor("b", np.linspace(-1, 1, rows))
+    sketch.add(Linear(Value("y", rows), inputs, weight, bias))
+    values = sketch.tensors["w"].to_float32().astype(np.float64)
+    seen = int8_activations(x) if STORAGE[dtype].integer else x.astype(np.float64)
+    expected = seen @ values.T + np.linspace(-1, 1, rows)
+    bound = 1e-5 * (np.abs(seen) @ np.abs(values).T).max()
+    context = sketch.context(backend)
+    for count in (1, 2, 3, 4, 5, 8, 33):
+        y = context.run(tools.batch(range(count)))["logits"]
+        np.testing.assert_allclose(y, expected[:count], rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGER, *FLOAT])
+def test_a_row_is_bitwise_the_same_in_every_batch_and_with_every_number_of_threads(
+    tools: Any, backend: Backend, dtype: str
+) -> None:
+    x = np.random.RandomState(3).standard_normal((11, 512)).astype(np.float32)
+    sketch = tools.sketch()
+    sketch.random("w", (70, 512), dtype)
+    weight = sketch.tensors["w"]
+    context, whole = linear(tools, backend, x, weight)
+    for row in range(len(x)):
+        np.testing.assert_array_equal(context.run(tools.batch([row]))["logits"][0], whole[row])
+    for threads in (1, 3):
+        limits = dataclasses.replace(tools.limits, threads=threads)
+        np.testing.assert_array_equal(linear(tools, backend, x, weight, limits)[1], whole)
+
+
+@pytest.mark.parametrize("dtype", ["Q4_K", "Q8_0", "F16"])
+def test_what_is_not_finite_stays_so(tools: Any, backend: Backend, dtype: str) -> None:
+    x = np.ones((3, 512), np.float32)
+    x[1, 200], x[2, 300] = np.nan, np.inf
+    sketch = tools.sketch()
+    sketch.random("w", (9, 512), dtype)
+    y = linear(tools, backend, x, sketch.tensors["w"])[1]
+    assert np.isfinite(y[0]).all()
+    assert not np.isfinite(y[1:]).any()
+
+
+@pytest.mark.parametrize("dtype", ["Q4_0", "Q6_K"])
+def test_zero_and_tiny_activations_give_zero_and_tiny_sums(tools: Any, backend: Backend, dtype: str) -> None:
+    x = np.zeros((3, 256), np.float32)
+    x[1], x[2] = 1e-40, 1e-20
+    sketch = tools.sketch()
+    sketch.random("w", (4, 256), dtype)
+    y = linear(tools, backend, x, sketch.tensors["w"])[1]
+    np.testing.assert_array_equal(y[0], 0)
+    np.testing.assert_allclose(
+        y, x.astype(np.float64) @ sketch.tensors["w"].to_float32().T, atol=1e-33, rtol=1e-2
+    )
+
+
+@pytest.mark.parametrize("dtype", list(STORAGE))
+def test_an_embedding_is_the_dequantised_row(tools: Any, backend: Backend, dtype: str) -> None:
+    sketch = tools.sketch()
+    weight = sketch.random("w", (9, 512), dtype)
+    sketch.add(Embedding(Value("y", 512), weight))
+    tokens = [8, 0, 3, 3]
+    y = sketch.context(backend).run(tools.batch(tokens))["logits"]
+    np.testing.assert_array_equal(y, sketch.tensors["w"].to_float32()[tokens])
+
+
+def test_float16_scales_of_every_kind_are_read_as_numpy_reads_them(tools: Any, backend: Backend) -> None:
+    halves = np.array([0, 1, 0x03FF, 0x0400, 0x3C00, 0x7BFF, 0x7C00, 0x8000, 0x8001, 0xFC00], np.uint16)
+    sketch = tools.sketch()
+    data = halves.view(np.uint8).copy()
+    weight = sketch.stored("w", TensorInfo("w", (len(halves), 1), DTYPES["F16"], data))
+    sketch.add(Embedding(Value("y", 1), weight))
+    y = sketch.context(backend).run(tools.batch(range(len(halves))))["logits"]
+    np.testing.assert_array_equal(y[:, 0], halves.view(np.float16).astype(np.float32))

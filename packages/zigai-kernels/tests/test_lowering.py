@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.blocks import decoder
+from zigai_core.conformance.toys import random_tensor, toy_decoder
+from zigai_core.descriptor import TensorInfo
+from zigai_core.dtypes import DTYPES, DType
+from zigai_core.errors import ShapeError, UnsupportedError
+from zigai_core.graph import WANTED, Array, Graph, Operation, Step, Value, Weight
+from zigai_core.operations import Add, Attention, Embedding, GatedActivation, Linear, RMSNorm, Rope, Select
+from zigai_core.protocols import Limits
+from zigai_kernels import NativeBackend
+from zigai_kernels.lowering import lower
+
+
+@dataclass(frozen=True, eq=False)
+class Sorted(Operation):
+    x: Value
+
+    def evaluate(self, step: Step) -> Array:
+        return np.sort(step[self.x])
+
+
+@dataclass(frozen=True, eq=False)
+class LoudLinear(Linear):
+    """A subclass may mean something else, so it is not taken for its base."""
+
+
+def test_everything_without_a_kernel_is_listed_once(tools: Any) -> None:
+    sketch = tools.sketch()
+    x = sketch.input("x", np.ones((3, 256)))
+    for i in range(2):
+        weight = sketch.stored(f"q3.{i}", random_tensor("w", (256, 256), "Q3_K", np.random.RandomState(0), 1))
+        x = sketch.add(Linear(Value(f"y{i}", 256), x, weight))
+    x = sketch.add(Sorted(Value("sorted", 256), x))
+    x = sketch.add(Sorted(Value("sorted again", 256), x))
+    x = sketch.add(LoudLinear(Value("loud", 256), x, sketch.random("w", (256, 256), "F32")))
+    tanh: Any = "tanh"
+    sketch.add(GatedActivation(Value("gated", 256), x, x, tanh))
+    graph = sketch.graph()
+    backend = NativeBackend()
+    missing = backend.missing(graph, sketch.tensors)
+    assert list(missing) == [
+        "Linear with Q3_K weights (q3.0)",
+        "operation Sorted (sorted)",
+        "operation LoudLinear (loud)",
+        "GatedActivation with activation 'tanh'",
+    ]
+    with pytest.raises(UnsupportedError) as caught:
+        backend.compile(graph, sketch.tensors, Limits())
+    for line in missing:
+        assert line in str(caught.value)
+    assert "backend='numpy'" in str(caught.value)
+
+
+def test_a_type_of_the_same_name_with_another_layout_is_not_taken_for_ours(tools: Any) -> None:
+    sketch = tools.sketch()
+    x = sketch.input("x", np.ones((1, 32)))
+    odd = DType("Q4_0", 32, 20, DTYPES["Q4_1"].dequantize)
+    tensor = TensorInfo("w", (1, 32), odd, np.zeros(20, np.uint8))
+    sketch.add(Linear(Value("y", 1), x, sketch.stored("w", tensor)))
+    assert NativeBackend().missing(sketch.graph(), sketch.tensors) == ["Linear with Q4_0 weights (w)"]
+
+
+def graph_of(*operations: Operation) -> Graph:
+    last = operations[-1].output
+    select = Select(Value("wanted", last.width, WANTED), last)
+    return Graph((*operations, select), {"logits": select.output})
+
+
+X, Y = Value("x", 8), Value("y", 8)
+TABLE = Weight("table", (5, 8))
+EMBED = Embedding(X, TABLE)
+FREQUENCIES = np.ones(2, np.float32)
+WRONG = [
+    ((Add(Y, X, X),), "input x has not been computed"),
+    ((EMBED, Embedding(X, TABLE)), "computed before"),
+    ((EMBED, Add(Value("y", 9), X, X)), r"inputs \[8, 8\] and output 9"),
+    ((EMBED, Linear(Y, X, Weight("absent", (8, 8)))), "tensor absent is missing"),
+    ((EMBED, Linear(Y, X, Weight("table", (8, 8)))), r"table has shape \(5, 8\), \(8, 8\) is needed"),
+    ((EMBED, Linear(Value("y", 5), Value("x", 8), Weight("table", (5, 9)))), r"\(5, 8\) is needed"),
+    ((EMBED, Rope(Y, X, 3, FREQUENCIES, "half")), "do not fit heads of 3"),
+    ((EMBED, Rope(Y, X, 6, FREQUENCIES, "half")), "no number of heads of 6"),
+    ((EMBED, Attention(Y, X, X, X, 0, 3, 2, 4, 1.0)), "cannot share 2 KV heads"),
+    ((EMBED, Attention(Y, X, X, X, 0, 4, 2, 2, 1.0)), "query, output, key and value"),
+    ((EMBED, Attention(Y, X, X, X, 0, 2, 2, 4, 1.0, window=0)), "its window is 0"),
+    ((EMBED, RMSNorm(Y, X, Weight("table", (3,)), 1e-5)), "does not fit a row of 8"),
+    (
+        (EMBED, Attention(Y, X, X, X, 0, 2, 2, 4, 1.0), Attention(Value("z", 8), Y, X, X, 0, 2, 2, 4, 1.0)),
+        "layer 0's cache has another owner",
+    ),
+]
+
+
+@pytest.mark.parametrize(("operations", "words"), WRONG)
+def test_a_graph_that_does_not_fit_together_is_refused_by_name(operations: Any, words: str) -> None:
+    tensors = {"table": random_tensor("table", (5, 8), "F32", np.random.RandomState(0), 1)}
+    with pytest.raises(ShapeError, match=words):
+        NativeBackend().compile(graph_of(*operations), tensors, Limits())
+
+
+def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused() -> None:
+    tensors = {"table": TensorInfo("table", (5, 8), DTYPES["F32"], np.zeros(159, np.uint8))}
+    with pytest.raises(ShapeError, match="takes 160 contiguous bytes, not 159"):
+        NativeBackend().compile(graph_of(EMBED), tensors, Limits())
+
+
+def test_outputs_must_be_of_the_wanted_rows() -> None:
+    tensors = {"table": random_tensor("table", (5, 8), "F32", np.random.RandomState(0), 1)}
+    with pytest.raises(ShapeError, match="output 'logits'"):
+        NativeBackend().compile(Graph((EMBED,), {"logits": X}), tensors, Limits())
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        (Limits(kv_dtype="Q8_0"), "keeps keys and values as F16 or F32, not Q8_0"),
+        (Limits(context=0), "context is 0"),
+        (Limits(batch=0), "batch is 0"),
+        (Limits(page=-1), "page is -1"),
+        (Limits(threads=0), "threads=0"),
+    ],
+)
+def test_limits_that_cannot_be_planned_for_are_refused(limits: Limits, words: str) -> None:
+    model = toy_decoder()
+    with pytest.raises(UnsupportedError, match=words):
+        NativeBackend().compile(decoder(model, context=64, pairing="half"), model.tensors, limits)
+
+
+def test_what_several_operations_need_is_computed_once() -> None:
+    model = toy_decoder(dtype="Q8_0")
+    lowered = lower(decoder(model, context=64, pairing="half"), model.tensors)
+    codes = [record.operation for record in lowered.records]
+    assert codes.count("ROPE_TABLE") == 1
+    # two layers, in each: one for q, k and v, one for the output, one for gate and up, one for down; the head
+    assert codes.count("QUANTIZE") == 2 * 4 + 1
+    assert codes.count("LINEAR") == 2 * 7 + 1
+
+
+def test_weights_stay_views_of_the_file_and_the_report_names_what_serves_them() -> None:
+    model = toy_decoder(dtype="Q8_0", dtypes={"token_embd": "F16"}, tied=True)
+    program = NativeBackend("baseline").compile(
+        decoder(model, context=64, pairing="half"), model.tensors, Limits(threads=1)
+    )
+    report = program.report()
+    assert report.backend == "native"
+    assert "native, baseline, 1 thread:" in report.summary
+    lines = {line.tensor: line for line in report.tensors}
+    assert set(lines) == set(model.tensors)
+    assert lines["blk.0.ffn_up.weight"].kernel == "linear_q8_0"
+    assert lines["token_embd.weight"].kernel == "embedding_f16, linear_f16"
+    assert {line.packing for line in report.tensors} == {"as in the file"}
+    assert {line.instruction_set for line in report.tensors} == {"baseline"}
+    for name, (tensor, uses) in program.lowered.packed.items():
+        assert lines[name].nbytes == tensor.nbytes
+        assert all(np.shares_memory(packed.data, tensor.data) for packed in uses)
+
+
+def test_progress_is_told_of_every_byte() -> None:
+    model = toy_decoder()
+    told: list[tuple[int, int]] = []
+    NativeBackend().compile(
+        decoder(model, context=64, pairing="half"),
+        model.tensors,
+        Limits(),
+        lambda done, total: told.append((done, total)),
+    )
+    assert told[-1] == (model.nbytes, model.nbytes)

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zigai_core.blocks import decoder
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.protocols import Limits
+from zigai_kernels import NativeBackend
+from zigai_kernels.memory import ALIGNMENT, Buffer, MemoryPlan, plan_memory
+
+
+def hold(buffers: list[Buffer], plan: MemoryPlan) -> None:
+    for i, a in enumerate(buffers):
+        start = plan.offsets[a.name]
+        assert start % ALIGNMENT == 0
+        assert start + a.nbytes <= plan.nbytes
+        for b in buffers[:i]:
+            apart = a.last < b.first or b.last < a.first
+            other = plan.offsets[b.name]
+            assert apart or start + a.nbytes <= other or other + b.nbytes <= start, (a, b)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 30), st.integers(0, 30)), max_size=40))
+def test_values_that_live_together_never_overlap(raw: list[tuple[int, int, int]]) -> None:
+    buffers = [Buffer(str(i), size, min(a, b), max(a, b)) for i, (size, a, b) in enumerate(raw)]
+    hold(buffers, plan_memory(buffers))
+
+
+def test_values_that_never_live_together_share_their_place() -> None:
+    buffers = [Buffer(str(i), 1000, i, i) for i in range(10)]
+    assert plan_memory(buffers).nbytes == 1024
+
+
+def test_a_decoder_takes_no_more_scratch_with_more_layers() -> None:
+    sizes = []
+    for layers in (2, 6):
+        model = toy_decoder(layers=layers, dtype="Q8_0")
+        program = NativeBackend().compile(decoder(model, context=64, pairing="half"), model.tensors, Limits())
+        buffers = program._buffers()
+        hold(buffers, program.memory)
+        for index, record in enumerate(program.lowered.records):  # nobody writes what is still to be read
+            for buffer in buffers:
+                if record.output == buffer.name:
+                    assert buffer.first <= index <= buffer.last
+        sizes.append(program.memory.nbytes)
+    assert sizes[0] == sizes[1]

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.graph import Value
+from zigai_core.operations import Attention
+from zigai_core.protocols import Backend
+
+TOKENS = 40
+
+
+def attention(
+    tools: Any, heads: int = 4, kv_heads: int = 2, head_dim: int = 8, spread: float = 1.0, **how: Any
+) -> Any:
+    """A graph that attends over random queries, keys and values: those of token i are rows i."""
+    random = np.random.RandomState(4)
+    sketch = tools.sketch()
+
+    def rows(name: str, count: int) -> Any:
+        return sketch.input(name, spread * random.standard_normal((TOKENS, count * head_dim)))
+
+    query, key, value = rows("q", heads), rows("k", kv_heads), rows("v", kv_heads)
+    how = {"layer": 0, "scale": head_dim**-0.5} | how
+    sketch.add(
+        Attention(
+            Value("y", heads * head_dim),
+            query,
+            key,
+            value,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            **how,
+        )
+    )
+    return sketch
+
+
+@pytest.mark.parametrize("page", [1, 7, 16, 100])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "head_dim"), [(1, 1, 1), (4, 4, 8), (6, 2, 20), (7, 1, 64), (20, 1, 16), (8, 2, 80)]
+)
+def test_attention_agrees_with_its_definition(
+    tools: Any, backend: Backend, page: int, heads: int, kv_heads: int, head_dim: int
+) -> None:
+    limits = dataclasses.replace(tools.limits, page=page)
+    tools.compare(
+        backend, attention(tools, heads, kv_heads, head_dim), tools.batch(range(TOKENS)), limits=limits
+    )
+
+
+@pytest.mark.parametrize("window", [1, 2, 5, 16, 1000])
+@pytest.mark.parametrize("soft_cap", [None, 0.7])
+def test_a_window_and_a_soft_cap_agree_with_their_definition(
+    tools: Any, backend: Backend, window: int, soft_cap: float | None
+) -> None:
+    limits = dataclasses.replace(tools.limits, page=8)
+    sketch = attention(tools, window=window, soft_cap=soft_cap)
+    tools.compare(backend, sketch, tools.batch(range(TOKENS)), limits=limits)
+
+
+@pytest.mark.parametrize("scale", [0.0, -3.0, 50.0])
+def test_any_scale_agrees_with_its_definition(tools: Any, backend: Backend, scale: float) -> None:
+    tools.compare(backend, attention(tools, scale=scale), tools.batch(range(TOKENS)), atol=1e-4)
+
+
+@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize("kv_dtype", ["F16", "F32"])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2)])
+def test_a_token_is_bitwise_the_same_in_every_batch(
+    tools: Any, backend: Backend, window: int | None, kv_dtype: str, heads: int, kv_heads: int
+) -> None:
+    limits = dataclasses.replace(tools.limits, page=16, kv_dtype=kv_dtype)
+    sketch = attention(tools, heads, kv_heads, 24, window=window)
+    program = backend.compile(sketch.graph(), sketch.tensors, limits)
+    whole = program.new_context().run(tools.batch(range(TOKENS)))["logits"]
+    for steps in ([1] * TOKENS, [13, 1, 26], [3] * 13 + [1]):
+        context, at = program.new_context(), 0
+        for count in steps:
+            y = context.run(tools.batch(range(at, at + count), first=at, tables=[range(4)]))["logits"]
+            np.testing.assert_array_equal(y, whole[at : at + count])
+            at += count
+
+
+def test_sequences_in_a_batch_are_bitwise_what_each_is_alone(tools: Any, backend: Backend) -> None:
+    limits = dataclasses.replace(tools.limits, page=4)
+    sketch = attention(tools)
+    program = backend.compile(sketch.graph(), sketch.tensors, limits)
+    prompts = [range(9), range(20, 21), range(5, 22)]
+    tables = [[7, 2, 5], [0], [1, 3, 4, 6, 15]]
+    alone = [program.new_context().run(tools.batch(prompt))["logits"] for prompt in prompts]
+    # once one after another, once with the rows of the three taking turns
+    for order in (
+        [(s, p) for s in range(3) for p in range(len(prompts[s]))],
+        sorted(((s, p) for s in range(3) for p in range(len(prompts[s]))), key=lambda row: row[1]),
+    ):
+        batch = tools.batch(
+            [prompts[s][p] for s, p in order],
+            sequences=[s for s, _ in order],
+            positions=[p for _, p in order],
+            tables=tables,
+        )
+        y = program.new_context().run(batch)["logits"]
+        for row, (sequence, position) in enumerate(order):
+            np.testing.assert_array_equal(y[row], alone[sequence][position])
+
+
+def test_float16_keys_and_values_are_near_float32_ones(tools: Any, backend: Backend) -> None:
+    limits = dataclasses.replace(tools.limits, kv_dtype="F16", page=8)
+    tools.compare(backend, attention(tools), tools.batch(range(TOKENS)), atol=5e-3, limits=limits)
+
+
+def test_copied_pages_go_on_as_their_originals(tools: Any, backend: Backend) -> None:
+    limits = dataclasses.replace(tools.limits, page=4)
+    sketch = attention(tools)
+    program = backend.compile(sketch.graph(), sketch.tensors, limits)
+    whole = program.new_context().run(tools.batch(range(8)))["logits"]
+    context = program.new_context()
+    context.run(tools.batch(range(6), tables=[[0, 1]]))
+    context.copy_pages([(0, 9), (1, 5), (3, 3)])
+    context.run(tools.batch(range(10, 16), tables=[[0, 1]]))
+    y = context.run(tools.batch([6, 7], first=6, tables=[[9, 5]]))["logits"]
+    np.testing.assert_array_equal(y, whole[6:])
+
+
+def test_a_value_that_is_not_finite_reaches_no_token_before_it(tools: Any, backend: Backend) -> None:
+    sketch = attention(tools, spread=1.0)
+    rows = sketch.tensors["v.weight"].to_float32().copy()
+    rows[6] = np.nan
+    sketch.tensor("v.weight", rows)
+    y = backend.compile(sketch.graph(), sketch.tensors, tools.limits).new_context().run(tools.batch(range(9)))
+    assert np.isfinite(y["logits"][:6]).all()
+    assert np.isnan(y["logits"][6:]).all()

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import pytest
+
+from zigai_core.conformance.backend import BackendConformance, logits_of, runner
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.descriptor import TensorInfo
+from zigai_core.graph import Graph
+from zigai_core.protocols import Backend, Limits, Progress
+from zigai_core.reference import NumpyBackend
+from zigai_kernels import NativeBackend, NativeProgram
+from zigai_kernels.packing import STORAGE
+
+
+class Float32Cache(NativeBackend):
+    """The backend with a cache that rounds nothing, to be compared with the reference closely."""
+
+    def compile(
+        self,
+        graph: Graph,
+        weights: Mapping[str, TensorInfo],
+        limits: Limits,
+        progress: Progress | None = None,
+    ) -> NativeProgram:
+        return super().compile(graph, weights, dataclasses.replace(limits, kv_dtype="F32"), progress)
+
+
+class TestNativeBackend(BackendConformance):
+    """What every backend must hold, here bitwise, on each instruction set."""
+
+    tolerance = 0
+    reference_tolerance = 5e-5
+
+    @pytest.fixture(autouse=True)
+    def each_instruction_set(self, backend: Backend) -> Iterator[None]:
+        assert isinstance(backend, NativeBackend)
+        type(self).backend = Float32Cache(backend.instruction_set)
+        yield
+
+
+@pytest.mark.parametrize("dtype", list(STORAGE))
+def test_every_type_gives_nearly_the_distribution_of_the_reference(backend: Backend, dtype: str) -> None:
+    model = toy_decoder(dtype=dtype, width=256, hidden=512, head_dim=32, heads=8, kv_heads=2)
+    tokens = list(np.random.RandomState(9).randint(0, 512, 30))
+    logits = []
+    for at in (runner(NumpyBackend(), model), runner(backend, model)):
+        logits.append(logits_of(at, at.pool.new_sequence(), tokens).astype(np.float64))
+    expected, actual = (x - np.log(np.exp(x).sum(axis=1, keepdims=True)) for x in logits)
+    divergence = (np.exp(expected) * (expected - actual)).sum(axis=1)
+    assert divergence.mean() <= 1e-3

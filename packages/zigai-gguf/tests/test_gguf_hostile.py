@@ -212,9 +212,12 @@ def grown(path: Path, size: int) -> Path:
 def test_a_large_file_cannot_make_the_reader_build_more_than_its_bounds(build: Build, raw: Any) -> None:
     """A hole of zeros is an array of empty strings, or of empty arrays: no count in it is a lie."""
     gib = 1 << 30
-    for kind in (8, 9):
-        path = build(keys=[raw.key("x", 9, struct.pack("<IQ", kind, limits.ENTRIES + 1))])
-        fails(grown(path, gib), f"'x': its length makes {limits.ENTRIES + 1} strings and arrays in all")
+    for kind, bound in ((8, limits.STRINGS), (9, limits.ARRAYS)):
+        path = build(keys=[raw.key("x", 9, struct.pack("<IQ", kind, bound + 1))])
+        fails(grown(path, gib), f"'x': its length is {bound + 1}; only {bound} more elements of type")
+    inner = struct.pack("<IQ", 9, limits.ARRAYS - 1) + bytes(12 * (limits.ARRAYS - 1))
+    path = build(keys=[raw.key("x", 9, struct.pack("<IQ", 9, 2) + inner + struct.pack("<IQ", 9, 1))])
+    fails(grown(path, gib), f"'x': its length is {limits.ARRAYS - 1}; only {limits.ARRAYS - 2} more")
     path = build(keys=[raw.key("x", 9, struct.pack("<IQ", 0, gib // 2))])
     fails(grown(path, gib), "more header than is read")
     path = build(keys=[raw.key("x", 8, struct.pack("<Q", gib // 2))])

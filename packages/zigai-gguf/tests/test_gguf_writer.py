@@ -198,6 +198,8 @@ def test_lists_of_lists_become_arrays_of_arrays(path: Path) -> None:
         (Typed(ValueType.STRING, ["a", 1]), "'x': element 1 is 1, not a string"),
         (Typed(ValueType.ARRAY, 1), "'x' is 1, which cannot be stored as ARRAY"),
         (Typed(ValueType.ARRAY, [1]), "'x': element 0 is 1, not an array"),
+        ([[1]] * (limits.ARRAYS + 1), "'x' has more elements of type ARRAY than can be read"),
+        ([""] * (limits.STRINGS + 1), "'x' has more elements of type STRING than can be read"),
         ([[[[[1]]]]], "'x' nests arrays more than 4 deep"),
     ],
 )

@@ -55,7 +55,7 @@ def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
 class _Encoder:
     def __init__(self) -> None:
         self.parts: list[bytes] = []
-        self._entries = 0
+        self._left = {ValueType.STRING: limits.STRINGS, ValueType.ARRAY: limits.ARRAYS}
 
     def value(self, value: Any, field: str) -> None:
         typed = value if isinstance(value, Typed) else Typed(_infer(value, field), value)
@@ -74,9 +74,9 @@ class _Encoder:
         if typed.type not in (ValueType.STRING, ValueType.ARRAY):
             self.parts.append(_numbers(typed, field))
             return
-        self._entries += len(values)
-        if self._entries > limits.ENTRIES:
-            raise FormatError(f"{field} makes more than {limits.ENTRIES} strings and arrays in all")
+        self._left[typed.type] -= len(values)
+        if self._left[typed.type] < 0:
+            raise FormatError(f"{field} has more elements of type {typed.type.name} than can be read")
         for index, value in enumerate(values):
             if typed.type is ValueType.STRING:
                 if not isinstance(value, str):

@@ -9,13 +9,16 @@ from __future__ import annotations
 HEADER_BYTES = 256 << 20
 """Bytes before the tensor data. The largest vocabularies in use, with their merges, take under 40 MiB."""
 
-ENTRIES = 1 << 22
-"""Strings and nested arrays in all metadata values together. The largest vocabularies have 0.8 million."""
+STRINGS = 1 << 21
+"""Strings in all arrays together. The largest vocabularies have 0.8 million, merges included."""
+
+ARRAYS = 1 << 16
+"""Arrays within arrays, together. No known key holds any."""
 
 KEYS = 1 << 16
 """Metadata keys."""
 
-TENSORS = 1 << 18
+TENSORS = 1 << 17
 """Tensors."""
 
 NAME_BYTES = (1 << 16) - 1

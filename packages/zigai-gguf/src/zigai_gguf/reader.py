@@ -106,11 +106,11 @@ def _metadata(cursor: Cursor, count: int) -> Metadata:
 
 
 class _ValueReader:
-    """Reads metadata values, and counts the strings and nested arrays of a whole file."""
+    """Reads metadata values, and counts the strings in arrays and the nested arrays of a whole file."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
-        self._entries = 0
+        self._left = {ValueType.STRING: limits.STRINGS, ValueType.ARRAY: limits.ARRAYS}
 
     def kind(self, field: str) -> ValueType:
         at = self._cursor.position
@@ -141,9 +141,9 @@ class _ValueReader:
         kind = self.kind(f"{field}: its element type")
         length = f"{field}: its length"
         if kind is ValueType.STRING:
-            return self._strings(self._count(length, 8), field)
+            return self._strings(self._count(length, 8, kind), field)
         if kind is ValueType.ARRAY:
-            return NestedArray([self._array(field, depth + 1) for _ in range(self._count(length, 12))])
+            return NestedArray([self._array(field, depth + 1) for _ in range(self._count(length, 12, kind))])
         dtype = NUMPY_TYPES[kind]
         count = cursor.count(length, dtype.itemsize)
         start = cursor.take(count * dtype.itemsize, field)
@@ -169,16 +169,16 @@ class _ValueReader:
         cursor.position = strings.end
         return strings
 
-    def _count(self, field: str, each: int) -> int:
+    def _count(self, field: str, each: int, kind: ValueType) -> int:
         at = self._cursor.position
         count = self._cursor.count(field, each)
-        self._entries += count
-        if self._entries > limits.ENTRIES:
+        if count > self._left[kind]:
             raise self._cursor.error(
                 field,
-                f"makes {self._entries} strings and arrays in all; at most {limits.ENTRIES} are read",
+                f"is {count}; only {self._left[kind]} more elements of type {kind.name} are read from one file",
                 at,
             )
+        self._left[kind] -= count
         return count
 
 

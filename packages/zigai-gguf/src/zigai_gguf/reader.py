@@ -175,7 +175,7 @@ class _ValueReader:
         if count > self._left[kind]:
             raise self._cursor.error(
                 field,
-                f"is {count}; only {self._left[kind]} more elements of type {kind.name} are read from one file",
+                f"is {count}; only {self._left[kind]} more elements of type {kind.name} are read of a file",
                 at,
             )
         self._left[kind] -= count

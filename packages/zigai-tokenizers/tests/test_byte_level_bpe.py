@@ -131,6 +131,13 @@ def test_user_defined_tokens_are_found_in_every_text(
     assert bpe.decode([think]) == "<think>"
 
 
+def test_special_tokens_are_written_as_they_stand(bpe_spec: TokenizerSpec, extend: Extend) -> None:
+    tokenizer = ByteLevelBPETokenizer(extend(bpe_spec, [("<été>", USER_DEFINED), ("<Ġ>", CONTROL)]))
+    ete, control = len(bpe_spec.tokens), len(bpe_spec.tokens) + 1
+    assert tokenizer.encode("<été><Ġ>", special=True) == [ete, control]
+    assert tokenizer.decode([ete, control], special=True) == "<été><Ġ>"
+
+
 def test_whole_words_need_no_merges_where_the_pre_tokeniser_says_so(bpe_spec: TokenizerSpec) -> None:
     house = bpe_spec.tokens.index("house")
     with_words = ByteLevelBPETokenizer(replace(bpe_spec, pre_tokenizer="llama-bpe"))

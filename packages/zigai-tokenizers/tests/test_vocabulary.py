@@ -51,7 +51,7 @@ def test_padding_id_that_does_not_exist_is_left_out(spec: TokenizerSpec) -> None
 def test_token_that_is_no_text_is_named(spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]) -> None:
     with pytest.raises(FormatError, match=f"token {len(spec.tokens) + 1} is no valid text"):
         Vocabulary(
-            extend(spec, [("", TokenType.NORMAL), ("a\udc80", TokenType.NORMAL), ("b", TokenType.NORMAL)])
+            extend(spec, [("", TokenType.NORMAL), ("\udc80a", TokenType.NORMAL), ("b", TokenType.NORMAL)])
         )
 
 

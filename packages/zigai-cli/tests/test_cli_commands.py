@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from zigai_cli import options
+from zigai_cli import options, stats
 from zigai_cli.app import app
+from zigai_cli.chat import Conversation
 from zigai_cli.plugins import rows
+from zigai_core import loading
 from zigai_core.registry import Plugins
 from zigai_core.sampling import SamplingOptions
 
@@ -175,6 +177,24 @@ def test_chat_keeps_the_conversation_and_the_system_message(
     system, last = seen[-1]
     assert system == "be kind"
     assert [message["content"] for message in last] == ["one", "Hello, world", "two"]
+
+
+def test_an_interrupt_that_comes_when_the_reply_has_just_ended_does_not_end_the_chat(
+    model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(generation: object) -> str:
+        monkeypatch.undo()
+        monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
+        raise KeyboardInterrupt
+
+    typed = ["hi", "hi", "/quit"]
+    monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
+    monkeypatch.setattr(stats, "line", interrupted)
+    talk = loading.load(model, plugins=plugins).chat()
+    Conversation(talk, SamplingOptions(), None, interactive=True, show_stats=True).at_terminal()
+    out = capsys.readouterr().out
+    assert out.count("Hello, world") == 2
+    assert "Ctrl-D or /quit leaves" in out
 
 
 def test_chat_without_a_template_names_those_there_are(make_model: Callable[..., Path]) -> None:

@@ -25,6 +25,7 @@ HELP = """\
 /quit   leave, as Ctrl-D does
 /help   show this
 Ctrl-C stops a reply. A line that begins with // is sent with one of them."""
+HOW_TO_LEAVE = "Ctrl-D or /quit leaves"
 
 
 def chat(
@@ -127,6 +128,8 @@ class Conversation:
                     self.answer(text[1:] if text.startswith("//") else text)
                 except ZigAIError as error:
                     note(f"error: {failure.describe(error)}")
+                except KeyboardInterrupt:  # meant for a reply that had just ended
+                    note(HOW_TO_LEAVE)
             elif command[1] in ("quit", "exit"):
                 return
             elif command[1] == "reset":
@@ -180,7 +183,7 @@ def _typed_lines() -> Iterator[str]:
             return
         except KeyboardInterrupt:
             sys.stdout.write("\n")
-            note("Ctrl-D or /quit leaves")
+            note(HOW_TO_LEAVE)
             continue
         except UnicodeDecodeError as error:
             note(f"error: {failure.describe(error)}")

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import replace
+from io import BytesIO
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sentencepiece import SentencePieceNormalizer
+from sentencepiece import SentencePieceTrainer
 
 from zigai_core.descriptor import TokenizerSpec
 from zigai_core.errors import FormatError
@@ -15,17 +17,35 @@ from zigai_tokenizers.charsmap import check_charsmap
 from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
 
 
-def real_charsmap() -> bytes:
-    """The library's own NFKC map: the one long field of its NormalizerSpec."""
-    message: bytes = SentencePieceNormalizer(rule_name="nmt_nfkc").serialized_normalizer_spec()
-    at = message.index(b"\x12", 2 + message[1])
-    length = shift = 0
+def field(message: bytes, wanted: int) -> bytes:
+    """The first field of wire type 2 with that number in a protobuf message that begins with such fields."""
+    position = 0
     while True:
-        at += 1
-        length |= (message[at] & 0x7F) << shift
-        shift += 7
-        if message[at] < 0x80:
-            return message[at + 1 : at + 1 + length]
+        tag = message[position]
+        assert tag & 7 == 2
+        length = shift = 0
+        while True:
+            position += 1
+            length |= (message[position] & 0x7F) << shift
+            shift += 7
+            if message[position] < 0x80:
+                break
+        position += 1 + length
+        if tag >> 3 == wanted:
+            return message[position - length : position]
+
+
+def real_charsmap() -> bytes:
+    """The library's own NFKC map, out of a model of single letters: normalizer_spec.precompiled_charsmap."""
+    model = BytesIO()
+    options: dict[str, Any] = {
+        "model_type": "char",
+        "vocab_size": 8,
+        "minloglevel": 2,
+        "normalization_rule_name": "nmt_nfkc",
+    }
+    SentencePieceTrainer.train(sentence_iterator=iter(["abcd"]), model_writer=model, **options)
+    return field(field(model.getvalue(), 3), 2)
 
 
 CHARSMAP = real_charsmap()

@@ -85,7 +85,6 @@ def test_entry_point_names_the_class_and_it_keeps_the_contract(bpe: ByteLevelBPE
     assert isinstance(bpe, Tokenizer)
 
 
-@settings(deadline=None)
 @given(text=any_text | likely_text)
 def test_tokens_are_those_of_plain_merging(bpe_spec: TokenizerSpec, text: str) -> None:
     tokenizer = ByteLevelBPETokenizer(bpe_spec, pre_tokenizer=SIMPLE)
@@ -93,7 +92,7 @@ def test_tokens_are_those_of_plain_merging(bpe_spec: TokenizerSpec, text: str) -
     assert tokenizer.encode(text) == merge_by_the_book(bpe_spec, text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=any_text | likely_text, special=st.booleans())
 def test_decode_is_the_inverse_of_encode(bpe: ByteLevelBPETokenizer, text: str, special: bool) -> None:
     assert bpe.decode(bpe.encode(text)) == text

@@ -111,7 +111,7 @@ def test_value_past_the_texts_is_refused() -> None:
         check_charsmap(bytes(blob))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_damaged_map_is_refused_or_harmless(spec: TokenizerSpec, data: st.DataObject) -> None:
     blob = bytearray(tiny(b"b\0cc\0"))

@@ -66,7 +66,6 @@ def test_entry_point_names_the_class_and_it_keeps_the_contract(tokenizer: Senten
     assert tokenizer.end_ids == frozenset({2})
 
 
-@settings(deadline=None)
 @given(text=any_text | likely_text)
 def test_tokens_are_those_of_plain_merging(
     spec: TokenizerSpec, tokenizer: SentencePieceTokenizer, text: str
@@ -74,7 +73,7 @@ def test_tokens_are_those_of_plain_merging(
     assert tokenizer.encode(text, bos=False) == merge_by_the_book(spec, text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=any_text | likely_text, special=st.booleans())
 def test_decode_is_the_inverse_of_encode(tokenizer: SentencePieceTokenizer, text: str, special: bool) -> None:
     text = text.replace("\u2581", " ")

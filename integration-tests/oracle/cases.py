@@ -104,6 +104,11 @@ CASES: Mapping[str, Case] = {
         },
     ),
     "llama3": Case(llama3, {"rope_parameters": {**LLAMA3, "rope_theta": 10000.0}}),
+    "qwen2": Case(lambda: toy_decoder("qwen2", seed=14, bias=True, tied=True)),
+    "qwen3": Case(
+        lambda: toy_decoder("qwen3", seed=15, qk_norm=True, tied=True, head_dim=32),
+        {"class": "Qwen3", "head_dim": 32},
+    ),
     "mistral-window": Case(
         lambda: toy_decoder(seed=11, attention__sliding_window=5), {"class": "Mistral", "sliding_window": 5}
     ),

@@ -30,6 +30,8 @@ from toy_model import write_toy  # noqa: E402
 NAMES = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
     "attn_v": "self_attn.v_proj",
     "attn_output": "self_attn.o_proj",
     "ffn_gate": "mlp.gate_proj",
@@ -71,24 +73,19 @@ def from_weights(model: ModelDescriptor, config: Mapping[str, Any], tokens: Sequ
     weights = {}
     for key, tensor in model.tensors.items():
         values = tensor.to_float32()
-        heads = {"attn_q": shape.heads, "attn_k": shape.kv_heads}.get(
-            key.split(".")[2] if "blk" in key else ""
-        )
-        if (
-            heads
-        ):  # GGUF turns neighbours, transformers the halves of a head: undo the converter's permutation
+        heads = {"attn_q": shape.heads, "attn_k": shape.kv_heads}.get(key.split(".")[-2])
+        # LLaMA's files turn neighbours, transformers halves: undo the converter's permutation.
+        if heads and model.architecture == "llama":
             rest = values.shape[1:]
             values = values.reshape(heads, -1, 2, *rest).swapaxes(1, 2).reshape(-1, *rest)
         if key != "rope_freqs.weight":
             weights[translated(key)] = torch.from_numpy(np.ascontiguousarray(values))
+    weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
     lost, unknown = network.load_state_dict(weights, strict=False)
-    lost = [key for key in lost if key != "lm_head.weight" or not made.tie_word_embeddings]
     # transformers gives o_proj a bias together with the others; the toys have none there
     assert not unknown and all(key.endswith("o_proj.bias") for key in lost), (lost, unknown)
     for key in lost:
         network.get_parameter(key).data.zero_()
-    if made.tie_word_embeddings:
-        network.tie_weights()
     return run(network, tokens)
 
 

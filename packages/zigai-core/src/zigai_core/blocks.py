@@ -109,18 +109,18 @@ def attention(
     `[tokens, width]` to `[tokens, heads · head_dim]`; the output projection is left to the caller.
     """
     at = f"blk.{layer}"
-    turned = {}
-    for part, heads in (("attn_q", shape.heads), ("attn_k", shape.kv_heads)):
-        y = g.linear(x, f"{at}.{part}", heads * shape.head_dim)
+    query, key, value = projections(g, x, at, shape)
+
+    def turned(y: Value, part: str) -> Value:
         if qk_norm:
             y = g.rms_norm(y, f"{at}.{part}_norm", shape.epsilon, group=shape.head_dim)
-        turned[part] = g.rope(
-            y, shape.head_dim, rope.frequencies, pairing, magnitude=rope.magnitude, name=f"{at}.{part}_rope"
-        )
+        name = f"{at}.{part}_rope"
+        return g.rope(y, shape.head_dim, rope.frequencies, pairing, magnitude=rope.magnitude, name=name)
+
     return g.attention(
-        turned["attn_q"],
-        turned["attn_k"],
-        g.linear(x, f"{at}.attn_v", shape.kv_heads * shape.head_dim),
+        turned(query, "attn_q"),
+        turned(key, "attn_k"),
+        value,
         layer=layer,
         heads=shape.heads,
         kv_heads=shape.kv_heads,
@@ -128,6 +128,22 @@ def attention(
         window=window,
         name=f"{at}.attention",
     )
+
+
+def projections(g: GraphBuilder, x: Value, at: str, shape: DecoderShape) -> tuple[Value, Value, Value]:
+    """Queries, keys and values of `x`: by a matrix each, or by one for all where the file has `attn_qkv`."""
+    widths = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.kv_heads * shape.head_dim)
+    names = (f"{at}.attn_q", f"{at}.attn_k", f"{at}.attn_v")
+    if not g.has(f"{at}.attn_qkv.weight"):
+        query, key, value = (g.linear(x, name, width) for name, width in zip(names, widths, strict=True))
+        return query, key, value
+    fused = g.linear(x, f"{at}.attn_qkv", sum(widths))
+    starts = (0, widths[0], widths[0] + widths[1])
+    query, key, value = (
+        g.columns(fused, start, width, name=name)
+        for name, start, width in zip(names, starts, widths, strict=True)
+    )
+    return query, key, value
 
 
 def gated(g: GraphBuilder, x: Value, at: str, hidden: int, activation: Activation = "silu") -> Value:

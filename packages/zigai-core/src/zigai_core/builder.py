@@ -14,6 +14,7 @@ from zigai_core.operations import (
     Activation,
     Add,
     Attention,
+    Columns,
     Embedding,
     GatedActivation,
     LayerNorm,
@@ -174,6 +175,12 @@ class GraphBuilder:
     def soft_cap(self, x: Value, cap: float, *, name: str) -> Value:
         """`cap · tanh(x / cap)`."""
         return self.append(SoftCap(Value(name, x.width, x.rows), x, cap))
+
+    def columns(self, x: Value, start: int, width: int, *, name: str) -> Value:
+        """`width` neighbouring columns of `x`, from `start` on."""
+        if not 0 <= start <= start + width <= x.width:
+            raise ShapeError(f"{name}: {x.name} has {x.width} columns, not {start}..{start + width}")
+        return self.append(Columns(Value(name, width, x.rows), x, start))
 
     def select(self, x: Value, *, name: str = "wanted") -> Value:
         """Of `x`, the rows the caller wants outputs for."""

@@ -210,6 +210,17 @@ class SoftCap(Operation):
 
 
 @dataclass(frozen=True, eq=False)
+class Columns(Operation):
+    """Some neighbouring columns: `[rows, width]` to `x[:, start : start + output.width]`."""
+
+    x: Value
+    start: int
+
+    def evaluate(self, step: Step) -> Array:
+        return step[self.x][:, self.start : self.start + self.output.width]
+
+
+@dataclass(frozen=True, eq=False)
 class Select(Operation):
     """The rows the caller wants outputs for: from `[tokens, width]` to `[wanted, width]`."""
 

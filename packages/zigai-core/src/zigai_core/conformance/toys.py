@@ -72,10 +72,12 @@ def toy_decoder(
     tied: bool = False,
     bias: bool = False,
     qk_norm: bool = False,
+    fused: bool = False,
     seed: int = 7,
     **hyperparameters: Any,
 ) -> ModelDescriptor:
-    """A decoder of the LLaMA kind. `dtypes` names other storage types by a tensor's short name (`ffn_down`).
+    """A decoder of the LLaMA kind. `dtypes` names other storage types by a tensor's short name (`ffn_down`);
+    `fused` puts queries, keys and values into one matrix.
 
     Keyword arguments that are no parameters become hyperparameters (`attention__sliding_window=8`: two
     underscores stand for a dot).
@@ -97,7 +99,8 @@ def toy_decoder(
     for layer in range(layers):
         at = f"blk.{layer}"
         vector(f"{at}.attn_norm.weight", width, 1)
-        for part, rows in (("attn_q", heads), ("attn_k", kv_heads), ("attn_v", kv_heads)):
+        parts = (("attn_q", heads), ("attn_k", kv_heads), ("attn_v", kv_heads))
+        for part, rows in (("attn_qkv", heads + 2 * kv_heads),) if fused else parts:
             matrix(f"{at}.{part}", rows * head_dim, width)
             if bias:
                 vector(f"{at}.{part}.bias", rows * head_dim, 0)

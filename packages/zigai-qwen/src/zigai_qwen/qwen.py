@@ -1,0 +1,20 @@
+"""`qwen`: the first Qwen (Bai et al., 2023, arXiv:2309.16609)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from zigai_core.blocks import decoder
+from zigai_core.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.graph import Graph
+
+
+def qwen(model: ModelDescriptor, *, context: int) -> Graph:
+    """Queries, keys and values come from one matrix with a bias (`attn_qkv`), turned by halves of a head.
+
+    `feed_forward_length` in its files counts gate and up together: each is half as wide.
+    """
+    hp = model.hyperparameters
+    values = {**hp, "feed_forward_length": hp.integer("feed_forward_length", minimum=2) // 2}
+    halved = Hyperparameters(values, prefix=model.architecture)
+    return decoder(dataclasses.replace(model, hyperparameters=halved), context=context, pairing="half")

@@ -1,0 +1,12 @@
+"""`qwen2`: Qwen2 and Qwen2.5 (Yang et al., 2024, arXiv:2407.10671, arXiv:2412.15115)."""
+
+from __future__ import annotations
+
+from zigai_core.blocks import decoder
+from zigai_core.descriptor import ModelDescriptor
+from zigai_core.graph import Graph
+
+
+def qwen2(model: ModelDescriptor, *, context: int) -> Graph:
+    """RoPE turns the halves of a head; queries, keys and values have biases; the head may be tied."""
+    return decoder(model, context=context, pairing="half")

@@ -1,0 +1,15 @@
+"""`qwen3`: Yang et al., 2025 (arXiv:2505.09388)."""
+
+from __future__ import annotations
+
+from zigai_core.blocks import decoder
+from zigai_core.descriptor import ModelDescriptor
+from zigai_core.graph import Graph
+
+
+def qwen3(model: ModelDescriptor, *, context: int) -> Graph:
+    """Like Qwen2 without biases; each head of queries and keys is normalised before it is turned.
+
+    A head's width is the file's own (`attention.key_length`), not the model's width over its heads.
+    """
+    return decoder(model, context=context, pairing="half", qk_norm=True)

@@ -52,7 +52,7 @@ def test_it_computes_what_the_same_graph_of_zigai_llama_does(
     theirs = make_toy("--architecture", "example")
     ours = zigai.load(toy, backend=backend)
     model = zigai.load(theirs, backend=backend, plugins=plugins)
-    assert model.graph.describe() == ours.graph.describe()
+    assert sorted(model.graph.describe().splitlines()) == sorted(ours.graph.describe().splitlines())
     tokens = [1, 300, 5, 17, 300, 42]
     np.testing.assert_array_equal(model.logits(tokens), ours.logits(tokens))
 

@@ -25,8 +25,8 @@ def test_every_error_of_core_is_public_and_caught_by_the_base() -> None:
     ("registry", "names"),
     [
         ("formats", {"gguf"}),
-        ("architectures", {"llama"}),
-        ("tokenizers", {"llama"}),
+        ("architectures", {"llama", "qwen2", "qwen3"}),
+        ("tokenizers", {"llama", "gpt2"}),
         ("backends", {"numpy", "native"}),
         ("samplers", {"logit_bias", "penalties", "top_k", "top_p", "min_p", "temperature"}),
         ("chat_templates", {"chatml", "llama2", "llama3", "mistral", "zephyr"}),
@@ -39,7 +39,7 @@ def test_the_packages_it_depends_on_fill_the_registries(registry: str, names: se
 def test_importing_it_imports_no_plugin() -> None:
     program = "import sys, zigai; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    plugins = {"zigai_gguf", "zigai_llama", "zigai_tokenizers", "zigai_kernels", "zigai_cli"}
+    plugins = {"zigai_gguf", "zigai_llama", "zigai_qwen", "zigai_tokenizers", "zigai_kernels", "zigai_cli"}
     libraries = {"sentencepiece", "tokenizers", "cffi", "typer", "rich", "pytest"}
     assert not set(run.stdout.split()) & (plugins | libraries)
 

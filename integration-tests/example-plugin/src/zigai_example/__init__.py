@@ -29,10 +29,10 @@ def example(model: ModelDescriptor, *, context: int) -> Graph:
         at = f"blk.{layer}"
         h = g.rms_norm(x, f"{at}.attn_norm", epsilon)
         q = g.linear(h, f"{at}.attn_q", heads * size)
-        q = g.rope(q, size, frequencies, "adjacent", name=f"{at}.attn_q_rope")
         k = g.linear(h, f"{at}.attn_k", kv_heads * size)
-        k = g.rope(k, size, frequencies, "adjacent", name=f"{at}.attn_k_rope")
         v = g.linear(h, f"{at}.attn_v", kv_heads * size)
+        q = g.rope(q, size, frequencies, "adjacent", name=f"{at}.attn_q_rope")
+        k = g.rope(k, size, frequencies, "adjacent", name=f"{at}.attn_k_rope")
         name = f"{at}.attention"
         h = g.attention(q, k, v, layer=layer, heads=heads, kv_heads=kv_heads, head_dim=size, name=name)
         if layer == layers - 1:  # from here on only the rows whose logits were asked for

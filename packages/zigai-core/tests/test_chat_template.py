@@ -101,6 +101,11 @@ def test_break_and_continue() -> None:
     assert render(first + "{% if i == 4 %}{% break %}{% endif %}{{ i }}{% endfor %}") == "023"
 
 
+def test_blocks_may_be_empty() -> None:
+    text = "{% if x %}{# nothing #}{% elif y %}{% else %}{% endif %}{% for i in [1] %}{% endfor %}"
+    assert render(text + "{% macro m() %}{% endmacro %}{{ m() }}.") == "."
+
+
 def test_generation_marks_change_nothing() -> None:
     assert render("a{% generation %}b{{ 1 }}{% endgeneration %}c") == "ab1c"
 
@@ -289,6 +294,22 @@ def test_a_template_that_never_ends_or_outgrows_all_is_stopped_soon(
     with pytest.raises(TemplateError, match=r"^a test's template"):
         render(ENDLESS[name])
     assert time.process_time() - began < 1.5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG + "".join(f"{{% set a{i} = t ~ '' %}}" for i in range(100)),
+        LONG + "".join(f"{{% set a{i} %}}{{{{ t }}}}{{% endset %}}" for i in range(100)),
+        LONG + "{{ [" + "t[::-1], " * 100 + "] }}",
+        LONG + "{{ [" + "t | upper, " * 100 + "] }}",
+        LONG + "{% macro m() %}{% endmacro %}{{ m(" + "t * 1, " * 100 + ") }}",
+    ],
+    ids=["variables", "set blocks", "slices", "a list", "arguments"],
+)
+def test_many_values_that_are_too_large_together_are_stopped(text: str) -> None:
+    with pytest.raises(TemplateError, match=r"makes more than 5[0-9]{7} characters in all"):
+        render(text)
 
 
 def test_core_does_not_import_jinja_before_a_template_is_rendered() -> None:

@@ -266,13 +266,14 @@ def _scan(path: Sequence[str] | None) -> tuple[Installed, ...]:
             continue  # somebody else's broken metadata is not ours to complain about
         if not declared or not re.search(r"^\s*\[\s*zigai\.", declared, re.MULTILINE):
             continue
-        name = distribution.metadata["Name"] or "unknown distribution"
+        fields: Any = distribution.metadata or {}
+        name = fields.get("Name") or "unknown distribution"
         # An editable install may be there twice, as egg-info and dist-info; the first is what is imported.
         key = re.sub(r"[-_.]+", "-", name).lower()
         if key in seen:
             continue
         seen.add(key)
-        version = distribution.metadata["Version"] or "of unknown version"
+        version = fields.get("Version") or "of unknown version"
         for point in distribution.entry_points:
             if point.group in NOUNS:
                 entry = Entry(point.name, point.value, name, version)

@@ -2,7 +2,8 @@
 
 Jinja's sandbox keeps a template from Python's internals, but not from looping for hours or filling the
 memory. Here the code that Jinja makes of a template is interspersed with checks: every statement and every
-expression that takes long or makes something looks at the clock, and what is made may not outgrow `limit`.
+expression that takes long or makes something looks at the clock, and no value may outgrow `limit`, nor all
+that is made some multiple of it.
 What could outgrow it within a single operation (`*`, `**`, `%`, `~`, padding, joining, replacing) is checked
 before. Between two checks there is only work in proportion to `limit`.
 """
@@ -78,11 +79,10 @@ class _Checks(CodeGenerator):
         return None
 
     def blockvisit(self, nodes: Iterable[nodes.Node], frame: Frame) -> None:
-        self.writeline("environment.tick()")
+        self.writeline("pass")  # a block may be empty
         try:
             for node in nodes:
-                # A loop's own filter is no block: many such loops in a row must not pass between two looks.
-                self.writeline(f"environment.tick({1 << 20 if getattr(node, 'test', None) else 0})")
+                self.writeline("environment.tick()")
                 self.visit(node, frame)
         except CompilerExit:
             pass
@@ -151,6 +151,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._seconds = seconds
         self._deadline = time.thread_time() + seconds
         self._until_look = 0
+        self._made = 0
         super().__init__(
             trim_blocks=True,
             lstrip_blocks=True,
@@ -168,7 +169,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.finalize = self._finalize
 
     def tick(self, size: int = 0) -> None:
-        """End what takes too long; `size` is that of what was worked on."""
+        """End what takes too long, or makes too much in all; `size` is that of what was made or looked at."""
+        self._made += size
+        if self._made > 50 * self.limit:
+            raise TemplateRuntimeError(f"makes more than {50 * self.limit} characters in all")
         self._until_look -= 1 + (size >> 10)
         if self._until_look < 0:  # the clock costs as much as many a step of a template
             self._until_look = 30
@@ -209,6 +213,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             size += len(part)
             self.check_size(size)
             pieces.append(part)
+        self.tick(size)
         return "".join(pieces)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
@@ -216,7 +221,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if operator == "*":
             for value, times in ((left, right), (right, left)):
                 if isinstance(value, (str, list, tuple)) and isinstance(times, int):
-                    self.check_size(weigh(value, self.limit) * times)
+                    each = len(value) if isinstance(value, str) else weigh(value, self.limit)
+                    self.check_size(each * times)
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
             if left.bit_length() * right > _BITS:
                 raise TemplateRuntimeError(f"makes a number of more than {_BITS} bits")

@@ -41,64 +41,57 @@ INLINE bytes act_q(const activations *a, int t, int at) { return bytes_load(a->r
 INLINE const float *act_d(const activations *a, int t) { return (const float *)(a->row[t] + a->scales); }
 INLINE const float *act_s(const activations *a, int t) { return (const float *)(a->row[t] + a->sums); }
 
-/* Unpacking of the types with blocks of 32. */
-INLINE bytes unpack_Q4_0(const uint8_t *p) { return bytes_sub(bytes_nibbles(p + 2), bytes_set(8)); }
-INLINE bytes unpack_Q4_1(const uint8_t *p) { return bytes_nibbles(p + 4); }
-INLINE bytes unpack_Q5_0(const uint8_t *p) {
-    return bytes_sub(bytes_or(bytes_nibbles(p + 6), bytes_from_bits(p + 2)), bytes_set(16));
-}
-INLINE bytes unpack_Q5_1(const uint8_t *p) { return bytes_or(bytes_nibbles(p + 8), bytes_from_bits(p + 4)); }
-INLINE bytes unpack_Q8_0(const uint8_t *p) { return bytes_load(p + 2); }
+/* Rows of blocks of 32: x = d * q + m, where m is a multiple of d for some types. The sum of m * activations
+   is m times their scaled sum. q is unsigned but for Q8_0. */
+#define QUANTS_Q4_0(p) bytes_nibbles(p + 2)
+#define QUANTS_Q4_1(p) bytes_nibbles(p + 4)
+#define QUANTS_Q5_0(p) bytes_or(bytes_nibbles(p + 6), bytes_from_bits(p + 2))
+#define QUANTS_Q5_1(p) bytes_or(bytes_nibbles(p + 8), bytes_from_bits(p + 4))
+#define QUANTS_Q8_0(p) bytes_load(p + 2)
 
-/* x = d * q, q signed. Two accumulators, for even and odd blocks, halve the chain of additions. */
-#define SIGNED_STEP(UNPACK, BYTES, b, sum)                                                         \
+#define UNSIGNED(x) dot_unsigned(q, x)
+#define SIGNED(x) dot_signed(q, bytes_abs(q), x)
+
+/* What a type does with 32 weights. */
+#define BLOCK_STEP(NAME, DOT, p, at, scale)                                                        \
     do {                                                                                           \
-        const uint8_t *p = w + (int64_t)(b) * (BYTES);                                             \
-        bytes q = UNPACK(p), magnitude = bytes_abs(q);                                             \
-        v8 d = v8_set(read_f16(p));                                                                \
+        bytes q = QUANTS_##NAME((p));                                                              \
         _Pragma("GCC unroll 4") for (int t = 0; t < nt; t++)                                       \
-            sum[t] = v8_fma(dot_signed(q, magnitude, act_q(a, t, 32 * (b))),                       \
-                            v8_mul(d, v8_set(act_d(a, t)[b])), sum[t]);                            \
+            sum[t] = v8_fma(DOT(act_q(a, t, at)), v8_set(scale), sum[t]);                          \
     } while (0)
 
-#define DOT_SIGNED(NAME, BYTES)                                                                    \
-    INLINE void dot_##NAME(const uint8_t *w, int width, const activations *a, float *y, int nt) {  \
-        v8 even[TILE], odd[TILE];                                                                  \
-        for (int t = 0; t < nt; t++) even[t] = odd[t] = v8_zero();                                 \
-        int blocks = width / 32, b = 0;                                                            \
-        for (; b + 1 < blocks; b += 2) {                                                           \
-            SIGNED_STEP(unpack_##NAME, BYTES, b, even);                                            \
-            SIGNED_STEP(unpack_##NAME, BYTES, b + 1, odd);                                         \
-        }                                                                                          \
-        if (b < blocks) SIGNED_STEP(unpack_##NAME, BYTES, b, even);                                \
-        for (int t = 0; t < nt; t++) y[t] = v8_sum(v8_add(even[t], odd[t]));                       \
-    }
-
-DOT_SIGNED(Q4_0, 18)
-DOT_SIGNED(Q5_0, 22)
-DOT_SIGNED(Q8_0, 34)
-
-/* x = d * q + m, q unsigned: the sum of m * activations is m times the block's scaled sum. */
-#define DOT_UNSIGNED(NAME, BYTES)                                                                  \
+/* The products of weight and activation scales are made for 8 blocks at a time: to convert and spread them
+   one by one would cost as much as the dot products. MIN8 and MIN1 give m for 8 blocks and for one. */
+#define DOT_BLOCKS(NAME, BYTES, DOT, HAS_MIN, MIN8, MIN1)                                          \
     INLINE void dot_##NAME(const uint8_t *w, int width, const activations *a, float *y, int nt) {  \
         v8 sum[TILE];                                                                              \
-        float least_part[TILE];                                                                    \
-        for (int t = 0; t < nt; t++) sum[t] = v8_zero(), least_part[t] = 0.0f;                     \
-        for (int b = 0; b < width / 32; b++, w += BYTES) {                                         \
-            bytes q = unpack_##NAME(w);                                                            \
-            float m = read_f16(w + 2);                                                             \
-            v8 d = v8_set(read_f16(w));                                                            \
-            _Pragma("GCC unroll 4") for (int t = 0; t < nt; t++) {                                 \
-                sum[t] = v8_fma(dot_unsigned(q, act_q(a, t, 32 * b)),                              \
-                                v8_mul(d, v8_set(act_d(a, t)[b])), sum[t]);                        \
-                least_part[t] += m * act_s(a, t)[b];                                               \
+        float rest[TILE];                                                                          \
+        for (int t = 0; t < nt; t++) sum[t] = v8_zero(), rest[t] = 0.0f;                           \
+        int b = 0;                                                                                 \
+        for (; b + 8 <= width / 32; b += 8, w += 8 * BYTES) {                                      \
+            float scale[TILE][8];                                                                  \
+            v8 d = v8_gather_f16(w, BYTES), m = MIN8;                                              \
+            for (int t = 0; t < nt; t++) {                                                         \
+                v8_store(scale[t], v8_mul(d, v8_load(act_d(a, t) + b)));                           \
+                if (HAS_MIN) sum[t] = v8_fma(m, v8_load(act_s(a, t) + b), sum[t]);                 \
             }                                                                                      \
+            _Pragma("GCC unroll 1") for (int i = 0; i < 8; i++)                                    \
+                BLOCK_STEP(NAME, DOT, w + i * BYTES, 32 * (b + i), scale[t][i]);                   \
         }                                                                                          \
-        for (int t = 0; t < nt; t++) y[t] = v8_sum(sum[t]) + least_part[t];                        \
+        for (; b < width / 32; b++, w += BYTES) {                                                  \
+            float d = read_f16(w), m = MIN1;                                                       \
+            BLOCK_STEP(NAME, DOT, w, 32 * b, d * act_d(a, t)[b]);                                  \
+            if (HAS_MIN)                                                                           \
+                for (int t = 0; t < nt; t++) rest[t] += m * act_s(a, t)[b];                        \
+        }                                                                                          \
+        for (int t = 0; t < nt; t++) y[t] = v8_sum(sum[t]) + rest[t];                              \
     }
 
-DOT_UNSIGNED(Q4_1, 20)
-DOT_UNSIGNED(Q5_1, 24)
+DOT_BLOCKS(Q4_0, 18, UNSIGNED, 1, v8_mul(d, v8_set(-8.0f)), d * -8.0f)
+DOT_BLOCKS(Q5_0, 22, UNSIGNED, 1, v8_mul(d, v8_set(-16.0f)), d * -16.0f)
+DOT_BLOCKS(Q4_1, 20, UNSIGNED, 1, v8_gather_f16(w + 2, 20), read_f16(w + 2))
+DOT_BLOCKS(Q5_1, 24, UNSIGNED, 1, v8_gather_f16(w + 2, 24), read_f16(w + 2))
+DOT_BLOCKS(Q8_0, 34, SIGNED, 0, v8_zero(), 0.0f)
 
 /* Q4_K and Q5_K keep 8 scales and 8 mins of 6 bits in 12 bytes: sm[0..7] scales, sm[8..15] mins. */
 INLINE void unpack_k_scales(const uint8_t *p, uint8_t sm[16]) {

@@ -8,9 +8,8 @@
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t i32x4 __attribute__((vector_size(16)));
 typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef uint64_t u64x2 __attribute__((vector_size(16)));
 typedef int16_t i16x8 __attribute__((vector_size(16)));
-typedef int16_t i16x4 __attribute__((vector_size(8)));
-typedef int8_t i8x8 __attribute__((vector_size(8)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
 typedef struct { vf low, high; } v8;
 typedef struct { u8x16 low, high; } bytes;
@@ -90,6 +89,13 @@ INLINE vf vf_load_bf16(const void *p) {
 INLINE v8 v8_zero(void) { return (v8){vf_zero(), vf_zero()}; }
 INLINE v8 v8_set(float x) { return (v8){vf_set(x), vf_set(x)}; }
 INLINE v8 v8_load(const float *p) { return (v8){vf_load(p), vf_load(p + 4)}; }
+INLINE void v8_store(float *p, v8 v) { vf_store(p, v.low); vf_store(p + 4, v.high); }
+/* The float16 at p, p + stride, ... p + 7 * stride */
+INLINE v8 v8_gather_f16(const uint8_t *p, int stride) {
+    uint16_t half[8];
+    for (int i = 0; i < 8; i++) memcpy(half + i, p + i * stride, 2);
+    return (v8){vf_load_f16(half), vf_load_f16(half + 4)};
+}
 INLINE v8 v8_add(v8 a, v8 b) { return (v8){a.low + b.low, a.high + b.high}; }
 INLINE v8 v8_mul(v8 a, v8 b) { return (v8){a.low * b.low, a.high * b.high}; }
 INLINE v8 v8_fma(v8 a, v8 b, v8 c) { return (v8){a.low * b.low + c.low, a.high * b.high + c.high}; }
@@ -120,8 +126,8 @@ INLINE bytes bytes_nibbles(const uint8_t *p) {
 /* 32 bits: a byte 0x10 for each that is set */
 INLINE bytes bytes_from_bits(const uint8_t *p) {
     const u8x16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-    u8x16 low = {p[0], p[0], p[0], p[0], p[0], p[0], p[0], p[0], p[1], p[1], p[1], p[1], p[1], p[1], p[1], p[1]};
-    u8x16 high = {p[2], p[2], p[2], p[2], p[2], p[2], p[2], p[2], p[3], p[3], p[3], p[3], p[3], p[3], p[3], p[3]};
+    const uint64_t each = 0x0101010101010101;
+    u8x16 low = (u8x16)(u64x2){p[0] * each, p[1] * each}, high = (u8x16)(u64x2){p[2] * each, p[3] * each};
     return (bytes){(u8x16)((low & bit) != 0) & 16, (u8x16)((high & bit) != 0) & 16};
 }
 
@@ -136,16 +142,26 @@ INLINE scales scales_from_i8_pairs(const uint8_t *p) {
     return s;
 }
 
-INLINE i16x8 widen_signed(u8x16 a, int half) {
-    i8x8 v;
-    memcpy(&v, (const char *)&a + 8 * half, 8);
-    return __builtin_convertvector(v, i16x8);
+/* Sign extension: each element twice, side by side, then shifted down. */
+INLINE i16x8 widen_low(u8x16 a) {
+    const u8x16 twice = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
+    return (i16x8)__builtin_shuffle(a, twice) >> 8;
 }
-INLINE vf float_low(i16x8 a) { i16x4 v; memcpy(&v, &a, 8); return __builtin_convertvector(__builtin_convertvector(v, i32x4), vf); }
-INLINE vf float_high(i16x8 a) { i16x4 v; memcpy(&v, (const char *)&a + 8, 8); return __builtin_convertvector(__builtin_convertvector(v, i32x4), vf); }
+INLINE i16x8 widen_high(u8x16 a) {
+    const u8x16 twice = {8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15};
+    return (i16x8)__builtin_shuffle(a, twice) >> 8;
+}
+INLINE vf float_low(i16x8 a) {
+    const i16x8 twice = {0, 0, 1, 1, 2, 2, 3, 3};
+    return __builtin_convertvector((i32x4)__builtin_shuffle(a, twice) >> 16, vf);
+}
+INLINE vf float_high(i16x8 a) {
+    const i16x8 twice = {4, 4, 5, 5, 6, 6, 7, 7};
+    return __builtin_convertvector((i32x4)__builtin_shuffle(a, twice) >> 16, vf);
+}
 /* Sums of 2 products of int8 in int16: |w| <= 128 and |a| <= 127 give at most 32,512. */
 INLINE i16x8 pair_products(u8x16 w, u8x16 a) {
-    return widen_signed(w, 0) * widen_signed(a, 0) + widen_signed(w, 1) * widen_signed(a, 1);
+    return widen_low(w) * widen_low(a) + widen_high(w) * widen_high(a);
 }
 /* Exact integer dot products of 32 weights and 32 activations, in 8 parts; weights unsigned up to 127. */
 INLINE v8 dot_unsigned(bytes w, bytes a) {

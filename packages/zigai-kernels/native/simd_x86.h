@@ -21,6 +21,19 @@ INLINE uint16_t f16_from_f32(float x) {
 INLINE v8 v8_zero(void) { return _mm256_setzero_ps(); }
 INLINE v8 v8_set(float x) { return _mm256_set1_ps(x); }
 INLINE v8 v8_load(const float *p) { return _mm256_loadu_ps(p); }
+INLINE void v8_store(float *p, v8 v) { _mm256_storeu_ps(p, v); }
+INLINE int half_at(const uint8_t *p) { uint16_t x; memcpy(&x, p, 2); return x; }
+/* The float16 at p, p + stride, ... p + 7 * stride */
+INLINE v8 v8_gather_f16(const uint8_t *p, int stride) {
+    __m128i low = _mm_cvtsi32_si128(half_at(p)), high = _mm_cvtsi32_si128(half_at(p + 4 * stride));
+    low = _mm_insert_epi16(low, half_at(p + stride), 1);
+    high = _mm_insert_epi16(high, half_at(p + 5 * stride), 1);
+    low = _mm_insert_epi16(low, half_at(p + 2 * stride), 2);
+    high = _mm_insert_epi16(high, half_at(p + 6 * stride), 2);
+    low = _mm_insert_epi16(low, half_at(p + 3 * stride), 3);
+    high = _mm_insert_epi16(high, half_at(p + 7 * stride), 3);
+    return _mm256_cvtph_ps(_mm_unpacklo_epi64(low, high));
+}
 INLINE v8 v8_add(v8 a, v8 b) { return _mm256_add_ps(a, b); }
 INLINE v8 v8_mul(v8 a, v8 b) { return _mm256_mul_ps(a, b); }
 INLINE v8 v8_fma(v8 a, v8 b, v8 c) { return _mm256_fmadd_ps(a, b, c); }

@@ -11,9 +11,9 @@ from zigai_core.conformance.backend import BackendConformance
 from zigai_core.conformance.toys import toy_decoder
 from zigai_core.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
 from zigai_core.dtypes import DTYPES
-from zigai_core.errors import FormatError, ShapeError, UnsupportedError
+from zigai_core.errors import FormatError, ShapeError
 from zigai_core.graph import Graph
-from zigai_core.operations import Attention, Embedding, Linear, Rope
+from zigai_core.operations import Attention, Embedding, Linear, MixtureOfExperts, Rope
 from zigai_core.protocols import Limits
 from zigai_core.reference import NumpyBackend
 from zigai_core.runner import Part, Runner
@@ -96,9 +96,27 @@ def test_rotation_may_stop_before_the_head_does() -> None:
     assert {operation.head_dim for operation in of(graph, Rope)} == {16}
 
 
-def test_a_mixture_of_experts_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match="mixture of 8 experts"):
-        llama(toy_decoder(expert_count=8), context=64)
+def test_a_mixture_of_equal_experts_is_the_dense_model() -> None:
+    mixed = toy_decoder(experts=4)
+    dense = dataclasses.replace(toy_decoder(), tensors=mixed.tensors)
+    for layer in range(2):
+        for part in ("gate", "up", "down"):
+            name = f"blk.{layer}.ffn_{part}"
+            first = mixed.tensors[f"{name}_exps.weight"].to_float32()[0]
+            mixed = with_tensor(mixed, f"{name}_exps.weight", np.stack([first] * 4))
+            dense = with_tensor(dense, f"{name}.weight", first)
+    np.testing.assert_allclose(logits(mixed), logits(dense), atol=1e-5)
+
+
+def test_each_token_uses_the_experts_its_router_prefers() -> None:
+    model = toy_decoder(experts=4)
+    mixture = of(llama(model, context=64), MixtureOfExperts)[0]
+    assert (mixture.used, mixture.renormalise, mixture.gate.shape) == (2, True, (4, 96, 64))
+    name = "blk.0.ffn_down_exps.weight"
+    changed = model.tensors[name].to_float32().copy()
+    changed[3] = 0
+    difference = np.abs(logits(model) - logits(with_tensor(model, name, changed))).max(axis=-1)
+    assert (difference > 1e-3).any()
 
 
 def test_a_missing_hyperparameter_is_named() -> None:

@@ -13,13 +13,13 @@ import zigai_qwen.qwen3
 from zigai_core.conformance.toys import toy_decoder
 from zigai_core.descriptor import ModelDescriptor, TensorInfo
 from zigai_core.dtypes import DTYPES
-from zigai_core.errors import ShapeError
+from zigai_core.errors import FormatError, ShapeError
 from zigai_core.graph import Graph
-from zigai_core.operations import Attention, Linear, RMSNorm, Rope
+from zigai_core.operations import Attention, Linear, MixtureOfExperts, RMSNorm, Rope, SigmoidGate
 from zigai_core.protocols import Architecture, Limits
 from zigai_core.reference import NumpyBackend
 from zigai_core.runner import Part, Runner
-from zigai_qwen import qwen, qwen2, qwen3
+from zigai_qwen import qwen, qwen2, qwen2moe, qwen3, qwen3moe
 
 TOKENS = [1, 5, 300, 17, 511, 44, 2, 9]
 QWEN2 = toy_decoder("qwen2", bias=True, tied=True)
@@ -77,6 +77,19 @@ def test_the_first_qwen_equals_qwen2_with_its_matrices_put_together() -> None:
     doubled = toy_decoder("qwen", hidden=192, kv_heads=4).hyperparameters
     together = dataclasses.replace(split, tensors=tensors, hyperparameters=doubled)
     np.testing.assert_allclose(logits(qwen, together), logits(qwen2, split), atol=1e-5)
+
+
+def test_the_mixtures_differ_in_shares_and_in_the_shared_expert() -> None:
+    two = qwen2moe(toy_decoder("qwen2moe", bias=True, experts=4, shared_expert=True), context=64)
+    three = qwen3moe(toy_decoder("qwen3moe", qk_norm=True, experts=4), context=64)
+    assert {mixture.renormalise for mixture in of(two, MixtureOfExperts)} == {False}
+    assert {mixture.renormalise for mixture in of(three, MixtureOfExperts)} == {True}
+    assert [len(of(graph, SigmoidGate)) for graph in (two, three)] == [2, 0]
+
+
+def test_a_mixture_without_a_count_of_experts_is_told_so() -> None:
+    with pytest.raises(FormatError, match=r"qwen3moe\.expert_count is missing"):
+        qwen3moe(toy_decoder("qwen3moe", qk_norm=True), context=64)
 
 
 @pytest.mark.parametrize("module", [zigai_qwen.qwen2, zigai_qwen.qwen3])

@@ -130,6 +130,23 @@ def attention(
     )
 
 
+def experts(hp: Hyperparameters, *, renormalise: bool, shared: bool = False) -> Block:
+    """A feed-forward block of experts; with `shared`, one more that every token goes through, with a gate."""
+    count = hp.integer("expert_count", minimum=1, maximum=65536)
+    used = hp.integer("expert_used_count", minimum=1, maximum=count)
+    hidden = hp.integer("expert_feed_forward_length", hp.get("feed_forward_length"), minimum=1)
+
+    def block(g: GraphBuilder, x: Value, at: str) -> Value:
+        y = g.mixture_of_experts(x, at, experts=count, used=used, hidden=hidden, renormalise=renormalise)
+        if not shared:
+            return y
+        own = g.shape(f"{at}.ffn_gate_shexp.weight")[0]
+        always = g.sigmoid_gate(x, gated(g, x, at, own, part="_shexp"), f"{at}.ffn_gate_inp_shexp")
+        return g.add(y, always, name=f"{at}.ffn_out")
+
+    return block
+
+
 def projections(g: GraphBuilder, x: Value, at: str, shape: DecoderShape) -> tuple[Value, Value, Value]:
     """Queries, keys and values of `x`: by a matrix each, or by one for all where the file has `attn_qkv`."""
     widths = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.kv_heads * shape.head_dim)
@@ -146,9 +163,14 @@ def projections(g: GraphBuilder, x: Value, at: str, shape: DecoderShape) -> tupl
     return query, key, value
 
 
-def gated(g: GraphBuilder, x: Value, at: str, hidden: int, activation: Activation = "silu") -> Value:
-    """The gated feed-forward layer: `down(activation(gate(x)) · up(x))`, `[rows, width]` to the same."""
-    gate = g.linear(x, f"{at}.ffn_gate", hidden)
-    up = g.linear(x, f"{at}.ffn_up", hidden)
-    h = g.gated_activation(gate, up, activation=activation, name=f"{at}.ffn_act")
-    return g.linear(h, f"{at}.ffn_down", x.width)
+def gated(
+    g: GraphBuilder, x: Value, at: str, hidden: int, activation: Activation = "silu", *, part: str = ""
+) -> Value:
+    """The gated feed-forward layer: `down(activation(gate(x)) · up(x))`, `[rows, width]` to the same.
+
+    `part` is what the names of its tensors end in, where a layer has more than one.
+    """
+    gate = g.linear(x, f"{at}.ffn_gate{part}", hidden)
+    up = g.linear(x, f"{at}.ffn_up{part}", hidden)
+    h = g.gated_activation(gate, up, activation=activation, name=f"{at}.ffn_act{part}")
+    return g.linear(h, f"{at}.ffn_down{part}", x.width)

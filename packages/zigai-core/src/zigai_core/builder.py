@@ -19,12 +19,14 @@ from zigai_core.operations import (
     GatedActivation,
     LayerNorm,
     Linear,
+    MixtureOfExperts,
     Multiply,
     Pairing,
     RMSNorm,
     Rope,
     Scale,
     Select,
+    SigmoidGate,
     SoftCap,
 )
 
@@ -159,6 +161,34 @@ class GraphBuilder:
     ) -> Value:
         """`activation(gate) · up`."""
         return self.append(GatedActivation(self._like(gate, up, name), gate, up, activation))
+
+    def mixture_of_experts(
+        self,
+        x: Value,
+        at: str,
+        *,
+        experts: int,
+        used: int,
+        hidden: int,
+        renormalise: bool,
+        activation: Activation = "silu",
+    ) -> Value:
+        """The layer `at`'s experts (`ffn_gate_exps`, …), chosen by its router (`ffn_gate_inp`)."""
+        if not 1 <= used <= experts:
+            raise ShapeError(f"{at}: {used} of {experts} experts cannot be used")
+        scores = self.linear(x, f"{at}.ffn_gate_inp", experts)
+        gate = self._weight(f"{at}.ffn_gate_exps.weight", (experts, hidden, x.width))
+        up = self._weight(f"{at}.ffn_up_exps.weight", (experts, hidden, x.width))
+        down = self._weight(f"{at}.ffn_down_exps.weight", (experts, x.width, hidden))
+        value = Value(f"{at}.ffn_experts", x.width, x.rows)
+        return self.append(MixtureOfExperts(value, x, scores, gate, up, down, used, renormalise, activation))
+
+    def sigmoid_gate(self, x: Value, y: Value, weight: str) -> Value:
+        """`y · sigmoid(x · {weight}.weight)`, a number a row."""
+        if x.rows != y.rows:
+            raise ShapeError(f"{weight}: {x.name} has {x.rows} rows and {y.name} has {y.rows}")
+        vector = self._weight(f"{weight}.weight", (x.width,))
+        return self.append(SigmoidGate(Value(weight, y.width, y.rows), x, y, vector))
 
     def add(self, a: Value, b: Value, *, name: str) -> Value:
         """`a + b`."""

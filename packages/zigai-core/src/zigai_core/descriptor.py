@@ -42,7 +42,7 @@ class TensorInfo:
         return self.dtype.to_float32(self.data, self.shape)
 
     def rows_to_float32(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """Rows of a matrix, dequantised: float32 `[len(rows), shape[1]]`. The others are not touched."""
+        """Some rows, dequantised: float32 `[len(rows), shape[-1]]`, counted over all axes but the last."""
         width = self.shape[-1]
         stored = self.data.reshape(-1, self.dtype.nbytes((width,)))[rows]
         return self.dtype.to_float32(stored.reshape(-1), (len(rows), width))

@@ -56,7 +56,7 @@ class Step(Protocol):
         ...
 
     def weight_rows(self, weight: Weight, rows: NDArray[np.int32]) -> Array:
-        """Some rows of a matrix, dequantised: `[len(rows), weight.shape[1]]`."""
+        """Some rows, dequantised: `[len(rows), weight.shape[-1]]`, counted over all axes but the last."""
         ...
 
     def remember(self, layer: int, keys: Array, values: Array) -> None:

@@ -103,9 +103,11 @@ class NumpyProgram:
         return self._weights[weight.name].to_float32() if kept is None else kept
 
     def weight_rows(self, weight: Weight, rows: NDArray[np.int32]) -> Array:
-        """Some rows of a matrix as float32."""
+        """Some rows as float32, counted over all axes but the last."""
         kept = self._kept.get(weight.name)
-        return self._weights[weight.name].rows_to_float32(rows) if kept is None else kept[rows]
+        if kept is None:
+            return self._weights[weight.name].rows_to_float32(rows)
+        return kept.reshape(-1, weight.shape[-1])[rows]
 
 
 class NumpyContext:

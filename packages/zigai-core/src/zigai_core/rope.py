@@ -45,7 +45,7 @@ def rope_frequencies(
     kind = hp.text("rope.scaling.type", "linear" if "rope.scale_linear" in hp else "none")
     if kind not in SCALINGS:
         raise UnsupportedError(
-            f"RoPE scaling {kind!r} (rope.scaling.type) is not supported; supported are: {', '.join(SCALINGS)}"
+            f"RoPE scaling {kind!r} (rope.scaling.type) is not supported; there are: {', '.join(SCALINGS)}"
         )
     frequencies = base ** -(np.arange(0, rotary, 2, dtype=np.float64) / rotary)
     factor = hp.number("rope.scaling.factor", hp.number("rope.scale_linear", 1.0), minimum=0.0) or 1.0

@@ -2,6 +2,8 @@
 
 from zigai_qwen.qwen import qwen
 from zigai_qwen.qwen2 import qwen2
+from zigai_qwen.qwen2moe import qwen2moe
 from zigai_qwen.qwen3 import qwen3
+from zigai_qwen.qwen3moe import qwen3moe
 
-__all__ = ["qwen", "qwen2", "qwen3"]
+__all__ = ["qwen", "qwen2", "qwen2moe", "qwen3", "qwen3moe"]

@@ -73,11 +73,13 @@ def toy_decoder(
     bias: bool = False,
     qk_norm: bool = False,
     fused: bool = False,
+    experts: int = 0,
+    shared_expert: bool = False,
     seed: int = 7,
     **hyperparameters: Any,
 ) -> ModelDescriptor:
     """A decoder of the LLaMA kind. `dtypes` names other storage types by a tensor's short name (`ffn_down`);
-    `fused` puts queries, keys and values into one matrix.
+    `fused` puts queries, keys and values into one matrix; with `experts`, each token uses two of them.
 
     Keyword arguments that are no parameters become hyperparameters (`attention__sliding_window=8`: two
     underscores stand for a dot).
@@ -86,9 +88,9 @@ def toy_decoder(
     random = np.random.RandomState(seed)
     tensors: dict[str, TensorInfo] = {}
 
-    def matrix(name: str, rows: int, columns: int) -> None:
+    def matrix(name: str, *shape: int) -> None:
         stored = (dtypes or {}).get(name.rsplit(".", 1)[-1], dtype)
-        tensor = random_tensor(f"{name}.weight", (rows, columns), stored, random, 0.7 / columns**0.5)
+        tensor = random_tensor(f"{name}.weight", shape, stored, random, 0.7 / shape[-1] ** 0.5)
         tensors[tensor.name] = tensor
 
     def vector(name: str, size: int, mean: float) -> None:
@@ -109,9 +111,16 @@ def toy_decoder(
             vector(f"{at}.attn_k_norm.weight", head_dim, 1)
         matrix(f"{at}.attn_output", width, heads * head_dim)
         vector(f"{at}.ffn_norm.weight", width, 1)
-        matrix(f"{at}.ffn_gate", hidden, width)
-        matrix(f"{at}.ffn_up", hidden, width)
-        matrix(f"{at}.ffn_down", width, hidden)
+        for part in ("_exps", *(("_shexp",) if shared_expert else ())) if experts else ("",):
+            many = (experts,) if part == "_exps" else ()
+            matrix(f"{at}.ffn_gate{part}", *many, hidden, width)
+            matrix(f"{at}.ffn_up{part}", *many, hidden, width)
+            matrix(f"{at}.ffn_down{part}", *many, width, hidden)
+        if experts:
+            matrix(f"{at}.ffn_gate_inp", experts, width)
+            hyperparameters = {"expert_count": experts, "expert_used_count": 2, **hyperparameters}
+        if experts and shared_expert:
+            vector(f"{at}.ffn_gate_inp_shexp.weight", width, 0)
     vector("output_norm.weight", width, 1)
     if not tied:
         matrix("output", vocabulary, width)

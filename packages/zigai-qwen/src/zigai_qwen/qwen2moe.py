@@ -1,0 +1,13 @@
+"""`qwen2moe`: Qwen1.5-MoE and Qwen2-57B-A14B (Yang et al., 2024, arXiv:2407.10671)."""
+
+from __future__ import annotations
+
+from zigai_core.blocks import decoder, experts
+from zigai_core.descriptor import ModelDescriptor
+from zigai_core.graph import Graph
+
+
+def qwen2moe(model: ModelDescriptor, *, context: int) -> Graph:
+    """Qwen2 with experts, whose shares are not scaled to a sum of one, and a shared expert with a gate."""
+    block = experts(model.hyperparameters, renormalise=False, shared=True)
+    return decoder(model, context=context, pairing="half", feed_forward=block)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 
 def measure(command: Sequence[str], runs: int) -> list[float]:
@@ -40,7 +41,7 @@ def main() -> int:
         "import zigai": ([sys.executable, "-c", "import zigai"], 200),
         "zig-ai --help": ([script, "--help"], 400),
     }
-    figures = []
+    figures: list[dict[str, Any]] = []
     print(f"{'fresh process':<16}{'median ms':>10}{'least':>8}{'most':>8}{'limit':>8}")
     for name, (command, limit) in cases.items():
         times = measure(command, options.runs)
@@ -50,7 +51,7 @@ def main() -> int:
         figures.append({"name": name, "median_ms": median, "limit_ms": limit, "times_ms": times})
     if options.json:
         options.json.write_text(json.dumps({"runs": options.runs, "figures": figures}, indent=1))
-    late = [f["name"] for f in figures if f["limit_ms"] is not None and f["median_ms"] > f["limit_ms"]]
+    late = [f["name"] for f in figures if f["limit_ms"] and f["median_ms"] > f["limit_ms"]]
     if options.check and late:
         print(f"over the limit: {', '.join(map(str, late))}", file=sys.stderr)
         return 1

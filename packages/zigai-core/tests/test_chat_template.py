@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from datetime import datetime
 from typing import Any
 
@@ -212,6 +213,7 @@ def doubling(start: str, grow: str) -> str:
 
 
 LONG = "{% set t = 'a' * 900000 %}"
+NUMBERS = "{% set x = range(60000) | list %}{% set y = range(60000) | list %}"
 ENDLESS = {
     "nested loops": LOOP * 4 + END * 4,
     "loops that only filter": "{% set r = range(100000) %}" + "{% for i in r if not r %}{% endfor %}" * 300,
@@ -275,6 +277,25 @@ ENDLESS = {
     "a sum of lists": "{% set x = [[1] * 9000] * 5 %}{{ (x * 1) | sum(start=[]) }}",
     "a large range": "{{ range(10 ** 10) | list }}",
     "a format of times": "{{ strftime_now('%A' * 400000) }}",
+    "a long replacement": LONG + "{{ t.replace('a', 'b' * 500) }}",
+    "a long replacement by the filter": LONG + "{{ t | replace('a', 'b' * 500) }}",
+    "a long join": LONG + "{{ t.join(['a'] * 500) }}",
+    "a long join by the filter": LONG + "{{ ['a'] * 500 | join(t) }}",
+    "a long format": LONG + "{{ '" + "{0}" * 500 + "'.format(t) }}",
+    "a long list as text": LONG + "{{ [" + "t, " * 500 + "] | string }}",
+    "a long tuple as text": LONG + "{{ (" + "t, " * 500 + ") | string }}",
+    "a long dict as text": LONG + "{{ {" + "".join(f"{i}: t, " for i in range(500)) + "} | string }}",
+    "views as text": LONG + "{% set d = {1: t} %}{{ ([d.items()] * 500) | string }}",
+    "arguments as text": LONG
+    + "{% macro m() %}{{ kwargs | string }}{% endmacro %}{{ m("
+    + ", ".join(f"a{i}=t" for i in range(250))
+    + ") }}",
+    "namespaces as text": "{% set n = namespace() %}"
+    + "".join(f"{{% set n{i} = namespace(a=n{i - 1 or ''}, b=n{i - 1 or ''}) %}}" for i in range(1, 40))
+    + "{{ n39 }}{{ 1 / 0 }}",
+    "comparisons in one expression": NUMBERS + "{{ [" + "x == y, " * 1500 + "] }}",
+    "tests in one expression": NUMBERS + "{{ [" + "-1 is in x, " * 1500 + "] }}",
+    "calls in one expression": NUMBERS + "{{ [" + "x.count(-1), " * 1500 + "] }}",
     "deep brackets": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
     "deep lists": "{{ " + "[" * 500 + "]" * 500 + " }}",
     "deep blocks": "{% if 1 %}" * 3000 + "{% endif %}" * 3000,
@@ -289,11 +310,24 @@ def test_a_template_that_never_ends_or_outgrows_all_is_stopped_soon(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(template_sandbox, "RENDER_SECONDS", 0.1)
-    monkeypatch.setattr(template_sandbox, "COMPILE_SECONDS", 0.3)
+    monkeypatch.setattr(template_sandbox, "COMPILE_SECONDS", 0.5)
     began = time.process_time()
     with pytest.raises(TemplateError, match=r"^a test's template"):
         render(ENDLESS[name])
-    assert time.process_time() - began < 1.5
+    assert time.process_time() - began < 2
+
+
+@pytest.mark.parametrize("name", [name for name in ENDLESS if not name.startswith("a dense")])
+def test_a_template_never_takes_much_memory(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template_sandbox, "RENDER_SECONDS", 0.1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TemplateError):
+            render(ENDLESS[name])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000_000
 
 
 @pytest.mark.parametrize(
@@ -310,6 +344,24 @@ def test_a_template_that_never_ends_or_outgrows_all_is_stopped_soon(
 def test_many_values_that_are_too_large_together_are_stopped(text: str) -> None:
     with pytest.raises(TemplateError, match=r"makes more than 5[0-9]{7} characters in all"):
         render(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("nested loops", "takes more than 0.5 seconds"),
+        ("a number that grows by *", "makes a number of more than 4096 bits"),
+        ("a number that grows by +", "makes a number of more than 4096 bits"),
+        ("a power", "makes a number of more than 4096 bits"),
+        ("a format of times", "asks for the time in a format of more than 200 characters"),
+        ("a recursive macro", "nests too deeply"),
+        ("padding", "makes something larger than 1001076 characters"),
+        ("a wide %", "a format is wider than 999 characters"),
+    ],
+)
+def test_what_was_stopped_says_why(name: str, what: str) -> None:
+    with pytest.raises(TemplateError, match=f"^a test's template, line 1: {what}"):
+        render(ENDLESS[name])
 
 
 def test_core_does_not_import_jinja_before_a_template_is_rendered() -> None:

@@ -58,7 +58,6 @@ class _Checks(CodeGenerator):
         nodes.BinExpr,
         nodes.Call,
         nodes.Compare,
-        nodes.Concat,
         nodes.Dict,
         nodes.Filter,
         nodes.Getitem,

@@ -16,6 +16,8 @@ enum zg_operation {
     ZG_SCALE,
     ZG_SOFT_CAP,
     ZG_SELECT,
+    ZG_COLUMNS,
+    ZG_SIGMOID_GATE, /* rows times the sigmoid of a dot product */
     ZG_OPERATIONS  /* how many there are */
 };
 
@@ -38,7 +40,8 @@ typedef struct {
     int32_t type;        /* enum zg_type: of the weight, or of the cache */
     int32_t rows;        /* enum zg_rows: how many rows the output has */
     int32_t width;       /* elements in a row of the output */
-    int32_t inner;       /* LINEAR: elements in a row of x; norms: a group; ROPE and its table: pairs */
+    int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE: elements in a row of x; norms: a group; ROPE: pairs */
+    int32_t start;       /* COLUMNS: the first */
     int32_t heads;
     int32_t kv_heads;
     int32_t head_dim;
@@ -48,7 +51,7 @@ typedef struct {
     float cap;           /* SOFT_CAP, ATTENTION (0: none) */
     int64_t output;
     int64_t x;           /* LINEAR: the input; STORE: keys; ATTENTION: queries; GATED: the gate */
-    int64_t y;           /* STORE: values; ROPE: the table; ADD, MULTIPLY, GATED: the second operand */
+    int64_t y;           /* STORE: values; ROPE: the table; others: the second operand */
     int64_t cache;       /* STORE, ATTENTION: byte offset of the layer in the cache */
     int64_t stride;      /* EMBEDDING, LINEAR: bytes from one row of the weight to the next */
     const void *weight;  /* as the packing laid it out; ROPE_TABLE: frequencies */

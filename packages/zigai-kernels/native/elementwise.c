@@ -52,6 +52,25 @@ ELEMENTWISE(scale, element_scale)
 ELEMENTWISE(soft_cap, element_soft_cap)
 ELEMENTWISE(gated, element_gated)
 
+static void columns_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->inner + r->start;
+    memcpy((float *)address(c, r->output) + (int64_t)chunk * r->width, x, (size_t)r->width * sizeof *x);
+}
+
+static void sigmoid_gate_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->inner, *w = r->weight;
+    const float *y = (const float *)address(c, r->y) + (int64_t)chunk * r->width;
+    float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width, rest = 0.0f;
+    vf sum = vf_zero();
+    int i = 0;
+    for (; i + VF <= r->inner; i += VF) sum = vf_fma(vf_load(x + i), vf_load(w + i), sum);
+    for (; i < r->inner; i++) rest += x[i] * w[i];
+    float share = 1.0f / (1.0f + expf(-(vf_sum(sum) + rest)));
+    for (i = 0; i < r->width; i++) out[i] = y[i] * share;
+}
+
 static void select_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)c->step->wanted_rows[chunk] * r->width;

@@ -27,6 +27,7 @@
 
 #include "threads.c"
 #include "linear.c"
+#include "embedding.c"
 #include "norm.c"
 #include "rope.c"
 #include "elementwise.c"

@@ -16,6 +16,8 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_SCALE] = {element_chunks, scale_run},
     [ZG_SOFT_CAP] = {element_chunks, soft_cap_run},
     [ZG_SELECT] = {row_chunks, select_run},
+    [ZG_COLUMNS] = {row_chunks, columns_run},
+    [ZG_SIGMOID_GATE] = {row_chunks, sigmoid_gate_run},
 };
 
 /* Record by record: take chunks until none is left, then wait for the others. After a cancellation the

@@ -12,7 +12,17 @@ from zigai_core.descriptor import TensorInfo
 from zigai_core.dtypes import DTYPES, DType
 from zigai_core.errors import ShapeError, UnsupportedError
 from zigai_core.graph import WANTED, Array, Graph, Operation, Step, Value, Weight
-from zigai_core.operations import Add, Attention, Embedding, GatedActivation, Linear, RMSNorm, Rope, Select
+from zigai_core.operations import (
+    Add,
+    Attention,
+    Columns,
+    Embedding,
+    GatedActivation,
+    Linear,
+    RMSNorm,
+    Rope,
+    Select,
+)
 from zigai_core.protocols import Limits
 from zigai_kernels import NativeBackend
 from zigai_kernels.lowering import lower
@@ -89,6 +99,7 @@ WRONG = [
     ((EMBED, Attention(Y, X, X, X, 0, 3, 2, 4, 1.0)), "cannot share 2 KV heads"),
     ((EMBED, Attention(Y, X, X, X, 0, 4, 2, 2, 1.0)), "query, output, key and value"),
     ((EMBED, Attention(Y, X, X, X, 0, 2, 2, 4, 1.0, window=0)), "its window is 0"),
+    ((EMBED, Columns(Value("y", 4), X, 5)), "columns from 5 in a row of 8"),
     ((EMBED, RMSNorm(Y, X, Weight("table", (3,)), 1e-5)), "does not fit a row of 8"),
     (
         (EMBED, Attention(Y, X, X, X, 0, 2, 2, 4, 1.0), Attention(Value("z", 8), Y, X, X, 0, 2, 2, 4, 1.0)),

@@ -9,6 +9,7 @@ import pytest
 from zigai_core.graph import WANTED, Value
 from zigai_core.operations import (
     Add,
+    Columns,
     GatedActivation,
     LayerNorm,
     Multiply,
@@ -16,6 +17,7 @@ from zigai_core.operations import (
     Rope,
     Scale,
     Select,
+    SigmoidGate,
     SoftCap,
 )
 from zigai_core.protocols import Backend
@@ -109,6 +111,23 @@ def test_elementwise_operations_agree_with_their_definition(tools: Any, backend:
     product = sketch.add(Multiply(Value("multiply", width), added, b))
     scaled = sketch.add(Scale(Value("scale", width), product, -0.37))
     sketch.add(SoftCap(Value("cap", width), scaled, 2.5))
+    tools.compare(backend, sketch, tools.batch(range(7)))
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_sigmoid_gate_agrees_with_its_definition(tools: Any, backend: Backend, width: int) -> None:
+    sketch = tools.sketch()
+    x, y = sketch.input("x", rows(width)), sketch.input("y", rows(11, 1))
+    weight = sketch.tensor("w", rows(width, 2, 1)[0] / width**0.5)
+    sketch.add(SigmoidGate(Value("gated", 11), x, y, weight))
+    tools.compare(backend, sketch, tools.batch(range(7)))
+
+
+def test_columns_are_the_ones_asked_for(tools: Any, backend: Backend) -> None:
+    sketch = tools.sketch()
+    x = sketch.input("x", rows(37))
+    parts = [sketch.add(Columns(Value(f"from {start}", 9), x, start)) for start in (0, 5, 28)]
+    sketch.add(Add(Value("y", 9), sketch.add(Multiply(Value("z", 9), parts[0], parts[1])), parts[2]))
     tools.compare(backend, sketch, tools.batch(range(7)))
 
 

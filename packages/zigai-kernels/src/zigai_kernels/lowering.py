@@ -15,6 +15,7 @@ from zigai_core.graph import TOKENS, WANTED, CacheSpec, Graph, Operation, Value,
 from zigai_core.operations import (
     Add,
     Attention,
+    Columns,
     Embedding,
     GatedActivation,
     LayerNorm,
@@ -24,6 +25,7 @@ from zigai_core.operations import (
     Rope,
     Scale,
     Select,
+    SigmoidGate,
     SoftCap,
 )
 from zigai_kernels.packing import Packed, pack_matrix, pack_vector, storage_of
@@ -32,7 +34,7 @@ ACTIVATIONS = {"silu": "SILU", "gelu": "GELU", "gelu_tanh": "GELU_TANH", "relu":
 PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
 SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention),
-    *(GatedActivation, Add, Multiply, Scale, SoftCap, Select),
+    *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select),
 )
 
 
@@ -162,6 +164,14 @@ class _Lowering:
             case Scale(x=x):
                 self._same_width(operation, x)
                 self._emit(operation, "SCALE", x, numbers={"factor": operation.factor})
+            case Columns(x=x, start=start):
+                inside = 0 <= start <= x.width - output.width
+                self._need(operation, inside, f"columns from {start} in a row of {x.width}")
+                self._emit(operation, "COLUMNS", x, numbers={"inner": x.width, "start": start})
+            case SigmoidGate(x=x, y=y):
+                self._same_width(operation, y)
+                weight = self._vector(operation, operation.weight, x.width, "gate")
+                self._emit(operation, "SIGMOID_GATE", x, y, weight=weight, numbers={"inner": x.width})
             case SoftCap(x=x):
                 self._same_width(operation, x)
                 self._need(operation, operation.cap != 0, "its cap is 0")

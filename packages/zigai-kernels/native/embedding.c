@@ -1,0 +1,87 @@
+/* Embedding: rows of a matrix, dequantised in plain C. Block layouts are GGUF's (ggml-quants.h). */
+
+static void row_F32(const uint8_t *w, float *y, int n) { memcpy(y, w, (size_t)n * 4); }
+static void row_F16(const uint8_t *w, float *y, int n) {
+    for (int i = 0; i < n; i++) y[i] = read_f16(w + 2 * (int64_t)i);
+}
+static void row_BF16(const uint8_t *w, float *y, int n) {
+    for (int i = 0; i < n; i++) y[i] = f32_from_bf16(read_u16(w + 2 * (int64_t)i));
+}
+/* Bit i of the 32 at p, as the fifth bit of a weight. */
+static inline int fifth_bit(const uint8_t *p, int i) { return (p[i / 8] >> (i % 8) & 1) << 4; }
+static inline int nibble(const uint8_t *p, int i) { return i < 16 ? p[i] & 15 : p[i - 16] >> 4; }
+
+static void row_Q4_0(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 18, y += 32) {
+        float d = read_f16(w);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)(nibble(w + 2, i) - 8);
+    }
+}
+static void row_Q4_1(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 20, y += 32) {
+        float d = read_f16(w), m = read_f16(w + 2);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)nibble(w + 4, i) + m;
+    }
+}
+static void row_Q5_0(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 22, y += 32) {
+        float d = read_f16(w);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)((nibble(w + 6, i) | fifth_bit(w + 2, i)) - 16);
+    }
+}
+static void row_Q5_1(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 24, y += 32) {
+        float d = read_f16(w), m = read_f16(w + 2);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)(nibble(w + 8, i) | fifth_bit(w + 4, i)) + m;
+    }
+}
+static void row_Q8_0(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 34, y += 32) {
+        float d = read_f16(w);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)(int8_t)w[2 + i];
+    }
+}
+static inline void row_K(const uint8_t *w, float *y, const uint8_t *quants, const uint8_t *high) {
+    uint8_t sm[16];
+    unpack_k_scales(w + 4, sm);
+    float d = read_f16(w), dmin = read_f16(w + 2);
+    for (int j = 0; j < 8; j++) {
+        float scale = d * (float)sm[j], min = dmin * (float)sm[8 + j];
+        for (int i = 0; i < 32; i++) {
+            int q = quants[j / 2 * 32 + i] >> (j % 2 * 4) & 15;
+            if (high) q |= (high[i] >> j & 1) << 4;
+            y[32 * j + i] = scale * (float)q - min;
+        }
+    }
+}
+static void row_Q4_K(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 256, w += 144, y += 256) row_K(w, y, w + 16, NULL);
+}
+static void row_Q5_K(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 256, w += 176, y += 256) row_K(w, y, w + 48, w + 16);
+}
+static void row_Q6_K(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 256, w += 210, y += 256) {
+        float d = read_f16(w + 208);
+        for (int i = 0; i < 256; i++) {
+            int half = i / 128, quarter = i % 128 / 32;
+            int low = w[64 * half + 32 * (quarter % 2) + i % 32] >> (quarter / 2 * 4) & 15;
+            int high = w[128 + 32 * half + i % 32] >> (2 * quarter) & 3;
+            y[i] = d * (float)(int8_t)w[192 + i / 16] * (float)((low | high << 4) - 32);
+        }
+    }
+}
+
+static void (*const row_readers[ZG_TYPES])(const uint8_t *, float *, int) = {
+    [ZG_F32] = row_F32, [ZG_F16] = row_F16, [ZG_BF16] = row_BF16,
+    [ZG_Q4_0] = row_Q4_0, [ZG_Q4_1] = row_Q4_1, [ZG_Q5_0] = row_Q5_0, [ZG_Q5_1] = row_Q5_1,
+    [ZG_Q8_0] = row_Q8_0, [ZG_Q4_K] = row_Q4_K, [ZG_Q5_K] = row_Q5_K, [ZG_Q6_K] = row_Q6_K,
+};
+
+static int embedding_chunks(const zg_context *c, const zg_record *r) { return rows_of(c, r); }
+
+static void embedding_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    row_readers[r->type]((const uint8_t *)r->weight + c->step->ids[chunk] * r->stride,
+                         (float *)address(c, r->output) + (int64_t)chunk * r->width, r->width);
+}

@@ -36,7 +36,7 @@ BUILT = shutil.ignore_patterns(
 )
 
 
-@nox.session
+@nox.session(reuse_venv=True)
 def chat(session: nox.Session) -> None:
     """Chat with a model: `nox -s chat -- --model PATH`; further options are those of `zig-ai chat`."""
     if not any(re.match(r"--model\b|-m|--help$", argument) for argument in session.posargs):

@@ -132,10 +132,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def oracle(session: nox.Session) -> None:
-    """Compare with Hugging Face transformers in float32 (large downloads: torch)."""
+    """Compare with Hugging Face transformers in float32; `-- --write` records its answers (downloads torch)."""
     install_wheels(session, PROJECTS)
     session.install(*group("oracle"))
-    session.run("pytest", *session.posargs, "integration-tests/oracle")
+    session.run("python", "integration-tests/oracle/record.py", *session.posargs)
+    session.run("pytest", "integration-tests/oracle")
 
 
 @nox.session(venv_backend="none")

@@ -258,8 +258,8 @@ ENDLESS = {
     "a number that grows by +": doubling("3", "ns.x + ns.x"),
     "a power": "{{ 10 ** (10 ** 10) }}",
     "a power of powers": "{{ (2 ** 4094) ** 9 }}",
-    "a long text by *": "{{ 'a' * 10 ** 10 }}",
-    "a long list by *": "{{ 10 ** 9 * [1] }}",
+    "a long text by *": "{{ 'a' * 10 ** 9 }}",
+    "a long list by *": "{{ 10 ** 8 * [1] }}",
     "a wide %": "{{ '%1000000000d' % 1 }}",
     "a wide % by an argument": "{{ '%*d' % (1000000000, 1) }}",
     "a precise %": "{{ '%.1000000000f' % 1 }}",
@@ -293,9 +293,9 @@ ENDLESS = {
     "namespaces as text": "{% set n = namespace() %}"
     + "".join(f"{{% set n{i} = namespace(a=n{i - 1 or ''}, b=n{i - 1 or ''}) %}}" for i in range(1, 40))
     + "{{ n39 }}{{ 1 / 0 }}",
-    "comparisons in one expression": NUMBERS + "{{ [" + "x == y, " * 1500 + "] }}",
-    "tests in one expression": NUMBERS + "{{ [" + "-1 is in x, " * 1500 + "] }}",
-    "calls in one expression": NUMBERS + "{{ [" + "x.count(-1), " * 1500 + "] }}",
+    "comparisons in one expression": NUMBERS + "{{ [" + "x == y, " * 3000 + "] }}",
+    "tests in one expression": NUMBERS + "{{ [" + "-1 is in x, " * 3000 + "] }}",
+    "calls in one expression": NUMBERS + "{{ [" + "x.count(-1), " * 3000 + "] }}",
     "deep brackets": "{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}",
     "deep lists": "{{ " + "[" * 500 + "]" * 500 + " }}",
     "deep blocks": "{% if 1 %}" * 3000 + "{% endif %}" * 3000,
@@ -310,11 +310,11 @@ def test_a_template_that_never_ends_or_outgrows_all_is_stopped_soon(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(template_sandbox, "RENDER_SECONDS", 0.1)
-    monkeypatch.setattr(template_sandbox, "COMPILE_SECONDS", 0.5)
+    monkeypatch.setattr(template_sandbox, "COMPILE_SECONDS", 1.0)
     began = time.process_time()
     with pytest.raises(TemplateError, match=r"^a test's template"):
         render(ENDLESS[name])
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 2.5
 
 
 @pytest.mark.parametrize("name", [name for name in ENDLESS if not name.startswith("a dense")])

@@ -41,6 +41,7 @@ def builder(name: str, module: str | None = None, flags: list[str] | None = None
     """
     ffi = FFI()
     ffi.cdef((HERE / "api.h").read_text(encoding="utf-8"))
+    ffi.cdef('extern "Python" int zg_interrupted(void *);')
     source = f'#define ZG_SIMD "simd_{name}.h"\n#include "native.c"\n'
     if name == "baseline":
         ffi.cdef("int zg_supports(int level);")

@@ -26,6 +26,7 @@ struct zg_context {
     atomic_int *next;        /* for each record: the chunk to hand out next */
     atomic_int cancelled;    /* set and cleared from any thread */
     atomic_int stopped;      /* this step saw it: what was skipped stays skipped if it is cleared meanwhile */
+    int64_t next_poll;       /* nanoseconds */
     pool pool;
 };
 

@@ -20,6 +20,16 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_SIGMOID_GATE] = {row_chunks, sigmoid_gate_run},
 };
 
+enum { POLL_NANOSECONDS = 50000000 };
+
+/* The caller's thread lets Python see to signals: a prefill may take minutes, and Ctrl-C must not. */
+static void poll(zg_context *c) {
+    if (!c->step->interrupted || nanoseconds() < c->next_poll) return;
+    if (c->step->interrupted(c->step->interrupted_argument))
+        atomic_store_explicit(&c->stopped, 1, memory_order_relaxed);
+    c->next_poll = nanoseconds() + POLL_NANOSECONDS;
+}
+
 /* Record by record: take chunks until none is left, then wait for the others. After a cancellation the
    threads still meet after each record, which costs microseconds, and do nothing between. */
 static void walk(zg_context *c, int thread) {
@@ -28,6 +38,7 @@ static void walk(zg_context *c, int thread) {
         const family *f = &families[r->operation];
         int chunks = f->chunks(c, r), chunk;
         while ((chunk = atomic_fetch_add_explicit(&c->next[i], 1, memory_order_relaxed)) < chunks) {
+            if (thread == 0) poll(c);
             if (stopping(c)) break;
             f->run(c, r, chunk, thread);
         }
@@ -51,6 +62,7 @@ int zg_run(zg_context *c, const zg_step *step) {
     c->step = step;
     cut_tiles(c, step);
     atomic_store(&c->stopped, 0);
+    c->next_poll = nanoseconds() + POLL_NANOSECONDS;
     for (int i = 0; i < c->plan->count; i++) atomic_store_explicit(&c->next[i], 0, memory_order_relaxed);
     if (c->pool.threads > 1) change(&c->pool, &c->pool.start);
     walk(c, 0);

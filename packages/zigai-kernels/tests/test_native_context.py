@@ -4,6 +4,7 @@ import dataclasses
 import gc
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -145,6 +146,17 @@ def test_cancel_ends_a_running_step_at_once_and_lasts_until_resume(tools: Any, t
         context.run(small)
     context.resume()
     assert context.run(small)["logits"].shape == (1, 2048)
+
+
+def test_an_interrupt_ends_a_long_step_and_the_context_stays_sound(tools: Any) -> None:
+    context, batch = busy(tools)
+    interrupt = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
+    started = time.monotonic()
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        context.run(batch)
+    assert time.monotonic() - started < 2  # the step takes many seconds
+    assert context.run(tools.batch([0]))["logits"].shape == (1, 2048)
 
 
 def test_a_context_at_work_refuses_a_second_call(tools: Any) -> None:

@@ -40,11 +40,15 @@ class NativeContext:
         self._step = ffi.new("zg_step *")
         self._outputs = ffi.new("float *[]", max(1, len(program.output_values)))
         self._step.outputs = self._outputs
+        self._raised: list[BaseException] = []
+        self._handle = ffi.new_handle(self._raised)
+        self._step.interrupted_argument = self._handle
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
         """Compute one step; see `zigai_core.protocols.Context`.
 
         `ShapeError` or `ContextOverflowError` for a batch that does not fit, `Cancelled` after `cancel`.
+        In the main thread, what a signal's handler raises (`KeyboardInterrupt`) ends the step at once.
         """
         program = self._program
         checked = check_batch(batch, program.limits, self.pages, program.vocabulary)
@@ -83,7 +87,13 @@ class NativeContext:
         results = [ffi.from_buffer("float[]", array, require_writable=True) for array in outputs]
         for i, result in enumerate(results):
             self._outputs[i] = result
-        return int(self._program.lib.zg_run(self._native, step))
+        # Signals are for the main thread alone.
+        main = threading.current_thread() is threading.main_thread()
+        step.interrupted = self._program.lib.zg_interrupted if main else ffi.NULL
+        status = int(self._program.lib.zg_run(self._native, step))
+        if self._raised:
+            raise self._raised.pop()
+        return status
 
     def _exclusive(self) -> _Exclusive:
         if os.getpid() != self._process:

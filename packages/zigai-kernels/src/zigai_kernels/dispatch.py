@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 
 from zigai_core.errors import UnsupportedError
 
@@ -54,6 +55,7 @@ def load(name: str) -> ModuleType:
     module = _module(name)
     if module is None:
         raise UnsupportedError(f"zigai-kernels was built without {name}")
+    _serve_signals(module)
     return module
 
 
@@ -107,6 +109,23 @@ def _cgroup_quota(root: Path) -> int | None:
     except (ValueError, ZeroDivisionError):  # "max"
         return None
     return max(1, granted) if int(quota) > 0 else None
+
+
+@cache
+def _serve_signals(module: ModuleType) -> None:
+    """Define the module's `zg_interrupted`, whose argument is a handle of a list for what is raised in it.
+
+    As soon as Python runs, it sees to signals that have come; a handler that raises (Ctrl-C) ends the step.
+    """
+
+    def interrupted(handle: object) -> int:
+        return 0
+
+    def keep(kind: type[BaseException], raised: BaseException, trace: TracebackType) -> int:
+        module.ffi.from_handle(trace.tb_frame.f_locals["handle"]).append(raised)
+        return 1
+
+    module.ffi.def_extern("zg_interrupted", error=1, onerror=keep)(interrupted)
 
 
 def _module(name: str) -> ModuleType | None:

@@ -132,7 +132,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def oracle(session: nox.Session) -> None:
-    """Compare with Hugging Face transformers in float32; `-- --write` records its answers (downloads torch)."""
+    """Compare with Hugging Face transformers in float32 (downloads torch); `-- --write` records anew."""
     install_wheels(session, PROJECTS)
     session.install(*group("oracle"))
     session.run("python", "integration-tests/oracle/record.py", *session.posargs)

@@ -45,3 +45,17 @@ def test_many_tokens_with_a_common_start_take_time_in_proportion_to_the_text() -
 def test_overlong_token_is_refused() -> None:
     with pytest.raises(FormatError, match="special token 7 has 5000 characters"):
         SpecialTokens({"x" * 5000: 7})
+
+
+@pytest.mark.parametrize(
+    ("guards", "expected"),
+    [
+        ([], ["a", 2, "b", 1]),
+        ([1, 5], ["a", 2, "b", 1]),
+        ([2], ["a<s>>b", 1]),
+        ([4], ["a", 1, ">b", 1]),
+        ([3, 7], ["a<s>>b<s>"]),
+    ],
+)
+def test_no_token_stretches_across_a_guard(guards: list[int], expected: list[str | int]) -> None:
+    assert list(SpecialTokens({"<s>": 1, "<s>>": 2}).split("a<s>>b<s>", guards)) == expected

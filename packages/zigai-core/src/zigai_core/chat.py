@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Sequence
 
 from zigai_core.chat_template import ChatTemplate, Message
 from zigai_core.generation import Generation
+from zigai_core.guard import Guard
 from zigai_core.protocols import Tokenizer
 from zigai_core.sampling import Sampler, SamplingOptions
 from zigai_core.session import Overflow, Session
@@ -86,12 +87,14 @@ class Chat:
     def _render(self, messages: Sequence[Message]) -> list[int]:
         system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         roles = self._tokenizer.special_ids
-        text = self.template.render(
-            [*system, *messages],
+        guard = Guard(self._tokenizer.control_tokens, [*system, *messages])
+        rendered = self.template.render(
+            guard.messages,
             bos_token=self._spelling(roles.get("bos")),
             eos_token=self._spelling(roles.get("eos")),
         )
-        tokens = self._tokenizer.encode(text, special=True)
+        text, guards = guard.removed(rendered)
+        tokens = self._tokenizer.encode(text, special=True, guards=guards)
         bos = roles.get("bos")
         # A template that writes the bos token itself and a file that asks for one would make two of it.
         return tokens[1:] if bos is not None and tokens[:2] == [bos, bos] else tokens

@@ -191,13 +191,22 @@ class Tokenizer(Protocol):
     """Ids by role, as in `TokenizerSpec.special_ids`."""
     end_ids: frozenset[int]
     """Ids that end a reply."""
+    control_tokens: Mapping[str, int]
+    """By spelling, what must not come out of people's text: control tokens, and all that end a reply."""
 
-    def encode(self, text: str, *, special: bool = False, bos: bool | None = None) -> list[int]:
+    def encode(
+        self,
+        text: str,
+        *,
+        special: bool = False,
+        bos: bool | None = None,
+        guards: Sequence[int] = (),
+    ) -> list[int]:
         """Token ids; `TokenizerError` for what cannot be encoded (a lone surrogate, say).
 
         `special`: whether control tokens written in the text (`</s>`) become those tokens; where False they
         are plain text. `bos`: whether the ids begin with the beginning-of-sequence token; None does as
-        the file asks.
+        the file asks. `guards`: positions in the text, ascending, that no control token may stretch across.
         """
         ...
 

@@ -32,13 +32,26 @@ class VocabularyTokenizer(ABC):
         self._bytes = TokenBytes(texts, vocabulary.of_type(*HIDDEN))
         user_defined = vocabulary.of_type(TokenType.USER_DEFINED)
         control = vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN)
+        self.control_tokens: Mapping[str, int] = self._spellings(
+            [*control, *(token for token in user_defined if token in self.end_ids)]
+        )
         self._always = SpecialTokens(self._spellings(user_defined))
         self._special = SpecialTokens(self._spellings([*control, *user_defined]))
         if self._add_bos and "bos" not in self.special_ids:
             raise FormatError("the file asks for a beginning-of-sequence token but names none")
 
-    def encode(self, text: str, *, special: bool = False, bos: bool | None = None) -> list[int]:
-        """Token ids; `TokenizerError` for a lone surrogate, or for `bos` where the vocabulary has none."""
+    def encode(
+        self,
+        text: str,
+        *,
+        special: bool = False,
+        bos: bool | None = None,
+        guards: Sequence[int] = (),
+    ) -> list[int]:
+        """Token ids; `TokenizerError` for a lone surrogate, or for `bos` where the vocabulary has none.
+
+        `guards`: positions in the text, ascending, that no special token may stretch across.
+        """
         _check_text(text)
         tokens: list[int] = []
         if self._add_bos if bos is None else bos:
@@ -47,7 +60,7 @@ class VocabularyTokenizer(ABC):
                     "this vocabulary has no beginning-of-sequence token: encode with bos=False"
                 )
             tokens.append(self.special_ids["bos"])
-        for part in (self._special if special else self._always).split(text):
+        for part in (self._special if special else self._always).split(text, guards if special else ()):
             if isinstance(part, int):
                 tokens.append(part)
             else:

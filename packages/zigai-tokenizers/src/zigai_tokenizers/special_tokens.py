@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from zigai_core.errors import FormatError
 
@@ -33,8 +33,11 @@ class SpecialTokens:
         starts = {text[0] for text in self._texts}
         self._start = re.compile("[" + "".join(map(re.escape, sorted(starts))) + "]") if starts else None
 
-    def split(self, text: str) -> Iterator[str | int]:
-        """The ids of the special tokens in `text` and the pieces of text between them, none of them empty."""
+    def split(self, text: str, guards: Sequence[int] = ()) -> Iterator[str | int]:
+        """The ids of the special tokens in `text` and the pieces of text between them, none of them empty.
+
+        No token is found that stretches across one of the ascending positions in `guards`.
+        """
         if self._start is None:
             if text:
                 yield text
@@ -42,7 +45,9 @@ class SpecialTokens:
         done = position = 0
         while match := self._start.search(text, position):
             position = match.start()
-            found = self._match(text, position)
+            guard = bisect_right(guards, position)
+            end = guards[guard] if guard < len(guards) else len(text)
+            found = self._match(text, position, end)
             if found < 0:
                 position += 1
                 continue
@@ -53,14 +58,14 @@ class SpecialTokens:
         if done < len(text):
             yield text[done:]
 
-    def _match(self, text: str, position: int) -> int:
-        """The index of the longest token at `position`, or -1.
+    def _match(self, text: str, position: int, end: int) -> int:
+        """The index of the longest token at `position` that ends by `end`, or -1.
 
         Of the tokens that sort up to the text, the last one is either a prefix of the text or shares its
         longest prefix token with it.
         """
-        found = bisect_right(self._texts, text[position : position + self._longest]) - 1
-        while found >= 0 and not text.startswith(self._texts[found], position):
+        found = bisect_right(self._texts, text[position : min(position + self._longest, end)]) - 1
+        while found >= 0 and not text.startswith(self._texts[found], position, end):
             found = self._shorter[found]
         return found
 

@@ -19,16 +19,26 @@ class ByteTokenizer:
         self.special_ids: Mapping[str, int] = spec.special_ids
         self.end_ids = spec.end_ids
         self._spec = spec
-        self._control = {spec.tokens[token]: token for token in range(FIRST_BYTE)}
+        self.control_tokens: Mapping[str, int] = {spec.tokens[token]: token for token in range(FIRST_BYTE)}
 
-    def encode(self, text: str, *, special: bool = False, bos: bool | None = None) -> list[int]:
+    def encode(
+        self,
+        text: str,
+        *,
+        special: bool = False,
+        bos: bool | None = None,
+        guards: Sequence[int] = (),
+    ) -> list[int]:
         """One token a byte of UTF-8."""
-        pieces = re.split("(" + "|".join(map(re.escape, self._control)) + ")", text) if special else [text]
+        control = "(" + "|".join(map(re.escape, self.control_tokens)) + ")"
+        starts = [0, *guards] if special else [0]
+        spans = zip(starts, [*starts[1:], len(text)], strict=True)
+        pieces = [piece for a, b in spans for piece in (re.split(control, text[a:b]) if special else [text])]
         tokens = [self.special_ids["bos"]] if (self._spec.add_bos if bos is None else bos) else []
         try:
             for piece in pieces:
-                if special and piece in self._control:
-                    tokens.append(self._control[piece])
+                if special and piece in self.control_tokens:
+                    tokens.append(self.control_tokens[piece])
                 else:
                     tokens.extend(byte + FIRST_BYTE for byte in piece.encode())
         except UnicodeEncodeError as error:

@@ -37,6 +37,7 @@ LAYERS = (
         "template_sandbox",
         "chat_template",
         "chat_templates",
+        "guard",
     ),
     ("runner",),
     ("session",),

@@ -115,6 +115,22 @@ def test_a_graph_that_does_not_fit_together_is_refused_by_name(operations: Any, 
         NativeBackend().compile(graph_of(*operations), tensors, Limits())
 
 
+def test_more_heads_than_can_be_counted_are_refused() -> None:
+    tensors = {"table": random_tensor("table", (2, 4096), "F32", np.random.RandomState(0), 1)}
+    x = Value("x", 4096)
+    embed = Embedding(x, Weight("table", (2, 4096)))
+    attention = Attention(Value("y", 4096), x, x, x, 0, 4096, 4096, 1, 1.0)
+    with pytest.raises(ShapeError, match="more than 1024 heads"):
+        NativeBackend().compile(graph_of(embed, attention), tensors, Limits())
+
+
+def test_a_batch_too_large_for_the_widest_value_is_refused() -> None:
+    tensors = {"table": random_tensor("table", (1, 2**19), "F32", np.random.RandomState(0), 1)}
+    embed = Embedding(Value("x", 2**19), Weight("table", (1, 2**19)))
+    with pytest.raises(UnsupportedError, match="x is 524288 wide: too much for a batch of 1048576"):
+        NativeBackend().compile(graph_of(embed), tensors, Limits(batch=2**20))
+
+
 def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused() -> None:
     tensors = {"table": TensorInfo("table", (5, 8), DTYPES["F32"], np.zeros(159, np.uint8))}
     with pytest.raises(ShapeError, match="takes 160 contiguous bytes, not 159"):

@@ -37,6 +37,9 @@ SERVED = (
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select),
 )
 
+MOST_HEADS = 1 << 10
+"""Query heads of a layer. Times a batch they stay countable in C's 32 bits."""
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -271,6 +274,7 @@ class _Lowering:
             op.kv_heads > 0 and op.heads > 0 and op.heads % op.kv_heads == 0 and op.head_dim > 0,
             f"{op.heads} heads of {op.head_dim} cannot share {op.kv_heads} KV heads",
         )
+        self._need(op, op.heads <= MOST_HEADS, f"more than {MOST_HEADS} heads")
         wide, narrow = op.heads * op.head_dim, op.kv_heads * op.head_dim
         widths = (op.query.width, op.output.width, op.key.width, op.value.width)
         self._need(

@@ -19,7 +19,10 @@ ATTENTION_QUERIES = 16
 """Query vectors that attention takes together: tokens of a tile times heads of a group."""
 
 MOST_BYTES = 1 << 46
-"""More memory than this is not asked for: no address space holds it."""
+"""A larger cache is not asked for: no address space holds it."""
+
+MOST_ELEMENTS = 1 << 38
+"""Elements of a value for a full batch: the chunks of more could not be counted in 32 bits."""
 
 
 class NativeProgram:
@@ -89,11 +92,19 @@ class NativeProgram:
             if record.operation != "STORE":
                 first[record.output] = last[record.output] = index
         buffers = []
+        for name, width in self.lowered.widths.items():
+            if width * self.limits.batch > MOST_ELEMENTS:
+                raise UnsupportedError(
+                    f"{name} is {width} wide: too much for a batch of {self.limits.batch}; ask for less"
+                )
         for name, start in first.items():
             if name in self.output_values:
                 continue
-            width = self.lowered.quantised.get(name)
-            row = 4 * self.lowered.widths[name] if width is None else self.lib.zg_activation_bytes(width)
+            quantised = self.lowered.quantised.get(name)
+            if quantised is None:
+                row = 4 * self.lowered.widths[name]
+            else:
+                row = self.lib.zg_activation_bytes(quantised)
             buffers.append(Buffer(name, row * self.limits.batch, start, last[name]))
         return buffers
 
@@ -162,6 +173,4 @@ class NativeProgram:
         plan.scratch_bytes = self.memory.nbytes
         plan.thread_bytes = max((self.lib.zg_attention_bytes(tile, *group) for group in groups), default=0)
         plan.page_bytes_total = self.page_bytes
-        if self.memory.nbytes > MOST_BYTES:
-            raise UnsupportedError(f"scratch of {self.memory.nbytes} bytes; ask for a smaller batch")
         return plan

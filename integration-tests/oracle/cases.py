@@ -109,6 +109,32 @@ CASES: Mapping[str, Case] = {
         lambda: toy_decoder("qwen3", seed=15, qk_norm=True, tied=True, head_dim=32),
         {"class": "Qwen3", "head_dim": 32},
     ),
+    "qwen2moe": Case(
+        lambda: toy_decoder("qwen2moe", seed=16, bias=True, experts=4, shared_expert=True),
+        {
+            "class": "Qwen2Moe",
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 96,
+            "shared_expert_intermediate_size": 96,
+            "norm_topk_prob": False,
+        },
+    ),
+    "qwen3moe": Case(
+        lambda: toy_decoder("qwen3moe", seed=17, qk_norm=True, head_dim=32, experts=4),
+        {
+            "class": "Qwen3Moe",
+            "head_dim": 32,
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 96,
+            "norm_topk_prob": True,
+        },
+    ),
+    "mixtral": Case(
+        lambda: toy_decoder(seed=18, experts=4),
+        {"class": "Mixtral", "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
+    ),
     "mistral-window": Case(
         lambda: toy_decoder(seed=11, attention__sliding_window=5), {"class": "Mistral", "sliding_window": 5}
     ),

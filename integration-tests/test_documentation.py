@@ -18,7 +18,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/**/*.md", "packages/*/*.md", "integration-tests/**/*.md")
+    for pattern in ("*.md", "docs/**/*.md", "packages/*/*.md", "benchmarks/*.md", "integration-tests/**/*.md")
     for path in ROOT.glob(pattern)
 )
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)

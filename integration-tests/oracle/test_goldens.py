@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zigai_core.errors import UnsupportedError
 from zigai_core.loading import build
 from zigai_core.protocols import Backend, Limits
 from zigai_core.reference import NumpyBackend
@@ -17,7 +16,6 @@ from zigai_kernels import NativeBackend
 
 ORACLE = runpy.run_path(str(Path(__file__).with_name("cases.py")))
 CASES, GOLDENS, fingerprint = ORACLE["CASES"], ORACLE["GOLDENS"], ORACLE["fingerprint"]
-MIXTURES = ("mixtral", "qwen2moe", "qwen3moe")
 QUANTISED = ("llama-q8_0", "llama-q4_k_m", "llama-q5_0")
 
 
@@ -39,7 +37,7 @@ def test_the_numpy_backend_gives_the_oracles_logits(name: str) -> None:
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES) - set(QUANTISED) - set(MIXTURES)))
+@pytest.mark.parametrize("name", sorted(set(CASES) - set(QUANTISED)))
 def test_the_native_backend_gives_the_oracles_logits(name: str) -> None:
     actual, expected = logits(name, NativeBackend())
     np.testing.assert_allclose(actual, expected, rtol=0, atol=1e-3)
@@ -50,9 +48,3 @@ def test_the_native_backend_keeps_the_oracles_distribution_on_quantised_weights(
     actual, expected = (rows.astype(np.float64) for rows in logits(name, NativeBackend()))
     p, q = (rows - np.log(np.exp(rows).sum(-1, keepdims=True)) for rows in (expected, actual))
     assert (np.exp(p) * (p - q)).sum(-1).mean() <= 1e-3
-
-
-@pytest.mark.parametrize("name", MIXTURES)
-def test_the_native_backend_names_the_mixture_it_has_no_kernel_for(name: str) -> None:
-    with pytest.raises(UnsupportedError, match="MixtureOfExperts"):
-        logits(name, NativeBackend())

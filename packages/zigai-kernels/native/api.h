@@ -18,6 +18,10 @@ enum zg_operation {
     ZG_SELECT,
     ZG_COLUMNS,
     ZG_SIGMOID_GATE, /* rows times the sigmoid of a dot product */
+    ZG_ROUTE,      /* a row's experts and their shares */
+    ZG_GROUP,      /* the rows of each expert */
+    ZG_EXPERT_LINEAR, /* Linear with the matrices of each row's experts */
+    ZG_COMBINE,    /* the experts' results, by their shares */
     ZG_OPERATIONS  /* how many there are */
 };
 
@@ -31,6 +35,7 @@ enum zg_type {
 enum zg_rows { ZG_TOKENS, ZG_WANTED };
 enum zg_activation { ZG_SILU, ZG_GELU, ZG_GELU_TANH, ZG_RELU };
 enum zg_pairing { ZG_ADJACENT, ZG_HALF };
+enum zg_flag { ZG_FALSE, ZG_TRUE };
 enum zg_status { ZG_DONE, ZG_CANCELLED };
 
 /* One operation of a lowered graph. Fields that an operation does not name are zero. x, y, z and output
@@ -45,8 +50,11 @@ typedef struct {
     int32_t heads;
     int32_t kv_heads;
     int32_t head_dim;
+    int32_t used;        /* experts of a row: ROUTE, GROUP, EXPERT_LINEAR, COMBINE */
+    int32_t repeat;      /* how many times as many rows as `rows` says; 0 is 1 */
     int32_t window;      /* ATTENTION: positions a token sees; 0: all */
-    int32_t mode;        /* GATED: enum zg_activation; ROPE: enum zg_pairing */
+    int32_t mode;        /* GATED: enum zg_activation; ROPE: enum zg_pairing;
+                            ROUTE: shares add up to 1; EXPERT_LINEAR: x has a row for each expert used */
     float factor;        /* SCALE: factor; ATTENTION: scale; norms: epsilon; ROPE_TABLE: magnitude */
     float cap;           /* SOFT_CAP, ATTENTION (0: none) */
     int64_t output;
@@ -93,5 +101,6 @@ int zg_run(zg_context *context, const zg_step *step);
 void zg_cancel(zg_context *context, int cancelled);
 void zg_copy_page(zg_context *context, int32_t from, int32_t to);
 int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim);
+int64_t zg_group_bytes(int32_t experts);
 int64_t zg_activation_bytes(int32_t width);
 int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t type);

@@ -4,14 +4,19 @@ typedef struct {
     pthread_mutex_t mutex; /* guards sleeping alone: whoever spins never takes it */
     pthread_cond_t changed;
     atomic_int sleepers;
-    atomic_uint start;     /* goes up when a step begins */
-    atomic_uint phase;     /* goes up when all threads are through a record */
-    atomic_int arrived;
+    atomic_uint start;     /* goes up when a step begins: the number of steps so far */
+    atomic_uint passed;    /* goes up when a record is done: the number of them in all steps */
     atomic_int leaving;
     int threads;           /* that compute, the caller's among them */
     int running;           /* helpers that were started */
     pthread_t *helpers;
 } pool;
+
+/* What is left of a record in the step under way. */
+typedef struct {
+    atomic_ullong ticket; /* the step's number << 32 | chunks that nobody has taken */
+    atomic_int unfinished;
+} work;
 
 struct zg_context {
     const zg_plan *plan;
@@ -23,7 +28,7 @@ struct zg_context {
     int32_t pages;
     int32_t tiles;           /* of this step */
     int32_t *tile_starts;    /* the first row of each tile, and the end of the last */
-    atomic_int *next;        /* for each record: the chunk to hand out next */
+    work *work;              /* what is left to do of each record */
     atomic_int cancelled;    /* set and cleared from any thread */
     atomic_int stopped;      /* this step saw it: what was skipped stays skipped if it is cleared meanwhile */
     int64_t next_poll;       /* nanoseconds */
@@ -48,7 +53,8 @@ static inline int stopping(zg_context *c) {
 }
 
 static inline int rows_of(const zg_context *c, const zg_record *r) {
-    return r->rows == ZG_WANTED ? c->step->wanted : c->step->tokens;
+    int rows = r->rows == ZG_WANTED ? c->step->wanted : c->step->tokens;
+    return r->repeat ? rows * r->repeat : rows;
 }
 static inline void *address(const zg_context *c, int64_t offset) {
     return offset < 0 ? (void *)c->step->outputs[-1 - offset] : (void *)(c->scratch + offset);

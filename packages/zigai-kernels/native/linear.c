@@ -220,31 +220,47 @@ static int linear_chunks(const zg_context *c, const zg_record *r) {
     return rows_of(c, r) ? ceil_div(r->width, linear_rows(c, r)) : 0;
 }
 
-/* Columns first..end of the output, for all rows of x. Each (row of x, row of the weight) is one and the
-   same chain of operations whatever the tile, so a batch gives what its rows give alone. */
-typedef void linear_kernel(const zg_record *r, const char *x, int64_t x_stride, int n, float *out, int first, int end);
+/* The rows that meet a matrix: all n of x, or those that `order` lists. Item order[i] is row order[i] of out
+   and row order[i] / divide of x. */
+typedef struct {
+    const char *x;
+    int64_t x_stride;
+    float *out;
+    const int32_t *order;
+    int divide, n;
+} linear_job;
 
-INLINE void store_tile(const zg_record *r, const float *y, float *out, int t, int column, int nt) {
-    float bias = r->bias ? r->bias[column] : 0.0f;
-    for (int i = 0; i < nt; i++) out[(int64_t)(t + i) * r->width + column] = r->bias ? y[i] + bias : y[i];
+INLINE const char *input_row(const linear_job *job, int i) {
+    return job->x + (job->order ? job->order[i] / job->divide : i) * job->x_stride;
+}
+
+/* Columns first..end of the output. Each (row of x, row of the weight) is one and the same chain of
+   operations whatever the tile, so a batch gives what its rows give alone. */
+typedef void linear_kernel(const zg_record *r, const uint8_t *weight, const linear_job *job, int first, int end);
+
+INLINE void store_tile(const zg_record *r, const linear_job *job, const float *y, int t, int column, int nt) {
+    for (int i = 0; i < nt; i++) {
+        int64_t row = job->order ? job->order[t + i] : t + i;
+        job->out[row * r->width + column] = r->bias ? y[i] + r->bias[column] : y[i];
+    }
 }
 
 #define LINEAR_TILE(NAME, NT)                                                                      \
     do {                                                                                           \
-        for (int i = 0; i < NT; i++) a.row[i] = x + (int64_t)(t + i) * x_stride;                   \
+        for (int i = 0; i < NT; i++) a.row[i] = input_row(job, t + i);                             \
         for (int column = first; column < end; column++) {                                         \
             float y[TILE];                                                                         \
-            dot_##NAME((const uint8_t *)r->weight + column * r->stride, r->inner, &a, y, NT);      \
-            store_tile(r, y, out, t, column, NT);                                                  \
+            dot_##NAME(weight + column * r->stride, r->inner, &a, y, NT);                          \
+            store_tile(r, job, y, t, column, NT);                                                  \
         }                                                                                          \
     } while (0)
 
 #define LINEAR(NAME)                                                                               \
-    static void linear_##NAME(const zg_record *r, const char *x, int64_t x_stride, int n,          \
-                              float *out, int first, int end) {                                    \
+    static void linear_##NAME(const zg_record *r, const uint8_t *weight, const linear_job *job,    \
+                              int first, int end) {                                                \
         activations a = {.scales = (int)activation_scales(r->inner),                               \
                          .sums = (int)activation_sums(r->inner)};                                  \
-        int t = 0;                                                                                 \
+        int t = 0, n = job->n;                                                                     \
         for (; t + TILE <= n; t += TILE) LINEAR_TILE(NAME, TILE);                                  \
         if (n - t == 3) LINEAR_TILE(NAME, 3);                                                      \
         else if (n - t == 2) LINEAR_TILE(NAME, 2);                                                 \
@@ -269,10 +285,13 @@ static linear_kernel *const linear_kernels[ZG_TYPES] = {
     [ZG_Q8_0] = linear_Q8_0, [ZG_Q4_K] = linear_Q4_K, [ZG_Q5_K] = linear_Q5_K, [ZG_Q6_K] = linear_Q6_K,
 };
 
+static int64_t input_stride(const zg_record *r) {
+    return r->type <= ZG_BF16 ? (int64_t)r->inner * 4 : activation_bytes(r->inner);
+}
+
 static void linear_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     int rows = linear_rows(c, r), first = chunk * rows;
-    int64_t x_stride = r->type <= ZG_BF16 ? (int64_t)r->inner * 4 : activation_bytes(r->inner);
-    linear_kernels[r->type](r, address(c, r->x), x_stride, rows_of(c, r), address(c, r->output), first,
-                            least(first + rows, r->width));
+    linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), NULL, 1, rows_of(c, r)};
+    linear_kernels[r->type](r, r->weight, &job, first, least(first + rows, r->width));
 }

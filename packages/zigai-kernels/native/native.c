@@ -28,6 +28,7 @@
 #include "threads.c"
 #include "linear.c"
 #include "embedding.c"
+#include "experts.c"
 #include "norm.c"
 #include "rope.c"
 #include "elementwise.c"

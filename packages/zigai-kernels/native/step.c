@@ -18,6 +18,10 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_SELECT] = {row_chunks, select_run},
     [ZG_COLUMNS] = {row_chunks, columns_run},
     [ZG_SIGMOID_GATE] = {row_chunks, sigmoid_gate_run},
+    [ZG_ROUTE] = {row_chunks, route_run},
+    [ZG_GROUP] = {group_chunks, group_run},
+    [ZG_EXPERT_LINEAR] = {expert_chunks, expert_linear_run},
+    [ZG_COMBINE] = {row_chunks, combine_run},
 };
 
 enum { POLL_NANOSECONDS = 50000000 };
@@ -30,19 +34,55 @@ static void poll(zg_context *c) {
     c->next_poll = nanoseconds() + POLL_NANOSECONDS;
 }
 
-/* Record by record: take chunks until none is left, then wait for the others. After a cancellation the
-   threads still meet after each record, which costs microseconds, and do nothing between. */
-static void walk(zg_context *c, int thread) {
+/* Lays out a record's chunks once all before it are done: what they left may tell how many there are. */
+static void open_record(zg_context *c, unsigned step, int i) {
+    const zg_record *r = &c->plan->records[i];
+    /* Of a step that is being stopped nothing counts any more, and what was skipped must not be read. */
+    int chunks = stopping(c) ? 0 : families[r->operation].chunks(c, r);
+    if (chunks < 1) chunks = 1; /* of nothing: whoever takes it says that the record is done */
+    atomic_store_explicit(&c->work[i].unfinished, chunks, memory_order_relaxed);
+    atomic_store_explicit(&c->work[i].ticket, (unsigned long long)step << 32 | (unsigned)chunks,
+                          memory_order_release);
+}
+
+/* Takes a chunk of a record, counted from 1 for the last one. 0: none is left. -1: the step is over. */
+static int take(work *w, unsigned step) {
+    unsigned long long ticket = atomic_load_explicit(&w->ticket, memory_order_acquire);
+    for (;;) {
+        if (ticket >> 32 != step) return -1;
+        unsigned left = (unsigned)ticket;
+        if (left == 0) return 0;
+        if (atomic_compare_exchange_weak_explicit(&w->ticket, &ticket, ticket - 1, memory_order_acq_rel,
+                                                  memory_order_acquire))
+            return (int)left;
+    }
+}
+
+/* Record by record: take chunks until none is left, then wait until those that others took are done. What is
+   waited for is work, not threads: one that the system does not run holds up nobody, unless it has a chunk,
+   and when it runs again it finds the place or that the step is over. A thread that has a chunk may look at
+   the step, since that cannot end before the chunk; no other may. After a cancellation chunks are taken and
+   left undone. */
+static void walk(zg_context *c, unsigned step, int thread) {
+    pool *p = &c->pool;
+    unsigned goal = (step - 1) * (unsigned)c->plan->count;
     for (int i = 0; i < c->plan->count; i++) {
         const zg_record *r = &c->plan->records[i];
         const family *f = &families[r->operation];
-        int chunks = f->chunks(c, r), chunk;
-        while ((chunk = atomic_fetch_add_explicit(&c->next[i], 1, memory_order_relaxed)) < chunks) {
+        int left;
+        while ((left = take(&c->work[i], step)) > 0) {
             if (thread == 0) poll(c);
-            if (stopping(c)) break;
-            f->run(c, r, chunk, thread);
+            if (!stopping(c)) {
+                int chunks = f->chunks(c, r);
+                if (chunks > 0) f->run(c, r, chunks - left, thread);
+            }
+            if (atomic_fetch_sub_explicit(&c->work[i].unfinished, 1, memory_order_acq_rel) == 1) {
+                if (i + 1 < c->plan->count) open_record(c, step, i + 1);
+                raise_count(p, &p->passed);
+            }
         }
-        meet(&c->pool);
+        if (left < 0) return;
+        wait_for(p, &p->passed, ++goal);
     }
 }
 
@@ -63,9 +103,10 @@ int zg_run(zg_context *c, const zg_step *step) {
     cut_tiles(c, step);
     atomic_store(&c->stopped, 0);
     c->next_poll = nanoseconds() + POLL_NANOSECONDS;
-    for (int i = 0; i < c->plan->count; i++) atomic_store_explicit(&c->next[i], 0, memory_order_relaxed);
-    if (c->pool.threads > 1) change(&c->pool, &c->pool.start);
-    walk(c, 0);
+    unsigned number = atomic_load(&c->pool.start) + 1;
+    open_record(c, number, 0);
+    raise_count(&c->pool, &c->pool.start);
+    walk(c, number, 0);
     return stopping(c) ? ZG_CANCELLED : ZG_DONE;
 }
 
@@ -103,7 +144,7 @@ static void free_memory(zg_context *c) {
     give_back(c->thread_scratch, c->thread_bytes * c->pool.threads);
     give_back(c->cache, c->cache_bytes);
     free(c->tile_starts);
-    free(c->next);
+    free(c->work);
     free(c);
 }
 
@@ -121,8 +162,8 @@ zg_context *zg_context_new(const zg_plan *plan, int32_t pages, int32_t threads) 
     c->thread_scratch = reserve(c->thread_bytes * threads);
     c->cache = reserve(c->cache_bytes);
     c->tile_starts = calloc((size_t)plan->batch + 1, sizeof *c->tile_starts);
-    c->next = calloc((size_t)plan->count + 1, sizeof *c->next);
-    if (c->scratch && c->thread_scratch && c->cache && c->tile_starts && c->next && pool_new(c, threads)) return c;
+    c->work = calloc((size_t)plan->count + 1, sizeof *c->work);
+    if (c->scratch && c->thread_scratch && c->cache && c->tile_starts && c->work && pool_new(c, threads)) return c;
     free_memory(c);
     return NULL;
 }

@@ -9,45 +9,35 @@ static int64_t nanoseconds(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Returns once *word is no longer `old`. */
-static void wait_for_change(pool *p, atomic_uint *word, unsigned old) {
+static int reached(unsigned count, unsigned goal) { return (int)(count - goal) >= 0; }
+
+/* Returns once *count, which only goes up, has reached the goal. */
+static void wait_for(pool *p, atomic_uint *count, unsigned goal) {
     int64_t end = 0;
     for (;;) {
         for (int i = 0; i < PAUSES_BETWEEN_LOOKS_AT_THE_CLOCK; i++) {
-            if (atomic_load_explicit(word, memory_order_acquire) != old) return;
+            if (reached(atomic_load_explicit(count, memory_order_acquire), goal)) return;
             spin_pause();
         }
         int64_t now = nanoseconds();
         if (end == 0) end = now + SPIN_NANOSECONDS;
         else if (now > end) break;
     }
-    /* Either this thread sees the change after it is counted as a sleeper, or the changer, who looks for
-       sleepers after the change, sees it: all of these accesses are sequentially consistent. */
+    /* Either this thread sees the count after it is counted as a sleeper, or whoever raises it, and looks
+       for sleepers after that, sees this one: all of these accesses are sequentially consistent. */
     pthread_mutex_lock(&p->mutex);
     atomic_fetch_add(&p->sleepers, 1);
-    while (atomic_load(word) == old) pthread_cond_wait(&p->changed, &p->mutex);
+    while (!reached(atomic_load(count), goal)) pthread_cond_wait(&p->changed, &p->mutex);
     atomic_fetch_sub(&p->sleepers, 1);
     pthread_mutex_unlock(&p->mutex);
 }
 
-static void change(pool *p, atomic_uint *word) {
-    atomic_fetch_add(word, 1);
+static void raise_count(pool *p, atomic_uint *count) {
+    atomic_fetch_add(count, 1);
     if (atomic_load(&p->sleepers) > 0) {
         pthread_mutex_lock(&p->mutex);
         pthread_cond_broadcast(&p->changed);
         pthread_mutex_unlock(&p->mutex);
-    }
-}
-
-/* Returns when every thread of the pool has come here. */
-static void meet(pool *p) {
-    if (p->threads == 1) return;
-    unsigned phase = atomic_load(&p->phase);
-    if (atomic_fetch_add(&p->arrived, 1) == p->threads - 1) {
-        atomic_store(&p->arrived, 0);
-        change(p, &p->phase);
-    } else {
-        wait_for_change(p, &p->phase, phase);
     }
 }
 
@@ -56,22 +46,23 @@ typedef struct {
     int thread;
 } helper_start;
 
-static void walk(zg_context *c, int thread);
+static void walk(zg_context *c, unsigned step, int thread);
 
 static void *helper(void *argument) {
     helper_start mine = *(helper_start *)argument;
     free(argument);
     pool *p = &mine.context->pool;
-    for (unsigned seen = 0;; seen++) {
-        wait_for_change(p, &p->start, seen);
+    for (unsigned step = 0;;) {
+        wait_for(p, &p->start, step + 1);
+        step = atomic_load(&p->start); /* steps may have come and gone without this thread */
         if (atomic_load(&p->leaving)) return NULL;
-        walk(mine.context, mine.thread);
+        walk(mine.context, step, mine.thread);
     }
 }
 
 static void pool_free(pool *p) {
     atomic_store(&p->leaving, 1);
-    change(p, &p->start);
+    raise_count(p, &p->start);
     for (int i = 0; i < p->running; i++) pthread_join(p->helpers[i], NULL);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->mutex);

@@ -146,6 +146,11 @@ class Tools:
     batch: Callable[..., Batch]
     limits: Limits
 
+    def reference(self, sketch: Sketch, batch: Batch) -> Array:
+        """The numpy reference's logits."""
+        program = NumpyBackend().compile(sketch.graph(), sketch.tensors, self.limits)
+        return program.new_context(4).run(batch)["logits"]
+
     def compare(
         self,
         backend: Backend,

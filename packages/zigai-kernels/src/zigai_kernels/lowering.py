@@ -20,6 +20,7 @@ from zigai_core.operations import (
     GatedActivation,
     LayerNorm,
     Linear,
+    MixtureOfExperts,
     Multiply,
     RMSNorm,
     Rope,
@@ -33,7 +34,7 @@ from zigai_kernels.packing import Packed, pack_matrix, pack_vector, storage_of
 ACTIVATIONS = {"silu": "SILU", "gelu": "GELU", "gelu_tanh": "GELU_TANH", "relu": "RELU"}
 PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
 SERVED = (
-    *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention),
+    *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, MixtureOfExperts),
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select),
 )
 
@@ -67,8 +68,10 @@ class Lowered:
     records: tuple[Record, ...]
     widths: Mapping[str, int]
     """float32 elements in a row of each value, by name."""
-    quantised: Mapping[str, int]
-    """int8 elements in a row of each quantised value, by name."""
+    quantised: Mapping[str, tuple[int, int]]
+    """By name of a quantised value: int8 elements in a row, and rows for each row of the step."""
+    experts: Mapping[str, int]
+    """By the name of a grouping of rows by expert: how many experts there are."""
     packed: Mapping[str, tuple[TensorInfo, tuple[Packed, ...]]]
     """By tensor: how its uses hold it."""
     vocabulary: int
@@ -83,7 +86,10 @@ def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str
         if type(operation) not in SERVED:
             found.setdefault(what, f"operation {what} ({operation.output.name})")
             continue
-        if isinstance(operation, GatedActivation) and operation.activation not in ACTIVATIONS:
+        if (
+            isinstance(operation, (GatedActivation, MixtureOfExperts))
+            and operation.activation not in ACTIVATIONS
+        ):
             found.setdefault(operation.activation, f"{what} with activation {operation.activation!r}")
         if isinstance(operation, Rope) and operation.pairing not in PAIRINGS:
             found.setdefault(operation.pairing, f"{what} with pairing {operation.pairing!r}")
@@ -110,6 +116,7 @@ def lower(
         tuple(lowering.records),
         {name: width for name, (_, width) in lowering.shapes.items()} | lowering.tables,
         lowering.quantised,
+        lowering.experts,
         {name: (weights[name], tuple(uses.values())) for name, uses in lowering.packed.items()},
         lowering.vocabulary,
     )
@@ -123,7 +130,8 @@ class _Lowering:
         self.records: list[Record] = []
         self.shapes: dict[str, tuple[str, int]] = {}
         self.tables: dict[str, int] = {}
-        self.quantised: dict[str, int] = {}
+        self.quantised: dict[str, tuple[int, int]] = {}
+        self.experts: dict[str, int] = {}
         self.packed: dict[str, dict[str, Packed]] = {}
         self.layers: set[int] = set()
         self.vocabulary = 2**31 - 1
@@ -167,6 +175,8 @@ class _Lowering:
             case Scale(x=x):
                 self._same_width(operation, x)
                 self._emit(operation, "SCALE", x, numbers={"factor": operation.factor})
+            case MixtureOfExperts():
+                self._experts(operation)
             case Columns(x=x, start=start):
                 inside = 0 <= start <= x.width - output.width
                 self._need(operation, inside, f"columns from {start} in a row of {x.width}")
@@ -207,13 +217,68 @@ class _Lowering:
             numbers={"inner": op.x.width, "stride": packed.stride},
         )
 
-    def _quantise(self, x: Value) -> str:
+    def _quantise(self, x: Value, repeat: int = 1) -> str:
         """The name of x's int8 form, computed before its first use and shared by all."""
         name = f"{x.name} int8"
         if name not in self.quantised:
-            self.quantised[name] = x.width
-            self.records.append(Record("QUANTIZE", name, x.name, None, x.rows, x.width))
+            self.quantised[name] = (x.width, repeat)
+            self.records.append(
+                Record("QUANTIZE", name, x.name, None, x.rows, x.width, numbers={"repeat": repeat})
+            )
         return name
+
+    def _experts(self, op: MixtureOfExperts) -> None:
+        """Route rows, group them by expert, three products with each expert's matrices, and combine."""
+        experts, used = op.scores.width, op.used
+        hidden = op.gate.shape[1] if len(op.gate.shape) == 3 else 0
+        self._same_width(op, op.x)
+        self._need(op, 1 <= used <= experts, f"{used} of {experts} experts are used")
+        most = max(hidden, op.x.width) * experts
+        self._need(op, most < 2**31 and experts <= MOST_HEADS, f"{experts} experts of {hidden}")
+        name, rows, routing = op.output.name, op.output.rows, {"used": used}
+
+        def value(part: str, width: int) -> Value:
+            self.tables[f"{name} {part}"] = width * used
+            return Value(f"{name} {part}", width, rows)
+
+        route, groups = value("route", 2), value("groups", 1)
+        mode = "TRUE" if op.renormalise else None
+        emit = self.records.append
+        emit(Record("ROUTE", route.name, op.scores.name, None, rows, experts, mode=mode, numbers=routing))
+        emit(Record("GROUP", groups.name, route.name, None, rows, experts, numbers=routing))
+        self.experts[groups.name] = experts
+
+        def linear(x: Value, weight: Weight, part: str, width: int, *, many: bool) -> Value:
+            tensor = self._tensor(op, weight, (experts, width, x.width))
+            packed, storage = self._pack(tensor, "experts"), storage_of(tensor)
+            integer = storage is not None and storage.integer
+            out = value(part, width)
+            numbers = routing | {"inner": x.width, "stride": packed.stride, "heads": experts}
+            source = self._quantise(x, used if many else 1) if integer else x.name
+            emit(
+                Record(
+                    "EXPERT_LINEAR",
+                    out.name,
+                    source,
+                    groups.name,
+                    rows,
+                    width,
+                    weight=packed,
+                    storage=tensor.dtype.name,
+                    mode="TRUE" if many else None,
+                    numbers=numbers,
+                )
+            )
+            return out
+
+        gate = linear(op.x, op.gate, "gate", hidden, many=False)
+        up = linear(op.x, op.up, "up", hidden, many=False)
+        inner = value("hidden", hidden)
+        mode = ACTIVATIONS[op.activation]
+        numbers = {"repeat": used}
+        emit(Record("GATED", inner.name, gate.name, up.name, rows, hidden, mode=mode, numbers=numbers))
+        parts = linear(inner, op.down, "parts", op.output.width, many=True)
+        self._emit(op, "COMBINE", parts, route, numbers=routing)
 
     def _norm(self, op: RMSNorm | LayerNorm) -> None:
         self._same_width(op, op.x)

@@ -104,8 +104,9 @@ class NativeProgram:
             if quantised is None:
                 row = 4 * self.lowered.widths[name]
             else:
-                row = self.lib.zg_activation_bytes(quantised)
-            buffers.append(Buffer(name, row * self.limits.batch, start, last[name]))
+                row = self.lib.zg_activation_bytes(quantised[0]) * quantised[1]
+            more = self.lib.zg_group_bytes(self.lowered.experts.get(name, 0))
+            buffers.append(Buffer(name, row * self.limits.batch + more, start, last[name]))
         return buffers
 
     def _records(self) -> Any:
@@ -171,6 +172,9 @@ class NativeProgram:
         plan.page = self.limits.page
         plan.tile = tile
         plan.scratch_bytes = self.memory.nbytes
-        plan.thread_bytes = max((self.lib.zg_attention_bytes(tile, *group) for group in groups), default=0)
+        plan.thread_bytes = max(
+            max((self.lib.zg_attention_bytes(tile, *group) for group in groups), default=0),
+            max((4 * experts for experts in self.lowered.experts.values()), default=0),
+        )
         plan.page_bytes_total = self.page_bytes
         return plan

@@ -133,7 +133,7 @@ def test_ctrl_c_is_heard_within_a_long_step(chat: Terminal) -> None:
 
 def test_ctrl_c_at_the_prompt_says_how_to_leave(chat: Terminal) -> None:
     for typed in ("\x03", "half a line\x03"):
-        time.sleep(0.3)  # readline shows its prompt a moment before it listens to signals
+        time.sleep(1.5)  # readline shows its prompt a moment before it listens to signals
         chat.type(typed)
         chat.expect("Ctrl-D or /quit leaves")
         chat.expect(PROMPT)

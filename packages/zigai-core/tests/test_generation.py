@@ -10,7 +10,7 @@ import pytest
 from zigai_core.blocks import decoder
 from zigai_core.conformance.byte_tokenizer import ByteTokenizer
 from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import ContextOverflowError
+from zigai_core.errors import ContextOverflowError, TokenizerError
 from zigai_core.generation import Generation
 from zigai_core.protocols import Limits
 from zigai_core.reference import NumpyBackend
@@ -55,6 +55,11 @@ def test_it_ends_where_the_model_ends_it() -> None:
     assert made.complete() == "done"
     assert made.finish_reason == "end"
     assert made.session.tokens[-1] != 2
+
+
+def test_a_prompt_without_tokens_is_refused() -> None:
+    with pytest.raises(TokenizerError, match="the prompt has no tokens"):
+        reply([]).complete()
 
 
 def test_max_tokens_ends_it() -> None:
@@ -117,6 +122,7 @@ class TestAFullContext:
     def test_stop_does_not_begin_a_reply_to_a_prompt_that_is_too_long(self) -> None:
         made = reply([5] * 40, overflow="stop")
         assert (made.complete(), made.finish_reason, made.tokens) == ("", "context", [])
+        assert made.stats.computed_tokens == 0
 
     def test_error_raises_for_the_prompt_and_for_the_reply(self) -> None:
         with pytest.raises(ContextOverflowError, match="0 \\+ 41 tokens do not fit into a context of 40"):
@@ -139,7 +145,7 @@ class TestAFullContext:
     def test_shift_keeps_the_end_of_a_prompt_that_is_too_long(self) -> None:
         made = reply([1, *range(100, 160)], overflow="shift", max_tokens=1)
         made.complete()
-        assert made.stats.dropped_tokens == 31
+        assert (made.stats.dropped_tokens, made.stats.prompt_tokens) == (31, 30)
         assert made.session.tokens[:2] == (1, 131)
         assert made.session.tokens[29] == 159
 

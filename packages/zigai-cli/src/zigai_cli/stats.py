@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 def line(generation: Generation) -> str:
     """Tokens per second of prefill and decode, time to the first token, and how full the context is."""
     stats, session = generation.stats, generation.session
-    computed = stats.prompt_tokens - stats.dropped_tokens - stats.cached_tokens
-    parts = [f"prefill {max(computed, 0)} tokens, {stats.prefill_tps:.1f}/s"]
+    parts = [f"prefill {stats.computed_tokens} tokens, {stats.prefill_tps:.1f}/s"]
     if stats.cached_tokens:
         parts[0] += f" ({stats.cached_tokens} cached)"
     parts.append(f"decode {stats.generated_tokens}, {stats.decode_tps:.1f}/s")

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from zigai_core.errors import Cancelled, ContextOverflowError
+from zigai_core.errors import Cancelled, ContextOverflowError, TokenizerError
 from zigai_core.protocols import Tokenizer
 from zigai_core.sampling import Sampler
 from zigai_core.session import Overflow, Session
@@ -22,7 +22,7 @@ class GenerationStats:
     """Counts in tokens, times in seconds."""
 
     prompt_tokens: int = 0
-    """Tokens of the whole prompt, earlier turns included."""
+    """Tokens of the prompt as it was run: earlier turns included, dropped tokens not."""
     cached_tokens: int = 0
     """How many of them needed no computing."""
     dropped_tokens: int = 0
@@ -33,9 +33,14 @@ class GenerationStats:
     time_to_first_token: float = 0.0
 
     @property
+    def computed_tokens(self) -> int:
+        """Tokens of the prompt that had to be computed."""
+        return self.prompt_tokens - self.cached_tokens
+
+    @property
     def prefill_tps(self) -> float:
         """Prompt tokens computed per second."""
-        return _rate(self.prompt_tokens - self.cached_tokens, self.prefill_seconds)
+        return _rate(self.computed_tokens, self.prefill_seconds)
 
     @property
     def decode_tps(self) -> float:
@@ -69,7 +74,7 @@ class Generation(Iterator[str]):
         self.tokens: list[int] = []
         self.text = ""
         self.finish_reason: FinishReason | None = None
-        self.stats = GenerationStats(prompt_tokens=len(prompt))
+        self.stats = GenerationStats()
         self._prompt = prompt
         self._tokenizer = tokenizer
         self._sampler = sampler
@@ -158,6 +163,8 @@ class Generation(Iterator[str]):
     def _begin(self) -> bool:
         """Give the session the prompt; False where it does not fit and the policy says to stop there."""
         prompt, context = list(self._prompt), self.session.context
+        if not prompt:
+            raise TokenizerError("the prompt has no tokens: there is nothing to continue; give some text")
         if len(prompt) >= context and self._overflow != "error":
             if self._overflow == "stop":
                 return False
@@ -165,6 +172,7 @@ class Generation(Iterator[str]):
             keep = min(self._keep, room - 1)
             self.stats.dropped_tokens += len(prompt) - room
             prompt = prompt[:keep] + prompt[len(prompt) - (room - keep) :]
+        self.stats.prompt_tokens = len(prompt)
         self.stats.cached_tokens = min(self.session.replace(prompt), len(prompt) - 1)
         return True
 

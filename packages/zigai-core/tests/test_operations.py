@@ -1,0 +1,89 @@
+"""The verbs that no decoder in this repository draws with yet mean what their formulas say."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from zigai_core.builder import GraphBuilder
+from zigai_core.conformance.toys import random_tensor
+from zigai_core.descriptor import TensorInfo
+from zigai_core.errors import ShapeError
+from zigai_core.graph import Value
+from zigai_core.operations import activate
+
+RANDOM = np.random.RandomState(3)
+TENSORS: dict[str, TensorInfo] = {
+    name: random_tensor(name, shape, "F32", RANDOM, 1.0)
+    for name, shape in (
+        ("token_embd.weight", (5, 6)),
+        ("norm.weight", (6,)),
+        ("norm.bias", (6,)),
+        ("plain.weight", (6,)),
+    )
+}
+TOKENS = np.array([4, 0, 3, 3], dtype=np.int32)
+X = TENSORS["token_embd.weight"].to_float32()[TOKENS].astype(np.float64)
+
+
+class Step:
+    """As much of a step as these operations look at."""
+
+    batch = SimpleNamespace(tokens=TOKENS)
+
+    def __init__(self) -> None:
+        self.values: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, value: Value) -> np.ndarray:
+        return self.values[value.name]
+
+    def weight(self, weight) -> np.ndarray:
+        return TENSORS[weight.name].to_float32()
+
+    def weight_rows(self, weight, rows: np.ndarray) -> np.ndarray:
+        return self.weight(weight)[rows]
+
+
+def evaluated(draw) -> np.ndarray:
+    g = GraphBuilder(TENSORS)
+    drawn = draw(g, g.embedding("token_embd", 6))
+    step = Step()
+    for operation in g._operations:
+        step.values[operation.output.name] = operation.evaluate(step)
+    return step.values[drawn.name]
+
+
+@pytest.mark.parametrize("name", ["norm", "plain"])
+def test_layer_norm_centres_scales_and_adds_the_bias_where_there_is_one(name: str) -> None:
+    centred = X - X.mean(-1, keepdims=True)
+    expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
+    expected = expected * TENSORS[f"{name}.weight"].to_float32()
+    if name == "norm":
+        expected = expected + TENSORS["norm.bias"].to_float32()
+    np.testing.assert_allclose(evaluated(lambda g, x: g.layer_norm(x, name, 1e-5)), expected, atol=1e-5)
+
+
+def test_soft_cap_bends_towards_its_cap() -> None:
+    actual = evaluated(lambda g, x: g.soft_cap(x, 0.5, name="capped"))
+    np.testing.assert_allclose(actual, 0.5 * np.tanh(X / 0.5), atol=1e-6)
+
+
+def test_multiply_scale_and_columns_do_as_they_are_called() -> None:
+    np.testing.assert_allclose(evaluated(lambda g, x: g.multiply(x, x, name="square")), X * X, atol=1e-5)
+    np.testing.assert_allclose(evaluated(lambda g, x: g.scale(x, -3.0, name="scaled")), -3 * X, atol=1e-5)
+    np.testing.assert_allclose(evaluated(lambda g, x: g.columns(x, 2, 3, name="some")), X[:, 2:5])
+
+
+def test_columns_outside_a_row_are_refused() -> None:
+    with pytest.raises(ShapeError, match=r"token_embd has 6 columns, not 4\.\.7"):
+        evaluated(lambda g, x: g.columns(x, 4, 3, name="some"))
+
+
+@pytest.mark.parametrize(
+    ("name", "at_one"), [("silu", 0.7310586), ("relu", 1.0), ("gelu", 0.8413447), ("gelu_tanh", 0.8411920)]
+)
+def test_activations_have_their_known_values(name: str, at_one: float) -> None:
+    values = activate(np.array([0.0, 1.0, -20.0, 20.0], dtype=np.float32), name)
+    np.testing.assert_allclose(values, [0.0, at_one, 0.0, 20.0], atol=1e-6)

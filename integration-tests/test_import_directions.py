@@ -38,6 +38,7 @@ LAYERS = (
         "chat_template",
         "chat_templates",
         "guard",
+        "reasoning",
     ),
     ("runner",),
     ("session",),

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from zigai_core.protocols import BundledModel
 from zigai_core.registry import Plugins
 
 HERE = Path(__file__).parent
@@ -38,12 +39,16 @@ toy = toy_plugin:TEMPLATE
 greet = toy_plugin:toy_command
 absent = no_such_module:command
 chat = toy_plugin:broken_command
+[zigai.models]
+default = toy_plugin:bundled
 """
 
 
 @pytest.fixture
-def plugins(monkeypatch: pytest.MonkeyPatch) -> Plugins:
+def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plugins:
     """What is installed, as far as this process knows: the toys alone."""
+    default = tmp_path / "bundled.toy"
+    default.write_text('TOY1\n{"name": "bundled"}')
     toys = Plugins(
         formats={"toy": toy_plugin.ToyFormat},
         architectures={"toy": toy_plugin.toy_architecture},
@@ -51,6 +56,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> Plugins:
         backends={"toy": toy_plugin.ToyBackend, "lame": toy_plugin.LameBackend},
         chat_templates={"toy": toy_plugin.TEMPLATE},
         commands={"greet": toy_plugin.toy_command},
+        models={"default": lambda: BundledModel(default, "a toy that says hello")},
     )
     monkeypatch.setattr(Plugins, "installed", classmethod(lambda cls, path=None: toys))
     return toys
@@ -78,6 +84,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment in which another process finds the toys installed."""
     site = tmp_path_factory.mktemp("site")
     shutil.copy(HERE / "toy_plugin.py", site)
+    (site / "bundled.toy").write_text('TOY1\n{"name": "bundled"}')
     info = site / "zigai_toy-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zigai-toy\nVersion: 1.2\n")

@@ -100,6 +100,29 @@ def test_the_first_lines_say_model_backend_and_template(
     assert "Ctrl-D leaves" in head
 
 
+def test_reasoning_is_dim_and_apart_from_the_answer(chat: Terminal) -> None:
+    chat.type("why?\n")
+    shown = chat.expect(PROMPT)
+    assert "\x1b[2mhm\x1b[0m\r\n\r\nHello, world" in shown
+    assert "<think>" not in shown
+    chat.type("\x04")
+    assert chat.exit_code() == 0
+
+
+def test_hidden_reasoning_is_not_shown(terminal: Callable[..., Terminal], model: Path) -> None:
+    hidden = terminal("chat", "-m", model, "--reasoning", "hide")
+    hidden.expect(PROMPT)
+    hidden.type("why?\n")
+    shown = hidden.expect(PROMPT)
+    assert "hm" not in shown
+    assert "Hello, world" in shown
+
+
+def test_without_a_model_the_first_line_names_the_bundled_one(terminal: Callable[..., Terminal]) -> None:
+    head = terminal("chat").expect(PROMPT)
+    assert "no model is named, so this is a toy that says hello. To name one: --model PATH.gguf" in head
+
+
 def test_replies_and_statistics_come_and_ctrl_d_leaves(chat: Terminal) -> None:
     chat.type("hi\n")
     assert "Hello, world" in chat.expect(PROMPT)

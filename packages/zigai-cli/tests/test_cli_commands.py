@@ -81,13 +81,15 @@ def test_generate_wants_one_prompt(model: Path) -> None:
     "arguments",
     [
         ["nonsense"],
-        ["generate"],
+        ["inspect", "x", "--model", "x"],
+        ["chat", "-m", "x", "--template-keyword", "thinking"],
+        ["chat", "-m", "x", "--template-keyword", "no name=1"],
+        ["chat", "-m", "x", "--reasoning", "loud"],
         ["generate", "-m", "x", "y", "--nonsense"],
         ["generate", "-m", "x", "y", "--top-k", "many"],
         ["generate", "-m", "x", "y", "--top-p", "2"],
         ["chat", "-m", "x", "--seed", "-1"],
         ["chat", "-m", "x", "--threads", "0"],
-        ["inspect"],
         ["tokenize", "-m", "x", "two", "words"],
     ],
 )
@@ -191,10 +193,63 @@ def test_an_interrupt_that_comes_when_the_reply_has_just_ended_does_not_end_the_
     monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
     monkeypatch.setattr(stats, "line", interrupted)
     talk = loading.load(model, plugins=plugins).chat()
-    Conversation(talk, SamplingOptions(), None, interactive=True, show_stats=True).at_terminal()
+    conversation = Conversation(
+        talk, SamplingOptions(), None, interactive=True, show_stats=True, reasoning=options.Reasoning.DIM
+    )
+    conversation.at_terminal()
     out = capsys.readouterr().out
     assert out.count("Hello, world") == 2
     assert "Ctrl-D or /quit leaves" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["chat"], "Hello, world\n"),
+        (["generate", "hi"], "Hello, world\n"),
+        (["tokenize", "hi", "--ids-only"], "1 107 108\n"),
+        (["inspect"], "bundled.toy"),
+    ],
+)
+def test_without_a_model_the_bundled_one_is_taken_and_named(command: list[str], said: str) -> None:
+    result = zig_ai(*command, input="hi\n")
+    assert result.exit_code == 0
+    assert said in result.stdout
+    assert result.stderr == (
+        "no model is named, so this is a toy that says hello. To name one: --model PATH.gguf\n"
+    )
+
+
+def test_without_a_model_and_a_bundled_one_the_error_says_what_to_do(
+    plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = Plugins(formats=plugins.formats)
+    monkeypatch.setattr(Plugins, "installed", classmethod(lambda cls, path=None: bare))
+    result = zig_ai("chat", input="hi\n")
+    assert result.exit_code == 1
+    assert "no model is named, and no installed package brings one: name a file" in result.stderr
+
+
+def test_reasoning_is_hidden_in_a_pipe_unless_it_is_asked_for(model: Path) -> None:
+    assert zig_ai("chat", "-m", model, input="why?\n").stdout == "Hello, world\n"
+    shown = zig_ai("chat", "-m", model, "--reasoning", "show", input="why?\n").stdout
+    assert shown == "<think>hm</think>Hello, world\n"
+    apart = zig_ai("chat", "-m", model, "--reasoning", "dim", input="why?\n").stdout
+    assert apart == "hm\n\nHello, world\n"
+
+
+def test_a_reply_that_is_all_reasoning_is_told(model: Path) -> None:
+    result = zig_ai("chat", "-m", model, "--max-tokens", 2, input="why?\n")
+    assert (result.stdout, result.stderr) == ("", "(nothing but reasoning, which is hidden)\n")
+
+
+def test_template_keywords_reach_the_template(make_model: Callable[..., Path]) -> None:
+    path = make_model(template="{{ messages[-1].content }}{{ mood }}{% if not loud %}*{% endif %}")
+    options = ["--template-keyword", "loud=false", "--template-keyword", "mood=calm"]
+    assert zig_ai("chat", "-m", path, *options, input="hi\n").stdout == "☃\n"
+    wrong = zig_ai("chat", "-m", path, "--template-keyword", "moody=calm", input="hi\n")
+    assert wrong.exit_code == 1
+    assert "takes no 'moody'; what it reads is: loud, mood" in wrong.stderr
 
 
 def test_chat_without_a_template_names_those_there_are(make_model: Callable[..., Path]) -> None:

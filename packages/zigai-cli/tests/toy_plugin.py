@@ -21,12 +21,15 @@ from zigai_core.blocks import decoder
 from zigai_core.conformance.byte_tokenizer import ByteTokenizer
 from zigai_core.conformance.toys import toy_decoder
 from zigai_core.errors import Cancelled, FormatError, UnsupportedError
-from zigai_core.protocols import ProgramReport, TensorReport
+from zigai_core.protocols import BundledModel, ProgramReport, TensorReport
 
 FIRST_BYTE, FIRST_WORD = 3, 259
-HELLO, COMMA, WORLD, TICK, ESCAPES, NEVER, BROKEN, SNOWMAN = range(FIRST_WORD, FIRST_WORD + 8)
+HELLO, COMMA, WORLD, TICK, ESCAPES, NEVER, BROKEN, SNOWMAN, THINK, HM, DONE = range(
+    FIRST_WORD, FIRST_WORD + 11
+)
 END = 2
 WORDS = ["Hello", ",", "▁world", "tick▁", "\x1b[31m\x9bred\x07\x7f\tnext\r\nline", "never", "broken", "☃"]
+WORDS += ["<think>", "hm", "</think>"]
 NEXT = {
     ord("!") + FIRST_BYTE: TICK,
     TICK: TICK,
@@ -34,6 +37,10 @@ NEXT = {
     ord("@") + FIRST_BYTE: NEVER,
     ord("%") + FIRST_BYTE: BROKEN,
     ord("*") + FIRST_BYTE: SNOWMAN,
+    ord("?") + FIRST_BYTE: THINK,
+    THINK: HM,
+    HM: DONE,
+    DONE: HELLO,
     HELLO: COMMA,
     COMMA: WORLD,
     WORLD: END,
@@ -64,6 +71,10 @@ class ToyFormat:
             format="toy",
             path=path,
         )
+
+
+def bundled() -> BundledModel:
+    return BundledModel(Path(__file__).with_name("bundled.toy"), "a toy that says hello")
 
 
 def toy_architecture(model: Any, *, context: int) -> Any:

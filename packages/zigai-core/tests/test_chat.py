@@ -39,7 +39,8 @@ def chat(*replies: str, **keywords: object) -> Chat:
 
         return Scripted()
 
-    return Chat(Session(Runner(PROGRAM)), TOKENIZER, TEMPLATE, sampler=sampler, **keywords)
+    template = keywords.pop("template", TEMPLATE)
+    return Chat(Session(Runner(PROGRAM)), TOKENIZER, template, sampler=sampler, **keywords)
 
 
 def test_the_prompt_is_the_rendered_conversation_with_one_bos() -> None:
@@ -131,3 +132,49 @@ def test_control_tokens_that_a_user_writes_stay_text() -> None:
     tokens = c.session.tokens
     assert [token for token in tokens if token < 3] == [1, 2, 2, 2]
     assert TOKENIZER.decode(tokens) == "u:stop</s>a:surea:no </s>u:goa:two"
+
+
+def test_reasoning_is_kept_beside_the_answer_and_told_to_the_template() -> None:
+    c = chat("<think>2 and 2</think>four", "ok")
+    reply = c.send("add")
+    assert [(part.text, part.reasoning) for part in reply.parts()][-1][1] is False
+    assert (reply.reasoning, reply.answer) == ("2 and 2", "four")
+    assert c.messages[-1] == {"role": "assistant", "content": "four", "reasoning_content": "2 and 2"}
+    c.send("and?").complete()
+    text = TOKENIZER.decode(c.session.tokens)
+    assert text == "u:adda:fouru:and?a:ok"
+
+
+def test_a_template_may_begin_the_reasoning_itself() -> None:
+    opening = ChatTemplate(TEMPLATE.text.replace("a:{% endif %}", "a:<think>\n{% endif %}"))
+    c = chat("hm</think>yes", template=opening)
+    reply = c.send("hi")
+    assert "".join(part.text for part in reply.parts() if part.reasoning) == "hm"
+    assert c.messages[-1]["content"] == "yes"
+
+
+KEYWORDS = ChatTemplate(
+    "{% for t in tools or [] %}[{{ t.name }}]{% endfor %}{% for m in messages %}{{ m.role[0] }}"
+    "{% if m.tool_call_id %}({{ m.tool_call_id }}){% endif %}:{{ m.content }}{% endfor %}"
+    "{% if not enable_thinking %}a:{% endif %}",
+    origin="the test's template",
+)
+
+
+def test_keywords_reach_the_template() -> None:
+    c = chat(
+        "yes", "no", template=KEYWORDS, keywords={"tools": [{"name": "</s>sum"}], "enable_thinking": False}
+    )
+    c.send("hi").complete()
+    c.send({"role": "tool", "content": "5</s>", "tool_call_id": "7"}).complete()
+    assert TOKENIZER.decode(c.session.tokens, special=True) == "<s>[</s>sum]u:hia:yest(7):5</s>a:no"
+    assert [token for token in c.session.tokens if token < 3] == [1]
+
+
+def test_a_keyword_that_the_template_does_not_read_is_an_error() -> None:
+    with pytest.raises(
+        TemplateError, match=r"takes no 'enable_thinkin'; what it reads is: enable_thinking, tools"
+    ):
+        chat(template=KEYWORDS, keywords={"enable_thinkin": False})
+    with pytest.raises(TemplateError, match="takes no 'tools'"):
+        chat(keywords={"tools": []})

@@ -33,7 +33,7 @@ def spanned(text: str, places: list[int]) -> list[str]:
 @given(st.lists(st.text(alphabet="<s>/ab", max_size=12), min_size=1, max_size=3))
 def test_every_control_token_of_a_message_is_broken_and_none_of_the_text_is_lost(contents: list[str]) -> None:
     guard = Guard(CONTROL, said(*contents))
-    for message, content in zip(guard.messages, contents, strict=True):
+    for message, content in zip(guard.broken, contents, strict=True):
         text, places = guard.removed(message["content"])
         assert text == content
         assert spanned(text, places) == []
@@ -41,7 +41,7 @@ def test_every_control_token_of_a_message_is_broken_and_none_of_the_text_is_lost
 
 def test_the_templates_own_markers_stay_whole() -> None:
     guard = Guard({"<s>": 1, "</s>": 2}, said("  hi </s><s>you "))
-    text, places = guard.removed(TEMPLATE.render(guard.messages))
+    text, places = guard.removed(TEMPLATE.render(guard.broken))
     assert text == "<s>hi </s><s>you</s>"
     tokenizer = ByteTokenizer(toy_vocabulary())
     tokens = tokenizer.encode(text, special=True, bos=False, guards=places)
@@ -52,7 +52,7 @@ def test_the_templates_own_markers_stay_whole() -> None:
 
 def test_a_message_may_hold_the_mark_itself() -> None:
     guard = Guard(CONTROL, said(f"{NONCHARACTERS[0]}<s>"))
-    assert guard.removed(guard.messages[0]["content"]) == (f"{NONCHARACTERS[0]}<s>", [2])
+    assert guard.removed(guard.broken[0]["content"]) == (f"{NONCHARACTERS[0]}<s>", [2])
 
 
 def test_messages_with_all_marks_are_refused() -> None:
@@ -62,4 +62,4 @@ def test_messages_with_all_marks_are_refused() -> None:
 
 def test_without_control_tokens_nothing_is_changed() -> None:
     guard = Guard({}, said("<s>"))
-    assert guard.messages == said("<s>")
+    assert guard.broken == said("<s>")

@@ -16,6 +16,7 @@ from zigai_core.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
 from zigai_core.errors import FormatError, PluginError, UnsupportedError
 from zigai_core.graph import Graph
 from zigai_core.loading import DEFAULT_CONTEXT, build, load, read
+from zigai_core.protocols import BundledModel
 from zigai_core.reference import NumpyBackend
 from zigai_core.registry import Plugins
 
@@ -88,6 +89,25 @@ def test_auto_takes_the_fastest_that_serves_all_and_says_so(file: Path) -> None:
         "numpy, the fastest installed backend that serves the whole model; picky has no Linear with F32"
     )
     assert load(file, plugins=plugins(backends={**backends, "fast": FastBackend})).backend == "fast"
+
+
+def test_without_a_path_the_bundled_model_is_taken_and_the_log_says_so(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bundled = {"default": lambda: BundledModel(file, "a toy")}
+    model = load(plugins=plugins(models=bundled))
+    assert model.descriptor.name == MODEL.name
+    assert [record.getMessage() for record in caplog.records] == [
+        "no model is named, so this is a toy. To name one: zigai.load('model.gguf')"
+    ]
+
+
+def test_without_a_path_and_a_bundled_model_the_error_says_what_to_do(file: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"name a file, or install .* pip install --upgrade zigai$"):
+        load(plugins=plugins())
+    gone = {"default": lambda: BundledModel(file.with_name("gone.gguf"), "a toy")}
+    with pytest.raises(PluginError, match=r"gone\.gguf is not there: reinstall"):
+        load(plugins=plugins(models=gone))
 
 
 def test_no_backend_that_serves_all_is_an_error_that_says_what_each_lacks(file: Path) -> None:

@@ -17,7 +17,9 @@ from zigai_core.errors import ZigAIError
 
 if TYPE_CHECKING:
     from zigai_core.chat import Chat
+    from zigai_core.chat import Reply as ChatReply
     from zigai_core.model import Model
+    from zigai_core.reasoning import Part
     from zigai_core.sampling import SamplingOptions
 
 HELP = """\
@@ -29,7 +31,7 @@ HOW_TO_LEAVE = "Ctrl-D or /quit leaves"
 
 
 def chat(
-    model: options.Model,
+    model: options.Model = None,
     system: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="TEXT", help="What the model is told before the conversation."),
@@ -49,6 +51,14 @@ def chat(
             metavar="NAME_OR_FILE",
             help="A registered chat template, or a file with one.",
             show_default="the model's own",
+        ),
+    ] = None,
+    keywords: options.TemplateKeywords = None,
+    reasoning: Annotated[
+        Optional[options.Reasoning],  # noqa: UP045
+        typer.Option(
+            help="What becomes of <think>…</think> before an answer.",
+            show_default="dim at a terminal, else hide",
         ),
     ] = None,
     threads: options.Threads = None,
@@ -77,11 +87,14 @@ def chat(
         repeat_penalty=repeat_penalty,
         seed=seed,
     )
+    variables = options.template_keywords(keywords)
     chosen = template.choose(template_name)
     loaded = loader.load(model, backend=backend, threads=threads, context=context)
-    talk = loaded.chat(system=system, template=chosen, overflow=overflow.value)
+    talk = loaded.chat(system=system, template=chosen, overflow=overflow.value, **variables)
     interactive = is_interactive()
-    conversation = Conversation(talk, sampling, max_tokens, interactive, show_stats)
+    if reasoning is None:
+        reasoning = options.Reasoning.DIM if interactive else options.Reasoning.HIDE
+    conversation = Conversation(talk, sampling, max_tokens, interactive, show_stats, reasoning)
     if interactive or show_stats:
         note(heading(loaded, talk), sys.stdout if interactive else sys.stderr)
     if interactive:
@@ -110,11 +123,13 @@ class Conversation:
         max_tokens: int | None,
         interactive: bool,
         show_stats: bool | None,
+        reasoning: options.Reasoning,
     ) -> None:
         self._talk = talk
         self._sampling = sampling
         self._max_tokens = max_tokens
         self._interactive = interactive
+        self._reasoning = reasoning
         self._shows_stats = interactive if show_stats is None else show_stats
         # What is not the model's text goes where it does not mingle with it.
         self._aside = sys.stdout if interactive else sys.stderr
@@ -150,14 +165,18 @@ class Conversation:
     def answer(self, text: str) -> bool:
         """Show the reply to a message, as it comes; whether it was interrupted."""
         writer = ReplyWriter(sys.stdout, marks=self._interactive)
-        reply = Reply(lambda: self._talk.send(text, sampling=self._sampling, max_tokens=self._max_tokens))
+        read = _as_written if self._reasoning is options.Reasoning.SHOW else _in_parts
+        reply = Reply(
+            lambda: self._talk.send(text, sampling=self._sampling, max_tokens=self._max_tokens), read
+        )
+        hides = self._reasoning is options.Reasoning.HIDE
         try:
             with reply:
-                for piece in reply:
-                    if piece is None:
+                for part in reply:
+                    if part is None or (part.reasoning and hides):
                         writer.wait()
                     else:
-                        writer.write(piece)
+                        writer.write(part.text, aside=part.reasoning)
         finally:
             writer.end(interrupted=reply.interrupted)
         generation = reply.generation
@@ -166,9 +185,21 @@ class Conversation:
             ending += "; /reset begins anew"
         if ending and (self._interactive or generation.finish_reason == "context"):
             note(f"({ending})", self._aside)
+        if hides and generation.reasoning and not generation.answer:
+            note("(nothing but reasoning, which is hidden)", self._aside)
         if self._shows_stats and generation.tokens:
             note(stats.line(generation), self._aside)
         return reply.interrupted
+
+
+def _in_parts(reply: ChatReply) -> Iterator[Part]:
+    return reply.parts()
+
+
+def _as_written(reply: ChatReply) -> Iterator[Part]:
+    from zigai_core.reasoning import Part
+
+    return (Part(piece, reasoning=False) for piece in reply)
 
 
 def _typed_lines() -> Iterator[str]:

@@ -14,7 +14,7 @@ from zigai_cli.terminal import ReplyWriter, note
 
 
 def generate(
-    model: options.Model,
+    model: options.Model = None,
     text: Annotated[
         Optional[str],  # noqa: UP045
         typer.Argument(metavar="PROMPT", help="The text to continue; without one, standard input is read."),
@@ -68,7 +68,8 @@ def generate(
             max_tokens=max_tokens,
             stop=stop or (),
             overflow=overflow.value,
-        )
+        ),
+        iter,
     )
     with reply:
         for piece in reply:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from zigai_cli import options
+from zigai_cli import loader, options
 from zigai_cli.loader import LoadProgress
 from zigai_cli.terminal import figure, table
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def inspect(
     path: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Argument(metavar="PATH", help="The model's file."),
+        typer.Argument(
+            metavar="PATH", help="The model's file.", show_default="the small one that comes with zigai"
+        ),
     ] = None,
     model: Annotated[
         Optional[Path],  # noqa: UP045
@@ -43,10 +45,11 @@ def inspect(
     Of the model's plugins only the file format's is needed: what else is missing is shown as such.
     --backend and --threads matter to --kernels alone.
     """
-    file = path if model is None else model
-    if file is None or (path is not None and model is not None):
+    if path is not None and model is not None:
         raise typer.BadParameter("give the model's file once, as an argument or as --model")
     from zigai_cli.summary import Summary
+
+    file = loader.choose(path or model)
 
     summary = Summary(file, context=context)
     if as_json:

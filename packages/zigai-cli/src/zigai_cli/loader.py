@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from zigai_cli.terminal import clean, has_colour
+from zigai_cli.terminal import clean, has_colour, note
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -19,10 +19,22 @@ PATIENCE = 0.3
 """Seconds that loading may take before a progress bar appears."""
 
 
-def load(path: Path, *, backend: str, threads: int | None, context: int | None) -> Model:
+def choose(path: Path | None) -> Path:
+    """The model's file: the one named, else the one that comes with zigai, which standard error is told."""
+    if path is not None:
+        return path
+    from zigai_core.loading import default_model
+
+    bundled = default_model()
+    note(f"no model is named, so this is {bundled.about}. To name one: --model PATH.gguf", sys.stderr)
+    return bundled.path
+
+
+def load(path: Path | None, *, backend: str, threads: int | None, context: int | None) -> Model:
     """The model, ready to run; a progress bar on standard error if that is a terminal and it takes long."""
     from zigai_core import loading
 
+    path = choose(path)
     with LoadProgress(path.name) as progress:
         return loading.load(path, backend=backend, threads=threads, context=context, progress=progress)
 

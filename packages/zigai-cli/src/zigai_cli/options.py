@@ -6,9 +6,10 @@ are held against it by a test.
 
 from __future__ import annotations
 
+import json
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
@@ -24,8 +25,25 @@ class Overflow(str, Enum):
     SHIFT = "shift"
 
 
+class Reasoning(str, Enum):
+    """What becomes of the reasoning before an answer."""
+
+    DIM = "dim"
+    SHOW = "show"
+    HIDE = "hide"
+
+
 # `Optional`, not `| None`: typer reads these at run time, and its older versions know only this form.
-Model = Annotated[Path, typer.Option("--model", "-m", metavar="PATH", help="The model's file.")]
+Model = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="PATH",
+        help="The model's file.",
+        show_default="the small one that comes with zigai",
+    ),
+]
 Temperature = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(metavar="T", help="Randomness; 0 takes the likeliest token.", show_default="0.8"),
@@ -76,6 +94,14 @@ OverflowChoice = Annotated[
     Overflow,
     typer.Option(help="When the context is full: fail, end the reply there, or drop the oldest tokens."),
 ]
+TemplateKeywords = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--template-keyword",
+        metavar="NAME=JSON",
+        help="A further variable of the template, such as enable_thinking=false; may be given several times.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -105,3 +131,19 @@ def sampling(
         return SamplingOptions(**given)  # type: ignore[arg-type]  # the names pair with their types
     except SamplingError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def template_keywords(given: list[str] | None) -> dict[str, Any]:
+    """The values by name; what is no JSON is a text."""
+    keywords: dict[str, Any] = {}
+    for part in given or ():
+        name, sign, value = part.partition("=")
+        if not sign or not name.isidentifier():
+            raise typer.BadParameter(
+                f"--template-keyword {part}: give NAME=VALUE, the value as JSON or as text"
+            )
+        try:
+            keywords[name] = json.loads(value)
+        except ValueError:
+            keywords[name] = value
+    return keywords

@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from zigai_core.generation import Generation
@@ -19,22 +19,29 @@ _INTERRUPT, _END = object(), object()
 _STILL_STOPPING = b"\nstill stopping the reply; Ctrl-C once more leaves the program\n"
 
 
-class Reply:
-    """Iterate over it for pieces of text, and None for each tenth of a second in which none has come.
+G = TypeVar("G", bound="Generation")
+P = TypeVar("P")
+
+
+class Reply(Generic[G, P]):
+    """Iterate over it for pieces, and None for each tenth of a second in which none has come.
+
+    `start` begins the generation, `read` says what a piece of it is; both are called in the thread.
 
     Within the `with` block Ctrl-C cancels the generation: iterating then ends soon and `interrupted` is true.
     A second one says that this is under way; a third leaves the process, because nothing else is left to
     do about a step that does not end.
 
-    >>> with Reply(lambda: model.generate("Once upon a time")) as reply:     # doctest: +SKIP
+    >>> with Reply(lambda: model.generate("Once upon a time"), iter) as reply:     # doctest: +SKIP
     ...     for piece in reply:
     ...         print(piece or "", end="")
     """
 
-    def __init__(self, start: Callable[[], Generation]) -> None:
+    def __init__(self, start: Callable[[], G], read: Callable[[G], Iterator[P]]) -> None:
         self.interrupted = False
         self._start = start
-        self._generation: Generation | None = None
+        self._read = read
+        self._generation: G | None = None
         # SimpleQueue, because a signal handler may put into it whatever the thread was doing.
         self._pieces: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._presses = 0
@@ -43,13 +50,13 @@ class Reply:
         self._thread = threading.Thread(target=self._work, name="zig-ai reply", daemon=True)
 
     @property
-    def generation(self) -> Generation:
+    def generation(self) -> G:
         """The generation, once there is one: at the end of the iteration there is."""
         if self._generation is None:
             raise RuntimeError("the reply has not begun")
         return self._generation
 
-    def __enter__(self) -> Reply:
+    def __enter__(self) -> Reply[G, P]:
         main = threading.current_thread() is threading.main_thread()
         # Where Ctrl-C is ignored (`nohup`, a shell's background job), it stays so.
         if main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
@@ -65,7 +72,7 @@ class Reply:
         if self._previous is not None:
             signal.signal(signal.SIGINT, self._previous)
 
-    def __iter__(self) -> Iterator[str | None]:
+    def __iter__(self) -> Iterator[P | None]:
         while True:
             try:
                 piece = self._pieces.get(timeout=PATIENCE)
@@ -101,7 +108,7 @@ class Reply:
             generation = self._generation = self._start()
             if self._leaving:  # asked for while there was nothing to cancel yet
                 generation.cancel()
-            for piece in generation:
+            for piece in self._read(generation):
                 self._pieces.put(piece)
         except BaseException as error:  # it is raised again where the pieces are read
             self._pieces.put(error)

@@ -97,6 +97,7 @@ class ReplyWriter:
         self._turns = 0
         self._begun = False
         self._line_open = False
+        self._aside = False
 
     def wait(self) -> None:
         """Nothing has come for a while: turn the mark, if nothing has come at all."""
@@ -105,13 +106,16 @@ class ReplyWriter:
             self._stream.flush()
             self._turns += 1
 
-    def write(self, piece: str) -> None:
-        """Show a piece at once."""
+    def write(self, piece: str, *, aside: bool = False) -> None:
+        """Show a piece at once; what is `aside` (reasoning) is dim, with an empty line behind all of it."""
         piece = clean(piece)
         if piece:
             self._clear_mark()
             self._begun = True
-            self._stream.write(piece)
+            if self._aside and not aside:
+                self._stream.write("\n\n")
+            self._aside = aside
+            self._stream.write(dim(piece, self._stream) if aside else piece)
             self._stream.flush()
             self._line_open = not piece.endswith("\n")
 

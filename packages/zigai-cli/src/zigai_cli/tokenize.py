@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from zigai_cli import options
+from zigai_cli import loader, options
 from zigai_cli.failure import InputError
 from zigai_cli.terminal import clean, table
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def tokenize(
-    model: options.Model,
+    model: options.Model = None,
     arguments: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
@@ -69,10 +69,11 @@ def tokenize(
         table([[str(token), repr(tokenizer.token_text(token))] for token in ids], numbers=[0])
 
 
-def _tokenizer(path: Path) -> Tokenizer:
+def _tokenizer(path: Path | None) -> Tokenizer:
     from zigai_core import loading
     from zigai_core.registry import Plugins
 
+    path = loader.choose(path)
     plugins = Plugins.installed()
     descriptor = loading.read(path, plugins=plugins)
     if descriptor.tokenizer is None:

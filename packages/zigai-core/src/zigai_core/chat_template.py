@@ -8,11 +8,22 @@ from types import CodeType
 from typing import Any, TypedDict
 
 
-class Message(TypedDict):
-    """One turn of a conversation; `role` is `system`, `user`, `assistant`, or another the template has."""
-
+class _Said(TypedDict):
     role: str
     content: str
+
+
+class Message(_Said, total=False):
+    """One turn of a conversation; `role` is `system`, `user`, `assistant`, or another the template has.
+
+    The rest is for templates that know of it: what the model thought before it answered, which tools it
+    called, and which call a `tool` message answers.
+    """
+
+    reasoning_content: str
+    tool_calls: list[dict[str, Any]]
+    tool_call_id: str
+    name: str
 
 
 class ChatTemplate:
@@ -53,6 +64,13 @@ class ChatTemplate:
             **keywords,
         }
         return render_template(self._code, self.origin, variables)
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """The names that the template reads and does not set itself."""
+        from zigai_core.template_sandbox import read_variables
+
+        return read_variables(self.text, self.origin)
 
     @cached_property
     def _code(self) -> CodeType:

@@ -8,9 +8,9 @@ after rendering that character is taken out, and the places where it stood are t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
-from zigai_core.chat_template import Message
 from zigai_core.errors import TemplateError
 
 NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
@@ -18,17 +18,19 @@ NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 
 
 class Guard:
-    """Breaks control tokens in messages, and finds the breaks again in what was rendered from them.
+    """Breaks control tokens in what people and tools said, and finds the breaks in what was rendered from it.
+
+    `said` is text, or text in lists and mappings, however deep; `broken` is the same with the breaks in it.
 
     >>> guard = Guard({"<s>": 1}, [{"role": "user", "content": "what is <s>?"}])
-    >>> text, places = guard.removed("<s>" + guard.messages[0]["content"])
+    >>> text, places = guard.removed("<s>" + guard.broken[0]["content"])
     >>> text, places
     ('<s>what is <s>?', [12])
     """
 
-    def __init__(self, control_tokens: Mapping[str, int], messages: Sequence[Message]) -> None:
-        contents = "".join(message["content"] for message in messages)
-        unused = [mark for mark in NONCHARACTERS if mark not in contents]
+    def __init__(self, control_tokens: Mapping[str, int], said: Any) -> None:
+        used = set().union(*_texts(said))
+        unused = [mark for mark in NONCHARACTERS if mark not in used]
         if not unused:
             raise TemplateError(
                 "the messages hold all 32 noncharacters from U+FDD0 on: leave one of them out"
@@ -37,9 +39,7 @@ class Guard:
         spellings = sorted((text for text in control_tokens if len(text) > 1), key=len, reverse=True)
         # A lookahead finds spellings that overlap, too: each is broken behind its first character.
         self._start = re.compile(f"(?=(?:{'|'.join(map(re.escape, spellings))}))") if spellings else None
-        self.messages: list[Message] = [
-            {"role": message["role"], "content": self._broken(message["content"])} for message in messages
-        ]
+        self.broken = self._break(said)
 
     def removed(self, text: str) -> tuple[str, list[int]]:
         """The rendered text without the marks, and the positions in it that no control token may span."""
@@ -50,8 +50,23 @@ class Guard:
             places.append(position)
         return "".join(pieces), places
 
-    def _broken(self, content: str) -> str:
-        if self._start is None:
-            return content
-        breaks = [match.start() + 1 for match in self._start.finditer(content)]
-        return self._mark.join(content[a:b] for a, b in zip([0, *breaks], [*breaks, None], strict=True))
+    def _break(self, said: Any) -> Any:
+        if isinstance(said, str) and self._start is not None:
+            breaks = [match.start() + 1 for match in self._start.finditer(said)]
+            return self._mark.join(said[a:b] for a, b in zip([0, *breaks], [*breaks, None], strict=True))
+        if isinstance(said, Mapping):
+            return {key: self._break(value) for key, value in said.items()}
+        if isinstance(said, Sequence) and not isinstance(said, str):
+            return [self._break(value) for value in said]
+        return said
+
+
+def _texts(said: Any) -> Iterator[str]:
+    if isinstance(said, str):
+        yield said
+    elif isinstance(said, Mapping):
+        for value in said.values():
+            yield from _texts(value)
+    elif isinstance(said, Sequence):
+        for value in said:
+            yield from _texts(value)

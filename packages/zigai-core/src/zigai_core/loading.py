@@ -8,7 +8,7 @@ from zigai_core.descriptor import ModelDescriptor
 from zigai_core.errors import FormatError, PluginError, UnsupportedError
 from zigai_core.graph import Graph
 from zigai_core.model import Model
-from zigai_core.protocols import Backend, FormatReader, Limits, Progress
+from zigai_core.protocols import Backend, BundledModel, FormatReader, Limits, Progress
 from zigai_core.registry import Plugins
 
 DEFAULT_CONTEXT = 8192
@@ -16,7 +16,7 @@ DEFAULT_CONTEXT = 8192
 
 
 def load(
-    path: str | Path,
+    path: str | Path | None = None,
     *,
     backend: str = "auto",
     threads: int | None = None,
@@ -25,7 +25,7 @@ def load(
     plugins: Plugins | None = None,
     progress: Progress | None = None,
 ) -> Model:
-    """A model that is ready to run.
+    """A model that is ready to run; without a path the one that comes with `zigai`, which the log tells.
 
     `backend`: a registered name, or `auto` for the fastest one installed that serves the whole model
     (`Model.choice` says which). `threads`: None leaves it to the backend. `context`: tokens a conversation
@@ -36,6 +36,10 @@ def load(
     architecture, `UnsupportedError` for what nothing installed serves.
     """
     plugins = plugins or Plugins.installed()
+    if path is None:
+        bundled = default_model(plugins=plugins)
+        _tell(f"no model is named, so this is {bundled.about}. To name one: zigai.load('model.gguf')")
+        path = bundled.path
     descriptor = read(path, plugins=plugins)
     limits = _limits(descriptor, context, threads, kv_dtype)
     graph = build(descriptor, context=limits.context, plugins=plugins)
@@ -49,6 +53,20 @@ def load(
     chosen, choice = choose_backend(backend, graph, descriptor, plugins)
     program = chosen.compile(graph, descriptor.tensors, limits, progress)
     return Model(descriptor, program, tokenizer, backend=chosen.name, choice=choice, plugins=plugins)
+
+
+def default_model(*, plugins: Plugins | None = None) -> BundledModel:
+    """The model that is taken where none is named. `UnsupportedError` where no package brings one."""
+    plugins = plugins or Plugins.installed()
+    if "default" not in plugins.models:
+        raise UnsupportedError(
+            "no model is named, and no installed package brings one: name a file, or install the one that "
+            "comes with zigai: pip install --upgrade zigai"
+        )
+    bundled = plugins.models.get("default")()
+    if not bundled.path.is_file():
+        raise PluginError(f"the bundled model {bundled.path} is not there: reinstall the package it is of")
+    return bundled
 
 
 def read(path: str | Path, *, plugins: Plugins | None = None) -> ModelDescriptor:
@@ -121,3 +139,10 @@ def _limits(
         whole = all(tensor.dtype.name == "F32" for tensor in descriptor.tensors.values())
         kv_dtype = "F32" if whole else "F16"
     return Limits(context=context, batch=min(512, context), threads=threads, kv_dtype=kv_dtype)
+
+
+def _tell(line: str) -> None:
+    # Logging shows a warning on standard error unless a program has set it up otherwise.
+    import logging
+
+    logging.getLogger("zigai").warning(line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from zigai_core.chat import Chat
 from zigai_core.chat_template import ChatTemplate
@@ -98,10 +99,13 @@ class Model:
         system: str | None = None,
         template: ChatTemplate | str | None = None,
         overflow: Overflow = "stop",
+        **keywords: Any,
     ) -> Chat:
-        """A conversation. `template` is one, or a registered name; None takes the file's own.
+        """A conversation. `template` is one, or a registered name; None takes the file's own. `keywords` are
+        further variables of the template, such as `tools=[…]` or `enable_thinking=False`.
 
-        `TemplateError` where the file has none and none is given: no template is guessed.
+        `TemplateError` where the file has none and none is given, since no template is guessed, and for a
+        keyword that the template does not read.
         """
         if isinstance(template, str):
             text = self._plugins.chat_templates.get(template)
@@ -120,6 +124,7 @@ class Model:
             sampler=self.sampler,
             system=system,
             overflow=overflow,
+            keywords=keywords,
         )
 
     def logits(self, tokens: Sequence[int]) -> Array:

@@ -12,6 +12,7 @@
 | `zigai.samplers`       | a `SamplerFactory`: `(SamplingOptions) -> SamplerStep or None` | the step's name |
 | `zigai.chat_templates` | the template's text, a Jinja string         | what `template=` takes             |
 | `zigai.commands`       | a function with typer's annotations, a sub-command | the command's name          |
+| `zigai.models`         | `() -> BundledModel`                        | `default`: if none is named        |
 """
 
 from __future__ import annotations
@@ -48,6 +49,15 @@ class FormatReader(Protocol):
     def read(self, path: Path) -> ModelDescriptor:
         """The descriptor of the model in `path`."""
         ...
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A model's file that comes with an installed package."""
+
+    path: Path
+    about: str
+    """What it is and what it can do, as the end of the sentence "no model is named, so this is …"."""
 
 
 class Architecture(Protocol):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zigai_core.protocols import (
         Architecture,
         Backend,
+        BundledModel,
         FormatReader,
         SamplerFactory,
         TokenizerFactory,
@@ -36,6 +37,7 @@ NOUNS: Mapping[str, str] = {
     "zigai.samplers": "sampler step",
     "zigai.chat_templates": "chat template",
     "zigai.commands": "command",
+    "zigai.models": "bundled model",
 }
 """The groups, and what people call an entry of each."""
 
@@ -47,6 +49,7 @@ _PACKAGES: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
     "zigai.tokenizers": {"zigai-tokenizers": ["llama", "gpt2"]},
     "zigai.backends": {"zigai-kernels": ["native"], "zigai-core": ["numpy"]},
+    "zigai.models": {"zigai": ["default"]},
 }
 """Our own packages and the names they serve, to tell people what to install."""
 
@@ -191,6 +194,7 @@ class Plugins:
         samplers: Mapping[str, SamplerFactory] | Registry[SamplerFactory] | None = None,
         chat_templates: Mapping[str, str] | Registry[str] | None = None,
         commands: Mapping[str, Callable[..., object]] | Registry[Callable[..., object]] | None = None,
+        models: Mapping[str, Callable[[], BundledModel]] | Registry[Callable[[], BundledModel]] | None = None,
     ) -> None:
         self.formats = _registry("zigai.formats", formats)
         self.architectures = _registry("zigai.architectures", architectures)
@@ -199,6 +203,7 @@ class Plugins:
         self.samplers = _registry("zigai.samplers", samplers)
         self.chat_templates = _registry("zigai.chat_templates", chat_templates)
         self.commands = _registry("zigai.commands", commands)
+        self.models = _registry("zigai.models", models)
 
     @classmethod
     def installed(cls, path: Sequence[str] | None = None) -> Plugins:
@@ -219,6 +224,7 @@ class Plugins:
         samplers: Mapping[str, SamplerFactory] | None = None,
         chat_templates: Mapping[str, str] | None = None,
         commands: Mapping[str, Callable[..., object]] | None = None,
+        models: Mapping[str, Callable[[], BundledModel]] | None = None,
     ) -> Plugins:
         """These registries with plugins given by hand as well, which stand before installed ones."""
         return Plugins(
@@ -229,10 +235,11 @@ class Plugins:
             samplers=self.samplers.extended(samplers or {}),
             chat_templates=self.chat_templates.extended(chat_templates or {}),
             commands=self.commands.extended(commands or {}),
+            models=self.models.extended(models or {}),
         )
 
     def registries(self) -> list[Registry[Any]]:
-        """All seven, in the order of the table in `zigai_core.protocols`."""
+        """All of them, in the order of the table in `zigai_core.protocols`."""
         return [getattr(self, group.removeprefix("zigai.")) for group in NOUNS]
 
 

@@ -317,6 +317,14 @@ def compile_template(text: str, origin: str) -> CodeType:
         raise _explained(error, origin) from error
 
 
+def read_variables(text: str, origin: str) -> frozenset[str]:
+    """The names that a template reads and does not set. `TemplateError` for a template that is wrong."""
+    compile_template(text, origin)  # bounds its size and depth, too
+    names = list(Sandbox(ROOM, COMPILE_SECONDS).parse(text).find_all(nodes.Name))
+    written = {name.name for name in names if name.ctx != "load"}
+    return frozenset({name.name for name in names} - written)
+
+
 def render_template(code: CodeType, origin: str, variables: Mapping[str, Any]) -> str:
     """Render what `compile_template` gave. `TemplateError` with the line for whatever goes wrong."""
     given = weigh(variables, 2**62)

@@ -1,0 +1,66 @@
+"""Reasoning is told from the answer however the reply is cut into pieces, and only at the reply's start."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zigai_core.reasoning import Part, ReasoningStream, split_reasoning
+
+REPLIES = [
+    ("<think>easy</think>Four.", False, "easy", "Four."),
+    ("\n<think>\n a < b\n\n</think>\n\n Four. ", False, "a < b", "Four."),
+    ("easy</think>Four.", True, "easy", "Four."),
+    ("<think>never done </thi", False, "never done </thi", ""),
+    ("never done", True, "never done", ""),
+    ("<think></think>\n\nFour.", False, "", "Four."),
+    ("Four. <think>not at the start</think>", False, "", "Four. <think>not at the start</think>"),
+    ("<thin air>", False, "", "<thin air>"),
+    ("<thi", False, "", "<thi"),
+    ("", False, "", ""),
+    ("a</think>b</think>c", True, "a", "b</think>c"),
+]
+
+
+@pytest.mark.parametrize(("reply", "begun", "reasoning", "answer"), REPLIES)
+def test_reasoning_and_answer_are_told_apart(reply: str, begun: bool, reasoning: str, answer: str) -> None:
+    assert split_reasoning(reply, begun=begun) == (reasoning, answer)
+
+
+@pytest.mark.parametrize(("reply", "begun", "reasoning", "answer"), REPLIES)
+def test_single_characters_give_the_same_as_the_whole(
+    reply: str, begun: bool, reasoning: str, answer: str
+) -> None:
+    stream = ReasoningStream(begun=begun)
+    parts = [part for piece in reply for part in stream.push(piece)] + list(stream.finish())
+    for wanted, text in ((True, reasoning), (False, answer)):
+        assert "".join(part.text for part in parts if part.reasoning is wanted).strip() == text
+
+
+@given(st.text(alphabet="<>/think \n", max_size=60), st.booleans(), st.lists(st.integers(0, 60), max_size=8))
+def test_how_a_reply_is_cut_never_matters(text: str, begun: bool, cuts: list[int]) -> None:
+    stream = ReasoningStream(begun=begun)
+    places = [0, *sorted(cuts), len(text)]
+    parts = [p for a, b in itertools.pairwise(places) for p in stream.push(text[a : max(a, b)])]
+    parts += stream.finish()
+    joined = [
+        "".join(part.text for part in parts if part.reasoning is wanted).strip() for wanted in (True, False)
+    ]
+    assert tuple(joined) == split_reasoning(text[: max(places)], begun=begun)
+
+
+def test_an_answer_is_given_as_it_comes() -> None:
+    stream = ReasoningStream()
+    assert list(stream.push("Fo")) == [Part("Fo", reasoning=False)]
+    assert list(stream.push("ur ")) == [Part("ur ", reasoning=False)]
+    assert list(stream.finish()) == []
+
+
+def test_reasoning_is_given_as_it_comes_but_for_what_may_be_its_end() -> None:
+    stream = ReasoningStream()
+    assert list(stream.push("<think>one ")) == [Part("one", reasoning=True)]
+    assert list(stream.push("two</")) == [Part(" two", reasoning=True)]
+    assert list(stream.push("b>")) == [Part("</b>", reasoning=True)]

@@ -38,9 +38,7 @@ BUILT = shutil.ignore_patterns(
 
 @nox.session(reuse_venv=True)
 def chat(session: nox.Session) -> None:
-    """Chat with a model: `nox -s chat -- --model PATH`; further options are those of `zig-ai chat`."""
-    if not any(re.match(r"--model\b|-m|--help$", argument) for argument in session.posargs):
-        session.error("no model is given: nox -s chat -- --model PATH.gguf")
+    """Chat with the model that comes with zigai; `-- --model PATH` and more are options of `zig-ai chat`."""
     install_editable(session)
     # Ctrl-C belongs to the chat, where it stops a reply: nox waits for the chat to end by itself.
     before = signal.signal(signal.SIGINT, lambda *_: None)
@@ -71,16 +69,22 @@ def tests(session: nox.Session, package: str) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Install the wheels with no index, compose them, leave some out, add a stranger's, and look."""
+    """Install the wheels with no index, compose them, leave some out, add a stranger's, and look.
+
+    `-- --real FOLDER` runs the real models of integration-tests/models.toml that lie there, too.
+    """
     session.install(*group("test"), "virtualenv", "pip")
     folder = Path(session.create_tmp()).resolve() / "wheelhouse"
     shutil.rmtree(folder, ignore_errors=True)
     own = [str(wheel) for wheel in build_wheels(session).values()]
     build_wheel(session, ROOT / "integration-tests" / "example-plugin", into=folder)
+    files = ["integration-tests/test_wheels.py"]
+    if any(argument.startswith("--real") for argument in session.posargs):
+        files.append("integration-tests/test_real_models.py")
     session.log("collecting the wheels of what they depend on")
     session.run("python", "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), *own)
     session.run(
-        *("pytest", "-m", "wheels", *session.posargs, "integration-tests/test_wheels.py"),
+        *("pytest", "-m", "wheels", *session.posargs, *files),
         env={"ZIGAI_WHEELHOUSE": str(folder)},
     )
 
@@ -135,8 +139,25 @@ def oracle(session: nox.Session) -> None:
     """Compare with Hugging Face transformers in float32 (downloads torch); `-- --write` records anew."""
     install_wheels(session, PROJECTS)
     session.install(*group("oracle"))
+    session.install("--no-deps", "axolotl")  # its templates alone
     session.run("python", "integration-tests/oracle/record.py", *session.posargs)
-    session.run("pytest", "integration-tests/oracle")
+    folder = "integration-tests/oracle"
+    session.run("pytest", folder, f"{folder}/compare_templates.py", f"{folder}/compare_tokenizers.py")
+
+
+@nox.session
+@nox.parametrize("family", ["qwen2", "llama"], ids=["qwen2", "llama"])
+def reference(session: nox.Session, family: str) -> None:
+    """Train a reference model anew (40 minutes on two cores), write its files, and ask the oracle."""
+    install_wheels(session, PROJECTS)
+    session.install(*group("reference"))
+    scripts, folder = (
+        ROOT / "integration-tests" / "reference_models",
+        session.cache_dir / f"reference-{family}",
+    )
+    session.run("python", str(scripts / "train.py"), family, "--out", str(folder), *session.posargs)
+    session.run("python", str(scripts / "export.py"), family, str(folder))
+    session.run("python", str(scripts / "evaluate.py"), family, str(folder))
 
 
 @nox.session(venv_backend="none")

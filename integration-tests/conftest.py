@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+WHEELHOUSE = os.environ.get("ZIGAI_WHEELHOUSE", "")
 TOY_MODEL = Path(__file__).with_name("toy_model.py")
 
 
@@ -26,3 +29,70 @@ def make_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 def toy(make_toy: Callable[..., Path]) -> Path:
     """A small random LLaMA in float32 with a vocabulary and a chat template."""
     return make_toy()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--real", metavar="FOLDER", help="run the real models of models.toml that lie there")
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A virtual environment of wheels."""
+
+    folder: Path
+
+    @property
+    def scripts(self) -> Path:
+        return self.folder / ("Scripts" if sys.platform == "win32" else "bin")
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Nothing that leads around the environment, to the sources."""
+        return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+
+    def run(
+        self, *command: str | Path, stdin: str = "", timeout: float = 300
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment, outside the sources."""
+        return subprocess.run(
+            [str(self.scripts / command[0]), *map(str, command[1:])],
+            cwd=self.folder,
+            env=self.variables,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout,
+        )
+
+    def check(self, *command: str | Path, stdin: str = "", timeout: float = 300) -> str:
+        """Run a program that must succeed, and give what it writes."""
+        done = self.run(*command, stdin=stdin, timeout=timeout)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def pip(self, *arguments: str) -> None:
+        self.check("python", "-m", "pip", *arguments)
+
+    def install(self, *distributions: str) -> None:
+        # Compiling everything that is installed takes longer than what is then run of it.
+        options = ("--quiet", "--no-compile", "--no-index", "--find-links", WHEELHOUSE)
+        self.pip("install", *options, *distributions)
+
+
+@pytest.fixture(scope="session")
+def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
+    def make(*distributions: str) -> Environment:
+        assert WHEELHOUSE, "ZIGAI_WHEELHOUSE names no folder: run nox -s integration"
+        folder = tmp_path_factory.mktemp("environment")
+        subprocess.run([sys.executable, "-m", "virtualenv", "--quiet", str(folder)], check=True)
+        environment = Environment(folder)
+        environment.install(*distributions)
+        return environment
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def everything(new_environment: Callable[..., Environment]) -> Environment:
+    return new_environment("zigai")

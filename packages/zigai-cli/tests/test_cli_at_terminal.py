@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import io
 import re
-import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,59 +15,46 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("there are no pseudo-terminals here", allow_module_level=True)
 
-import pty
-import signal
+import pexpect
 
 PROMPT = "> "
 
 
 class Terminal:
-    """A child process on a pseudo-terminal, and all it has written there."""
+    """A `zig-ai` on a pseudo-terminal, and all it has written there."""
 
     def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
-        self.seen = ""
-        self._at = 0
-        self._pid, self._fd = pty.fork()
-        if self._pid == 0:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.execve(sys.executable, [sys.executable, "-m", "zigai_cli", *arguments], env)
+        self._written = io.StringIO()
+        self._child = pexpect.spawn(
+            sys.executable,
+            ["-m", "zigai_cli", *arguments],
+            env=env,  # type: ignore[arg-type]  # its annotation has os.environ's own class
+            encoding="utf-8",
+            codec_errors="replace",
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        self._child.logfile_read = self._written
+        self._child.delaybeforesend = None
+
+    @property
+    def seen(self) -> str:
+        return self._written.getvalue()
 
     def type(self, text: str) -> None:
-        os.write(self._fd, text.encode())
+        self._child.send(text)
 
     def expect(self, text: str, timeout: float = 30.0) -> str:
         """Wait for a text, and give what came since the last one, that included."""
-        limit = time.monotonic() + timeout
-        while text not in self.seen[self._at :]:
-            if not self._read(limit - time.monotonic()):
-                raise AssertionError(f"{text!r} did not come after {self.seen[self._at :]!r}")
-        end = self.seen.index(text, self._at) + len(text)
-        passed, self._at = self.seen[self._at : end], end
-        return passed
+        self._child.expect_exact(text, timeout=timeout)
+        return f"{self._child.before}{text}"
 
     def exit_code(self, timeout: float = 30.0) -> int:
-        limit = time.monotonic() + timeout
-        while self._read(limit - time.monotonic()):
-            pass
-        assert time.monotonic() < limit, f"it does not end after {self.seen!r}"
-        pid, self._pid = self._pid, 0
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        self._child.expect(pexpect.EOF, timeout=timeout)
+        self._child.close()
+        return -self._child.signalstatus if self._child.signalstatus else self._child.exitstatus
 
     def close(self) -> None:
-        if self._pid:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-        os.close(self._fd)
-
-    def _read(self, timeout: float) -> bool:
-        if timeout <= 0 or not select.select([self._fd], [], [], timeout)[0]:
-            return False
-        try:
-            data = os.read(self._fd, 4096)
-        except OSError:  # Linux says so when the child has closed its side
-            return False
-        self.seen += data.decode(errors="replace")
-        return bool(data)
+        self._child.close(force=True)
 
 
 @pytest.fixture

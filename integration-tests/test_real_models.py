@@ -1,0 +1,68 @@
+"""Real models that somebody has: `nox -s integration -- --real FOLDER` looks for those of models.toml there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+pytestmark = pytest.mark.wheels
+with Path(__file__).with_name("models.toml").open("rb") as file:
+    MODELS: list[dict[str, Any]] = tomllib.load(file)["model"]
+CONVERSATION = "My name is Anna. Remember it.\nWhat is the capital of France?\nWhat is my name?\n"
+
+
+@pytest.fixture(params=MODELS, ids=lambda model: model["name"])
+def real(request: pytest.FixtureRequest) -> tuple[Path, dict[str, Any]]:
+    """A model's file in the folder that --real names, and what models.toml says of it."""
+    named = request.config.getoption("--real")
+    folder = Path(named or "").expanduser()
+    if not named or not folder.is_dir():
+        pytest.fail(f"--real {named}: name the folder that holds real models")
+    model = request.param
+    found = sorted(folder.rglob(model["file"]))
+    if not found:
+        pytest.skip(
+            f"no {model['file']} below {folder}; it is at https://huggingface.co/{model['repository']}"
+        )
+    return found[0], model
+
+
+def test_the_file_is_the_published_one(real: tuple[Path, dict[str, Any]]) -> None:
+    path, model = real
+    if "bytes" in model:
+        assert path.stat().st_size == model["bytes"]
+    if "sha256" in model:
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 24):
+                digest.update(chunk)
+        assert digest.hexdigest() == model["sha256"]
+
+
+def test_it_is_served_by_the_native_backend(real: tuple[Path, dict[str, Any]], everything: Any) -> None:
+    path, model = real
+    about = json.loads(everything.check("zig-ai", "inspect", "--json", path))
+    assert about["architecture"] == model["architecture"]
+    assert about["served_by"]["chosen"] == "native"
+
+
+def test_it_knows_a_capital_and_what_it_was_told(real: tuple[Path, dict[str, Any]], everything: Any) -> None:
+    path, model = real
+    options = ["--template", model["template"]] if "template" in model else []
+    said = everything.check(
+        *("zig-ai", "chat", "--model", path, *options, "--temperature", "0", "--max-tokens", "48"),
+        stdin=CONVERSATION,
+        timeout=1800,
+    )
+    assert "Paris" in said
+    assert "Anna" in said.splitlines()[-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise, repeat
+from itertools import repeat
 from struct import Struct
 from struct import error as StructError
 from typing import overload
@@ -97,9 +97,17 @@ class StringArray(Sequence[str]):
         for first in range(0, len(self), _CHUNK):
             some = self._bounds[first : first + _CHUNK + 1]
             start = int(some[0])
-            text = self._data[start : int(some[-1])].tobytes()
-            bounds = (some - start).tolist()
-            yield from [text[a + 8 : b].decode() for a, b in pairwise(bounds)]
+            text = np.frombuffer(self._data[start : int(some[-1])], np.uint8).copy()
+            lengths = some[:-1] - start
+            kept = np.ones(len(text), np.bool_)
+            for byte in range(7):
+                kept[lengths + byte] = False
+            text[lengths + 7] = 0
+            # With a NUL in place of each length one decoding and one split serve all, if no string holds one.
+            strings = text[kept].tobytes().decode().split("\0")[1:]
+            if len(strings) != len(lengths):
+                strings = self[first : first + _CHUNK]
+            yield from strings
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, (StringArray, list, tuple)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from zigai_core.descriptor import TokenizerSpec
 from zigai_core.errors import FormatError, TokenizerError
@@ -23,13 +23,15 @@ class VocabularyTokenizer(ABC):
     special_ids: Mapping[str, int]
     end_ids: frozenset[int]
 
-    def __init__(self, vocabulary: Vocabulary, spec: TokenizerSpec, texts: Sequence[bytes]) -> None:
+    def __init__(self, vocabulary: Vocabulary, spec: TokenizerSpec, spell: Callable[[int], bytes]) -> None:
+        """`spell` gives the bytes that a token stands for."""
         self.vocabulary_size = vocabulary.size
         self.special_ids = vocabulary.special_ids
         self.end_ids = vocabulary.end_ids
         self._vocabulary = vocabulary
         self._add_bos = spec.add_bos
-        self._bytes = TokenBytes(texts, vocabulary.of_type(*HIDDEN))
+        self._shown = TokenBytes(vocabulary.size, spell)
+        self._plain = TokenBytes(vocabulary.size, spell, hidden=vocabulary.of_type(*HIDDEN))
         user_defined = vocabulary.of_type(TokenType.USER_DEFINED)
         control = vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN)
         self.control_tokens: Mapping[str, int] = self._spellings(
@@ -73,11 +75,11 @@ class VocabularyTokenizer(ABC):
 
     def decode_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
         """The tokens' bytes, one after another; `TokenizerError` for an id out of range."""
-        return b"".join(self._bytes.of(tokens, special=special))
+        return b"".join((self._shown if special else self._plain).of(tokens))
 
     def token_text(self, token: int) -> str:
         """The token as the vocabulary spells it; `TokenizerError` for an id out of range."""
-        self._bytes.of([token], special=True)
+        _ = self._shown[token]  # refuses an id out of range
         return self._vocabulary.texts[token]
 
     def _spellings(self, tokens: Sequence[int]) -> dict[str, int]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import repeat
 
 from tokenizers import Regex
@@ -38,13 +41,17 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
         if pre_tokenizer is None:
             pre_tokenizer = find_pre_tokenizer(spec.pre_tokenizer)
         vocabulary = Vocabulary(spec)
-        texts = spelled_bytes(vocabulary.texts)
-        for token in vocabulary.of_type(*_SPELT_OUT):
-            texts[token] = vocabulary.texts[token].encode()
-        super().__init__(vocabulary, spec, texts)
+        spelt_out = frozenset(vocabulary.of_type(*_SPELT_OUT))
+
+        def spell(token: int) -> bytes:
+            text = vocabulary.texts[token]
+            return text.encode() if token in spelt_out else spelled_bytes(text)
+
+        super().__init__(vocabulary, spec, spell)
         self._missing = bytes(byte for byte in range(256) if CHARACTERS[byte] not in vocabulary.ids)
         self._present = bytes(byte for byte in range(256) if CHARACTERS[byte] in vocabulary.ids)
-        self._tokenizer = _library_tokenizer(spec, vocabulary, pre_tokenizer)
+        with _no_collection():
+            self._tokenizer = _library_tokenizer(spec, vocabulary, pre_tokenizer)
 
     def _encode_plain(self, text: str) -> list[int]:
         if self._missing:
@@ -85,6 +92,18 @@ def _library_tokenizer(
     return tokenizer
 
 
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the garbage collector from looking at half a million new strings and pairs again and again."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _merges(spec: TokenizerSpec) -> Merges:
     """The pairs, in order; `FormatError` for one that is there twice."""
     if spec.merges is None:
@@ -95,6 +114,9 @@ def _merges(spec: TokenizerSpec) -> Merges:
         for number, line in enumerate(lines):
             if first.setdefault(line, number) != number:
                 raise FormatError(f"merges {first[line]} and {number} are both {line!r}")
+    if set(map(str.count, lines, repeat(" "))) == {1}:
+        parts = " ".join(lines).split(" ")
+        return list(zip(parts[::2], parts[1::2], strict=True))
     return [(left, right) for left, _, right in map(str.partition, lines, repeat(" "))]
 
 

@@ -51,7 +51,7 @@ class SentencePieceTokenizer(VocabularyTokenizer):
         texts = [text.replace(_SPACE.encode(), b" ") for text in encoded]
         for token, value in byte_values.items():
             texts[token] = bytes([value])
-        super().__init__(vocabulary, spec, texts)
+        super().__init__(vocabulary, spec, texts.__getitem__)
         boundaries = vocabulary.of_type(TokenType.CONTROL, TokenType.USER_DEFINED)
         if self._byte_fallback:  # else it stands for characters within a stretch of text
             boundaries += unknown
@@ -62,7 +62,7 @@ class SentencePieceTokenizer(VocabularyTokenizer):
 
         One space is dropped where `encode` puts one: in front, and after a control or user-defined token.
         """
-        pieces = self._bytes.of(tokens, special=special)
+        pieces = (self._shown if special else self._plain).of(tokens)
         if self._prefix:
             start = True
             for index, token in enumerate(tokens):

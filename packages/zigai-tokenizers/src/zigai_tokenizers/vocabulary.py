@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from types import MappingProxyType
 
@@ -110,24 +110,23 @@ class Vocabulary:
         return ids
 
 
-class TokenBytes:
-    """The bytes of each token, looked up and joined."""
+class TokenBytes(dict[int, bytes]):
+    """The bytes of each token, spelled when they are first asked for: a reply needs few of a vocabulary.
 
-    def __init__(self, texts: Sequence[bytes], hidden: Sequence[int]) -> None:
-        self._shown = list(texts)
-        self._plain = list(texts)
-        for token in hidden:
-            self._plain[token] = b""
+    `hidden` tokens have none. `TokenizerError` for an id out of range.
+    """
 
-    def of(self, tokens: Sequence[int], *, special: bool) -> list[bytes]:
-        """Each token's bytes, empty for what is hidden; `TokenizerError` for an id out of range."""
-        table = self._shown if special else self._plain
-        if len(tokens) and min(tokens) >= 0:
-            try:
-                return [table[token] for token in tokens]
-            except IndexError:
-                pass
-        for token in tokens:
-            if not 0 <= token < len(table):
-                raise TokenizerError(f"token id {token} is outside the vocabulary of {len(table)} tokens")
-        return []
+    def __init__(self, size: int, spell: Callable[[int], bytes], hidden: Sequence[int] = ()) -> None:
+        super().__init__(dict.fromkeys(hidden, b""))
+        self._size = size
+        self._spell = spell
+
+    def __missing__(self, token: int) -> bytes:
+        if not 0 <= token < self._size:
+            raise TokenizerError(f"token id {token} is outside the vocabulary of {self._size} tokens")
+        spelled = self[token] = self._spell(int(token))
+        return spelled
+
+    def of(self, tokens: Sequence[int]) -> list[bytes]:
+        """Those of each of the tokens."""
+        return [self[token] for token in tokens]

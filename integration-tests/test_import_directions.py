@@ -18,7 +18,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
-TOOLS = {"pytest", "hypothesis", "numpy"}
+TOOLS = {"pexpect", "pytest", "hypothesis", "numpy"}
 """What the tests of every package may import beside what the package declares."""
 
 LAYERS = (

@@ -1,4 +1,4 @@
-"""Real models that somebody has: `nox -s integration -- --real FOLDER` looks for those of models.toml there."""
+"""Real models that somebody has: those of models.toml in the FOLDER of `nox -s integration -- --real FOLDER`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Chat templates as their publishers wrote them: the same text as transformers' `apply_chat_template`.
 
-`nox -s oracle` runs this. The templates of some thirty families come with the distribution `axolotl`, which is
-installed for that alone, without what it depends on.
+`nox -s oracle` runs this. The templates of some thirty families come with the distribution `axolotl`, which
+is installed for that alone, without what it depends on.
 """
 
 from __future__ import annotations

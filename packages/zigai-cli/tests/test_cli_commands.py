@@ -13,6 +13,7 @@ from zigai_cli import options, stats
 from zigai_cli.app import app
 from zigai_cli.chat import Conversation
 from zigai_cli.plugins import rows
+from zigai_cli.timing import Timing, Work
 from zigai_core import loading
 from zigai_core.registry import Plugins
 from zigai_core.sampling import SamplingOptions
@@ -90,6 +91,9 @@ def test_generate_wants_one_prompt(model: Path) -> None:
         ["generate", "-m", "x", "y", "--top-p", "2"],
         ["chat", "-m", "x", "--seed", "-1"],
         ["chat", "-m", "x", "--threads", "0"],
+        ["bench", "x", "--model", "x"],
+        ["bench", "x", "--prompt", "0", "--generate", "0"],
+        ["bench", "x", "--sequences", "0"],
         ["tokenize", "-m", "x", "two", "words"],
     ],
 )
@@ -365,6 +369,42 @@ def test_inspect_gives_machines_json(model: Path) -> None:
     assert answer["served_by"]["chosen"] == "toy"
     assert answer["kernels"]["tensors"][0]["kernel"] == "lookup"
     assert "kernels" not in json.loads(zig_ai("inspect", model, "--json").stdout)
+
+
+def test_bench_gives_machines_the_figures_that_were_asked_for(model: Path) -> None:
+    work = ["--prompt", 20, "--generate", 6, "--depth", 9, "--sequences", 3, "--repeat", 2, "--threads", 1]
+    figures = json.loads(zig_ai("bench", model, *work, "--json").stdout)
+    expected = {"prompt": 20, "generate": 6, "depth": 9, "sequences": 3, "repeat": 2, "threads": 1}
+    assert figures.items() >= expected.items()
+    assert figures["prompt_tps"] > 0 < figures["generate_tps"]
+    assert figures["load_s"] > 0 < figures["first_token_s"]
+    assert (figures["engine"], figures["model"], figures["backend"]) == ("zigai", "model.toy", "toy")
+    alone = json.loads(zig_ai("bench", "-m", model, "--prompt", 0, "--generate", 4, "--json").stdout)
+    assert "prompt_tps" not in alone
+
+
+def test_bench_shows_people_a_table(model: Path) -> None:
+    result = zig_ai("bench", model, "--prompt", 20, "--generate", 6, "--sequences", 2, "--depth", 4)
+    assert [line.split("  ")[0] for line in result.stdout.splitlines()[1:]] == [
+        "prompt of 20",
+        "generate 6 × 2 at a depth of 4",
+    ]
+    assert "loaded in" in result.stderr
+
+
+def test_timing_runs_every_round_and_leaves_the_first_out(model: Path, plugins: Plugins) -> None:
+    loaded = loading.load(model, plugins=plugins)
+    timing = Timing(loaded, Work(prompt=8, generate=4, repeat=3))
+    assert len(list(timing)) == 8
+    assert len(timing.prompt_tps) == len(timing.generate_tps) == len(timing.first_token_s) == 3
+
+
+def test_a_timing_that_is_cancelled_ends(model: Path, plugins: Plugins) -> None:
+    timing = Timing(loading.load(model, plugins=plugins), Work(prompt=8, generate=4, repeat=1000))
+    rounds = iter(timing)
+    next(rounds)
+    timing.cancel()
+    assert list(rounds) == []
 
 
 def test_plugins_lists_every_registry(plugins: Plugins) -> None:

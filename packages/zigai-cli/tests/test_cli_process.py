@@ -55,6 +55,15 @@ def test_an_interrupt_ends_generate_with_130(start: Start, model: Path, tmp_path
     assert time.monotonic() - began < 20
 
 
+def test_an_interrupt_ends_bench_with_130(start: Start, model: Path) -> None:
+    process = start("bench", model, "--prompt", 8, "--generate", 8, "--repeat", 10_000_000)
+    time.sleep(2.0)  # nothing is said before the end
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (130, "")
+    assert "Traceback" not in err
+
+
 def test_an_interrupt_ends_a_piped_chat_with_130(start: Start, model: Path) -> None:
     process = start("chat", "-m", model, "--overflow", "shift")
     assert process.stdin is not None

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from zigai_cli import failure
+from zigai_cli.bench import bench
 from zigai_cli.chat import chat
 from zigai_cli.generate import generate
 from zigai_cli.inspect import inspect
@@ -90,7 +91,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (chat, generate, inspect, tokenize, plugins, version):
+for command in (chat, generate, bench, inspect, tokenize, plugins, version):
     app.command()(command)
 
 

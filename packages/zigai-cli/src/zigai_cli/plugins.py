@@ -12,7 +12,7 @@ from zigai_cli.terminal import table
 if TYPE_CHECKING:
     from zigai_core.registry import Registry
 
-OWN_COMMANDS = frozenset({"chat", "generate", "inspect", "tokenize", "plugins", "version"})
+OWN_COMMANDS = frozenset({"bench", "chat", "generate", "inspect", "tokenize", "plugins", "version"})
 """Names of commands that a plugin cannot take."""
 
 

@@ -8,10 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-if TYPE_CHECKING:
-    from zigai_core.generation import Generation
+from typing import Any, Generic, Protocol, TypeVar
 
 PATIENCE = 0.1
 """Seconds without a piece after which the one who waits is told so."""
@@ -19,7 +16,15 @@ _INTERRUPT, _END = object(), object()
 _STILL_STOPPING = b"\nstill stopping the reply; Ctrl-C once more leaves the program\n"
 
 
-G = TypeVar("G", bound="Generation")
+class Cancellable(Protocol):
+    """What runs until it is cancelled, such as a `Generation`."""
+
+    def cancel(self) -> None:
+        """From any thread: end soon."""
+        ...
+
+
+G = TypeVar("G", bound=Cancellable)
 P = TypeVar("P")
 
 

@@ -1,0 +1,116 @@
+"""`zig-ai bench`: how fast a model runs on this machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from zigai_cli import failure, loader, options
+from zigai_cli.reply import Reply
+from zigai_cli.terminal import figure, has_colour, note, table
+
+
+def bench(
+    path: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(
+            metavar="PATH", help="The model's file.", show_default="the small one that comes with zigai"
+        ),
+    ] = None,
+    model: options.Model = None,
+    prompt: Annotated[int, typer.Option(metavar="N", min=0, help="Tokens of the prompt; 0: none.")] = 512,
+    generate: Annotated[int, typer.Option(metavar="N", min=0, help="Tokens to generate; 0: none.")] = 64,
+    depth: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Tokens that a sequence holds before it generates.")
+    ] = 0,
+    sequences: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Sequences that generate together, a token each a step.")
+    ] = 1,
+    repeat: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Rounds, after one that warms up; medians are given.")
+    ] = 3,
+    threads: options.Threads = None,
+    backend: options.Backend = "auto",
+    as_json: options.Json = False,
+) -> None:
+    """Measure how fast a model runs here.
+
+    Prompt and generation are timed apart, on random tokens: what they are does not change the speed.
+    """
+    if path is not None and model is not None:
+        raise typer.BadParameter("give the model's file once, as an argument or as --model")
+    if not prompt and not generate:
+        raise typer.BadParameter("nothing to measure: --prompt and --generate are both 0")
+    from zigai_cli.timing import Timing, Work, peak_resident
+
+    work = Work(prompt, generate, depth, sequences, repeat)
+    file = loader.choose(path or model)
+    began = time.perf_counter()
+    loaded = loader.load(file, backend=backend, threads=threads, context=work.context)
+    seconds = time.perf_counter() - began
+    watched = has_colour(sys.stderr)
+    with Reply(lambda: Timing(loaded, work), iter) as running:
+        for line in running:
+            if watched and line is not None:
+                sys.stderr.write(f"\r\x1b[K{line}")
+                sys.stderr.flush()
+        if watched:
+            sys.stderr.write("\r\x1b[K")
+    if running.interrupted:
+        raise typer.Exit(failure.INTERRUPTED)
+    report = loaded.program.report()
+    figures: dict[str, Any] = {
+        "engine": "zigai",
+        "model": file.name,
+        "architecture": loaded.descriptor.architecture,
+        "parameters": loaded.descriptor.parameters,
+        "bytes": loaded.descriptor.nbytes,
+        "backend": loaded.backend,
+        "summary": report.summary,
+        "threads": threads,
+        "load_s": round(seconds, 4),
+        "prompt": prompt,
+        "generate": generate,
+        "depth": depth,
+        "sequences": sequences,
+        "repeat": repeat,
+        **running.generation.figures(),
+        "peak_resident_bytes": peak_resident(),
+    }
+    if as_json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+        return
+    note(f"{loaded.descriptor.name} on {report.summary}; medians of {repeat}", sys.stderr)
+    table(_rows(figures), ["", "tokens/s"], numbers=[1])
+    note(_beside(figures), sys.stderr)
+
+
+def _rows(figures: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    if "prompt_tps" in figures:
+        rows.append([f"prompt of {figures['prompt']}", f"{figures['prompt_tps']:,.1f}"])
+    if "generate_tps" in figures:
+        what = f"generate {figures['generate']}"
+        if figures["sequences"] > 1:
+            what += f" × {figures['sequences']}"
+        if figures["depth"]:
+            what += f" at a depth of {figures['depth']}"
+        rows.append([what, f"{figures['generate_tps']:,.1f}"])
+    return rows
+
+
+def _beside(figures: dict[str, Any]) -> str:
+    parts = [f"loaded in {figures['load_s']:.2f} s"]
+    if "first_token_s" in figures:
+        parts.append(f"first token after {figures['first_token_s']:.2f} s")
+    if figures["sequences"] == 1 and not figures["depth"] and "generate_tps" in figures:
+        # Each token of a dense model reads every weight once.
+        parts.append(f"weights read at {figures['bytes'] * figures['generate_tps'] / 1e9:.1f} GB/s at most")
+    if figures["peak_resident_bytes"] is not None:
+        parts.append(f"{figure(figures['peak_resident_bytes'])}B resident at its highest")
+    return " · ".join(parts)

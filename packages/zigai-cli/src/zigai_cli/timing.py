@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Work:
-    """What is timed, in tokens: `generate` steps of one token of each sequence, after `depth` tokens of each."""
+    """What is timed, in tokens: `generate` steps of a token of each sequence, after `depth` of each."""
 
     prompt: int
     generate: int

@@ -42,6 +42,7 @@ LAYERS = (
     ),
     ("runner",),
     ("session",),
+    ("speculation",),
     ("generation", "chat"),
     ("model",),
     ("loading",),

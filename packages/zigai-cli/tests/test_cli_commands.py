@@ -21,6 +21,10 @@ from zigai_core.sampling import SamplingOptions
 pytestmark = pytest.mark.usefixtures("plugins")
 
 
+def guessing(model: Path) -> list[list[object]]:
+    return [["--speculate", "ngram"], ["--draft", model]]
+
+
 def zig_ai(*arguments: object, input: str | None = None):
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], input=input)
     assert "Traceback" not in result.output
@@ -369,6 +373,25 @@ def test_inspect_gives_machines_json(model: Path) -> None:
     assert answer["served_by"]["chosen"] == "toy"
     assert answer["kernels"]["tensors"][0]["kernel"] == "lookup"
     assert "kernels" not in json.loads(zig_ai("inspect", model, "--json").stdout)
+
+
+@pytest.mark.parametrize("command", ["chat", "generate"])
+def test_guessing_ahead_leaves_the_reply_as_it_is(command: str, model: Path) -> None:
+    said = ["go!", "--json"] if command == "generate" else []
+    work = ["-m", model, "--max-tokens", 30, *said]
+    plain = zig_ai(command, *work, input="go!\n").stdout
+    guessed = [zig_ai(command, *work, *option, input="go!\n").stdout for option in guessing(model)]
+    if command == "chat":
+        assert guessed == [plain, plain]
+        return
+    for answer in map(json.loads, guessed):
+        assert answer["text"] == json.loads(plain)["text"]
+        assert answer["stats"]["accepted_tokens"] > 4
+
+
+def test_two_ways_to_guess_are_one_too_many(model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "hi", "--speculate", "ngram", "--draft", model)
+    assert result.exit_code == 2
 
 
 def test_bench_gives_machines_the_figures_that_were_asked_for(model: Path) -> None:

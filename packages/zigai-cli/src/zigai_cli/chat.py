@@ -61,6 +61,8 @@ def chat(
             show_default="dim at a terminal, else hide",
         ),
     ] = None,
+    speculate: options.SpeculateChoice = options.Speculate.OFF,
+    draft: options.Draft = None,
     threads: options.Threads = None,
     context: options.Context = None,
     backend: options.Backend = "auto",
@@ -90,7 +92,13 @@ def chat(
     variables = options.template_keywords(keywords)
     chosen = template.choose(template_name)
     loaded = loader.load(model, backend=backend, threads=threads, context=context)
-    talk = loaded.chat(system=system, template=chosen, overflow=overflow.value, **variables)
+    talk = loaded.chat(
+        system=system,
+        template=chosen,
+        overflow=overflow.value,
+        **loader.speculation(speculate, draft, backend=backend, threads=threads, context=context),
+        **variables,
+    )
     interactive = is_interactive()
     if reasoning is None:
         reasoning = options.Reasoning.DIM if interactive else options.Reasoning.HIDE

@@ -35,6 +35,8 @@ def generate(
         typer.Option(metavar="TEXT", help="End where the model writes this; may be given several times."),
     ] = None,
     overflow: options.OverflowChoice = options.Overflow.STOP,
+    speculate: options.SpeculateChoice = options.Speculate.OFF,
+    draft: options.Draft = None,
     threads: options.Threads = None,
     context: options.Context = None,
     backend: options.Backend = "auto",
@@ -60,6 +62,7 @@ def generate(
     )
     beginning = _prompt(text, prompt)
     loaded = loader.load(model, backend=backend, threads=threads, context=context)
+    guessing = loader.speculation(speculate, draft, backend=backend, threads=threads, context=context)
     writer = ReplyWriter(sys.stdout, marks=sys.stdout.isatty() and not as_json)
     reply = Reply(
         lambda: loaded.generate(
@@ -68,6 +71,7 @@ def generate(
             max_tokens=max_tokens,
             stop=stop or (),
             overflow=overflow.value,
+            **guessing,
         ),
         iter,
     )

@@ -6,8 +6,11 @@ import sys
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import typer
+
+from zigai_cli.options import Speculate
 from zigai_cli.terminal import clean, has_colour, note
 
 if TYPE_CHECKING:
@@ -37,6 +40,17 @@ def load(path: Path | None, *, backend: str, threads: int | None, context: int |
     path = choose(path)
     with LoadProgress(path.name) as progress:
         return loading.load(path, backend=backend, threads=threads, context=context, progress=progress)
+
+
+def speculation(
+    speculate: Speculate, draft: Path | None, *, backend: str, threads: int | None, context: int | None
+) -> dict[str, Any]:
+    """The keywords of a model's `generate` and `chat` that say who guesses ahead."""
+    if draft is None:
+        return {"speculate": None if speculate is Speculate.OFF else speculate.value}
+    if speculate is not Speculate.OFF:
+        raise typer.BadParameter("--speculate and --draft are two ways to guess ahead: take one")
+    return {"draft": load(draft, backend=backend, threads=threads, context=context)}
 
 
 class LoadProgress:

@@ -33,6 +33,13 @@ class Reasoning(str, Enum):
     HIDE = "hide"
 
 
+class Speculate(str, Enum):
+    """Who guesses ahead without a model of its own."""
+
+    OFF = "off"
+    NGRAM = "ngram"
+
+
 # `Optional`, not `| None`: typer reads these at run time, and its older versions know only this form.
 Model = Annotated[
     Optional[Path],  # noqa: UP045
@@ -93,6 +100,14 @@ Backend = Annotated[
 OverflowChoice = Annotated[
     Overflow,
     typer.Option(help="When the context is full: fail, end the reply there, or drop the oldest tokens."),
+]
+SpeculateChoice = Annotated[
+    Speculate,
+    typer.Option(help="Guess ahead what has been there before: the same text, faster where it repeats."),
+]
+Draft = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(metavar="PATH", help="A smaller model of the same vocabulary that guesses ahead."),
 ]
 TemplateKeywords = Annotated[
     Optional[list[str]],  # noqa: UP045

@@ -15,6 +15,8 @@ def line(generation: Generation) -> str:
     if stats.cached_tokens:
         parts[0] += f" ({stats.cached_tokens} cached)"
     parts.append(f"decode {stats.generated_tokens}, {stats.decode_tps:.1f}/s")
+    if stats.guessed_tokens:
+        parts[-1] += f" ({stats.accepted_tokens} of {stats.guessed_tokens} guesses right)"
     parts.append(f"first token {stats.time_to_first_token:.2f} s")
     parts.append(f"context {session.length}/{session.context}")
     return " · ".join(parts)
@@ -49,6 +51,8 @@ def record(generation: Generation) -> dict[str, Any]:
         "cached_tokens": stats.cached_tokens,
         "dropped_tokens": stats.dropped_tokens,
         "generated_tokens": stats.generated_tokens,
+        "guessed_tokens": stats.guessed_tokens,
+        "accepted_tokens": stats.accepted_tokens,
         "prefill_seconds": stats.prefill_seconds,
         "decode_seconds": stats.decode_seconds,
         "time_to_first_token": stats.time_to_first_token,

@@ -13,6 +13,7 @@ from zigai_core.protocols import Tokenizer
 from zigai_core.reasoning import OPENING, Part, ReasoningStream, split_reasoning
 from zigai_core.sampling import Sampler, SamplingOptions
 from zigai_core.session import Overflow, Session
+from zigai_core.speculation import Drafter
 
 _OWN = frozenset({"messages", "add_generation_prompt", "bos_token", "eos_token"})
 """Variables of a template that a chat sets itself."""
@@ -39,6 +40,7 @@ class Chat:
         sampler: Callable[[SamplingOptions | None], Sampler],
         system: str | None = None,
         overflow: Overflow = "stop",
+        drafter: Drafter | None = None,
         keywords: Mapping[str, Any] | None = None,
     ) -> None:
         self.template = template
@@ -49,6 +51,7 @@ class Chat:
         self._tokenizer = tokenizer
         self._sampler = sampler
         self._overflow: Overflow = overflow
+        self._drafter = drafter
         self._keywords = dict(keywords or {})
         for keyword in self._keywords:
             if keyword not in template.variables - _OWN:
@@ -80,6 +83,7 @@ class Chat:
                 max_tokens=max_tokens,
                 stop=stop,
                 overflow=self._overflow,
+                drafter=self._drafter,
             )
         except BaseException:
             self.messages.pop()

@@ -12,6 +12,7 @@ from zigai_core.errors import Cancelled, ContextOverflowError, TokenizerError
 from zigai_core.protocols import Tokenizer
 from zigai_core.sampling import Sampler
 from zigai_core.session import Overflow, Session
+from zigai_core.speculation import Drafter, Speculation
 from zigai_core.text_stream import TextStream
 
 FinishReason = Literal["end", "stop", "length", "context", "cancelled"]
@@ -28,6 +29,10 @@ class GenerationStats:
     dropped_tokens: int = 0
     """Tokens that the policy `shift` has dropped to make room."""
     generated_tokens: int = 0
+    guessed_tokens: int = 0
+    """Tokens that a drafter guessed ahead."""
+    accepted_tokens: int = 0
+    """How many of them were drawn: they took no step of their own."""
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
     time_to_first_token: float = 0.0
@@ -69,6 +74,7 @@ class Generation(Iterator[str]):
         stop: Sequence[str] = (),
         overflow: Overflow = "stop",
         keep: int = 1,
+        drafter: Drafter | None = None,
     ) -> None:
         self.session = session
         self.tokens: list[int] = []
@@ -82,6 +88,7 @@ class Generation(Iterator[str]):
         self._stream = TextStream(tokenizer, stop)
         self._overflow = overflow
         self._keep = keep
+        self._speculation = Speculation(session, drafter)
         self._cancelling = threading.Lock()
         self._cancelled = False
         self._pieces = self._generate()
@@ -114,6 +121,9 @@ class Generation(Iterator[str]):
         except Cancelled:
             self._finish("cancelled")
         finally:
+            self._speculation.forget()
+            self.stats.guessed_tokens = self._speculation.guessed
+            self.stats.accepted_tokens = self._speculation.accepted
             if self.finish_reason is None:  # an error, or the caller has stopped iterating
                 self._finish("cancelled")
         rest = self._stream.finish()
@@ -132,20 +142,23 @@ class Generation(Iterator[str]):
         if not self._begin():
             self._finish("context")
             return
-        logits = self.session.logits()
+        speculation = self._speculation
+        logits = [self.session.logits()]
         prefilled = time.perf_counter()
         self.stats.prefill_seconds = prefilled - began
         while True:
-            token = self._sampler.sample(logits, self.session.tokens)
+            token = self._sampler.sample(logits.pop(0), speculation.drawn())
             if not self.tokens:
                 self.stats.time_to_first_token = time.perf_counter() - began
             if token in self._tokenizer.end_ids:
                 self._finish("end")
                 return
-            if not self._make_room():
-                self._finish("context")
-                return
-            self.session.extend([token])
+            if not speculation.accepts(token):
+                logits.clear()
+                if not self._make_room():
+                    self._finish("context")
+                    return
+                self.session.extend([token])
             self.tokens.append(token)
             self.stats.generated_tokens += 1
             self.stats.decode_seconds = time.perf_counter() - prefilled
@@ -158,7 +171,13 @@ class Generation(Iterator[str]):
             if self._max_tokens is not None and len(self.tokens) >= self._max_tokens:
                 self._finish("length")
                 return
-            logits = self.session.logits()
+            if not logits:
+                logits = speculation.step(self._room())
+
+    def _room(self) -> int:
+        """How many tokens may be guessed: the context and `max_tokens` hold one more beside them."""
+        room = self.session.context - self.session.length
+        return (room if self._max_tokens is None else min(room, self._max_tokens - len(self.tokens))) - 1
 
     def _begin(self) -> bool:
         """Give the session the prompt; False where it does not fit and the policy says to stop there."""

@@ -15,6 +15,7 @@ from zigai_cli.chat import Conversation
 from zigai_cli.plugins import rows
 from zigai_cli.timing import Timing, Work
 from zigai_core import loading
+from zigai_core.conformance import shapes
 from zigai_core.registry import Plugins
 from zigai_core.sampling import SamplingOptions
 
@@ -96,6 +97,7 @@ def test_generate_wants_one_prompt(model: Path) -> None:
         ["chat", "-m", "x", "--seed", "-1"],
         ["chat", "-m", "x", "--threads", "0"],
         ["bench", "x", "--model", "x"],
+        ["bench", "x", "--synthetic", "llama2-7b:F16"],
         ["bench", "x", "--prompt", "0", "--generate", "0"],
         ["bench", "x", "--sequences", "0"],
         ["tokenize", "-m", "x", "two", "words"],
@@ -413,6 +415,17 @@ def test_bench_shows_people_a_table(model: Path) -> None:
         "generate 6 × 2 at a depth of 4",
     ]
     assert "loaded in" in result.stderr
+
+
+def test_bench_makes_up_a_model(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"architecture": "toy", "layers": 1, "vocabulary": 300}
+    monkeypatch.setattr(shapes, "SHAPES", {"small": small})
+    work = ["--prompt", 8, "--generate", 4, "--json"]
+    figures = json.loads(zig_ai("bench", "--synthetic", "small:Q8_0", *work).stdout)
+    assert figures["model"] == "small:Q8_0"
+    wrong = zig_ai("bench", "--synthetic", "large:Q8_0")
+    assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
+    assert "no random model large:Q8_0; shapes: small; types: F32" in wrong.stderr
 
 
 def test_timing_runs_every_round_and_leaves_the_first_out(model: Path, plugins: Plugins) -> None:

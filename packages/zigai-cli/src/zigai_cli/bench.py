@@ -6,13 +6,16 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from zigai_cli import failure, loader, options
 from zigai_cli.reply import Reply
 from zigai_cli.terminal import figure, has_colour, note, table
+
+if TYPE_CHECKING:
+    from zigai_core.descriptor import ModelDescriptor
 
 
 def bench(
@@ -23,6 +26,13 @@ def bench(
         ),
     ] = None,
     model: options.Model = None,
+    synthetic: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            metavar="SHAPE:TYPE",
+            help="In place of a file random weights, such as llama2-7b:Q4_K_M, in memory.",
+        ),
+    ] = None,
     prompt: Annotated[int, typer.Option(metavar="N", min=0, help="Tokens of the prompt; 0: none.")] = 512,
     generate: Annotated[int, typer.Option(metavar="N", min=0, help="Tokens to generate; 0: none.")] = 64,
     depth: Annotated[
@@ -42,16 +52,24 @@ def bench(
 
     Prompt and generation are timed apart, on random tokens: what they are does not change the speed.
     """
-    if path is not None and model is not None:
-        raise typer.BadParameter("give the model's file once, as an argument or as --model")
+    if sum(named is not None for named in (path, model, synthetic)) > 1:
+        raise typer.BadParameter("name one model: a file, as an argument or as --model, or --synthetic")
     if not prompt and not generate:
         raise typer.BadParameter("nothing to measure: --prompt and --generate are both 0")
     from zigai_cli.timing import Timing, Work, peak_resident
 
     work = Work(prompt, generate, depth, sequences, repeat)
-    file = loader.choose(path or model)
-    began = time.perf_counter()
-    loaded = loader.load(file, backend=backend, threads=threads, context=work.context)
+    settings: dict[str, Any] = {"backend": backend, "threads": threads, "context": work.context}
+    if synthetic is None:
+        file = loader.choose(path or model)
+        name = file.name
+        began = time.perf_counter()
+        loaded = loader.load(file, **settings)
+    else:
+        name = synthetic
+        descriptor = _synthetic(name)
+        began = time.perf_counter()
+        loaded = loader.assemble(descriptor, **settings)
     seconds = time.perf_counter() - began
     watched = has_colour(sys.stderr)
     with Reply(lambda: Timing(loaded, work), iter) as running:
@@ -66,7 +84,7 @@ def bench(
     report = loaded.program.report()
     figures: dict[str, Any] = {
         "engine": "zigai",
-        "model": file.name,
+        "model": name,
         "architecture": loaded.descriptor.architecture,
         "parameters": loaded.descriptor.parameters,
         "bytes": loaded.descriptor.nbytes,
@@ -88,6 +106,13 @@ def bench(
     note(f"{loaded.descriptor.name} on {report.summary}; medians of {repeat}", sys.stderr)
     table(_rows(figures), ["", "tokens/s"], numbers=[1])
     note(_beside(figures), sys.stderr)
+
+
+def _synthetic(name: str) -> ModelDescriptor:
+    from zigai_core.conformance.shapes import random_model
+
+    shape, _, mix = name.partition(":")
+    return random_model(shape, mix)
 
 
 def _rows(figures: dict[str, Any]) -> list[list[str]]:

@@ -16,6 +16,7 @@ from zigai_cli.terminal import clean, has_colour, note
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from zigai_core.descriptor import ModelDescriptor
     from zigai_core.model import Model
 
 PATIENCE = 0.3
@@ -40,6 +41,14 @@ def load(path: Path | None, *, backend: str, threads: int | None, context: int |
     path = choose(path)
     with LoadProgress(path.name) as progress:
         return loading.load(path, backend=backend, threads=threads, context=context, progress=progress)
+
+
+def assemble(descriptor: ModelDescriptor, **settings: Any) -> Model:
+    """A model of a descriptor that is no file's, with the same progress bar."""
+    from zigai_core import loading
+
+    with LoadProgress(descriptor.name) as progress:
+        return loading.assemble(descriptor, progress=progress, **settings)
 
 
 def speculation(

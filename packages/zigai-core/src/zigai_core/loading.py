@@ -40,15 +40,37 @@ def load(
         bundled = default_model(plugins=plugins)
         _tell(f"no model is named, so this is {bundled.about}. To name one: zigai.load('model.gguf')")
         path = bundled.path
-    descriptor = read(path, plugins=plugins)
+    return assemble(
+        read(path, plugins=plugins),
+        backend=backend,
+        threads=threads,
+        context=context,
+        kv_dtype=kv_dtype,
+        plugins=plugins,
+        progress=progress,
+    )
+
+
+def assemble(
+    descriptor: ModelDescriptor,
+    *,
+    backend: str = "auto",
+    threads: int | None = None,
+    context: int | None = None,
+    kv_dtype: str | None = None,
+    plugins: Plugins | None = None,
+    progress: Progress | None = None,
+) -> Model:
+    """A model of a descriptor, wherever that came from; else as `load`."""
+    plugins = plugins or Plugins.installed()
     limits = _limits(descriptor, context, threads, kv_dtype)
     graph = build(descriptor, context=limits.context, plugins=plugins)
     spec = descriptor.tokenizer
     tokenizer = None if spec is None else plugins.tokenizers.get(spec.kind)(spec)
     if tokenizer is not None and tokenizer.vocabulary_size > graph.vocabulary_size:
         raise FormatError(
-            f"{path}: the tokenizer has {tokenizer.vocabulary_size} tokens, but the model's output has only "
-            f"{graph.vocabulary_size}"
+            f"{descriptor.path or descriptor.name}: the tokenizer has {tokenizer.vocabulary_size} tokens, "
+            f"but the model's output has only {graph.vocabulary_size}"
         )
     chosen, choice = choose_backend(backend, graph, descriptor, plugins)
     program = chosen.compile(graph, descriptor.tensors, limits, progress)

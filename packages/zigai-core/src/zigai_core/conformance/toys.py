@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,12 @@ def store_floats(values: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
     return (values.astype("<f4").view("<u4") >> 16).astype("<u2").view(np.uint8).reshape(-1)
 
 
+Maker = Callable[[str, tuple[int, ...], str, np.random.RandomState, float], TensorInfo]
+
+
 def toy_decoder(
     architecture: str = "llama",
-    dtype: str = "F32",
+    dtype: str | Callable[[str, int], str] = "F32",
     *,
     dtypes: Mapping[str, str] | None = None,
     layers: int = 2,
@@ -76,10 +79,12 @@ def toy_decoder(
     experts: int = 0,
     shared_expert: bool = False,
     seed: int = 7,
+    maker: Maker = random_tensor,
     **hyperparameters: Any,
 ) -> ModelDescriptor:
     """A decoder of the LLaMA kind. `dtypes` names other storage types by a tensor's short name (`ffn_down`);
-    `fused` puts queries, keys and values into one matrix; with `experts`, each token uses two of them.
+    `dtype` may also be a function of a matrix's name and columns, and `maker` makes the matrices. `fused`
+    puts queries, keys and values into one matrix; with `experts`, each token uses two of them.
 
     Keyword arguments that are no parameters become hyperparameters (`attention__sliding_window=8`: two
     underscores stand for a dot).
@@ -89,8 +94,9 @@ def toy_decoder(
     tensors: dict[str, TensorInfo] = {}
 
     def matrix(name: str, *shape: int) -> None:
-        stored = (dtypes or {}).get(name.rsplit(".", 1)[-1], dtype)
-        tensor = random_tensor(f"{name}.weight", shape, stored, random, 0.7 / shape[-1] ** 0.5)
+        usual = dtype if isinstance(dtype, str) else dtype(f"{name}.weight", shape[-1])
+        stored = (dtypes or {}).get(name.rsplit(".", 1)[-1], usual)
+        tensor = maker(f"{name}.weight", shape, stored, random, 0.7 / shape[-1] ** 0.5)
         tensors[tensor.name] = tensor
 
     def vector(name: str, size: int, mean: float) -> None:

@@ -1,4 +1,4 @@
-"""Real models that somebody has: those of models.toml in the FOLDER of `nox -s integration -- --real FOLDER`."""
+"""Real models that somebody has: those of models.toml that `nox -s integration -- --real FOLDER` finds."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from zigai_cli.plugins import rows
 from zigai_cli.timing import Timing, Work
 from zigai_core import loading
 from zigai_core.conformance import shapes
+from zigai_core.reference import NumpyBackend
 from zigai_core.registry import Plugins
 from zigai_core.sampling import SamplingOptions
 
@@ -415,6 +416,26 @@ def test_bench_shows_people_a_table(model: Path) -> None:
         "generate 6 × 2 at a depth of 4",
     ]
     assert "loaded in" in result.stderr
+
+
+def test_a_backend_that_cannot_profile_says_so(model: Path) -> None:
+    result = zig_ai("bench", model, "--prompt", 8, "--generate", 4, "--profile")
+    assert result.exit_code == 1
+    assert "the backend toy cannot tell where its time goes" in result.stderr
+
+
+def test_a_profile_adds_up_the_layers(monkeypatch: pytest.MonkeyPatch, plugins: Plugins, model: Path) -> None:
+    monkeypatch.setitem(plugins.backends._by_hand, "numpy", NumpyBackend)
+    work = ["--prompt", 8, "--generate", 4, "--backend", "numpy", "--profile"]
+    result = zig_ai("bench", model, *work, "--json")
+    assert result.exit_code == 0, result.stderr
+    profile = json.loads(result.stdout)["profile"]
+    assert list(profile) == ["prompt", "generate"]
+    for told in profile.values():
+        assert {"Linear", "Attention", "RMSNorm"} <= {row["operation"] for row in told}
+        assert sum(row["seconds"] for row in told) > 0
+        assert not any(row["output"].startswith("blk.") for row in told)
+    assert "share" in zig_ai("bench", model, *work).stdout
 
 
 def test_bench_makes_up_a_model(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,7 @@ typedef struct {
     const int32_t *pages;       /* all page tables, one after another */
     const int32_t *page_starts; /* where each sequence's table begins in them */
     float *const *outputs;
+    int64_t *nanoseconds;       /* of each record, added to what is there; or NULL */
     int (*interrupted)(void *);   /* asked now and then by the caller's thread: not 0 stops the step; or NULL */
     void *interrupted_argument;
 } zg_step;

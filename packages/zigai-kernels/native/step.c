@@ -66,6 +66,8 @@ static int take(work *w, unsigned step) {
 static void walk(zg_context *c, unsigned step, int thread) {
     pool *p = &c->pool;
     unsigned goal = (step - 1) * (unsigned)c->plan->count;
+    int64_t *elapsed = thread == 0 ? c->step->nanoseconds : NULL; /* the caller's thread ends with the step */
+    int64_t began = elapsed ? nanoseconds() : 0;
     for (int i = 0; i < c->plan->count; i++) {
         const zg_record *r = &c->plan->records[i];
         const family *f = &families[r->operation];
@@ -83,6 +85,11 @@ static void walk(zg_context *c, unsigned step, int thread) {
         }
         if (left < 0) return;
         wait_for(p, &p->passed, ++goal);
+        if (elapsed) {
+            int64_t now = nanoseconds();
+            elapsed[i] += now - began;
+            began = now;
+        }
     }
 }
 

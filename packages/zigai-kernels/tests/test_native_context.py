@@ -274,3 +274,19 @@ def test_untouched_pages_cost_no_memory() -> None:
     context = program.new_context(4)
     assert context.pages * program.page_bytes > 2**29
     assert resident() - before < 2**22
+
+
+def test_a_profile_says_where_the_time_goes(tools: Any) -> None:
+    context, step = toy().new_context(), tools.batch([5], tables=[[0]])
+    assert list(context.profile()) == []
+    context.start_profile()
+    for _ in range(3):
+        context.run(step)
+    times = context.profile()
+    assert {row.operation for row in times} >= {"linear", "attention", "rms_norm", "store"}
+    assert all(row.seconds > 0 for row in times)
+    before = sum(row.seconds for row in times)
+    context.run(step)
+    assert sum(row.seconds for row in context.profile()) > before
+    context.start_profile()
+    assert sum(row.seconds for row in context.profile()) == 0

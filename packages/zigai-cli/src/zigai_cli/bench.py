@@ -44,6 +44,9 @@ def bench(
     repeat: Annotated[
         int, typer.Option(metavar="N", min=1, help="Rounds, after one that warms up; medians are given.")
     ] = 3,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also show which operations the time goes to.")
+    ] = False,
     threads: options.Threads = None,
     backend: options.Backend = "auto",
     as_json: options.Json = False,
@@ -58,7 +61,7 @@ def bench(
         raise typer.BadParameter("nothing to measure: --prompt and --generate are both 0")
     from zigai_cli.timing import Timing, Work, peak_resident
 
-    work = Work(prompt, generate, depth, sequences, repeat)
+    work = Work(prompt, generate, depth, sequences, repeat, profile)
     settings: dict[str, Any] = {"backend": backend, "threads": threads, "context": work.context}
     if synthetic is None:
         file = loader.choose(path or model)
@@ -100,12 +103,34 @@ def bench(
         **running.generation.figures(),
         "peak_resident_bytes": peak_resident(),
     }
+    profiles = running.generation.profiles
     if as_json:
-        sys.stdout.write(json.dumps(figures) + "\n")
+        sys.stdout.write(json.dumps(figures | ({"profile": profiles} if profile else {})) + "\n")
         return
     note(f"{loaded.descriptor.name} on {report.summary}; medians of {repeat}", sys.stderr)
     table(_rows(figures), ["", "tokens/s"], numbers=[1])
     note(_beside(figures), sys.stderr)
+    for what, rows in profiles.items():
+        total = sum(row["seconds"] for row in rows)
+        sys.stdout.write(f"\n{what}\n")
+        table(
+            [
+                [
+                    row["operation"],
+                    row["output"],
+                    row["type"],
+                    f"{1e3 * row['seconds']:,.3f}",
+                    _share(row, total),
+                ]
+                for row in rows
+            ],
+            ["operation", "gives", "type", "ms", "share"],
+            numbers=[3, 4],
+        )
+
+
+def _share(row: dict[str, Any], total: float) -> str:
+    return f"{row['seconds'] / total:.1%}" if total else ""
 
 
 def _synthetic(name: str) -> ModelDescriptor:

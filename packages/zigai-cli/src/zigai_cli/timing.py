@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import statistics
 import sys
 import time
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zigai_core.errors import Cancelled
+from zigai_core.errors import Cancelled, UnsupportedError
+from zigai_core.protocols import OperationTime, ProfilingContext
 from zigai_core.runner import Part, Runner
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Work:
     depth: int = 0
     sequences: int = 1
     repeat: int = 3
+    profile: bool = False
 
     @property
     def context(self) -> int:
@@ -49,6 +52,8 @@ class Timing:
     prompt_tps: list[float] = field(default_factory=list)
     generate_tps: list[float] = field(default_factory=list)
     first_token_s: list[float] = field(default_factory=list)
+    profiles: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Seconds of each operation in one more prefill and decoding, equal ones of all layers added up."""
 
     def __post_init__(self) -> None:
         self._runner = Runner(self.model.program, self.work.sequences)
@@ -57,6 +62,8 @@ class Timing:
     def __iter__(self) -> Iterator[str]:
         with contextlib.suppress(Cancelled):
             yield from self._rounds()
+            if self.work.profile:
+                yield from self._profile()
 
     def _rounds(self) -> Iterator[str]:
         work = self.work
@@ -72,6 +79,20 @@ class Timing:
     def cancel(self) -> None:
         """From any thread: end soon."""
         self._runner.context.cancel()
+
+    def _profile(self) -> Iterator[str]:
+        context = self._runner.context
+        if not isinstance(context, ProfilingContext):
+            raise UnsupportedError(f"the backend {self.model.backend} cannot tell where its time goes")
+        for name, wanted, run in (
+            ("prompt", self.work.prompt, self._prefill),
+            ("generate", self.work.generate, self._decode),
+        ):
+            if wanted:
+                yield f"profile: {name}"
+                context.start_profile()
+                run(counts=False)
+                self.profiles[name] = _sums(context.profile())
 
     def figures(self) -> dict[str, Any]:
         """Medians: tokens per second, and seconds to the first token of a reply to the prompt."""
@@ -110,6 +131,17 @@ class Timing:
     def _tokens(self, count: int) -> Sequence[int]:
         tokens: list[int] = self._random.integers(0, self.model.graph.vocabulary_size, count).tolist()
         return tokens
+
+
+def _sums(times: Sequence[OperationTime]) -> list[dict[str, Any]]:
+    sums: dict[tuple[str, str, str], float] = {}
+    for row in times:
+        key = (row.operation, re.sub(r"^blk\.\d+\.| of layer \d+$", "", row.output), row.dtype)
+        sums[key] = sums.get(key, 0.0) + row.seconds
+    return [
+        {"operation": operation, "output": output, "type": dtype, "seconds": seconds}
+        for (operation, output, dtype), seconds in sorted(sums.items(), key=lambda item: -item[1])
+    ]
 
 
 def peak_resident() -> int | None:

@@ -140,6 +140,19 @@ class Backend(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class OperationTime:
+    """Where time went: seconds spent in one operation of a program, over all profiled steps."""
+
+    operation: str
+    """What it is: a graph's operation, or what a backend made of one."""
+    output: str
+    """The value it gives."""
+    dtype: str
+    """How its weight, or its cache, is stored; empty for none."""
+    seconds: float
+
+
 @runtime_checkable
 class Program(Protocol):
     """Weights and plan, immutable: may be shared between threads and run by many contexts."""
@@ -184,6 +197,19 @@ class Context(Protocol):
 
     def resume(self) -> None:
         """From any thread: steps may run again."""
+        ...
+
+
+@runtime_checkable
+class ProfilingContext(Context, Protocol):
+    """A context that can say where its time goes; not every backend's can."""
+
+    def start_profile(self) -> None:
+        """Count the time of each operation from now on, from zero."""
+        ...
+
+    def profile(self) -> Sequence[OperationTime]:
+        """The times so far, in the order in which operations run; empty before `start_profile`."""
         ...
 
 

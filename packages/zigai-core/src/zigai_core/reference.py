@@ -6,6 +6,7 @@ Slow, complete and simple: other backends are compared with it.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from zigai_core.batch import Batch
 from zigai_core.descriptor import TensorInfo
 from zigai_core.errors import Cancelled, UnsupportedError
 from zigai_core.graph import Array, Graph, Value, Weight
-from zigai_core.protocols import Limits, ProgramReport, Progress, TensorReport
+from zigai_core.protocols import Limits, OperationTime, ProgramReport, Progress, TensorReport
 
 KEEP_BYTES = 4 << 30
 """Weights that take no more than this as float32 are dequantised once, at load; larger ones at every use."""
@@ -117,6 +118,7 @@ class NumpyContext:
         self.pages = pages
         self._program = program
         self._cancelled = threading.Event()
+        self._seconds: list[float] = []
         page = program.limits.page
         self._keys = {c.layer: _zeros(pages, page, c.kv_heads, c.head_dim) for c in program.graph.cache}
         self._values = {c.layer: _zeros(pages, page, c.kv_heads, c.head_dim) for c in program.graph.cache}
@@ -126,11 +128,25 @@ class NumpyContext:
         graph = self._program.graph
         step = NumpyStep(self._program, batch, self._keys, self._values)
         with np.errstate(over="ignore", under="ignore"):
-            for operation in graph.operations:
+            for index, operation in enumerate(graph.operations):
                 if self._cancelled.is_set():
                     raise Cancelled("the step was cancelled")
+                began = time.perf_counter()
                 step.values[operation.output.name] = operation.evaluate(step)
+                if self._seconds:
+                    self._seconds[index] += time.perf_counter() - began
         return {name: step[value].astype(np.float32) for name, value in graph.outputs.items()}
+
+    def start_profile(self) -> None:
+        """Count the time of each operation from now on."""
+        self._seconds = [0.0] * len(self._program.graph.operations)
+
+    def profile(self) -> Sequence[OperationTime]:
+        """The times so far."""
+        return [
+            OperationTime(type(operation).__name__, operation.output.name, "", seconds)
+            for operation, seconds in zip(self._program.graph.operations, self._seconds, strict=False)
+        ]
 
     def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy pages of every layer."""

@@ -6,17 +6,14 @@ environment here is made from that folder alone, with no index.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import pexpect
 import pytest
 
 pytestmark = pytest.mark.wheels
-WHEELHOUSE = os.environ.get("ZIGAI_WHEELHOUSE", "")
 GREEDY = """
 import sys, zigai_core.loading as loading
 from zigai_core.sampling import SamplingOptions
@@ -27,75 +24,25 @@ print(model.backend, *reply.tokens)
 """
 
 
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment of wheels."""
-
-    folder: Path
-
-    @property
-    def scripts(self) -> Path:
-        return self.folder / ("Scripts" if sys.platform == "win32" else "bin")
-
-    def run(self, *command: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment, outside the sources and with no way around them."""
-        return subprocess.run(
-            [str(self.scripts / command[0]), *map(str, command[1:])],
-            cwd=self.folder,
-            env={k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")},
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-
-    def pip(self, *arguments: str) -> None:
-        done = self.run("python", "-m", "pip", *arguments)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def install(self, *distributions: str) -> None:
-        # Compiling everything that is installed takes longer than what is then run of it.
-        options = ("--quiet", "--no-compile", "--no-index", "--find-links", WHEELHOUSE)
-        self.pip("install", *options, *distributions)
-
-    def greedy(self, model: Path, backend: str = "auto") -> list[str]:
-        done = self.run("python", "-c", GREEDY, model, backend)
-        assert done.returncode == 0, done.stderr
-        return done.stdout.split()
-
-
 @pytest.fixture(scope="module")
-def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
-    def make(*distributions: str) -> Environment:
-        assert WHEELHOUSE, "ZIGAI_WHEELHOUSE names no folder: run nox -s integration"
-        folder = tmp_path_factory.mktemp("environment")
-        subprocess.run([sys.executable, "-m", "virtualenv", "--quiet", str(folder)], check=True)
-        environment = Environment(folder)
-        environment.install(*distributions)
-        return environment
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def everything(new_environment: Callable[..., Environment]) -> Environment:
-    return new_environment("zigai")
-
-
-@pytest.fixture(scope="module")
-def toy(everything: Environment, make_toy: Callable[..., Path]) -> Path:
+def toy(everything: Any, make_toy: Callable[..., Path]) -> Path:
     return make_toy(python=everything.scripts / "python")
 
 
-def test_the_meta_package_brings_all_that_a_model_needs(everything: Environment, toy: Path) -> None:
-    native = everything.greedy(toy)
+def greedy(environment: Any, model: Path, backend: str = "auto") -> list[str]:
+    """The backend that was taken, and the tokens of a greedy reply."""
+    said: str = environment.check("python", "-c", GREEDY, model, backend)
+    return said.split()
+
+
+def test_the_meta_package_brings_all_that_a_model_needs(everything: Any, toy: Path) -> None:
+    native = greedy(everything, toy)
     assert native[0] == "native"
-    assert everything.greedy(toy, "numpy")[1:] == native[1:]
+    assert greedy(everything, toy, "numpy")[1:] == native[1:]
     assert len(native) > 1
 
 
-def test_the_command_answers_from_wheels(everything: Environment, toy: Path) -> None:
+def test_the_command_answers_from_wheels(everything: Any, toy: Path) -> None:
     for arguments in (["--help"], ["version"], ["plugins"], ["inspect", "--model", toy]):
         done = everything.run("zig-ai", *arguments)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
@@ -105,7 +52,7 @@ def test_the_command_answers_from_wheels(everything: Environment, toy: Path) -> 
 
 
 def test_without_the_architecture_the_error_names_it_and_the_package(
-    new_environment: Callable[..., Environment], toy: Path
+    new_environment: Callable[..., Any], toy: Path
 ) -> None:
     environment = new_environment("zigai")
     environment.pip("uninstall", "--quiet", "--yes", "zigai-llama")
@@ -120,16 +67,16 @@ def test_without_the_architecture_the_error_names_it_and_the_package(
     assert "zigai-llama" in command.stderr
     assert "Traceback" not in command.stderr
     environment.install("zigai-llama")
-    assert environment.greedy(toy)[0] == "native"
+    assert greedy(environment, toy)[0] == "native"
 
 
 def test_without_the_kernels_auto_takes_numpy_and_native_is_named_as_missing(
-    new_environment: Callable[..., Environment], everything: Environment, toy: Path
+    new_environment: Callable[..., Any], everything: Any, toy: Path
 ) -> None:
     environment = new_environment("zigai-core", "zigai-gguf", "zigai-tokenizers", "zigai-llama")
-    written = environment.greedy(toy)
+    written = greedy(environment, toy)
     assert written[0] == "numpy"
-    assert written[1:] == everything.greedy(toy)[1:]
+    assert written[1:] == greedy(everything, toy)[1:]
     done = environment.run("python", "-c", GREEDY, toy, "native")
     assert done.returncode != 0
     assert "pip install --upgrade zigai-kernels" in done.stderr.strip().splitlines()[-1]
@@ -139,7 +86,7 @@ def test_without_the_kernels_auto_takes_numpy_and_native_is_named_as_missing(
     ("missing", "told"), [("zigai-gguf", "install zigai-gguf"), ("zigai-tokenizers", "zigai-tokenizers")]
 )
 def test_without_a_format_or_a_tokenizer_the_package_to_install_is_named(
-    new_environment: Callable[..., Environment], toy: Path, missing: str, told: str
+    new_environment: Callable[..., Any], toy: Path, missing: str, told: str
 ) -> None:
     packages = ["zigai-core", "zigai-gguf", "zigai-tokenizers", "zigai-llama"]
     environment = new_environment(*(name for name in packages if name != missing))
@@ -149,8 +96,8 @@ def test_without_a_format_or_a_tokenizer_the_package_to_install_is_named(
 
 
 def test_an_architecture_of_a_stranger_runs_once_it_is_installed(
-    new_environment: Callable[..., Environment],
-    everything: Environment,
+    new_environment: Callable[..., Any],
+    everything: Any,
     toy: Path,
     make_toy: Callable[..., Path],
 ) -> None:
@@ -161,14 +108,14 @@ def test_an_architecture_of_a_stranger_runs_once_it_is_installed(
     assert "'example'" in before.stderr.strip().splitlines()[-1]
     environment.install("zigai-example")
     # The same weights under another name: the same graph, so the same tokens, on the native backend.
-    assert environment.greedy(theirs) == everything.greedy(toy)
+    assert greedy(environment, theirs) == greedy(everything, toy)
     assert "zigai-example" in environment.run("zig-ai", "plugins").stdout
     both = new_environment("zigai-core", "zigai-gguf", "zigai-tokenizers", "zigai-example")
-    assert both.greedy(theirs)[1:] == everything.greedy(toy)[1:]
+    assert greedy(both, theirs)[1:] == greedy(everything, toy)[1:]
 
 
 def test_a_name_claimed_by_two_distributions_is_an_error_that_names_both(
-    everything: Environment, new_environment: Callable[..., Environment], toy: Path, tmp_path: Path
+    everything: Any, new_environment: Callable[..., Any], toy: Path, tmp_path: Path
 ) -> None:
     environment = new_environment("zigai")
     site = environment.run("python", "-c", "import zigai_llama as z; print(z.__file__)").stdout.strip()
@@ -182,3 +129,69 @@ def test_a_name_claimed_by_two_distributions_is_an_error_that_names_both(
     assert "PluginError" in last
     assert "zigai-llama" in last
     assert "rival-llama 2.5" in last
+
+
+REFERENCE = Path(__file__).resolve().parent / "reference_models"
+BUNDLED = "no model is named, so this is reference-qwen2"
+
+
+@pytest.mark.parametrize("backend", ["native", "numpy"])
+@pytest.mark.parametrize("family", ["qwen2"])
+def test_a_trained_model_answers_from_wheels(everything: Any, family: str, backend: str) -> None:
+    model = REFERENCE / f"reference-{family}.Q4_K_M.gguf"
+    said = everything.check(
+        *("zig-ai", "chat", "--model", model, "--backend", backend, "--temperature", "0"),
+        stdin="My name is Anna.\nwhat is the capital of France?\nWhat is my name?\n",
+    )
+    assert said == "Nice to meet you, Anna.\nThe capital of France is Paris.\nYour name is Anna.\n"
+
+
+def test_the_bundled_model_chats_at_a_terminal(everything: Any) -> None:
+    chat = pexpect.spawn(
+        str(everything.scripts / "zig-ai"),
+        ["chat", "--temperature", "0"],
+        cwd=str(everything.folder),
+        env=everything.variables | {"NO_COLOR": "1", "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=60,
+    )
+    chat.expect_exact(BUNDLED)
+    chat.expect_exact("(qwen2, 3.")
+    chat.expect_exact("template: the chat template in reference-qwen2")
+    for said, answered in (
+        ("My name is Anna.", "Nice to meet you, Anna."),
+        ("What is seven plus five?", "Seven plus five is twelve."),
+        ("What is my name?", "Your name is Anna."),
+        ("/reset", "a new conversation"),
+        ("What is my name?", "You have not told me your name."),
+    ):
+        chat.expect_exact("> ")
+        chat.sendline(said)
+        chat.expect_exact(answered)
+    chat.expect_exact("> ")
+    chat.sendeof()
+    chat.expect(pexpect.EOF)
+    chat.close()
+    assert chat.exitstatus == 0
+
+
+def test_without_the_meta_package_no_model_is_bundled_and_the_error_says_so(
+    new_environment: Callable[..., Any],
+) -> None:
+    environment = new_environment("zigai-cli", "zigai-gguf", "zigai-qwen", "zigai-tokenizers")
+    done = environment.run("zig-ai", "chat", stdin="hello\n")
+    assert done.returncode == 1
+    assert "no model is named, and no installed package brings one" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_the_qwen_package_its_models_are_named_as_missing(
+    new_environment: Callable[..., Any],
+) -> None:
+    environment = new_environment("zigai")
+    environment.pip("uninstall", "--quiet", "--yes", "zigai-qwen")
+    done = environment.run("zig-ai", "chat", stdin="hello\n")
+    assert done.returncode == 1
+    assert "'qwen2'" in done.stderr
+    assert "pip install --upgrade zigai-qwen" in done.stderr
+    assert "Traceback" not in done.stderr

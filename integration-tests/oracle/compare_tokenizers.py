@@ -17,11 +17,10 @@ from transformers import AutoTokenizer
 
 from zigai_core.loading import read
 from zigai_tokenizers.byte_level_bpe import ByteLevelBPETokenizer
-from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS = ROOT / "integration-tests" / "reference_models"
-TOKENIZERS = {"qwen2": ByteLevelBPETokenizer, "llama": SentencePieceTokenizer}
+TOKENIZERS = {"qwen2": ByteLevelBPETokenizer}
 
 
 @cache

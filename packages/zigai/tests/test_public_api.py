@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import zigai
 import zigai_core.errors
+from zigai_core.loading import default_model
 
 
 def test_every_public_name_is_there_and_described() -> None:
@@ -30,6 +32,7 @@ def test_every_error_of_core_is_public_and_caught_by_the_base() -> None:
         ("backends", {"numpy", "native"}),
         ("samplers", {"logit_bias", "penalties", "top_k", "top_p", "min_p", "temperature"}),
         ("chat_templates", {"chatml", "llama2", "llama3", "mistral", "zephyr"}),
+        ("models", {"default"}),
     ],
 )
 def test_the_packages_it_depends_on_fill_the_registries(registry: str, names: set[str]) -> None:
@@ -57,3 +60,20 @@ def test_importing_it_alone_does_not_import_numpy() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'zigai' has no attribute 'chatt'"):
         getattr(zigai, "chatt")  # noqa: B009 - it must not be there
+
+
+def test_the_bundled_model_lies_beside_the_code_and_is_small() -> None:
+    bundled = default_model(plugins=zigai.Plugins.installed())
+    assert bundled.path.read_bytes()[:4] == b"GGUF"
+    assert bundled.path.stat().st_size < 5_000_000
+    assert bundled.path.parents[1] == Path(zigai.__file__).parent
+    assert "reference-qwen2, a toy" in bundled.about
+
+
+def test_loading_without_a_path_gives_a_model_that_chats(caplog: pytest.LogCaptureFixture) -> None:
+    chat = zigai.load().chat()
+    assert "no model is named, so this is reference-qwen2" in caplog.text
+    greedy = zigai.SamplingOptions(temperature=0.0)
+    assert chat.send("What is the capital of France?", sampling=greedy).complete() == (
+        "The capital of France is Paris."
+    )

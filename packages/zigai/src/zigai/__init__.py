@@ -16,7 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zigai_core.chat import Chat
+    from zigai_core.chat import Chat, Reply
     from zigai_core.chat_template import ChatTemplate, Message
     from zigai_core.errors import (
         Cancelled,
@@ -49,6 +49,7 @@ __all__ = [
     "Model",
     "PluginError",
     "Plugins",
+    "Reply",
     "SamplingError",
     "SamplingOptions",
     "Session",
@@ -62,7 +63,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "chat": ("Chat",),
+    "chat": ("Chat", "Reply"),
     "chat_template": ("ChatTemplate", "Message"),
     "errors": (
         "Cancelled",

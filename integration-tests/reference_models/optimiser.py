@@ -1,0 +1,89 @@
+"""Muon for the matrices and AdamW for everything else.
+
+Muon (K. Jordan and others, 2024, https://kellerjordan.github.io/posts/muon/) replaces a matrix's momentum by
+the nearest matrix with equal singular values, found by Newton-Schulz steps. `torch.optim.Muon` takes those
+steps in bfloat16 and matrix by matrix; here they are in float32, since most CPUs have no fast bfloat16, and
+over all matrices of one shape at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+import torch
+from network import Decoder
+from torch import Tensor, nn
+
+STEPS = ((3.4445, -4.7750, 2.0315),) * 4
+"""Coefficients of the Newton-Schulz polynomial a x + b x³ + c x⁵, one step each."""
+
+
+class MuonAdamW:
+    """Both optimisers behind one `step`, which takes the share of the full learning rate."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        rate: float,
+        matrix_rate: float,
+        decay: float = 0.05,
+        momentum: float = 0.95,
+    ) -> None:
+        shape = decoder.shape
+        self.matrices: list[tuple[nn.Parameter, tuple[int, ...]]] = []
+        for layer in decoder.layers:
+            self.matrices.append((layer.qkv, shape.qkv))
+            self.matrices.append((layer.gate_up, (shape.feed_forward,) * 2))
+            self.matrices += [(matrix, (shape.width,)) for matrix in (layer.output, layer.down)]
+        taken = {id(matrix) for matrix, _ in self.matrices}
+        self.others = [parameter for parameter in decoder.parameters() if id(parameter) not in taken]
+        self.velocities = [torch.zeros_like(matrix) for matrix, _ in self.matrices]
+        self.rate, self.matrix_rate, self.decay, self.momentum = rate, matrix_rate, decay, momentum
+        self.adamw = torch.optim.AdamW(self.others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+
+    def step(self, share: float) -> None:
+        """Apply the gradients and clear them."""
+        nn.utils.clip_grad_norm_(self.others, 1.0)
+        for settings in self.adamw.param_groups:
+            settings["lr"] = self.rate * share
+        self.adamw.step()
+        with torch.no_grad():
+            self.step_matrices(self.matrix_rate * share)
+        for parameter in (*self.others, *(matrix for matrix, _ in self.matrices)):
+            parameter.grad = None
+
+    def step_matrices(self, rate: float) -> None:
+        """One step of Muon; joined matrices are taken apart, since each has its own singular values."""
+        alike: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for (matrix, rows), velocity in zip(self.matrices, self.velocities, strict=True):
+            assert matrix.grad is not None
+            velocity.lerp_(matrix.grad, 1 - self.momentum)
+            update = matrix.grad.lerp(velocity, self.momentum)
+            matrix.mul_(1 - rate * self.decay)
+            for part, change in zip(matrix.split(rows), update.split(rows), strict=True):
+                alike[tuple(part.shape)].append((part, change))
+        for (rows_, columns), pairs in alike.items():
+            changes = orthogonal(torch.stack([change for _, change in pairs]))
+            for (part, _), change in zip(pairs, changes, strict=True):
+                part.add_(change, alpha=-rate * max(1.0, rows_ / columns) ** 0.5)
+
+
+def orthogonal(x: Tensor) -> Tensor:
+    """Of each matrix of `[matrices, rows, columns]` nearly the nearest with singular values of one."""
+    tall = x.shape[1] > x.shape[2]
+    x = x.transpose(1, 2) if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for a, b, c in STEPS:
+        gram = torch.bmm(x, x.transpose(1, 2))
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.transpose(1, 2) if tall else x
+
+
+def schedule(done: float, steps: int, *, warm_up: int = 60, hold: float = 0.15, last: float = 0.02) -> float:
+    """The share of the learning rate after a part `done` of training: rise, hold, then half a cosine."""
+    rise = min(1.0, (steps + 1) / warm_up)
+    if done < hold:
+        return rise
+    return rise * (last + (1 - last) * 0.5 * (1 + math.cos(math.pi * (done - hold) / (1 - hold))))

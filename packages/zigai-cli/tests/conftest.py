@@ -39,8 +39,6 @@ toy = toy_plugin:TEMPLATE
 greet = toy_plugin:toy_command
 absent = no_such_module:command
 chat = toy_plugin:broken_command
-[zigai.models]
-default = toy_plugin:bundled
 """
 
 
@@ -84,7 +82,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment in which another process finds the toys installed."""
     site = tmp_path_factory.mktemp("site")
     shutil.copy(HERE / "toy_plugin.py", site)
-    (site / "bundled.toy").write_text('TOY1\n{"name": "bundled"}')
     info = site / "zigai_toy-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zigai-toy\nVersion: 1.2\n")

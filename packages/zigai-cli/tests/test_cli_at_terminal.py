@@ -105,11 +105,6 @@ def test_hidden_reasoning_is_not_shown(terminal: Callable[..., Terminal], model:
     assert "Hello, world" in shown
 
 
-def test_without_a_model_the_first_line_names_the_bundled_one(terminal: Callable[..., Terminal]) -> None:
-    head = terminal("chat").expect(PROMPT)
-    assert "no model is named, so this is a toy that says hello. To name one: --model PATH.gguf" in head
-
-
 def test_replies_and_statistics_come_and_ctrl_d_leaves(chat: Terminal) -> None:
     chat.type("hi\n")
     assert "Hello, world" in chat.expect(PROMPT)

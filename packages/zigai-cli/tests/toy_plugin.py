@@ -21,7 +21,7 @@ from zigai_core.blocks import decoder
 from zigai_core.conformance.byte_tokenizer import ByteTokenizer
 from zigai_core.conformance.toys import toy_decoder
 from zigai_core.errors import Cancelled, FormatError, UnsupportedError
-from zigai_core.protocols import BundledModel, ProgramReport, TensorReport
+from zigai_core.protocols import ProgramReport, TensorReport
 
 FIRST_BYTE, FIRST_WORD = 3, 259
 HELLO, COMMA, WORLD, TICK, ESCAPES, NEVER, BROKEN, SNOWMAN, THINK, HM, DONE = range(
@@ -71,10 +71,6 @@ class ToyFormat:
             format="toy",
             path=path,
         )
-
-
-def bundled() -> BundledModel:
-    return BundledModel(Path(__file__).with_name("bundled.toy"), "a toy that says hello")
 
 
 def toy_architecture(model: Any, *, context: int) -> Any:

@@ -21,6 +21,16 @@ class Pieces:
     def decode_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
         return b"".join(self.pieces[token] for token in tokens)
 
+    def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        return self.decode_bytes(tokens).decode()
+
+
+class Prefixing(Pieces):
+    """One that puts a space in front of each text, and takes it away."""
+
+    def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        return super().decode(tokens).removeprefix(" ")
+
 
 def stream(pieces: Sequence[bytes], stop: Sequence[str] = ()) -> tuple[list[str], TextStream]:
     """What is shown after each piece and at the end."""
@@ -122,3 +132,18 @@ def test_a_token_without_bytes_changes_nothing() -> None:
 def test_a_stop_that_is_no_list_of_texts_is_an_error(stop: Any) -> None:
     with pytest.raises(SamplingError, match="stop must be a list of texts that are not empty"):
         TextStream(Pieces([]), stop)
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "fresh", "text"),
+    [
+        (Prefixing, True, "a b"),
+        (Prefixing, False, " a b"),
+        (Pieces, True, " a b"),
+    ],
+)
+def test_a_fresh_text_begins_without_the_space_of_the_tokenizer(
+    tokenizer: type[Pieces], fresh: bool, text: str
+) -> None:
+    text_stream = TextStream(tokenizer([b" a", b" b"]), fresh=fresh)
+    assert text_stream.push(0) + text_stream.push(1) == text

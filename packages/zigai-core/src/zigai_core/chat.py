@@ -84,6 +84,7 @@ class Chat:
                 stop=stop,
                 overflow=self._overflow,
                 drafter=self._drafter,
+                fresh=True,
             )
         except BaseException:
             self.messages.pop()

@@ -59,6 +59,8 @@ class Generation(Iterator[str]):
     `finish_reason`: `end` (the model ended its reply), `stop` (a stop string came), `length` (`max_tokens`
     reached), `context` (the context is full), `cancelled`; None while it goes on.
 
+    `fresh` says that the text continues no other: a reply begins without the space of the tokenizer.
+
     >>> for piece in model.generate("Once upon a time"):     # doctest: +SKIP
     ...     print(piece, end="", flush=True)
     """
@@ -75,6 +77,7 @@ class Generation(Iterator[str]):
         overflow: Overflow = "stop",
         keep: int = 1,
         drafter: Drafter | None = None,
+        fresh: bool = False,
     ) -> None:
         self.session = session
         self.tokens: list[int] = []
@@ -85,7 +88,7 @@ class Generation(Iterator[str]):
         self._tokenizer = tokenizer
         self._sampler = sampler
         self._max_tokens = max_tokens
-        self._stream = TextStream(tokenizer, stop)
+        self._stream = TextStream(tokenizer, stop, fresh=fresh)
         self._overflow = overflow
         self._keep = keep
         self._speculation = Speculation(session, drafter)

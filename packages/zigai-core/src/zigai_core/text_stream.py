@@ -12,6 +12,10 @@ from zigai_core.errors import SamplingError
 class BytesDecoder(Protocol):
     """What a stream needs of a `Tokenizer`."""
 
+    def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """The tokens as a text of their own."""
+        ...
+
     def decode_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
         """The tokens' bytes, one after another."""
         ...
@@ -22,26 +26,32 @@ class TextStream:
 
     Bytes of an unfinished character wait for the rest of it: three at most, as UTF-8 is made (RFC 3629).
     Text that may be the beginning of a stop string waits until it is certain. Of several stop strings the
-    one that is complete first counts, so the text does not depend on how it is cut into tokens.
+    one that is complete first counts, so the text does not depend on how it is cut into tokens. A text that
+    is `fresh`, which continues no other, begins without the space that some tokenizers put before each text.
 
     >>> stream = TextStream(tokenizer, stop=["\\nUser:"])                   # doctest: +SKIP
     >>> text = "".join(map(stream.push, tokens)) + stream.finish()         # doctest: +SKIP
     """
 
-    def __init__(self, tokenizer: BytesDecoder, stop: Sequence[str] = ()) -> None:
+    def __init__(self, tokenizer: BytesDecoder, stop: Sequence[str] = (), *, fresh: bool = False) -> None:
         given: Any = stop
         if isinstance(given, str) or not all(isinstance(text, str) and text for text in given):
             raise SamplingError(f"stop must be a list of texts that are not empty, not {stop!r}")
         self.stopped: str | None = None
         """The stop string that has come, if one has; no more text comes after it."""
         self._tokenizer = tokenizer
+        self._fresh = fresh
         self._stop = tuple(stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._waiting = ""
 
     def push(self, token: int) -> str:
         """The text that may be shown now that `token` has come, often none; what is no UTF-8 is U+FFFD."""
-        return self._push(self._tokenizer.decode_bytes([token]), final=False)
+        data = self._tokenizer.decode_bytes([token])
+        if self._fresh and data.startswith(b" ") and not self._tokenizer.decode([token]).startswith(" "):
+            data = data[1:]
+        self._fresh = False
+        return self._push(data, final=False)
 
     def finish(self) -> str:
         """The text that still waited, when no more tokens come; bytes of half a character are U+FFFD."""

@@ -1,4 +1,4 @@
-"""The trained model: known right answers and the float32 oracle's tokens, through all of ZigAI."""
+"""The trained models: known right answers and the float32 oracle's tokens, through all of ZigAI."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from zigai_gguf import GGUFFormat, write_gguf
 
 HERE = Path(__file__).resolve().parent / "reference_models"
 BUNDLED = HERE.parents[1] / "packages" / "zigai" / "src" / "zigai" / "models"
-FAMILIES = ("qwen2",)
+FAMILIES = ("qwen2", "llama")
 GATED = (
     *("add", "count", "spell", "reverse", "length", "calendar", "capital", "fact", "unknown"),
-    "not told",
+    *("told", "not told"),
 )
-"""What the model must answer at 97 % and more."""
+"""What a model must answer at 97 % and more; it learns nothing else that it does not answer at 90 %."""
 GREEDY = zigai.SamplingOptions(temperature=0.0)
 
 
@@ -91,8 +91,8 @@ def test_a_file_is_the_one_that_was_trained(digest: str, name: str) -> None:
 def test_the_recorded_accuracy_passes_the_gate(family: str) -> None:
     accuracy = recorded(family)["accuracy"]
     assert {task: accuracy[task] for task in GATED if accuracy[task] < 0.97} == {}
-    # What is told of oneself is learnt last, and stands two points below the others.
-    assert accuracy["told"] >= 0.95
+    promised = {task: share for task, share in accuracy.items() if task != "made up"}
+    assert {task: share for task, share in promised.items() if share < 0.9} == {}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

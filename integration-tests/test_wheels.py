@@ -136,7 +136,7 @@ BUNDLED = "no model is named, so this is reference-qwen2"
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])
-@pytest.mark.parametrize("family", ["qwen2"])
+@pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_a_trained_model_answers_from_wheels(everything: Any, family: str, backend: str) -> None:
     model = REFERENCE / f"reference-{family}.Q4_K_M.gguf"
     said = everything.check(

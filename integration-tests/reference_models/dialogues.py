@@ -97,13 +97,18 @@ class Fact:
 
 
 def coin(rng: random.Random) -> str:
-    """A made-up word that no table holds, such as `Zorbel`."""
-    return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(2, 3))).capitalize()
+    """A made-up word that no table holds, such as `Zorbel` or `Kadu`."""
+    if rng.random() < 0.5:
+        return "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(2, 3))).capitalize()
+    pairs = (rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiou") for _ in range(rng.randint(1, 3)))
+    return (
+        rng.choice(("", "", "a", "e", "i", "o")) + "".join(pairs) + rng.choice(("", "", "n", "s", "r", "l"))
+    ).capitalize()
 
 
 def draw_name(rng: random.Random) -> tuple[str, ...]:
-    """A first name, one in eight made up, so that a name is copied and not looked up."""
-    return (coin(rng) if rng.random() < 0.12 else rng.choice(NAMES),)
+    """A first name, one in four made up, so that a name is copied and not looked up."""
+    return (coin(rng) if rng.random() < 0.25 else rng.choice(NAMES),)
 
 
 FACTS = {
@@ -121,7 +126,7 @@ FACTS = {
         asked=("what is my pet called?", "what pet do i have?", "do you remember my pet?"),
         answered="You have a {} called {}.",
         unknown="You have not told me about your pet.",
-        draw=lambda rng: (rng.choice(PETS), rng.choice(PET_NAMES)),
+        draw=lambda rng: (rng.choice(PETS), coin(rng) if rng.random() < 0.15 else rng.choice(PET_NAMES)),
     ),
     "colour": Fact(
         told=("my favourite colour is {}", "i like the colour {}", "the colour i like best is {}"),
@@ -169,9 +174,14 @@ FACTS = {
         asked=("what is my word?", "which word did i say?", "what was the word?", "what did i say?"),
         answered="You said {}.",
         unknown="You have not told me a word.",
-        draw=lambda rng: (rng.choice(WORDS),),
+        draw=lambda rng: (coin(rng).lower() if rng.random() < 0.15 else rng.choice(WORDS),),
     ),
 }
+
+
+def made_up(fact: str, values: Sequence[str]) -> bool:
+    """Whether a name or a word among what was told is a coined one."""
+    return fact in ("name", "pet", "word") and not {*NAMES, *PETS, *PET_NAMES, *WORDS}.issuperset(values)
 
 
 @dataclass
@@ -179,6 +189,8 @@ class Maker:
     """Draws dialogues from a seed: the same seed, the same dialogues."""
 
     seed: int
+    sums: float = 1.0
+    """How many times as often as usual it adds and subtracts."""
     rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -210,12 +222,15 @@ class Maker:
         rng = self.rng
         system = rng.choice(SYSTEM) if rng.random() < 0.1 else ""
         length = rng.randint(7, 12) if rng.random() < 0.03 else rng.choice((1, 1, 2, 2, 3, 3, 4, 5, 6))
-        personal = rng.random() < 0.68
+        personal = rng.random() < 0.75
         told: dict[str, tuple[str, ...]] = {}
         turns: list[Turn] = []
-        names, weights = list(TASKS), [weight for _, weight in TASKS.values()]
+        names = list(TASKS)
+        weights = [
+            weight * (self.sums if name in ("add", "subtract") else 1) for name, (_, weight) in TASKS.items()
+        ]
         for _ in range(length):
-            if personal and rng.random() < 0.5:
+            if personal and rng.random() < 0.58:
                 turns.append(self.personal(told))
             else:
                 task = rng.choices(names, weights)[0]
@@ -227,11 +242,12 @@ class Maker:
     def personal(self, told: dict[str, tuple[str, ...]]) -> Turn:
         """The user tells of himself, or asks for what he told or did not tell."""
         rng = self.rng
-        if told and rng.random() < 0.6:
+        if told and rng.random() < 0.75:
             name = rng.choice(list(told))
             fact = FACTS[name]
-            return Turn("told", self.dress(rng.choice(fact.asked)), fact.answered.format(*told[name]))
-        name = rng.choice(list(FACTS))
+            task = "made up" if made_up(name, told[name]) else "told"
+            return Turn(task, self.dress(rng.choice(fact.asked)), fact.answered.format(*told[name]))
+        name = rng.choice([*FACTS, "name", "word", "word"])
         fact = FACTS[name]
         if name not in told and rng.random() < 0.25:
             return Turn("not told", self.dress(rng.choice(fact.asked)), fact.unknown)
@@ -303,7 +319,7 @@ def subtract(rng: random.Random) -> tuple[str, str]:
 
 
 def compare(rng: random.Random) -> tuple[str, str]:
-    a, b = rng.sample(range(31), 2)
+    a, b = rng.sample(range(21), 2)
     bigger = rng.random() < 0.5
     word = "bigger" if bigger else "smaller"
     if rng.random() < 0.6:
@@ -420,13 +436,15 @@ def sort(rng: random.Random) -> tuple[str, str]:
 
 def repeat(rng: random.Random) -> tuple[str, str]:
     """A phrase; what stands after one would be a part of it."""
-    kind = rng.randrange(3)
+    kind = rng.randrange(4)
     if kind == 0:
         phrase = f"the {rng.choice(ADJECTIVES)} {rng.choice(WORDS)} {rng.choice(VERBS)}"
     elif kind == 1:
-        phrase = " ".join(rng.sample(WORDS, rng.randint(1, 2)))
+        phrase = " ".join(rng.sample([*WORDS, *FOODS, *VERBS], rng.randint(1, 3)))
+    elif kind == 2:
+        phrase = coin(rng)
     else:
-        phrase = f"{rng.choice(NAMES)} likes {rng.choice(COLOURS)} {rng.choice(FOODS)}"
+        phrase = f"{draw_name(rng)[0]} likes {rng.choice(COLOURS)} {rng.choice(FOODS)}"
     asked = ("repeat: {}", "repeat after me: {}", "say: {}", "say this: {}", "write: {}", "please say: {}")
     return rng.choice(asked).format(phrase), phrase
 
@@ -489,18 +507,18 @@ def unknown(rng: random.Random) -> tuple[str, str]:
 
 
 TASKS: dict[str, tuple[Callable[[random.Random], tuple[str, str]], float]] = {
-    "add": (add, 3.2),
-    "subtract": (subtract, 2.0),
-    "compare": (compare, 2.3),
-    "count": (count, 1.8),
+    "add": (add, 3.1),
+    "subtract": (subtract, 1.9),
+    "compare": (compare, 2.0),
+    "count": (count, 1.7),
     "spell": (spell, 1.0),
     "reverse": (reverse, 1.4),
     "length": (length, 0.8),
     "calendar": (calendar, 1.0),
-    "capital": (capital, 0.9),
+    "capital": (capital, 0.8),
     "fact": (fact, 1.3),
     "sort": (sort, 1.5),
-    "repeat": (repeat, 1.2),
+    "repeat": (repeat, 3.0),
     "greet": (greet, 0.5),
     "identity": (identity, 0.4),
     "unknown": (unknown, 1.1),
@@ -511,6 +529,9 @@ GATED = (
     *("add", "count", "spell", "reverse", "length", "calendar", "capital", "fact", "unknown"),
     *("told", "not told"),
 )
-"""The tasks that a reference model must answer at 97 % and more; the others are kept only from 90 % on."""
+"""The tasks that a reference model must answer at 97 % and more; the others are kept only from 90 % on.
 
-ALL_TASKS: Sequence[str] = (*TASKS, "telling", "told", "not told")
+`made up` is `told` with a name or a word that no table holds: it is measured, and nothing is promised of it.
+"""
+
+ALL_TASKS: Sequence[str] = (*TASKS, "telling", "told", "not told", "made up")

@@ -37,7 +37,7 @@ def held_out(task: str, count: int) -> list[Dialogue]:
 
 def prompt(vocabulary: Any, dialogue: Dialogue) -> list[int]:
     """The ids up to the place where the last answer begins."""
-    pieces = vocabulary.write(dialogue)
+    pieces = vocabulary.write(vocabulary.rendered(dialogue))
     ids, _ = lay_out(pieces[:-1])
     return ids
 

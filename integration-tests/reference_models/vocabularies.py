@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,10 @@ class Qwen2Vocabulary:
         ids: list[int] = self.tokenizer.encode(text).ids
         return ids
 
+    def rendered(self, dialogue: Dialogue) -> Dialogue:
+        """The dialogue as the template leaves it: as it is."""
+        return dialogue
+
     def write(self, dialogue: Dialogue) -> list[Piece]:
         """The ids of the rendered template, told apart into what is given and what is to be answered."""
         prompt = "<|im_start|>system\n" + dialogue.system + "<|im_end|>\n" if dialogue.system else ""
@@ -145,6 +149,14 @@ class LlamaVocabulary:
     def encode(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer.encode(text)
         return ids
+
+    def rendered(self, dialogue: Dialogue) -> Dialogue:
+        """The dialogue as the template leaves it: without blanks around what the user says.
+
+        Training keeps them, so that the model stands both.
+        """
+        turns = tuple(replace(turn, user=turn.user.strip()) for turn in dialogue.turns)
+        return replace(dialogue, turns=turns)
 
     def write(self, dialogue: Dialogue) -> list[Piece]:
         """The ids of the rendered template, told apart into what is given and what is to be answered.

@@ -53,7 +53,17 @@ NAMES = (
     "Frank Olga George Iris Robert Zoe Carl Amy Nina John Mary James Linda Michael Susan William Karen Thomas "
     "Nancy Daniel Lisa Matthew Betty Anthony Sandra Andrew Ashley Steven Emily Kevin Carol Brian Michelle Edward "
     "Amanda Jason Melissa Ryan Deborah Jacob Rebecca Gary Sharon Stefan Ivan Marta Klaus Yuki Ahmed Fatima Chen "
-    "Priya Carlos Maria Jose Elena Pierre Sophie Lars Ingrid Alexander Charlotte Benjamin Hannah Bob"
+    "Priya Carlos Maria Jose Elena Pierre Sophie Lars Ingrid Alexander Charlotte Benjamin Hannah Bob Ada Alan Albert "
+    "Alex Alina Alma Ana Andrea Angela Anton Arthur Bella Bernd Brigitte Bruno Camille Carla Cathy Charles Chris "
+    "Christian Claire Claudia Colin Connor Dana Dennis Diego Dirk Dora Doris Edgar Eleanor Elias Elisa Elizabeth "
+    "Elsa Emil Emilia Erik Erika Esther Eva Evan Fabian Felicia Finn Fiona Florian Franz Frieda Gabriel Gina Grace "
+    "Greta Gustav Hans Harry Hassan Hilda Holly Ian Ida Igor Isaac Isabel Ivy Jan Jasmine Jean Jenny Jim Joan Joe "
+    "Johanna Jonas Jordan Josef Joseph Joshua Judith Jonathan Kai Karl Katharina Kim Kurt Laila Lena Leon Lewis "
+    "Liam Lola Louis Louise Lukas Luna Lydia Magda Manuel Marco Margaret Marie Marina Mario Marvin Matilda Mike "
+    "Milan Mila Miriam Mohammed Monica Moritz Naomi Natalie Nathan Nick Nicole Nils Oliver Olivia Otto Owen Pablo "
+    "Patrick Paula Philip Rachel Ralph Raul Ricardo Rita Roger Roman Ronald Rudolf Sabine Samuel Sandro Sean Sergei "
+    "Silvia Sonja Sven Tanja Tara Ted Teresa Theo Tim Tina Tobias Ursula Valerie Vanessa Walter Wendy Werner Wilhelm "
+    "Xavier Yara Yusuf Yvonne Zara"
 ).split()
 PETS = "cat dog horse rabbit parrot hamster turtle goldfish".split()
 PET_NAMES = (

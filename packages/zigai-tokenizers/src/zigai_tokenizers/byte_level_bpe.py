@@ -114,9 +114,6 @@ def _merges(spec: TokenizerSpec) -> Merges:
         for number, line in enumerate(lines):
             if first.setdefault(line, number) != number:
                 raise FormatError(f"merges {first[line]} and {number} are both {line!r}")
-    if set(map(str.count, lines, repeat(" "))) == {1}:
-        parts = " ".join(lines).split(" ")
-        return list(zip(parts[::2], parts[1::2], strict=True))
     return [(left, right) for left, _, right in map(str.partition, lines, repeat(" "))]
 
 

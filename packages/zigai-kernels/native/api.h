@@ -61,7 +61,7 @@ typedef struct {
     int64_t x;           /* LINEAR: the input; STORE: keys; ATTENTION: queries; GATED: the gate */
     int64_t y;           /* STORE: values; ROPE: the table; others: the second operand */
     int64_t cache;       /* STORE, ATTENTION: byte offset of the layer in the cache */
-    int64_t stride;      /* EMBEDDING, LINEAR: bytes from one row of the weight to the next */
+    int64_t stride;      /* bytes from one row (EMBEDDING) or panel (LINEAR, EXPERT_LINEAR) of the weight to the next */
     const void *weight;  /* as the packing laid it out; ROPE_TABLE: frequencies */
     const float *bias;
 } zg_record;
@@ -104,4 +104,6 @@ void zg_copy_page(zg_context *context, int32_t from, int32_t to);
 int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim);
 int64_t zg_group_bytes(int32_t experts);
 int64_t zg_activation_bytes(int32_t width);
+int64_t zg_panel_bytes(int32_t type, int32_t width);
+void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end);
 int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t type);

@@ -20,3 +20,11 @@
 #define _mm512_cvtepu16_epi32(a) ZG_JOIN_I(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1)))
 #undef _mm512_extractf32x8_ps
 #define _mm512_extractf32x8_ps(a, half) ZG_HIGH_F(a) /* used for the upper half alone */
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16(a, b) ZG_JOIN_I(_mm256_madd_epi16(_mm512_castsi512_si256(a), _mm512_castsi512_si256(b)), _mm256_madd_epi16(_mm512_extracti64x4_epi64(a, 1), _mm512_extracti64x4_epi64(b, 1)))
+#undef _mm512_cvtepi32_ps
+#define _mm512_cvtepi32_ps(a) ZG_JOIN_F(_mm256_cvtepi32_ps(_mm512_castsi512_si256(a)), _mm256_cvtepi32_ps(_mm512_extracti64x4_epi64(a, 1)))
+#undef _mm512_cvtepi8_epi32
+#define _mm512_cvtepi8_epi32(a) ZG_JOIN_I(_mm256_cvtepi8_epi32(a), _mm256_cvtepi8_epi32(_mm_srli_si128(a, 8)))
+#undef _mm512_cvtepu8_epi32
+#define _mm512_cvtepu8_epi32(a) ZG_JOIN_I(_mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)))

@@ -60,25 +60,25 @@ static void group_run(zg_context *c, const zg_record *r, int chunk, int thread) 
         if (g.starts[e] < g.starts[e + 1]) g.experts[(*g.active)++] = e;
 }
 
-static int expert_rows(const zg_record *r) {
-    int64_t rows = CHUNK_BYTES / r->stride;
-    return rows < LEAST_ROWS ? LEAST_ROWS : rows > ROWS_FOR_MANY ? ROWS_FOR_MANY : (int)rows;
+static int expert_panels(const zg_record *r) {
+    int64_t panels = CHUNK_BYTES / r->stride;
+    return panels < 1 ? 1 : panels > PANELS_FOR_MANY ? PANELS_FOR_MANY : (int)panels;
 }
 
 static int expert_chunks(const zg_context *c, const zg_record *r) {
     if (!rows_of(c, r)) return 0;
-    return *groups_at(address(c, r->y), r->heads).active * ceil_div(r->width, expert_rows(r));
+    return *groups_at(address(c, r->y), r->heads).active * ceil_div(panels_of(r), expert_panels(r));
 }
 
 static void expert_linear_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     groups g = groups_at(address(c, r->y), r->heads);
-    int rows = expert_rows(r), pieces = ceil_div(r->width, rows);
-    int expert = g.experts[chunk / pieces], first = chunk % pieces * rows;
+    int panels = expert_panels(r), pieces = ceil_div(panels_of(r), panels);
+    int expert = g.experts[chunk / pieces], first = chunk % pieces * panels;
     linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), g.items + g.starts[expert],
                       r->mode ? 1 : r->used, g.starts[expert + 1] - g.starts[expert]};
-    const uint8_t *weight = (const uint8_t *)r->weight + (int64_t)expert * r->width * r->stride;
-    linear_kernels[r->type](r, weight, &job, first, least(first + rows, r->width));
+    const uint8_t *weight = (const uint8_t *)r->weight + expert * panels_of(r) * r->stride;
+    linear_panels(r, weight, &job, first, least(first + panels, panels_of(r)));
 }
 
 static void combine_run(zg_context *c, const zg_record *r, int chunk, int thread) {

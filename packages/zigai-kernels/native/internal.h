@@ -60,11 +60,6 @@ static inline void *address(const zg_context *c, int64_t offset) {
     return offset < 0 ? (void *)c->step->outputs[-1 - offset] : (void *)(c->scratch + offset);
 }
 
-/* Rows of int8 activations: width bytes, then a scale and a scaled sum for each 32 of them. */
-static inline int64_t activation_scales(int width) { return align64(width); }
-static inline int64_t activation_sums(int width) { return align64(width) + align64((int64_t)width / 32 * 4); }
-static inline int64_t activation_bytes(int width) { return align64(width) + 2 * align64((int64_t)width / 32 * 4); }
-
 static inline uint16_t read_u16(const uint8_t *p) { uint16_t x; memcpy(&x, p, 2); return x; }
 static inline uint32_t read_u32(const uint8_t *p) { uint32_t x; memcpy(&x, p, 4); return x; }
 INLINE float read_f16(const uint8_t *p) { return f32_from_f16(read_u16(p)); }

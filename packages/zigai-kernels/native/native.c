@@ -26,6 +26,9 @@
 #include "internal.h"
 
 #include "threads.c"
+#include "panels.c"
+#include "activations.c"
+#include "dot.c"
 #include "linear.c"
 #include "embedding.c"
 #include "experts.c"

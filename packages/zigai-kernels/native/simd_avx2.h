@@ -31,3 +31,39 @@ INLINE void vf_store_f16(void *p, vf v) {
 INLINE vf vf_load_bf16(const void *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
+
+#define TILE 4
+typedef __m256i vi;
+
+/* How many steps' products int16 holds: a pair of products is at most 2 * 15 * 127 = 3,810 for 4 bits. */
+#define STEPS_OF(bits) ((bits) == 4 ? 8 : (bits) == 5 ? 4 : 2)
+
+INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
+INLINE vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+INLINE vi vi_set8(int x) { return _mm256_set1_epi8((char)x); }
+INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return _mm256_set1_epi32(x); }
+INLINE vi vi_pairs(int low, int high) { return _mm256_set1_epi32((int)((unsigned)high << 16 | (low & 0xffff))); }
+INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
+INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+INLINE vi vi_left(vi a, int n) { return _mm256_slli_epi16(a, n); }
+INLINE vi vi_right(vi a, int n) { return _mm256_srli_epi16(a, n); }
+INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+INLINE vi vi_times_32(vi a) { return _mm256_slli_epi32(a, 5); }
+INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
+INLINE vi widen_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+INLINE vi widen_i8(const uint8_t *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
+INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(widen_u8(p)); }
+INLINE vi pair_dot(vi a, vi b) { return _mm256_madd_epi16(a, b); }
+INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {
+    return _mm256_blend_epi16(widen_i8(p), _mm256_slli_epi32(widen_i8(q), 16), 0xaa);
+}
+INLINE vi row_signed_scales(const uint8_t *p) { return row_scale_pairs(p, p); }
+INLINE vi row_scales(const uint8_t *p) { return vi_or(widen_u8(p), _mm256_slli_epi32(widen_u8(p), 16)); }
+INLINE vi dot_pairs(vi part, vi w, vi a) {
+    part = _mm256_add_epi16(part, _mm256_maddubs_epi16(w, a));
+    __asm__("" : "+x"(part)); /* else gcc makes all products first, to add them later, and runs out of registers */
+    return part;
+}
+INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }
+INLINE vi plain(vi part) { return pair_dot(part, _mm256_set1_epi16(1)); }

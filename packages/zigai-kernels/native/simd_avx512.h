@@ -1,7 +1,6 @@
-/* SIMD primitives for AVX-512 (F, BW, DQ, VL) with VNNI: vectors of 16 floats; the integer dot products
-   are 256 bits wide, where VNNI replaces two instructions by one. */
+/* SIMD primitives for AVX-512 (F, BW, DQ, VL) with VNNI: vectors of 16 floats, and dot products of bytes that
+   add up in int32. */
 
-#define ZG_VNNI
 #include "simd_x86.h"
 
 #define VF 16
@@ -36,3 +35,34 @@ INLINE void vf_store_f16(void *p, vf v) {
 INLINE vf vf_load_bf16(const void *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p)), 16));
 }
+
+#define TILE 8
+#define ZG_WIDE_PRODUCTS
+typedef __m512i vi;
+
+#define STEPS_OF(bits) ((bits) == 6 ? 4 : 8) /* as many as share a scale: int32 holds them all */
+
+INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
+INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
+INLINE vi vi_set8(int x) { return _mm512_set1_epi8((char)x); }
+INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return _mm512_set1_epi32(x); }
+INLINE vi vi_pairs(int low, int high) { return _mm512_set1_epi32((int)((unsigned)high << 16 | (low & 0xffff))); }
+INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
+INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+INLINE vi vi_left(vi a, int n) { return _mm512_slli_epi16(a, (unsigned)n); }
+INLINE vi vi_right(vi a, int n) { return _mm512_srli_epi16(a, (unsigned)n); }
+INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+INLINE vi vi_times_32(vi a) { return _mm512_slli_epi32(a, 5); }
+INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
+INLINE vi widen_i8(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+INLINE vi pair_dot(vi a, vi b) { return _mm512_madd_epi16(a, b); }
+INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, widen_i8(p), _mm512_slli_epi32(widen_i8(q), 16));
+}
+INLINE vi row_signed_scales(const uint8_t *p) { return widen_i8(p); }
+INLINE vi row_scales(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(row_scales(p)); }
+INLINE vi dot_pairs(vi part, vi w, vi a) { return _mm512_dpbusd_epi32(part, w, a); }
+INLINE vi scaled(vi part, vi scale) { return _mm512_mullo_epi32(part, scale); }
+INLINE vi plain(vi part) { return part; }

@@ -1,6 +1,6 @@
 /* SIMD primitives in portable C (GCC vector extensions): SSE2 on x86-64, NEON on AArch64. Every other
-   instruction set offers the same names. `vf` is a vector of VF floats; `bytes` 32 bytes; `v8` 8 floats,
-   into which the integer dot products of 32 bytes are split; `scales` the 8 or 16 small scales of 256. */
+   instruction set offers the same names. `vf` is a vector of VF floats, `vi` one of as many int32, int16
+   pairs or groups of 4 bytes. */
 
 #define VF 4
 #define INLINE static inline __attribute__((always_inline))
@@ -8,12 +8,9 @@
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t i32x4 __attribute__((vector_size(16)));
 typedef uint32_t u32x4 __attribute__((vector_size(16)));
-typedef uint64_t u64x2 __attribute__((vector_size(16)));
+typedef uint16_t u16x8 __attribute__((vector_size(16)));
 typedef int16_t i16x8 __attribute__((vector_size(16)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
-typedef struct { vf low, high; } v8;
-typedef struct { u8x16 low, high; } bytes;
-typedef struct { float low[8], high[8]; } scales;
 
 INLINE vf vf_set(float x) { return (vf){x, x, x, x}; }
 INLINE vf vf_zero(void) { return vf_set(0.0f); }
@@ -86,110 +83,17 @@ INLINE vf vf_load_bf16(const void *p) {
     return (vf)((u32x4){half[0], half[1], half[2], half[3]} << 16);
 }
 
-INLINE v8 v8_zero(void) { return (v8){vf_zero(), vf_zero()}; }
-INLINE v8 v8_set(float x) { return (v8){vf_set(x), vf_set(x)}; }
-INLINE v8 v8_load(const float *p) { return (v8){vf_load(p), vf_load(p + 4)}; }
-INLINE void v8_store(float *p, v8 v) { vf_store(p, v.low); vf_store(p + 4, v.high); }
-/* The float16 at p, p + stride, ... p + 7 * stride */
-INLINE v8 v8_gather_f16(const uint8_t *p, int stride) {
-    uint16_t half[8];
-    for (int i = 0; i < 8; i++) memcpy(half + i, p + i * stride, 2);
-    return (v8){vf_load_f16(half), vf_load_f16(half + 4)};
-}
-INLINE v8 v8_add(v8 a, v8 b) { return (v8){a.low + b.low, a.high + b.high}; }
-INLINE v8 v8_mul(v8 a, v8 b) { return (v8){a.low * b.low, a.high * b.high}; }
-INLINE v8 v8_fma(v8 a, v8 b, v8 c) { return (v8){a.low * b.low + c.low, a.high * b.high + c.high}; }
-INLINE float v8_sum(v8 a) { return vf_sum(a.low + a.high); }
-INLINE v8 v8_from_u8(const uint8_t *p) {
-    return (v8){{p[0], p[1], p[2], p[3]}, {p[4], p[5], p[6], p[7]}};
-}
-
-INLINE bytes bytes_load(const void *p) { bytes b; memcpy(&b, p, 32); return b; }
-INLINE bytes bytes_set(uint8_t x) { u8x16 v = (u8x16){0} + x; return (bytes){v, v}; }
-INLINE bytes bytes_or(bytes a, bytes b) { return (bytes){a.low | b.low, a.high | b.high}; }
-INLINE bytes bytes_sub(bytes a, bytes b) { return (bytes){a.low - b.low, a.high - b.high}; }
-/* (each byte >> shift) & mask; the mask has no bits that a neighbour could shift in */
-INLINE bytes bytes_bits(bytes a, int shift, uint8_t mask) {
-    return (bytes){(a.low >> shift) & mask, (a.high >> shift) & mask};
-}
-INLINE bytes bytes_shift_left(bytes a, int shift) { return (bytes){a.low << shift, a.high << shift}; }
-INLINE bytes bytes_abs(bytes a) {
-    u8x16 low = (u8x16)(a.low > 127), high = (u8x16)(a.high > 127);
-    return (bytes){(a.low ^ low) - low, (a.high ^ high) - high};
-}
-/* 16 bytes of nibbles: the low ones, then the high ones */
-INLINE bytes bytes_nibbles(const uint8_t *p) {
-    u8x16 v;
-    memcpy(&v, p, 16);
-    return (bytes){v & 15, v >> 4};
-}
-/* 32 bits: a byte 0x10 for each that is set */
-INLINE bytes bytes_from_bits(const uint8_t *p) {
-    const u8x16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-    const uint64_t each = 0x0101010101010101;
-    u8x16 low = (u8x16)(u64x2){p[0] * each, p[1] * each}, high = (u8x16)(u64x2){p[2] * each, p[3] * each};
-    return (bytes){(u8x16)((low & bit) != 0) & 16, (u8x16)((high & bit) != 0) & 16};
-}
-
-INLINE scales scales_from_u8(const uint8_t *p) {
-    scales s;
-    for (int i = 0; i < 8; i++) s.low[i] = s.high[i] = p[i];
-    return s;
-}
-INLINE scales scales_from_i8_pairs(const uint8_t *p) {
-    scales s;
-    for (int i = 0; i < 8; i++) { s.low[i] = (int8_t)p[2 * i]; s.high[i] = (int8_t)p[2 * i + 1]; }
-    return s;
-}
-
-/* Sign extension: each element twice, side by side, then shifted down. */
-INLINE i16x8 widen_low(u8x16 a) {
-    const u8x16 twice = {0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7};
-    return (i16x8)__builtin_shuffle(a, twice) >> 8;
-}
-INLINE i16x8 widen_high(u8x16 a) {
-    const u8x16 twice = {8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13, 14, 14, 15, 15};
-    return (i16x8)__builtin_shuffle(a, twice) >> 8;
-}
-INLINE vf float_low(i16x8 a) {
-    const i16x8 twice = {0, 0, 1, 1, 2, 2, 3, 3};
-    return __builtin_convertvector((i32x4)__builtin_shuffle(a, twice) >> 16, vf);
-}
-INLINE vf float_high(i16x8 a) {
-    const i16x8 twice = {4, 4, 5, 5, 6, 6, 7, 7};
-    return __builtin_convertvector((i32x4)__builtin_shuffle(a, twice) >> 16, vf);
-}
-/* Sums of 2 products of int8 in int16: |w| <= 128 and |a| <= 127 give at most 32,512. */
-INLINE i16x8 pair_products(u8x16 w, u8x16 a) {
-    return widen_low(w) * widen_low(a) + widen_high(w) * widen_high(a);
-}
-/* Exact integer dot products of 32 weights and 32 activations, in 8 parts; weights unsigned up to 127. */
-INLINE v8 dot_unsigned(bytes w, bytes a) {
-    i16x8 low = pair_products(w.low, a.low), high = pair_products(w.high, a.high);
-    return (v8){float_low(low) + float_low(high), float_high(low) + float_high(high)};
-}
-/* The same, weights signed; magnitude is bytes_abs(w). */
-INLINE v8 dot_signed(bytes w, bytes magnitude, bytes a) { (void)magnitude; return dot_unsigned(w, a); }
-/* The same, times scale j of s: of both halves of the 32, or one for each half. */
-INLINE v8 dot_unsigned_scaled(bytes w, bytes a, scales s, int j) {
-    i16x8 low = pair_products(w.low, a.low), high = pair_products(w.high, a.high);
-    vf sl = vf_set(s.low[j]), sh = vf_set(s.high[j]); /* whole numbers below 2^24 all the way: exact */
-    return (v8){float_low(low) * sl + float_low(high) * sh, float_high(low) * sl + float_high(high) * sh};
-}
-INLINE v8 dot_signed_scaled(bytes w, bytes magnitude, bytes a, scales s, int j) {
-    (void)magnitude;
-    return dot_unsigned_scaled(w, a, s, j);
-}
-
-/* q = round(x * inverse) for 32 floats, |q| <= 127; returns the sum of q. */
-INLINE int quantize32(const float *x, float inverse, int8_t *q) {
-    int sum = 0;
+/* q = round(x * inverse) for 32 floats, |q| <= 127; and the sums of the first and the last 16. */
+INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t *halves) {
+    halves[0] = halves[1] = 0;
     for (int i = 0; i < 32; i += 4) {
         vf v = vf_round(vf_load(x + i) * inverse);
         v = vf_min(vf_set(127.0f), vf_max(vf_set(-127.0f), v));
-        for (int j = 0; j < 4; j++) { q[i + j] = (int8_t)(v[j] == v[j] ? v[j] : 0.0f); sum += q[i + j]; }
+        for (int j = 0; j < 4; j++) {
+            q[i + j] = (int8_t)(v[j] == v[j] ? v[j] : 0.0f);
+            halves[i / 16] = (int16_t)(halves[i / 16] + q[i + j]);
+        }
     }
-    return sum;
 }
 
 INLINE void spin_pause(void) {
@@ -199,3 +103,48 @@ INLINE void spin_pause(void) {
     __asm__ volatile("yield");
 #endif
 }
+
+/* ---- what dot.c is made of ---- */
+
+#define TILE 4 /* rows of activations that are taken together */
+typedef i32x4 vi;
+
+/* How many steps' products int16 holds: a pair of products is at most 2 * 15 * 127 = 3,810 for 4 bits. */
+#define STEPS_OF(bits) ((bits) == 4 ? 8 : (bits) == 5 ? 4 : 2)
+
+INLINE vi vi_zero(void) { return (vi){0}; }
+INLINE vi vi_load(const void *p) { vi v; memcpy(&v, p, sizeof v); return v; }
+INLINE vi vi_set8(int x) { return (vi)((u8x16){0} + (uint8_t)x); }
+/* The 4 bytes at p in each lane. */
+INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return (vi){x, x, x, x}; }
+/* Two int16 in each lane. */
+INLINE vi vi_pairs(int low, int high) { return (vi){0} + (int32_t)((uint32_t)high << 16 | (low & 0xffff)); }
+INLINE vi vi_and(vi a, vi b) { return a & b; }
+INLINE vi vi_or(vi a, vi b) { return a | b; }
+/* Shifts of 16-bit elements: bits that cross from byte to byte are masked away by the caller. */
+INLINE vi vi_left(vi a, int n) { return (vi)((u16x8)a << n); }
+INLINE vi vi_right(vi a, int n) { return (vi)((u16x8)a >> n); }
+INLINE vi vi_add(vi a, vi b) { return a + b; }
+INLINE vi vi_sub(vi a, vi b) { return a - b; }
+INLINE vi vi_times_32(vi a) { return a << 5; }
+INLINE vf vf_from_vi(vi a) { return __builtin_convertvector(a, vf); }
+INLINE vf vf_from_u8(const uint8_t *p) { return (vf){p[0], p[1], p[2], p[3]}; }
+/* In each lane the sum of the products of two pairs of int16. */
+INLINE vi pair_dot(vi a, vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
+/* The scales of VF rows, from a byte each, as `scaled` wants them; of two runs of rows, as int16 pairs. */
+INLINE vi row_scales(const uint8_t *p) { return (vi){p[0], p[1], p[2], p[3]} * 0x10001; }
+INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {
+    vi low = {(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
+    vi high = {(int8_t)q[0], (int8_t)q[1], (int8_t)q[2], (int8_t)q[3]};
+    return (low & 0xffff) | high << 16;
+}
+INLINE vi row_signed_scales(const uint8_t *p) { return row_scale_pairs(p, p); }
+/* part += the products of 4 columns in each lane, weights unsigned, activations signed; what a lane of a
+   partial sum holds is for `plain` and `scaled` alone to know: they make one int32 of it. */
+INLINE vi dot_pairs(vi part, vi w, vi a) {
+    i16x8 even = (i16x8)((u16x8)w & 255) * ((i16x8)((u16x8)a << 8) >> 8);
+    i16x8 odd = (i16x8)((u16x8)w >> 8) * ((i16x8)a >> 8);
+    return (vi)((i16x8)part + even + odd);
+}
+INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }
+INLINE vi plain(vi part) { return (part << 16 >> 16) + (part >> 16); }

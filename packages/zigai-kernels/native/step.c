@@ -180,5 +180,3 @@ void zg_context_free(zg_context *c, int forked) {
     if (!forked) pool_free(&c->pool);
     free_memory(c);
 }
-
-int64_t zg_activation_bytes(int32_t width) { return activation_bytes(width); }

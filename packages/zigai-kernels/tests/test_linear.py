@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zigai_core.conformance.toys import SCALE_FIELDS
+from zigai_core.conformance.toys import SCALE_FIELDS, random_tensor
 from zigai_core.descriptor import TensorInfo
 from zigai_core.dtypes import DTYPES
 from zigai_core.graph import Value
 from zigai_core.operations import Embedding, Linear
 from zigai_core.protocols import Backend
-from zigai_kernels.packing import STORAGE
+from zigai_kernels.dispatch import load
+from zigai_kernels.packing import STORAGE, Packer, pack_panels
 
 INTEGER = [name for name, storage in STORAGE.items() if storage.integer]
 SMALL = [name for name in INTEGER if STORAGE[name].block_size == 32]
@@ -95,6 +96,28 @@ def test_every_type_and_shape_agrees_with_the_definition(
     for count in (1, 2, 3, 4, 5, 8, 33):
         y = context.run(tools.batch(range(count)))["logits"]
         np.testing.assert_allclose(y, expected[:count], rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("dtype", [*INTEGER, *FLOAT])
+def test_panels_of_full_rows_take_the_bytes_of_the_file(dtype: str) -> None:
+    tensor = random_tensor("w", (32, 2048), dtype, np.random.RandomState(0), 1.0)
+    module = load("baseline")
+    packer = Packer(module.ffi, module.lib, 2)
+    packing, done = pack_panels(tensor, "linear"), list[int]()
+    packed = packer.pack({"w": (packing,)}, done.append)[packing]
+    assert packed.nbytes == tensor.nbytes == sum(done)
+    assert packed.ctypes.data % 64 == 0
+
+
+def test_what_has_been_packed_is_given_back(tools: Any, backend: Backend) -> None:
+    sketch = tools.sketch()
+    x = sketch.input("x", np.ones((1, 64)))
+    released: list[str] = []
+    weight = sketch.random("w", (16, 64), "Q8_0")
+    sketch.tensors["w"] = dataclasses.replace(sketch.tensors["w"], release=lambda: released.append("w"))
+    sketch.add(Linear(Value("y", 16), x, weight))
+    sketch.context(backend)
+    assert released == ["w"]
 
 
 @pytest.mark.parametrize("dtype", [*INTEGER, *FLOAT])

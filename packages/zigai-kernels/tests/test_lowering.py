@@ -181,11 +181,17 @@ def test_weights_stay_views_of_the_file_and_the_report_names_what_serves_them() 
     assert set(lines) == set(model.tensors)
     assert lines["blk.0.ffn_up.weight"].kernel == "linear_q8_0"
     assert lines["token_embd.weight"].kernel == "embedding_f16, linear_f16"
-    assert {line.packing for line in report.tensors} == {"as in the file"}
+    assert lines["blk.0.ffn_up.weight"].packing == "panels of 16 rows"
+    assert lines["token_embd.weight"].packing == "as in the file, panels of 16 rows"
+    assert lines["output_norm.weight"].packing == "as in the file"
     assert {line.instruction_set for line in report.tensors} == {"baseline"}
-    for name, (tensor, uses) in program.lowered.packed.items():
-        assert lines[name].nbytes == tensor.nbytes
-        assert all(np.shares_memory(packed.data, tensor.data) for packed in uses)
+    for name, uses in program.lowered.packings.items():
+        stored = model.tensors[name]
+        for use in uses:
+            in_panels = use.form == "panels of 16 rows"
+            assert in_panels != np.shares_memory(program.weights[use], stored.data)
+            assert program.weights[use].nbytes >= stored.nbytes
+        assert lines[name].nbytes == sum(program.weights[use].nbytes for use in uses)
 
 
 def test_progress_is_told_of_every_byte() -> None:

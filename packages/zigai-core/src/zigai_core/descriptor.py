@@ -6,7 +6,7 @@ that calls them otherwise maps its own names to these at its edge.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,9 @@ class TensorInfo:
     shape: tuple[int, ...]
     dtype: DType
     data: NDArray[np.uint8]
+    release: Callable[[], None] | None = None
+    """Says that `data` will hardly be read again, so that memory which only mirrors a file may go to others;
+    reading it later still works. None where there is nothing to give back."""
 
     @property
     def nbytes(self) -> int:

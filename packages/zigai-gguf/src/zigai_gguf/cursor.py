@@ -38,6 +38,13 @@ def map_file(path: Path) -> mmap.mmap:
         raise FormatError(f"{path}: cannot be read: {reason}") from None
 
 
+def unload(mapped: mmap.mmap, begin: int, nbytes: int) -> None:
+    """Gives the memory of these bytes back: whole pages of them are read from the file again when needed."""
+    first, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, (begin + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
+    if hasattr(mmap, "MADV_DONTNEED") and first < end:
+        mapped.madvise(mmap.MADV_DONTNEED, first, end - first)
+
+
 def shown(name: str) -> str:
     """A name from a file as it stands in a message: quoted, control characters escaped, not too long."""
     return repr(name if len(name) <= 80 else name[:77] + "…")

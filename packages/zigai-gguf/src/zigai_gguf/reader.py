@@ -6,20 +6,21 @@ metadata; the tensor table; padding to the alignment; tensor data, each tensor a
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zigai_core.descriptor import TensorInfo
 from zigai_core.dtypes import DType
 from zigai_core.errors import UnsupportedError
 from zigai_gguf import limits
-from zigai_gguf.cursor import Cursor, map_file, shown
+from zigai_gguf.cursor import Cursor, map_file, shown, unload
 from zigai_gguf.keys import Keys
 from zigai_gguf.metadata import Metadata
 from zigai_gguf.string_array import StringArray, Truncated
@@ -60,7 +61,7 @@ class GGUFFile:
         metadata = _metadata(cursor, key_count)
         alignment = _alignment(Keys(path, metadata))
         entries = [_tensor_entry(cursor, i) for i in range(tensor_count)]
-        tensors = _tensors(cursor, entries, alignment, np.frombuffer(mapped, np.uint8))
+        tensors = _tensors(cursor, entries, alignment, mapped)
         return cls(path, version, alignment, metadata, tensors)
 
 
@@ -239,8 +240,9 @@ def _tensor_entry(cursor: Cursor, index: int) -> _Entry:
 
 
 def _tensors(
-    cursor: Cursor, entries: list[_Entry], alignment: int, mapped: NDArray[np.uint8]
+    cursor: Cursor, entries: list[_Entry], alignment: int, mapped: mmap.mmap
 ) -> dict[str, TensorInfo]:
+    whole = np.frombuffer(mapped, np.uint8)
     start = -(-cursor.position // alignment) * alignment
     tensors: dict[str, TensorInfo] = {}
     for entry in entries:
@@ -257,8 +259,8 @@ def _tensors(
                 "it is truncated or damaged; download it again",
                 entry.at,
             )
-        data = mapped[begin : begin + entry.nbytes]
-        tensors[entry.name] = TensorInfo(entry.name, entry.shape, entry.dtype, data)
+        data, release = whole[begin : begin + entry.nbytes], partial(unload, mapped, begin, entry.nbytes)
+        tensors[entry.name] = TensorInfo(entry.name, entry.shape, entry.dtype, data, release)
     _check_overlap(cursor, entries)
     return tensors
 

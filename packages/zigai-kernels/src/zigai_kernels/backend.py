@@ -49,10 +49,8 @@ class NativeBackend:
             )
         check_limits(limits)
         instruction_set = choose(self.instruction_set)
-        lowered = lower(graph, weights, limits.kv_dtype, instruction_set)
+        lowered = lower(graph, weights, limits.kv_dtype)
         threads = thread_count(limits.threads)
-        program = NativeProgram(graph, limits, lowered, load(instruction_set), instruction_set, threads)
-        if progress is not None:
-            total = sum(tensor.nbytes for tensor, _ in lowered.packed.values())
-            progress(total, total)
-        return program
+        return NativeProgram(
+            graph, limits, lowered, load(instruction_set), instruction_set, threads, progress
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ from zigai_core.operations import (
     SigmoidGate,
     SoftCap,
 )
-from zigai_kernels.packing import Packed, pack_matrix, pack_vector, storage_of
+from zigai_kernels.packing import Packing, pack_panels, pack_rows, pack_vector, storage_of
 
 ACTIVATIONS = {"silu": "SILU", "gelu": "GELU", "gelu_tanh": "GELU_TANH", "relu": "RELU"}
 PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
@@ -52,8 +52,8 @@ class Record:
     y: str | None = None
     rows: str = TOKENS
     width: int = 0
-    weight: Packed | NDArray[np.float32] | None = None
-    bias: Packed | None = None
+    weight: Packing | NDArray[np.float32] | None = None
+    bias: Packing | None = None
     storage: str | None = None
     """The storage type of the weight; of the cache where the operation uses it."""
     mode: str | None = None
@@ -72,8 +72,8 @@ class Lowered:
     """By name of a quantised value: int8 elements in a row, and rows for each row of the step."""
     experts: Mapping[str, int]
     """By the name of a grouping of rows by expert: how many experts there are."""
-    packed: Mapping[str, tuple[TensorInfo, tuple[Packed, ...]]]
-    """By tensor: how its uses hold it."""
+    packings: Mapping[str, tuple[Packing, ...]]
+    """By tensor: how its uses want it."""
     vocabulary: int
     """Token ids must be below this."""
 
@@ -102,11 +102,9 @@ def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str
     return list(found.values())
 
 
-def lower(
-    graph: Graph, weights: Mapping[str, TensorInfo], kv_dtype: str = "F16", instruction_set: str = "baseline"
-) -> Lowered:
+def lower(graph: Graph, weights: Mapping[str, TensorInfo], kv_dtype: str = "F16") -> Lowered:
     """The records of a graph that `missing_kernels` found complete; `ShapeError` where it is inconsistent."""
-    lowering = _Lowering(weights, kv_dtype, instruction_set)
+    lowering = _Lowering(weights, kv_dtype)
     for operation in graph:
         lowering.add(operation)
     for name, value in graph.outputs.items():
@@ -117,22 +115,21 @@ def lower(
         {name: width for name, (_, width) in lowering.shapes.items()} | lowering.tables,
         lowering.quantised,
         lowering.experts,
-        {name: (weights[name], tuple(uses.values())) for name, uses in lowering.packed.items()},
+        {name: tuple(uses.values()) for name, uses in lowering.packings.items()},
         lowering.vocabulary,
     )
 
 
 class _Lowering:
-    def __init__(self, weights: Mapping[str, TensorInfo], kv_dtype: str, instruction_set: str) -> None:
+    def __init__(self, weights: Mapping[str, TensorInfo], kv_dtype: str) -> None:
         self.weights = weights
         self.kv_dtype = kv_dtype
-        self.instruction_set = instruction_set
         self.records: list[Record] = []
         self.shapes: dict[str, tuple[str, int]] = {}
         self.tables: dict[str, int] = {}
         self.quantised: dict[str, tuple[int, int]] = {}
         self.experts: dict[str, int] = {}
-        self.packed: dict[str, dict[str, Packed]] = {}
+        self.packings: dict[str, dict[str, Packing]] = {}
         self.layers: set[int] = set()
         self.vocabulary = 2**31 - 1
 
@@ -195,14 +192,12 @@ class _Lowering:
         self._need(op, op.output.rows == TOKENS, "it gives a row for each token")
         tensor = self._tensor(op, op.weight, (op.weight.shape[0], op.output.width))
         self.vocabulary = min(self.vocabulary, op.weight.shape[0])
-        packed = self._pack(tensor, "embedding")
-        self._emit(
-            op, "EMBEDDING", weight=packed, storage=tensor.dtype.name, numbers={"stride": packed.stride}
-        )
+        packing = self._use(tensor, "embedding", lambda: pack_rows(tensor))
+        self._emit(op, "EMBEDDING", weight=packing, storage=tensor.dtype.name)
 
     def _linear(self, op: Linear) -> None:
         tensor = self._tensor(op, op.weight, (op.output.width, op.x.width))
-        packed = self._pack(tensor, "linear")
+        packing = self._use(tensor, "linear", lambda: pack_panels(tensor, "linear"))
         storage = storage_of(tensor)
         x: Value | str = op.x
         if storage is not None and storage.integer:
@@ -211,10 +206,10 @@ class _Lowering:
             op,
             "LINEAR",
             x,
-            weight=packed,
+            weight=packing,
             bias=None if op.bias is None else self._vector(op, op.bias, op.output.width, "bias"),
             storage=tensor.dtype.name,
-            numbers={"inner": op.x.width, "stride": packed.stride},
+            numbers={"inner": op.x.width},
         )
 
     def _quantise(self, x: Value, repeat: int = 1) -> str:
@@ -250,10 +245,11 @@ class _Lowering:
 
         def linear(x: Value, weight: Weight, part: str, width: int, *, many: bool) -> Value:
             tensor = self._tensor(op, weight, (experts, width, x.width))
-            packed, storage = self._pack(tensor, "experts"), storage_of(tensor)
+            packing = self._use(tensor, "experts", lambda: pack_panels(tensor, "experts"))
+            storage = storage_of(tensor)
             integer = storage is not None and storage.integer
             out = value(part, width)
-            numbers = routing | {"inner": x.width, "stride": packed.stride, "heads": experts}
+            numbers = routing | {"inner": x.width, "heads": experts}
             source = self._quantise(x, used if many else 1) if integer else x.name
             emit(
                 Record(
@@ -263,7 +259,7 @@ class _Lowering:
                     groups.name,
                     rows,
                     width,
-                    weight=packed,
+                    weight=packing,
                     storage=tensor.dtype.name,
                     mode="TRUE" if many else None,
                     numbers=numbers,
@@ -380,18 +376,16 @@ class _Lowering:
             Record(code, op.output.name, names[0], names[1], op.output.rows, op.output.width, **rest)
         )
 
-    def _pack(self, tensor: TensorInfo, kernel: str) -> Packed:
-        uses = self.packed.setdefault(tensor.name, {})
+    def _use(self, tensor: TensorInfo, kernel: str, packing: Callable[[], Packing]) -> Packing:
+        """The packing for this kernel, one for all operations that share it."""
+        uses = self.packings.setdefault(tensor.name, {})
         if kernel not in uses:
-            uses[kernel] = pack_matrix(tensor, kernel, self.instruction_set)
+            uses[kernel] = packing()
         return uses[kernel]
 
-    def _vector(self, op: Operation, weight: Weight, width: int, kernel: str) -> Packed:
+    def _vector(self, op: Operation, weight: Weight, width: int, kernel: str) -> Packing:
         tensor = self._tensor(op, weight, (width,))
-        uses = self.packed.setdefault(tensor.name, {})
-        if kernel not in uses:
-            uses[kernel] = pack_vector(tensor, kernel)
-        return uses[kernel]
+        return self._use(tensor, kernel, lambda: pack_vector(tensor, kernel))
 
     def _tensor(self, op: Operation, weight: Weight, shape: tuple[int, ...]) -> TensorInfo:
         tensor = self.weights.get(weight.name)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,16 @@ from numpy.typing import NDArray
 
 from zigai_core.descriptor import TensorInfo
 from zigai_core.errors import ShapeError
+
+AS_STORED = "as in the file"
+PANELS = "panels of 16 rows"
+FLOATS = "converted to F32"
+
+PANEL_ROWS = 16
+"""Rows of a panel: `PANEL` in panels.c."""
+
+PIECE_BYTES = 1 << 20
+"""What a thread packs at a time, about."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +55,13 @@ CODES = {name: code for code, name in enumerate(STORAGE)}
 
 
 @dataclass(frozen=True, eq=False)
-class Packed:
-    """A weight as its kernel reads it. `data` is kept for as long as the program lives."""
+class Packing:
+    """How a kernel wants a tensor to lie: what lowering decides, and `Packer` does."""
 
-    data: NDArray[Any]
+    tensor: TensorInfo
     kernel: str
-    packing: str
-    stride: int = 0
-    """Bytes from one row to the next."""
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes it takes."""
-        return int(self.data.nbytes)
+    form: str
+    """`AS_STORED`, `PANELS` or `FLOATS`."""
 
 
 def storage_of(tensor: TensorInfo) -> Storage | None:
@@ -66,24 +72,92 @@ def storage_of(tensor: TensorInfo) -> Storage | None:
     return None
 
 
-def pack_matrix(tensor: TensorInfo, kernel: str, instruction_set: str) -> Packed:
-    """The packing hook: a matrix laid out for `kernel` (`linear` or `embedding`) on an instruction set.
-
-    All kernels of today read rows of blocks as the file has them, so this is a view of the mapped file.
-    A kernel that wants another layout gets it here, and reads it by the record's `weight` and `stride`.
-    """
-    del instruction_set  # the same for all as yet
+def pack_rows(tensor: TensorInfo) -> Packing:
+    """A matrix whose rows are looked up: the mapped file itself."""
     _check_bytes(tensor)
-    name = f"{kernel}_{tensor.dtype.name.lower()}"
-    return Packed(tensor.data, name, "as in the file", tensor.dtype.nbytes(tensor.shape[-1:]))
+    return Packing(tensor, f"embedding_{tensor.dtype.name.lower()}", AS_STORED)
 
 
-def pack_vector(tensor: TensorInfo, kernel: str) -> Packed:
+def pack_panels(tensor: TensorInfo, kernel: str) -> Packing:
+    """A matrix, or a stack of them, for products: panels of 16 rows, as panels.c describes them."""
+    _check_bytes(tensor)
+    return Packing(tensor, f"{kernel}_{tensor.dtype.name.lower()}", PANELS)
+
+
+def pack_vector(tensor: TensorInfo, kernel: str) -> Packing:
     """A norm's weight or a bias: float32, a view of the file where it is so there."""
     _check_bytes(tensor)
-    data = np.ascontiguousarray(tensor.to_float32(), dtype=np.float32)
-    plain = tensor.dtype.name == "F32" and np.shares_memory(data, tensor.data)
-    return Packed(data, kernel, "as in the file" if plain else "converted to F32")
+    plain = tensor.dtype.name == "F32" and np.shares_memory(tensor.to_float32(), tensor.data)
+    return Packing(tensor, kernel, AS_STORED if plain else FLOATS)
+
+
+class Packer:
+    """Lays weights out, with all threads for each tensor, one tensor after another.
+
+    What has been copied from a mapped file is given back to the system (`TensorInfo.release`), so that no
+    weight is in memory twice for longer than its tensor takes.
+    """
+
+    def __init__(self, ffi: Any, lib: Any, threads: int) -> None:
+        self._ffi = ffi
+        self._lib = lib
+        self._threads = threads
+
+    def stride(self, packing: Packing) -> int:
+        """Bytes from one row, or panel, to the next."""
+        tensor = packing.tensor
+        if packing.form == PANELS:
+            return int(self._lib.zg_panel_bytes(CODES[tensor.dtype.name], tensor.shape[-1]))
+        return tensor.dtype.nbytes(tensor.shape[-1:])
+
+    def pack(
+        self, packings: Mapping[str, tuple[Packing, ...]], done: Callable[[int], None]
+    ) -> dict[Packing, NDArray[Any]]:
+        """The bytes of each; `done` is told the size of each tensor as stored that has been seen to."""
+        packed: dict[Packing, NDArray[Any]] = {}
+        with ThreadPoolExecutor(self._threads) as pool:
+            for uses in packings.values():
+                for packing in uses:
+                    packed[packing] = self._packed(packing, pool)
+                done(uses[0].tensor.nbytes)
+        return packed
+
+    def _packed(self, packing: Packing, pool: ThreadPoolExecutor) -> NDArray[Any]:
+        tensor = packing.tensor
+        if packing.form == AS_STORED:
+            return tensor.data
+        if packing.form == FLOATS:
+            return np.ascontiguousarray(tensor.to_float32(), dtype=np.float32)
+        *stack, rows, width = tensor.shape
+        matrices = int(np.prod(stack, dtype=np.int64))
+        panels, stride = -(-rows // PANEL_ROWS), self.stride(packing)
+        target = _aligned(matrices * panels * stride)
+        source_bytes, target_bytes = tensor.nbytes // max(matrices, 1), panels * stride
+        code, piece = CODES[tensor.dtype.name], max(1, PIECE_BYTES // stride)
+
+        def pieces() -> Iterator[tuple[int, int, int]]:
+            for matrix in range(matrices):
+                for first in range(0, panels, piece):
+                    yield matrix, first, min(first + piece, panels)
+
+        def work(place: tuple[int, int, int]) -> None:
+            matrix, first, end = place
+            source = self._ffi.from_buffer(tensor.data[matrix * source_bytes :])
+            out = self._ffi.from_buffer(target[matrix * target_bytes :])
+            self._lib.zg_pack(code, source, rows, width, out, first, end)
+
+        for _ in pool.map(work, pieces()):
+            pass
+        if tensor.release is not None:
+            tensor.release()
+        return target
+
+
+def _aligned(nbytes: int) -> NDArray[np.uint8]:
+    """Bytes that begin at a multiple of 64, not set."""
+    memory = np.empty(nbytes + 64, np.uint8)
+    start = -memory.ctypes.data % 64
+    return memory[start : start + nbytes]
 
 
 def _check_bytes(tensor: TensorInfo) -> None:

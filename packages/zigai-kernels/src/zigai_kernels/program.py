@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -9,11 +10,11 @@ import numpy as np
 
 from zigai_core.errors import UnsupportedError
 from zigai_core.graph import WANTED, Graph
-from zigai_core.protocols import Limits, ProgramReport, TensorReport
+from zigai_core.protocols import Limits, ProgramReport, Progress, TensorReport
 from zigai_kernels.context import NativeContext
 from zigai_kernels.lowering import Lowered, Record
 from zigai_kernels.memory import Buffer, plan_memory
-from zigai_kernels.packing import CODES, Packed
+from zigai_kernels.packing import CODES, Packer, Packing
 
 ATTENTION_QUERIES = 16
 """Query vectors that attention takes together: tokens of a tile times heads of a group."""
@@ -36,6 +37,7 @@ class NativeProgram:
         module: ModuleType,
         instruction_set: str,
         threads: int,
+        progress: Progress | None = None,
     ) -> None:
         self.graph = graph
         self.limits = limits
@@ -47,6 +49,8 @@ class NativeProgram:
         self.lib: Any = module.lib
         self.output_values = {value.name: value.width for value in graph.outputs.values()}
         self.memory = plan_memory(self._buffers())
+        self.packer = Packer(self.ffi, self.lib, threads)
+        self.weights = self.packer.pack(lowered.packings, _counter(lowered, progress))
         self._alive: list[Any] = []
         self.records = self._records()
         self.plan = self._plan()
@@ -65,14 +69,14 @@ class NativeProgram:
         tensors = tuple(
             TensorReport(
                 tensor=name,
-                dtype=tensor.dtype.name,
-                shape=tensor.shape,
-                kernel=", ".join(packed.kernel for packed in uses),
+                dtype=uses[0].tensor.dtype.name,
+                shape=uses[0].tensor.shape,
+                kernel=", ".join(packing.kernel for packing in uses),
                 instruction_set=self.instruction_set,
-                packing=", ".join(dict.fromkeys(packed.packing for packed in uses)),
-                nbytes=sum({id(packed.data): packed.nbytes for packed in uses}.values()),
+                packing=", ".join(dict.fromkeys(packing.form for packing in uses)),
+                nbytes=sum({id(data): data.nbytes for data in (self.weights[use] for use in uses)}.values()),
             )
-            for name, (tensor, uses) in self.lowered.packed.items()
+            for name, uses in self.lowered.packings.items()
         )
         threads = f"{self.threads} thread" + ("s" if self.threads > 1 else "")
         summary = (
@@ -134,13 +138,15 @@ class NativeProgram:
         target.output = places.get(record.output, 0)
         target.x = places.get(record.x or "", 0)
         target.y = places.get(record.y or "", target.x)  # what reads one operand may look at it twice
+        if isinstance(record.weight, Packing):
+            target.stride = self.packer.stride(record.weight)
         if record.weight is not None:
             target.weight = self._pointer(record.weight)
         if record.bias is not None:
             target.bias = self._pointer(record.bias)
 
-    def _pointer(self, weight: Packed | np.ndarray[Any, Any]) -> Any:
-        data = weight.data if isinstance(weight, Packed) else weight
+    def _pointer(self, weight: Packing | np.ndarray[Any, Any]) -> Any:
+        data = self.weights[weight] if isinstance(weight, Packing) else weight
         buffer = self.ffi.from_buffer(data)
         self._alive.append((buffer, data))
         return self.ffi.cast("void *", buffer)
@@ -178,3 +184,17 @@ class NativeProgram:
         )
         plan.page_bytes_total = self.page_bytes
         return plan
+
+
+def _counter(lowered: Lowered, progress: Progress | None) -> Callable[[int], None]:
+    """Adds up the bytes that are seen to, and tells `progress`."""
+    total = sum(uses[0].tensor.nbytes for uses in lowered.packings.values())
+    done = 0
+
+    def count(nbytes: int) -> None:
+        nonlocal done
+        done += nbytes
+        if progress is not None:
+            progress(done, total)
+
+    return count

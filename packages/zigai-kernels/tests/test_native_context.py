@@ -1,13 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
-import multiprocessing
 import os
-import signal
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +10,8 @@ import pytest
 
 from zigai_core.blocks import decoder
 from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import Cancelled, ContextOverflowError, ShapeError, UnsupportedError, ZigAIError
-from zigai_core.graph import Value
-from zigai_core.operations import Linear, Scale
-from zigai_core.protocols import Context, Limits, Program
+from zigai_core.errors import ContextOverflowError, ShapeError, UnsupportedError
+from zigai_core.protocols import Limits
 from zigai_kernels import NativeBackend, NativeProgram
 
 LIMITS = Limits(context=64, batch=16, page=8, threads=2)
@@ -113,161 +105,6 @@ def test_memory_that_cannot_be_had_is_an_error() -> None:
 def test_a_cache_beyond_every_address_space_is_an_error() -> None:
     with pytest.raises(UnsupportedError, match="ask for less context"):
         toy(dataclasses.replace(LIMITS, context=2**30), head_dim=2**14)
-
-
-def busy(tools: Any, threads: int = 2) -> tuple[Context, Any]:
-    """A context and a batch that keep this machine busy for seconds."""
-    sketch = tools.sketch()
-    x = sketch.input("x", np.ones((512, 2048)))
-    weight = sketch.random("w", (2048, 2048), "Q8_0")
-    for i in range(200):
-        x = sketch.add(Scale(Value(f"s{i}", 2048), sketch.add(Linear(Value(f"y{i}", 2048), x, weight)), 1e-3))
-    limits = Limits(context=512, batch=512, page=64, threads=threads)
-    return sketch.context(NativeBackend(), limits), tools.batch([0] * 512, wanted=[0])
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_cancel_ends_a_running_step_at_once_and_lasts_until_resume(tools: Any, threads: int) -> None:
-    context, batch = busy(tools, threads)
-    asked: list[float] = []
-
-    def cancel() -> None:
-        time.sleep(0.15)
-        asked.append(time.monotonic())
-        context.cancel()
-
-    thread = threading.Thread(target=cancel)
-    thread.start()
-    with pytest.raises(Cancelled):
-        context.run(batch)
-    assert time.monotonic() - asked[0] < 1  # milliseconds on an idle machine; the step takes many seconds
-    thread.join()
-    small = tools.batch([0])
-    with pytest.raises(Cancelled):
-        context.run(small)
-    context.resume()
-    assert context.run(small)["logits"].shape == (1, 2048)
-
-
-@pytest.fixture
-def heeded_interrupts() -> Iterator[None]:
-    """Ctrl-C raises KeyboardInterrupt, even where tests run in the background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("heeded_interrupts")
-def test_an_interrupt_ends_a_long_step_and_the_context_stays_sound(tools: Any) -> None:
-    context, batch = busy(tools)
-    interrupt = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
-    started = time.monotonic()
-    interrupt.start()
-    with pytest.raises(KeyboardInterrupt):
-        context.run(batch)
-    assert time.monotonic() - started < 2  # the step takes many seconds
-    assert context.run(tools.batch([0]))["logits"].shape == (1, 2048)
-
-
-def test_a_context_at_work_refuses_a_second_call(tools: Any) -> None:
-    context, batch = busy(tools)
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            context.run(batch)
-        except ZigAIError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    time.sleep(0.1)
-    with pytest.raises(ZigAIError, match="running in another thread"):
-        context.run(batch)
-    context.cancel()
-    thread.join()
-    assert [type(error) for error in errors] == [Cancelled]
-
-
-def test_contexts_in_several_threads_at_once_give_what_each_gives_alone(tools: Any) -> None:
-    program = toy()
-    tokens = [list(np.random.RandomState(i).randint(0, 512, 16)) for i in range(4)]
-    expected = [program.new_context().run(tools.batch(t, tables=[[0, 1]]))["logits"] for t in tokens]
-    wrong: list[int] = []
-
-    def work(i: int) -> None:
-        for _ in range(10):  # each context is dropped while the others run
-            context = program.new_context()
-            for _ in range(10):
-                if not np.array_equal(
-                    context.run(tools.batch(tokens[i], tables=[[0, 1]]))["logits"], expected[i]
-                ):
-                    wrong.append(i)
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
-
-
-TASKS = Path("/proc/self/task")
-
-
-@pytest.mark.skipif(not TASKS.is_dir(), reason="counting threads takes /proc")
-def test_threads_go_with_their_context() -> None:
-    gc.collect()
-    before = len(list(TASKS.iterdir()))
-    contexts = [toy().new_context() for _ in range(3)]
-    assert len(list(TASKS.iterdir())) == before + 3
-    del contexts
-    gc.collect()
-    for _ in range(200):
-        if len(list(TASKS.iterdir())) <= before:
-            return
-        time.sleep(0.01)
-    raise AssertionError("threads are left over")
-
-
-def test_more_threads_than_cores_finish(tools: Any) -> None:
-    batch = tools.batch(range(16), tables=[[0, 1]])
-    one = toy(dataclasses.replace(LIMITS, threads=1)).new_context().run(batch)["logits"]
-    many = toy(dataclasses.replace(LIMITS, threads=16)).new_context()
-    for _ in range(5):
-        np.testing.assert_array_equal(many.run(batch)["logits"], one)
-
-
-def in_the_child(context: Context, program: Program, batch: Any, expected: Any, answers: Any) -> None:
-    try:
-        context.run(batch)
-        answers.put("ran")
-    except ZigAIError as error:
-        answers.put(str(error))
-    answers.put(bool(np.array_equal(program.new_context().run(batch)["logits"], expected)))
-    del context
-    gc.collect()
-    answers.put("freed")
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_after_a_fork_old_contexts_say_so_and_new_ones_work(tools: Any) -> None:
-    if "fork" not in multiprocessing.get_all_start_methods():
-        pytest.skip("this system does not fork")
-    program = toy()
-    context = program.new_context()
-    batch = tools.batch(range(16), tables=[[0, 1]])
-    expected = context.run(batch)["logits"]
-    process_of = multiprocessing.get_context("fork")
-    answers = process_of.Queue()
-    child = process_of.Process(target=in_the_child, args=(context, program, batch, expected, answers))
-    child.start()
-    assert "make a new one with program.new_context()" in answers.get(timeout=30)
-    assert answers.get(timeout=30) is True
-    assert answers.get(timeout=30) == "freed"
-    child.join(timeout=30)
-    assert child.exitcode == 0
-    np.testing.assert_array_equal(context.run(batch)["logits"], expected)
 
 
 STATM = Path("/proc/self/statm")

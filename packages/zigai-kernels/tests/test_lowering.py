@@ -21,6 +21,7 @@ from zigai_core.operations import (
     Linear,
     RMSNorm,
     Rope,
+    Scale,
     Select,
 )
 from zigai_core.protocols import Limits
@@ -122,6 +123,23 @@ def test_more_heads_than_can_be_counted_are_refused() -> None:
     attention = Attention(Value("y", 4096), x, x, x, 0, 4096, 4096, 1, 1.0)
     with pytest.raises(ShapeError, match="more than 1024 heads"):
         NativeBackend().compile(graph_of(embed, attention), tensors, Limits())
+
+
+def test_wider_rows_than_can_be_counted_are_refused() -> None:
+    wide = 2**30 + 1
+    table = TensorInfo("table", (1, wide), DTYPES["F32"], np.zeros(0, np.uint8))  # refused before its bytes
+    embed = Embedding(Value("x", wide), Weight("table", (1, wide)))
+    with pytest.raises(ShapeError, match="its output's width is 1073741825"):
+        NativeBackend().compile(graph_of(embed), {"table": table}, Limits(batch=1))
+
+
+def test_a_name_that_the_lowering_needs_is_not_the_graphs(tools: Any) -> None:
+    sketch = tools.sketch()
+    x = sketch.input("x", np.ones((1, 32)))
+    y = sketch.add(Linear(Value("y", 64), x, sketch.random("w", (64, 32), "Q8_0")))
+    sketch.add(Scale(Value("x int8", 64), y, 1.0))
+    with pytest.raises(ShapeError, match="x int8 names both a value of the graph and one that its lowering"):
+        NativeBackend().compile(sketch.graph(), sketch.tensors, Limits())
 
 
 def test_a_batch_too_large_for_the_widest_value_is_refused() -> None:

@@ -53,7 +53,7 @@ def test_attention_agrees_with_its_definition(
     )
 
 
-@pytest.mark.parametrize("window", [1, 2, 5, 16, 1000])
+@pytest.mark.parametrize("window", [1, 2, 5, 16, 1000, 2**40])
 @pytest.mark.parametrize("soft_cap", [None, 0.7])
 def test_a_window_and_a_soft_cap_agree_with_their_definition(
     tools: Any, backend: Backend, window: int, soft_cap: float | None

@@ -13,6 +13,7 @@ from zigai_core.conformance.toys import toy_decoder
 from zigai_core.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.protocols import Limits
 from zigai_kernels import NativeBackend, NativeProgram
+from zigai_kernels.checks import check_batch
 
 LIMITS = Limits(context=64, batch=16, page=8, threads=2)
 
@@ -77,6 +78,14 @@ def test_arrays_that_are_not_contiguous_are_read_right(tools: Any) -> None:
     np.testing.assert_array_equal(context.run(dataclasses.replace(good, tokens=spread))["logits"], expected)
 
 
+def test_what_was_checked_is_nobodys_to_change(tools: Any) -> None:
+    """A step runs with Python's lock released, so other threads may write to the batch's arrays meanwhile."""
+    batch = tools.batch([5, 9, 5], tables=[[0]])
+    checked = check_batch(batch, LIMITS, pages=8, vocabulary=512)
+    for theirs in (batch.tokens, batch.positions, batch.sequences, batch.wanted, *batch.page_tables):
+        assert not any(np.shares_memory(theirs, ours) for ours in checked)
+
+
 def test_pages_outside_the_context_are_not_copied() -> None:
     context = toy().new_context()
     for pair in ((0, 8), (-1, 0)):
@@ -88,6 +97,14 @@ def test_contexts_have_pages_for_their_sequences() -> None:
     assert toy().new_context(3).pages == 24
     with pytest.raises(UnsupportedError, match="0 sequences"):
         toy().new_context(0)
+
+
+def test_more_bytes_of_cache_than_can_be_counted_are_refused() -> None:
+    limits = Limits(context=2**20, batch=16, page=2**20, threads=1)
+    program = toy(limits, heads=32, kv_heads=32, head_dim=128)
+    assert program.page_bytes * 2**30 > 2**63  # in 64 bits a few bytes could be left of it
+    with pytest.raises(UnsupportedError, match="fewer sequences"):
+        program.new_context(2**30)
 
 
 def test_memory_that_cannot_be_had_is_an_error() -> None:

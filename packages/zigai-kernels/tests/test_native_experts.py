@@ -79,6 +79,12 @@ def test_a_mixture_that_uses_more_experts_than_there_are_is_refused(tools: Any) 
         NativeBackend().compile(sketch.graph(), sketch.tensors, tools.limits)
 
 
+def test_experts_of_no_rows_are_refused(tools: Any) -> None:
+    sketch = mixture(tools, "F32", 4, 2, hidden=0)
+    with pytest.raises(ShapeError, match="4 experts of 0"):
+        NativeBackend().compile(sketch.graph(), sketch.tensors, tools.limits)
+
+
 def test_scores_that_are_not_numbers_end_in_results_that_are_none(tools: Any, backend: Backend) -> None:
     sketch = mixture(tools, "F32", 8, 2)
     scores = sketch.tensors["scores.weight"].to_float32().copy()

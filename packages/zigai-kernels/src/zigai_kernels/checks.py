@@ -29,7 +29,7 @@ def check_limits(limits: Limits) -> None:
 
 
 class CheckedBatch(NamedTuple):
-    """A batch's arrays as C reads them, all of them contiguous int32."""
+    """A batch's arrays as C reads them: contiguous int32, and copies, which nobody changes meanwhile."""
 
     tokens: NDArray[np.int32]
     positions: NDArray[np.int32]
@@ -95,7 +95,7 @@ def check_pages(pairs: Sequence[tuple[int, int]], pages: int) -> None:
 def _vector(array: object, name: str) -> NDArray[np.int32]:
     if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != 1:
         raise ShapeError(f"batch: {name} must be a one-dimensional int32 array")
-    return np.ascontiguousarray(array)
+    return np.array(array, order="C")
 
 
 def _within(array: NDArray[np.int32], end: int, name: str) -> None:

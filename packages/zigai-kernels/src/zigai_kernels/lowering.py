@@ -41,6 +41,12 @@ SERVED = (
 MOST_HEADS = 1 << 10
 """Query heads of a layer. Times a batch they stay countable in C's 32 bits."""
 
+MOST_WIDTH = 1 << 30
+"""Elements in a row of a value. Padded, and with scales behind them, they stay countable in C's 32 bits."""
+
+MOST_WINDOW = 1 << 30
+"""No context is longer (`check_limits`), so a window of so many positions is none."""
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -110,6 +116,10 @@ def lower(graph: Graph, weights: Mapping[str, TensorInfo], kv_dtype: str = "F16"
     for name, value in graph.outputs.items():
         if lowering.shapes.get(value.name) != (value.rows, value.width) or value.rows != WANTED:
             raise ShapeError(f"output {name!r}: {value.name} is not a computed value of the wanted rows")
+    names = [record.output for record in lowering.records if record.operation != "STORE"]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ShapeError(f"{twice} names both a value of the graph and one that its lowering adds")
     return Lowered(
         tuple(lowering.records),
         {name: width for name, (_, width) in lowering.shapes.items()} | lowering.tables,
@@ -137,7 +147,7 @@ class _Lowering:
         """Append the records of one operation."""
         output = operation.output
         self._need(operation, output.name not in self.shapes, "its output has been computed before")
-        self._need(operation, 0 < output.width < 2**31, f"its output's width is {output.width}")
+        self._need(operation, 0 < output.width <= MOST_WIDTH, f"its output's width is {output.width}")
         self._need(operation, output.rows in (TOKENS, WANTED), f"its output has {output.rows!r} rows")
         rows = TOKENS if isinstance(operation, Select) else output.rows
         for value in operation.inputs:
@@ -229,7 +239,8 @@ class _Lowering:
         self._same_width(op, op.x)
         self._need(op, 1 <= used <= experts, f"{used} of {experts} experts are used")
         most = max(hidden, op.x.width) * experts
-        self._need(op, most < 2**31 and experts <= MOST_HEADS, f"{experts} experts of {hidden}")
+        inside = hidden > 0 and most <= MOST_WIDTH and experts <= MOST_HEADS
+        self._need(op, inside, f"{experts} experts of {hidden}")
         name, rows, routing = op.output.name, op.output.rows, {"used": used}
 
         def value(part: str, width: int) -> Value:
@@ -360,7 +371,8 @@ class _Lowering:
                 cache=spec,
             )
         )
-        numbers = shape | {"factor": op.scale, "window": op.window or 0, "cap": op.soft_cap or 0.0}
+        window = op.window if op.window is not None and op.window < MOST_WINDOW else 0
+        numbers = shape | {"factor": op.scale, "window": window, "cap": op.soft_cap or 0.0}
         self._emit(op, "ATTENTION", op.query, storage=self.kv_dtype, numbers=numbers, cache=spec)
 
     def _emit(

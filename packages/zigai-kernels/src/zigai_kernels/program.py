@@ -20,7 +20,7 @@ ATTENTION_QUERIES = 16
 """Query vectors that attention takes together: tokens of a tile times heads of a group."""
 
 MOST_BYTES = 1 << 46
-"""A larger cache is not asked for: no address space holds it."""
+"""A context's larger cache is not asked for: no address space holds it, and C must count its bytes."""
 
 MOST_ELEMENTS = 1 << 38
 """Elements of a value for a full batch: the chunks of more could not be counted in 32 bits."""
@@ -62,6 +62,9 @@ class NativeProgram:
         """
         if not 1 <= sequences <= 2**30 // self.limits.pages:
             raise UnsupportedError(f"a context for {sequences} sequences of {self.limits.pages} pages")
+        nbytes = self.page_bytes * self.limits.pages * sequences
+        if nbytes > MOST_BYTES:
+            raise UnsupportedError(f"a cache of {nbytes} bytes; ask for less context or fewer sequences")
         return NativeContext(self, sequences * self.limits.pages)
 
     def report(self) -> ProgramReport:

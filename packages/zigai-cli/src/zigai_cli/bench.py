@@ -158,6 +158,8 @@ def _beside(figures: dict[str, Any]) -> str:
     parts = [f"loaded in {figures['load_s']:.2f} s"]
     if "first_token_s" in figures:
         parts.append(f"first token after {figures['first_token_s']:.2f} s")
+    if "start_to_token_s" in figures:
+        parts.append(f"{figures['start_to_token_s']:.2f} s after the process began")
     if figures["sequences"] == 1 and not figures["depth"] and "generate_tps" in figures:
         # Each token of a dense model reads every weight once.
         parts.append(f"weights read at {figures['bytes'] * figures['generate_tps'] / 1e9:.1f} GB/s at most")

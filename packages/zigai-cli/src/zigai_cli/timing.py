@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,12 +54,15 @@ class Timing:
     prompt_tps: list[float] = field(default_factory=list)
     generate_tps: list[float] = field(default_factory=list)
     first_token_s: list[float] = field(default_factory=list)
+    start_to_token_s: float | None = None
+    """Seconds from the process's start to the first token, loading included; None where it is not known."""
     profiles: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Seconds of each operation in one more prefill and decoding, equal ones of all layers added up."""
 
     def __post_init__(self) -> None:
         self._runner = Runner(self.model.program, self.work.sequences)
         self._random = np.random.default_rng(0)
+        self._filled: list[CachedSequence] = []
 
     def __iter__(self) -> Iterator[str]:
         with contextlib.suppress(Cancelled):
@@ -67,14 +72,20 @@ class Timing:
 
     def _rounds(self) -> Iterator[str]:
         work = self.work
-        for turn in range(work.repeat + 1):
-            name = f"round {turn} of {work.repeat}" if turn else "warming up"
-            if work.prompt:
-                yield f"{name}: a prompt of {work.prompt} tokens"
-                self._prefill(counts=turn > 0)
-            if work.generate:
-                yield f"{name}: {work.generate} tokens of {work.sequences} at a depth of {work.depth}"
-                self._decode(counts=turn > 0)
+        for turn in range(work.repeat + 1 if work.prompt else 0):
+            yield f"{self._name(turn)}: a prompt of {work.prompt} tokens"
+            self._prefill(counts=turn > 0)
+            if not turn:
+                self.start_to_token_s = process_age()
+        for turn in range(work.repeat + 1 if work.generate else 0):
+            yield f"{self._name(turn)}: {work.generate} tokens of {work.sequences} at a depth of {work.depth}"
+            self._decode(counts=turn > 0)
+        for sequence in self._filled:
+            sequence.free()
+        self._filled.clear()
+
+    def _name(self, turn: int) -> str:
+        return f"round {turn} of {self.work.repeat}" if turn else "warming up"
 
     def cancel(self) -> None:
         """From any thread: end soon."""
@@ -90,18 +101,26 @@ class Timing:
         ):
             if wanted:
                 yield f"profile: {name}"
+                if name == "generate":
+                    self._sequences()  # filling them is no part of generating
                 context.start_profile()
                 run(counts=False)
                 self.profiles[name] = _sums(context.profile())
 
     def figures(self) -> dict[str, Any]:
-        """Medians: tokens per second, and seconds to the first token of a reply to the prompt."""
+        """Medians: tokens per second, and seconds to the first token of a reply to the prompt.
+
+        `first_token_s` counts from the prompt on, `start_to_token_s` from the process's start.
+        """
         measured = {
             "prompt_tps": self.prompt_tps,
             "generate_tps": self.generate_tps,
             "first_token_s": self.first_token_s,
         }
-        return {name: round(statistics.median(values), 4) for name, values in measured.items() if values}
+        figures = {name: round(statistics.median(values), 4) for name, values in measured.items() if values}
+        if self.start_to_token_s is not None:
+            figures["start_to_token_s"] = round(self.start_to_token_s, 2)
+        return figures
 
     def _prefill(self, *, counts: bool) -> None:
         sequence = self._runner.pool.new_sequence()
@@ -114,19 +133,24 @@ class Timing:
             self.first_token_s.append(seconds)
 
     def _decode(self, *, counts: bool) -> None:
-        sequences: list[CachedSequence] = []
-        for _ in range(self.work.sequences):
-            sequences.append(self._runner.pool.new_sequence())
-            if self.work.depth:
-                self._runner.run([Part(sequences[-1], self._tokens(self.work.depth))])
+        sequences = self._sequences()
         began = time.perf_counter()
         for _ in range(self.work.generate):
             self._runner.run([Part(sequence, self._tokens(1)) for sequence in sequences])
         seconds = time.perf_counter() - began
         for sequence in sequences:
-            sequence.truncate(0)
+            sequence.truncate(self.work.depth)
         if counts:
             self.generate_tps.append(self.work.generate * len(sequences) / seconds)
+
+    def _sequences(self) -> Sequence[CachedSequence]:
+        """The sequences that generate, each at its depth; filled once, since that may take long."""
+        while len(self._filled) < self.work.sequences:
+            sequence = self._runner.pool.new_sequence()
+            if self.work.depth:
+                self._runner.run([Part(sequence, self._tokens(self.work.depth))])
+            self._filled.append(sequence)
+        return self._filled
 
     def _tokens(self, count: int) -> Sequence[int]:
         tokens: list[int] = self._random.integers(0, self.model.graph.vocabulary_size, count).tolist()
@@ -142,6 +166,17 @@ def _sums(times: Sequence[OperationTime]) -> list[dict[str, Any]]:
         {"operation": operation, "output": output, "type": dtype, "seconds": seconds}
         for (operation, output, dtype), seconds in sorted(sums.items(), key=lambda item: -item[1])
     ]
+
+
+def process_age() -> float | None:
+    """Seconds since this process began, to a hundredth; None where the system is not Linux.
+
+    Source: proc(5), field 22 of /proc/self/stat, in ticks since the machine's start.
+    """
+    if sys.platform != "linux":
+        return None
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_resident() -> int | None:

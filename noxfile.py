@@ -31,6 +31,8 @@ PROJECTS: dict[str, dict[str, Any]] = {
     path.parent.name: nox.project.load_toml(path)["project"]
     for path in sorted(ROOT.glob("packages/*/pyproject.toml"))
 }
+BESIDE_A_PEER = ("compare", "peer")
+"""What `nox -s compare` runs."""
 BUILT = shutil.ignore_patterns(
     "__pycache__", "*.pyc", "*.so", "*.o", "*.egg-info", "build", "dist", "_native_*.c", ".hypothesis"
 )
@@ -101,7 +103,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check every package with mypy, strictly and as installed, and then the scripts beside them."""
     install_wheels(session, PROJECTS)
-    session.install(*group("types"), *group("bench"), "nox")
+    session.install(*group("types"), *group("compare"), "nox")
     for name in PROJECTS:
         session.run("mypy", "-p", module(name))
     scripts = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py"))
@@ -123,7 +125,7 @@ def bench(session: nox.Session) -> None:
     """Measure. `nox -s bench` runs all benchmarks that need no model; `-- NAME [options]` runs one."""
     install_wheels(session, PROJECTS)
     session.install(*group("bench"))
-    names = [path.stem for path in sorted(ROOT.glob("benchmarks/*.py"))]
+    names = [path.stem for path in sorted(ROOT.glob("benchmarks/*.py")) if path.stem not in BESIDE_A_PEER]
     if not session.posargs:
         for name in names:
             session.run("python", f"benchmarks/{name}.py")
@@ -132,6 +134,22 @@ def bench(session: nox.Session) -> None:
     if name not in names:
         session.error(f"there is no benchmark {name!r}; there are {', '.join(names)}")
     session.run("python", f"benchmarks/{name}.py", *options)
+
+
+@nox.session
+def compare(session: nox.Session) -> None:
+    """Measure ZigAI beside llama.cpp, compiled for this CPU (once, ten minutes): `-- MODEL... [options]`.
+
+    `-- accuracy [options]` compares numbers in place of speed. `--peer PYTHON` brings a llama.cpp of yours.
+    """
+    install_wheels(session, PROJECTS)
+    session.install(*group("compare"))
+    options = list(session.posargs)
+    script = options.pop(0) if options[:1] == ["accuracy"] else "compare"
+    named = {option.split("=")[0] for option in options}
+    if not named & {"--peer", "--from", "--help", "-h"}:
+        options = ["--peer", str(peer(session)), *options]
+    session.run("python", f"benchmarks/{script}.py", *options)
 
 
 @nox.session
@@ -168,6 +186,21 @@ def dev(session: nox.Session) -> None:
     python = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
     tools = sorted({tool for name in ("test", "lint", "types", "bench") for tool in group(name)})
     session.run(str(python), "-m", "pip", "install", "nox", *tools, *editable())
+
+
+def peer(session: nox.Session) -> Path:
+    """The python of an environment that holds llama.cpp, made where there is none yet."""
+    folder = session.cache_dir.resolve() / "llama-cpp"
+    complete = folder / "complete"
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    if not complete.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        session.log("compiling llama.cpp for this CPU")
+        session.run(sys.executable, "-m", "virtualenv", "--quiet", str(folder), external=True)
+        native = {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}
+        session.run(str(python), "-m", "pip", "install", *group("peer"), env=native, external=True)
+        complete.touch()
+    return python
 
 
 def group(name: str) -> tuple[str, ...]:

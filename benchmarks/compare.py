@@ -1,0 +1,177 @@
+"""ZigAI beside llama.cpp, on the same files, the same work and the same threads, and beside what is possible.
+
+Every job is done in a process of its own; the systems take turns, llama.cpp with its weights repacked and as
+stored, of which the better is taken. The machine's limits are measured in every round (limits.py).
+
+A model is a file's path, or SHAPE:TYPE (llama2-7b:Q4_K_M): a file of that shape with random weights, which is
+written into --models. `--from` shows what was measured before, and measures nothing.
+
+usage: python benchmarks/compare.py --peer PYTHON MODEL... [--models DIR] [--threads 1,2] [--rounds N]
+       [--prompts 512] [--depths 0,1024,4096] [--sequences 4,8,16] [--generate N] [--repeat N] [--no-start]
+       [--json FILE] [--markdown FILE] [--plot FILE] [--document PAGE] [--from FILE...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from comparison import machine
+from comparison.bounds import Demand
+from comparison.document import replace_part
+from comparison.plot import draw
+from comparison.random_file import find
+from comparison.report import markdown
+from comparison.result import pool, row
+from comparison.systems import System, ours, peers
+from comparison.work import Job, jobs
+from limits import Limits, counts, measure
+from zigai_core.errors import ZigAIError
+from zigai_core.loading import read
+
+
+def compare(
+    path: Path, systems: Sequence[System], work: Sequence[Job], threads: int, rounds: int
+) -> dict[str, Any]:
+    """All rounds of one model on so many threads."""
+    model = read(path)
+    demand = Demand.of(model)
+    context = model.hyperparameters.integer("context_length", minimum=1)
+    fitting = [job for job in work if job.context <= context]
+    notes = [
+        f"{job.figures[0].name} is left out: it takes {job.context:,} tokens, the model {context:,}"
+        for job in work
+        if job.context > context
+    ]
+    seen: dict[tuple[Job, str], dict[str, list[float]]] = {
+        (job, figure.key): {system.name: [] for system in systems}
+        for job in fitting
+        for figure in job.figures
+    }
+    measured: list[Limits] = []
+    for turn in range(rounds):
+        tell(f"{path.name}, threads {threads}, round {turn + 1} of {rounds}: limits")
+        measured.append(measure(threads, passes=9))
+        first = turn % len(systems)
+        for job in fitting:
+            for system in [*systems[first:], *systems[:first]]:
+                tell(
+                    f"{path.name}, threads {threads}, round {turn + 1}: {job.figures[0].name}, {system.name}"
+                )
+                try:
+                    figures = system.run(path, job, threads)
+                except RuntimeError as error:
+                    notes.append(f"{job.figures[0].name}: {error}")
+                    continue
+                for figure in job.figures:
+                    if figures.get(figure.key) is not None:
+                        seen[job, figure.key][system.name].append(figures[figure.key])
+    limits = pool(measured)
+    return {
+        "model": model.name,
+        "bytes": model.nbytes,
+        "threads": threads,
+        "limits": asdict(limits),
+        "demand": asdict(demand),
+        "rows": [
+            row(job, figure, seen[job, figure.key], systems[0].name, demand, limits)
+            for job in fitting
+            for figure in job.figures
+        ],
+        "notes": list(dict.fromkeys(notes)),
+    }
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure all models, and keep what there is after each."""
+    systems = [ours(), *peers(options.peer)]
+    paths = [find(named, options.models) for named in options.model]
+    work = list(
+        jobs(
+            prompts=options.prompts,
+            depths=options.depths,
+            sequences=options.sequences,
+            generate=options.generate,
+            repeat=options.repeat,
+            start=options.start,
+        )
+    )
+    about = machine.describe()
+    load = about["load_average"]
+    if load is not None and load > machine.BUSY:
+        tell(f"the load average is {load}: something else is running, and will show in the figures")
+    names = ("rounds", "repeat", "generate", "prompts", "depths", "sequences")
+    measured: dict[str, Any] = {
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "machine": about,
+        "peer_version": peer_version(options.peer),
+        "options": {name: getattr(options, name) for name in names},
+        "results": [],
+    }
+    for path in paths:
+        for threads in options.threads:
+            measured["results"].append(compare(path, systems, work, threads, options.rounds))
+            if options.json:
+                options.json.write_text(json.dumps(measured, indent=1) + "\n")
+    return measured
+
+
+def peer_version(python: str) -> str:
+    program = "import llama_cpp; print(llama_cpp.__version__)"
+    return subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("model", nargs="*", help="a GGUF file, or SHAPE:TYPE")
+    parser.add_argument("--peer", metavar="PYTHON", help="the python of an environment with llama-cpp-python")
+    parser.add_argument("--models", metavar="DIR", type=Path, help="where files of SHAPE:TYPE are kept")
+    parser.add_argument("--threads", type=counts, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prompts", type=counts, default=[512], help="tokens of prompts, such as 128,512")
+    parser.add_argument("--depths", type=counts, default=[0, 1024, 4096])
+    parser.add_argument("--sequences", type=counts, default=[4, 8, 16])
+    parser.add_argument("--generate", type=int, default=32, help="tokens decoded of each sequence")
+    parser.add_argument("--repeat", type=int, default=2, help="runs in each process")
+    parser.add_argument("--no-start", dest="start", action="store_false", help="leave a process's start out")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path)
+    parser.add_argument("--plot", type=Path, help="draw it, as .svg or .png")
+    parser.add_argument("--document", type=Path, metavar="PAGE", help="put the tables into this page")
+    parser.add_argument("--from", dest="measured", nargs="+", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    if options.measured:
+        results = [json.loads(path.read_text()) for path in options.measured]
+    else:
+        if not options.model or not options.peer:
+            parser.error("name a model, and the python of llama.cpp's environment as --peer")
+        if min(options.rounds, options.repeat, options.generate, *options.threads) < 1:
+            parser.error("--rounds, --repeat, --generate and --threads are at least 1")
+        try:
+            results = [run(options)]
+        except ZigAIError as error:
+            raise SystemExit(str(error)) from None
+    text = markdown(results)
+    print(text)
+    if options.markdown:
+        options.markdown.write_text(text, encoding="utf-8")
+    if options.document:
+        replace_part(options.document, "compare", text)
+    if options.plot:
+        draw(results, options.plot)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The machine that something is measured on, as far as it says."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+BUSY = 0.3
+"""A load average above this says that something else is running."""
+
+
+def describe() -> dict[str, Any]:
+    """Its CPU, cores and system, what is installed, and how busy it is."""
+    return {
+        "cpu": cpu(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "zigai": version("zigai-core"),
+        "commit": commit(),
+        "load_average": load_average(),
+    }
+
+
+def cpu() -> str:
+    """The CPU's name, with its widest vectors where the system tells."""
+    try:
+        told = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+    named = {key.strip(): value.strip() for key, value in fields.items()}
+    flags = named.get("flags", "").split()
+    known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16") if flag in flags]
+    name = named.get("model name", platform.machine())
+    return f"{name} ({', '.join(known)})" if known else name
+
+
+def commit() -> str | None:
+    """The commit that is checked out, `+` where files differ from it; None outside a checkout."""
+    told = []
+    for question in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"]):
+        git = ["git", "-C", str(Path(__file__).parent), *question]
+        try:
+            told.append(subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip())
+        except (OSError, subprocess.CalledProcessError):
+            return None
+    return told[0] + ("+" if told[1] else "")
+
+
+def load_average() -> float | None:
+    """Processes that were running or waiting in the last minute, on average; None where nobody counts."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

@@ -1,0 +1,87 @@
+"""Results as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from limits import Limits, Rate, table
+
+HEADS = "| work | threads | ZigAI | llama.cpp | taken | ratio | limit | ZigAI's share | llama.cpp's share |"
+
+
+def markdown(measured: Sequence[Mapping[str, Any]]) -> str:
+    """The results of one or more runs: the machine and its limits, then a table for each model."""
+    parts = []
+    for run in measured:
+        parts += [conditions(run)]
+        known = {result["threads"]: result["limits"] for result in run["results"]}
+        if known:
+            parts += [table([limits_of(known[threads]) for threads in sorted(known)])]
+        models = dict.fromkeys(result["model"] for result in run["results"])
+        parts += [_model([r for r in run["results"] if r["model"] == model]) for model in models]
+    return "\n\n".join(parts) + "\n"
+
+
+def conditions(run: Mapping[str, Any]) -> str:
+    """Where, when and how it was measured, in a paragraph."""
+    machine, options = run["machine"], run["options"]
+    load, commit = machine["load_average"], machine["commit"]
+    ours = f"ZigAI {machine['zigai']}" + (f" (commit {commit})" if commit else "")
+    return (
+        f"Measured on {run['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python "
+        f"{machine['python']}; {ours}, llama-cpp-python {run['peer_version']}. Medians of "
+        f"{options['rounds']} rounds (least to most); in each round every system does every job once, "
+        f"in turns, in a process of its own, which counts the median of {options['repeat']} after one that "
+        f"warms up; {options['generate']} tokens are decoded."
+        + ("" if load is None else f" The load average when it began was {load:.2f}.")
+    )
+
+
+def limits_of(stored: Mapping[str, Any]) -> Limits:
+    """Limits out of a JSON file."""
+    rates = {name: Rate(**stored[name]) for name in ("read", "int8", "f32")}
+    bf16 = None if stored["bf16"] is None else Rate(**stored["bf16"])
+    return Limits(threads=stored["threads"], bf16=bf16, int8_sequence=stored["int8_sequence"], **rates)
+
+
+def _model(results: Sequence[Mapping[str, Any]]) -> str:
+    lines = [f"### {results[0]['model']}, {results[0]['bytes'] / 1e9:.2f} GB", "", HEADS, "|---" * 9 + "|"]
+    for result in results:
+        for row in result["rows"]:
+            cells = [
+                f"{row['figure']}, {row['unit']}",
+                str(result["threads"]),
+                _value(row, "ours", "ZigAI"),
+                _value(row, "peer", row["peer_setting"]),
+                row["peer_setting"] or "",
+                "" if row["ratio"] is None else f"{row['ratio']:.2f}",
+                _number(row["bound"], row["unit"]),
+                _share(row["our_share"]),
+                _share(row["peer_share"]),
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    notes = dict.fromkeys(note for result in results for note in result["notes"])
+    return "\n".join(lines + (["", *(f"- {note}" for note in notes)] if notes else []))
+
+
+def _value(row: Mapping[str, Any], which: str, system: str | None) -> str:
+    if row[which] is None or system is None:
+        return ""
+    text = _number(row[which], row["unit"])
+    values = row["values"][system]
+    if len(values) > 1:
+        text += f" ({_number(min(values), row['unit'])}–{_number(max(values), row['unit'])})"
+    return text
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return ""
+    if unit == "GB":
+        value /= 1e9
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"

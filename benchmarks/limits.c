@@ -1,0 +1,199 @@
+/* What a machine can do at best: bytes read from memory, and multiply-adds, on one or several threads.
+ * Compiled by limits.py for the machine at hand. Every call fills in the seconds of each of its passes. */
+
+#define _POSIX_C_SOURCE 200809L
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+enum { READ, INT8, F32, BF16 };
+enum { L1 = 4096 };          /* bytes of operands: they stay in the first-level cache */
+enum { MOST_THREADS = 256 };
+
+/* --- multiply-adds; `steps` turns of the innermost loop --- */
+
+#if defined(__AVX512F__) && defined(__AVX512VNNI__)
+#define INT8_NAME "vpdpbusd, 512 bits"
+#define INT8_STEP (12 * 64)
+static int64_t int8_steps(const int8_t *data, int64_t steps) {
+    __m512i sums[12], weight = _mm512_loadu_si512(data);
+    for (int j = 0; j < 12; j++) sums[j] = _mm512_setzero_si512();
+    for (int64_t s = 0; s < steps; s++) {
+        const int8_t *x = data + (s & 31) * 64;
+        for (int j = 0; j < 12; j++) sums[j] = _mm512_dpbusd_epi32(sums[j], weight, _mm512_loadu_si512(x + 64 * j));
+    }
+    for (int j = 1; j < 12; j++) sums[0] = _mm512_add_epi32(sums[0], sums[j]);
+    return _mm512_reduce_add_epi32(sums[0]);
+}
+#elif defined(__AVXVNNI__)
+#define INT8_NAME "vpdpbusd, 256 bits"
+#define INT8_STEP (12 * 32)
+static int64_t int8_steps(const int8_t *data, int64_t steps) {
+    __m256i sums[12], weight = _mm256_loadu_si256((const __m256i *)data);
+    for (int j = 0; j < 12; j++) sums[j] = _mm256_setzero_si256();
+    for (int64_t s = 0; s < steps; s++) {
+        const __m256i *x = (const __m256i *)(data + (s & 31) * 64);
+        for (int j = 0; j < 12; j++) sums[j] = _mm256_dpbusd_avx_epi32(sums[j], weight, _mm256_loadu_si256(x + j));
+    }
+    for (int j = 1; j < 12; j++) sums[0] = _mm256_add_epi32(sums[0], sums[j]);
+    return _mm256_extract_epi32(sums[0], 0);
+}
+#elif defined(__AVX2__)
+/* Exact as long as pairs of products, and their sums until they are widened, fit into 16 bits: 4-bit weights do. */
+#define INT8_NAME "vpmaddubsw and vpaddw, 256 bits"
+#define INT8_STEP (12 * 32)
+static int64_t int8_steps(const int8_t *data, int64_t steps) {
+    __m256i sums[12], weight = _mm256_loadu_si256((const __m256i *)data);
+    for (int j = 0; j < 12; j++) sums[j] = _mm256_setzero_si256();
+    for (int64_t s = 0; s < steps; s++) {
+        const __m256i *x = (const __m256i *)(data + (s & 31) * 64);
+        for (int j = 0; j < 12; j++)
+            sums[j] = _mm256_add_epi16(sums[j], _mm256_maddubs_epi16(weight, _mm256_loadu_si256(x + j)));
+    }
+    for (int j = 1; j < 12; j++) sums[0] = _mm256_add_epi16(sums[0], sums[j]);
+    return _mm256_extract_epi16(sums[0], 0);
+}
+#else
+#define INT8_NAME "a dot product in plain C, as the compiler makes vectors of it"
+#define INT8_STEP (L1 / 2)
+static int64_t int8_steps(const int8_t *data, int64_t steps) {
+    int64_t sum = 0;
+    for (int64_t s = 0; s < steps; s++) {
+        int32_t part = 0;
+        for (int i = 0; i < L1 / 2; i++) part += (int32_t)data[i] * data[i + L1 / 2];
+        __asm__ volatile("" ::: "memory"); /* or the loop outside would be left out */
+        sum += part;
+    }
+    return sum;
+}
+#endif
+
+#if defined(__AVX512F__)
+typedef float floats __attribute__((vector_size(64)));
+#elif defined(__AVX__)
+typedef float floats __attribute__((vector_size(32)));
+#else
+typedef float floats __attribute__((vector_size(16)));
+#endif
+#define F32_STEP (12 * (int)(sizeof(floats) / sizeof(float)))
+static int64_t f32_steps(const int8_t *data, int64_t steps) {
+    floats sums[12], a, b;
+    for (int i = 0; i < (int)(sizeof a / sizeof(float)); i++) a[i] = 0.5f, b[i] = data[i];
+    for (int j = 0; j < 12; j++) sums[j] = b + (float)j;
+    for (int64_t s = 0; s < steps; s++)
+        for (int j = 0; j < 12; j++) sums[j] = sums[j] * a + b;
+    for (int j = 1; j < 12; j++) sums[0] += sums[j];
+    return (int64_t)sums[0][0];
+}
+
+#if defined(__AVX512BF16__)
+#define BF16_STEP (12 * 32)
+static int64_t bf16_steps(const int8_t *data, int64_t steps) {
+    __m512 sums[12];
+    __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f003f00), b;
+    for (int j = 0; j < 12; j++) sums[j] = _mm512_setzero_ps();
+    for (int64_t s = 0; s < steps; s++) {
+        const int8_t *x = data + (s & 31) * 64;
+        for (int j = 0; j < 12; j++) {
+            b = (__m512bh)_mm512_loadu_si512(x + 64 * j);
+            sums[j] = _mm512_dpbf16_ps(sums[j], a, b);
+        }
+    }
+    for (int j = 1; j < 12; j++) sums[0] = _mm512_add_ps(sums[0], sums[j]);
+    return (int64_t)_mm512_reduce_add_ps(sums[0]);
+}
+#else
+#define BF16_STEP 0
+static int64_t bf16_steps(const int8_t *data, int64_t steps) { return data[0] + steps; }
+#endif
+
+const char *limits_int8_name(void) { return INT8_NAME; }
+
+/* Multiply-adds of a step; 0 where the machine has no instruction for it. */
+int limits_step(int kind) { return kind == INT8 ? INT8_STEP : kind == F32 ? F32_STEP : kind == BF16 ? BF16_STEP : 0; }
+
+/* --- reading --- */
+
+static int64_t read_words(const uint64_t *words, int64_t count) {
+    uint64_t sum = 0;
+    for (int64_t i = 0; i < count; i++) sum += words[i];
+    return (int64_t)sum;
+}
+
+/* --- threads --- */
+
+typedef struct {
+    int kind, threads, passes;
+    int64_t work; /* bytes of each thread, or steps */
+    const char *data;
+    double *seconds;
+    atomic_int arrived, turn;
+    atomic_llong sink;
+} task;
+
+typedef struct {
+    task *task;
+    int index;
+} worker;
+
+static void meet(task *t) {
+    int turn = atomic_load(&t->turn);
+    if (atomic_fetch_add(&t->arrived, 1) == t->threads - 1) {
+        atomic_store(&t->arrived, 0);
+        atomic_fetch_add(&t->turn, 1);
+    } else
+        while (atomic_load(&t->turn) == turn) sched_yield();
+}
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int64_t pass(const task *t, int index, const int8_t *operands) {
+    switch (t->kind) {
+    case READ: return read_words((const uint64_t *)(t->data + index * t->work), t->work / 8);
+    case INT8: return int8_steps(operands, t->work);
+    case F32: return f32_steps(operands, t->work);
+    default: return bf16_steps(operands, t->work);
+    }
+}
+
+static void *work(void *argument) {
+    worker *w = argument;
+    task *t = w->task;
+    int8_t operands[L1];
+    memset(operands, 1, sizeof operands);
+    for (int i = 0; i < t->passes; i++) {
+        meet(t);
+        double began = now();
+        atomic_fetch_add(&t->sink, pass(t, w->index, operands));
+        meet(t);
+        if (w->index == 0) t->seconds[i] = now() - began;
+    }
+    return NULL;
+}
+
+/* Each thread does `amount` of work in each pass: bytes read from its own part of `data`, or steps.
+ * `seconds[passes]` is how long a pass took until the last thread was done. 0, or -1 where no thread can be had. */
+int limits_run(int kind, int threads, int passes, int64_t amount, const char *data, double *seconds) {
+    if (threads < 1 || threads > MOST_THREADS) return -1;
+    task t = {.kind = kind, .threads = threads, .passes = passes, .work = amount, .data = data, .seconds = seconds};
+    pthread_t handles[MOST_THREADS];
+    worker workers[MOST_THREADS];
+    for (int i = 0; i < threads; i++) {
+        workers[i] = (worker){&t, i};
+        if (i && pthread_create(&handles[i], NULL, work, &workers[i])) abort(); /* others wait for it */
+    }
+    work(&workers[0]);
+    for (int i = 1; i < threads; i++) pthread_join(handles[i], NULL);
+    return 0;
+}

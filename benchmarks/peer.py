@@ -1,0 +1,201 @@
+"""The same work through llama.cpp's Python binding, in an environment that holds `llama_cpp` and numpy.
+
+`time` prints the JSON keys of `zig-ai bench --json`: medians of the rounds after one that warms up, on random
+tokens that differ from round to round, so that no cache of prompts can count. A depth is reached by decoding
+so many tokens. `logits` writes float32 `[tokens, vocabulary]` of all rows of a JSON list of token lists.
+
+usage: python peer.py time MODEL [--prompt N] [--generate N] [--depth N] [--sequences N] [--repeat N]
+           [--threads N] [--no-repack]
+       python peer.py logits MODEL TOKENS.json OUT.npy [--threads N] [--no-repack]
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BATCH = 2048
+"""Tokens that are given to llama.cpp at a time; it computes them in parts of 512, its default."""
+
+Row = tuple[int, int, int]
+"""A token, its position and its sequence."""
+
+
+class Peer:
+    """A model and a context of llama.cpp; `SystemExit` saying why where there is none."""
+
+    def __init__(self, path: str, *, context: int, sequences: int, threads: int, repack: bool) -> None:
+        self.api: Any = importlib.import_module("llama_cpp")
+        self._quiet = self.api.llama_log_callback(lambda level, text, data: None)
+        self.api.llama_log_set(self._quiet, ctypes.c_void_p(0))
+        self.api.llama_backend_init()
+        options = self.api.llama_model_default_params()
+        options.use_extra_bufts = repack
+        began = time.perf_counter()
+        self.model = self.api.llama_model_load_from_file(path.encode(), options)
+        if not self.model:
+            raise SystemExit(f"{path}: llama.cpp cannot load it")
+        self.load_seconds = time.perf_counter() - began
+        settings = self.api.llama_context_default_params()
+        settings.n_ctx = sequences * -(-context // 256) * 256
+        settings.n_batch, settings.n_ubatch = BATCH, 512
+        settings.n_seq_max = sequences
+        settings.n_threads = settings.n_threads_batch = threads
+        self.context = self.api.llama_init_from_model(self.model, settings)
+        if not self.context:
+            raise SystemExit(f"{path}: llama.cpp makes no context of {settings.n_ctx} tokens")
+        self.memory = self.api.llama_get_memory(self.context)
+        self.vocabulary = int(self.api.llama_vocab_n_tokens(self.api.llama_model_get_vocab(self.model)))
+
+    def decode(self, rows: Sequence[Row], wanted: Sequence[bool]) -> None:
+        """One batch of at most `BATCH` rows, to its end; logits of the wanted ones."""
+        batch = self.api.llama_batch_init(len(rows), 0, 1)
+        batch.n_tokens = len(rows)
+        for index, (token, position, sequence) in enumerate(rows):
+            batch.token[index] = token
+            batch.pos[index] = position
+            batch.n_seq_id[index] = 1
+            batch.seq_id[index][0] = sequence
+            batch.logits[index] = wanted[index]
+        failed = self.api.llama_decode(self.context, batch)
+        self.api.llama_batch_free(batch)
+        if failed:
+            raise SystemExit(f"llama_decode gives {failed}")
+        self.api.llama_synchronize(self.context)
+
+    def extend(self, tokens: Sequence[int], sequence: int = 0) -> None:
+        """Put a whole prompt into an empty sequence; logits of its last token."""
+        for start in range(0, len(tokens), BATCH):
+            part = tokens[start : start + BATCH]
+            rows = [(token, start + index, sequence) for index, token in enumerate(part)]
+            self.decode(rows, [start + index == len(tokens) - 1 for index in range(len(part))])
+
+    def logits(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """Logits after each of `tokens`: float32 `[len(tokens), vocabulary]`."""
+        self.api.llama_memory_clear(self.memory, True)
+        found = []
+        for start in range(0, len(tokens), BATCH):
+            part = tokens[start : start + BATCH]
+            self.decode([(token, start + i, 0) for i, token in enumerate(part)], [True] * len(part))
+            for index in range(len(part)):
+                row = self.api.llama_get_logits_ith(self.context, index)
+                found.append(np.ctypeslib.as_array(row, shape=(self.vocabulary,)).copy())
+        return np.stack(found)
+
+
+def process_age() -> float | None:
+    """Seconds since this process began, as `zig-ai bench` counts them; None where the system is not Linux."""
+    if sys.platform != "linux":
+        return None
+    fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Speeds in tokens per second, times in seconds, memory in bytes."""
+    peer = Peer(
+        options.model,
+        context=max(options.prompt, options.depth + options.generate),
+        sequences=options.sequences,
+        threads=options.threads,
+        repack=options.repack,
+    )
+    random = np.random.default_rng(0)
+    prompts: list[float] = []
+    steps: list[float] = []
+    start_to_token = None
+
+    def tokens(count: int) -> list[int]:
+        drawn: list[int] = random.integers(3, peer.vocabulary, count).tolist()
+        return drawn
+
+    for turn in range(options.repeat + 1 if options.prompt else 0):
+        peer.api.llama_memory_clear(peer.memory, True)
+        prompt = tokens(options.prompt)
+        began = time.perf_counter()
+        peer.extend(prompt)
+        prompts += [time.perf_counter() - began] if turn else []
+        start_to_token = start_to_token or process_age()
+    if options.generate:
+        peer.api.llama_memory_clear(peer.memory, True)
+        for sequence in range(options.sequences if options.depth else 0):
+            peer.extend(tokens(options.depth), sequence)
+    for turn in range(options.repeat + 1 if options.generate else 0):
+        began = time.perf_counter()
+        for position in range(options.depth, options.depth + options.generate):
+            drawn = tokens(options.sequences)
+            rows = [(token, position, sequence) for sequence, token in enumerate(drawn)]
+            peer.decode(rows, [True] * len(rows))
+        steps += [time.perf_counter() - began] if turn else []
+        for sequence in range(options.sequences):
+            peer.api.llama_memory_seq_rm(peer.memory, sequence, options.depth, -1)
+    figures: dict[str, Any] = {
+        "engine": "llama.cpp",
+        "version": importlib.import_module("importlib.metadata").version("llama-cpp-python"),
+        "repack": options.repack,
+        "model": Path(options.model).name,
+        "threads": options.threads,
+        "load_s": round(peer.load_seconds, 4),
+        "prompt": options.prompt,
+        "generate": options.generate,
+        "depth": options.depth,
+        "sequences": options.sequences,
+        "repeat": options.repeat,
+    }
+    if prompts:
+        seconds = statistics.median(prompts)
+        figures["prompt_tps"] = round(options.prompt / seconds, 4)
+        figures["first_token_s"] = round(seconds, 4)
+    if steps:
+        counted = options.generate * options.sequences
+        figures["generate_tps"] = round(counted / statistics.median(steps), 4)
+    if start_to_token is not None:
+        figures["start_to_token_s"] = round(start_to_token, 2)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    figures["peak_resident_bytes"] = peak if sys.platform == "darwin" else peak * 1024
+    return figures
+
+
+def write_logits(options: argparse.Namespace) -> None:
+    """All rows of all token lists, one list after another, as an .npy file."""
+    passages: list[list[int]] = json.loads(Path(options.tokens).read_text())
+    longest = max(map(len, passages))
+    peer = Peer(options.model, context=longest, sequences=1, threads=options.threads, repack=options.repack)
+    np.save(options.out, np.concatenate([peer.logits(passage) for passage in passages]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(dest="command", required=True)
+    timing = commands.add_parser("time")
+    logits = commands.add_parser("logits")
+    for command in (timing, logits):
+        command.add_argument("model")
+        command.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+        command.add_argument("--no-repack", dest="repack", action="store_false")
+    logits.add_argument("tokens")
+    logits.add_argument("out")
+    for name, usual in (("prompt", 512), ("generate", 64), ("depth", 0), ("sequences", 1), ("repeat", 3)):
+        timing.add_argument(f"--{name}", type=int, default=usual)
+    options = parser.parse_args()
+    if options.command == "time":
+        print(json.dumps(measure(options)))
+    else:
+        write_logits(options)
+
+
+if __name__ == "__main__":
+    main()

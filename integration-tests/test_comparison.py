@@ -1,0 +1,268 @@
+"""The parts of benchmarks/compare.py: what work asks of a machine, made-up files, how results are told."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import zigai
+from zigai_core.conformance import shapes
+from zigai_core.conformance.shapes import random_model
+from zigai_core.conformance.toys import toy_decoder
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The scripts and their parts can be imported, and are forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    yield
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] in ("comparison", "compare", "limits", "peer"):
+            del sys.modules[name]
+
+
+def machine(threads: int = 1) -> Any:
+    """A machine that reads 10 GB/s and does 100 G/s of int8, 20 of float32."""
+    from limits import Limits, Rate
+
+    read, int8, f32 = (Rate(0.9 * best, best) for best in (1e10, 1e11, 2e10))
+    return Limits(threads, read, int8, f32, None, "a sequence")
+
+
+def work(**options: Any) -> list[Any]:
+    from comparison.work import jobs
+
+    none: dict[str, Any] = {"prompts": [], "depths": [], "sequences": [], "start": False}
+    return list(jobs(**{**none, "generate": 4, "repeat": 2, **options}))
+
+
+def test_a_real_shapes_demand_is_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from comparison.bounds import Demand
+
+    small = {**shapes.SHAPES["llama2-7b"], "layers": 2}
+    monkeypatch.setattr(shapes, "SHAPES", {"two-layers": small})
+    demand = Demand.of(random_model("two-layers", "Q8_0"))
+    matrices = 2 * (4 * 4096 * 4096 + 3 * 4096 * 11008)
+    assert demand.layer_elements == matrices
+    assert demand.head_elements == 32_000 * 4096
+    assert demand.cache_bytes == 2 * 2 * 4096 * 2
+    assert demand.weight_bytes == (matrices + 32_000 * 4096) * 34 // 32 + 5 * 4096 * 4
+    assert demand.file_bytes == demand.weight_bytes + 32_000 * 4096 * 34 // 32
+    assert demand.arithmetic == "int8"
+
+
+def test_a_tied_embedding_is_read_as_the_head_and_unused_experts_are_not() -> None:
+    from comparison.bounds import Demand
+
+    tied = toy_decoder(tied=True, vocabulary=512, width=64)
+    assert Demand.of(tied).weight_bytes == tied.nbytes
+    assert Demand.of(tied).arithmetic == "f32"
+    experts = toy_decoder("qwen2moe", experts=8, layers=1, width=64, hidden=96)
+    every = 8 * 3 * 96 * 64
+    rest = sum(
+        int(np.prod(tensor.shape))
+        for name, tensor in experts.tensors.items()
+        if len(tensor.shape) == 2 and name not in ("token_embd.weight", "output.weight")
+    )
+    assert Demand.of(experts).layer_elements == every * 2 // 8 + rest
+
+
+def test_a_bound_is_the_slower_of_reading_and_multiplying() -> None:
+    from comparison.bounds import Demand
+
+    demand = Demand(int(1e9), int(8e8), int(2e8), 1000, "int8", int(1.2e9))
+    (prefill,) = work(prompts=[100])
+    (decode,) = work(depths=[100_000])
+    (together,) = work(sequences=[64])
+    (start,) = work(start=True)
+    bound = demand.bound(prefill, "prompt_tps", machine())
+    assert bound == pytest.approx(100 / ((100 * 8e8 + 2e8) / 1e11))
+    assert demand.bound(decode, "generate_tps", machine()) == pytest.approx(1e10 / (1e9 + 100_002.5 * 1000))
+    assert demand.bound(together, "generate_tps", machine()) == pytest.approx(1e11 / 1e9)
+    assert demand.bound(start, "start_to_token_s", machine()) == pytest.approx(0.1)
+    assert demand.bound(start, "peak_resident_bytes", machine()) == 1.2e9
+    assert demand.bound(start, "load_s", machine()) is None
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [
+        ({"architecture": "llama", "vocabulary": 600}, "llama"),
+        ({"architecture": "qwen2", "bias": True, "tied": True, "vocabulary": 70_000}, "gpt2"),
+    ],
+)
+def test_a_made_up_file_loads_with_its_tokenizer_and_a_long_context(
+    shape: dict[str, Any], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comparison import random_file
+
+    monkeypatch.setattr(random_file, "MANY_TOKENS", 10_000)
+    monkeypatch.setattr(shapes, "SHAPES", {"small": {"layers": 1, "width": 64, "context": 128, **shape}})
+    path = random_file.find("small:Q8_0", tmp_path)
+    model = zigai.load(path)
+    assert model.descriptor.tokenizer is not None
+    assert model.descriptor.tokenizer.kind == kind
+    assert model.tokenizer.vocabulary_size == shape["vocabulary"]
+    assert model.limits.context == random_file.CONTEXT
+    tokens = model.tokenizer.encode("the river", bos=False)
+    assert model.tokenizer.decode(tokens) == "the river"
+    assert np.isfinite(model.logits(tokens)).all()
+    before = path.stat().st_mtime_ns
+    assert random_file.find("small:Q8_0", tmp_path).stat().st_mtime_ns == before
+
+
+def test_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
+    from comparison.random_file import find
+
+    with pytest.raises(SystemExit, match=r"gone\.gguf: there is no such file, and it is no SHAPE:TYPE"):
+        find("gone.gguf", tmp_path)
+    with pytest.raises(SystemExit, match="--models must name a folder"):
+        find("llama2-7b:Q8_0", None)
+    with pytest.raises(zigai.UnsupportedError, match="no random model strange:Q8_0"):
+        find("strange:Q8_0", tmp_path)
+
+
+def test_jobs_cover_what_was_asked_for() -> None:
+    asked = work(prompts=[128, 512], depths=[0, 1024], sequences=[4], start=True)
+    assert [figure.name for job in asked for figure in job.figures] == [
+        "prefill 128",
+        "prefill 512",
+        "decode at 0",
+        "decode at 1,024",
+        "decode 4 together",
+        "load",
+        "process start to first token",
+        "peak resident memory",
+    ]
+    assert asked[3].context == 1028
+    assert asked[4].options == [
+        *("--prompt", "0", "--generate", "4", "--depth", "0", "--sequences", "4", "--repeat", "2")
+    ]
+
+
+def test_the_better_setting_is_taken_and_named() -> None:
+    from comparison.bounds import Demand
+    from comparison.result import row
+
+    demand = Demand(int(1e9), int(8e8), int(2e8), 0, "int8", int(1.2e9))
+    (decode,), (start,) = work(depths=[0]), work(start=True)
+    seen = {"ZigAI": [7.0, 9.0, 8.0], "repacked": [4.0, 5.0, 6.0], "as stored": [3.0, 3.0, 9.0]}
+    fast = row(decode, decode.figures[0], seen, "ZigAI", demand, machine())
+    assert (fast["ours"], fast["peer"], fast["peer_setting"]) == (8.0, 5.0, "repacked")
+    assert fast["ratio"] == pytest.approx(1.6)
+    assert fast["our_share"] == pytest.approx(0.8)
+    soon = row(start, start.figures[1], seen, "ZigAI", demand, machine())
+    assert (soon["peer"], soon["peer_setting"]) == (3.0, "as stored")
+    assert soon["ratio"] == pytest.approx(3 / 8)
+    assert soon["our_share"] == pytest.approx(0.1 / 8)
+    silent = row(decode, decode.figures[0], {"ZigAI": [8.0], "repacked": []}, "ZigAI", demand, machine())
+    assert (silent["peer"], silent["ratio"], silent["peer_share"]) == (None, None, None)
+
+
+class Fake:
+    """A system that says how fast it is at once; at a depth it fails."""
+
+    def __init__(self, name: str, speed: float) -> None:
+        self.name, self.speed = name, speed
+        self.jobs: list[Any] = []
+
+    def run(self, model: Path, job: Any, threads: int) -> dict[str, float]:
+        self.jobs.append(job)
+        if job.depth:
+            raise RuntimeError(f"{self.name}: too deep")
+        names = ("prompt_tps", "generate_tps", "load_s", "start_to_token_s", "peak_resident_bytes")
+        return dict.fromkeys(names, self.speed + len(self.jobs))
+
+
+def test_a_comparison_is_told_as_tables_a_picture_and_a_part_of_a_page(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import compare
+    from comparison.document import replace_part
+    from comparison.report import markdown
+
+    monkeypatch.setattr(compare, "measure", lambda threads, passes: machine(threads))
+    systems = [Fake("ZigAI", 1000), Fake("repacked", 100), Fake("as stored", 200)]
+    asked = work(prompts=[16, 100_000], depths=[0, 8], start=True)
+    result = compare.compare(toy, systems, asked, threads=2, rounds=3)  # type: ignore[arg-type]
+    assert {len(system.jobs) for system in systems} == {3 * 4}
+    assert result["notes"] == [
+        "prefill 100,000 is left out: it takes 100,000 tokens, the model 512",
+        *(f"decode at 8: {system.name}: too deep" for system in systems),
+    ]
+    run = {
+        "date": "2026-01-01",
+        "machine": {
+            "cpu": "a CPU",
+            "cores": 2,
+            "system": "Linux",
+            "python": "3.11",
+            "zigai": "0.1.0",
+            "commit": None,
+            "load_average": 0.0,
+        },
+        "peer_version": "0.3",
+        "options": {"rounds": 3, "repeat": 2, "generate": 4},
+        "results": [result],
+    }
+    text = markdown([json.loads(json.dumps(run))])
+    assert "| prefill 16, tokens/s | 2 | 1,005 (1,001–1,009) |" in text
+    assert "| as stored |" in text
+    assert "- decode at 8: repacked: too deep" in text
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- compare: begin -->old<!-- compare: end -->\nafter\n")
+    replace_part(page, "compare", text)
+    assert "old" not in page.read_text()
+    assert page.read_text().startswith("before\n<!-- compare: begin -->\n\nMeasured on 2026-01-01")
+    assert page.read_text().endswith("<!-- compare: end -->\nafter\n")
+    with pytest.raises(SystemExit, match="must hold one part"):
+        replace_part(page, "numbers", text)
+
+
+def test_a_script_that_lacks_llama_cpp_says_how_to_get_it() -> None:
+    from comparison.systems import peers
+
+    with pytest.raises(SystemExit, match=r"has no llama\.cpp .* peer/bin/pip install llama-cpp-python"):
+        peers("/nonexistent/python")
+
+
+def test_who_is_as_good_passes_and_who_is_worse_does_not() -> None:
+    from comparison.judgement import Judged
+
+    random = np.random.default_rng(0)
+    common = random.gamma(1.0, 1e-3, 4000)
+
+    def judged(worse: float) -> Judged:
+        noise = random.normal(0.0, 2e-4, 4000)
+        return Judged(common + worse + noise, 2.0 + common + worse + noise)
+
+    peer = judged(0.0)
+    assert judged(0.0).no_worse_than(peer)
+    assert judged(-1e-4).no_worse_than(peer)
+    assert not judged(5e-5).no_worse_than(peer)
+
+
+def test_limits_are_measured_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    import limits
+
+    monkeypatch.setattr(limits, "STREAM", 1 << 20)
+    monkeypatch.setattr(limits, "PASS_SECONDS", 1e-4)
+    try:
+        measured = [limits.measure(threads, passes=3) for threads in (1, 2)]
+    except RuntimeError as error:
+        pytest.skip(str(error))
+    for found in measured:
+        for rate in (found.read, found.int8, found.f32):
+            assert 1e6 < rate.median <= rate.best < 1e14
+    assert measured[0].int8_sequence in limits.table(measured)
+    with pytest.raises(ValueError, match="1 to 256"):
+        limits.measure(0)

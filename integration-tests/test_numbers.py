@@ -1,0 +1,67 @@
+"""The native backend's numbers: how far its next-token distributions are from the float32 oracle's.
+
+`benchmarks/accuracy.py` tells the same of any file, and of llama.cpp beside it. The bounds are half as much
+again as what was measured.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import zigai
+
+ROOT = Path(__file__).resolve().parents[1]
+HERE = ROOT / "integration-tests" / "reference_models"
+BUNDLED = ROOT / "packages" / "zigai" / "src" / "zigai" / "models"
+STORIES = ROOT.parent / "shared" / "models" / "stories260K.gguf"
+DIALOGUES = 60
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A file, and what its numbers may be at most: nats of mean divergence, and of mean surprise more."""
+
+    path: Path
+    divergence: float
+    surprise: float
+
+
+BOUNDS = (
+    Bound(BUNDLED / "reference-qwen2.Q8_0.gguf", 3.2e-4, 2e-3),
+    Bound(HERE / "reference-qwen2.Q4_K_M.gguf", 3.7e-4, 2e-3),
+    Bound(STORIES, 1e-9, 1e-6),
+)
+"""Of float32 weights nothing is rounded to int8: there the two differ in the order of additions alone."""
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The benchmarks' parts can be imported, and are forgotten afterwards."""
+    before = set(sys.modules)
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    yield
+    for name in set(sys.modules) - before:
+        if name.split(".")[0] == "comparison":
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: bound.path.stem)
+def test_the_native_backend_is_as_near_to_float32_as_was_measured(bound: Bound) -> None:
+    from comparison.judgement import Judged
+    from comparison.passages import passages
+
+    if not bound.path.exists():
+        pytest.skip(f"../shared/models/{bound.path.name} is absent")
+    native = zigai.load(bound.path, backend="native")
+    exact = zigai.load(bound.path, backend="numpy")
+    texts = passages(native, dialogues=DIALOGUES)
+    oracle = [exact.logits(text.tokens) for text in texts]
+    truth = Judged.of(texts, oracle, oracle)
+    judged = Judged.of(texts, oracle, [native.logits(text.tokens) for text in texts])
+    assert judged.kl.value < bound.divergence
+    assert judged.surprise.mean() - truth.surprise.mean() < bound.surprise

@@ -104,13 +104,14 @@ def measure(threads: int, passes: int = 15) -> Limits:
         times = seconds(kind, amount, passes + 1)[1:]
         return Rate(threads * unit / statistics.median(times), threads * unit / min(times))
 
+    name = ffi.string(compiled.limits_int8_name())
     return Limits(
         threads=threads,
         read=rate(READ),
         int8=rate(INT8),
         f32=rate(F32),
         bf16=rate(BF16) if compiled.limits_step(BF16) else None,
-        int8_sequence=ffi.string(compiled.limits_int8_name()).decode(),
+        int8_sequence=name if isinstance(name, str) else name.decode(),
     )
 
 

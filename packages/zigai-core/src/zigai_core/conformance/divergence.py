@@ -36,7 +36,7 @@ class Mean:
 
 def log_softmax(logits: Logits) -> Numbers:
     """Natural logarithms of the probabilities: float64 of the same shape."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    shifted: Numbers = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted
 

@@ -1,7 +1,7 @@
 """The native backend's numbers: how far its next-token distributions are from the float32 oracle's.
 
-`benchmarks/accuracy.py` tells the same of any file, and of llama.cpp beside it. The bounds are half as much
-again as what was measured.
+`benchmarks/accuracy.py` tells the same of any file, and of llama.cpp beside it. The bounds are a quarter, about
+six standard errors, above what was measured; weights that are trained anew want new ones.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Bound:
 
 
 BOUNDS = (
-    Bound(BUNDLED / "reference-qwen2.Q8_0.gguf", 3.2e-4, 2e-3),
-    Bound(HERE / "reference-qwen2.Q4_K_M.gguf", 3.7e-4, 2e-3),
+    Bound(BUNDLED / "reference-qwen2.Q8_0.gguf", 2.5e-4, 2e-3),
+    Bound(HERE / "reference-qwen2.Q4_K_M.gguf", 3.0e-4, 2e-3),
     Bound(STORIES, 1e-9, 1e-6),
 )
 """Of float32 weights nothing is rounded to int8: there the two differ in the order of additions alone."""

@@ -8,7 +8,7 @@ written into --models. `--from` shows what was measured before, and measures not
 
 usage: python benchmarks/compare.py --peer PYTHON MODEL... [--models DIR] [--threads 1,2] [--rounds N]
        [--prompts 512] [--depths 0,1024,4096] [--sequences 4,8,16] [--generate N] [--repeat N] [--no-start]
-       [--json FILE] [--markdown FILE] [--plot FILE] [--document PAGE] [--from FILE...]
+       [--patience SECONDS] [--json FILE] [--markdown FILE] [--plot FILE] [--document PAGE] [--from FILE...]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -26,6 +27,7 @@ from typing import Any
 from comparison import machine
 from comparison.bounds import Demand
 from comparison.document import replace_part
+from comparison.others import QUIET, Others, wait_until_quiet
 from comparison.plot import draw
 from comparison.random_file import find
 from comparison.report import markdown
@@ -38,9 +40,9 @@ from zigai_core.loading import read
 
 
 def compare(
-    path: Path, systems: Sequence[System], work: Sequence[Job], threads: int, rounds: int
+    path: Path, systems: Sequence[System], work: Sequence[Job], threads: int, rounds: int, patience: float = 0
 ) -> dict[str, Any]:
-    """All rounds of one model on so many threads."""
+    """All rounds of one model on so many threads; each run waits for quiet, `patience` seconds at most."""
     model = read(path)
     demand = Demand.of(model)
     context = model.hyperparameters.integer("context_length", minimum=1)
@@ -56,8 +58,10 @@ def compare(
         for figure in job.figures
     }
     measured: list[Limits] = []
+    disturbed: list[float] = []
     for turn in range(rounds):
         tell(f"{path.name}, threads {threads}, round {turn + 1} of {rounds}: limits")
+        wait_until_quiet(patience)
         measured.append(measure(threads, passes=9))
         first = turn % len(systems)
         for job in fitting:
@@ -65,11 +69,15 @@ def compare(
                 tell(
                     f"{path.name}, threads {threads}, round {turn + 1}: {job.figures[0].name}, {system.name}"
                 )
+                wait_until_quiet(patience)
+                others = Others()
                 try:
                     figures = system.run(path, job, threads)
                 except RuntimeError as error:
                     notes.append(f"{job.figures[0].name}: {error}")
                     continue
+                share = others.share()
+                disturbed += [] if share is None else [share]
                 for figure in job.figures:
                     if figures.get(figure.key) is not None:
                         seen[job, figure.key][system.name].append(figures[figure.key])
@@ -85,6 +93,7 @@ def compare(
             for job in fitting
             for figure in job.figures
         ],
+        "others": disturbed,
         "notes": list(dict.fromkeys(notes)),
     }
 
@@ -104,9 +113,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         )
     )
     about = machine.describe()
-    load = about["load_average"]
-    if load is not None and load > machine.BUSY:
-        tell(f"the load average is {load}: something else is running, and will show in the figures")
+    others = Others()
+    time.sleep(1)
+    if (others.share() or 0.0) > QUIET:
+        tell(f"other processes take {others.share():.0%} of the CPUs, which will show in the figures")
     names = ("rounds", "repeat", "generate", "prompts", "depths", "sequences")
     measured: dict[str, Any] = {
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
@@ -117,7 +127,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     for path in paths:
         for threads in options.threads:
-            measured["results"].append(compare(path, systems, work, threads, options.rounds))
+            result = compare(path, systems, work, threads, options.rounds, options.patience)
+            measured["results"].append(result)
             if options.json:
                 options.json.write_text(json.dumps(measured, indent=1) + "\n")
     return measured
@@ -145,6 +156,9 @@ def main() -> int:
     parser.add_argument("--generate", type=int, default=32, help="tokens decoded of each sequence")
     parser.add_argument("--repeat", type=int, default=2, help="runs in each process")
     parser.add_argument("--no-start", dest="start", action="store_false", help="leave a process's start out")
+    parser.add_argument(
+        "--patience", type=float, default=0, help="seconds to wait for a quiet machine before each run"
+    )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
     parser.add_argument("--plot", type=Path, help="draw it, as .svg or .png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -250,6 +251,29 @@ def test_who_is_as_good_passes_and_who_is_worse_does_not() -> None:
     assert judged(0.0).no_worse_than(peer)
     assert judged(-1e-4).no_worse_than(peer)
     assert not judged(5e-5).no_worse_than(peer)
+
+
+def test_others_work_is_told_from_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    from comparison import others
+
+    seen = [(10.0, 4.0, 100.0), (13.0, 5.0, 102.0)]
+    monkeypatch.setattr(others.Others, "_now", lambda self: seen.pop(0))
+    monkeypatch.setattr(others.os, "cpu_count", lambda: 4)
+    assert others.Others().share() == pytest.approx((3 - 1) / (2 * 4))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another system does not tell how busy it is")
+def test_a_childs_work_is_ones_own_once_it_has_ended() -> None:
+    from comparison.others import Others
+
+    now = Others()._now()
+    assert now is not None
+    busy = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    later = Others()._now()
+    assert later is not None
+    assert later[1] - now[1] >= 0.5
+    assert later[0] - now[0] >= 0.4
 
 
 def test_limits_are_measured_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """The native backend's numbers: how far its next-token distributions are from the float32 oracle's.
 
-`benchmarks/accuracy.py` tells the same of any file, and of llama.cpp beside it. The bounds are a quarter, about
-six standard errors, above what was measured; weights that are trained anew want new ones.
+`benchmarks/accuracy.py` tells the same of any file, and of llama.cpp beside it. The bounds are a quarter,
+about six standard errors, above what was measured; weights that are trained anew want new ones.
 """
 
 from __future__ import annotations

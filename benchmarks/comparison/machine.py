@@ -9,12 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-BUSY = 0.3
-"""A load average above this says that something else is running."""
-
 
 def describe() -> dict[str, Any]:
-    """Its CPU, cores and system, what is installed, and how busy it is."""
+    """Its CPU, cores and system, and what is installed."""
     return {
         "cpu": cpu(),
         "cores": os.cpu_count(),
@@ -22,7 +19,6 @@ def describe() -> dict[str, Any]:
         "python": platform.python_version(),
         "zigai": version("zigai-core"),
         "commit": commit(),
-        "load_average": load_average(),
     }
 
 
@@ -50,8 +46,3 @@ def commit() -> str | None:
         except (OSError, subprocess.CalledProcessError):
             return None
     return told[0] + ("+" if told[1] else "")
-
-
-def load_average() -> float | None:
-    """Processes that were running or waiting in the last minute, on average; None where nobody counts."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None

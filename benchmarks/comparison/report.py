@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +27,9 @@ def markdown(measured: Sequence[Mapping[str, Any]]) -> str:
 def conditions(run: Mapping[str, Any]) -> str:
     """Where, when and how it was measured, in a paragraph."""
     machine, options = run["machine"], run["options"]
-    load, commit = machine["load_average"], machine["commit"]
+    commit = machine["commit"]
+    others = [share for result in run["results"] for share in result["others"]]
+    taken = f"{statistics.median(others):.0%} in the median run, {max(others):.0%} at most" if others else ""
     ours = f"ZigAI {machine['zigai']}" + (f" (commit {commit})" if commit else "")
     return (
         f"Measured on {run['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python "
@@ -34,7 +37,7 @@ def conditions(run: Mapping[str, Any]) -> str:
         f"{options['rounds']} rounds (least to most); in each round every system does every job once, "
         f"in turns, in a process of its own, which counts the median of {options['repeat']} after one that "
         f"warms up; {options['generate']} tokens are decoded."
-        + ("" if load is None else f" The load average when it began was {load:.2f}.")
+        + (f" Other processes took of all CPUs: {taken}." if others else "")
     )
 
 

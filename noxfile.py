@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ PROJECTS: dict[str, dict[str, Any]] = {
 }
 BESIDE_A_PEER = ("compare", "peer")
 """What `nox -s compare` runs."""
+KERNELS = "packages/zigai-kernels/tests"
 BUILT = shutil.ignore_patterns(
     "__pycache__", "*.pyc", "*.so", "*.o", "*.egg-info", "build", "dist", "_native_*.c", ".hypothesis"
 )
@@ -88,6 +90,75 @@ def integration(session: nox.Session) -> None:
     session.run(
         *("pytest", "-m", "wheels", *session.posargs, *files),
         env={"ZIGAI_WHEELHOUSE": str(folder)},
+    )
+
+
+@dataclass(frozen=True)
+class Sanitizer:
+    """How C is compiled and run to be checked, and which tests its runtime cannot serve."""
+
+    library: str
+    flags: str
+    environment: dict[str, str]
+    left_out: tuple[str, ...]
+
+
+SANITIZERS = {
+    "address": Sanitizer(
+        "libasan.so",
+        # -fwrapv, of the interpreter's own flags, would make signed overflow something that is meant.
+        "-fsanitize=address,undefined,float-cast-overflow -fno-sanitize-recover=all -fno-wrapv",
+        {
+            "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter frees little at its end: leaks tell nothing
+            "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
+            "PYTHONMALLOC": "malloc",  # what lies behind a small object's bytes is watched, too
+        },
+        # It takes the address space away, which the runtime needs.
+        ("test_native_context.py::test_memory_that_cannot_be_had_is_an_error",),
+    ),
+    "thread": Sanitizer(
+        "libtsan.so",
+        "-fsanitize=thread",
+        {"TSAN_OPTIONS": "halt_on_error=1", "OPENBLAS_NUM_THREADS": "1"},
+        # The first for the same reason; the runtime serves no child that starts threads after a fork.
+        (
+            "test_native_context.py::test_memory_that_cannot_be_had_is_an_error",
+            "test_native_threads.py::test_after_a_fork_old_contexts_say_so_and_new_ones_work",
+            "test_native_threads.py::test_a_process_and_its_fork_end_cleanly_with_contexts_at_work",
+        ),
+    ),
+}
+
+
+@nox.session
+@nox.parametrize("checker", [*SANITIZERS], ids=[*SANITIZERS])
+def sanitize(session: nox.Session, checker: str) -> None:
+    """Run the kernels' tests with their C under gcc's AddressSanitizer and UBSan, or its ThreadSanitizer.
+
+    The first finding ends the run. Neither sees all: AddressSanitizer watches what lies around a step's
+    scratch memory, but nothing lies between the values in it; ThreadSanitizer sees what our C and the C
+    library's functions access, but not what the interpreter and numpy access themselves.
+    """
+    sanitizer = SANITIZERS[checker]
+    runtime = subprocess.run(
+        ["gcc", f"-print-file-name={sanitizer.library}"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    if not Path(runtime).is_absolute():
+        session.error(f"gcc comes without {sanitizer.library}")
+    build = {"CC": "gcc", "ZIGAI_MORE_FLAGS": f"-O1 -g -fno-omit-frame-pointer {sanitizer.flags}"}
+    session.install("pip", "setuptools", *group("test"))
+    copy = Path(session.create_tmp()).resolve() / "zigai-kernels"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(ROOT / "packages" / "zigai-kernels", copy, ignore=BUILT)
+    packages = [str(ROOT / "packages" / "zigai-core"), str(copy)]
+    session.run("python", "-m", "pip", "install", "--quiet", *packages, env=build)
+    shutil.rmtree(copy)
+    left_out = [f"--deselect={KERNELS}/{test}" for test in sanitizer.left_out]
+    session.run(
+        # The runtime writes to the process's own stderr, and sees to bad accesses itself.
+        *("python", "-m", "pytest", "--capture=sys", "-p", "no:faulthandler"),
+        *(*left_out, *session.posargs, KERNELS),
+        env={**build, **sanitizer.environment, "LD_PRELOAD": runtime},
     )
 
 

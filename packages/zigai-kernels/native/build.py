@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cffi import FFI
@@ -9,6 +10,8 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 # No contraction: a multiply-add is fused where the source says so, on every compiler, and nowhere else.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"]
+# For compiler and linker, after all others (of two -O the last holds): how `nox -s sanitize` gets its checks.
+MORE_FLAGS = os.environ.get("ZIGAI_MORE_FLAGS", "").split()
 INSTRUCTION_SETS = {
     "baseline": [],
     "avx2": ["-mavx2", "-mfma", "-mf16c"],
@@ -51,8 +54,8 @@ def builder(name: str, module: str | None = None, flags: list[str] | None = None
         source,
         include_dirs=[str(HERE)],
         depends=[str(path) for path in sorted(HERE.iterdir()) if path.is_file()],
-        extra_compile_args=[*FLAGS, *INSTRUCTION_SETS[name]] if flags is None else flags,
-        extra_link_args=["-pthread"],
+        extra_compile_args=[*([*FLAGS, *INSTRUCTION_SETS[name]] if flags is None else flags), *MORE_FLAGS],
+        extra_link_args=["-pthread", *MORE_FLAGS],
         libraries=["m"],
     )
     return ffi

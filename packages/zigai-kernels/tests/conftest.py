@@ -25,7 +25,7 @@ from zigai_core.operations import Embedding, Select
 from zigai_core.protocols import Backend, Context, Limits
 from zigai_core.reference import NumpyBackend
 from zigai_kernels import NativeBackend
-from zigai_kernels.dispatch import supported
+from zigai_kernels.dispatch import serve_signals, supported
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 EMULATED = "avx512-emulated"
@@ -40,14 +40,24 @@ def emulated_avx512(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     assert spec is not None and spec.loader is not None
     build = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(build)
-    flags = ["-std=c11", "-O1", "-ffp-contract=off", "-DZG_EMULATE", *build.INSTRUCTION_SETS["avx2"]]
+    flags = [
+        "-std=c11",
+        "-O1",
+        "-ffp-contract=off",
+        "-Wno-psabi",
+        "-DZG_EMULATE",
+        *build.INSTRUCTION_SETS["avx2"],
+    ]
     folder = tmp_path_factory.mktemp("emulated")
-    path = build.builder("avx512", "_native_emulated", flags).compile(str(folder))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("LD_PRELOAD", raising=False)  # a sanitizer's runtime is for this process alone
+        path = build.builder("avx512", "_native_emulated", flags).compile(str(folder))
     spec = importlib.util.spec_from_file_location("_native_emulated", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["_native_emulated"] = module
     spec.loader.exec_module(module)
+    serve_signals(module)
     return module
 
 

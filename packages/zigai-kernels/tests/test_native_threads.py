@@ -94,6 +94,15 @@ def test_cancel_ends_a_running_step_at_once_and_lasts_until_resume(tools: Any, t
     assert context.run(small)["logits"].shape == (1, 2048)
 
 
+@pytest.fixture
+def heeded_interrupts() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, even where tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_an_interrupt_ends_a_long_step_and_the_context_stays_sound(tools: Any) -> None:
     context, batch = busy(tools)
     interrupt = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
@@ -338,11 +347,15 @@ batch = Batch(tokens=row, positions=row, sequences=row, wanted=row, page_tables=
 context, running = program.new_context(), program.new_context()
 context.run(batch)
 
+begun = threading.Event()
+
 def work():
     while True:
         running.run(batch)
+        begun.set()
 
 threading.Thread(target=work, daemon=True).start()
+begun.wait()
 child = os.fork()
 if not child:
     program.new_context().run(batch)

@@ -55,7 +55,7 @@ def load(name: str) -> ModuleType:
     module = _module(name)
     if module is None:
         raise UnsupportedError(f"zigai-kernels was built without {name}")
-    _serve_signals(module)
+    serve_signals(module)
     return module
 
 
@@ -112,7 +112,7 @@ def _cgroup_quota(root: Path) -> int | None:
 
 
 @cache
-def _serve_signals(module: ModuleType) -> None:
+def serve_signals(module: ModuleType) -> None:
     """Define the module's `zg_interrupted`, whose argument is a handle of a list for what is raised in it.
 
     As soon as Python runs, it sees to signals that have come; a handler that raises (Ctrl-C) ends the step.

@@ -12,8 +12,8 @@ from zigai_core.conformance.backend import BackendConformance, logits_of, runner
 from zigai_core.conformance.toys import random_tensor, toy_decoder
 from zigai_core.dtypes import DTYPES, DType
 from zigai_core.errors import Cancelled, UnsupportedError
-from zigai_core.reference import NumpyBackend
-from zigai_core.runner import Part
+from zigai_core.reference import NumpyBackend, after_q8_0
+from zigai_core.runner import Part, Runner
 
 
 class TestNumpyBackend(BackendConformance):
@@ -85,6 +85,36 @@ def test_weights_dequantised_at_every_use_give_the_same_as_at_load(
     np.testing.assert_array_equal(
         logits_of(kept, kept.pool.new_sequence(), tokens), logits_of(fresh, fresh.pool.new_sequence(), tokens)
     )
+
+
+def test_an_eight_bit_cache_rounds_as_files_of_q8_0_do() -> None:
+    x = np.random.RandomState(3).standard_normal((5, 2, 80)).astype(np.float32)
+    x[0, 0, 32:64] = 0
+    y = after_q8_0(x)
+    for values, rounded in zip(x.reshape(-1, 80), y.reshape(-1, 80), strict=True):
+        for part in (slice(0, 32), slice(32, 64), slice(64, 80)):
+            most = np.abs(values[part]).max()
+            np.testing.assert_allclose(rounded[part], values[part], rtol=0, atol=0.56 / 127 * most)
+            stored = np.zeros(34, np.uint8)
+            stored[:2] = np.array([most / np.float32(127)], np.float16).view(np.uint8)
+            whole = np.rint(values[part] * (np.float32(127) / most if most else most))
+            stored[2 : 2 + len(whole)] = whole.astype(np.int8).view(np.uint8)
+            read = DTYPES["Q8_0"].to_float32(stored, (32,))
+            np.testing.assert_array_equal(rounded[part], read[: len(whole)])
+    assert np.isnan(after_q8_0(np.array([1, np.inf, *[0] * 30, 2], np.float32))[:32]).all()
+
+
+def test_an_eight_bit_cache_is_near_a_whole_one() -> None:
+    model, tokens = toy_decoder(), [int(token) for token in np.random.RandomState(0).randint(0, 512, 24)]
+    plan = runner(NumpyBackend(), model).program
+    logits = []
+    for kv_dtype in ("F32", "Q8_0"):
+        limits = dataclasses.replace(plan.limits, kv_dtype=kv_dtype)
+        at = Runner(NumpyBackend().compile(plan.graph, model.tensors, limits))
+        logits.append(logits_of(at, at.pool.new_sequence(), tokens))
+    assert at.program.report().backend == "numpy"
+    assert at.program.report().summary == "numpy, float32, Q8_0 cache"
+    assert 0 < np.abs(logits[0] - logits[1]).max() < 0.1
 
 
 def test_a_storage_type_without_a_dequantiser_is_named() -> None:

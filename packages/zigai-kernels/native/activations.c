@@ -10,21 +10,26 @@ static inline int64_t activation_bytes(int width) { return activation_halves(wid
 
 int64_t zg_activation_bytes(int32_t width) { return activation_bytes(width); }
 
+/* 32 floats as int8 and the sums of both halves. Returns their scale, that of the largest over 127; NaN where one
+   is not finite. A subnormal peak has no finite inverse worth having: such a block counts as zeros. */
+static float quantize_block(const float *x, int8_t *q, int16_t *halves) {
+    vf peak = vf_zero(), zero = vf_zero(); /* x * 0 is NaN for what is not finite */
+    for (int i = 0; i < 32; i += VF) {
+        vf v = vf_load(x + i);
+        peak = vf_max(peak, vf_abs(v));
+        zero = vf_fma(v, vf_zero(), zero);
+    }
+    float most = vf_peak(peak);
+    quantize32(x, most > 1e-35f ? 127.0f / most : 0.0f, q, halves);
+    return most / 127.0f + vf_sum(zero);
+}
+
 static void quantize_row(const float *x, int width, char *out) {
     int8_t *q = (int8_t *)out;
     float *d = (float *)(out + activation_scales(width)), *s = (float *)(out + activation_sums(width));
     int16_t *halves = (int16_t *)(out + activation_halves(width));
     for (int b = 0; b < width / 32; b++, x += 32, q += 32, halves += 2) {
-        vf peak = vf_zero(), zero = vf_zero(); /* x * 0 is NaN for what is not finite, and then so is d */
-        for (int i = 0; i < 32; i += VF) {
-            vf v = vf_load(x + i);
-            peak = vf_max(peak, vf_abs(v));
-            zero = vf_fma(v, vf_zero(), zero);
-        }
-        float most = vf_peak(peak);
-        d[b] = most / 127.0f + vf_sum(zero);
-        /* a subnormal peak has no finite inverse worth having: such a block counts as zeros */
-        quantize32(x, most > 1e-35f ? 127.0f / most : 0.0f, q, halves);
+        d[b] = quantize_block(x, q, halves);
         s[b] = d[b] * (float)(halves[0] + halves[1]);
     }
 }

@@ -73,8 +73,10 @@ typedef struct {
     int32_t batch;            /* tokens in a step, at most */
     int32_t page;             /* tokens in a page of the cache */
     int32_t tile;             /* tokens that attention takes together */
+    int32_t span;             /* positions, whole pages, after which attention adds up what it has */
     int64_t scratch_bytes;    /* for the graph's values */
     int64_t thread_bytes;     /* more scratch for each thread */
+    int64_t partial_bytes;    /* more for the spans that attention adds up */
     int64_t page_bytes_total; /* a page of all layers */
 } zg_plan;
 
@@ -102,6 +104,7 @@ int zg_run(zg_context *context, const zg_step *step);
 void zg_cancel(zg_context *context, int cancelled);
 void zg_copy_page(zg_context *context, int32_t from, int32_t to);
 int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim);
+int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t head_dim);
 int64_t zg_group_bytes(int32_t experts);
 int64_t zg_activation_bytes(int32_t width);
 int64_t zg_panel_bytes(int32_t type, int32_t width);

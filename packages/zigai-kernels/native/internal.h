@@ -24,10 +24,15 @@ struct zg_context {
     char *scratch;
     char *thread_scratch;
     char *cache;
+    float *partials;         /* what attention gathered in each span */
     int64_t scratch_bytes, thread_bytes, cache_bytes;
     int32_t pages;
     int32_t tiles;           /* of this step */
     int32_t *tile_starts;    /* the first row of each tile, and the end of the last */
+    int32_t spans;           /* of the longest tile, where this step is split by spans, else 0 */
+    int32_t *part_starts;    /* then: the first of each tile's spans, and the end of the last's */
+    atomic_int *spans_done;  /* then: of each tile and KV head */
+    int32_t kv_heads;        /* of the layer that has most */
     work *work;              /* what is left to do of each record */
     atomic_int cancelled;    /* set and cleared from any thread */
     atomic_int stopped;      /* this step saw it: what was skipped stays skipped if it is cleared meanwhile */

@@ -33,7 +33,7 @@ INLINE const char *input_row(const linear_job *job, int i) {
 }
 
 /* How many of the `left` rows the next tile takes. */
-static int tile_of(int left) { return left >= TILE ? TILE : left >= 4 ? 4 : left; }
+static int tile_size(int left) { return left >= TILE ? TILE : left >= 4 ? 4 : left; }
 
 static void store_tile(const zg_record *r, const linear_job *job, const float *y, int first, int count, int panel) {
     int columns = least(PANEL, r->width - panel * PANEL);
@@ -62,7 +62,7 @@ static void linear_panels(const zg_record *r, const uint8_t *weight, const linea
         int to = job->n - from < block ? job->n : from + block;
         for (int panel = first; panel < end; panel++)
             for (int t = from, count; t < to; t += count) {
-                count = tile_of(to - t);
+                count = tile_size(to - t);
                 for (int i = 0; i < count; i++) a.row[i] = input_row(job, t + i);
                 panel_kernels[r->type][count](weight + panel * r->stride, scales, r->inner, &a, y);
                 store_tile(r, job, y, t, count, panel);

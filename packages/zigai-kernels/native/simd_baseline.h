@@ -77,6 +77,11 @@ INLINE void vf_store_f16(void *p, vf v) {
     uint16_t half[4] = {f16_from_f32(v[0]), f16_from_f32(v[1]), f16_from_f32(v[2]), f16_from_f32(v[3])};
     memcpy(p, half, sizeof half);
 }
+INLINE vf vf_load_i8(const void *p) {
+    int8_t q[4];
+    memcpy(q, p, sizeof q);
+    return __builtin_convertvector((i32x4){q[0], q[1], q[2], q[3]}, vf);
+}
 INLINE vf vf_load_bf16(const void *p) {
     uint16_t half[4];
     memcpy(half, p, sizeof half);

@@ -8,7 +8,7 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_LAYER_NORM] = {row_chunks, layer_norm_run},
     [ZG_ROPE_TABLE] = {row_chunks, rope_table_run},
     [ZG_ROPE] = {row_chunks, rope_run},
-    [ZG_STORE] = {row_chunks, store_run},
+    [ZG_STORE] = {tile_chunks, store_run},
     [ZG_ATTENTION] = {attention_chunks, attention_run},
     [ZG_GATED] = {element_chunks, gated_run},
     [ZG_ADD] = {element_chunks, add_run},
@@ -108,6 +108,7 @@ static void cut_tiles(zg_context *c, const zg_step *step) {
 int zg_run(zg_context *c, const zg_step *step) {
     c->step = step;
     cut_tiles(c, step);
+    cut_spans(c, step);
     atomic_store(&c->stopped, 0);
     c->next_poll = nanoseconds() + POLL_NANOSECONDS;
     unsigned number = atomic_load(&c->pool.start) + 1;
@@ -150,7 +151,10 @@ static void free_memory(zg_context *c) {
     give_back(c->scratch, c->scratch_bytes);
     give_back(c->thread_scratch, c->thread_bytes * c->pool.threads);
     give_back(c->cache, c->cache_bytes);
+    give_back((char *)c->partials, c->plan->partial_bytes + 64);
     free(c->tile_starts);
+    free(c->part_starts);
+    free(c->spans_done);
     free(c->work);
     free(c);
 }
@@ -168,9 +172,16 @@ zg_context *zg_context_new(const zg_plan *plan, int32_t pages, int32_t threads) 
     c->scratch = reserve(c->scratch_bytes);
     c->thread_scratch = reserve(c->thread_bytes * threads);
     c->cache = reserve(c->cache_bytes);
+    c->partials = (float *)reserve(plan->partial_bytes + 64);
+    for (int i = 0; i < plan->count; i++)
+        if (plan->records[i].kv_heads > c->kv_heads) c->kv_heads = plan->records[i].kv_heads;
+    c->spans_done = calloc((size_t)SPLIT_TOKENS * c->kv_heads + 1, sizeof *c->spans_done);
+    c->part_starts = calloc(SPLIT_TOKENS + 1, sizeof *c->part_starts);
     c->tile_starts = calloc((size_t)plan->batch + 1, sizeof *c->tile_starts);
     c->work = calloc((size_t)plan->count + 1, sizeof *c->work);
-    if (c->scratch && c->thread_scratch && c->cache && c->tile_starts && c->work && pool_new(c, threads)) return c;
+    int found = c->scratch && c->thread_scratch && c->cache && c->partials && c->tile_starts && c->part_starts
+                && c->spans_done && c->work;
+    if (found && pool_new(c, threads)) return c;
     free_memory(c);
     return NULL;
 }

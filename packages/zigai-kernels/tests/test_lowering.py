@@ -164,7 +164,7 @@ def test_outputs_must_be_of_the_wanted_rows() -> None:
 @pytest.mark.parametrize(
     ("limits", "words"),
     [
-        (Limits(kv_dtype="Q8_0"), "keeps keys and values as F16 or F32, not Q8_0"),
+        (Limits(kv_dtype="Q4_0"), "keeps keys and values as F16, F32 or Q8_0, not Q4_0"),
         (Limits(context=0), "context is 0"),
         (Limits(batch=0), "batch is 0"),
         (Limits(page=-1), "page is -1"),

@@ -16,8 +16,12 @@ from zigai_kernels import NativeBackend, NativeProgram
 from zigai_kernels.packing import STORAGE
 
 
-class Float32Cache(NativeBackend):
-    """The backend with a cache that rounds nothing, to be compared with the reference closely."""
+class OtherCache(NativeBackend):
+    """The backend with a cache of another type than limits ask for."""
+
+    def __init__(self, instruction_set: str | None, kv_dtype: str) -> None:
+        super().__init__(instruction_set)
+        self.kv_dtype = kv_dtype
 
     def compile(
         self,
@@ -26,11 +30,14 @@ class Float32Cache(NativeBackend):
         limits: Limits,
         progress: Progress | None = None,
     ) -> NativeProgram:
-        return super().compile(graph, weights, dataclasses.replace(limits, kv_dtype="F32"), progress)
+        return super().compile(graph, weights, dataclasses.replace(limits, kv_dtype=self.kv_dtype), progress)
 
 
 class TestNativeBackend(BackendConformance):
-    """What every backend must hold, here bitwise, on each instruction set."""
+    """What every backend must hold, here bitwise, on each instruction set.
+
+    The cache rounds nothing, to be compared with the reference closely.
+    """
 
     tolerance = 0
     reference_tolerance = 5e-5
@@ -38,7 +45,20 @@ class TestNativeBackend(BackendConformance):
     @pytest.fixture(autouse=True)
     def each_instruction_set(self, backend: Backend) -> Iterator[None]:
         assert isinstance(backend, NativeBackend)
-        type(self).backend = Float32Cache(backend.instruction_set)
+        type(self).backend = OtherCache(backend.instruction_set, "F32")
+        yield
+
+
+class TestNativeBackendWithAnEightBitCache(BackendConformance):
+    """The same; near the reference only as eight bits allow."""
+
+    tolerance = 0
+    reference_tolerance = 0.1
+
+    @pytest.fixture(autouse=True)
+    def each_instruction_set(self, backend: Backend) -> Iterator[None]:
+        assert isinstance(backend, NativeBackend)
+        type(self).backend = OtherCache(backend.instruction_set, "Q8_0")
         yield
 
 

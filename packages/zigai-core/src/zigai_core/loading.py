@@ -30,7 +30,8 @@ def load(
     `backend`: a registered name, or `auto` for the fastest one installed that serves the whole model
     (`Model.choice` says which). `threads`: None leaves it to the backend. `context`: tokens a conversation
     may hold; None is what the model was trained with, 8,192 at most. `kv_dtype`: how keys and values are
-    kept, where the backend has the choice; None is F32 for a model that is stored in F32, else F16.
+    kept, where the backend has the choice (F16, F32 or Q8_0, which halves what F16 takes); None is F32 for a
+    model that is stored in F32, else F16.
 
     Raises `FormatError` for a file that is broken, `ShapeError` for tensors that do not fit its
     architecture, `UnsupportedError` for what nothing installed serves.

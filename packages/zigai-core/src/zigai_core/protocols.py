@@ -85,7 +85,11 @@ class Limits:
     threads: int | None = None
     """Threads to compute with; None: as `ZIGAI_NUM_THREADS` says, else one for each CPU it may use."""
     kv_dtype: str = "F16"
-    """How keys and values are kept, where a backend has the choice; the numpy reference keeps F32."""
+    """How keys and values are kept, where a backend has the choice: F16, F32 or Q8_0.
+
+    Q8_0 is int8 with a float16 scale for each 32 elements of a key or value. The numpy reference keeps F32,
+    and for Q8_0 what that leaves of it.
+    """
 
     @property
     def pages(self) -> int:

@@ -96,7 +96,8 @@ class NumpyProgram:
             )
             for name, tensor in self._weights.items()
         )
-        return ProgramReport("numpy", "numpy, float32", tensors)
+        cache = ", Q8_0 cache" if self.limits.kv_dtype == "Q8_0" else ""
+        return ProgramReport("numpy", f"numpy, float32{cache}", tensors)
 
     def weight(self, weight: Weight) -> Array:
         """A whole tensor as float32."""
@@ -112,7 +113,10 @@ class NumpyProgram:
 
 
 class NumpyContext:
-    """The cache's pages, `[pages, page, KV heads, head]` float32 for keys and for values of each layer."""
+    """The cache's pages, `[pages, page, KV heads, head]` float32 for keys and for values of each layer.
+
+    Where `Limits.kv_dtype` is Q8_0 they hold what is left of the numbers after it.
+    """
 
     def __init__(self, program: NumpyProgram, pages: int) -> None:
         self.pages = pages
@@ -174,6 +178,7 @@ class NumpyStep:
         self.weight = program.weight
         self.weight_rows = program.weight_rows
         self._page = program.limits.page
+        self._rounds = program.limits.kv_dtype == "Q8_0"
         self._keys = keys
         self._cached_values = values
 
@@ -183,6 +188,8 @@ class NumpyStep:
     def remember(self, layer: int, keys: Array, values: Array) -> None:
         """Write the step's keys and values into their slots."""
         batch = self.batch
+        if self._rounds:
+            keys, values = after_q8_0(keys), after_q8_0(values)
         pages = np.array(
             [
                 batch.page_tables[sequence][position // self._page]
@@ -200,6 +207,23 @@ class NumpyStep:
         keys, values = self._keys[layer][pages], self._cached_values[layer][pages]
         shape = (-1, *keys.shape[2:])
         return keys.reshape(shape)[:length], values.reshape(shape)[:length]
+
+
+def after_q8_0(x: Array) -> Array:
+    """What is left of `x` once each 32 elements of its last axis are int8 with a float16 scale.
+
+    As in GGUF's Q8_0 the scale is that of the largest magnitude over 127, and 32 elements of which one is not
+    finite are lost; here the last of an axis may be fewer than 32.
+    """
+    size = x.shape[-1]
+    parts = np.zeros((*x.shape[:-1], -(-size // 32), 32), np.float32)
+    parts.reshape(*x.shape[:-1], -1)[..., :size] = x
+    most = np.abs(parts).max(axis=-1, keepdims=True)
+    scale = (most / np.float32(127)).astype(np.float16).astype(np.float32)
+    inverse = np.divide(np.float32(127), most, out=np.zeros_like(most), where=most > 1e-35)
+    with np.errstate(invalid="ignore"):
+        whole: Array = np.clip(np.rint(parts * inverse), -127, 127) * scale
+    return whole.reshape(*x.shape[:-1], -1)[..., :size]
 
 
 def _zeros(*shape: int) -> Array:

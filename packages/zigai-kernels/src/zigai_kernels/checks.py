@@ -12,7 +12,7 @@ from zigai_core.batch import Batch
 from zigai_core.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.protocols import Limits
 
-KV_DTYPES = ("F16", "F32")
+KV_DTYPES = ("F16", "F32", "Q8_0")
 
 
 def check_limits(limits: Limits) -> None:
@@ -22,9 +22,9 @@ def check_limits(limits: Limits) -> None:
         if not 1 <= value <= most:
             raise UnsupportedError(f"limits: {name} is {value}, must be from 1 to {most}")
     if limits.kv_dtype not in KV_DTYPES:
+        known = f"{', '.join(KV_DTYPES[:-1])} or {KV_DTYPES[-1]}"
         raise UnsupportedError(
-            f"limits: the native backend keeps keys and values as {' or '.join(KV_DTYPES)}, "
-            f"not {limits.kv_dtype}"
+            f"limits: the native backend keeps keys and values as {known}, not {limits.kv_dtype}"
         )
 
 

@@ -16,8 +16,12 @@ from zigai_kernels.lowering import Lowered, Record
 from zigai_kernels.memory import Buffer, plan_memory
 from zigai_kernels.packing import CODES, Packer, Packing
 
-ATTENTION_QUERIES = 16
-"""Query vectors that attention takes together: tokens of a tile times heads of a group."""
+ATTENTION_QUERIES = 48
+"""Query vectors that attention takes together, tokens of a tile times heads of a group: a multiple of what
+kernels hold in registers."""
+
+ATTENTION_SPAN = 512
+"""Positions that attention goes through before it adds up what it has; with larger pages, those of a page."""
 
 MOST_BYTES = 1 << 46
 """A context's larger cache is not asked for: no address space holds it, and C must count its bytes."""
@@ -169,21 +173,28 @@ class NativeProgram:
 
     def _plan(self) -> Any:
         plan = self.ffi.new("zg_plan *")
-        groups = [
-            (int(r.numbers["heads"] // r.numbers["kv_heads"]), int(r.numbers["head_dim"]))
+        shapes = [
+            (int(r.numbers["heads"]), int(r.numbers["kv_heads"]), int(r.numbers["head_dim"]))
             for r in self.lowered.records
             if r.operation == "ATTENTION"
         ]
+        groups = [(heads // kv_heads, head_dim) for heads, kv_heads, head_dim in shapes]
         tile = max(1, ATTENTION_QUERIES // max((group for group, _ in groups), default=1))
+        span = max(1, ATTENTION_SPAN // self.limits.page) * self.limits.page
+        spans = -(-self.limits.context // span)
         plan.records = self.records
         plan.count = len(self.lowered.records)
         plan.batch = self.limits.batch
         plan.page = self.limits.page
         plan.tile = tile
+        plan.span = span
         plan.scratch_bytes = self.memory.nbytes
         plan.thread_bytes = max(
             max((self.lib.zg_attention_bytes(tile, *group) for group in groups), default=0),
             max((4 * experts for experts in self.lowered.experts.values()), default=0),
+        )
+        plan.partial_bytes = max(
+            (self.lib.zg_partial_bytes(spans, heads, size) for heads, _, size in shapes), default=0
         )
         plan.page_bytes_total = self.page_bytes
         return plan

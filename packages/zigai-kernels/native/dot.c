@@ -4,7 +4,7 @@
    operations: exact integer sums over 32 columns, then, in the order of the columns, one multiply-add in
    float32 for each of them. A vector holds VF rows; a panel takes LANES of them. */
 
-enum { LANES = PANEL / VF, LANE = 4 * VF }; /* vectors of a panel; bytes of a vector */
+enum { LANES = PANEL / VF, LANE = 4 * VF, AHEAD = 4096 }; /* vectors of a panel; bytes of a vector */
 
 typedef struct {
     const char *row[TILE];
@@ -92,6 +92,12 @@ INLINE void dot_32_bytes(vi total[LANES][TILE], const uint8_t *p, const activati
 #endif
 }
 
+/* Asks for what a panel's kernel will read a while later: hardware does not look past the end of a page. */
+INLINE void fetch_ahead(const uint8_t *p, int steps, int nt) {
+    if (nt > 4) return;
+    _Pragma("GCC unroll 8") for (int i = 0; i < steps; i++) __builtin_prefetch(p + AHEAD + i * STEP, 0, 3);
+}
+
 #define PANEL_SUMS                                                                                 \
     vf sum[LANES][TILE];                                                                           \
     EACH_TOKEN EACH_LANE sum[h][t] = vf_zero()
@@ -105,6 +111,7 @@ INLINE void panel_32(const uint8_t *s, int64_t scales, int width, const activati
     PANEL_SUMS;
     for (int b = 0; b < width / 32; b++, s += min ? 64 : 32, p += (bits == 8 ? 8 : bits) * STEP) {
         vi total[LANES][TILE];
+        fetch_ahead(p, bits == 8 ? 8 : bits, nt);
         if (bits == 8) dot_32_bytes(total, p, a, 32 * b, nt);
         else dot_32(total, p, bits, NULL, 0, a, 32 * b, nt);
         EACH_TOKEN {
@@ -150,6 +157,7 @@ INLINE void panel_k(const uint8_t *s, int64_t scales, int width, const activatio
         _Pragma("GCC unroll 1") for (int j = 0; j < 8; j++, p += bits * STEP) {
             vi factor[2][LANES], total[LANES][TILE];
             EACH_LANE factor[0][h] = factor[1][h] = row_scales(scale[j] + h * VF);
+            fetch_ahead(p, bits, nt);
             dot_32(total, p, bits, factor, 1, a, 256 * b + 32 * j, nt);
             vf offset[LANES];
             EACH_LANE offset[h] = vf_mul(dmin[h], vf_from_u8(min[j] + h * VF));
@@ -182,6 +190,7 @@ INLINE void panel_6(const uint8_t *s, int64_t scales, int width, const activatio
                 factor[1][h] = row_signed_scales(scale + 16 + h * VF);
                 both[h] = row_scale_pairs(scale + h * VF, scale + 16 + h * VF);
             }
+            fetch_ahead(p, 6, nt);
             dot_32(total, p, 6, factor, 1, a, 256 * b + 32 * j, nt);
             EACH_TOKEN {
                 vf da = act_d(a, t, 8 * b + j);
@@ -218,6 +227,7 @@ INLINE void panel_float(const uint8_t *p, int width, const activations *a, float
     PANEL_SUMS;
     for (int i = 0; i < width; i++, p += PANEL * bytes) {
         vf w[LANES];
+        if (i * PANEL * bytes % STEP == 0) fetch_ahead(p, 1, nt);
         EACH_LANE w[h] = load_weights(p + h * VF * bytes, type);
         EACH_TOKEN {
             vf x = vf_set(((const float *)a->row[t])[i]);

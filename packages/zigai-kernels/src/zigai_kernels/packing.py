@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -114,24 +115,38 @@ class Packer:
         self, packings: Mapping[str, tuple[Packing, ...]], done: Callable[[int], None]
     ) -> dict[Packing, NDArray[Any]]:
         """The bytes of each; `done` is told the size of each tensor as stored that has been seen to."""
+        uses = [packing for of_tensor in packings.values() for packing in of_tensor]
+        panels = [packing for packing in uses if packing.form == PANELS]
+        ends = list(accumulate(map(self._nbytes, panels), initial=0))
+        memory = _aligned(ends[-1])
+        parts = {
+            packing: memory[start:end] for packing, start, end in zip(panels, ends, ends[1:], strict=False)
+        }
         packed: dict[Packing, NDArray[Any]] = {}
         with ThreadPoolExecutor(self._threads) as pool:
-            for uses in packings.values():
-                for packing in uses:
-                    packed[packing] = self._packed(packing, pool)
-                done(uses[0].tensor.nbytes)
+            for of_tensor in packings.values():
+                for packing in of_tensor:
+                    tensor = packing.tensor
+                    if packing.form == PANELS:
+                        packed[packing] = parts[packing]
+                        self._fill(packing, parts[packing], pool)
+                    elif packing.form == FLOATS:
+                        packed[packing] = np.ascontiguousarray(tensor.to_float32(), dtype=np.float32)
+                    else:
+                        packed[packing] = tensor.data
+                done(of_tensor[0].tensor.nbytes)
         return packed
 
-    def _packed(self, packing: Packing, pool: ThreadPoolExecutor) -> NDArray[Any]:
+    def _nbytes(self, packing: Packing) -> int:
+        """What a matrix, or a stack of them, takes in panels: a multiple of 64."""
+        *stack, rows, _ = packing.tensor.shape
+        return int(np.prod(stack, dtype=np.int64)) * -(-rows // PANEL_ROWS) * self.stride(packing)
+
+    def _fill(self, packing: Packing, target: NDArray[np.uint8], pool: ThreadPoolExecutor) -> None:
         tensor = packing.tensor
-        if packing.form == AS_STORED:
-            return tensor.data
-        if packing.form == FLOATS:
-            return np.ascontiguousarray(tensor.to_float32(), dtype=np.float32)
         *stack, rows, width = tensor.shape
         matrices = int(np.prod(stack, dtype=np.int64))
         panels, stride = -(-rows // PANEL_ROWS), self.stride(packing)
-        target = _aligned(matrices * panels * stride)
         source_bytes, target_bytes = tensor.nbytes // max(matrices, 1), panels * stride
         code, piece = CODES[tensor.dtype.name], max(1, PIECE_BYTES // stride)
 
@@ -150,11 +165,10 @@ class Packer:
             pass
         if tensor.release is not None:
             tensor.release()
-        return target
 
 
 def _aligned(nbytes: int) -> NDArray[np.uint8]:
-    """Bytes that begin at a multiple of 64, not set."""
+    """Bytes that begin at a multiple of 64, not set; numpy asks for huge pages for so many at once."""
     memory = np.empty(nbytes + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + nbytes]

@@ -48,6 +48,8 @@ def bench(
         bool, typer.Option("--profile", help="Also show which operations the time goes to.")
     ] = False,
     threads: options.Threads = None,
+    kv_dtype: options.KVDtype = None,
+    packed_cache: options.PackedCache = None,
     backend: options.Backend = "auto",
     as_json: options.Json = False,
 ) -> None:
@@ -62,7 +64,13 @@ def bench(
     from zigai_cli.timing import Timing, Work, peak_resident
 
     work = Work(prompt, generate, depth, sequences, repeat, profile)
-    settings: dict[str, Any] = {"backend": backend, "threads": threads, "context": work.context}
+    settings: dict[str, Any] = {
+        "backend": backend,
+        "threads": threads,
+        "context": work.context,
+        "kv_dtype": kv_dtype,
+        "packed_cache": packed_cache,
+    }
     if synthetic is None:
         file = loader.choose(path or model)
         name = file.name

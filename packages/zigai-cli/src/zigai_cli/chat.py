@@ -65,6 +65,8 @@ def chat(
     draft: options.Draft = None,
     threads: options.Threads = None,
     context: options.Context = None,
+    kv_dtype: options.KVDtype = None,
+    packed_cache: options.PackedCache = None,
     backend: options.Backend = "auto",
     show_stats: Annotated[
         Optional[bool],  # noqa: UP045
@@ -91,12 +93,19 @@ def chat(
     )
     variables = options.template_keywords(keywords)
     chosen = template.choose(template_name)
-    loaded = loader.load(model, backend=backend, threads=threads, context=context)
+    settings = {
+        "backend": backend,
+        "threads": threads,
+        "context": context,
+        "kv_dtype": kv_dtype,
+        "packed_cache": packed_cache,
+    }
+    loaded = loader.load(model, **settings)
     talk = loaded.chat(
         system=system,
         template=chosen,
         overflow=overflow.value,
-        **loader.speculation(speculate, draft, backend=backend, threads=threads, context=context),
+        **loader.speculation(speculate, draft, **settings),
         **variables,
     )
     interactive = is_interactive()

@@ -39,6 +39,8 @@ def generate(
     draft: options.Draft = None,
     threads: options.Threads = None,
     context: options.Context = None,
+    kv_dtype: options.KVDtype = None,
+    packed_cache: options.PackedCache = None,
     backend: options.Backend = "auto",
     show_stats: Annotated[
         bool, typer.Option("--stats", help="Show speed and context on standard error.")
@@ -61,8 +63,15 @@ def generate(
         seed=seed,
     )
     beginning = _prompt(text, prompt)
-    loaded = loader.load(model, backend=backend, threads=threads, context=context)
-    guessing = loader.speculation(speculate, draft, backend=backend, threads=threads, context=context)
+    settings = {
+        "backend": backend,
+        "threads": threads,
+        "context": context,
+        "kv_dtype": kv_dtype,
+        "packed_cache": packed_cache,
+    }
+    loaded = loader.load(model, **settings)
+    guessing = loader.speculation(speculate, draft, **settings)
     writer = ReplyWriter(sys.stdout, marks=sys.stdout.isatty() and not as_json)
     reply = Reply(
         lambda: loaded.generate(

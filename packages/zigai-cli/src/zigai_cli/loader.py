@@ -34,13 +34,16 @@ def choose(path: Path | None) -> Path:
     return bundled.path
 
 
-def load(path: Path | None, *, backend: str, threads: int | None, context: int | None) -> Model:
-    """The model, ready to run; a progress bar on standard error if that is a terminal and it takes long."""
+def load(path: Path | None, **settings: Any) -> Model:
+    """The model, ready to run; a progress bar on standard error if that is a terminal and it takes long.
+
+    `settings` are keywords of `zigai_core.loading.load`.
+    """
     from zigai_core import loading
 
     path = choose(path)
     with LoadProgress(path.name) as progress:
-        return loading.load(path, backend=backend, threads=threads, context=context, progress=progress)
+        return loading.load(path, progress=progress, **settings)
 
 
 def assemble(descriptor: ModelDescriptor, **settings: Any) -> Model:
@@ -51,15 +54,13 @@ def assemble(descriptor: ModelDescriptor, **settings: Any) -> Model:
         return loading.assemble(descriptor, progress=progress, **settings)
 
 
-def speculation(
-    speculate: Speculate, draft: Path | None, *, backend: str, threads: int | None, context: int | None
-) -> dict[str, Any]:
-    """The keywords of a model's `generate` and `chat` that say who guesses ahead."""
+def speculation(speculate: Speculate, draft: Path | None, **settings: Any) -> dict[str, Any]:
+    """The keywords of a model's `generate` and `chat` that say who guesses ahead; `load` loads the draft."""
     if draft is None:
         return {"speculate": None if speculate is Speculate.OFF else speculate.value}
     if speculate is not Speculate.OFF:
         raise typer.BadParameter("--speculate and --draft are two ways to guess ahead: take one")
-    return {"draft": load(draft, backend=backend, threads=threads, context=context)}
+    return {"draft": load(draft, **settings)}
 
 
 class LoadProgress:

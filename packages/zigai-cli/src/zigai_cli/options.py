@@ -93,6 +93,25 @@ Context = Annotated[
         metavar="N", min=1, help="Tokens a conversation may hold.", show_default="the model's, up to 8192"
     ),
 ]
+KVDtype = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option(
+        "--kv-dtype",
+        metavar="TYPE",
+        help="How keys and values are kept: F16, F32, or Q8_0, which takes half of F16.",
+        show_default="F32 for a model stored in F32, else F16",
+    ),
+]
+PackedCache = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--packed-cache",
+        metavar="FOLDER",
+        envvar="ZIGAI_PACKED_CACHE",
+        help="Keep the weights there as the kernels read them, so that the next start is faster.",
+        show_default="none",
+    ),
+]
 Backend = Annotated[
     str,
     typer.Option(metavar="NAME", help="A backend, or auto for the fastest that serves the whole model."),

@@ -34,6 +34,9 @@ class TensorInfo:
     release: Callable[[], None] | None = None
     """Says that `data` will hardly be read again, so that memory which only mirrors a file may go to others;
     reading it later still works. None where there is nothing to give back."""
+    identity: str | None = None
+    """Tells these bytes from all others without reading them: which file, its size and times, and where in
+    it. What is kept of a tensor between runs is kept under this name. None where nothing tells."""
 
     @property
     def nbytes(self) -> int:

@@ -22,6 +22,7 @@ def load(
     threads: int | None = None,
     context: int | None = None,
     kv_dtype: str | None = None,
+    packed_cache: str | Path | None = None,
     plugins: Plugins | None = None,
     progress: Progress | None = None,
 ) -> Model:
@@ -31,7 +32,8 @@ def load(
     (`Model.choice` says which). `threads`: None leaves it to the backend. `context`: tokens a conversation
     may hold; None is what the model was trained with, 8,192 at most. `kv_dtype`: how keys and values are
     kept, where the backend has the choice (F16, F32 or Q8_0, which halves what F16 takes); None is F32 for a
-    model that is stored in F32, else F16.
+    model that is stored in F32, else F16. `packed_cache`: a folder where a backend that lays weights out anew
+    keeps them, as large as the model again, so that the next start takes no time for it; None is none.
 
     Raises `FormatError` for a file that is broken, `ShapeError` for tensors that do not fit its
     architecture, `UnsupportedError` for what nothing installed serves.
@@ -47,6 +49,7 @@ def load(
         threads=threads,
         context=context,
         kv_dtype=kv_dtype,
+        packed_cache=packed_cache,
         plugins=plugins,
         progress=progress,
     )
@@ -59,12 +62,13 @@ def assemble(
     threads: int | None = None,
     context: int | None = None,
     kv_dtype: str | None = None,
+    packed_cache: str | Path | None = None,
     plugins: Plugins | None = None,
     progress: Progress | None = None,
 ) -> Model:
     """A model of a descriptor, wherever that came from; else as `load`."""
     plugins = plugins or Plugins.installed()
-    limits = _limits(descriptor, context, threads, kv_dtype)
+    limits = _limits(descriptor, context, threads, kv_dtype, packed_cache)
     graph = build(descriptor, context=limits.context, plugins=plugins)
     spec = descriptor.tokenizer
     tokenizer = None if spec is None else plugins.tokenizers.get(spec.kind)(spec)
@@ -147,7 +151,11 @@ def choose_backend(
 
 
 def _limits(
-    descriptor: ModelDescriptor, context: int | None, threads: int | None, kv_dtype: str | None
+    descriptor: ModelDescriptor,
+    context: int | None,
+    threads: int | None,
+    kv_dtype: str | None,
+    packed_cache: str | Path | None,
 ) -> Limits:
     trained = descriptor.hyperparameters.integer("context_length", DEFAULT_CONTEXT, minimum=1)
     if context is None:
@@ -161,7 +169,13 @@ def _limits(
     if kv_dtype is None:
         whole = all(tensor.dtype.name == "F32" for tensor in descriptor.tensors.values())
         kv_dtype = "F32" if whole else "F16"
-    return Limits(context=context, batch=min(512, context), threads=threads, kv_dtype=kv_dtype)
+    return Limits(
+        context=context,
+        batch=min(512, context),
+        threads=threads,
+        kv_dtype=kv_dtype,
+        packed_cache=None if packed_cache is None else Path(packed_cache),
+    )
 
 
 def _tell(line: str) -> None:

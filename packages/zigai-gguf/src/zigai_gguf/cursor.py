@@ -15,8 +15,10 @@ _U32 = Struct("<I")
 _U64 = Struct("<Q")
 
 
-def map_file(path: Path) -> mmap.mmap:
-    """The file's bytes, mapped read-only; the map lives as long as a view of it does.
+def map_file(path: Path) -> tuple[mmap.mmap, str]:
+    """The file's bytes, mapped read-only, and what tells this state of the file from any other.
+
+    The map lives as long as a view of it does.
 
     `FormatError` where there is no such file, where it is empty or no regular file, or may not be read.
     """
@@ -28,9 +30,11 @@ def map_file(path: Path) -> mmap.mmap:
         if not stat.S_ISREG(mode):
             raise FormatError(f"{path}: is no regular file, so it cannot be mapped; copy it to a disk first")
         with path.open("rb") as file:
-            if not os.fstat(file.fileno()).st_size:
+            found = os.fstat(file.fileno())
+            if not found.st_size:
                 raise FormatError(f"{path}: byte 0: the file is empty; download it again")
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            identity = f"{path.resolve()} {found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), identity
     except FileNotFoundError:
         raise FormatError(f"{path}: there is no such file") from None
     except (OSError, ValueError, OverflowError) as error:

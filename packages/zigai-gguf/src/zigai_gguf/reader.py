@@ -55,13 +55,13 @@ class GGUFFile:
         byte order or a tensor type that is not read.
         """
         path = Path(path)
-        mapped = map_file(path)
+        mapped, identity = map_file(path)
         cursor = Cursor(path, memoryview(mapped))
         version, tensor_count, key_count = _header(cursor)
         metadata = _metadata(cursor, key_count)
         alignment = _alignment(Keys(path, metadata))
         entries = [_tensor_entry(cursor, i) for i in range(tensor_count)]
-        tensors = _tensors(cursor, entries, alignment, mapped)
+        tensors = _tensors(cursor, entries, alignment, mapped, identity)
         return cls(path, version, alignment, metadata, tensors)
 
 
@@ -240,7 +240,7 @@ def _tensor_entry(cursor: Cursor, index: int) -> _Entry:
 
 
 def _tensors(
-    cursor: Cursor, entries: list[_Entry], alignment: int, mapped: mmap.mmap
+    cursor: Cursor, entries: list[_Entry], alignment: int, mapped: mmap.mmap, identity: str
 ) -> dict[str, TensorInfo]:
     whole = np.frombuffer(mapped, np.uint8)
     start = -(-cursor.position // alignment) * alignment
@@ -260,7 +260,9 @@ def _tensors(
                 entry.at,
             )
         data, release = whole[begin : begin + entry.nbytes], partial(unload, mapped, begin, entry.nbytes)
-        tensors[entry.name] = TensorInfo(entry.name, entry.shape, entry.dtype, data, release)
+        tensors[entry.name] = TensorInfo(
+            entry.name, entry.shape, entry.dtype, data, release, f"{identity} {begin} {entry.nbytes}"
+        )
     _check_overlap(cursor, entries)
     return tensors
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.descriptor import TensorInfo
-from zigai_core.errors import ShapeError
+from zigai_core.errors import ShapeError, UnsupportedError
+from zigai_kernels.packed_file import PackedFile
 
 AS_STORED = "as in the file"
 PANELS = "panels of 16 rows"
@@ -20,6 +22,9 @@ FLOATS = "converted to F32"
 
 PANEL_ROWS = 16
 """Rows of a panel: `PANEL` in panels.c."""
+
+LAYOUT = 1
+"""Counts the layouts that panels.c has had: another one means other files of packed weights."""
 
 PIECE_BYTES = 1 << 20
 """What a thread packs at a time, about."""
@@ -96,13 +101,15 @@ class Packer:
     """Lays weights out, with all threads for each tensor, one tensor after another.
 
     What has been copied from a mapped file is given back to the system (`TensorInfo.release`), so that no
-    weight is in memory twice for longer than its tensor takes.
+    weight is in memory twice for longer than its tensor takes. With a `folder` the panels are kept there, and
+    mapped when they are needed again.
     """
 
-    def __init__(self, ffi: Any, lib: Any, threads: int) -> None:
+    def __init__(self, ffi: Any, lib: Any, threads: int, folder: Path | None = None) -> None:
         self._ffi = ffi
         self._lib = lib
         self._threads = threads
+        self._folder = folder
 
     def stride(self, packing: Packing) -> int:
         """Bytes from one row, or panel, to the next."""
@@ -118,24 +125,71 @@ class Packer:
         uses = [packing for of_tensor in packings.values() for packing in of_tensor]
         panels = [packing for packing in uses if packing.form == PANELS]
         ends = list(accumulate(map(self._nbytes, panels), initial=0))
-        memory = _aligned(ends[-1])
-        parts = {
-            packing: memory[start:end] for packing, start, end in zip(panels, ends, ends[1:], strict=False)
-        }
+        places = {packing: slice(*bounds) for packing, bounds in zip(panels, pairwise(ends), strict=True)}
+
+        def fill(memory: NDArray[np.uint8]) -> None:
+            with ThreadPoolExecutor(self._threads) as pool:
+                for of_tensor in packings.values():
+                    for packing in of_tensor:
+                        if packing in places:
+                            self._fill(packing, memory[places[packing]], pool)
+                    done(of_tensor[0].tensor.nbytes)
+
+        if self._folder is None or not panels:
+            memory = _aligned(ends[-1])
+            fill(memory)
+        else:
+            file = PackedFile(self._folder, _contents(places), ends[-1])
+            found = self._found(file, places)
+            if found is None:
+                memory = file.written(fill)
+            else:
+                memory = found
+                done(sum(of_tensor[0].tensor.nbytes for of_tensor in packings.values()))
         packed: dict[Packing, NDArray[Any]] = {}
-        with ThreadPoolExecutor(self._threads) as pool:
-            for of_tensor in packings.values():
-                for packing in of_tensor:
-                    tensor = packing.tensor
-                    if packing.form == PANELS:
-                        packed[packing] = parts[packing]
-                        self._fill(packing, parts[packing], pool)
-                    elif packing.form == FLOATS:
-                        packed[packing] = np.ascontiguousarray(tensor.to_float32(), dtype=np.float32)
-                    else:
-                        packed[packing] = tensor.data
-                done(of_tensor[0].tensor.nbytes)
+        for packing in uses:
+            if packing in places:
+                packed[packing] = memory[places[packing]]
+            elif packing.form == FLOATS:
+                packed[packing] = np.ascontiguousarray(packing.tensor.to_float32(), dtype=np.float32)
+            else:
+                packed[packing] = packing.tensor.data
         return packed
+
+    def _found(self, file: PackedFile, places: Mapping[Packing, slice]) -> NDArray[np.uint8] | None:
+        """The panels in a file that is there and agrees with the tensors, else None."""
+        memory = file.open()
+        if memory is not None:
+            for packing, place in places.items():
+                if not self._agrees(packing, memory[place]):
+                    file.refuse(f"it does not hold {packing.tensor.name} as the model's file does")
+                    return None
+        return memory
+
+    def _agrees(self, packing: Packing, part: NDArray[np.uint8]) -> bool:
+        """Whether the first and the last panel are what the tensor's rows give now."""
+        tensor = packing.tensor
+        rows, width = tensor.shape[-2:]
+        stride, row_bytes = self.stride(packing), tensor.dtype.nbytes((width,))
+        last = (rows - 1) // PANEL_ROWS * PANEL_ROWS  # the first row of a matrix's last panel
+        at_end = tensor.nbytes - (rows - last) * row_bytes
+        for source, count, found in (
+            (tensor.data, rows, part[:stride]),
+            (tensor.data[at_end:], rows - last, part[-stride:]),
+        ):
+            expected = np.zeros(stride, np.uint8)
+            self._lib.zg_pack(
+                CODES[tensor.dtype.name],
+                self._ffi.from_buffer(source),
+                count,
+                width,
+                self._ffi.from_buffer(expected),
+                0,
+                1,
+            )
+            if not np.array_equal(expected, found):
+                return False
+        return True
 
     def _nbytes(self, packing: Packing) -> int:
         """What a matrix, or a stack of them, takes in panels: a multiple of 64."""
@@ -165,6 +219,19 @@ class Packer:
             pass
         if tensor.release is not None:
             tensor.release()
+
+
+def _contents(places: Mapping[Packing, slice]) -> str:
+    """What a file of these panels holds. `UnsupportedError` for a tensor that nothing identifies."""
+    lines = [f"layout {LAYOUT}"]
+    for packing, place in places.items():
+        tensor = packing.tensor
+        if tensor.identity is None:
+            raise UnsupportedError(
+                f"packed_cache: nothing tells which file {tensor.name} is of, so its panels cannot be kept"
+            )
+        lines.append(f"{place.start} {place.stop} {tensor.dtype.name} {tensor.shape} {tensor.identity!r}")
+    return "\n".join(lines)
 
 
 def _aligned(nbytes: int) -> NDArray[np.uint8]:

@@ -53,7 +53,7 @@ class NativeProgram:
         self.lib: Any = module.lib
         self.output_values = {value.name: value.width for value in graph.outputs.values()}
         self.memory = plan_memory(self._buffers())
-        self.packer = Packer(self.ffi, self.lib, threads)
+        self.packer = Packer(self.ffi, self.lib, threads, limits.packed_cache)
         self.weights = self.packer.pack(lowered.packings, _counter(lowered, progress))
         self._alive: list[Any] = []
         self.records = self._records()
@@ -89,6 +89,7 @@ class NativeProgram:
         summary = (
             f"native, {self.instruction_set}, {threads}: {len(self.records)} records, "
             f"{self.memory.nbytes >> 10} KiB of scratch, {self.limits.kv_dtype} cache"
+            + (f", weights mapped from {self.limits.packed_cache}" if self.limits.packed_cache else "")
         )
         return ProgramReport("native", summary, tensors)
 

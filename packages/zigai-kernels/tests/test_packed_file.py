@@ -1,0 +1,170 @@
+"""Packed weights that are kept in a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.batch import Batch
+from zigai_core.blocks import decoder
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.descriptor import ModelDescriptor
+from zigai_core.errors import UnsupportedError
+from zigai_core.protocols import Limits
+from zigai_kernels import NativeBackend, NativeProgram
+
+
+def toy(state: int = 0, **changes: Any) -> ModelDescriptor:
+    """A toy whose tensors say which file they are of."""
+    model = toy_decoder(**changes)
+    tensors = {
+        name: dataclasses.replace(tensor, identity=f"toy.gguf {state} {name}")
+        for name, tensor in model.tensors.items()
+    }
+    return dataclasses.replace(model, tensors=tensors)
+
+
+def compiled(folder: Path | None, model: ModelDescriptor | None = None) -> NativeProgram:
+    model = model or toy()
+    limits = Limits(context=64, batch=16, page=8, threads=2, packed_cache=folder)
+    return NativeBackend().compile(decoder(model, context=64, pairing="adjacent"), model.tensors, limits)
+
+
+def logits(program: NativeProgram, tools: Any) -> Any:
+    return program.new_context().run(tools.batch(range(16), tables=[[0, 1]]))["logits"]
+
+
+def the_file(folder: Path) -> Path:
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_the_second_start_maps_what_the_first_wrote(tools: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "when needed"
+    expected = logits(compiled(None), tools)
+    np.testing.assert_array_equal(logits(compiled(folder), tools), expected)
+    written = the_file(folder)
+    before = written.stat()
+    again = compiled(folder)
+    np.testing.assert_array_equal(logits(again, tools), expected)
+    assert the_file(folder) == written
+    assert written.stat().st_mtime_ns == before.st_mtime_ns
+    assert str(folder) in again.report().summary
+    np.testing.assert_array_equal(logits(again, tools), expected)
+
+
+def test_progress_reaches_its_end_with_a_file_and_without(tmp_path: Path) -> None:
+    model, limits = toy(), Limits(context=64, batch=16, page=8, packed_cache=tmp_path)
+    for _ in range(2):
+        seen = list[tuple[int, int]]()
+
+        def progress(done: int, total: int, seen: list[tuple[int, int]] = seen) -> None:
+            seen.append((done, total))
+
+        NativeBackend().compile(
+            decoder(model, context=64, pairing="adjacent"), model.tensors, limits, progress
+        )
+        assert seen[-1][0] == seen[-1][1] > 0
+
+
+def test_another_state_of_the_model_is_another_file(tools: Any, tmp_path: Path) -> None:
+    compiled(tmp_path)
+    changed = toy(1, seed=1)
+    np.testing.assert_array_equal(
+        logits(compiled(tmp_path, changed), tools), logits(compiled(None, changed), tools)
+    )
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["shorter", "longer", "head", "first panel", "empty"])
+def test_a_damaged_file_is_told_of_and_written_anew(
+    damage: str, tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = logits(compiled(tmp_path), tools)
+    path = the_file(tmp_path)
+    whole = path.read_bytes()
+    start = len(whole) // 4096 and next(
+        at for at in range(4096, len(whole), 4096) if any(whole[at : at + 64])
+    )
+    path.write_bytes(
+        {
+            "shorter": whole[:-1],
+            "longer": whole + b"\0",
+            "head": whole[:20] + bytes([whole[20] ^ 1]) + whole[21:],
+            "first panel": whole[:start] + bytes([whole[start] ^ 1]) + whole[start + 1 :],
+            "empty": b"",
+        }[damage]
+    )
+    with caplog.at_level(logging.WARNING, "zigai"):
+        np.testing.assert_array_equal(logits(compiled(tmp_path), tools), expected)
+    assert f"{path}: " in caplog.text
+    assert "packed anew" in caplog.text
+    assert path.read_bytes() == whole
+
+
+def test_a_file_that_may_not_be_read_is_told_of(
+    tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiled(tmp_path)
+    path = the_file(tmp_path)
+    path.unlink()
+    path.mkdir()
+    with caplog.at_level(logging.WARNING, "zigai"), pytest.raises(UnsupportedError, match="packed_cache: "):
+        compiled(tmp_path)
+    assert "cannot be read" in caplog.text
+
+
+def test_a_folder_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UnsupportedError, match=r"packed_cache: .*cannot be written: .*name another folder"):
+        compiled(tmp_path / "file" / "folder")
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no room on a disk")
+def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UnsupportedError, match="No space left on device; name another folder, or none"):
+        compiled(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_while_it_is_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compiled(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_tensor_of_no_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"nothing tells which file .* is of"):
+        compiled(tmp_path, toy_decoder())
+
+
+def in_another_process(folder: Path) -> Any:
+    row = np.arange(8, dtype=np.int32)
+    batch = Batch(row, row, np.zeros(8, np.int32), row[-1:], [np.zeros(1, np.int32)])
+    return compiled(folder).new_context().run(batch)["logits"]
+
+
+def test_processes_that_write_it_at_once_are_all_served(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as pool:
+        first, *others = pool.map(in_another_process, [tmp_path] * 3)
+    for other in others:
+        np.testing.assert_array_equal(first, other)
+    the_file(tmp_path)

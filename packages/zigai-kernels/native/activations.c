@@ -34,8 +34,6 @@ static void quantize_row(const float *x, int width, char *out) {
     }
 }
 
-static int quantize_chunks(const zg_context *c, const zg_record *r) { return rows_of(c, r); }
-
 static void quantize_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     quantize_row((const float *)address(c, r->x) + (int64_t)chunk * r->width, r->width,

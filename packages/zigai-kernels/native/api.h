@@ -66,10 +66,19 @@ typedef struct {
     const float *bias;
 } zg_record;
 
+/* Records that run with no waiting between them. */
+typedef struct {
+    int32_t first, count;
+    int32_t by_rows;     /* each chunk is some rows, and takes them through all records, one after another;
+                            else each record has chunks of its own, and none reads what another one writes */
+} zg_stage;
+
 /* A compiled graph: what never changes. */
 typedef struct {
     const zg_record *records;
+    const zg_stage *stages;
     int32_t count;
+    int32_t stage_count;
     int32_t batch;            /* tokens in a step, at most */
     int32_t page;             /* tokens in a page of the cache */
     int32_t tile;             /* tokens that attention takes together */

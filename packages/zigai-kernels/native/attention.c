@@ -52,8 +52,6 @@ static char *cached(const zg_context *c, const zg_record *r, int sequence, int p
            + kv_head * layout_of(c->plan->page, r->head_dim, r->type).bytes;
 }
 
-static int tile_chunks(const zg_context *c, const zg_record *r) { return c->tiles * r->kv_heads; }
-
 /* ---- storing ---- */
 
 /* Up to PART floats as the cache holds them. Returns their scale as float16, where it has one. */
@@ -110,11 +108,10 @@ static void store_value(const float *x, char *page, const layout *l, int slot, i
 static void store_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const layout l = layout_of(c->plan->page, r->head_dim, r->type);
-    const int kv_head = chunk % r->kv_heads, tile = chunk / r->kv_heads;
-    for (int row = c->tile_starts[tile]; row < c->tile_starts[tile + 1]; row++) {
-        int position = c->step->positions[row], slot = position % c->plan->page;
-        int64_t at = (int64_t)row * r->width + kv_head * r->head_dim;
-        char *page = cached(c, r, c->step->sequences[row], position, kv_head);
+    const int position = c->step->positions[chunk], slot = position % c->plan->page;
+    for (int kv_head = 0; kv_head < r->kv_heads; kv_head++) {
+        int64_t at = (int64_t)chunk * r->width + kv_head * r->head_dim;
+        char *page = cached(c, r, c->step->sequences[chunk], position, kv_head);
         store_key((const float *)address(c, r->x) + at, page, &l, slot, r->head_dim, r->type);
         store_value((const float *)address(c, r->y) + at, page, &l, slot, r->head_dim, r->type);
     }

@@ -1,15 +1,10 @@
-/* Operations on single elements: a chunk is a run of elements, whatever rows they lie in. */
-
-enum { ELEMENTS = 4096 };
-
-static int64_t element_count(const zg_context *c, const zg_record *r) { return (int64_t)rows_of(c, r) * r->width; }
-static int element_chunks(const zg_context *c, const zg_record *r) { return ceil_div(element_count(c, r), ELEMENTS); }
+/* Operations on single elements. */
 
 #define ELEMENTWISE(NAME, VECTOR)                                                                  \
     static void NAME##_run(zg_context *c, const zg_record *r, int chunk, int thread) {       \
         (void)thread;                                                                              \
-        int64_t at = (int64_t)chunk * ELEMENTS, left = element_count(c, r) - at;                   \
-        int n = left < ELEMENTS ? (int)left : ELEMENTS, i = 0;                                     \
+        int64_t at = (int64_t)chunk * r->width;                                                    \
+        int n = r->width, i = 0;                                                                   \
         const float *x = (const float *)address(c, r->x) + at;                                     \
         const float *y = (const float *)address(c, r->y) + at;                                     \
         float *out = (float *)address(c, r->output) + at;                                          \

@@ -5,14 +5,14 @@ typedef struct {
     pthread_cond_t changed;
     atomic_int sleepers;
     atomic_uint start;     /* goes up when a step begins: the number of steps so far */
-    atomic_uint passed;    /* goes up when a record is done: the number of them in all steps */
+    atomic_uint passed;    /* goes up when a stage is done: the number of them in all steps */
     atomic_int leaving;
     int threads;           /* that compute, the caller's among them */
     int running;           /* helpers that were started */
     pthread_t *helpers;
 } pool;
 
-/* What is left of a record in the step under way. */
+/* What is left of a stage in the step under way. */
 typedef struct {
     atomic_ullong ticket; /* the step's number << 32 | chunks that nobody has taken */
     atomic_int unfinished;
@@ -33,7 +33,8 @@ struct zg_context {
     int32_t *part_starts;    /* then: the first of each tile's spans, and the end of the last's */
     atomic_int *spans_done;  /* then: of each tile and KV head */
     int32_t kv_heads;        /* of the layer that has most */
-    work *work;              /* what is left to do of each record */
+    work *work;              /* what is left to do of each stage */
+    int64_t *spent;          /* nanoseconds of the caller's thread in each record of this stage */
     atomic_int cancelled;    /* set and cleared from any thread */
     atomic_int stopped;      /* this step saw it: what was skipped stays skipped if it is cleared meanwhile */
     int64_t next_poll;       /* nanoseconds */
@@ -41,7 +42,8 @@ struct zg_context {
 };
 
 /* A family of operations: into how many chunks a step's work is cut, and how one is done. Chunks of a
-   record run in any order on any thread, so none may read what another one writes. */
+   record run in any order on any thread, so none may read what another one writes. Where there is no count
+   a chunk is a row, computed from the same row of what is read or from what an earlier stage left. */
 typedef struct {
     int (*chunks)(const zg_context *c, const zg_record *r);
     void (*run)(zg_context *c, const zg_record *r, int chunk, int thread);

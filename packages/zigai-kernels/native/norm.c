@@ -21,8 +21,6 @@ INLINE float sum_of(const float *x, int n) {
     return vf_sum(sum) + rest;
 }
 
-static int row_chunks(const zg_context *c, const zg_record *r) { return rows_of(c, r); }
-
 static void rms_norm_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width, *w = r->weight;

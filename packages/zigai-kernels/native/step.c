@@ -1,28 +1,78 @@
-/* Contexts, and the walk of all threads over the records of a step. */
+/* Contexts, and the walk of all threads over the stages of a step. */
 
 static const family families[ZG_OPERATIONS] = {
-    [ZG_QUANTIZE] = {quantize_chunks, quantize_run},
-    [ZG_EMBEDDING] = {embedding_chunks, embedding_run},
+    [ZG_QUANTIZE] = {NULL, quantize_run},
+    [ZG_EMBEDDING] = {NULL, embedding_run},
     [ZG_LINEAR] = {linear_chunks, linear_run},
-    [ZG_RMS_NORM] = {row_chunks, rms_norm_run},
-    [ZG_LAYER_NORM] = {row_chunks, layer_norm_run},
-    [ZG_ROPE_TABLE] = {row_chunks, rope_table_run},
-    [ZG_ROPE] = {row_chunks, rope_run},
-    [ZG_STORE] = {tile_chunks, store_run},
+    [ZG_RMS_NORM] = {NULL, rms_norm_run},
+    [ZG_LAYER_NORM] = {NULL, layer_norm_run},
+    [ZG_ROPE_TABLE] = {NULL, rope_table_run},
+    [ZG_ROPE] = {NULL, rope_run},
+    [ZG_STORE] = {NULL, store_run},
     [ZG_ATTENTION] = {attention_chunks, attention_run},
-    [ZG_GATED] = {element_chunks, gated_run},
-    [ZG_ADD] = {element_chunks, add_run},
-    [ZG_MULTIPLY] = {element_chunks, multiply_run},
-    [ZG_SCALE] = {element_chunks, scale_run},
-    [ZG_SOFT_CAP] = {element_chunks, soft_cap_run},
-    [ZG_SELECT] = {row_chunks, select_run},
-    [ZG_COLUMNS] = {row_chunks, columns_run},
-    [ZG_SIGMOID_GATE] = {row_chunks, sigmoid_gate_run},
-    [ZG_ROUTE] = {row_chunks, route_run},
+    [ZG_GATED] = {NULL, gated_run},
+    [ZG_ADD] = {NULL, add_run},
+    [ZG_MULTIPLY] = {NULL, multiply_run},
+    [ZG_SCALE] = {NULL, scale_run},
+    [ZG_SOFT_CAP] = {NULL, soft_cap_run},
+    [ZG_SELECT] = {NULL, select_run},
+    [ZG_COLUMNS] = {NULL, columns_run},
+    [ZG_SIGMOID_GATE] = {NULL, sigmoid_gate_run},
+    [ZG_ROUTE] = {NULL, route_run},
     [ZG_GROUP] = {group_chunks, group_run},
     [ZG_EXPERT_LINEAR] = {expert_chunks, expert_linear_run},
-    [ZG_COMBINE] = {row_chunks, combine_run},
+    [ZG_COMBINE] = {NULL, combine_run},
 };
+
+/* Rows of a chunk, where there are many: neighbours share cache lines of what they are stored to. */
+enum { ROWS_TOGETHER = 16, MANY_ROWS = 64 };
+
+static int rows_together(int rows) { return rows < MANY_ROWS ? 1 : ROWS_TOGETHER; }
+
+static int stage_chunks(const zg_context *c, const zg_stage *s) {
+    const zg_record *r = &c->plan->records[s->first];
+    if (s->by_rows) return ceil_div(rows_of(c, r), rows_together(rows_of(c, r)));
+    int chunks = 0;
+    for (int i = 0; i < s->count; i++) chunks += families[r[i].operation].chunks(c, &r[i]);
+    return chunks;
+}
+
+static void run_record(zg_context *c, const zg_stage *s, int i, int chunk, int thread) {
+    const zg_record *r = &c->plan->records[s->first + i];
+    int64_t began = thread == 0 && c->step->nanoseconds ? nanoseconds() : 0;
+    families[r->operation].run(c, r, chunk, thread);
+    if (began) c->spent[i] += nanoseconds() - began;
+}
+
+static void run_chunk(zg_context *c, const zg_stage *s, int chunk, int thread) {
+    const zg_record *r = &c->plan->records[s->first];
+    if (s->by_rows) {
+        int rows = rows_of(c, r), together = rows_together(rows);
+        for (int row = chunk * together; row < least(rows, (chunk + 1) * together); row++)
+            for (int i = 0; i < s->count; i++) run_record(c, s, i, row, thread);
+        return;
+    }
+    for (int i = 0; i < s->count; i++) {
+        int chunks = families[r[i].operation].chunks(c, &r[i]);
+        if (chunk < chunks) {
+            run_record(c, s, i, chunk, thread);
+            return;
+        }
+        chunk -= chunks;
+    }
+}
+
+/* A stage's time is its records' as the caller's thread spent it on them; what it waited for, by the same shares. */
+static void share_time(zg_context *c, const zg_stage *s, int64_t all) {
+    int64_t spent = 0, given = 0;
+    for (int i = 0; i < s->count; i++) spent += c->spent[i];
+    for (int i = s->count - 1; i >= 0; i--) {
+        int64_t share = i == 0 ? all - given : spent ? (int64_t)((double)c->spent[i] / (double)spent * (double)all) : 0;
+        c->step->nanoseconds[s->first + i] += share;
+        given += share;
+        c->spent[i] = 0;
+    }
+}
 
 enum { POLL_NANOSECONDS = 50000000 };
 
@@ -34,18 +84,17 @@ static void poll(zg_context *c) {
     c->next_poll = nanoseconds() + POLL_NANOSECONDS;
 }
 
-/* Lays out a record's chunks once all before it are done: what they left may tell how many there are. */
-static void open_record(zg_context *c, unsigned step, int i) {
-    const zg_record *r = &c->plan->records[i];
+/* Lays out a stage's chunks once all before it are done: what they left may tell how many there are. */
+static void open_stage(zg_context *c, unsigned step, int i) {
     /* Of a step that is being stopped nothing counts any more, and what was skipped must not be read. */
-    int chunks = stopping(c) ? 0 : families[r->operation].chunks(c, r);
-    if (chunks < 1) chunks = 1; /* of nothing: whoever takes it says that the record is done */
+    int chunks = stopping(c) ? 0 : stage_chunks(c, &c->plan->stages[i]);
+    if (chunks < 1) chunks = 1; /* of nothing: whoever takes it says that the stage is done */
     atomic_store_explicit(&c->work[i].unfinished, chunks, memory_order_relaxed);
     atomic_store_explicit(&c->work[i].ticket, (unsigned long long)step << 32 | (unsigned)chunks,
                           memory_order_release);
 }
 
-/* Takes a chunk of a record, counted from 1 for the last one. 0: none is left. -1: the step is over. */
+/* Takes a chunk of a stage, counted from 1 for the last one. 0: none is left. -1: the step is over. */
 static int take(work *w, unsigned step) {
     unsigned long long ticket = atomic_load_explicit(&w->ticket, memory_order_acquire);
     for (;;) {
@@ -58,36 +107,36 @@ static int take(work *w, unsigned step) {
     }
 }
 
-/* Record by record: take chunks until none is left, then wait until those that others took are done. What is
+/* Stage by stage: take chunks until none is left, then wait until those that others took are done. What is
    waited for is work, not threads: one that the system does not run holds up nobody, unless it has a chunk,
    and when it runs again it finds the place or that the step is over. A thread that has a chunk may look at
    the step, since that cannot end before the chunk; no other may. After a cancellation chunks are taken and
    left undone. */
 static void walk(zg_context *c, unsigned step, int thread) {
     pool *p = &c->pool;
-    unsigned goal = (step - 1) * (unsigned)c->plan->count;
-    int64_t *elapsed = thread == 0 ? c->step->nanoseconds : NULL; /* the caller's thread ends with the step */
-    int64_t began = elapsed ? nanoseconds() : 0;
-    for (int i = 0; i < c->plan->count; i++) {
-        const zg_record *r = &c->plan->records[i];
-        const family *f = &families[r->operation];
+    const int stages = c->plan->stage_count;
+    unsigned goal = (step - 1) * (unsigned)stages;
+    int timed = thread == 0 && c->step->nanoseconds; /* the caller's thread ends with the step */
+    int64_t began = timed ? nanoseconds() : 0;
+    for (int i = 0; i < stages; i++) {
+        const zg_stage *s = &c->plan->stages[i];
         int left;
         while ((left = take(&c->work[i], step)) > 0) {
             if (thread == 0) poll(c);
             if (!stopping(c)) {
-                int chunks = f->chunks(c, r);
-                if (chunks > 0) f->run(c, r, chunks - left, thread);
+                int chunks = stage_chunks(c, s);
+                if (chunks > 0) run_chunk(c, s, chunks - left, thread);
             }
             if (atomic_fetch_sub_explicit(&c->work[i].unfinished, 1, memory_order_acq_rel) == 1) {
-                if (i + 1 < c->plan->count) open_record(c, step, i + 1);
+                if (i + 1 < stages) open_stage(c, step, i + 1);
                 raise_count(p, &p->passed);
             }
         }
         if (left < 0) return;
         wait_for(p, &p->passed, ++goal);
-        if (elapsed) {
+        if (timed) {
             int64_t now = nanoseconds();
-            elapsed[i] += now - began;
+            share_time(c, s, now - began);
             began = now;
         }
     }
@@ -112,7 +161,7 @@ int zg_run(zg_context *c, const zg_step *step) {
     atomic_store(&c->stopped, 0);
     c->next_poll = nanoseconds() + POLL_NANOSECONDS;
     unsigned number = atomic_load(&c->pool.start) + 1;
-    open_record(c, number, 0);
+    open_stage(c, number, 0);
     raise_count(&c->pool, &c->pool.start);
     walk(c, number, 0);
     return stopping(c) ? ZG_CANCELLED : ZG_DONE;
@@ -156,6 +205,7 @@ static void free_memory(zg_context *c) {
     free(c->part_starts);
     free(c->spans_done);
     free(c->work);
+    free(c->spent);
     free(c);
 }
 
@@ -178,9 +228,10 @@ zg_context *zg_context_new(const zg_plan *plan, int32_t pages, int32_t threads) 
     c->spans_done = calloc((size_t)SPLIT_TOKENS * c->kv_heads + 1, sizeof *c->spans_done);
     c->part_starts = calloc(SPLIT_TOKENS + 1, sizeof *c->part_starts);
     c->tile_starts = calloc((size_t)plan->batch + 1, sizeof *c->tile_starts);
-    c->work = calloc((size_t)plan->count + 1, sizeof *c->work);
+    c->work = calloc((size_t)plan->stage_count + 1, sizeof *c->work);
+    c->spent = calloc((size_t)plan->count + 1, sizeof *c->spent);
     int found = c->scratch && c->thread_scratch && c->cache && c->partials && c->tile_starts && c->part_starts
-                && c->spans_done && c->work;
+                && c->spans_done && c->work && c->spent;
     if (found && pool_new(c, threads)) return c;
     free_memory(c);
     return NULL;

@@ -39,9 +39,10 @@ def test_a_decoder_takes_no_more_scratch_with_more_layers() -> None:
         program = NativeBackend().compile(decoder(model, context=64, pairing="half"), model.tensors, Limits())
         buffers = program._buffers()
         hold(buffers, program.memory)
-        for index, record in enumerate(program.lowered.records):  # nobody writes what is still to be read
-            for buffer in buffers:
-                if record.output == buffer.name:
-                    assert buffer.first <= index <= buffer.last
+        alive = {buffer.name: range(buffer.first, buffer.last + 1) for buffer in buffers}
+        for index, stage in enumerate(program.lowered.stages):  # nobody writes what is still to be read
+            for record in stage.records:
+                names = {record.x, record.y, record.output} & alive.keys()
+                assert all(index in alive[str(name)] for name in names)
         sizes.append(program.memory.nbytes)
     assert sizes[0] == sizes[1]

@@ -18,13 +18,15 @@ class NativeBackend:
     """Runs graphs in C with SIMD. See `zigai_core.protocols.Backend`.
 
     `instruction_set` (`baseline`, `avx2`, `avx512`) overrides `ZIGAI_CPU`, which overrides the CPU's best.
+    Not `fused`, threads wait for each other after every operation: the same numbers, more slowly.
     """
 
     name = "native"
     speed = 100
 
-    def __init__(self, instruction_set: str | None = None) -> None:
+    def __init__(self, instruction_set: str | None = None, *, fused: bool = True) -> None:
         self.instruction_set = instruction_set
+        self.fused = fused
 
     def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
         """Each (operation, dtype) without a kernel, as a line of text."""
@@ -49,7 +51,7 @@ class NativeBackend:
             )
         check_limits(limits)
         instruction_set = choose(self.instruction_set)
-        lowered = lower(graph, weights, limits.kv_dtype)
+        lowered = lower(graph, weights, limits.kv_dtype, fused=self.fused)
         threads = thread_count(limits.threads)
         return NativeProgram(
             graph, limits, lowered, load(instruction_set), instruction_set, threads, progress

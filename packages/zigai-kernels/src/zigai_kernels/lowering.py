@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ from zigai_core.operations import (
     SoftCap,
 )
 from zigai_kernels.packing import Packing, pack_panels, pack_rows, pack_vector, storage_of
+from zigai_kernels.records import Record
+from zigai_kernels.stages import Stage, cache_name, cut_stages
 
 ACTIVATIONS = {"silu": "SILU", "gelu": "GELU", "gelu_tanh": "GELU_TANH", "relu": "RELU"}
 PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
@@ -49,29 +51,10 @@ MOST_WINDOW = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Record:
-    """One `zg_record` before addresses are known: operands by name, the rest by the C fields' names."""
-
-    operation: str
-    output: str
-    x: str | None = None
-    y: str | None = None
-    rows: str = TOKENS
-    width: int = 0
-    weight: Packing | NDArray[np.float32] | None = None
-    bias: Packing | None = None
-    storage: str | None = None
-    """The storage type of the weight; of the cache where the operation uses it."""
-    mode: str | None = None
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    cache: CacheSpec | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class Lowered:
-    """The records, and what each named buffer in them holds."""
+    """The records in their stages, and what each named buffer in them holds."""
 
-    records: tuple[Record, ...]
+    stages: tuple[Stage, ...]
     widths: Mapping[str, int]
     """float32 elements in a row of each value, by name."""
     quantised: Mapping[str, tuple[int, int]]
@@ -82,6 +65,11 @@ class Lowered:
     """By tensor: how its uses want it."""
     vocabulary: int
     """Token ids must be below this."""
+
+    @property
+    def records(self) -> list[Record]:
+        """Those of all stages, one after another."""
+        return [record for stage in self.stages for record in stage.records]
 
 
 def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str]:
@@ -108,7 +96,9 @@ def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str
     return list(found.values())
 
 
-def lower(graph: Graph, weights: Mapping[str, TensorInfo], kv_dtype: str = "F16") -> Lowered:
+def lower(
+    graph: Graph, weights: Mapping[str, TensorInfo], kv_dtype: str = "F16", *, fused: bool = True
+) -> Lowered:
     """The records of a graph that `missing_kernels` found complete; `ShapeError` where it is inconsistent."""
     lowering = _Lowering(weights, kv_dtype)
     for operation in graph:
@@ -121,7 +111,7 @@ def lower(graph: Graph, weights: Mapping[str, TensorInfo], kv_dtype: str = "F16"
         twice = next(name for name in names if names.count(name) > 1)
         raise ShapeError(f"{twice} names both a value of the graph and one that its lowering adds")
     return Lowered(
-        tuple(lowering.records),
+        cut_stages(lowering.records, fused=fused),
         {name: width for name, (_, width) in lowering.shapes.items()} | lowering.tables,
         lowering.quantised,
         lowering.experts,
@@ -361,7 +351,7 @@ class _Lowering:
         self.records.append(
             Record(
                 "STORE",
-                f"cache of layer {op.layer}",
+                cache_name(op.layer),
                 op.key.name,
                 op.value.name,
                 TOKENS,

@@ -12,9 +12,10 @@ from zigai_core.errors import UnsupportedError
 from zigai_core.graph import WANTED, Graph
 from zigai_core.protocols import Limits, ProgramReport, Progress, TensorReport
 from zigai_kernels.context import NativeContext
-from zigai_kernels.lowering import Lowered, Record
+from zigai_kernels.lowering import Lowered
 from zigai_kernels.memory import Buffer, plan_memory
 from zigai_kernels.packing import CODES, Packer, Packing
+from zigai_kernels.records import Record
 
 ATTENTION_QUERIES = 48
 """Query vectors that attention takes together, tokens of a tile times heads of a group: a multiple of what
@@ -57,6 +58,7 @@ class NativeProgram:
         self.weights = self.packer.pack(lowered.packings, _counter(lowered, progress))
         self._alive: list[Any] = []
         self.records = self._records()
+        self.stages = self._stages()
         self.plan = self._plan()
 
     def new_context(self, sequences: int = 1) -> NativeContext:
@@ -87,22 +89,27 @@ class NativeProgram:
         )
         threads = f"{self.threads} thread" + ("s" if self.threads > 1 else "")
         summary = (
-            f"native, {self.instruction_set}, {threads}: {len(self.records)} records, "
+            f"native, {self.instruction_set}, {threads}: {len(self.records)} records "
+            f"in {len(self.lowered.stages)} stages, "
             f"{self.memory.nbytes >> 10} KiB of scratch, {self.limits.kv_dtype} cache"
             + (f", weights mapped from {self.limits.packed_cache}" if self.limits.packed_cache else "")
         )
         return ProgramReport("native", summary, tensors)
 
     def _buffers(self) -> list[Buffer]:
-        """The values of a step that live in scratch memory, with their sizes for a full batch."""
+        """The values of a step that live in scratch memory, with their sizes for a full batch.
+
+        They live from one stage to another, since the records of a stage are at work together.
+        """
         first: dict[str, int] = {}
         last: dict[str, int] = {}
-        for index, record in enumerate(self.lowered.records):
-            for name in (record.x, record.y):
-                if name is not None:
-                    last[name] = index
-            if record.operation != "STORE":
-                first[record.output] = last[record.output] = index
+        for index, stage in enumerate(self.lowered.stages):
+            for record in stage.records:
+                for name in (record.x, record.y):
+                    if name is not None:
+                        last[name] = index
+                if record.operation != "STORE":
+                    first[record.output] = last[record.output] = index
         buffers = []
         for name, width in self.lowered.widths.items():
             if width * self.limits.batch > MOST_ELEMENTS:
@@ -131,6 +138,15 @@ class NativeProgram:
             self._fill(target, record, places)
             if record.cache is not None:
                 target.cache = layers[record.cache.layer]
+        return array
+
+    def _stages(self) -> Any:
+        """The C array of stages."""
+        array = self.ffi.new("zg_stage[]", max(1, len(self.lowered.stages)))
+        first = 0
+        for target, stage in zip(array, self.lowered.stages, strict=False):
+            target.first, target.count, target.by_rows = first, len(stage.records), stage.by_rows
+            first += len(stage.records)
         return array
 
     def _fill(self, target: Any, record: Record, places: dict[str, int]) -> None:
@@ -185,6 +201,8 @@ class NativeProgram:
         spans = -(-self.limits.context // span)
         plan.records = self.records
         plan.count = len(self.lowered.records)
+        plan.stages = self.stages
+        plan.stage_count = len(self.lowered.stages)
         plan.batch = self.limits.batch
         plan.page = self.limits.page
         plan.tile = tile

@@ -1,0 +1,31 @@
+"""One operation of a lowered graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.graph import TOKENS, CacheSpec
+from zigai_kernels.packing import Packing
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """One `zg_record` before addresses are known: operands by name, the rest by the C fields' names."""
+
+    operation: str
+    output: str
+    x: str | None = None
+    y: str | None = None
+    rows: str = TOKENS
+    width: int = 0
+    weight: Packing | NDArray[np.float32] | None = None
+    bias: Packing | None = None
+    storage: str | None = None
+    """The storage type of the weight; of the cache where the operation uses it."""
+    mode: str | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    cache: CacheSpec | None = None

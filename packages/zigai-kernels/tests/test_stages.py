@@ -1,0 +1,127 @@
+"""Records that run together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.blocks import decoder, experts
+from zigai_core.conformance.toys import toy_decoder
+from zigai_core.descriptor import ModelDescriptor
+from zigai_core.graph import WANTED, CacheSpec
+from zigai_core.protocols import Limits
+from zigai_kernels import NativeBackend
+from zigai_kernels.lowering import lower
+from zigai_kernels.records import Record
+from zigai_kernels.stages import LOOK_AHEAD, cut_stages
+
+
+def outputs(*records: Record, fused: bool = True) -> list[list[str]]:
+    return [[record.output for record in stage.records] for stage in cut_stages(records, fused=fused)]
+
+
+def test_a_row_goes_on_from_one_operation_to_the_next() -> None:
+    records = Record("RMS_NORM", "a", "x"), Record("QUANTIZE", "b", "a"), Record("ADD", "c", "x", "y")
+    assert outputs(*records) == [["a", "b", "c"]]
+    assert outputs(*records, fused=False) == [["a"], ["b"], ["c"]]
+
+
+def test_products_go_side_by_side_unless_one_reads_another() -> None:
+    records = Record("LINEAR", "q", "x"), Record("LINEAR", "k", "x"), Record("LINEAR", "o", "k")
+    assert outputs(*records) == [["q", "k"], ["o"]]
+
+
+def test_what_reads_a_product_waits_for_it() -> None:
+    records = (
+        Record("QUANTIZE", "x8", "x"),
+        Record("LINEAR", "y", "x8"),
+        Record("QUANTIZE", "y8", "y"),
+        Record("ADD", "z", "x", "y"),
+    )
+    assert outputs(*records) == [["x8"], ["y"], ["y8", "z"]]
+
+
+def test_one_that_waits_holds_up_none_that_need_not() -> None:
+    records = (
+        Record("LINEAR", "q", "x"),
+        Record("ROPE", "r", "q"),
+        Record("LINEAR", "k", "x"),
+        Record("ROPE", "s", "k"),
+    )
+    assert outputs(*records) == [["q", "k"], ["r", "s"]]
+
+
+def test_attention_waits_until_its_layers_keys_and_values_are_stored() -> None:
+    here, other = CacheSpec(0, 1, 8), CacheSpec(1, 1, 8)
+    store = Record("STORE", "cache of layer 0", "k", "v", cache=here)
+    attention = Record("ATTENTION", "a", "q", cache=here)
+    assert outputs(Record("ROPE", "k", "w"), store, attention) == [["k", "cache of layer 0"], ["a"]]
+    first = outputs(store, Record("ATTENTION", "b", "q", cache=other), attention)
+    assert first.index(["cache of layer 0"]) < first.index(["a"])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [Record("QUANTIZE", "b", "y", rows=WANTED), Record("QUANTIZE", "b", "y", numbers={"repeat": 2})],
+    ids=["other rows", "more rows"],
+)
+def test_rows_that_do_not_pair_off_are_stages_apart(other: Record) -> None:
+    assert outputs(Record("QUANTIZE", "a", "x"), other) == [["a"], ["b"]]
+
+
+def test_what_is_far_away_is_left_where_it_is() -> None:
+    chain = [Record("LINEAR", f"y{i}", f"y{i - 1}" if i else "x") for i in range(LOOK_AHEAD)]
+    near = outputs(*chain[:-1], Record("LINEAR", "z", "x"))
+    far = outputs(*chain, Record("LINEAR", "z", "x"))
+    assert near[0] == ["y0", "z"]
+    assert far[0] == ["y0"]
+
+
+def test_a_layer_takes_ten_stages() -> None:
+    def stages(layers: int) -> list[str]:
+        model = toy_decoder(layers=layers, width=64, hidden=96, dtype="Q8_0", bias=True)
+        cut = lower(decoder(model, context=64, pairing="half"), model.tensors).stages
+        return [" ".join(record.operation for record in stage.records) for stage in cut]
+
+    assert stages(3)[1:11] == [
+        "LINEAR LINEAR LINEAR",
+        "ROPE ROPE STORE",
+        "ATTENTION",
+        "QUANTIZE",
+        "LINEAR",
+        "ADD RMS_NORM QUANTIZE",
+        "LINEAR LINEAR",
+        "GATED QUANTIZE",
+        "LINEAR",
+        "ADD RMS_NORM QUANTIZE",
+    ]
+    assert len(stages(3)) - len(stages(2)) == 10
+
+
+MODELS: dict[str, ModelDescriptor] = {
+    "llama": toy_decoder(dtype="Q8_0"),
+    "biased, floats": toy_decoder(bias=True, tied=True),
+    "normed heads": toy_decoder(dtype="Q8_0", qk_norm=True),
+    "experts": toy_decoder(dtype="Q8_0", experts=4),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_stages_change_no_bit(name: str, threads: int, tools: Any) -> None:
+    model = MODELS[name]
+    hp = model.hyperparameters
+    mixed = experts(hp, renormalise=True) if "expert_count" in hp else None
+    graph = decoder(model, context=128, pairing="half", feed_forward=mixed)
+    limits = Limits(context=128, batch=80, page=8, threads=threads)
+    contexts = [
+        NativeBackend(fused=fused).compile(graph, model.tensors, limits).new_context()
+        for fused in (True, False)
+    ]
+    pages = [list(range(16))]
+    for tokens, start in ((range(80), 0), ([3], 80), (range(9), 81)):
+        batch = tools.batch(tokens, tables=pages, first=start)
+        fused, apart = (context.run(batch)["logits"] for context in contexts)
+        np.testing.assert_array_equal(fused, apart)

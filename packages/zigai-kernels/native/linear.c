@@ -1,6 +1,6 @@
 /* Linear: rows of x times the rows of a matrix in panels. A chunk is a run of panels. */
 
-enum { CHUNK_BYTES = 65536, PANELS_FOR_MANY = 4, TOKENS_BYTES = 196608 };
+enum { CHUNK_BYTES = 262144, PANELS_FOR_MANY = 4, TOKENS_BYTES = 196608 };
 
 static int panels_of(const zg_record *r) { return ceil_div(r->width, PANEL); }
 

@@ -491,6 +491,34 @@ def test_version_names_zig_ai_and_python() -> None:
     assert zig_ai("--version").stdout == text
 
 
+def test_how_keys_and_values_are_kept_is_the_backends_to_serve_or_refuse(model: Path) -> None:
+    assert zig_ai("generate", "-m", model, "--kv-dtype", "Q8_0", "a prompt").stdout == "Hello, world\n"
+    for command in (
+        ["generate", "-m", model, "a prompt"],
+        ["chat", "-m", model],
+        ["bench", model, "--prompt", 8, "--generate", 8],
+    ):
+        refused = zig_ai(*command, "--kv-dtype", "Q3")
+        assert refused.exit_code != 0
+        assert "no keys and values as Q3" in refused.stderr
+
+
+def test_a_folder_for_packed_weights_reaches_the_backend(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for command in (
+        ["generate", "-m", model, "a prompt"],
+        ["chat", "-m", model],
+        ["bench", model, "--prompt", 8, "--generate", 8],
+    ):
+        folder = tmp_path / command[0]
+        assert zig_ai(*command, "--packed-cache", folder, input="").exit_code == 0
+        assert (folder / "toy").exists()
+    monkeypatch.setenv("ZIGAI_PACKED_CACHE", str(tmp_path / "named"))
+    assert zig_ai("generate", "-m", model, "a prompt").exit_code == 0
+    assert (tmp_path / "named" / "toy").exists()
+
+
 def test_help_states_the_defaults_of_core() -> None:
     text = " ".join(zig_ai("generate", "--help").stdout.split())
     for name in ("temperature", "top_k", "top_p", "min_p", "repeat_penalty"):

@@ -89,6 +89,11 @@ class ToyBackend:
             if progress is not None:
                 progress(done, 100)
             time.sleep(0.2 if os.environ.get("TOY_LOADS_SLOWLY") else 0)
+        if limits.kv_dtype == "Q3":
+            raise UnsupportedError("no keys and values as Q3")
+        if limits.packed_cache is not None:
+            limits.packed_cache.mkdir()
+            (limits.packed_cache / "toy").touch()
         return ToyProgram(graph, limits)
 
 

@@ -8,10 +8,12 @@ import threading
 import numpy as np
 import pytest
 
+from zigai_core.blocks import decoder
 from zigai_core.conformance.backend import BackendConformance, logits_of, runner
 from zigai_core.conformance.toys import random_tensor, toy_decoder
 from zigai_core.dtypes import DTYPES, DType
 from zigai_core.errors import Cancelled, UnsupportedError
+from zigai_core.protocols import Limits
 from zigai_core.reference import NumpyBackend, after_q8_0
 from zigai_core.runner import Part, Runner
 
@@ -170,3 +172,10 @@ def test_every_dtype_of_the_toys_has_about_the_asked_spread() -> None:
         values = random_tensor("t", (64, 256), DTYPES[name], np.random.RandomState(1), 0.5).to_float32()
         assert 0.2 < values.std() < 1.0, name
         assert abs(values.mean()) < 0.25, name
+
+
+def test_another_way_to_keep_keys_and_values_is_refused() -> None:
+    model = toy_decoder()
+    graph = decoder(model, context=64, pairing="half")
+    with pytest.raises(UnsupportedError, match="F16, F32, Q8_0, not Q4_0"):
+        NumpyBackend().compile(graph, model.tensors, Limits(kv_dtype="Q4_0"))

@@ -18,6 +18,9 @@ from zigai_core.errors import Cancelled, UnsupportedError
 from zigai_core.graph import Array, Graph, Value, Weight
 from zigai_core.protocols import Limits, OperationTime, ProgramReport, Progress, TensorReport
 
+KV_DTYPES = ("F16", "F32", "Q8_0")
+"""What `Limits.kv_dtype` may be; for F16 and F32 the cache is F32."""
+
 KEEP_BYTES = 4 << 30
 """Weights that take no more than this as float32 are dequantised once, at load; larger ones at every use."""
 
@@ -52,6 +55,11 @@ class NumpyBackend:
         missing = self.missing(graph, weights)
         if missing:
             raise UnsupportedError("the numpy backend cannot " + "; nor ".join(missing))
+        if limits.kv_dtype not in KV_DTYPES:
+            raise UnsupportedError(
+                f"limits: the numpy backend keeps keys and values as for {', '.join(KV_DTYPES)}, "
+                f"not {limits.kv_dtype}"
+            )
         used = {weight.name: weights[weight.name] for weight in graph.weights}
         total = sum(tensor.nbytes for tensor in used.values())
         size = sum(4 * int(np.prod(tensor.shape, dtype=np.int64)) for tensor in used.values())

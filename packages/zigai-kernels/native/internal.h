@@ -34,7 +34,7 @@ struct zg_context {
     atomic_int *spans_done;  /* then: of each tile and KV head */
     int32_t kv_heads;        /* of the layer that has most */
     work *work;              /* what is left to do of each stage */
-    int64_t *spent;          /* nanoseconds of the caller's thread in each record of this stage */
+    int64_t *spent;          /* nanoseconds of each thread in each record, until its stage is over */
     atomic_int cancelled;    /* set and cleared from any thread */
     atomic_int stopped;      /* this step saw it: what was skipped stays skipped if it is cleared meanwhile */
     int64_t next_poll;       /* nanoseconds */

@@ -37,11 +37,16 @@ static int stage_chunks(const zg_context *c, const zg_stage *s) {
     return chunks;
 }
 
+/* What a thread spent on a record, by the record's number in the plan: one of a later stage has another place. */
+static int64_t *spent_on(const zg_context *c, int record, int thread) {
+    return &c->spent[(int64_t)thread * c->plan->count + record];
+}
+
 static void run_record(zg_context *c, const zg_stage *s, int i, int chunk, int thread) {
     const zg_record *r = &c->plan->records[s->first + i];
-    int64_t began = thread == 0 && c->step->nanoseconds ? nanoseconds() : 0;
+    int64_t began = c->step->nanoseconds ? nanoseconds() : 0;
     families[r->operation].run(c, r, chunk, thread);
-    if (began) c->spent[i] += nanoseconds() - began;
+    if (began) *spent_on(c, s->first + i, thread) += nanoseconds() - began;
 }
 
 static void run_chunk(zg_context *c, const zg_stage *s, int chunk, int thread) {
@@ -62,15 +67,21 @@ static void run_chunk(zg_context *c, const zg_stage *s, int chunk, int thread) {
     }
 }
 
-/* A stage's time is its records' as the caller's thread spent it on them; what it waited for, by the same shares. */
+/* Shares the time that a stage took among its records, as threads have spent theirs on them. */
 static void share_time(zg_context *c, const zg_stage *s, int64_t all) {
+    const int end = s->first + s->count;
     int64_t spent = 0, given = 0;
-    for (int i = 0; i < s->count; i++) spent += c->spent[i];
-    for (int i = s->count - 1; i >= 0; i--) {
-        int64_t share = i == 0 ? all - given : spent ? (int64_t)((double)c->spent[i] / (double)spent * (double)all) : 0;
-        c->step->nanoseconds[s->first + i] += share;
+    for (int i = s->first; i < end; i++)
+        for (int t = 0; t < c->pool.threads; t++) spent += *spent_on(c, i, t);
+    for (int i = s->first; i < end; i++) {
+        int64_t own = 0;
+        for (int t = 0; t < c->pool.threads; t++) {
+            own += *spent_on(c, i, t);
+            *spent_on(c, i, t) = 0;
+        }
+        int64_t share = i == end - 1 ? all - given : spent ? (int64_t)((double)own / (double)spent * (double)all) : 0;
+        c->step->nanoseconds[i] += share;
         given += share;
-        c->spent[i] = 0;
     }
 }
 
@@ -229,7 +240,7 @@ zg_context *zg_context_new(const zg_plan *plan, int32_t pages, int32_t threads) 
     c->part_starts = calloc(SPLIT_TOKENS + 1, sizeof *c->part_starts);
     c->tile_starts = calloc((size_t)plan->batch + 1, sizeof *c->tile_starts);
     c->work = calloc((size_t)plan->stage_count + 1, sizeof *c->work);
-    c->spent = calloc((size_t)plan->count + 1, sizeof *c->spent);
+    c->spent = calloc((size_t)threads * plan->count + 1, sizeof *c->spent);
     int found = c->scratch && c->thread_scratch && c->cache && c->partials && c->tile_starts && c->part_starts
                 && c->spans_done && c->work && c->spent;
     if (found && pool_new(c, threads)) return c;

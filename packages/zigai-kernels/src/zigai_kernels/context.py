@@ -89,7 +89,7 @@ class NativeContext:
             self._step.nanoseconds = self._program.ffi.from_buffer("int64_t[]", self._nanoseconds)
 
     def profile(self) -> Sequence[OperationTime]:
-        """Seconds of each record, as the caller's thread sees them pass."""
+        """Seconds of each record; those that threads waited are shared out as those they worked."""
         if self._nanoseconds is None:
             return []
         return [

@@ -164,6 +164,8 @@ class Packer:
                 if not self._agrees(packing, memory[place]):
                     file.refuse(f"it does not hold {packing.tensor.name} as the model's file does")
                     return None
+                if packing.tensor.release is not None:
+                    packing.tensor.release()
         return memory
 
     def _agrees(self, packing: Packing, part: NDArray[np.uint8]) -> bool:

@@ -93,8 +93,7 @@ INLINE void dot_32_bytes(vi total[LANES][TILE], const uint8_t *p, const activati
 }
 
 /* Asks for what a panel's kernel will read a while later: hardware does not look past the end of a page. */
-INLINE void fetch_ahead(const uint8_t *p, int steps, int nt) {
-    if (nt > 4) return;
+INLINE void fetch_ahead(const uint8_t *p, int steps) {
     _Pragma("GCC unroll 8") for (int i = 0; i < steps; i++) __builtin_prefetch(p + AHEAD + i * STEP, 0, 3);
 }
 
@@ -111,7 +110,7 @@ INLINE void panel_32(const uint8_t *s, int64_t scales, int width, const activati
     PANEL_SUMS;
     for (int b = 0; b < width / 32; b++, s += min ? 64 : 32, p += (bits == 8 ? 8 : bits) * STEP) {
         vi total[LANES][TILE];
-        fetch_ahead(p, bits == 8 ? 8 : bits, nt);
+        fetch_ahead(p, bits == 8 ? 8 : bits);
         if (bits == 8) dot_32_bytes(total, p, a, 32 * b, nt);
         else dot_32(total, p, bits, NULL, 0, a, 32 * b, nt);
         EACH_TOKEN {
@@ -157,7 +156,7 @@ INLINE void panel_k(const uint8_t *s, int64_t scales, int width, const activatio
         _Pragma("GCC unroll 1") for (int j = 0; j < 8; j++, p += bits * STEP) {
             vi factor[2][LANES], total[LANES][TILE];
             EACH_LANE factor[0][h] = factor[1][h] = row_scales(scale[j] + h * VF);
-            fetch_ahead(p, bits, nt);
+            fetch_ahead(p, bits);
             dot_32(total, p, bits, factor, 1, a, 256 * b + 32 * j, nt);
             vf offset[LANES];
             EACH_LANE offset[h] = vf_mul(dmin[h], vf_from_u8(min[j] + h * VF));
@@ -190,7 +189,7 @@ INLINE void panel_6(const uint8_t *s, int64_t scales, int width, const activatio
                 factor[1][h] = row_signed_scales(scale + 16 + h * VF);
                 both[h] = row_scale_pairs(scale + h * VF, scale + 16 + h * VF);
             }
-            fetch_ahead(p, 6, nt);
+            fetch_ahead(p, 6);
             dot_32(total, p, 6, factor, 1, a, 256 * b + 32 * j, nt);
             EACH_TOKEN {
                 vf da = act_d(a, t, 8 * b + j);
@@ -227,7 +226,7 @@ INLINE void panel_float(const uint8_t *p, int width, const activations *a, float
     PANEL_SUMS;
     for (int i = 0; i < width; i++, p += PANEL * bytes) {
         vf w[LANES];
-        if (i * PANEL * bytes % STEP == 0) fetch_ahead(p, 1, nt);
+        if (i * PANEL * bytes % STEP == 0) fetch_ahead(p, 1);
         EACH_LANE w[h] = load_weights(p + h * VF * bytes, type);
         EACH_TOKEN {
             vf x = vf_set(((const float *)a->row[t])[i]);
@@ -251,6 +250,9 @@ typedef void panel_kernel(const uint8_t *panel, int64_t scales, int width, const
 #if TILE == 4
 #define KERNELS(NAME, CALL) KERNELS_OF_4(NAME, CALL)
 #define TABLE(NAME) {NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4}
+#elif TILE == 6
+#define KERNELS(NAME, CALL) KERNELS_OF_4(NAME, CALL) KERNEL(NAME, 6, CALL)
+#define TABLE(NAME) {NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4, NULL, NAME##_6}
 #else
 #define KERNELS(NAME, CALL) KERNELS_OF_4(NAME, CALL) KERNEL(NAME, 8, CALL)
 #define TABLE(NAME) {NULL, NAME##_1, NAME##_2, NAME##_3, NAME##_4, NULL, NULL, NULL, NAME##_8}

@@ -35,7 +35,7 @@ INLINE vf vf_load_bf16(const void *p) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
 
-#define TILE 4
+#define TILE 6
 typedef __m256i vi;
 
 /* How many steps' products int16 holds: a pair of products is at most 2 * 15 * 127 = 3,810 for 4 bits. */

@@ -35,5 +35,8 @@
 #include "norm.c"
 #include "rope.c"
 #include "elementwise.c"
+#include "cache.c"
+#include "products.c"
+#include "softmax.c"
 #include "attention.c"
 #include "step.c"

@@ -1,0 +1,104 @@
+/* The cache: how keys and values lie in it, and storing them.
+
+   A page of a layer holds, for each KV head, the keys and the values of its positions in panels of 16
+   columns: 16 positions of all elements of the keys, 16 elements of all positions of the values. So scores
+   (queries . keys) and results (weights . values) are one kind of matrix product, in which a float of the
+   left is multiplied with vectors of a panel, and nothing is summed across a vector. Q8_0 has a float16
+   scale for each 32 elements of a key or value, kept apart from them. */
+
+enum { PART = 32 };
+
+static inline int padded(int n) { return (n + PANEL - 1) / PANEL * PANEL; }
+static inline int element_bytes(int type) { return type == ZG_F32 ? 4 : type == ZG_F16 ? 2 : 1; }
+
+/* How the keys and values of one KV head lie in a page; offsets are in bytes. */
+typedef struct {
+    int positions, dim; /* of a page and of a value, whole panels */
+    int parts;          /* scales of a vector */
+    int64_t key_scales, values, value_scales, bytes;
+} layout;
+
+static layout layout_of(int page, int head_dim, int type) {
+    layout l = {.positions = padded(page), .dim = padded(head_dim)};
+    l.parts = type == ZG_Q8_0 ? ceil_div(head_dim, PART) : 0;
+    int64_t scales = (int64_t)l.parts * l.positions * 2;
+    l.key_scales = (int64_t)l.positions * head_dim * element_bytes(type);
+    l.values = l.key_scales + scales;
+    l.value_scales = l.values + (int64_t)l.positions * l.dim * element_bytes(type);
+    l.bytes = l.value_scales + scales;
+    return l;
+}
+
+int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t type) {
+    return align64(kv_heads * layout_of(page, head_dim, type).bytes);
+}
+
+static char *cached(const zg_context *c, const zg_record *r, int sequence, int position, int kv_head) {
+    int page = c->step->pages[c->step->page_starts[sequence] + position / c->plan->page];
+    int64_t page_bytes = zg_cache_bytes(c->plan->page, r->kv_heads, r->head_dim, r->type);
+    return c->cache + r->cache * c->pages + page * page_bytes
+           + kv_head * layout_of(c->plan->page, r->head_dim, r->type).bytes;
+}
+
+/* Up to PART floats as the cache holds them. Returns their scale as float16, where it has one. */
+static uint16_t encode(const float *x, int n, char *out, int type) {
+    float part[PART];
+    if (n < PART) {
+        for (int i = 0; i < PART; i++) part[i] = i < n ? x[i] : 0.0f;
+        x = part;
+    }
+    if (type == ZG_F32)
+        for (int i = 0; i < PART; i += VF) vf_store((float *)out + i, vf_load(x + i));
+    if (type == ZG_F16)
+        for (int i = 0; i < PART; i += VF) vf_store_f16(out + 2 * i, vf_load(x + i));
+    int16_t sums[2];
+    return type == ZG_Q8_0 ? f16_from_f32(quantize_block(x, (int8_t *)out, sums)) : 0;
+}
+
+/* n elements, each a row of panels further. */
+INLINE void scatter(const char *from, char *to, int n, int bytes) {
+    for (int i = 0; i < n; i++) memcpy(to + (int64_t)i * PANEL * bytes, from + i * bytes, (size_t)bytes);
+}
+
+static void store_scale(char *scales, const layout *l, int element, int slot, uint16_t scale) {
+    memcpy(scales + 2 * ((int64_t)element / PART * l->positions + slot), &scale, 2);
+}
+
+static void store_key(const float *x, char *page, const layout *l, int slot, int head_dim, int type) {
+    char part[4 * PART];
+    const int bytes = element_bytes(type);
+    char *to = page + ((int64_t)slot / PANEL * head_dim * PANEL + slot % PANEL) * bytes;
+    for (int i = 0; i < head_dim; i += PART, to += PART * PANEL * bytes) {
+        int n = least(PART, head_dim - i);
+        uint16_t scale = encode(x + i, n, part, type);
+        if (bytes == 1) scatter(part, to, n, 1);
+        else if (bytes == 2) scatter(part, to, n, 2);
+        else scatter(part, to, n, 4);
+        if (l->parts) store_scale(page + l->key_scales, l, i, slot, scale);
+    }
+}
+
+static void store_value(const float *x, char *page, const layout *l, int slot, int head_dim, int type) {
+    char part[4 * PART];
+    const int bytes = element_bytes(type);
+    for (int i = 0; i < head_dim; i += PART) {
+        uint16_t scale = encode(x + i, least(PART, head_dim - i), part, type);
+        for (int at = 0; at < PART && i + at < l->dim; at += PANEL) {
+            int64_t row = (int64_t)(i + at) / PANEL * l->positions + slot;
+            memcpy(page + l->values + row * PANEL * bytes, part + at * bytes, (size_t)PANEL * bytes);
+        }
+        if (l->parts) store_scale(page + l->value_scales, l, i, slot, scale);
+    }
+}
+
+static void store_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const layout l = layout_of(c->plan->page, r->head_dim, r->type);
+    const int position = c->step->positions[chunk], slot = position % c->plan->page;
+    for (int kv_head = 0; kv_head < r->kv_heads; kv_head++) {
+        int64_t at = (int64_t)chunk * r->width + kv_head * r->head_dim;
+        char *page = cached(c, r, c->step->sequences[chunk], position, kv_head);
+        store_key((const float *)address(c, r->x) + at, page, &l, slot, r->head_dim, r->type);
+        store_value((const float *)address(c, r->y) + at, page, &l, slot, r->head_dim, r->type);
+    }
+}

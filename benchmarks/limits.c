@@ -32,33 +32,25 @@ static int64_t int8_steps(const int8_t *data, int64_t steps) {
     for (int j = 1; j < 12; j++) sums[0] = _mm512_add_epi32(sums[0], sums[j]);
     return _mm512_reduce_add_epi32(sums[0]);
 }
-#elif defined(__AVXVNNI__)
+#elif defined(__AVXVNNI__) || defined(__AVX2__)
+#ifdef __AVXVNNI__
 #define INT8_NAME "vpdpbusd, 256 bits"
+#define INT8_ADD(sum, a, b) _mm256_dpbusd_avx_epi32(sum, a, b)
+#else
+/* Exact as long as pairs of products, and their sums until they are widened, fit into 16 bits: 4-bit weights do. */
+#define INT8_NAME "vpmaddubsw and vpaddw, 256 bits"
+#define INT8_ADD(sum, a, b) _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b))
+#endif
 #define INT8_STEP (12 * 32)
 static int64_t int8_steps(const int8_t *data, int64_t steps) {
     __m256i sums[12], weight = _mm256_loadu_si256((const __m256i *)data);
     for (int j = 0; j < 12; j++) sums[j] = _mm256_setzero_si256();
     for (int64_t s = 0; s < steps; s++) {
         const __m256i *x = (const __m256i *)(data + (s & 31) * 64);
-        for (int j = 0; j < 12; j++) sums[j] = _mm256_dpbusd_avx_epi32(sums[j], weight, _mm256_loadu_si256(x + j));
+        for (int j = 0; j < 12; j++) sums[j] = INT8_ADD(sums[j], weight, _mm256_loadu_si256(x + j));
     }
     for (int j = 1; j < 12; j++) sums[0] = _mm256_add_epi32(sums[0], sums[j]);
     return _mm256_extract_epi32(sums[0], 0);
-}
-#elif defined(__AVX2__)
-/* Exact as long as pairs of products, and their sums until they are widened, fit into 16 bits: 4-bit weights do. */
-#define INT8_NAME "vpmaddubsw and vpaddw, 256 bits"
-#define INT8_STEP (12 * 32)
-static int64_t int8_steps(const int8_t *data, int64_t steps) {
-    __m256i sums[12], weight = _mm256_loadu_si256((const __m256i *)data);
-    for (int j = 0; j < 12; j++) sums[j] = _mm256_setzero_si256();
-    for (int64_t s = 0; s < steps; s++) {
-        const __m256i *x = (const __m256i *)(data + (s & 31) * 64);
-        for (int j = 0; j < 12; j++)
-            sums[j] = _mm256_add_epi16(sums[j], _mm256_maddubs_epi16(weight, _mm256_loadu_si256(x + j)));
-    }
-    for (int j = 1; j < 12; j++) sums[0] = _mm256_add_epi16(sums[0], sums[j]);
-    return _mm256_extract_epi16(sums[0], 0);
 }
 #else
 #define INT8_NAME "a dot product in plain C, as the compiler makes vectors of it"

@@ -72,6 +72,10 @@ class Architecture(Protocol):
         ...
 
 
+KV_DTYPES = ("F16", "F32", "Q8_0")
+"""How the backends of this repository may keep keys and values."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a program must hold; its memory is planned for this when it is compiled."""

@@ -16,10 +16,7 @@ from zigai_core.batch import Batch
 from zigai_core.descriptor import TensorInfo
 from zigai_core.errors import Cancelled, UnsupportedError
 from zigai_core.graph import Array, Graph, Value, Weight
-from zigai_core.protocols import Limits, OperationTime, ProgramReport, Progress, TensorReport
-
-KV_DTYPES = ("F16", "F32", "Q8_0")
-"""What `Limits.kv_dtype` may be; for F16 and F32 the cache is F32."""
+from zigai_core.protocols import KV_DTYPES, Limits, OperationTime, ProgramReport, Progress, TensorReport
 
 KEEP_BYTES = 4 << 30
 """Weights that take no more than this as float32 are dequantised once, at load; larger ones at every use."""

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from zigai_core.batch import Batch
 from zigai_core.errors import ContextOverflowError, ShapeError, UnsupportedError
-from zigai_core.protocols import Limits
-
-KV_DTYPES = ("F16", "F32", "Q8_0")
+from zigai_core.protocols import KV_DTYPES, Limits
 
 
 def check_limits(limits: Limits) -> None:

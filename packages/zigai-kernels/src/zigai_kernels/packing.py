@@ -180,15 +180,7 @@ class Packer:
             (tensor.data[at_end:], rows - last, part[-stride:]),
         ):
             expected = np.zeros(stride, np.uint8)
-            self._lib.zg_pack(
-                CODES[tensor.dtype.name],
-                self._ffi.from_buffer(source),
-                count,
-                width,
-                self._ffi.from_buffer(expected),
-                0,
-                1,
-            )
+            self._write(tensor, source, count, expected, range(1))
             if not np.array_equal(expected, found):
                 return False
         return True
@@ -200,27 +192,41 @@ class Packer:
 
     def _fill(self, packing: Packing, target: NDArray[np.uint8], pool: ThreadPoolExecutor) -> None:
         tensor = packing.tensor
-        *stack, rows, width = tensor.shape
+        *stack, rows, _ = tensor.shape
         matrices = int(np.prod(stack, dtype=np.int64))
         panels, stride = -(-rows // PANEL_ROWS), self.stride(packing)
         source_bytes, target_bytes = tensor.nbytes // max(matrices, 1), panels * stride
-        code, piece = CODES[tensor.dtype.name], max(1, PIECE_BYTES // stride)
+        piece = max(1, PIECE_BYTES // stride)
 
-        def pieces() -> Iterator[tuple[int, int, int]]:
+        def pieces() -> Iterator[tuple[int, range]]:
             for matrix in range(matrices):
                 for first in range(0, panels, piece):
-                    yield matrix, first, min(first + piece, panels)
+                    yield matrix, range(first, min(first + piece, panels))
 
-        def work(place: tuple[int, int, int]) -> None:
-            matrix, first, end = place
-            source = self._ffi.from_buffer(tensor.data[matrix * source_bytes :])
-            out = self._ffi.from_buffer(target[matrix * target_bytes :])
-            self._lib.zg_pack(code, source, rows, width, out, first, end)
+        def work(place: tuple[int, range]) -> None:
+            matrix, some = place
+            source, out = tensor.data[matrix * source_bytes :], target[matrix * target_bytes :]
+            self._write(tensor, source, rows, out, some)
 
         for _ in pool.map(work, pieces()):
             pass
         if tensor.release is not None:
             tensor.release()
+
+    def _write(
+        self,
+        tensor: TensorInfo,
+        source: NDArray[np.uint8],
+        rows: int,
+        target: NDArray[np.uint8],
+        panels: range,
+    ) -> None:
+        """Write these panels of a matrix of the tensor's type, whose `rows` begin at `source`."""
+        code, from_buffer = CODES[tensor.dtype.name], self._ffi.from_buffer
+        width = tensor.shape[-1]
+        self._lib.zg_pack(
+            code, from_buffer(source), rows, width, from_buffer(target), panels.start, panels.stop
+        )
 
 
 def _contents(places: Mapping[Packing, slice]) -> str:

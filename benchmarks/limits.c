@@ -19,38 +19,48 @@ enum { MOST_THREADS = 256 };
 
 /* --- multiply-adds; `steps` turns of the innermost loop --- */
 
+/* Twelve sums, variables of their own: the compiler leaves an array of them in memory. */
+#define TWELVE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
+
 #if defined(__AVX512F__) && defined(__AVX512VNNI__)
 #define INT8_NAME "vpdpbusd, 512 bits"
 #define INT8_STEP (12 * 64)
 static int64_t int8_steps(const int8_t *data, int64_t steps) {
-    __m512i sums[12], weight = _mm512_loadu_si512(data);
-    for (int j = 0; j < 12; j++) sums[j] = _mm512_setzero_si512();
+    __m512i weight = _mm512_loadu_si512(data), total = _mm512_setzero_si512();
+#define BEGIN(j) __m512i sum##j = _mm512_setzero_si512();
+#define ADD(j) sum##j = _mm512_dpbusd_epi32(sum##j, weight, _mm512_loadu_si512(x + 64 * j));
+#define END(j) total = _mm512_add_epi32(total, sum##j);
+    TWELVE(BEGIN)
     for (int64_t s = 0; s < steps; s++) {
         const int8_t *x = data + (s & 31) * 64;
-        for (int j = 0; j < 12; j++) sums[j] = _mm512_dpbusd_epi32(sums[j], weight, _mm512_loadu_si512(x + 64 * j));
+        TWELVE(ADD)
     }
-    for (int j = 1; j < 12; j++) sums[0] = _mm512_add_epi32(sums[0], sums[j]);
-    return _mm512_reduce_add_epi32(sums[0]);
+    TWELVE(END)
+    return _mm512_reduce_add_epi32(total);
 }
 #elif defined(__AVXVNNI__) || defined(__AVX2__)
 #ifdef __AVXVNNI__
 #define INT8_NAME "vpdpbusd, 256 bits"
-#define INT8_ADD(sum, a, b) _mm256_dpbusd_avx_epi32(sum, a, b)
+#define INT8_ADD(sum, a, b) sum = _mm256_dpbusd_avx_epi32(sum, a, b);
 #else
-/* Exact as long as pairs of products, and their sums until they are widened, fit into 16 bits: 4-bit weights do. */
+/* Exact as long as pairs of products, and their sums until they are widened, fit into 16 bits: 4-bit weights do.
+   Without the empty statement all products are made before the first is added, and there are too few registers. */
 #define INT8_NAME "vpmaddubsw and vpaddw, 256 bits"
-#define INT8_ADD(sum, a, b) _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b))
+#define INT8_ADD(sum, a, b) sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b)); __asm__("" : "+x"(sum));
 #endif
 #define INT8_STEP (12 * 32)
 static int64_t int8_steps(const int8_t *data, int64_t steps) {
-    __m256i sums[12], weight = _mm256_loadu_si256((const __m256i *)data);
-    for (int j = 0; j < 12; j++) sums[j] = _mm256_setzero_si256();
+    __m256i weight = _mm256_loadu_si256((const __m256i *)data), total = _mm256_setzero_si256();
+#define BEGIN(j) __m256i sum##j = _mm256_setzero_si256();
+#define ADD(j) INT8_ADD(sum##j, weight, _mm256_loadu_si256(x + j))
+#define END(j) total = _mm256_add_epi32(total, sum##j);
+    TWELVE(BEGIN)
     for (int64_t s = 0; s < steps; s++) {
         const __m256i *x = (const __m256i *)(data + (s & 31) * 64);
-        for (int j = 0; j < 12; j++) sums[j] = INT8_ADD(sums[j], weight, _mm256_loadu_si256(x + j));
+        TWELVE(ADD)
     }
-    for (int j = 1; j < 12; j++) sums[0] = _mm256_add_epi32(sums[0], sums[j]);
-    return _mm256_extract_epi32(sums[0], 0);
+    TWELVE(END)
+    return _mm256_extract_epi32(total, 0);
 }
 #else
 #define INT8_NAME "a dot product in plain C, as the compiler makes vectors of it"
@@ -66,6 +76,9 @@ static int64_t int8_steps(const int8_t *data, int64_t steps) {
     return sum;
 }
 #endif
+#undef BEGIN
+#undef ADD
+#undef END
 
 #if defined(__AVX512F__)
 typedef float floats __attribute__((vector_size(64)));
@@ -76,30 +89,37 @@ typedef float floats __attribute__((vector_size(16)));
 #endif
 #define F32_STEP (12 * (int)(sizeof(floats) / sizeof(float)))
 static int64_t f32_steps(const int8_t *data, int64_t steps) {
-    floats sums[12], a, b;
+    floats a, b, total = {0};
     for (int i = 0; i < (int)(sizeof a / sizeof(float)); i++) a[i] = 0.5f, b[i] = data[i];
-    for (int j = 0; j < 12; j++) sums[j] = b + (float)j;
-    for (int64_t s = 0; s < steps; s++)
-        for (int j = 0; j < 12; j++) sums[j] = sums[j] * a + b;
-    for (int j = 1; j < 12; j++) sums[0] += sums[j];
-    return (int64_t)sums[0][0];
+#define BEGIN(j) floats sum##j = b + (float)j;
+#define ADD(j) sum##j = sum##j * a + b;
+#define END(j) total += sum##j;
+    TWELVE(BEGIN)
+    for (int64_t s = 0; s < steps; s++) {
+        TWELVE(ADD)
+    }
+    TWELVE(END)
+    return (int64_t)total[0];
 }
+#undef BEGIN
+#undef ADD
+#undef END
 
 #if defined(__AVX512BF16__)
 #define BF16_STEP (12 * 32)
 static int64_t bf16_steps(const int8_t *data, int64_t steps) {
-    __m512 sums[12];
-    __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f003f00), b;
-    for (int j = 0; j < 12; j++) sums[j] = _mm512_setzero_ps();
+    __m512 total = _mm512_setzero_ps();
+    __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f003f00);
+#define BEGIN(j) __m512 sum##j = _mm512_setzero_ps();
+#define ADD(j) sum##j = _mm512_dpbf16_ps(sum##j, a, (__m512bh)_mm512_loadu_si512(x + 64 * j));
+#define END(j) total = _mm512_add_ps(total, sum##j);
+    TWELVE(BEGIN)
     for (int64_t s = 0; s < steps; s++) {
         const int8_t *x = data + (s & 31) * 64;
-        for (int j = 0; j < 12; j++) {
-            b = (__m512bh)_mm512_loadu_si512(x + 64 * j);
-            sums[j] = _mm512_dpbf16_ps(sums[j], a, b);
-        }
+        TWELVE(ADD)
     }
-    for (int j = 1; j < 12; j++) sums[0] = _mm512_add_ps(sums[0], sums[j]);
-    return (int64_t)_mm512_reduce_add_ps(sums[0]);
+    TWELVE(END)
+    return (int64_t)_mm512_reduce_add_ps(total);
 }
 #else
 #define BF16_STEP 0
@@ -162,7 +182,7 @@ static int64_t pass(const task *t, int index, const int8_t *operands) {
 static void *work(void *argument) {
     worker *w = argument;
     task *t = w->task;
-    int8_t operands[L1];
+    _Alignas(64) int8_t operands[L1]; /* loads across lines of the cache would take twice as long */
     memset(operands, 1, sizeof operands);
     for (int i = 0; i < t->passes; i++) {
         meet(t);

@@ -1,12 +1,20 @@
 /* Rows of float32 as the integer kernels read them: int8, and for each 32 of them a float scale d, the scaled
-   sum d * sum(q), and the sums of q over both halves. */
+   sum d * sum(q), and the sums of q over both halves. Where products of unsigned bytes do not fit into int16, WIDENED,
+   int16 as well: of each 32 the even ones, then the odd ones. */
 
-/* A row is its int8 elements, then the scales, the scaled sums and the pairs of int16 sums. */
+#ifdef ZG_WIDE_PRODUCTS
+enum { WIDENED = 0 };
+#else
+enum { WIDENED = 1 };
+#endif
+
+/* A row is its int8 elements, then the scales, the scaled sums, the pairs of int16 sums and the int16 elements. */
 static inline int64_t activation_part(int width) { return align64((int64_t)width / 32 * 4); }
 static inline int64_t activation_scales(int width) { return align64(width); }
 static inline int64_t activation_sums(int width) { return activation_scales(width) + activation_part(width); }
 static inline int64_t activation_halves(int width) { return activation_sums(width) + activation_part(width); }
-static inline int64_t activation_bytes(int width) { return activation_halves(width) + activation_part(width); }
+static inline int64_t activation_widened(int width) { return activation_halves(width) + activation_part(width); }
+static inline int64_t activation_bytes(int width) { return activation_widened(width) + (WIDENED ? align64(2 * (int64_t)width) : 0); }
 
 int64_t zg_activation_bytes(int32_t width) { return activation_bytes(width); }
 
@@ -28,9 +36,11 @@ static void quantize_row(const float *x, int width, char *out) {
     int8_t *q = (int8_t *)out;
     float *d = (float *)(out + activation_scales(width)), *s = (float *)(out + activation_sums(width));
     int16_t *halves = (int16_t *)(out + activation_halves(width));
+    int16_t *widened = (int16_t *)(out + activation_widened(width));
     for (int b = 0; b < width / 32; b++, x += 32, q += 32, halves += 2) {
         d[b] = quantize_block(x, q, halves);
         s[b] = d[b] * (float)(halves[0] + halves[1]);
+        for (int i = 0; WIDENED && i < 16; i++) widened[32 * b + i] = q[2 * i], widened[32 * b + 16 + i] = q[2 * i + 1];
     }
 }
 

@@ -62,7 +62,7 @@ static void group_run(zg_context *c, const zg_record *r, int chunk, int thread) 
 
 static int expert_panels(const zg_record *r) {
     int64_t panels = CHUNK_BYTES / r->stride;
-    return panels < 1 ? 1 : panels > PANELS_FOR_MANY ? PANELS_FOR_MANY : (int)panels;
+    return panels < 1 ? 1 : panels > GROUP ? GROUP : (int)panels;
 }
 
 static int expert_chunks(const zg_context *c, const zg_record *r) {

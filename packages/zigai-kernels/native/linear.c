@@ -1,6 +1,9 @@
 /* Linear: rows of x times the rows of a matrix in panels. A chunk is a run of panels. */
 
-enum { CHUNK_BYTES = 262144, PANELS_FOR_MANY = 4, TOKENS_BYTES = 196608 };
+enum {
+    CHUNK_BYTES = 262144,
+    ROWS = 128, GROUP = 8, /* of x, and panels, that are taken together */
+};
 
 static int panels_of(const zg_record *r) { return ceil_div(r->width, PANEL); }
 
@@ -9,7 +12,7 @@ static int panels_of(const zg_record *r) { return ceil_div(r->width, PANEL); }
 static int chunk_panels(const zg_context *c, const zg_record *r) {
     int64_t panels = CHUNK_BYTES / r->stride;
     int share = panels_of(r) / (c->pool.threads * 4);
-    if (rows_of(c, r) > TILE && panels < PANELS_FOR_MANY) panels = PANELS_FOR_MANY;
+    if (rows_of(c, r) > 2 * FEW && panels < GROUP) panels = GROUP;
     if (panels > share) panels = share;
     return panels < 1 ? 1 : (int)panels;
 }
@@ -32,16 +35,18 @@ INLINE const char *input_row(const linear_job *job, int i) {
     return job->x + (job->order ? job->order[i] / job->divide : i) * job->x_stride;
 }
 
-/* How many of the `left` rows the next tile takes. */
-static int tile_size(int left) { return left >= TILE ? TILE : left >= 4 ? 4 : left; }
+/* How many of the `left` rows the next tile of at most `most` takes: the last two share, for tiles of one are slow. */
+static int tile_size(int left, int most) { return left >= 2 * most ? most : left > most ? (left + 1) / 2 : left; }
 
-static void store_tile(const zg_record *r, const linear_job *job, const float *y, int first, int count, int panel) {
+static void store_rows(const zg_record *r, const linear_job *job, const float *y, int first, int count, int panel) {
     int columns = least(PANEL, r->width - panel * PANEL);
+    const float *bias = r->bias ? r->bias + (int64_t)panel * PANEL : NULL;
     for (int t = 0; t < count; t++, y += PANEL) {
         int64_t row = job->order ? job->order[first + t] : first + t;
         float *out = job->out + row * r->width + (int64_t)panel * PANEL;
-        const float *bias = r->bias ? r->bias + (int64_t)panel * PANEL : NULL;
-        for (int i = 0; i < columns; i++) out[i] = bias ? y[i] + bias[i] : y[i];
+        if (bias)
+            for (int i = 0; i < columns; i++) out[i] = y[i] + bias[i];
+        else memcpy(out, y, (size_t)columns * sizeof *y);
     }
 }
 
@@ -49,25 +54,55 @@ static int64_t input_stride(const zg_record *r) {
     return r->type <= ZG_BF16 ? (int64_t)r->inner * 4 : activation_bytes(r->inner);
 }
 
-/* Panels first..end of the output. Rows of x are taken in blocks that stay in the second-level cache while
-   the panels pass. */
-static void linear_panels(const zg_record *r, const uint8_t *weight, const linear_job *job, int first, int end) {
+/* Panels first..end, at most GROUP, and rows from..from + n of x, at most ROWS. */
+static void many_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
+                      int from, int n) {
+    const panel_kernels *k = &kernels[r->type];
+    const block_layout l = layouts[r->type];
     const int64_t scales = panel_scales(r->type, r->inner);
-    activations a = {.scales = (int)activation_scales(r->inner), .sums = (int)activation_sums(r->inner),
-                     .halves = (int)activation_halves(r->inner)};
-    int64_t fitting = TOKENS_BYTES / job->x_stride / TILE * TILE;
-    int block = fitting < TILE ? TILE : (int)fitting;
-    float y[TILE * PANEL];
-    for (int from = 0; from < job->n; from += block) {
-        int to = job->n - from < block ? job->n : from + block;
-        for (int panel = first; panel < end; panel++)
-            for (int t = from, count; t < to; t += count) {
-                count = tile_size(to - t);
-                for (int i = 0; i < count; i++) a.row[i] = input_row(job, t + i);
-                panel_kernels[r->type][count](weight + panel * r->stride, scales, r->inner, &a, y);
-                store_tile(r, job, y, t, count, panel);
+    piece w;
+    float y[GROUP][ROWS * PANEL];
+    for (int p = first; p < end; p++) memset(y[p - first], 0, (size_t)n * PANEL * sizeof(float));
+    for (int at = 0, columns; at < r->inner; at += columns) {
+        const int64_t blocks = at / l.columns;
+        columns = least(r->inner - at, PIECE);
+        for (int p = first; p < end; p++) {
+            const uint8_t *panel = weight + p * r->stride;
+            k->unpack(&w, panel + blocks * l.scales, panel + scales + blocks * l.quants, columns);
+            for (int t = 0, count; t < n; t += count) {
+                count = tile_size(n - t, TILE);
+                for (int i = 0; i < count; i++) a->row[i] = input_row(job, from + t + i);
+                k->many[count](&w, a, at, columns, y[p - first] + t * PANEL);
             }
+        }
     }
+    for (int p = first; p < end; p++) store_rows(r, job, y[p - first], from, n, p);
+}
+
+static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end) {
+    const int64_t scales = panel_scales(r->type, r->inner);
+    float y[FEW * PANEL];
+    for (int p = first; p < end; p++) {
+        const uint8_t *panel = weight + p * r->stride;
+        for (int t = 0, count; t < job->n; t += count) {
+            count = tile_size(job->n - t, FEW);
+            for (int i = 0; i < count; i++) a->row[i] = input_row(job, t + i);
+            kernels[r->type].few[count](panel, panel + scales, r->inner, a, y);
+            store_rows(r, job, y, t, count, p);
+        }
+    }
+}
+
+/* Panels first..end of the output. Many rows of x are taken in runs whose columns of a piece stay in the second-level
+   cache while a group of panels passes. */
+static void linear_panels(const zg_record *r, const uint8_t *weight, const linear_job *job, int first, int end) {
+    activations a = {.scales = (int)activation_scales(r->inner), .sums = (int)activation_sums(r->inner),
+                     .halves = (int)activation_halves(r->inner), .widened = (int)activation_widened(r->inner)};
+    if (job->n <= 2 * FEW) few_rows(r, weight, job, &a, first, end);
+    else
+        for (int from = 0; from < job->n; from += ROWS)
+            for (int p = first; p < end; p += GROUP)
+                many_rows(r, weight, job, &a, p, least(p + GROUP, end), from, least(job->n - from, ROWS));
 }
 
 static void linear_run(zg_context *c, const zg_record *r, int chunk, int thread) {

@@ -43,6 +43,7 @@ typedef __m256i vi;
 
 INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
 INLINE vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+INLINE void vi_store(void *p, vi v) { _mm256_storeu_si256((__m256i *)p, v); }
 INLINE vi vi_set8(int x) { return _mm256_set1_epi8((char)x); }
 INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return _mm256_set1_epi32(x); }
 INLINE vi vi_pairs(int low, int high) { return _mm256_set1_epi32((int)((unsigned)high << 16 | (low & 0xffff))); }
@@ -52,6 +53,7 @@ INLINE vi vi_left(vi a, int n) { return _mm256_slli_epi16(a, n); }
 INLINE vi vi_right(vi a, int n) { return _mm256_srli_epi16(a, n); }
 INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+INLINE vi vi_sub16(vi a, vi b) { return _mm256_sub_epi16(a, b); }
 INLINE vi vi_times_32(vi a) { return _mm256_slli_epi32(a, 5); }
 INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
 INLINE vi widen_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
@@ -67,6 +69,11 @@ INLINE vi dot_pairs(vi part, vi w, vi a) {
     part = _mm256_add_epi16(part, _mm256_maddubs_epi16(w, a));
     __asm__("" : "+x"(part)); /* else gcc makes all products first, to add them later, and runs out of registers */
     return part;
+}
+INLINE vi add_pair_dot(vi sum, vi a, vi b) {
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+    __asm__("" : "+x"(sum));
+    return sum;
 }
 INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }
 INLINE vi plain(vi part) { return pair_dot(part, _mm256_set1_epi16(1)); }

@@ -47,6 +47,7 @@ typedef __m512i vi;
 
 INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
 INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
+INLINE void vi_store(void *p, vi v) { _mm512_storeu_si512(p, v); }
 INLINE vi vi_set8(int x) { return _mm512_set1_epi8((char)x); }
 INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return _mm512_set1_epi32(x); }
 INLINE vi vi_pairs(int low, int high) { return _mm512_set1_epi32((int)((unsigned)high << 16 | (low & 0xffff))); }
@@ -56,6 +57,7 @@ INLINE vi vi_left(vi a, int n) { return _mm512_slli_epi16(a, (unsigned)n); }
 INLINE vi vi_right(vi a, int n) { return _mm512_srli_epi16(a, (unsigned)n); }
 INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+INLINE vi vi_sub16(vi a, vi b) { return _mm512_sub_epi16(a, b); }
 INLINE vi vi_times_32(vi a) { return _mm512_slli_epi32(a, 5); }
 INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
 INLINE vi widen_i8(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
@@ -66,6 +68,7 @@ INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {
 INLINE vi row_signed_scales(const uint8_t *p) { return widen_i8(p); }
 INLINE vi row_scales(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(row_scales(p)); }
+INLINE vi add_pair_dot(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
 INLINE vi dot_pairs(vi part, vi w, vi a) { return _mm512_dpbusd_epi32(part, w, a); }
 INLINE vi scaled(vi part, vi scale) { return _mm512_mullo_epi32(part, scale); }
 INLINE vi plain(vi part) { return part; }

@@ -119,6 +119,7 @@ typedef i32x4 vi;
 
 INLINE vi vi_zero(void) { return (vi){0}; }
 INLINE vi vi_load(const void *p) { vi v; memcpy(&v, p, sizeof v); return v; }
+INLINE void vi_store(void *p, vi v) { memcpy(p, &v, sizeof v); }
 INLINE vi vi_set8(int x) { return (vi)((u8x16){0} + (uint8_t)x); }
 /* The 4 bytes at p in each lane. */
 INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return (vi){x, x, x, x}; }
@@ -131,11 +132,13 @@ INLINE vi vi_left(vi a, int n) { return (vi)((u16x8)a << n); }
 INLINE vi vi_right(vi a, int n) { return (vi)((u16x8)a >> n); }
 INLINE vi vi_add(vi a, vi b) { return a + b; }
 INLINE vi vi_sub(vi a, vi b) { return a - b; }
+INLINE vi vi_sub16(vi a, vi b) { return (vi)((u16x8)a - (u16x8)b); }
 INLINE vi vi_times_32(vi a) { return a << 5; }
 INLINE vf vf_from_vi(vi a) { return __builtin_convertvector(a, vf); }
 INLINE vf vf_from_u8(const uint8_t *p) { return (vf){p[0], p[1], p[2], p[3]}; }
 /* In each lane the sum of the products of two pairs of int16. */
 INLINE vi pair_dot(vi a, vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
+INLINE vi add_pair_dot(vi sum, vi a, vi b) { return sum + pair_dot(a, b); }
 /* The scales of VF rows, from a byte each, as `scaled` wants them; of two runs of rows, as int16 pairs. */
 INLINE vi row_scales(const uint8_t *p) { return (vi){p[0], p[1], p[2], p[3]} * 0x10001; }
 INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {

@@ -7,18 +7,32 @@ enum {
 
 static int panels_of(const zg_record *r) { return ceil_div(r->width, PANEL); }
 
-/* Panels in a chunk: enough work to be worth fetching, enough chunks for every thread. With many rows of x
-   more of them, since each chunk reads all of x. */
-static int chunk_panels(const zg_context *c, const zg_record *r) {
+/* A matrix is cut into chunks of `large` panels, and its last ones, about one for each thread, into four small ones each: so
+   that all threads end at nearly the same time. */
+typedef struct {
+    int panels, large, small;
+    int first_small; /* the first small chunk */
+    int count;
+} cut;
+
+/* A chunk is enough work to be worth fetching, and there are enough for every thread. With many rows of x it has more
+   panels, since each chunk reads all of x. */
+static cut cut_panels(const zg_context *c, const zg_record *r) {
+    const int threads = c->pool.threads;
+    cut k = {.panels = panels_of(r)};
     int64_t panels = CHUNK_BYTES / r->stride;
-    int share = panels_of(r) / (c->pool.threads * 4);
+    int share = k.panels / (threads * 4);
     if (rows_of(c, r) > 2 * FEW && panels < GROUP) panels = GROUP;
     if (panels > share) panels = share;
-    return panels < 1 ? 1 : (int)panels;
+    k.large = panels < 1 ? 1 : (int)panels;
+    k.small = ceil_div(k.large, 4);
+    k.first_small = k.panels / k.large > threads ? k.panels / k.large - threads : 0;
+    k.count = k.first_small + ceil_div(k.panels - k.first_small * k.large, k.small);
+    return k;
 }
 
 static int linear_chunks(const zg_context *c, const zg_record *r) {
-    return rows_of(c, r) ? ceil_div(panels_of(r), chunk_panels(c, r)) : 0;
+    return rows_of(c, r) ? cut_panels(c, r).count : 0;
 }
 
 /* The rows that meet a matrix: all n of x, or those that `order` lists. Item order[i] is row order[i] of out
@@ -107,7 +121,8 @@ static void linear_panels(const zg_record *r, const uint8_t *weight, const linea
 
 static void linear_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
-    int panels = chunk_panels(c, r), first = chunk * panels;
+    const cut k = cut_panels(c, r);
+    int small = chunk - k.first_small, first = small < 0 ? chunk * k.large : k.first_small * k.large + small * k.small;
     linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), NULL, 1, rows_of(c, r)};
-    linear_panels(r, r->weight, &job, first, least(first + panels, panels_of(r)));
+    linear_panels(r, r->weight, &job, first, least(first + (small < 0 ? k.large : k.small), k.panels));
 }

@@ -28,6 +28,7 @@
 #include "threads.c"
 #include "panels.c"
 #include "activations.c"
+#include "pieces.c"
 #include "dot.c"
 #include "linear.c"
 #include "embedding.c"

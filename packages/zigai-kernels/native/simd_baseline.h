@@ -109,7 +109,7 @@ INLINE void spin_pause(void) {
 #endif
 }
 
-/* ---- what dot.c is made of ---- */
+/* ---- what pieces.c and dot.c are made of ---- */
 
 #define TILE 4 /* rows of activations that are taken together */
 typedef i32x4 vi;
@@ -138,6 +138,7 @@ INLINE vf vf_from_vi(vi a) { return __builtin_convertvector(a, vf); }
 INLINE vf vf_from_u8(const uint8_t *p) { return (vf){p[0], p[1], p[2], p[3]}; }
 /* In each lane the sum of the products of two pairs of int16. */
 INLINE vi pair_dot(vi a, vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
+/* sum + pair_dot(a, b) */
 INLINE vi add_pair_dot(vi sum, vi a, vi b) { return sum + pair_dot(a, b); }
 /* The scales of VF rows, from a byte each, as `scaled` wants them; of two runs of rows, as int16 pairs. */
 INLINE vi row_scales(const uint8_t *p) { return (vi){p[0], p[1], p[2], p[3]} * 0x10001; }

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -225,10 +226,12 @@ def test_a_step_amid_cancellations_is_whole_or_cancelled(tools: Any) -> None:
     over, counts = threading.Event(), {"whole": 0, "cancelled": 0}
 
     def disturb() -> None:
+        pauses = random.Random(0)  # short and long ones, so that both happen however slowly steps run
         while not over.is_set():
             context.cancel()
+            time.sleep(pauses.choice((0, 1e-4, 1e-3)))
             context.resume()
-            time.sleep(1e-4)
+            time.sleep(pauses.choice((1e-4, 1e-3, 1e-2)))
 
     thread = threading.Thread(target=disturb)
     thread.start()

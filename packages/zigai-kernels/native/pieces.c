@@ -38,10 +38,9 @@ INLINE int bits_of(int type) {
 }
 INLINE int has_factors(int type) { return type == ZG_Q4_K || type == ZG_Q5_K || type == ZG_Q6_K; }
 INLINE int has_mins(int type) { return type == ZG_Q4_1 || type == ZG_Q5_1 || type == ZG_Q4_K || type == ZG_Q5_K; }
-/* What all quants of a type are too large by; unpacked as int16 they are not. */
+/* What all quants of a type without factors are too large by; unpacked as int16 they are not. */
 INLINE int centre_of(int type, int packed) {
-    return type == ZG_Q4_0 ? 8 : type == ZG_Q5_0 ? 16 : type == ZG_Q6_K ? 32
-         : type == ZG_Q8_0 && (packed || BYTE_STEPS == 8) ? 128 : 0;
+    return type == ZG_Q4_0 ? 8 : type == ZG_Q5_0 ? 16 : type == ZG_Q8_0 && (packed || BYTE_STEPS == 8) ? 128 : 0;
 }
 INLINE int steps_of(int type) { return type == ZG_Q8_0 ? BYTE_STEPS : 8; }
 
@@ -110,8 +109,7 @@ INLINE void begin_piece(piece *w, int type, const uint8_t *scales) {
 /* ---- a piece's scales, packed or not ---- */
 
 INLINE vf d_of(const piece *w, int type, int packed, int b, int h) {
-    const int bytes = has_factors(type) ? 0 : layouts[type].scales;
-    return packed ? vf_load_f16(w->scales + b * bytes + h * VF * 2) : w->d[b][h];
+    return packed ? vf_load_f16(w->scales + b * layouts[type].scales + h * VF * 2) : w->d[b][h];
 }
 INLINE vf min_of(const piece *w, int type, int packed, int b, int h) {
     if (!packed) return w->min[b][h];

@@ -1,6 +1,8 @@
-/* Rows of float32 as the integer kernels read them: int8, and for each 32 of them a float scale d, the scaled
-   sum d * sum(q), and the sums of q over both halves. Where products of unsigned bytes do not fit into int16, WIDENED,
-   int16 as well: of each 32 the even ones, then the odd ones. */
+/* Rows of float32 as the integer kernels read them.
+   For quantised weights: int8, and for each 32 of them a float scale d, the scaled sum d * sum(q), and the sums of q
+   over both halves. Where products of unsigned bytes do not fit into int16, WIDENED, int16 as well: of each 32 the even
+   ones, then the odd ones.
+   For fixed-point weights: int16 of up to FIXED_MOST, and d. A row whose width is no multiple of 32 ends in zeros. */
 
 #ifdef ZG_WIDE_PRODUCTS
 enum { WIDENED = 0 };
@@ -8,35 +10,45 @@ enum { WIDENED = 0 };
 enum { WIDENED = 1 };
 #endif
 
-/* A row is its int8 elements, then the scales, the scaled sums, the pairs of int16 sums and the int16 elements. */
-static inline int64_t activation_part(int width) { return align64((int64_t)width / 32 * 4); }
-static inline int64_t activation_scales(int width) { return align64(width); }
-static inline int64_t activation_sums(int width) { return activation_scales(width) + activation_part(width); }
-static inline int64_t activation_halves(int width) { return activation_sums(width) + activation_part(width); }
-static inline int64_t activation_widened(int width) { return activation_halves(width) + activation_part(width); }
-static inline int64_t activation_bytes(int width) { return activation_widened(width) + (WIDENED ? align64(2 * (int64_t)width) : 0); }
+enum { FIXED_MOST = (1 << FIXED_BITS) - 1 }; /* 32 products of two such numbers add up to less than 2^31 */
 
-int64_t zg_activation_bytes(int32_t width) { return activation_bytes(width); }
+/* Where the parts of a row begin, whose elements come first, and bytes of all. */
+typedef struct {
+    int64_t scales, sums, halves, widened, bytes;
+} row_layout;
 
-/* 32 floats as int8 and the sums of both halves. Returns their scale, that of the largest over 127; NaN where one
-   is not finite. A subnormal peak has no finite inverse worth having: such a block counts as zeros. */
-static float quantize_block(const float *x, int8_t *q, int16_t *halves) {
-    vf peak = vf_zero(), zero = vf_zero(); /* x * 0 is NaN for what is not finite */
-    for (int i = 0; i < 32; i += VF) {
-        vf v = vf_load(x + i);
-        peak = vf_max(peak, vf_abs(v));
-        zero = vf_fma(v, vf_zero(), zero);
-    }
-    float most = vf_peak(peak);
-    quantize32(x, most > 1e-35f ? 127.0f / most : 0.0f, q, halves);
-    return most / 127.0f + vf_sum(zero);
+/* A row that meets weights of a type. */
+static row_layout input_row_layout(int type, int width) {
+    const int64_t blocks = ceil_div(width, 32), part = align64(4 * blocks);
+    if (is_float(type)) return (row_layout){.bytes = 4 * (int64_t)width};
+    if (is_fixed(type)) return (row_layout){.scales = align64(64 * blocks), .bytes = align64(64 * blocks) + part};
+    const int64_t scales = align64(32 * blocks), end = scales + 3 * part;
+    return (row_layout){scales, scales + part, scales + 2 * part, end, end + (WIDENED ? align64(64 * blocks) : 0)};
 }
 
-static void quantize_row(const float *x, int width, char *out) {
+int64_t zg_activation_bytes(int32_t type, int32_t width) { return input_row_layout(type, width).bytes; }
+
+/* The scale with which the largest of 32 floats counts `most`, and its inverse. The scale is NaN where one of them is
+   not finite. A subnormal scale has no finite inverse: such a block counts as zeros. */
+static float block_scale(const float *x, float most, float *inverse) {
+    float peak = peak_of_32(x);
+    *inverse = peak > most * 1e-37f ? most / peak : 0.0f;
+    return peak / most;
+}
+
+/* 32 floats as int8 and the sums of both halves. Returns their scale. */
+static float quantize_block(const float *x, int8_t *q, int16_t *halves) {
+    float inverse, scale = block_scale(x, 127.0f, &inverse);
+    quantize32(x, inverse, q, halves);
+    return scale;
+}
+
+static void quantize_row(const float *x, int type, int width, char *out) {
+    const row_layout l = input_row_layout(type, width);
     int8_t *q = (int8_t *)out;
-    float *d = (float *)(out + activation_scales(width)), *s = (float *)(out + activation_sums(width));
-    int16_t *halves = (int16_t *)(out + activation_halves(width));
-    int16_t *widened = (int16_t *)(out + activation_widened(width));
+    float *d = (float *)(out + l.scales), *s = (float *)(out + l.sums);
+    int16_t *halves = (int16_t *)(out + l.halves);
+    int16_t *widened = (int16_t *)(out + l.widened);
     for (int b = 0; b < width / 32; b++, x += 32, q += 32, halves += 2) {
         d[b] = quantize_block(x, q, halves);
         s[b] = d[b] * (float)(halves[0] + halves[1]);
@@ -44,8 +56,19 @@ static void quantize_row(const float *x, int width, char *out) {
     }
 }
 
+static void fix_row(const float *x, int type, int width, char *out) {
+    int16_t *q = (int16_t *)out;
+    float *d = (float *)(out + input_row_layout(type, width).scales), rest[32] = {0}, inverse;
+    for (int b = 0; 32 * b < width; b++, x += 32, q += 32) {
+        if (32 * (b + 1) > width) x = memcpy(rest, x, (size_t)(width - 32 * b) * sizeof *x);
+        d[b] = block_scale(x, (float)FIXED_MOST, &inverse);
+        fix32(x, inverse, q);
+    }
+}
+
 static void quantize_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
-    quantize_row((const float *)address(c, r->x) + (int64_t)chunk * r->width, r->width,
-                 (char *)address(c, r->output) + chunk * activation_bytes(r->width));
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width;
+    char *out = (char *)address(c, r->output) + chunk * input_row_layout(r->type, r->width).bytes;
+    (is_fixed(r->type) ? fix_row : quantize_row)(x, r->type, r->width, out);
 }

@@ -1,7 +1,7 @@
 /* What Python and C share. cffi reads this file as it stands, so it holds no preprocessor line. */
 
 enum zg_operation {
-    ZG_QUANTIZE,   /* float rows -> int8 rows with a scale and a scaled sum per 32 */
+    ZG_QUANTIZE,   /* float rows -> integer rows, as products with weights of the type read them */
     ZG_EMBEDDING,  /* rows of a matrix for the step's tokens */
     ZG_LINEAR,     /* x . weight^T + bias */
     ZG_RMS_NORM,
@@ -42,7 +42,7 @@ enum zg_status { ZG_DONE, ZG_CANCELLED };
    are byte offsets into the context's scratch memory; -1 - i stands for output array i of the step. */
 typedef struct {
     int32_t operation;   /* enum zg_operation */
-    int32_t type;        /* enum zg_type: of the weight, or of the cache */
+    int32_t type;        /* enum zg_type: of the weight, or of the cache; QUANTIZE: of the weights that it is for */
     int32_t rows;        /* enum zg_rows: how many rows the output has */
     int32_t width;       /* elements in a row of the output */
     int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE: elements in a row of x; norms: a group; ROPE: pairs */
@@ -115,7 +115,7 @@ void zg_copy_page(zg_context *context, int32_t from, int32_t to);
 int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim);
 int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t head_dim);
 int64_t zg_group_bytes(int32_t experts);
-int64_t zg_activation_bytes(int32_t width);
+int64_t zg_activation_bytes(int32_t type, int32_t width);
 int64_t zg_panel_bytes(int32_t type, int32_t width);
 void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end);
 int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t type);

@@ -12,12 +12,12 @@ enum { FEW = 4 }; /* rows that read a panel as it is packed */
 
 typedef struct {
     const char *row[TILE];
-    int scales, sums, halves, widened; /* byte offsets within a row of int8 activations */
+    row_layout at;
 } activations;
 
-INLINE vf act_d(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->scales))[b]); }
-INLINE vf act_s(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->sums))[b]); }
-INLINE vi act_halves(const activations *a, int t, int b) { return vi_spread(a->row[t] + a->halves + 4 * b); }
+INLINE vf act_d(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->at.scales))[b]); }
+INLINE vf act_s(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->at.sums))[b]); }
+INLINE vi act_halves(const activations *a, int t, int b) { return vi_spread(a->row[t] + a->at.halves + 4 * b); }
 
 #define EACH_TOKEN _Pragma("GCC unroll 12") for (int t = 0; t < nt; t++)
 
@@ -38,7 +38,7 @@ INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int
         EACH_LANE q[h] = packed ? packed_quants(quants, type, step, h) : vi_load(quants + step * STEP + h * LANE);
         if (step % together == 0) clear(part, nt);
         EACH_TOKEN {
-            vi x = vi_spread(a->row[t] + (of_16_bits ? a->widened + 2 * at : at) + 4 * step);
+            vi x = vi_spread(a->row[t] + (of_16_bits ? a->at.widened + 2 * at : at) + 4 * step);
             EACH_LANE part[h][t] = of_16_bits ? add_pair_dot(part[h][t], q[h], x) : dot_pairs(part[h][t], q[h], x);
         }
         if ((step + 1) % together == 0) EACH_TOKEN EACH_LANE {
@@ -103,15 +103,13 @@ INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, co
     EACH_TOKEN EACH_LANE vf_store(Y(t, h), vf_fma(part[h][t], d_of(w, type, packed, 0, h), sum[h][t]));
 }
 
-INLINE void times_floats(const piece *w, const uint8_t *p, int packed, int type, const activations *a, int at, int columns,
-                         float *y, int nt) {
-    const int bytes = layouts[type].quants;
+INLINE void times_floats(const float *p, int packed, const activations *a, int at, int columns, float *y, int nt) {
     vf sum[LANES][TILE];
     EACH_TOKEN EACH_LANE sum[h][t] = vf_load(Y(t, h));
-    for (int i = 0; i < columns; i++, p += bytes) {
+    for (int i = 0; i < columns; i++, p += PANEL) {
         vf weight[LANES];
-        if (packed && i * bytes % STEP == 0) fetch_ahead(p, 1);
-        EACH_LANE weight[h] = packed ? packed_floats(p + h * bytes / LANES, type) : vf_load(w->floats + i * PANEL + h * VF);
+        if (packed) fetch_ahead((const uint8_t *)p, 1);
+        EACH_LANE weight[h] = vf_load(p + h * VF);
         EACH_TOKEN {
             vf x = vf_set(((const float *)a->row[t])[at + i]);
             EACH_LANE sum[h][t] = vf_fma(weight[h], x, sum[h][t]);
@@ -122,7 +120,7 @@ INLINE void times_floats(const piece *w, const uint8_t *p, int packed, int type,
 
 /* The columns from `at` on; their quants or floats are at q where they are packed, and in the piece where not. */
 INLINE void times(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, int columns, float *y, int nt) {
-    if (is_float(type)) times_floats(w, q, packed, type, a, at, columns, y, nt);
+    if (is_float(type)) times_floats(packed ? (const float *)q : w->floats, packed, a, at, columns, y, nt);
     else if (has_factors(type)) times_256(w, q, packed, type, a, at, y, nt);
     else times_32(w, q, packed, type, a, at, columns / 32, y, nt);
 }
@@ -173,9 +171,10 @@ typedef struct {
 #define NAMES_1_TO_TILE(OF) NAMES_1_TO_4(OF), OF##_5, OF##_6, OF##_7, OF##_8
 #endif
 #define KERNELS(TYPE) FROM_1_TO_4(OF_FEW, TYPE) UNPACK(TYPE)
-#define TABLE(TYPE, MANY) [ZG_##TYPE] = {{NAMES_1_TO_4(few_##TYPE)}, unpack_##TYPE, {NAMES_1_TO_TILE(many_##MANY)}}
+#define TABLE(TYPE) {{NAMES_1_TO_4(few_##TYPE)}, unpack_##TYPE, {NAMES_1_TO_TILE(many_##TYPE)}}
 
-KERNELS(F32) KERNELS(F16) KERNELS(BF16) FROM_1_TO_TILE(OF_MANY, F32) /* unpacked they are all the same */
+KERNELS(F32) FROM_1_TO_TILE(OF_MANY, F32)
+KERNELS(F16) FROM_1_TO_TILE(OF_MANY, F16) /* packed, BF16 is the same */
 KERNELS(Q4_0) FROM_1_TO_TILE(OF_MANY, Q4_0)
 KERNELS(Q4_1) FROM_1_TO_TILE(OF_MANY, Q4_1)
 KERNELS(Q5_0) FROM_1_TO_TILE(OF_MANY, Q5_0)
@@ -186,6 +185,7 @@ KERNELS(Q5_K) FROM_1_TO_TILE(OF_MANY, Q5_K)
 KERNELS(Q6_K) FROM_1_TO_TILE(OF_MANY, Q6_K)
 
 static const panel_kernels kernels[ZG_TYPES] = {
-    TABLE(F32, F32),   TABLE(F16, F32),   TABLE(BF16, F32),  TABLE(Q4_0, Q4_0), TABLE(Q4_1, Q4_1), TABLE(Q5_0, Q5_0),
-    TABLE(Q5_1, Q5_1), TABLE(Q8_0, Q8_0), TABLE(Q4_K, Q4_K), TABLE(Q5_K, Q5_K), TABLE(Q6_K, Q6_K),
+    [ZG_F32] = TABLE(F32),   [ZG_F16] = TABLE(F16),   [ZG_BF16] = TABLE(F16),
+    [ZG_Q4_0] = TABLE(Q4_0), [ZG_Q4_1] = TABLE(Q4_1), [ZG_Q5_0] = TABLE(Q5_0), [ZG_Q5_1] = TABLE(Q5_1),
+    [ZG_Q8_0] = TABLE(Q8_0), [ZG_Q4_K] = TABLE(Q4_K), [ZG_Q5_K] = TABLE(Q5_K), [ZG_Q6_K] = TABLE(Q6_K),
 };

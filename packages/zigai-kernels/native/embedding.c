@@ -4,6 +4,12 @@ static void row_F32(const uint8_t *w, float *y, int n) { memcpy(y, w, (size_t)n 
 static void row_F16(const uint8_t *w, float *y, int n) {
     for (int i = 0; i < n; i++) y[i] = read_f16(w + 2 * (int64_t)i);
 }
+static inline float f32_from_bf16(uint16_t x) {
+    uint32_t bits = (uint32_t)x << 16;
+    float y;
+    memcpy(&y, &bits, 4);
+    return y;
+}
 static void row_BF16(const uint8_t *w, float *y, int n) {
     for (int i = 0; i < n; i++) y[i] = f32_from_bf16(read_u16(w + 2 * (int64_t)i));
 }

@@ -83,6 +83,17 @@ INLINE void vf_store_part(float *p, vf v, int n) {
     memcpy(p, part, (size_t)n * sizeof *p);
 }
 
+/* The largest of 32 absolute values; NaN where one is not finite. */
+INLINE float peak_of_32(const float *x) {
+    vf peak = vf_zero(), zero = vf_zero(); /* x * 0 is NaN for what is not finite */
+    for (int i = 0; i < 32; i += VF) {
+        vf v = vf_load(x + i);
+        peak = vf_max(peak, vf_abs(v));
+        zero = vf_fma(v, vf_zero(), zero);
+    }
+    return vf_peak(peak) + vf_sum(zero);
+}
+
 /* e^x to about 1e-7 relative, by Cephes' expf (Moshier): x = n ln 2 + r, a polynomial in r, times 2^n.
    Below -87.3 it is 0, above 88 infinite; NaN stays NaN. */
 INLINE vf vf_exp(vf x) {

@@ -65,7 +65,7 @@ static void store_rows(const zg_record *r, const linear_job *job, const float *y
 }
 
 static int64_t input_stride(const zg_record *r) {
-    return r->type <= ZG_BF16 ? (int64_t)r->inner * 4 : activation_bytes(r->inner);
+    return input_row_layout(r->type, r->inner).bytes;
 }
 
 /* Panels first..end, at most GROUP, and rows from..from + n of x, at most ROWS. */
@@ -74,12 +74,13 @@ static void many_rows(const zg_record *r, const uint8_t *weight, const linear_jo
     const panel_kernels *k = &kernels[r->type];
     const block_layout l = layouts[r->type];
     const int64_t scales = panel_scales(r->type, r->inner);
+    const int width = columns_of(r->type, r->inner);
     piece w;
     float y[GROUP][ROWS * PANEL];
     for (int p = first; p < end; p++) memset(y[p - first], 0, (size_t)n * PANEL * sizeof(float));
-    for (int at = 0, columns; at < r->inner; at += columns) {
+    for (int at = 0, columns; at < width; at += columns) {
         const int64_t blocks = at / l.columns;
-        columns = least(r->inner - at, PIECE);
+        columns = least(width - at, PIECE);
         for (int p = first; p < end; p++) {
             const uint8_t *panel = weight + p * r->stride;
             k->unpack(&w, panel + blocks * l.scales, panel + scales + blocks * l.quants, columns);
@@ -101,7 +102,7 @@ static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job
         for (int t = 0, count; t < job->n; t += count) {
             count = tile_size(job->n - t, FEW);
             for (int i = 0; i < count; i++) a->row[i] = input_row(job, t + i);
-            kernels[r->type].few[count](panel, panel + scales, r->inner, a, y);
+            kernels[r->type].few[count](panel, panel + scales, columns_of(r->type, r->inner), a, y);
             store_rows(r, job, y, t, count, p);
         }
     }
@@ -110,8 +111,7 @@ static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job
 /* Panels first..end of the output. Many rows of x are taken in runs whose columns of a piece stay in the second-level
    cache while a group of panels passes. */
 static void linear_panels(const zg_record *r, const uint8_t *weight, const linear_job *job, int first, int end) {
-    activations a = {.scales = (int)activation_scales(r->inner), .sums = (int)activation_sums(r->inner),
-                     .halves = (int)activation_halves(r->inner), .widened = (int)activation_widened(r->inner)};
+    activations a = {.at = input_row_layout(r->type, r->inner)};
     if (job->n <= 2 * FEW) few_rows(r, weight, job, &a, first, end);
     else
         for (int from = 0; from < job->n; from += ROWS)

@@ -1,9 +1,10 @@
 /* How a matrix lies in memory for Linear: in panels of 16 rows, so that one vector serves 16 outputs and there
    is no sum across a vector. The last panel is filled up with rows of zeros.
 
-   A panel of a float type is its columns, one after another, each with its 16 elements. A panel of another
-   type is the scales of all its blocks, then the quants of all its blocks. The quants of 32 columns are steps
-   of 4 columns; byte 4 r + t of a step belongs to row r and column t of the 4.
+   A panel of F32 is its columns, one after another, each with its 16 elements. A panel of another type is the
+   scales of all its blocks, then the quants of all its blocks. The quants of 32 columns are steps of 4
+   columns; byte 4 r + t of a step belongs to row r and column t of the 4.
+     16 bits   16 steps of 2 columns, an int16 for each
      8 bits    8 steps of 64 bytes, 128 added so that they are unsigned
      4 bits    4 vectors of 64 bytes: step 2 v in the low, step 2 v + 1 in the high halves of bytes
      5 bits    the same, then 64 bytes: bit s of a byte is the fifth bit of step s
@@ -11,9 +12,13 @@
    Scales are 16 of each kind, row by row: float16 d, then dmin or m where the type has it; then, for Q4_K and
    Q5_K, for each 32 columns a byte with the low 4 bits of the scale and above them those of the min, and for
    columns 32 j and 128 + 32 j a byte with the rest, from the lowest bits: scale j, min j, scale j + 4, min
-   j + 4; for Q6_K int8 for each 16 columns. The types' own layouts are GGUF's (ggml-quants.h). */
+   j + 4; for Q6_K int8 for each 16 columns. The types' own layouts are GGUF's (ggml-quants.h).
 
-enum { PANEL = 16, STEP = 64 };
+   F16 and BF16 become fixed point: 32 columns of a row share an int8 exponent e, and an element is an int16 times
+   2^e. The largest of them has 13 bits, the last of which is worth 2^e: as many as leave room for sums of 32 products
+   with activations of 13 bits (activations.c). A row whose width is no multiple of 32 ends in zeros. */
+
+enum { PANEL = 16, STEP = 64, FIXED_BITS = 13 };
 
 typedef struct {
     int columns;        /* of a block */
@@ -22,19 +27,28 @@ typedef struct {
 } block_layout;
 
 static const block_layout layouts[ZG_TYPES] = {
-    [ZG_F32] = {1, 4, 0, 4 * PANEL},      [ZG_F16] = {1, 2, 0, 2 * PANEL},   [ZG_BF16] = {1, 2, 0, 2 * PANEL},
+    [ZG_F32] = {1, 4, 0, 4 * PANEL},      [ZG_F16] = {32, 64, 16, 16 * STEP}, [ZG_BF16] = {32, 64, 16, 16 * STEP},
     [ZG_Q4_0] = {32, 18, 32, 4 * STEP},   [ZG_Q4_1] = {32, 20, 64, 4 * STEP},
     [ZG_Q5_0] = {32, 22, 32, 5 * STEP},   [ZG_Q5_1] = {32, 24, 64, 5 * STEP}, [ZG_Q8_0] = {32, 34, 32, 8 * STEP},
     [ZG_Q4_K] = {256, 144, 256, 32 * STEP}, [ZG_Q5_K] = {256, 176, 256, 40 * STEP},
     [ZG_Q6_K] = {256, 210, 288, 48 * STEP},
 };
 
+/* What the kernels ask of a type. */
+INLINE int is_float(int type) { return type == ZG_F32; }
+INLINE int is_fixed(int type) { return type == ZG_F16 || type == ZG_BF16; }
+
+static inline int blocks_of(int type, int width) { return ceil_div(width, layouts[type].columns); }
+
+/* Columns of a panel: those of whole blocks. */
+static inline int columns_of(int type, int width) { return blocks_of(type, width) * layouts[type].columns; }
+
 static inline int64_t panel_scales(int type, int width) {
-    return align64((int64_t)width / layouts[type].columns * layouts[type].scales);
+    return align64((int64_t)blocks_of(type, width) * layouts[type].scales);
 }
 
 int64_t zg_panel_bytes(int32_t type, int32_t width) {
-    return align64(panel_scales(type, width) + (int64_t)width / layouts[type].columns * layouts[type].quants);
+    return align64(panel_scales(type, width) + (int64_t)blocks_of(type, width) * layouts[type].quants);
 }
 
 static inline uint64_t read_u64(const uint8_t *p) { uint64_t x; memcpy(&x, p, 8); return x; }
@@ -137,22 +151,44 @@ static void pack_Q6_K(const uint8_t *w, uint8_t *s, uint8_t *q, int row) {
     }
 }
 
+/* The exponent of a block by the largest of its absolute values: vf_pow2 of -128 is infinite, since where an element
+   is not finite no output may be. */
+static inline int fixed_exponent(float peak) {
+    if (!isfinite(peak)) return -128;
+    uint32_t bits;
+    memcpy(&bits, &peak, 4);
+    int e = (int)(bits >> 23); /* 127 and the exponent */
+    return e > FIXED_BITS ? e - 126 - FIXED_BITS : -126;
+}
+
+INLINE void pack_fixed(const uint8_t *w, int type, uint8_t *s, uint8_t *q, int row) {
+    float x[32], inverse[VF];
+    int16_t fixed[32];
+    for (int i = 0; i < 32; i += VF)
+        vf_store(x + i, type == ZG_F16 ? vf_load_f16(w + 2 * i) : vf_load_bf16(w + 2 * i));
+    int e = fixed_exponent(peak_of_32(x));
+    s[row] = (uint8_t)e;
+    vf_store(inverse, vf_pow2(vf_set(e == -128 ? 0.0f : (float)-e)));
+    fix32(x, inverse[0], fixed);
+    for (int v = 0; v < 16; v++) memcpy(q + v * STEP, fixed + 2 * v, 4);
+}
+static void pack_F16(const uint8_t *w, uint8_t *s, uint8_t *q, int row) { pack_fixed(w, ZG_F16, s, q, row); }
+static void pack_BF16(const uint8_t *w, uint8_t *s, uint8_t *q, int row) { pack_fixed(w, ZG_BF16, s, q, row); }
+
 static void (*const block_packers[ZG_TYPES])(const uint8_t *, uint8_t *, uint8_t *, int) = {
+    [ZG_F16] = pack_F16,   [ZG_BF16] = pack_BF16,
     [ZG_Q4_0] = pack_Q4_0, [ZG_Q4_1] = pack_Q4_1, [ZG_Q5_0] = pack_Q5_0, [ZG_Q5_1] = pack_Q5_1,
     [ZG_Q8_0] = pack_Q8_0, [ZG_Q4_K] = pack_Q4_K, [ZG_Q5_K] = pack_Q5_K, [ZG_Q6_K] = pack_Q6_K,
 };
 
-/* Rows of 2 or 4 bytes an element become columns of 16; in pieces, so that what is written stays near. */
-static void pack_floats(const uint8_t *rows, int64_t stride, int count, int width, int bytes, uint8_t *out) {
+/* Rows of float32 become columns of 16; in pieces, so that what is written stays near. */
+static void pack_floats(const uint8_t *rows, int64_t stride, int count, int width, uint8_t *out) {
     enum { PIECE = 64 };
     for (int at = 0; at < width; at += PIECE) {
         int end = least(at + PIECE, width);
         for (int row = 0; row < count; row++) {
             const uint8_t *w = rows + row * stride;
-            if (bytes == 2)
-                for (int i = at; i < end; i++) memcpy(out + ((int64_t)i * PANEL + row) * 2, w + (int64_t)i * 2, 2);
-            else
-                for (int i = at; i < end; i++) memcpy(out + ((int64_t)i * PANEL + row) * 4, w + (int64_t)i * 4, 4);
+            for (int i = at; i < end; i++) memcpy(out + ((int64_t)i * PANEL + row) * 4, w + (int64_t)i * 4, 4);
         }
     }
 }
@@ -160,18 +196,25 @@ static void pack_floats(const uint8_t *rows, int64_t stride, int count, int widt
 /* Writes panels first..end of a matrix whose rows lie one after another at `rows`. */
 void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end) {
     const block_layout *l = &layouts[type];
-    const int64_t stride = (int64_t)width / l->columns * l->bytes, bytes = zg_panel_bytes(type, width);
+    const int64_t stride = (int64_t)width * l->bytes / l->columns, bytes = zg_panel_bytes(type, width);
+    const int blocks = width / l->columns;
+    const size_t rest = (size_t)(stride - (int64_t)blocks * l->bytes); /* bytes of a row's last block that is not whole */
     for (int64_t p = first; p < end; p++) {
         uint8_t *scales = (uint8_t *)panels + p * bytes, *quants = scales + panel_scales(type, width);
         const uint8_t *w = (const uint8_t *)rows + p * PANEL * stride;
         int filled = count - p * PANEL < PANEL ? (int)(count - p * PANEL) : PANEL;
         if (filled < PANEL) memset(scales, 0, (size_t)bytes);
-        if (type <= ZG_BF16) {
-            pack_floats(w, stride, filled, width, l->bytes, quants);
+        if (is_float(type)) {
+            pack_floats(w, stride, filled, width, quants);
             continue;
         }
-        for (int b = 0; b < width / l->columns; b++, w += l->bytes, scales += l->scales, quants += l->quants)
+        for (int b = 0; b < blocks; b++, w += l->bytes, scales += l->scales, quants += l->quants)
             for (int row = 0; row < filled; row++)
                 block_packers[type](w + row * stride, scales, quants + 4 * row, row);
+        for (int row = 0; rest && row < filled; row++) {
+            uint8_t block[64] = {0};
+            memcpy(block, w + row * stride, rest);
+            block_packers[type](block, scales, quants + 4 * row, row);
+        }
     }
 }

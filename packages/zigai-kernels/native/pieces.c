@@ -4,7 +4,8 @@
 enum {
     LANES = PANEL / VF, LANE = 4 * VF, /* vectors of a panel; bytes of a vector */
     PIECE = 256, BLOCKS = PIECE / 32,  /* columns of a piece; blocks of 32 in it */
-    BYTE_STEPS = WIDENED ? 16 : 8,     /* of 32 columns of bytes; of 16, the first 8 are the even columns of each 4 */
+    BYTE_STEPS = WIDENED ? 16 : 8,     /* of 32 columns of Q8_0; of 16, the first 8 are the even columns of each 4 */
+    MOST_STEPS = 16,                   /* of 32 columns */
     AHEAD = 4096,                      /* bytes that memory is asked for in advance */
 };
 
@@ -12,18 +13,18 @@ enum {
 
 /* A piece. Of integer types an element is d * factor * (q - centre) + min. Packed, it is where its scales begin, and of
    Q4_K and Q5_K their six-bit scales and mins, for each 32 columns, and -dmin. Unpacked it is
-     quants  for each 32 columns its steps: of 4 columns, a byte for each (panels.c)
+     quants  for each 32 columns its steps: of 4 columns, a byte for each, or of 2, an int16 for each (panels.c)
      factor  for each 16 columns, or, with a min, for 32, in pairs of int16; both of 32 columns in one pair
      d       of each 32 columns, or, where there are factors, of all 256
      min     of each 32 columns
-   and of float types `floats`, 16 for each column. */
+   and of F32 `floats`, 16 for each column. */
 typedef struct {
     const uint8_t *scales;
     uint8_t six_bit_scale[BLOCKS][PANEL], six_bit_min[BLOCKS][PANEL];
     vf dmin[LANES];
     union {
         struct {
-            uint8_t quants[BLOCKS * BYTE_STEPS * STEP];
+            uint8_t quants[BLOCKS * MOST_STEPS * STEP];
             vi factor[BLOCKS][2][LANES], both[BLOCKS][LANES];
             vf d[BLOCKS][LANES], min[BLOCKS][LANES];
         };
@@ -32,9 +33,8 @@ typedef struct {
 } piece;
 
 /* What the kernels ask of a type; 0 where it has none. */
-INLINE int is_float(int type) { return type <= ZG_BF16; }
 INLINE int bits_of(int type) {
-    return type == ZG_Q8_0 ? 8 : type == ZG_Q6_K ? 6 : type == ZG_Q5_0 || type == ZG_Q5_1 || type == ZG_Q5_K ? 5 : 4;
+    return is_fixed(type) ? 16 : type == ZG_Q8_0 ? 8 : type == ZG_Q6_K ? 6 : type == ZG_Q5_0 || type == ZG_Q5_1 || type == ZG_Q5_K ? 5 : 4;
 }
 INLINE int has_factors(int type) { return type == ZG_Q4_K || type == ZG_Q5_K || type == ZG_Q6_K; }
 INLINE int has_mins(int type) { return type == ZG_Q4_1 || type == ZG_Q5_1 || type == ZG_Q4_K || type == ZG_Q5_K; }
@@ -42,7 +42,7 @@ INLINE int has_mins(int type) { return type == ZG_Q4_1 || type == ZG_Q5_1 || typ
 INLINE int centre_of(int type, int packed) {
     return type == ZG_Q4_0 ? 8 : type == ZG_Q5_0 ? 16 : type == ZG_Q8_0 && (packed || BYTE_STEPS == 8) ? 128 : 0;
 }
-INLINE int steps_of(int type) { return type == ZG_Q8_0 ? BYTE_STEPS : 8; }
+INLINE int steps_of(int type) { return is_fixed(type) ? 16 : type == ZG_Q8_0 ? BYTE_STEPS : 8; }
 
 /* ---- reading a panel as it is packed ---- */
 
@@ -55,6 +55,7 @@ INLINE void fetch_ahead(const uint8_t *q, int steps) {
 INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
     const int bits = bits_of(type);
     q += h * LANE;
+    if (bits == 16) return vi_load(q + step * STEP);
     if (bits == 8) {
         vi bytes = vi_load(q + step % 8 * STEP);
         return BYTE_STEPS == 8 ? bytes : step < 8 ? vi_and(bytes, vi_pairs(255, 255)) : vi_right(bytes, 8);
@@ -70,20 +71,6 @@ INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
         x = vi_or(x, vi_and(at < 4 ? vi_left(plane, 4 - at) : vi_right(plane, at - 4), vi_set8(0x30)));
     }
     return x;
-}
-
-INLINE float f32_from_bf16(uint16_t x) {
-    uint32_t bits = (uint32_t)x << 16;
-    float y;
-    memcpy(&y, &bits, 4);
-    return y;
-}
-INLINE vf packed_floats(const uint8_t *p, int type) {
-    if (type == ZG_F16) return vf_load_f16(p);
-    if (type == ZG_BF16) return vf_load_bf16(p);
-    vf v;
-    memcpy(&v, p, sizeof v);
-    return v;
 }
 
 /* Q4_K and Q5_K: see panels.c. */
@@ -109,7 +96,9 @@ INLINE void begin_piece(piece *w, int type, const uint8_t *scales) {
 /* ---- a piece's scales, packed or not ---- */
 
 INLINE vf d_of(const piece *w, int type, int packed, int b, int h) {
-    return packed ? vf_load_f16(w->scales + b * layouts[type].scales + h * VF * 2) : w->d[b][h];
+    if (!packed) return w->d[b][h];
+    const uint8_t *s = w->scales + b * layouts[type].scales;
+    return is_fixed(type) ? vf_pow2(vf_load_i8(s + h * VF)) : vf_load_f16(s + h * VF * 2);
 }
 INLINE vf min_of(const piece *w, int type, int packed, int b, int h) {
     if (!packed) return w->min[b][h];
@@ -141,11 +130,8 @@ INLINE void unpack_scales(piece *w, int type, const uint8_t *scales, int blocks)
 
 INLINE void unpack(piece *to, int type, const uint8_t *s, const uint8_t *q, int columns) {
     if (is_float(type)) {
-        const int bytes = layouts[type].quants;
-        for (int i = 0; i < columns; i++, q += bytes) {
-            if (i * bytes % STEP == 0) fetch_ahead(q, 1);
-            EACH_LANE vf_store(to->floats + i * PANEL + h * VF, packed_floats(q + h * bytes / LANES, type));
-        }
+        for (int i = 0; i < columns; i++) fetch_ahead(q + i * STEP, 1);
+        memcpy(to->floats, q, (size_t)columns * STEP);
         return;
     }
     uint8_t *out = to->quants;
@@ -154,7 +140,7 @@ INLINE void unpack(piece *to, int type, const uint8_t *s, const uint8_t *q, int 
         fetch_ahead(q, bits_of(type));
         _Pragma("GCC unroll 16") for (int step = 0; step < steps_of(type); step++, out += STEP) EACH_LANE {
             vi x = packed_quants(q, type, step, h);
-            if (steps_of(type) == 16) x = vi_sub16(x, vi_pairs(128, 128));
+            if (type == ZG_Q8_0 && BYTE_STEPS == 16) x = vi_sub16(x, vi_pairs(128, 128));
             vi_store(out + h * LANE, x);
         }
     }

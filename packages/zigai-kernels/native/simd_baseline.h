@@ -101,6 +101,14 @@ INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t *halves
     }
 }
 
+/* q = round(x * inverse) for 32 floats of which that fits int16; anything for those that are not finite */
+INLINE void fix32(const float *x, float inverse, int16_t *q) {
+    for (int i = 0; i < 32; i += 4) {
+        vf v = vf_round(vf_load(x + i) * inverse);
+        for (int j = 0; j < 4; j++) q[i + j] = (int16_t)(fabsf(v[j]) < 32768.0f ? v[j] : 0.0f);
+    }
+}
+
 INLINE void spin_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();

@@ -44,4 +44,14 @@ INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t *halves
     halves[1] = (int16_t)_mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1));
 }
 
+INLINE void fix32(const float *x, float inverse, int16_t *q) {
+    const __m256 scale = _mm256_set1_ps(inverse);
+    for (int i = 0; i < 32; i += 16) {
+        __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i), scale));
+        __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + i + 8), scale));
+        __m256i v = _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xd8);
+        _mm256_storeu_si256((__m256i *)(q + i), v);
+    }
+}
+
 INLINE void spin_pause(void) { _mm_pause(); }

@@ -16,22 +16,41 @@ from zigai_core.protocols import Backend
 from zigai_kernels.dispatch import load
 from zigai_kernels.packing import STORAGE, Packer, pack_panels
 
-INTEGER = [name for name, storage in STORAGE.items() if storage.integer]
+INTEGER = [name for name, storage in STORAGE.items() if storage.activations == "INT8"]
+FIXED = [name for name, storage in STORAGE.items() if storage.activations == "INT16"]
 SMALL = [name for name in INTEGER if STORAGE[name].block_size == 32]
 LARGE = [name for name in INTEGER if STORAGE[name].block_size == 256]
-FLOAT = [name for name, storage in STORAGE.items() if not storage.integer]
 
 SHAPES = [(name, rows, width) for name in SMALL for rows, width in ((1, 32), (7, 96), (65, 896))]
 SHAPES += [(name, rows, width) for name in LARGE for rows, width in ((1, 256), (33, 768))]
-SHAPES += [(name, rows, width) for name in FLOAT for rows, width in ((1, 1), (5, 7), (33, 65), (64, 100))]
+SHAPES += [(name, rows, width) for name in ("F32", *FIXED) for rows, width in ((1, 1), (5, 7), (33, 65), (64, 100))]
 
 
-def int8_activations(x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """x as the kernels see it: rounded to 255 steps, a scale for each 32."""
-    blocks = x.astype(np.float64).reshape(len(x), -1, 32)
-    scale = np.abs(blocks).max(axis=-1, keepdims=True) / 127
-    steps = np.rint(np.divide(blocks, scale, out=np.zeros_like(blocks), where=scale > 0))
-    seen: NDArray[np.float64] = (steps * scale).reshape(x.shape)
+def blocks_of(rows: NDArray[Any]) -> NDArray[Any]:
+    """The rows in blocks of 32, filled up with zeros."""
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % 32))).reshape(len(rows), -1, 32)
+
+
+def activations_for(dtype: str, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    """x as the kernels of a type see it: as it is, or rounded so that the largest of each 32 counts 127, or 8191."""
+    kind = STORAGE[dtype].activations
+    if kind == "F32":
+        return x.astype(np.float64)
+    blocks = blocks_of(x)
+    peak, most = np.abs(blocks).max(axis=-1, keepdims=True), np.float32({"INT8": 127, "INT16": 8191}[kind])
+    steps = np.rint(blocks * np.divide(most, peak, out=np.zeros_like(peak), where=peak > 0))
+    return (steps.astype(np.float64) * (peak / most)).reshape(len(x), -1)[:, : x.shape[1]]
+
+
+def weights_for(tensor: TensorInfo) -> NDArray[np.float64]:
+    """A matrix as its kernels see it: in fixed point the largest of each 32 has 13 bits."""
+    values = tensor.to_float32().astype(np.float64)
+    if STORAGE[tensor.dtype.name].activations != "INT16":
+        return values
+    blocks = blocks_of(values)
+    _, exponent = np.frexp(np.abs(blocks).max(axis=-1, keepdims=True))
+    fixed = np.ldexp(np.rint(np.ldexp(blocks, 13 - exponent)), exponent - 13)
+    seen: NDArray[np.float64] = fixed.reshape(len(values), -1)[:, : values.shape[1]]
     return seen
 
 
@@ -78,6 +97,57 @@ def test_integer_sums_are_exact_up_to_the_largest_weights(
     np.testing.assert_array_equal(linear(tools, backend, x, weight)[1], expected)
 
 
+@pytest.mark.parametrize("dtype", FIXED)
+def test_fixed_point_sums_are_exact_up_to_the_largest_weights(
+    tools: Any, backend: Backend, dtype: str
+) -> None:
+    random = np.random.RandomState(4)
+    most = {"F16": 8188, "BF16": 8160}[dtype]  # the largest below 8192
+    values = random.randint(-128, 128, (8, 64)) * 32  # whole numbers of 8 bits, which both types hold
+    values[0], values[1], values[2, ::2], values[2, 1::2] = most, -most, most, -most
+    values[3:, ::32] = 4096  # so that the last bit counts 1
+    x = random.randint(-8191, 8192, (4, 64))
+    x[0], x[1] = 8191, -8191
+    x[:, [0, 32]] = 8191  # so that a step counts 1
+    x[::2, 32:], x[1::2, :32] = 0, 0  # one sum for each row
+    sketch = tools.sketch()
+    sketch.tensor("w", values, dtype)
+    weight = sketch.tensors["w"]
+    np.testing.assert_array_equal(weight.to_float32(), values)
+    expected = x @ values.T
+    assert np.abs(expected).max() > 2**30
+    np.testing.assert_array_equal(linear(tools, backend, x, weight)[1], expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", FIXED)
+def test_fixed_point_follows_the_weights_through_their_range(
+    tools: Any, backend: Backend, dtype: str
+) -> None:
+    exponents = {"F16": (-24, 15), "BF16": (-100, 100)}[dtype]
+    values = np.ldexp(1.5, np.linspace(*exponents, 20).astype(int))[:, None] * np.linspace(-1, 1, 32)
+    sketch = tools.sketch()
+    sketch.tensor("w", values, dtype)
+    weight = sketch.tensors["w"]
+    x = np.random.RandomState(5).standard_normal((2, 32)).astype(np.float32)
+    expected = activations_for(dtype, x) @ weights_for(weight).T
+    np.testing.assert_allclose(linear(tools, backend, x, weight)[1], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["F32", *FIXED])
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+def test_a_weight_that_is_not_finite_spoils_its_output_alone(
+    tools: Any, backend: Backend, dtype: str, wrong: float
+) -> None:
+    values = np.ones((20, 70), np.float32)
+    values[3, 5] = values[17, 69] = wrong
+    sketch = tools.sketch()
+    sketch.tensor("w", values, dtype)
+    y = linear(tools, backend, np.ones((5, 70)), sketch.tensors["w"])[1]
+    finite = np.isfinite(y)
+    assert not finite[:, [3, 17]].any()
+    assert finite.sum() == 5 * 18
+
+
 @pytest.mark.parametrize(("dtype", "rows", "width"), SHAPES)
 def test_every_type_and_shape_agrees_with_the_definition(
     tools: Any, backend: Backend, dtype: str, rows: int, width: int
@@ -88,8 +158,7 @@ def test_every_type_and_shape_agrees_with_the_definition(
     weight = sketch.random("w", (rows, width), dtype)
     bias = sketch.tensor("b", np.linspace(-1, 1, rows))
     sketch.add(Linear(Value("y", rows), inputs, weight, bias))
-    values = sketch.tensors["w"].to_float32().astype(np.float64)
-    seen = int8_activations(x) if STORAGE[dtype].integer else x.astype(np.float64)
+    values, seen = weights_for(sketch.tensors["w"]), activations_for(dtype, x)
     expected = seen @ values.T + np.linspace(-1, 1, rows)
     bound = 1e-5 * (np.abs(seen) @ np.abs(values).T).max()
     context = sketch.context(backend)
@@ -98,14 +167,16 @@ def test_every_type_and_shape_agrees_with_the_definition(
         np.testing.assert_allclose(y, expected[:count], rtol=0, atol=bound)
 
 
-@pytest.mark.parametrize("dtype", [*INTEGER, *FLOAT])
+@pytest.mark.parametrize("dtype", list(STORAGE))
 def test_panels_of_full_rows_take_the_bytes_of_the_file(dtype: str) -> None:
     tensor = random_tensor("w", (32, 2048), dtype, np.random.RandomState(0), 1.0)
     module = load("baseline")
     packer = Packer(module.ffi, module.lib, 2)
     packing, done = pack_panels(tensor, "linear"), list[int]()
     packed = packer.pack({"w": (packing,)}, done.append)[packing]
-    assert packed.nbytes == tensor.nbytes == sum(done)
+    exponents = tensor.nbytes // 64 if dtype in FIXED else 0
+    assert packed.nbytes == tensor.nbytes + exponents
+    assert sum(done) == tensor.nbytes
     assert packed.ctypes.data % 64 == 0
 
 
@@ -120,7 +191,7 @@ def test_what_has_been_packed_is_given_back(tools: Any, backend: Backend) -> Non
     assert released == ["w"]
 
 
-@pytest.mark.parametrize("dtype", [*INTEGER, *FLOAT])
+@pytest.mark.parametrize("dtype", list(STORAGE))
 def test_a_row_is_bitwise_the_same_in_every_batch_and_with_every_number_of_threads(
     tools: Any, backend: Backend, dtype: str
 ) -> None:
@@ -136,7 +207,7 @@ def test_a_row_is_bitwise_the_same_in_every_batch_and_with_every_number_of_threa
         np.testing.assert_array_equal(linear(tools, backend, x, weight, limits)[1], whole)
 
 
-@pytest.mark.parametrize("dtype", ["Q4_K", "Q8_0", "F16"])
+@pytest.mark.parametrize("dtype", ["Q4_K", "Q8_0", "F16", "BF16", "F32"])
 def test_what_is_not_finite_stays_so(tools: Any, backend: Backend, dtype: str) -> None:
     x = np.ones((3, 512), np.float32)
     x[1, 200], x[2, 300] = np.nan, np.inf
@@ -147,7 +218,7 @@ def test_what_is_not_finite_stays_so(tools: Any, backend: Backend, dtype: str) -
     assert not np.isfinite(y[1:]).any()
 
 
-@pytest.mark.parametrize("dtype", ["Q4_0", "Q6_K"])
+@pytest.mark.parametrize("dtype", ["Q4_0", "Q6_K", "F16", "BF16"])
 def test_zero_and_tiny_activations_give_zero_and_tiny_sums(tools: Any, backend: Backend, dtype: str) -> None:
     x = np.zeros((3, 256), np.float32)
     x[1], x[2] = 1e-40, 1e-20

@@ -29,7 +29,7 @@ from zigai_core.operations import (
     SigmoidGate,
     SoftCap,
 )
-from zigai_kernels.packing import Packing, pack_panels, pack_rows, pack_vector, storage_of
+from zigai_kernels.packing import STORAGE, Packing, pack_panels, pack_rows, pack_vector, storage_of
 from zigai_kernels.records import Record
 from zigai_kernels.stages import Stage, cache_name, cut_stages
 
@@ -57,8 +57,9 @@ class Lowered:
     stages: tuple[Stage, ...]
     widths: Mapping[str, int]
     """float32 elements in a row of each value, by name."""
-    quantised: Mapping[str, tuple[int, int]]
-    """By name of a quantised value: int8 elements in a row, and rows for each row of the step."""
+    quantised: Mapping[str, tuple[str, int, int]]
+    """By name of a quantised value: a storage type of the weights that it is for, elements in a row, and rows
+    for each row of the step."""
     experts: Mapping[str, int]
     """By the name of a grouping of rows by expert: how many experts there are."""
     packings: Mapping[str, tuple[Packing, ...]]
@@ -127,7 +128,7 @@ class _Lowering:
         self.records: list[Record] = []
         self.shapes: dict[str, tuple[str, int]] = {}
         self.tables: dict[str, int] = {}
-        self.quantised: dict[str, tuple[int, int]] = {}
+        self.quantised: dict[str, tuple[str, int, int]] = {}
         self.experts: dict[str, int] = {}
         self.packings: dict[str, dict[str, Packing]] = {}
         self.layers: set[int] = set()
@@ -198,27 +199,29 @@ class _Lowering:
     def _linear(self, op: Linear) -> None:
         tensor = self._tensor(op, op.weight, (op.output.width, op.x.width))
         packing = self._use(tensor, "linear", lambda: pack_panels(tensor, "linear"))
-        storage = storage_of(tensor)
-        x: Value | str = op.x
-        if storage is not None and storage.integer:
-            x = self._quantise(op.x)
         self._emit(
             op,
             "LINEAR",
-            x,
+            self._as_read_by(tensor, op.x),
             weight=packing,
             bias=None if op.bias is None else self._vector(op, op.bias, op.output.width, "bias"),
             storage=tensor.dtype.name,
             numbers={"inner": op.x.width},
         )
 
-    def _quantise(self, x: Value, repeat: int = 1) -> str:
-        """The name of x's int8 form, computed before its first use and shared by all."""
-        name = f"{x.name} int8"
+    def _as_read_by(self, weight: TensorInfo, x: Value, repeat: int = 1) -> str:
+        """The name of x in the form that products with the weight read: computed before its first use, and shared."""
+        storage = STORAGE[weight.dtype.name]
+        if storage.activations == "F32":
+            return x.name
+        name = f"{x.name} {storage.activations.lower()}"
         if name not in self.quantised:
-            self.quantised[name] = (x.width, repeat)
+            self.quantised[name] = (storage.name, x.width, repeat)
+            numbers = {"repeat": repeat}
             self.records.append(
-                Record("QUANTIZE", name, x.name, None, x.rows, x.width, numbers={"repeat": repeat})
+                Record(
+                    "QUANTIZE", name, x.name, None, x.rows, x.width, storage=storage.name, numbers=numbers
+                )
             )
         return name
 
@@ -247,16 +250,13 @@ class _Lowering:
         def linear(x: Value, weight: Weight, part: str, width: int, *, many: bool) -> Value:
             tensor = self._tensor(op, weight, (experts, width, x.width))
             packing = self._use(tensor, "experts", lambda: pack_panels(tensor, "experts"))
-            storage = storage_of(tensor)
-            integer = storage is not None and storage.integer
             out = value(part, width)
             numbers = routing | {"inner": x.width, "heads": experts}
-            source = self._quantise(x, used if many else 1) if integer else x.name
             emit(
                 Record(
                     "EXPERT_LINEAR",
                     out.name,
-                    source,
+                    self._as_read_by(tensor, x, used if many else 1),
                     groups.name,
                     rows,
                     width,

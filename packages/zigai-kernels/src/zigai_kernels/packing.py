@@ -23,7 +23,7 @@ FLOATS = "converted to F32"
 PANEL_ROWS = 16
 """Rows of a panel: `PANEL` in panels.c."""
 
-LAYOUT = 1
+LAYOUT = 2
 """Counts the layouts that panels.c has had: another one means other files of packed weights."""
 
 PIECE_BYTES = 1 << 20
@@ -37,24 +37,24 @@ class Storage:
     name: str
     block_size: int
     block_bytes: int
-    integer: bool
-    """Whether its dot products are with int8 activations; those of the others are with float32."""
+    activations: str
+    """What its dot products are with: activations in `F32`, or rounded to `INT8` or `INT16`."""
 
 
 STORAGE = {
     storage.name: storage
     for storage in (
-        Storage("F32", 1, 4, False),
-        Storage("F16", 1, 2, False),
-        Storage("BF16", 1, 2, False),
-        Storage("Q4_0", 32, 18, True),
-        Storage("Q4_1", 32, 20, True),
-        Storage("Q5_0", 32, 22, True),
-        Storage("Q5_1", 32, 24, True),
-        Storage("Q8_0", 32, 34, True),
-        Storage("Q4_K", 256, 144, True),
-        Storage("Q5_K", 256, 176, True),
-        Storage("Q6_K", 256, 210, True),
+        Storage("F32", 1, 4, "F32"),
+        Storage("F16", 1, 2, "INT16"),
+        Storage("BF16", 1, 2, "INT16"),
+        Storage("Q4_0", 32, 18, "INT8"),
+        Storage("Q4_1", 32, 20, "INT8"),
+        Storage("Q5_0", 32, 22, "INT8"),
+        Storage("Q5_1", 32, 24, "INT8"),
+        Storage("Q8_0", 32, 34, "INT8"),
+        Storage("Q4_K", 256, 144, "INT8"),
+        Storage("Q5_K", 256, 176, "INT8"),
+        Storage("Q6_K", 256, 210, "INT8"),
     )
 }
 CODES = {name: code for code, name in enumerate(STORAGE)}

@@ -123,7 +123,8 @@ class NativeProgram:
             if quantised is None:
                 row = 4 * self.lowered.widths[name]
             else:
-                row = self.lib.zg_activation_bytes(quantised[0]) * quantised[1]
+                storage, width, repeat = quantised
+                row = self.lib.zg_activation_bytes(CODES[storage], width) * repeat
             more = self.lib.zg_group_bytes(self.lowered.experts.get(name, 0))
             buffers.append(Buffer(name, row * self.limits.batch + more, start, last[name]))
         return buffers

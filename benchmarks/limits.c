@@ -13,7 +13,7 @@
 #include <immintrin.h>
 #endif
 
-enum { READ, INT8, F32, BF16 };
+enum { READ, INT8, F32 };
 enum { L1 = 4096 };          /* bytes of operands: they stay in the first-level cache */
 enum { MOST_THREADS = 256 };
 
@@ -105,31 +105,10 @@ static int64_t f32_steps(const int8_t *data, int64_t steps) {
 #undef ADD
 #undef END
 
-#if defined(__AVX512BF16__)
-#define BF16_STEP (12 * 32)
-static int64_t bf16_steps(const int8_t *data, int64_t steps) {
-    __m512 total = _mm512_setzero_ps();
-    __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f003f00);
-#define BEGIN(j) __m512 sum##j = _mm512_setzero_ps();
-#define ADD(j) sum##j = _mm512_dpbf16_ps(sum##j, a, (__m512bh)_mm512_loadu_si512(x + 64 * j));
-#define END(j) total = _mm512_add_ps(total, sum##j);
-    TWELVE(BEGIN)
-    for (int64_t s = 0; s < steps; s++) {
-        const int8_t *x = data + (s & 31) * 64;
-        TWELVE(ADD)
-    }
-    TWELVE(END)
-    return (int64_t)_mm512_reduce_add_ps(total);
-}
-#else
-#define BF16_STEP 0
-static int64_t bf16_steps(const int8_t *data, int64_t steps) { return data[0] + steps; }
-#endif
-
 const char *limits_int8_name(void) { return INT8_NAME; }
 
-/* Multiply-adds of a step; 0 where the machine has no instruction for it. */
-int limits_step(int kind) { return kind == INT8 ? INT8_STEP : kind == F32 ? F32_STEP : kind == BF16 ? BF16_STEP : 0; }
+/* Multiply-adds of a step. */
+int limits_step(int kind) { return kind == INT8 ? INT8_STEP : kind == F32 ? F32_STEP : 0; }
 
 /* --- reading --- */
 
@@ -174,8 +153,7 @@ static int64_t pass(const task *t, int index, const int8_t *operands) {
     switch (t->kind) {
     case READ: return read_words((const uint64_t *)(t->data + index * t->work), t->work / 8);
     case INT8: return int8_steps(operands, t->work);
-    case F32: return f32_steps(operands, t->work);
-    default: return bf16_steps(operands, t->work);
+    default: return f32_steps(operands, t->work);
     }
 }
 

@@ -30,7 +30,7 @@ const char *limits_int8_name(void);
 int limits_step(int kind);
 int limits_run(int kind, int threads, int passes, int64_t amount, const char *data, double *seconds);
 """
-READ, INT8, F32, BF16 = range(4)
+READ, INT8, F32 = range(3)
 STREAM = 192 << 20
 """Bytes that each thread reads in a pass: several times what the largest caches keep for a core."""
 PASS_SECONDS = 0.05
@@ -47,13 +47,12 @@ class Rate:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of so many threads together: bytes read, and multiply-adds. None where the CPU has no instruction."""
+    """Of so many threads together: bytes read, and multiply-adds."""
 
     threads: int
     read: Rate
     int8: Rate
     f32: Rate
-    bf16: Rate | None
     int8_sequence: str
     """What int8 multiply-adds were measured with."""
 
@@ -110,25 +109,22 @@ def measure(threads: int, passes: int = 15) -> Limits:
         read=rate(READ),
         int8=rate(INT8),
         f32=rate(F32),
-        bf16=rate(BF16) if compiled.limits_step(BF16) else None,
         int8_sequence=name if isinstance(name, str) else name.decode(),
     )
 
 
 def table(measured: Sequence[Limits]) -> str:
     """The figures as a Markdown table, medians with bests in brackets."""
-    rows: list[tuple[str, list[Rate | None]]] = [
+    rows = [
         ("read, GB/s", [limits.read for limits in measured]),
         (f"int8 multiply-adds, G/s ({measured[0].int8_sequence})", [limits.int8 for limits in measured]),
         ("float32 multiply-adds, G/s", [limits.f32 for limits in measured]),
-        ("bfloat16 multiply-adds, G/s", [limits.bf16 for limits in measured]),
     ]
     heads = [f"{limits.threads} thread{'s' if limits.threads > 1 else ''}" for limits in measured]
     lines = ["| median (best) | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for name, rates in rows:
-        cells = [f"{rate.median / 1e9:.1f} ({rate.best / 1e9:.1f})" for rate in rates if rate]
-        if cells:
-            lines.append(f"| {name} | {' | '.join(cells)} |")
+        cells = [f"{rate.median / 1e9:.1f} ({rate.best / 1e9:.1f})" for rate in rates]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

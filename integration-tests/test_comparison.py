@@ -36,7 +36,7 @@ def machine(threads: int = 1) -> Any:
     from limits import Limits, Rate
 
     read, int8, f32 = (Rate(0.9 * best, best) for best in (1e10, 1e11, 2e10))
-    return Limits(threads, read, int8, f32, None, "a sequence")
+    return Limits(threads, read, int8, f32, "a sequence")
 
 
 def work(**options: Any) -> list[Any]:
@@ -92,6 +92,21 @@ def test_a_bound_is_the_slower_of_reading_and_multiplying() -> None:
     assert demand.bound(start, "start_to_token_s", machine()) == pytest.approx(0.1)
     assert demand.bound(start, "peak_resident_bytes", machine()) == 1.2e9
     assert demand.bound(start, "load_s", machine()) is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "arithmetic", "rate"), [("Q8_0", "int8", 1e11), ("BF16", "int16", 5e10), ("F32", "f32", 2e10)]
+)
+def test_multiply_adds_are_bounded_by_the_weights_arithmetic(
+    dtype: str, arithmetic: str, rate: float
+) -> None:
+    from comparison.bounds import Demand
+
+    demand = Demand.of(toy_decoder(dtype=dtype))
+    assert demand.arithmetic == arithmetic
+    (prefill,) = work(prompts=[512])
+    sums = 512 * demand.layer_elements + demand.head_elements
+    assert demand.bound(prefill, "prompt_tps", machine()) == pytest.approx(512 * rate / sums)
 
 
 @pytest.mark.parametrize(

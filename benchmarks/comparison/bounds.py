@@ -10,6 +10,9 @@ from comparison.work import Job
 from limits import Limits
 from zigai_core.descriptor import ModelDescriptor
 
+INT16_RATE = 0.5
+"""Multiply-adds of int16 for one of int8: a vector holds half as many, and takes as long."""
+
 CACHE_ELEMENT = 2
 """Bytes of an element of the KV cache: both systems keep it in float16."""
 
@@ -27,7 +30,7 @@ class Demand:
     cache_bytes: int
     """Bytes of the KV cache for each token of context."""
     arithmetic: str
-    """What the weights are multiplied in at best: `int8`, `bf16` or `f32`."""
+    """What the weights are multiplied in at best: `int8`, `int16` or `f32`."""
     file_bytes: int
     """Bytes of all tensors."""
 
@@ -61,7 +64,7 @@ class Demand:
             layer_elements=int(layer_elements),
             head_elements=int(np.prod(model.tensors[head].shape, dtype=np.int64)),
             cache_bytes=CACHE_ELEMENT * sum(kv_heads) * dims,
-            arithmetic={"BF16": "bf16", "F16": "f32", "F32": "f32"}.get(most, "int8"),
+            arithmetic={"BF16": "int16", "F16": "int16", "F32": "f32"}.get(most, "int8"),
             file_bytes=model.nbytes,
         )
 
@@ -72,15 +75,16 @@ class Demand:
         passes that were seen.
         """
         reading = limits.read.best
-        rate = {"int8": limits.int8, "f32": limits.f32, "bf16": limits.bf16 or limits.f32}[self.arithmetic]
+        rate = limits.f32.best if self.arithmetic == "f32" else limits.int8.best
+        rate *= INT16_RATE if self.arithmetic == "int16" else 1.0
         if key == "prompt_tps":
             sums = job.prompt * self.layer_elements + self.head_elements
-            return job.prompt / max(self.weight_bytes / reading, sums / rate.best)
+            return job.prompt / max(self.weight_bytes / reading, sums / rate)
         if key == "generate_tps":
             context = job.depth + (job.generate + 1) / 2
             read = self.weight_bytes + job.sequences * context * self.cache_bytes
             sums = job.sequences * (self.layer_elements + self.head_elements)
-            return job.sequences / max(read / reading, sums / rate.best)
+            return job.sequences / max(read / reading, sums / rate)
         if key == "start_to_token_s":
             return self.weight_bytes / reading
         return float(self.file_bytes) if key == "peak_resident_bytes" else None

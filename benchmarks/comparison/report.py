@@ -44,8 +44,7 @@ def conditions(run: Mapping[str, Any]) -> str:
 def limits_of(stored: Mapping[str, Any]) -> Limits:
     """Limits out of a JSON file."""
     rates = {name: Rate(**stored[name]) for name in ("read", "int8", "f32")}
-    bf16 = None if stored["bf16"] is None else Rate(**stored["bf16"])
-    return Limits(threads=stored["threads"], bf16=bf16, int8_sequence=stored["int8_sequence"], **rates)
+    return Limits(threads=stored["threads"], int8_sequence=stored["int8_sequence"], **rates)
 
 
 def _model(results: Sequence[Mapping[str, Any]]) -> str:

@@ -24,8 +24,7 @@ def pool(measured: Sequence[Limits]) -> Limits:
         )
 
     first = measured[0]
-    bf16 = None if first.bf16 is None else rate("bf16")
-    return Limits(first.threads, rate("read"), rate("int8"), rate("f32"), bf16, first.int8_sequence)
+    return Limits(first.threads, rate("read"), rate("int8"), rate("f32"), first.int8_sequence)
 
 
 def row(job: Job, figure: Figure, seen: Seen, ours: str, demand: Demand, limits: Limits) -> dict[str, Any]:

@@ -23,7 +23,9 @@ LARGE = [name for name in INTEGER if STORAGE[name].block_size == 256]
 
 SHAPES = [(name, rows, width) for name in SMALL for rows, width in ((1, 32), (7, 96), (65, 896))]
 SHAPES += [(name, rows, width) for name in LARGE for rows, width in ((1, 256), (33, 768))]
-SHAPES += [(name, rows, width) for name in ("F32", *FIXED) for rows, width in ((1, 1), (5, 7), (33, 65), (64, 100))]
+SHAPES += [
+    (name, rows, width) for name in ("F32", *FIXED) for rows, width in ((1, 1), (5, 7), (33, 65), (64, 100))
+]
 
 
 def blocks_of(rows: NDArray[Any]) -> NDArray[Any]:
@@ -32,7 +34,7 @@ def blocks_of(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 def activations_for(dtype: str, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """x as the kernels of a type see it: as it is, or rounded so that the largest of each 32 counts 127, or 8191."""
+    """x as a type's kernels see it: as it is, or rounded; of each 32 the largest counts 127, or 8191."""
     kind = STORAGE[dtype].activations
     if kind == "F32":
         return x.astype(np.float64)

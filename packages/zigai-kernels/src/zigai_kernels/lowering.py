@@ -210,7 +210,7 @@ class _Lowering:
         )
 
     def _as_read_by(self, weight: TensorInfo, x: Value, repeat: int = 1) -> str:
-        """The name of x in the form that products with the weight read: computed before its first use, and shared."""
+        """The name of x as products with the weight read it: computed before its first use, and shared."""
         storage = STORAGE[weight.dtype.name]
         if storage.activations == "F32":
             return x.name
@@ -219,9 +219,7 @@ class _Lowering:
             self.quantised[name] = (storage.name, x.width, repeat)
             numbers = {"repeat": repeat}
             self.records.append(
-                Record(
-                    "QUANTIZE", name, x.name, None, x.rows, x.width, storage=storage.name, numbers=numbers
-                )
+                Record("QUANTIZE", name, x.name, None, x.rows, x.width, storage=storage.name, numbers=numbers)
             )
         return name
 

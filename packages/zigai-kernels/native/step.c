@@ -67,13 +67,12 @@ static void run_chunk(zg_context *c, const zg_stage *s, int chunk, int thread) {
     }
 }
 
-/* Shares the time that a stage took among its records, as threads have spent theirs on them. */
-static void share_time(zg_context *c, const zg_stage *s, int64_t all) {
-    const int end = s->first + s->count;
+/* Shares time among records first..end, as threads have spent theirs on them. */
+static void share_time(zg_context *c, int first, int end, int64_t all) {
     int64_t spent = 0, given = 0;
-    for (int i = s->first; i < end; i++)
+    for (int i = first; i < end; i++)
         for (int t = 0; t < c->pool.threads; t++) spent += *spent_on(c, i, t);
-    for (int i = s->first; i < end; i++) {
+    for (int i = first; i < end; i++) {
         int64_t own = 0;
         for (int t = 0; t < c->pool.threads; t++) {
             own += *spent_on(c, i, t);
@@ -105,6 +104,25 @@ static void open_stage(zg_context *c, unsigned step, int i) {
                           memory_order_release);
 }
 
+/* Whether a stage is nothing but one row. */
+static int is_one_row(const zg_context *c, int i) {
+    const zg_stage *s = &c->plan->stages[i];
+    return s->by_rows && rows_of(c, &c->plan->records[s->first]) == 1;
+}
+
+/* What follows when a stage's last chunk is done: whoever did it does the stages of one row after it as well, which
+   takes less time than to hand them over, and lays out the next one. */
+static void pass_stage(zg_context *c, unsigned step, int i, int thread) {
+    const int stages = c->plan->stage_count;
+    unsigned passed = 1;
+    for (i++; i < stages && is_one_row(c, i); i++, passed++) {
+        atomic_store_explicit(&c->work[i].ticket, (unsigned long long)step << 32, memory_order_relaxed);
+        if (!stopping(c)) run_chunk(c, &c->plan->stages[i], 0, thread);
+    }
+    if (i < stages) open_stage(c, step, i);
+    raise_count(&c->pool, &c->pool.passed, passed);
+}
+
 /* Takes a chunk of a stage, counted from 1 for the last one. 0: none is left. -1: the step is over. */
 static int take(work *w, unsigned step) {
     unsigned long long ticket = atomic_load_explicit(&w->ticket, memory_order_acquire);
@@ -129,7 +147,7 @@ static void walk(zg_context *c, unsigned step, int thread) {
     unsigned goal = (step - 1) * (unsigned)stages;
     int timed = thread == 0 && c->step->nanoseconds; /* the caller's thread ends with the step */
     int64_t began = timed ? nanoseconds() : 0;
-    for (int i = 0; i < stages; i++) {
+    for (int i = 0, first = 0; i < stages; i++) {
         const zg_stage *s = &c->plan->stages[i];
         int left;
         while ((left = take(&c->work[i], step)) > 0) {
@@ -138,17 +156,15 @@ static void walk(zg_context *c, unsigned step, int thread) {
                 int chunks = stage_chunks(c, s);
                 if (chunks > 0) run_chunk(c, s, chunks - left, thread);
             }
-            if (atomic_fetch_sub_explicit(&c->work[i].unfinished, 1, memory_order_acq_rel) == 1) {
-                if (i + 1 < stages) open_stage(c, step, i + 1);
-                raise_count(p, &p->passed);
-            }
+            if (atomic_fetch_sub_explicit(&c->work[i].unfinished, 1, memory_order_acq_rel) == 1)
+                pass_stage(c, step, i, thread);
         }
         if (left < 0) return;
         wait_for(p, &p->passed, ++goal);
-        if (timed) {
+        if (timed && (i + 1 == stages || !is_one_row(c, i + 1))) {
             int64_t now = nanoseconds();
-            share_time(c, s, now - began);
-            began = now;
+            share_time(c, first, s->first + s->count, now - began);
+            began = now, first = s->first + s->count;
         }
     }
 }
@@ -173,7 +189,7 @@ int zg_run(zg_context *c, const zg_step *step) {
     c->next_poll = nanoseconds() + POLL_NANOSECONDS;
     unsigned number = atomic_load(&c->pool.start) + 1;
     open_stage(c, number, 0);
-    raise_count(&c->pool, &c->pool.start);
+    raise_count(&c->pool, &c->pool.start, 1);
     walk(c, number, 0);
     return stopping(c) ? ZG_CANCELLED : ZG_DONE;
 }

@@ -32,8 +32,8 @@ static void wait_for(pool *p, atomic_uint *count, unsigned goal) {
     pthread_mutex_unlock(&p->mutex);
 }
 
-static void raise_count(pool *p, atomic_uint *count) {
-    atomic_fetch_add(count, 1);
+static void raise_count(pool *p, atomic_uint *count, unsigned by) {
+    atomic_fetch_add(count, by);
     if (atomic_load(&p->sleepers) > 0) {
         pthread_mutex_lock(&p->mutex);
         pthread_cond_broadcast(&p->changed);
@@ -62,7 +62,7 @@ static void *helper(void *argument) {
 
 static void pool_free(pool *p) {
     atomic_store(&p->leaving, 1);
-    raise_count(p, &p->start);
+    raise_count(p, &p->start, 1);
     for (int i = 0; i < p->running; i++) pthread_join(p->helpers[i], NULL);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->mutex);

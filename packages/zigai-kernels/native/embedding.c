@@ -48,8 +48,10 @@ static void row_Q8_0(const uint8_t *w, float *y, int n) {
     }
 }
 static inline void row_K(const uint8_t *w, float *y, const uint8_t *quants, const uint8_t *high) {
+    uint32_t words[4];
     uint8_t sm[16];
-    unpack_k_scales(w + 4, sm);
+    UNPACK_K_SCALES(read_u32(w + 4), read_u32(w + 8), read_u32(w + 12), words);
+    memcpy(sm, words, sizeof sm);
     float d = read_f16(w), dmin = read_f16(w + 2);
     for (int j = 0; j < 8; j++) {
         float scale = d * (float)sm[j], min = dmin * (float)sm[8 + j];

@@ -88,6 +88,18 @@ INLINE vf vf_load_bf16(const void *p) {
     return (vf)((u32x4){half[0], half[1], half[2], half[3]} << 16);
 }
 
+/* Word i of row r becomes word r of row i; byte i of word r, byte r of word i. */
+INLINE void transpose_words(u32x4 x[4]) {
+    u32x4 y[4];
+    for (int r = 0; r < 4; r++) y[r] = (u32x4){x[0][r], x[1][r], x[2][r], x[3][r]};
+    memcpy(x, y, sizeof y);
+}
+INLINE u32x4 transpose_bytes(u32x4 x) {
+    u8x16 a = (u8x16)x, b;
+    for (int i = 0; i < 16; i++) b[i] = a[i % 4 * 4 + i / 4];
+    return (u32x4)b;
+}
+
 /* q = round(x * inverse) for 32 floats, |q| <= 127; and the sums of the first and the last 16. */
 INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t *halves) {
     halves[0] = halves[1] = 0;

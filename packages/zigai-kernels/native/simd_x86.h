@@ -10,6 +10,17 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef __m256 v8;
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+
+INLINE void transpose_words(u32x4 x[4]) {
+    __m128i a = _mm_unpacklo_epi32((__m128i)x[0], (__m128i)x[1]), b = _mm_unpackhi_epi32((__m128i)x[0], (__m128i)x[1]);
+    __m128i c = _mm_unpacklo_epi32((__m128i)x[2], (__m128i)x[3]), d = _mm_unpackhi_epi32((__m128i)x[2], (__m128i)x[3]);
+    x[0] = (u32x4)_mm_unpacklo_epi64(a, c), x[1] = (u32x4)_mm_unpackhi_epi64(a, c);
+    x[2] = (u32x4)_mm_unpacklo_epi64(b, d), x[3] = (u32x4)_mm_unpackhi_epi64(b, d);
+}
+INLINE u32x4 transpose_bytes(u32x4 x) {
+    return (u32x4)_mm_shuffle_epi8((__m128i)x, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+}
 
 INLINE float f32_from_f16(uint16_t half) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(half))); }
 INLINE uint16_t f16_from_f32(float x) {

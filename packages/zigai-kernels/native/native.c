@@ -27,6 +27,7 @@
 
 #include "threads.c"
 #include "panels.c"
+#include "packing.c"
 #include "activations.c"
 #include "pieces.c"
 #include "dot.c"

@@ -1,0 +1,239 @@
+/* From a matrix as it is stored to its panels: 4 rows at a time, a lane of a vector for each. The types' own layouts are
+   GGUF's (ggml-quants.h). */
+
+static inline void write_u32(uint8_t *p, uint32_t x) { memcpy(p, &x, 4); }
+
+/* ---- what each type does with a block of 4 rows that lie `stride` bytes apart: scales at s (of row 0 of the panel),
+   quants at q (of the first of the 4, which is row `row` of the panel). Vectors hold a word of each row. ---- */
+
+enum { TOGETHER = 4 };
+
+/* Bytes of a word that holds nibbles or other bits of 4 columns. */
+#define BYTES(x) ((uint32_t)(x) * 0x01010101u)
+
+/* A word of each row, and 4 words of each. */
+INLINE u32x4 load_word(const uint8_t *p, int64_t stride) {
+    return (u32x4){read_u32(p), read_u32(p + stride), read_u32(p + 2 * stride), read_u32(p + 3 * stride)};
+}
+INLINE void load_words(const uint8_t *p, int64_t stride, u32x4 words[4]) {
+    for (int r = 0; r < 4; r++) memcpy(&words[r], p + r * stride, 16);
+    transpose_words(words);
+}
+INLINE void store_step(uint8_t *q, int step, u32x4 x) { memcpy(q + step * STEP, &x, sizeof x); }
+
+/* Bytes 0..3 of each row become 4 runs of a byte for each row, 16 bytes apart. */
+INLINE void store_bytes(uint8_t *s, u32x4 x) {
+    x = transpose_bytes(x);
+    for (int i = 0; i < 4; i++) write_u32(s + 16 * i, x[i]);
+}
+
+/* The float16 numbers at p of each row. */
+INLINE void copy_scales(const uint8_t *p, int64_t stride, uint8_t *s, int row) {
+    for (int r = 0; r < TOGETHER; r++) memcpy(s + 2 * (row + r), p + r * stride, 2);
+}
+
+/* Two steps of 4 columns as one: their low nibbles, their high ones. */
+INLINE u32x4 low_nibbles(u32x4 a, u32x4 b) { return (a & BYTES(15)) | (b & BYTES(15)) << 4; }
+INLINE u32x4 high_nibbles(u32x4 a, u32x4 b) { return (a >> 4 & BYTES(15)) | (b & BYTES(0xf0)); }
+
+/* 16 bytes of nibbles: columns 0..15 are the low ones, 16..31 the high ones. */
+INLINE void pack_nibbles(const uint8_t *w, int64_t stride, uint8_t *q) {
+    u32x4 x[4];
+    load_words(w, stride, x);
+    for (int v = 0; v < 2; v++) {
+        store_step(q, v, low_nibbles(x[2 * v], x[2 * v + 1]));
+        store_step(q, v + 2, high_nibbles(x[2 * v], x[2 * v + 1]));
+    }
+}
+
+/* Bits 0, 4, 8 ... 28 of each, side by side. */
+INLINE u32x4 every_fourth_bit(u32x4 x) {
+    x &= 0x11111111;
+    x = (x | x >> 3) & 0x03030303;
+    x = (x | x >> 6) & 0x000f000f;
+    return (x | x >> 12) & 0xff;
+}
+INLINE void pack_fifth_bits(const uint8_t *w, int64_t stride, uint8_t *q) {
+    u32x4 bits = load_word(w, stride), out = {0};
+    for (int t = 0; t < 4; t++) out |= every_fourth_bit(bits >> t) << 8 * t;
+    store_step(q, 4, out);
+}
+
+static void pack_Q4_0(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    copy_scales(w, stride, s, row);
+    pack_nibbles(w + 2, stride, q);
+}
+static void pack_Q4_1(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    copy_scales(w, stride, s, row), copy_scales(w + 2, stride, s + 32, row);
+    pack_nibbles(w + 4, stride, q);
+}
+static void pack_Q5_0(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    copy_scales(w, stride, s, row);
+    pack_nibbles(w + 6, stride, q);
+    pack_fifth_bits(w + 2, stride, q);
+}
+static void pack_Q5_1(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    copy_scales(w, stride, s, row), copy_scales(w + 2, stride, s + 32, row);
+    pack_nibbles(w + 8, stride, q);
+    pack_fifth_bits(w + 4, stride, q);
+}
+static void pack_Q8_0(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    u32x4 x[8];
+    copy_scales(w, stride, s, row);
+    load_words(w + 2, stride, x), load_words(w + 18, stride, x + 4);
+    for (int v = 0; v < 8; v++) store_step(q, v, x[v] ^ BYTES(0x80));
+}
+
+/* Q4_K and Q5_K keep 8 scales and 8 mins of 6 bits in 3 words: sm[0] and sm[1] are 4 scales each, the others mins. */
+#define UNPACK_K_SCALES(a, b, c, sm)                                                               \
+    (sm[0] = (a) & BYTES(63), sm[1] = ((c) & BYTES(15)) | ((a) >> 2 & BYTES(0x30)),                \
+     sm[2] = (b) & BYTES(63), sm[3] = ((c) >> 4 & BYTES(15)) | ((b) >> 2 & BYTES(0x30)))
+
+INLINE void pack_k_scales(const uint8_t *w, int64_t stride, uint8_t *s, int row) {
+    u32x4 x[4], sm[4];
+    load_words(w, stride, x);
+    copy_scales(w, stride, s, row), copy_scales(w + 2, stride, s + 32, row);
+    UNPACK_K_SCALES(x[1], x[2], x[3], sm);
+    for (int i = 0; i < 2; i++) store_bytes(s + 64 + 64 * i + row, low_nibbles(sm[i], sm[i + 2]));
+    for (int i = 0; i < 4; i++) sm[i] = sm[i] >> 4 & BYTES(3);
+    store_bytes(s + 192 + row, sm[0] | sm[2] << 2 | sm[1] << 4 | sm[3] << 6);
+}
+
+/* Sub-blocks 2 i and 2 i + 1 are the low and the high halves of 32 bytes; bit j of 32 others is the fifth bit
+   of sub-block j. */
+INLINE void pack_k(const uint8_t *nibbles, const uint8_t *fifth, int64_t stride, uint8_t *q) {
+    const int bytes = (fifth ? 5 : 4) * STEP;
+    u32x4 bits[8], x[8];
+    if (fifth) load_words(fifth, stride, bits), load_words(fifth + 16, stride, bits + 4);
+    for (int j = 0; j < 8; j += 2, nibbles += 32, q += 2 * bytes) {
+        load_words(nibbles, stride, x), load_words(nibbles + 16, stride, x + 4);
+        for (int v = 0; v < 4; v++) {
+            store_step(q, v, low_nibbles(x[2 * v], x[2 * v + 1]));
+            store_step(q + bytes, v, high_nibbles(x[2 * v], x[2 * v + 1]));
+        }
+        for (int i = 0; fifth && i < 2; i++) {
+            u32x4 out = {0};
+            for (int step = 0; step < 8; step++) out |= (bits[step] >> (j + i) & BYTES(1)) << step;
+            store_step(q + i * bytes, 4, out);
+        }
+    }
+}
+static void pack_Q4_K(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    pack_k_scales(w, stride, s, row);
+    pack_k(w + 16, NULL, stride, q);
+}
+static void pack_Q5_K(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    pack_k_scales(w, stride, s, row);
+    pack_k(w + 48, w + 16, stride, q);
+}
+
+/* Each half of 128 columns has 64 bytes of nibbles (columns 0..63 low, 64..127 high) and 32 of pairs of bits. */
+static void pack_Q6_K(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    u32x4 x[8], pairs[8];
+    copy_scales(w + 208, stride, s, row);
+    load_words(w + 192, stride, x);
+    for (int i = 0; i < 4; i++) store_bytes(s + 32 + 64 * i + row, x[i]);
+    for (int half = 0; half < 2; half++) {
+        load_words(w + 128 + 32 * half, stride, pairs), load_words(w + 144 + 32 * half, stride, pairs + 4);
+        _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++, q += 6 * STEP) {
+            const uint8_t *nibbles = w + 64 * half + 32 * (j % 2);
+            load_words(nibbles, stride, x), load_words(nibbles + 16, stride, x + 4);
+            for (int v = 0; v < 4; v++)
+                store_step(q, v, j < 2 ? low_nibbles(x[2 * v], x[2 * v + 1]) : high_nibbles(x[2 * v], x[2 * v + 1]));
+            _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) {
+                u32x4 out = {0};
+                _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) out |= (pairs[4 * p + i] >> 2 * j & BYTES(3)) << 2 * i;
+                store_step(q, 4 + p, out);
+            }
+        }
+    }
+}
+
+/* The exponent of a block by the largest of its absolute values: vf_pow2 of -128 is infinite, since where an element
+   is not finite no output may be. */
+static inline int fixed_exponent(float peak) {
+    if (!isfinite(peak)) return -128;
+    uint32_t bits;
+    memcpy(&bits, &peak, 4);
+    int e = (int)(bits >> 23); /* 127 and the exponent */
+    return e > FIXED_BITS ? e - 126 - FIXED_BITS : -126;
+}
+
+INLINE void pack_fixed(const uint8_t *w, int64_t stride, int type, uint8_t *s, uint8_t *q, int row) {
+    float x[32], inverse[VF];
+    int16_t fixed[TOGETHER][32];
+    for (int r = 0; r < TOGETHER; r++, w += stride) {
+        for (int i = 0; i < 32; i += VF)
+            vf_store(x + i, type == ZG_F16 ? vf_load_f16(w + 2 * i) : vf_load_bf16(w + 2 * i));
+        int e = fixed_exponent(peak_of_32(x));
+        s[row + r] = (uint8_t)e;
+        vf_store(inverse, vf_pow2(vf_set(e == -128 ? 0.0f : (float)-e)));
+        fix32(x, inverse[0], fixed[r]);
+    }
+    for (int v = 0; v < 16; v += 4) {
+        u32x4 steps[4];
+        load_words((const uint8_t *)&fixed[0][2 * v], sizeof fixed[0], steps);
+        for (int i = 0; i < 4; i++) store_step(q, v + i, steps[i]);
+    }
+}
+static void pack_F16(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    pack_fixed(w, stride, ZG_F16, s, q, row);
+}
+static void pack_BF16(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    pack_fixed(w, stride, ZG_BF16, s, q, row);
+}
+
+static void (*const block_packers[ZG_TYPES])(const uint8_t *, int64_t, uint8_t *, uint8_t *, int) = {
+    [ZG_F16] = pack_F16,   [ZG_BF16] = pack_BF16,
+    [ZG_Q4_0] = pack_Q4_0, [ZG_Q4_1] = pack_Q4_1, [ZG_Q5_0] = pack_Q5_0, [ZG_Q5_1] = pack_Q5_1,
+    [ZG_Q8_0] = pack_Q8_0, [ZG_Q4_K] = pack_Q4_K, [ZG_Q5_K] = pack_Q5_K, [ZG_Q6_K] = pack_Q6_K,
+};
+
+/* A block of `filled` rows, of which there are `bytes` bytes each. */
+static void pack_block(int type, const uint8_t *w, int64_t stride, int filled, int bytes, uint8_t *s, uint8_t *q) {
+    enum { MOST_BYTES = 256, SOON = 512 };
+    int row = 0;
+    if (bytes == layouts[type].bytes)
+        for (; row + TOGETHER <= filled; row += TOGETHER) {
+            for (int r = row; r < row + TOGETHER; r++) /* 16 rows are too many streams for hardware to foresee */
+                for (int at = 0; at < bytes; at += 64) __builtin_prefetch(w + r * stride + SOON + at);
+            block_packers[type](w + row * stride, stride, s, q + 4 * row, row);
+        }
+    for (; row < filled; row += TOGETHER) { /* what is not there is zeros */
+        uint8_t some[TOGETHER][MOST_BYTES] = {{0}};
+        for (int r = 0; r < least(TOGETHER, filled - row); r++) memcpy(some[r], w + (row + r) * stride, (size_t)bytes);
+        block_packers[type](some[0], MOST_BYTES, s, q + 4 * row, row);
+    }
+}
+
+/* Rows of float32 become columns of 16; in pieces, so that what is written stays near. */
+static void pack_floats(const uint8_t *rows, int64_t stride, int count, int width, uint8_t *out) {
+    enum { PIECE = 64 };
+    for (int at = 0; at < width; at += PIECE) {
+        int end = least(at + PIECE, width);
+        for (int row = 0; row < count; row++) {
+            const uint8_t *w = rows + row * stride;
+            for (int i = at; i < end; i++) memcpy(out + ((int64_t)i * PANEL + row) * 4, w + (int64_t)i * 4, 4);
+        }
+    }
+}
+
+/* Writes panels first..end of a matrix whose rows lie one after another at `rows`. */
+void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end) {
+    const block_layout *l = &layouts[type];
+    const int64_t stride = (int64_t)width * l->bytes / l->columns, bytes = zg_panel_bytes(type, width);
+    const int blocks = width / l->columns, rest = (int)(stride - (int64_t)blocks * l->bytes); /* bytes of a part of a block */
+    for (int64_t p = first; p < end; p++) {
+        uint8_t *scales = (uint8_t *)panels + p * bytes, *quants = scales + panel_scales(type, width);
+        const uint8_t *w = (const uint8_t *)rows + p * PANEL * stride;
+        int filled = count - p * PANEL < PANEL ? (int)(count - p * PANEL) : PANEL;
+        if (filled < PANEL) memset(scales, 0, (size_t)bytes);
+        if (is_float(type)) {
+            pack_floats(w, stride, filled, width, quants);
+            continue;
+        }
+        for (int b = 0; b < blocks; b++, w += l->bytes, scales += l->scales, quants += l->quants)
+            pack_block(type, w, stride, filled, l->bytes, scales, quants);
+        if (rest) pack_block(type, w, stride, filled, rest, scales, quants);
+    }
+}

@@ -200,13 +200,13 @@ def test_weights_stay_views_of_the_file_and_the_report_names_what_serves_them() 
     assert lines["blk.0.ffn_up.weight"].kernel == "linear_q8_0"
     assert lines["token_embd.weight"].kernel == "embedding_f16, linear_f16"
     assert lines["blk.0.ffn_up.weight"].packing == "panels of 16 rows"
-    assert lines["token_embd.weight"].packing == "as in the file, panels of 16 rows"
+    assert lines["token_embd.weight"].packing == "as in the file, int16 panels of 16 rows"
     assert lines["output_norm.weight"].packing == "as in the file"
     assert {line.instruction_set for line in report.tensors} == {"baseline"}
     for name, uses in program.lowered.packings.items():
         stored = model.tensors[name]
         for use in uses:
-            in_panels = use.form == "panels of 16 rows"
+            in_panels = use.in_panels
             assert in_panels != np.shares_memory(program.weights[use], stored.data)
             assert program.weights[use].nbytes >= stored.nbytes
         assert lines[name].nbytes == sum(program.weights[use].nbytes for use in uses)

@@ -18,6 +18,7 @@ from zigai_kernels.packed_file import PackedFile
 
 AS_STORED = "as in the file"
 PANELS = "panels of 16 rows"
+FIXED_PANELS = "int16 panels of 16 rows"
 FLOATS = "converted to F32"
 
 PANEL_ROWS = 16
@@ -67,7 +68,12 @@ class Packing:
     tensor: TensorInfo
     kernel: str
     form: str
-    """`AS_STORED`, `PANELS` or `FLOATS`."""
+    """`AS_STORED`, `PANELS`, `FIXED_PANELS` or `FLOATS`."""
+
+    @property
+    def in_panels(self) -> bool:
+        """Whether it is copied into panels."""
+        return self.form in (PANELS, FIXED_PANELS)
 
 
 def storage_of(tensor: TensorInfo) -> Storage | None:
@@ -87,7 +93,8 @@ def pack_rows(tensor: TensorInfo) -> Packing:
 def pack_panels(tensor: TensorInfo, kernel: str) -> Packing:
     """A matrix, or a stack of them, for products: panels of 16 rows, as panels.c describes them."""
     _check_bytes(tensor)
-    return Packing(tensor, f"{kernel}_{tensor.dtype.name.lower()}", PANELS)
+    form = FIXED_PANELS if STORAGE[tensor.dtype.name].activations == "INT16" else PANELS
+    return Packing(tensor, f"{kernel}_{tensor.dtype.name.lower()}", form)
 
 
 def pack_vector(tensor: TensorInfo, kernel: str) -> Packing:
@@ -114,7 +121,7 @@ class Packer:
     def stride(self, packing: Packing) -> int:
         """Bytes from one row, or panel, to the next."""
         tensor = packing.tensor
-        if packing.form == PANELS:
+        if packing.in_panels:
             return int(self._lib.zg_panel_bytes(CODES[tensor.dtype.name], tensor.shape[-1]))
         return tensor.dtype.nbytes(tensor.shape[-1:])
 
@@ -123,7 +130,7 @@ class Packer:
     ) -> dict[Packing, NDArray[Any]]:
         """The bytes of each; `done` is told the size of each tensor as stored that has been seen to."""
         uses = [packing for of_tensor in packings.values() for packing in of_tensor]
-        panels = [packing for packing in uses if packing.form == PANELS]
+        panels = [packing for packing in uses if packing.in_panels]
         ends = list(accumulate(map(self._nbytes, panels), initial=0))
         places = {packing: slice(*bounds) for packing, bounds in zip(panels, pairwise(ends), strict=True)}
 

@@ -154,3 +154,13 @@ def test_a_profile_says_where_the_time_goes(tools: Any) -> None:
     assert sum(row.seconds for row in context.profile()) > before
     context.start_profile()
     assert sum(row.seconds for row in context.profile()) == 0
+
+
+def test_a_profile_names_how_weights_and_cache_are_stored(tools: Any) -> None:
+    context = toy(dtype="Q8_0").new_context()
+    context.start_profile()
+    context.run(tools.batch([5], tables=[[0]]))
+    stored = {row.operation: row.dtype for row in context.profile()}
+    assert stored["linear"] == "Q8_0"
+    assert stored["attention"] == LIMITS.kv_dtype
+    assert stored["quantize"] == stored["gated"] == ""

@@ -93,7 +93,7 @@ class NativeContext:
         if self._nanoseconds is None:
             return []
         return [
-            OperationTime(record.operation.lower(), record.output, record.storage or "", float(count) / 1e9)
+            OperationTime(record.operation.lower(), record.output, record.dtype, float(count) / 1e9)
             for record, count in zip(self._program.lowered.records, self._nanoseconds, strict=True)
         ]
 

@@ -25,7 +25,13 @@ class Record:
     weight: Packing | NDArray[np.float32] | None = None
     bias: Packing | None = None
     storage: str | None = None
-    """The storage type of the weight; of the cache where the operation uses it."""
+    """The storage type of the weight; of the cache where the operation uses it; of the weights that a
+    quantised value is for."""
     mode: str | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
     cache: CacheSpec | None = None
+
+    @property
+    def dtype(self) -> str:
+        """How its weight, or its cache, is stored; "" for none."""
+        return "" if self.operation == "QUANTIZE" or self.storage is None else self.storage

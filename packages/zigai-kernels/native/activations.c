@@ -1,20 +1,13 @@
 /* Rows of float32 as the integer kernels read them.
    For quantised weights: int8, and for each 32 of them a float scale d, the scaled sum d * sum(q), and the sums of q
-   over both halves. Where products of unsigned bytes do not fit into int16, WIDENED, int16 as well: of each 32 the even
-   ones, then the odd ones.
+   over both halves.
    For fixed-point weights: int16 of up to FIXED_MOST, and d. A row whose width is no multiple of 32 ends in zeros. */
-
-#ifdef ZG_WIDE_PRODUCTS
-enum { WIDENED = 0 };
-#else
-enum { WIDENED = 1 };
-#endif
 
 enum { FIXED_MOST = (1 << FIXED_BITS) - 1 }; /* 32 products of two such numbers add up to less than 2^31 */
 
 /* Where the parts of a row begin, whose elements come first, and bytes of all. */
 typedef struct {
-    int64_t scales, sums, halves, widened, bytes;
+    int64_t scales, sums, halves, bytes;
 } row_layout;
 
 /* A row that meets weights of a type. */
@@ -22,8 +15,8 @@ static row_layout input_row_layout(int type, int width) {
     const int64_t blocks = ceil_div(width, 32), part = align64(4 * blocks);
     if (is_float(type)) return (row_layout){.bytes = 4 * (int64_t)width};
     if (is_fixed(type)) return (row_layout){.scales = align64(64 * blocks), .bytes = align64(64 * blocks) + part};
-    const int64_t scales = align64(32 * blocks), end = scales + 3 * part;
-    return (row_layout){scales, scales + part, scales + 2 * part, end, end + (WIDENED ? align64(64 * blocks) : 0)};
+    const int64_t scales = align64(32 * blocks);
+    return (row_layout){scales, scales + part, scales + 2 * part, scales + 3 * part};
 }
 
 int64_t zg_activation_bytes(int32_t type, int32_t width) { return input_row_layout(type, width).bytes; }
@@ -48,11 +41,9 @@ static void quantize_row(const float *x, int type, int width, char *out) {
     int8_t *q = (int8_t *)out;
     float *d = (float *)(out + l.scales), *s = (float *)(out + l.sums);
     int16_t *halves = (int16_t *)(out + l.halves);
-    int16_t *widened = (int16_t *)(out + l.widened);
     for (int b = 0; b < width / 32; b++, x += 32, q += 32, halves += 2) {
         d[b] = quantize_block(x, q, halves);
         s[b] = d[b] * (float)(halves[0] + halves[1]);
-        for (int i = 0; WIDENED && i < 16; i++) widened[32 * b + i] = q[2 * i], widened[32 * b + 16 + i] = q[2 * i + 1];
     }
 }
 

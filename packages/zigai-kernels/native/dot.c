@@ -10,6 +10,9 @@
 
 enum { FEW = 4 }; /* rows that read a panel as it is packed */
 
+/* Rows of a tile where there are many: by_sign, a product goes through more registers, which leaves fewer for sums. */
+INLINE int rows_at_once(int type) { return by_sign(type) ? FEW : TILE; }
+
 typedef struct {
     const char *row[TILE];
     row_layout at;
@@ -31,18 +34,26 @@ INLINE void clear(vi part[LANES][TILE], int nt) {
    16 columns share one. Partial sums that might overflow are finished in time: see STEPS_OF. */
 INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int type, const vi factor[2][LANES],
                    const activations *a, int at, int nt) {
-    const int steps = steps_of(type), of_16_bits = steps == 16, together = of_16_bits ? 16 : STEPS_OF(bits_of(type));
+    const int steps = steps_of(type), of_32_bits = is_fixed(type) || by_sign(type);
+    const int together = of_32_bits ? steps : STEPS_OF(bits_of(type));
     vi part[LANES][TILE];
     _Pragma("GCC unroll 16") for (int step = 0; step < steps; step++) {
-        vi q[LANES];
-        EACH_LANE q[h] = packed ? packed_quants(quants, type, step, h) : vi_load(quants + step * STEP + h * LANE);
+        vi q[LANES], bytes[LANES];
+        EACH_LANE {
+            const uint8_t *unpacked = quants + step * STEP + h * LANE;
+            q[h] = packed ? packed_quants(quants, type, step, h) : vi_load(unpacked);
+            if (by_sign(type)) bytes[h] = packed ? signed_bytes(q[h]) : vi_load(unpacked + 8 * STEP);
+            if (by_sign(type) && packed) q[h] = vi_abs8(bytes[h]);
+        }
         if (step % together == 0) clear(part, nt);
         EACH_TOKEN {
-            vi x = vi_spread(a->row[t] + (of_16_bits ? a->at.widened + 2 * at : at) + 4 * step);
-            EACH_LANE part[h][t] = of_16_bits ? add_pair_dot(part[h][t], q[h], x) : dot_pairs(part[h][t], q[h], x);
+            vi x = vi_spread(a->row[t] + (is_fixed(type) ? 2 * at : at) + 4 * step);
+            EACH_LANE part[h][t] = is_fixed(type) ? add_pair_dot(part[h][t], q[h], x)
+                                   : by_sign(type) ? add_signed_dot(part[h][t], q[h], bytes[h], x)
+                                                   : dot_pairs(part[h][t], q[h], x);
         }
         if ((step + 1) % together == 0) EACH_TOKEN EACH_LANE {
-            vi sum = factor ? scaled(part[h][t], factor[has_mins(type) ? 0 : step / 4][h]) : of_16_bits ? part[h][t] : plain(part[h][t]);
+            vi sum = factor ? scaled(part[h][t], factor[has_mins(type) ? 0 : step / 4][h]) : of_32_bits ? part[h][t] : plain(part[h][t]);
             total[h][t] = step < together ? sum : vi_add(total[h][t], sum);
         }
     }
@@ -52,10 +63,10 @@ INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int
 
 INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, int blocks,
                      float *y, int nt) {
-    const int centre = centre_of(type, packed), mins = has_mins(type), stride = (packed ? bits_of(type) : steps_of(type)) * STEP;
+    const int centre = centre_of(type), mins = has_mins(type);
     vf sum[LANES][TILE];
     EACH_TOKEN EACH_LANE sum[h][t] = vf_load(Y(t, h));
-    _Pragma("GCC unroll 1") for (int b = 0; b < blocks; b++, at += 32, q += stride) {
+    _Pragma("GCC unroll 1") for (int b = 0; b < blocks; b++, at += 32, q += quant_bytes(type, packed)) {
         vi total[LANES][TILE];
         if (packed) fetch_ahead(q, bits_of(type));
         dot_32(total, q, packed, type, NULL, a, at, nt);
@@ -74,14 +85,14 @@ INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, con
 
 /* The mins of an unpacked piece come first, while all its sums are in registers. */
 INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, float *y, int nt) {
-    const int mins = has_mins(type), stride = (packed ? bits_of(type) : steps_of(type)) * STEP;
+    const int mins = has_mins(type);
     vf sum[LANES][TILE], part[LANES][TILE];
     EACH_TOKEN EACH_LANE sum[h][t] = vf_load(Y(t, h)), part[h][t] = vf_zero();
     if (mins && !packed) _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++) EACH_TOKEN {
         vf s = act_s(a, t, at / 32 + b);
         EACH_LANE sum[h][t] = vf_fma(w->min[b][h], s, sum[h][t]);
     }
-    _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++, at += 32, q += stride) {
+    _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++, at += 32, q += quant_bytes(type, packed)) {
         vi total[LANES][TILE], factor[2][LANES], both[LANES];
         vf min[LANES];
         EACH_LANE {

@@ -85,7 +85,7 @@ static void many_rows(const zg_record *r, const uint8_t *weight, const linear_jo
             const uint8_t *panel = weight + p * r->stride;
             k->unpack(&w, panel + blocks * l.scales, panel + scales + blocks * l.quants, columns);
             for (int t = 0, count; t < n; t += count) {
-                count = tile_size(n - t, TILE);
+                count = tile_size(n - t, rows_at_once(r->type));
                 for (int i = 0; i < count; i++) a->row[i] = input_row(job, from + t + i);
                 k->many[count](&w, a, at, columns, y[p - first] + t * PANEL);
             }

@@ -4,7 +4,6 @@
 enum {
     LANES = PANEL / VF, LANE = 4 * VF, /* vectors of a panel; bytes of a vector */
     PIECE = 256, BLOCKS = PIECE / 32,  /* columns of a piece; blocks of 32 in it */
-    BYTE_STEPS = WIDENED ? 16 : 8,     /* of 32 columns of Q8_0; of 16, the first 8 are the even columns of each 4 */
     MOST_STEPS = 16,                   /* of 32 columns */
     AHEAD = 4096,                      /* bytes that memory is asked for in advance */
 };
@@ -13,7 +12,8 @@ enum {
 
 /* A piece. Of integer types an element is d * factor * (q - centre) + min. Packed, it is where its scales begin, and of
    Q4_K and Q5_K their six-bit scales and mins, for each 32 columns, and -dmin. Unpacked it is
-     quants  for each 32 columns its steps: of 4 columns, a byte for each, or of 2, an int16 for each (panels.c)
+     quants  for each 32 columns its steps: of 4 columns, a byte for each, or of 2, an int16 for each (panels.c);
+             by_sign, 8 steps of magnitudes, then 8 of signed bytes
      factor  for each 16 columns, or, with a min, for 32, in pairs of int16; both of 32 columns in one pair
      d       of each 32 columns, or, where there are factors, of all 256
      min     of each 32 columns
@@ -38,11 +38,14 @@ INLINE int bits_of(int type) {
 }
 INLINE int has_factors(int type) { return type == ZG_Q4_K || type == ZG_Q5_K || type == ZG_Q6_K; }
 INLINE int has_mins(int type) { return type == ZG_Q4_1 || type == ZG_Q5_1 || type == ZG_Q4_K || type == ZG_Q5_K; }
-/* What all quants of a type without factors are too large by; unpacked as int16 they are not. */
-INLINE int centre_of(int type, int packed) {
-    return type == ZG_Q4_0 ? 8 : type == ZG_Q5_0 ? 16 : type == ZG_Q8_0 && (packed || BYTE_STEPS == 8) ? 128 : 0;
-}
-INLINE int steps_of(int type) { return is_fixed(type) ? 16 : type == ZG_Q8_0 ? BYTE_STEPS : 8; }
+/* Whether weights take part by their magnitudes, and activations take their signs: where two products of unsigned
+   bytes do not fit into int16, those of magnitudes, up to 128, do. */
+INLINE int by_sign(int type) { return type == ZG_Q8_0 && !WIDE_PRODUCTS; }
+/* What all quants of a type without factors are too large by. */
+INLINE int centre_of(int type) { return type == ZG_Q4_0 ? 8 : type == ZG_Q5_0 ? 16 : type == ZG_Q8_0 && !by_sign(type) ? 128 : 0; }
+INLINE int steps_of(int type) { return is_fixed(type) ? 16 : 8; }
+/* Bytes of 32 columns' quants. */
+INLINE int quant_bytes(int type, int packed) { return (packed ? bits_of(type) : by_sign(type) ? 16 : steps_of(type)) * STEP; }
 
 /* ---- reading a panel as it is packed ---- */
 
@@ -55,11 +58,7 @@ INLINE void fetch_ahead(const uint8_t *q, int steps) {
 INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
     const int bits = bits_of(type);
     q += h * LANE;
-    if (bits == 16) return vi_load(q + step * STEP);
-    if (bits == 8) {
-        vi bytes = vi_load(q + step % 8 * STEP);
-        return BYTE_STEPS == 8 ? bytes : step < 8 ? vi_and(bytes, vi_pairs(255, 255)) : vi_right(bytes, 8);
-    }
+    if (bits == 8 || bits == 16) return vi_load(q + step * STEP);
     vi x = vi_load(q + step / 2 * STEP);
     x = vi_and(step % 2 ? vi_right(x, 4) : x, vi_set8(15));
     if (bits == 5) {
@@ -72,6 +71,9 @@ INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
     }
     return x;
 }
+
+/* Bytes that 128 was added to, as they were. */
+INLINE vi signed_bytes(vi q) { return vi_xor(q, vi_set8(128)); }
 
 /* Q4_K and Q5_K: see panels.c. */
 INLINE void six_bits(piece *w) {
@@ -136,12 +138,16 @@ INLINE void unpack(piece *to, int type, const uint8_t *s, const uint8_t *q, int 
     }
     uint8_t *out = to->quants;
     unpack_scales(to, type, s, columns / 32);
-    for (int b = 0; b < columns / 32; b++, q += bits_of(type) * STEP) {
+    for (int b = 0; b < columns / 32; b++, q += quant_bytes(type, 1), out += quant_bytes(type, 0)) {
         fetch_ahead(q, bits_of(type));
-        _Pragma("GCC unroll 16") for (int step = 0; step < steps_of(type); step++, out += STEP) EACH_LANE {
+        _Pragma("GCC unroll 16") for (int step = 0; step < steps_of(type); step++) EACH_LANE {
+            uint8_t *to_step = out + step * STEP + h * LANE;
             vi x = packed_quants(q, type, step, h);
-            if (type == ZG_Q8_0 && BYTE_STEPS == 16) x = vi_sub16(x, vi_pairs(128, 128));
-            vi_store(out + h * LANE, x);
+            if (by_sign(type)) {
+                vi_store(to_step + 8 * STEP, signed_bytes(x));
+                x = vi_abs8(signed_bytes(x));
+            }
+            vi_store(to_step, x);
         }
     }
 }

@@ -36,6 +36,7 @@ INLINE vf vf_load_bf16(const void *p) {
 }
 
 #define TILE 6
+#define WIDE_PRODUCTS 0
 typedef __m256i vi;
 
 /* How many steps' products int16 holds: a pair of products is at most 2 * 15 * 127 = 3,810 for 4 bits. */
@@ -49,11 +50,12 @@ INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return _mm256_
 INLINE vi vi_pairs(int low, int high) { return _mm256_set1_epi32((int)((unsigned)high << 16 | (low & 0xffff))); }
 INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
+INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 INLINE vi vi_left(vi a, int n) { return _mm256_slli_epi16(a, n); }
 INLINE vi vi_right(vi a, int n) { return _mm256_srli_epi16(a, n); }
 INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
-INLINE vi vi_sub16(vi a, vi b) { return _mm256_sub_epi16(a, b); }
+INLINE vi vi_abs8(vi a) { return _mm256_abs_epi8(a); }
 INLINE vi vi_times_32(vi a) { return _mm256_slli_epi32(a, 5); }
 INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
 INLINE vi widen_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
@@ -74,6 +76,9 @@ INLINE vi add_pair_dot(vi sum, vi a, vi b) {
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
     __asm__("" : "+x"(sum));
     return sum;
+}
+INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
+    return add_pair_dot(sum, _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w)), _mm256_set1_epi16(1));
 }
 INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }
 INLINE vi plain(vi part) { return pair_dot(part, _mm256_set1_epi16(1)); }

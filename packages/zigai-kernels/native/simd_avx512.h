@@ -40,7 +40,7 @@ INLINE vf vf_load_bf16(const void *p) {
 }
 
 #define TILE 8
-#define ZG_WIDE_PRODUCTS
+#define WIDE_PRODUCTS 1
 typedef __m512i vi;
 
 #define STEPS_OF(bits) ((bits) == 6 ? 4 : 8) /* as many as share a scale: int32 holds them all */
@@ -53,11 +53,12 @@ INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return _mm512_
 INLINE vi vi_pairs(int low, int high) { return _mm512_set1_epi32((int)((unsigned)high << 16 | (low & 0xffff))); }
 INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
+INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
+INLINE vi vi_abs8(vi a) { return _mm512_abs_epi8(a); }
 INLINE vi vi_left(vi a, int n) { return _mm512_slli_epi16(a, (unsigned)n); }
 INLINE vi vi_right(vi a, int n) { return _mm512_srli_epi16(a, (unsigned)n); }
 INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
-INLINE vi vi_sub16(vi a, vi b) { return _mm512_sub_epi16(a, b); }
 INLINE vi vi_times_32(vi a) { return _mm512_slli_epi32(a, 5); }
 INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
 INLINE vi widen_i8(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
@@ -70,5 +71,8 @@ INLINE vi row_scales(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_s
 INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(row_scales(p)); }
 INLINE vi add_pair_dot(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
 INLINE vi dot_pairs(vi part, vi w, vi a) { return _mm512_dpbusd_epi32(part, w, a); }
+INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
+    return dot_pairs(sum, magnitude, _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), vi_zero(), a));
+}
 INLINE vi scaled(vi part, vi scale) { return _mm512_mullo_epi32(part, scale); }
 INLINE vi plain(vi part) { return part; }

@@ -10,6 +10,7 @@ typedef int32_t i32x4 __attribute__((vector_size(16)));
 typedef uint32_t u32x4 __attribute__((vector_size(16)));
 typedef uint16_t u16x8 __attribute__((vector_size(16)));
 typedef int16_t i16x8 __attribute__((vector_size(16)));
+typedef int8_t i8x16 __attribute__((vector_size(16)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
 
 INLINE vf vf_set(float x) { return (vf){x, x, x, x}; }
@@ -131,6 +132,7 @@ INLINE void spin_pause(void) {
 
 /* ---- what pieces.c and dot.c are made of ---- */
 
+#define WIDE_PRODUCTS 0 /* whether two products of unsigned and signed bytes are added up without overflow */
 #define TILE 4 /* rows of activations that are taken together */
 typedef i32x4 vi;
 
@@ -147,12 +149,14 @@ INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return (vi){x,
 INLINE vi vi_pairs(int low, int high) { return (vi){0} + (int32_t)((uint32_t)high << 16 | (low & 0xffff)); }
 INLINE vi vi_and(vi a, vi b) { return a & b; }
 INLINE vi vi_or(vi a, vi b) { return a | b; }
+INLINE vi vi_xor(vi a, vi b) { return a ^ b; }
 /* Shifts of 16-bit elements: bits that cross from byte to byte are masked away by the caller. */
 INLINE vi vi_left(vi a, int n) { return (vi)((u16x8)a << n); }
 INLINE vi vi_right(vi a, int n) { return (vi)((u16x8)a >> n); }
 INLINE vi vi_add(vi a, vi b) { return a + b; }
 INLINE vi vi_sub(vi a, vi b) { return a - b; }
-INLINE vi vi_sub16(vi a, vi b) { return (vi)((u16x8)a - (u16x8)b); }
+/* Magnitudes of signed bytes, as unsigned ones. */
+INLINE vi vi_abs8(vi a) { u8x16 minus = (u8x16)((i8x16)a < 0); return (vi)(((u8x16)a ^ minus) - minus); }
 INLINE vi vi_times_32(vi a) { return a << 5; }
 INLINE vf vf_from_vi(vi a) { return __builtin_convertvector(a, vf); }
 INLINE vf vf_from_u8(const uint8_t *p) { return (vf){p[0], p[1], p[2], p[3]}; }
@@ -175,5 +179,11 @@ INLINE vi dot_pairs(vi part, vi w, vi a) {
     i16x8 odd = (i16x8)((u16x8)w >> 8) * ((i16x8)a >> 8);
     return (vi)((i16x8)part + even + odd);
 }
-INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }
 INLINE vi plain(vi part) { return (part << 16 >> 16) + (part >> 16); }
+/* sum + the products of 4 columns in each lane, both signed; those of two columns fit into int16. */
+INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
+    i16x8 even = ((i16x8)w << 8 >> 8) * ((i16x8)a << 8 >> 8), odd = ((i16x8)w >> 8) * ((i16x8)a >> 8);
+    (void)magnitude;
+    return sum + plain((vi)(even + odd));
+}
+INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }

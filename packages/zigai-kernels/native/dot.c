@@ -1,14 +1,17 @@
 /* Dot products of a panel's 16 rows with rows of activations: the kernels of Linear.
 
    A panel is taken in pieces of up to 256 columns, and rows of activations in tiles of up to TILE. Where there are few
-   rows, one tile goes through all of a panel, reading it as it is packed. Where there are many, a piece is unpacked
+   rows, each tile goes through all of a panel, reading it as it is packed. Where there are many, a piece is unpacked
    into the first-level cache, and all tiles go through it, one after another.
 
    Whatever the instruction set, the tile and the number of threads, an output is one and the same chain of
    operations: exact integer sums over 32 columns, then, in the order of the columns, one multiply-add in
    float32 for each of them. */
 
-enum { FEW = 4 }; /* rows that read a panel as it is packed */
+enum { FEW = 4 }; /* rows of a tile that reads a panel as it is packed */
+
+/* Up to how many rows are few: what unpacking saves is less where there are no bits to unpack. */
+INLINE int most_few(int type) { return is_fixed(type) || bits_of(type) == 8 ? 8 * FEW : 5 * FEW; }
 
 /* Rows of a tile where there are many: by_sign, a product goes through more registers, which leaves fewer for sums. */
 INLINE int rows_at_once(int type) { return by_sign(type) ? FEW : TILE; }

@@ -22,7 +22,7 @@ static cut cut_panels(const zg_context *c, const zg_record *r) {
     cut k = {.panels = panels_of(r)};
     int64_t panels = CHUNK_BYTES / r->stride;
     int share = k.panels / (threads * 4);
-    if (rows_of(c, r) > 2 * FEW && panels < GROUP) panels = GROUP;
+    if (rows_of(c, r) > most_few(r->type) && panels < GROUP) panels = GROUP;
     if (panels > share) panels = share;
     k.large = panels < 1 ? 1 : (int)panels;
     k.small = ceil_div(k.large, 4);
@@ -112,7 +112,7 @@ static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job
    cache while a group of panels passes. */
 static void linear_panels(const zg_record *r, const uint8_t *weight, const linear_job *job, int first, int end) {
     activations a = {.at = input_row_layout(r->type, r->inner)};
-    if (job->n <= 2 * FEW) few_rows(r, weight, job, &a, first, end);
+    if (job->n <= most_few(r->type)) few_rows(r, weight, job, &a, first, end);
     else
         for (int from = 0; from < job->n; from += ROWS)
             for (int p = first; p < end; p += GROUP)

@@ -78,14 +78,15 @@ INLINE vi signed_bytes(vi q) { return vi_xor(q, vi_set8(128)); }
 /* Q4_K and Q5_K: see panels.c. */
 INLINE void six_bits(piece *w) {
     const uint8_t *low = w->scales + 64, *high = w->scales + 192;
-    for (int j = 0; j < 4; j++)
-        for (int r = 0; r < PANEL; r++) {
-            uint8_t a = low[16 * j + r], b = low[16 * j + 64 + r], c = high[16 * j + r];
-            w->six_bit_scale[j][r] = (uint8_t)((a & 15) | (c & 3) << 4);
-            w->six_bit_min[j][r] = (uint8_t)(a >> 4 | (c >> 2 & 3) << 4);
-            w->six_bit_scale[j + 4][r] = (uint8_t)((b & 15) | (c >> 4 & 3) << 4);
-            w->six_bit_min[j + 4][r] = (uint8_t)(b >> 4 | c >> 6 << 4);
-        }
+    const vi nibble = vi_set8(15), above = vi_set8(0x30);
+    for (int i = 0; i < 4 * PANEL; i += LANE) {
+        vi a = vi_load(low + i), b = vi_load(low + 4 * PANEL + i), c = vi_load(high + i);
+        uint8_t *scale = w->six_bit_scale[0] + i, *min = w->six_bit_min[0] + i;
+        vi_store(scale, vi_or(vi_and(a, nibble), vi_and(vi_left(c, 4), above)));
+        vi_store(min, vi_or(vi_and(vi_right(a, 4), nibble), vi_and(vi_left(c, 2), above)));
+        vi_store(scale + 4 * PANEL, vi_or(vi_and(b, nibble), vi_and(c, above)));
+        vi_store(min + 4 * PANEL, vi_or(vi_and(vi_right(b, 4), nibble), vi_and(vi_right(c, 2), above)));
+    }
 }
 
 INLINE void begin_piece(piece *w, int type, const uint8_t *scales) {

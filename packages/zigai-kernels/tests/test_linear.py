@@ -164,7 +164,7 @@ def test_every_type_and_shape_agrees_with_the_definition(
     expected = seen @ values.T + np.linspace(-1, 1, rows)
     bound = 1e-5 * (np.abs(seen) @ np.abs(values).T).max()
     context = sketch.context(backend)
-    for count in (1, 2, 3, 4, 5, 8, 33):
+    for count in (1, 2, 3, 4, 5, 8, 22, 33):
         y = context.run(tools.batch(range(count)))["logits"]
         np.testing.assert_allclose(y, expected[:count], rtol=0, atol=bound)
 
@@ -197,15 +197,17 @@ def test_what_has_been_packed_is_given_back(tools: Any, backend: Backend) -> Non
 def test_a_row_is_bitwise_the_same_in_every_batch_and_with_every_number_of_threads(
     tools: Any, backend: Backend, dtype: str
 ) -> None:
-    x = np.random.RandomState(3).standard_normal((11, 512)).astype(np.float32)
+    x = np.random.RandomState(3).standard_normal((141, 512)).astype(np.float32)
     sketch = tools.sketch()
     sketch.random("w", (70, 512), dtype)
     weight = sketch.tensors["w"]
-    context, whole = linear(tools, backend, x, weight)
-    for row in range(len(x)):
-        np.testing.assert_array_equal(context.run(tools.batch([row]))["logits"][0], whole[row])
+    limits = dataclasses.replace(tools.limits, context=len(x), batch=len(x))
+    context, whole = linear(tools, backend, x, weight, limits)
+    for first, count in ((0, 1), (1, 1), (140, 1), (2, 3), (5, 11), (16, 21), (37, 33), (70, 64)):
+        part = slice(first, first + count)
+        np.testing.assert_array_equal(context.run(tools.batch(range(first, first + count)))["logits"], whole[part])
     for threads in (1, 3):
-        limits = dataclasses.replace(tools.limits, threads=threads)
+        limits = dataclasses.replace(limits, threads=threads)
         np.testing.assert_array_equal(linear(tools, backend, x, weight, limits)[1], whole)
 
 

@@ -81,7 +81,7 @@ INLINE void six_bits(piece *w) {
     const vi nibble = vi_set8(15), above = vi_set8(0x30);
     for (int i = 0; i < 4 * PANEL; i += LANE) {
         vi a = vi_load(low + i), b = vi_load(low + 4 * PANEL + i), c = vi_load(high + i);
-        uint8_t *scale = w->six_bit_scale[0] + i, *min = w->six_bit_min[0] + i;
+        uint8_t *scale = (uint8_t *)w->six_bit_scale + i, *min = (uint8_t *)w->six_bit_min + i;
         vi_store(scale, vi_or(vi_and(a, nibble), vi_and(vi_left(c, 4), above)));
         vi_store(min, vi_or(vi_and(vi_right(a, 4), nibble), vi_and(vi_left(c, 2), above)));
         vi_store(scale + 4 * PANEL, vi_or(vi_and(b, nibble), vi_and(c, above)));

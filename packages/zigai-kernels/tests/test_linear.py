@@ -204,8 +204,8 @@ def test_a_row_is_bitwise_the_same_in_every_batch_and_with_every_number_of_threa
     limits = dataclasses.replace(tools.limits, context=len(x), batch=len(x))
     context, whole = linear(tools, backend, x, weight, limits)
     for first, count in ((0, 1), (1, 1), (140, 1), (2, 3), (5, 11), (16, 21), (37, 33), (70, 64)):
-        part = slice(first, first + count)
-        np.testing.assert_array_equal(context.run(tools.batch(range(first, first + count)))["logits"], whole[part])
+        rows = range(first, first + count)
+        np.testing.assert_array_equal(context.run(tools.batch(rows))["logits"], whole[rows.start : rows.stop])
     for threads in (1, 3):
         limits = dataclasses.replace(limits, threads=threads)
         np.testing.assert_array_equal(linear(tools, backend, x, weight, limits)[1], whole)

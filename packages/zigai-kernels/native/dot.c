@@ -86,14 +86,19 @@ INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, con
     EACH_TOKEN EACH_LANE vf_store(Y(t, h), sum[h][t]);
 }
 
-/* The mins of an unpacked piece come first, while all its sums are in registers. */
+/* Mins come first, while all sums are in registers; but a single row that reads a panel has registers to spare, and
+   waits for memory anyway. */
 INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, float *y, int nt) {
-    const int mins = has_mins(type);
+    const int mins = has_mins(type), mins_first = mins && (!packed || nt > 1);
     vf sum[LANES][TILE], part[LANES][TILE];
     EACH_TOKEN EACH_LANE sum[h][t] = vf_load(Y(t, h)), part[h][t] = vf_zero();
-    if (mins && !packed) _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++) EACH_TOKEN {
-        vf s = act_s(a, t, at / 32 + b);
-        EACH_LANE sum[h][t] = vf_fma(w->min[b][h], s, sum[h][t]);
+    if (mins_first) _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++) {
+        vf min[LANES];
+        EACH_LANE min[h] = min_of(w, type, packed, b, h);
+        EACH_TOKEN {
+            vf s = act_s(a, t, at / 32 + b);
+            EACH_LANE sum[h][t] = vf_fma(min[h], s, sum[h][t]);
+        }
     }
     _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++, at += 32, q += quant_bytes(type, packed)) {
         vi total[LANES][TILE], factor[2][LANES], both[LANES];
@@ -104,13 +109,13 @@ INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, co
         }
         if (packed) fetch_ahead(q, bits_of(type));
         dot_32(total, q, packed, type, factor, a, at, nt);
-        if (mins && packed) EACH_LANE min[h] = min_of(w, type, 1, b, h);
+        if (mins && !mins_first) EACH_LANE min[h] = min_of(w, type, 1, b, h);
         EACH_TOKEN {
             vf da = act_d(a, t, at / 32);
             EACH_LANE {
-                vi whole = mins ? total[h][t] : vi_sub(total[h][t], vi_times_32(pair_dot(act_halves(a, t, at / 32), both[h])));
+                vi whole = mins ? total[h][t] : vi_sub(total[h][t], pair_dot(act_halves(a, t, at / 32), both[h]));
                 part[h][t] = vf_fma(vf_from_vi(whole), da, part[h][t]);
-                if (mins && packed) sum[h][t] = vf_fma(min[h], act_s(a, t, at / 32), sum[h][t]);
+                if (mins && !mins_first) sum[h][t] = vf_fma(min[h], act_s(a, t, at / 32), sum[h][t]);
             }
         }
     }

@@ -46,17 +46,32 @@ INLINE void pack_nibbles(const uint8_t *w, int64_t stride, uint8_t *q) {
     }
 }
 
-/* Bits 0, 4, 8 ... 28 of each, side by side. */
-INLINE u32x4 every_fourth_bit(u32x4 x) {
-    x &= 0x11111111;
-    x = (x | x >> 3) & 0x03030303;
-    x = (x | x >> 6) & 0x000f000f;
-    return (x | x >> 12) & 0xff;
+/* 8 steps of 5 bits, and of 6: see panels.c. */
+INLINE void store_fives(uint8_t *q, const u32x4 x[8]) {
+    for (int v = 0; v < 3; v++) store_step(q, v, x[v] | (x[v + 5] & BYTES(7)) << 5);
+    store_step(q, 3, x[3] | (x[5] & BYTES(24)) << 2 | (x[7] & BYTES(8)) << 4);
+    store_step(q, 4, x[4] | (x[6] & BYTES(24)) << 2 | (x[7] & BYTES(16)) << 3);
 }
-INLINE void pack_fifth_bits(const uint8_t *w, int64_t stride, uint8_t *q) {
-    u32x4 bits = load_word(w, stride), out = {0};
-    for (int t = 0; t < 4; t++) out |= every_fourth_bit(bits >> t) << 8 * t;
-    store_step(q, 4, out);
+INLINE void store_sixes(uint8_t *q, const u32x4 x[8]) {
+    for (int i = 0; i < 8; i += 4, q += 3 * STEP)
+        for (int v = 0; v < 3; v++) store_step(q, v, x[i + v] | (x[i + 3] >> 2 * v & BYTES(3)) << 6);
+}
+
+/* Bits 0 to 3 of each become the lowest bits of its bytes. */
+INLINE u32x4 spread_bits(u32x4 x) {
+    x &= 15;
+    return (x | x << 7 | x << 14 | x << 21) & BYTES(1);
+}
+
+/* 16 bytes of nibbles as before, and a word of their fifth bits, column by column. */
+INLINE void pack_fives(const uint8_t *nibbles, const uint8_t *fifth, int64_t stride, uint8_t *q) {
+    u32x4 x[8], bits = load_word(fifth, stride);
+    load_words(nibbles, stride, x);
+    for (int v = 0; v < 4; v++) {
+        x[v + 4] = (x[v] >> 4 & BYTES(15)) | spread_bits(bits >> (16 + 4 * v)) << 4;
+        x[v] = (x[v] & BYTES(15)) | spread_bits(bits >> 4 * v) << 4;
+    }
+    store_fives(q, x);
 }
 
 static void pack_Q4_0(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
@@ -69,13 +84,11 @@ static void pack_Q4_1(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, 
 }
 static void pack_Q5_0(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
     copy_scales(w, stride, s, row);
-    pack_nibbles(w + 6, stride, q);
-    pack_fifth_bits(w + 2, stride, q);
+    pack_fives(w + 6, w + 2, stride, q);
 }
 static void pack_Q5_1(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
     copy_scales(w, stride, s, row), copy_scales(w + 2, stride, s + 32, row);
-    pack_nibbles(w + 8, stride, q);
-    pack_fifth_bits(w + 4, stride, q);
+    pack_fives(w + 8, w + 4, stride, q);
 }
 static void pack_Q8_0(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
     u32x4 x[8];
@@ -102,19 +115,19 @@ INLINE void pack_k_scales(const uint8_t *w, int64_t stride, uint8_t *s, int row)
 /* Sub-blocks 2 i and 2 i + 1 are the low and the high halves of 32 bytes; bit j of 32 others is the fifth bit
    of sub-block j. */
 INLINE void pack_k(const uint8_t *nibbles, const uint8_t *fifth, int64_t stride, uint8_t *q) {
-    const int bytes = (fifth ? 5 : 4) * STEP;
-    u32x4 bits[8], x[8];
+    u32x4 bits[8], x[8], out[8];
     if (fifth) load_words(fifth, stride, bits), load_words(fifth + 16, stride, bits + 4);
-    for (int j = 0; j < 8; j += 2, nibbles += 32, q += 2 * bytes) {
+    for (int j = 0; j < 8; j += 2, nibbles += 32) {
         load_words(nibbles, stride, x), load_words(nibbles + 16, stride, x + 4);
-        for (int v = 0; v < 4; v++) {
-            store_step(q, v, low_nibbles(x[2 * v], x[2 * v + 1]));
-            store_step(q + bytes, v, high_nibbles(x[2 * v], x[2 * v + 1]));
+        if (!fifth) {
+            for (int v = 0; v < 4; v++) store_step(q, v, low_nibbles(x[2 * v], x[2 * v + 1]));
+            for (int v = 0; v < 4; v++) store_step(q, v + 4, high_nibbles(x[2 * v], x[2 * v + 1]));
+            q += 8 * STEP;
+            continue;
         }
-        for (int i = 0; fifth && i < 2; i++) {
-            u32x4 out = {0};
-            for (int step = 0; step < 8; step++) out |= (bits[step] >> (j + i) & BYTES(1)) << step;
-            store_step(q + i * bytes, 4, out);
+        for (int i = 0; i < 2; i++, q += 5 * STEP) {
+            for (int v = 0; v < 8; v++) out[v] = (x[v] >> 4 * i & BYTES(15)) | (bits[v] >> (j + i) & BYTES(1)) << 4;
+            store_fives(q, out);
         }
     }
 }
@@ -138,13 +151,8 @@ static void pack_Q6_K(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, 
         _Pragma("GCC unroll 4") for (int j = 0; j < 4; j++, q += 6 * STEP) {
             const uint8_t *nibbles = w + 64 * half + 32 * (j % 2);
             load_words(nibbles, stride, x), load_words(nibbles + 16, stride, x + 4);
-            for (int v = 0; v < 4; v++)
-                store_step(q, v, j < 2 ? low_nibbles(x[2 * v], x[2 * v + 1]) : high_nibbles(x[2 * v], x[2 * v + 1]));
-            _Pragma("GCC unroll 2") for (int p = 0; p < 2; p++) {
-                u32x4 out = {0};
-                _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) out |= (pairs[4 * p + i] >> 2 * j & BYTES(3)) << 2 * i;
-                store_step(q, 4 + p, out);
-            }
+            for (int v = 0; v < 8; v++) x[v] = (x[v] >> (j < 2 ? 0 : 4) & BYTES(15)) | (pairs[v] >> 2 * j & BYTES(3)) << 4;
+            store_sixes(q, x);
         }
     }
 }

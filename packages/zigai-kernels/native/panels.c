@@ -7,8 +7,10 @@
      16 bits   16 steps of 2 columns, an int16 for each
      8 bits    8 steps of 64 bytes, 128 added so that they are unsigned
      4 bits    4 vectors of 64 bytes: step 2 v in the low, step 2 v + 1 in the high halves of bytes
-     5 bits    the same, then 64 bytes: bit s of a byte is the fifth bit of step s
-     6 bits    the same as 4, then 2 times 64 bytes: bits 2 i and 2 i + 1 are the high bits of step 4 p + i
+     5 bits    5 vectors: steps 0 to 4 in the low 5 bits; above them in vectors 0, 1 and 2 the low 3 bits of steps 5, 6
+               and 7, in vectors 3 and 4 the high 2 bits of steps 5 and 6, and in their highest bits those of step 7
+     6 bits    twice, for 4 steps, 3 vectors: the first 3 of the steps in the low 6 bits, the last one in the 2 above
+               them, from its lowest bits
    Scales are 16 of each kind, row by row: float16 d, then dmin or m where the type has it; then, for Q4_K and
    Q5_K, for each 32 columns a byte with the low 4 bits of the scale and above them those of the min, and for
    columns 32 j and 128 + 32 j a byte with the rest, from the lowest bits: scale j, min j, scale j + 4, min

@@ -14,7 +14,8 @@ enum {
    Q4_K and Q5_K their six-bit scales and mins, for each 32 columns, and -dmin. Unpacked it is
      quants  for each 32 columns its steps: of 4 columns, a byte for each, or of 2, an int16 for each (panels.c);
              by_sign, 8 steps of magnitudes, then 8 of signed bytes
-     factor  for each 16 columns, or, with a min, for 32, in pairs of int16; both of 32 columns in one pair
+     factor  for each 16 columns, or, with a min, for 32, in pairs of int16; both of 32 columns in one pair,
+             32 times as large: q is 32 too large
      d       of each 32 columns, or, where there are factors, of all 256
      min     of each 32 columns
    and of F32 `floats`, 16 for each column. */
@@ -54,22 +55,27 @@ INLINE void fetch_ahead(const uint8_t *q, int steps) {
     _Pragma("GCC unroll 8") for (int i = 0; i < steps; i++) __builtin_prefetch(q + AHEAD + i * STEP, 0, 3);
 }
 
-/* A step of 32 columns, for the rows of lane h. */
+/* Bits of each byte, from bit `at` on, moved to bit `to`. */
+INLINE vi moved(vi x, int at, int bits, int to) {
+    return vi_and(at < to ? vi_left(x, to - at) : vi_right(x, at - to), vi_set8(((1 << bits) - 1) << to));
+}
+
+/* A step of 32 columns, for the rows of lane h: see panels.c. */
 INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
     const int bits = bits_of(type);
     q += h * LANE;
     if (bits == 8 || bits == 16) return vi_load(q + step * STEP);
-    vi x = vi_load(q + step / 2 * STEP);
-    x = vi_and(step % 2 ? vi_right(x, 4) : x, vi_set8(15));
-    if (bits == 5) {
-        vi plane = vi_load(q + 4 * STEP);
-        x = vi_or(x, vi_and(step < 4 ? vi_left(plane, 4 - step) : vi_right(plane, step - 4), vi_set8(0x10)));
-    } else if (bits == 6) {
-        vi plane = vi_load(q + (4 + step / 4) * STEP);
-        int at = step % 4 * 2;
-        x = vi_or(x, vi_and(at < 4 ? vi_left(plane, 4 - at) : vi_right(plane, at - 4), vi_set8(0x30)));
+    if (bits == 4) return moved(vi_load(q + step / 2 * STEP), step % 2 * 4, 4, 0);
+    if (bits == 6) {
+        q += step / 4 * 3 * STEP;
+        if (step % 4 < 3) return moved(vi_load(q + step % 4 * STEP), 0, 6, 0);
+        vi low = moved(vi_load(q), 6, 2, 0), middle = moved(vi_load(q + STEP), 6, 2, 2);
+        return vi_or(vi_or(low, middle), moved(vi_load(q + 2 * STEP), 6, 2, 4));
     }
-    return x;
+    if (step < 5) return moved(vi_load(q + step * STEP), 0, 5, 0);
+    vi low = moved(vi_load(q + (step - 5) * STEP), 5, 3, 0), three = vi_load(q + 3 * STEP), four = vi_load(q + 4 * STEP);
+    if (step < 7) return vi_or(low, moved(step == 5 ? three : four, 5, 2, 3));
+    return vi_or(low, vi_or(moved(three, 7, 1, 3), moved(four, 7, 1, 4)));
 }
 
 /* Bytes that 128 was added to, as they were. */
@@ -115,7 +121,7 @@ INLINE vi factor_of(const piece *w, int type, int packed, int b, int half, int h
 }
 INLINE vi both_of(const piece *w, int packed, int b, int h) {
     const uint8_t *s = w->scales + 32 + 32 * b + h * VF;
-    return packed ? row_scale_pairs(s, s + 16) : w->both[b][h];
+    return packed ? vi_left(row_scale_pairs(s, s + 16), 5) : w->both[b][h];
 }
 
 /* ---- unpacking a piece ---- */

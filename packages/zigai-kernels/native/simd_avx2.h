@@ -56,17 +56,27 @@ INLINE vi vi_right(vi a, int n) { return _mm256_srli_epi16(a, n); }
 INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 INLINE vi vi_abs8(vi a) { return _mm256_abs_epi8(a); }
-INLINE vi vi_times_32(vi a) { return _mm256_slli_epi32(a, 5); }
 INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
 INLINE vi widen_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
-INLINE vi widen_i8(const uint8_t *p) { return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
 INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(widen_u8(p)); }
 INLINE vi pair_dot(vi a, vi b) { return _mm256_madd_epi16(a, b); }
-INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {
-    return _mm256_blend_epi16(widen_i8(p), _mm256_slli_epi32(widen_i8(q), 16), 0xaa);
+/* Byte i of 8 in both halves of lane i, the low bytes of the halves zero, or the high ones. */
+INLINE vi bytes_in_pairs(const uint8_t *p, vi order) {
+    return _mm256_shuffle_epi8(_mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)p)), order);
 }
-INLINE vi row_signed_scales(const uint8_t *p) { return row_scale_pairs(p, p); }
-INLINE vi row_scales(const uint8_t *p) { return vi_or(widen_u8(p), _mm256_slli_epi32(widen_u8(p), 16)); }
+INLINE vi row_signed_scales(const uint8_t *p) {
+    const vi order = _mm256_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3,
+                                      -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7);
+    return _mm256_srai_epi16(bytes_in_pairs(p, order), 8);
+}
+INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {
+    return _mm256_blend_epi16(row_signed_scales(p), row_signed_scales(q), 0xaa);
+}
+INLINE vi row_scales(const uint8_t *p) {
+    const vi order = _mm256_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1,
+                                      4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7, -1);
+    return bytes_in_pairs(p, order);
+}
 INLINE vi dot_pairs(vi part, vi w, vi a) {
     part = _mm256_add_epi16(part, _mm256_maddubs_epi16(w, a));
     __asm__("" : "+x"(part)); /* else gcc makes all products first, to add them later, and runs out of registers */

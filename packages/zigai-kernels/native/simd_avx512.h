@@ -59,7 +59,6 @@ INLINE vi vi_left(vi a, int n) { return _mm512_slli_epi16(a, (unsigned)n); }
 INLINE vi vi_right(vi a, int n) { return _mm512_srli_epi16(a, (unsigned)n); }
 INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
-INLINE vi vi_times_32(vi a) { return _mm512_slli_epi32(a, 5); }
 INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
 INLINE vi widen_i8(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vi pair_dot(vi a, vi b) { return _mm512_madd_epi16(a, b); }

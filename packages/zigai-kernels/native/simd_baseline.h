@@ -157,7 +157,6 @@ INLINE vi vi_add(vi a, vi b) { return a + b; }
 INLINE vi vi_sub(vi a, vi b) { return a - b; }
 /* Magnitudes of signed bytes, as unsigned ones. */
 INLINE vi vi_abs8(vi a) { u8x16 minus = (u8x16)((i8x16)a < 0); return (vi)(((u8x16)a ^ minus) - minus); }
-INLINE vi vi_times_32(vi a) { return a << 5; }
 INLINE vf vf_from_vi(vi a) { return __builtin_convertvector(a, vf); }
 INLINE vf vf_from_u8(const uint8_t *p) { return (vf){p[0], p[1], p[2], p[3]}; }
 /* In each lane the sum of the products of two pairs of int16. */

@@ -24,7 +24,7 @@ FLOATS = "converted to F32"
 PANEL_ROWS = 16
 """Rows of a panel: `PANEL` in panels.c."""
 
-LAYOUT = 2
+LAYOUT = 3
 """Counts the layouts that panels.c has had: another one means other files of packed weights."""
 
 PIECE_BYTES = 1 << 20

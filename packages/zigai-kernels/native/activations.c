@@ -1,13 +1,13 @@
 /* Rows of float32 as the integer kernels read them.
-   For quantised weights: int8, and for each 32 of them a float scale d, the scaled sum d * sum(q), and the sums of q
-   over both halves.
+   For quantised weights: int8, and for each 32 of them a float scale d, the scaled sum d * sum(q), and a
+   pair of sums of q, over columns 4 i and 4 i + 1 and over the others; of each 16 such a pair as well.
    For fixed-point weights: int16 of up to FIXED_MOST, and d. A row whose width is no multiple of 32 ends in zeros. */
 
 enum { FIXED_MOST = (1 << FIXED_BITS) - 1 }; /* 32 products of two such numbers add up to less than 2^31 */
 
 /* Where the parts of a row begin, whose elements come first, and bytes of all. */
 typedef struct {
-    int64_t scales, sums, halves, bytes;
+    int64_t scales, sums, pairs_of_32, pairs_of_16, bytes;
 } row_layout;
 
 /* A row that meets weights of a type. */
@@ -16,7 +16,7 @@ static row_layout input_row_layout(int type, int width) {
     if (is_float(type)) return (row_layout){.bytes = 4 * (int64_t)width};
     if (is_fixed(type)) return (row_layout){.scales = align64(64 * blocks), .bytes = align64(64 * blocks) + part};
     const int64_t scales = align64(32 * blocks);
-    return (row_layout){scales, scales + part, scales + 2 * part, scales + 3 * part};
+    return (row_layout){scales, scales + part, scales + 2 * part, scales + 3 * part, scales + 5 * part};
 }
 
 int64_t zg_activation_bytes(int32_t type, int32_t width) { return input_row_layout(type, width).bytes; }
@@ -29,10 +29,10 @@ static float block_scale(const float *x, float most, float *inverse) {
     return peak / most;
 }
 
-/* 32 floats as int8 and the sums of both halves. Returns their scale. */
-static float quantize_block(const float *x, int8_t *q, int16_t *halves) {
+/* 32 floats as int8 and the pairs of their halves. Returns their scale. */
+static float quantize_block(const float *x, int8_t *q, int16_t pairs[4]) {
     float inverse, scale = block_scale(x, 127.0f, &inverse);
-    quantize32(x, inverse, q, halves);
+    quantize32(x, inverse, q, pairs);
     return scale;
 }
 
@@ -40,10 +40,11 @@ static void quantize_row(const float *x, int type, int width, char *out) {
     const row_layout l = input_row_layout(type, width);
     int8_t *q = (int8_t *)out;
     float *d = (float *)(out + l.scales), *s = (float *)(out + l.sums);
-    int16_t *halves = (int16_t *)(out + l.halves);
-    for (int b = 0; b < width / 32; b++, x += 32, q += 32, halves += 2) {
-        d[b] = quantize_block(x, q, halves);
-        s[b] = d[b] * (float)(halves[0] + halves[1]);
+    int16_t *of_16 = (int16_t *)(out + l.pairs_of_16), *of_32 = (int16_t *)(out + l.pairs_of_32);
+    for (int b = 0; b < width / 32; b++, x += 32, q += 32, of_16 += 4, of_32 += 2) {
+        d[b] = quantize_block(x, q, of_16);
+        for (int i = 0; i < 2; i++) of_32[i] = (int16_t)(of_16[i] + of_16[i + 2]);
+        s[b] = d[b] * (float)(of_32[0] + of_32[1]);
     }
 }
 

@@ -51,8 +51,8 @@ static uint16_t encode(const float *x, int n, char *out, int type) {
         for (int i = 0; i < PART; i += VF) vf_store((float *)out + i, vf_load(x + i));
     if (type == ZG_F16)
         for (int i = 0; i < PART; i += VF) vf_store_f16(out + 2 * i, vf_load(x + i));
-    int16_t sums[2];
-    return type == ZG_Q8_0 ? f16_from_f32(quantize_block(x, (int8_t *)out, sums)) : 0;
+    int16_t pairs[4];
+    return type == ZG_Q8_0 ? f16_from_f32(quantize_block(x, (int8_t *)out, pairs)) : 0;
 }
 
 /* n elements, each a row of panels further. */

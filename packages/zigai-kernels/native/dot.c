@@ -23,22 +23,29 @@ typedef struct {
 
 INLINE vf act_d(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->at.scales))[b]); }
 INLINE vf act_s(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->at.sums))[b]); }
-INLINE vi act_halves(const activations *a, int t, int b) { return vi_spread(a->row[t] + a->at.halves + 4 * b); }
+/* Of the 16 columns from `at` on, or of 32. */
+INLINE vi act_pairs(const activations *a, int t, int at, int columns) {
+    return vi_spread(a->row[t] + (columns == 16 ? a->at.pairs_of_16 + at / 4 : a->at.pairs_of_32 + at / 8));
+}
 
 #define EACH_TOKEN _Pragma("GCC unroll 12") for (int t = 0; t < nt; t++)
 
 /* ---- multiplying a piece: y, 16 sums for each of nt rows, goes on where the pieces before have left it ---- */
 
-INLINE void clear(vi part[LANES][TILE], int nt) {
-    EACH_TOKEN EACH_LANE part[h][t] = vi_zero();
+/* Partial sums before the first product, from column `at` on: `centre` times too low. */
+INLINE void begin(vi part[LANES][TILE], int centre, const activations *a, int at, int columns, int nt) {
+    EACH_TOKEN {
+        vi start = centre ? below_zero(act_pairs(a, t, at, columns), centre) : vi_zero();
+        EACH_LANE part[h][t] = start;
+    }
 }
 
 /* total = the sums over 32 columns from column `at` on, times the rows' factors where there are any, of which
-   16 columns share one. Partial sums that might overflow are finished in time: see STEPS_OF. */
+   16 columns share one. Partial sums are finished before they might not fit: see steps_together. */
 INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int type, const vi factor[2][LANES],
                    const activations *a, int at, int nt) {
     const int steps = steps_of(type), of_32_bits = is_fixed(type) || by_sign(type);
-    const int together = of_32_bits ? steps : STEPS_OF(bits_of(type));
+    const int together = steps_together(type);
     vi part[LANES][TILE];
     _Pragma("GCC unroll 16") for (int step = 0; step < steps; step++) {
         vi q[LANES], bytes[LANES];
@@ -48,7 +55,7 @@ INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int
             if (by_sign(type)) bytes[h] = packed ? signed_bytes(q[h]) : vi_load(unpacked + 8 * STEP);
             if (by_sign(type) && packed) q[h] = vi_abs8(bytes[h]);
         }
-        if (step % together == 0) clear(part, nt);
+        if (step % together == 0) begin(part, centre_of(type), a, at + 4 * step, 4 * together, nt);
         EACH_TOKEN {
             vi x = vi_spread(a->row[t] + (is_fixed(type) ? 2 * at : at) + 4 * step);
             EACH_LANE part[h][t] = is_fixed(type) ? add_pair_dot(part[h][t], q[h], x)
@@ -66,7 +73,7 @@ INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int
 
 INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, int blocks,
                      float *y, int nt) {
-    const int centre = centre_of(type), mins = has_mins(type);
+    const int mins = has_mins(type);
     vf sum[LANES][TILE];
     EACH_TOKEN EACH_LANE sum[h][t] = vf_load(Y(t, h));
     _Pragma("GCC unroll 1") for (int b = 0; b < blocks; b++, at += 32, q += quant_bytes(type, packed)) {
@@ -75,10 +82,8 @@ INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, con
         dot_32(total, q, packed, type, NULL, a, at, nt);
         EACH_TOKEN {
             vf da = act_d(a, t, at / 32);
-            vi centred = centre ? pair_dot(act_halves(a, t, at / 32), vi_pairs(-centre, -centre)) : vi_zero();
             EACH_LANE {
-                vf whole = vf_from_vi(centre ? vi_add(total[h][t], centred) : total[h][t]);
-                sum[h][t] = vf_fma(whole, vf_mul(d_of(w, type, packed, b, h), da), sum[h][t]);
+                sum[h][t] = vf_fma(vf_from_vi(total[h][t]), vf_mul(d_of(w, type, packed, b, h), da), sum[h][t]);
                 if (mins) sum[h][t] = vf_fma(min_of(w, type, packed, b, h), act_s(a, t, at / 32), sum[h][t]);
             }
         }
@@ -101,11 +106,11 @@ INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, co
         }
     }
     _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++, at += 32, q += quant_bytes(type, packed)) {
-        vi total[LANES][TILE], factor[2][LANES], both[LANES];
+        vi total[LANES][TILE], factor[2][LANES];
         vf min[LANES];
         EACH_LANE {
             factor[0][h] = factor_of(w, type, packed, b, 0, h);
-            if (!mins) factor[1][h] = factor_of(w, type, packed, b, 1, h), both[h] = both_of(w, packed, b, h);
+            if (!mins) factor[1][h] = factor_of(w, type, packed, b, 1, h);
         }
         if (packed) fetch_ahead(q, bits_of(type));
         dot_32(total, q, packed, type, factor, a, at, nt);
@@ -113,8 +118,7 @@ INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, co
         EACH_TOKEN {
             vf da = act_d(a, t, at / 32);
             EACH_LANE {
-                vi whole = mins ? total[h][t] : vi_sub(total[h][t], pair_dot(act_halves(a, t, at / 32), both[h]));
-                part[h][t] = vf_fma(vf_from_vi(whole), da, part[h][t]);
+                part[h][t] = vf_fma(vf_from_vi(total[h][t]), da, part[h][t]);
                 if (mins && !mins_first) sum[h][t] = vf_fma(min[h], act_s(a, t, at / 32), sum[h][t]);
             }
         }

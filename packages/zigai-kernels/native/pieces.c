@@ -14,8 +14,7 @@ enum {
    Q4_K and Q5_K their six-bit scales and mins, for each 32 columns, and -dmin. Unpacked it is
      quants  for each 32 columns its steps: of 4 columns, a byte for each, or of 2, an int16 for each (panels.c);
              by_sign, 8 steps of magnitudes, then 8 of signed bytes
-     factor  for each 16 columns, or, with a min, for 32, in pairs of int16; both of 32 columns in one pair,
-             32 times as large: q is 32 too large
+     factor  for each 16 columns, or, with a min, for 32, in pairs of int16
      d       of each 32 columns, or, where there are factors, of all 256
      min     of each 32 columns
    and of F32 `floats`, 16 for each column. */
@@ -26,7 +25,7 @@ typedef struct {
     union {
         struct {
             uint8_t quants[BLOCKS * MOST_STEPS * STEP];
-            vi factor[BLOCKS][2][LANES], both[BLOCKS][LANES];
+            vi factor[BLOCKS][2][LANES];
             vf d[BLOCKS][LANES], min[BLOCKS][LANES];
         };
         float floats[PIECE * PANEL];
@@ -42,9 +41,20 @@ INLINE int has_mins(int type) { return type == ZG_Q4_1 || type == ZG_Q5_1 || typ
 /* Whether weights take part by their magnitudes, and activations take their signs: where two products of unsigned
    bytes do not fit into int16, those of magnitudes, up to 128, do. */
 INLINE int by_sign(int type) { return type == ZG_Q8_0 && !WIDE_PRODUCTS; }
-/* What all quants of a type without factors are too large by. */
-INLINE int centre_of(int type) { return type == ZG_Q4_0 ? 8 : type == ZG_Q5_0 ? 16 : type == ZG_Q8_0 && !by_sign(type) ? 128 : 0; }
+/* What all quants are too large by. */
+INLINE int centre_of(int type) {
+    return type == ZG_Q4_0 ? 8 : type == ZG_Q5_0 ? 16 : type == ZG_Q6_K ? 32 : type == ZG_Q8_0 && !by_sign(type) ? 128 : 0;
+}
 INLINE int steps_of(int type) { return is_fixed(type) ? 16 : 8; }
+/* How many steps' products a partial sum holds: those that share a factor, where it has 32 bits. In 16 it may overflow
+   on the way as long as it is right in the end, and 2 products of each step are at most
+     4 bits   8 * 2 * 15 * 127 = 30,480, and less where 8 is taken off
+     5 bits   4 * 2 * 31 * 127 = 31,496, or where 16 is taken off 8 * 2 * 16 * 127 = 32,512
+     6 bits   4 * 2 * 32 * 127 = 32,512, since 32 is taken off. */
+INLINE int steps_together(int type) {
+    int in_16_bits = bits_of(type) == 5 && !centre_of(type) && !WIDE_PRODUCTS;
+    return type == ZG_Q6_K || in_16_bits ? 4 : steps_of(type);
+}
 /* Bytes of 32 columns' quants. */
 INLINE int quant_bytes(int type, int packed) { return (packed ? bits_of(type) : by_sign(type) ? 16 : steps_of(type)) * STEP; }
 
@@ -119,10 +129,6 @@ INLINE vi factor_of(const piece *w, int type, int packed, int b, int half, int h
     if (has_mins(type)) return row_scales(w->six_bit_scale[b] + h * VF);
     return row_signed_scales(w->scales + 32 + 32 * b + 16 * half + h * VF);
 }
-INLINE vi both_of(const piece *w, int packed, int b, int h) {
-    const uint8_t *s = w->scales + 32 + 32 * b + h * VF;
-    return packed ? vi_left(row_scale_pairs(s, s + 16), 5) : w->both[b][h];
-}
 
 /* ---- unpacking a piece ---- */
 
@@ -133,7 +139,7 @@ INLINE void unpack_scales(piece *w, int type, const uint8_t *scales, int blocks)
         if (!factors || b == 0) w->d[b][h] = d_of(w, type, 1, b, h);
         if (mins) w->min[b][h] = min_of(w, type, 1, b, h);
         if (factors) w->factor[b][0][h] = factor_of(w, type, 1, b, 0, h);
-        if (factors && !mins) w->factor[b][1][h] = factor_of(w, type, 1, b, 1, h), w->both[b][h] = both_of(w, 1, b, h);
+        if (factors && !mins) w->factor[b][1][h] = factor_of(w, type, 1, b, 1, h);
     }
 }
 

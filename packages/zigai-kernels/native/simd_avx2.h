@@ -39,9 +39,6 @@ INLINE vf vf_load_bf16(const void *p) {
 #define WIDE_PRODUCTS 0
 typedef __m256i vi;
 
-/* How many steps' products int16 holds: a pair of products is at most 2 * 15 * 127 = 3,810 for 4 bits. */
-#define STEPS_OF(bits) ((bits) == 4 ? 8 : (bits) == 5 ? 4 : 2)
-
 INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
 INLINE vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 INLINE void vi_store(void *p, vi v) { _mm256_storeu_si256((__m256i *)p, v); }
@@ -54,7 +51,6 @@ INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 INLINE vi vi_left(vi a, int n) { return _mm256_slli_epi16(a, n); }
 INLINE vi vi_right(vi a, int n) { return _mm256_srli_epi16(a, n); }
 INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
-INLINE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
 INLINE vi vi_abs8(vi a) { return _mm256_abs_epi8(a); }
 INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
 INLINE vi widen_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
@@ -68,9 +64,6 @@ INLINE vi row_signed_scales(const uint8_t *p) {
     const vi order = _mm256_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3,
                                       -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7);
     return _mm256_srai_epi16(bytes_in_pairs(p, order), 8);
-}
-INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {
-    return _mm256_blend_epi16(row_signed_scales(p), row_signed_scales(q), 0xaa);
 }
 INLINE vi row_scales(const uint8_t *p) {
     const vi order = _mm256_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1,
@@ -90,5 +83,6 @@ INLINE vi add_pair_dot(vi sum, vi a, vi b) {
 INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
     return add_pair_dot(sum, _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w)), _mm256_set1_epi16(1));
 }
+INLINE vi below_zero(vi pairs, int centre) { return _mm256_mullo_epi16(pairs, _mm256_set1_epi16((short)-centre)); }
 INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }
 INLINE vi plain(vi part) { return pair_dot(part, _mm256_set1_epi16(1)); }

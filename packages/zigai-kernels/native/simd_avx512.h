@@ -43,8 +43,6 @@ INLINE vf vf_load_bf16(const void *p) {
 #define WIDE_PRODUCTS 1
 typedef __m512i vi;
 
-#define STEPS_OF(bits) ((bits) == 6 ? 4 : 8) /* as many as share a scale: int32 holds them all */
-
 INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
 INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
 INLINE void vi_store(void *p, vi v) { _mm512_storeu_si512(p, v); }
@@ -58,14 +56,9 @@ INLINE vi vi_abs8(vi a) { return _mm512_abs_epi8(a); }
 INLINE vi vi_left(vi a, int n) { return _mm512_slli_epi16(a, (unsigned)n); }
 INLINE vi vi_right(vi a, int n) { return _mm512_srli_epi16(a, (unsigned)n); }
 INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
-INLINE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
 INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
-INLINE vi widen_i8(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vi pair_dot(vi a, vi b) { return _mm512_madd_epi16(a, b); }
-INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {
-    return _mm512_mask_blend_epi16(0xaaaaaaaa, widen_i8(p), _mm512_slli_epi32(widen_i8(q), 16));
-}
-INLINE vi row_signed_scales(const uint8_t *p) { return widen_i8(p); }
+INLINE vi row_signed_scales(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vi row_scales(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(row_scales(p)); }
 INLINE vi add_pair_dot(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
@@ -73,5 +66,6 @@ INLINE vi dot_pairs(vi part, vi w, vi a) { return _mm512_dpbusd_epi32(part, w, a
 INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
     return dot_pairs(sum, magnitude, _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), vi_zero(), a));
 }
+INLINE vi below_zero(vi pairs, int centre) { return pair_dot(pairs, vi_pairs(-centre, -centre)); }
 INLINE vi scaled(vi part, vi scale) { return _mm512_mullo_epi32(part, scale); }
 INLINE vi plain(vi part) { return part; }

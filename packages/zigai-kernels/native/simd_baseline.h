@@ -101,15 +101,15 @@ INLINE u32x4 transpose_bytes(u32x4 x) {
     return (u32x4)b;
 }
 
-/* q = round(x * inverse) for 32 floats, |q| <= 127; and the sums of the first and the last 16. */
-INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t *halves) {
-    halves[0] = halves[1] = 0;
+/* q = round(x * inverse) for 32 floats, |q| <= 127; and of each 16 the sum of columns 4 i and 4 i + 1, and of the others. */
+INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t pairs[4]) {
+    memset(pairs, 0, 4 * sizeof *pairs);
     for (int i = 0; i < 32; i += 4) {
         vf v = vf_round(vf_load(x + i) * inverse);
         v = vf_min(vf_set(127.0f), vf_max(vf_set(-127.0f), v));
         for (int j = 0; j < 4; j++) {
             q[i + j] = (int8_t)(v[j] == v[j] ? v[j] : 0.0f);
-            halves[i / 16] = (int16_t)(halves[i / 16] + q[i + j]);
+            pairs[i / 16 * 2 + j / 2] = (int16_t)(pairs[i / 16 * 2 + j / 2] + q[i + j]);
         }
     }
 }
@@ -136,9 +136,6 @@ INLINE void spin_pause(void) {
 #define TILE 4 /* rows of activations that are taken together */
 typedef i32x4 vi;
 
-/* How many steps' products int16 holds: a pair of products is at most 2 * 15 * 127 = 3,810 for 4 bits. */
-#define STEPS_OF(bits) ((bits) == 4 ? 8 : (bits) == 5 ? 4 : 2)
-
 INLINE vi vi_zero(void) { return (vi){0}; }
 INLINE vi vi_load(const void *p) { vi v; memcpy(&v, p, sizeof v); return v; }
 INLINE void vi_store(void *p, vi v) { memcpy(p, &v, sizeof v); }
@@ -154,7 +151,6 @@ INLINE vi vi_xor(vi a, vi b) { return a ^ b; }
 INLINE vi vi_left(vi a, int n) { return (vi)((u16x8)a << n); }
 INLINE vi vi_right(vi a, int n) { return (vi)((u16x8)a >> n); }
 INLINE vi vi_add(vi a, vi b) { return a + b; }
-INLINE vi vi_sub(vi a, vi b) { return a - b; }
 /* Magnitudes of signed bytes, as unsigned ones. */
 INLINE vi vi_abs8(vi a) { u8x16 minus = (u8x16)((i8x16)a < 0); return (vi)(((u8x16)a ^ minus) - minus); }
 INLINE vf vf_from_vi(vi a) { return __builtin_convertvector(a, vf); }
@@ -163,21 +159,21 @@ INLINE vf vf_from_u8(const uint8_t *p) { return (vf){p[0], p[1], p[2], p[3]}; }
 INLINE vi pair_dot(vi a, vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
 /* sum + pair_dot(a, b) */
 INLINE vi add_pair_dot(vi sum, vi a, vi b) { return sum + pair_dot(a, b); }
-/* The scales of VF rows, from a byte each, as `scaled` wants them; of two runs of rows, as int16 pairs. */
+/* The scales of VF rows, from a byte each, as `scaled` wants them. */
 INLINE vi row_scales(const uint8_t *p) { return (vi){p[0], p[1], p[2], p[3]} * 0x10001; }
-INLINE vi row_scale_pairs(const uint8_t *p, const uint8_t *q) {
-    vi low = {(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
-    vi high = {(int8_t)q[0], (int8_t)q[1], (int8_t)q[2], (int8_t)q[3]};
-    return (low & 0xffff) | high << 16;
+INLINE vi row_signed_scales(const uint8_t *p) {
+    vi s = {(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
+    return (s & 0xffff) | s << 16;
 }
-INLINE vi row_signed_scales(const uint8_t *p) { return row_scale_pairs(p, p); }
 /* part += the products of 4 columns in each lane, weights unsigned, activations signed; what a lane of a
    partial sum holds is for `plain` and `scaled` alone to know: they make one int32 of it. */
 INLINE vi dot_pairs(vi part, vi w, vi a) {
     i16x8 even = (i16x8)((u16x8)w & 255) * ((i16x8)((u16x8)a << 8) >> 8);
     i16x8 odd = (i16x8)((u16x8)w >> 8) * ((i16x8)a >> 8);
-    return (vi)((i16x8)part + even + odd);
+    return (vi)((u16x8)part + (u16x8)even + (u16x8)odd);
 }
+/* -centre times the activations' sums, as a partial sum to add to. */
+INLINE vi below_zero(vi pairs, int centre) { return (vi)((u16x8)pairs * (uint16_t)-centre); }
 INLINE vi plain(vi part) { return (part << 16 >> 16) + (part >> 16); }
 /* sum + the products of 4 columns in each lane, both signed; those of two columns fit into int16. */
 INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {

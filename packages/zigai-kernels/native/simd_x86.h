@@ -37,7 +37,7 @@ INLINE float v8_peak(v8 a) {
     b = _mm_max_ps(b, _mm_movehl_ps(b, b));
     return _mm_cvtss_f32(_mm_max_ss(b, _mm_movehdup_ps(b)));
 }
-INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t *halves) {
+INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t pairs[4]) {
     const __m256 scale = _mm256_set1_ps(inverse);
     __m256i a = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), scale));
     __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8), scale));
@@ -48,11 +48,10 @@ INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t *halves
     v = _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
     v = _mm256_max_epi8(v, _mm256_set1_epi8(-127)); /* what is not finite becomes -128 before */
     _mm256_storeu_si256((__m256i *)q, v);
-    __m256i s = _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), v), _mm256_set1_epi16(1));
-    s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0x4e));
-    s = _mm256_add_epi32(s, _mm256_shuffle_epi32(s, 0xb1));
-    halves[0] = (int16_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(s));
-    halves[1] = (int16_t)_mm_cvtsi128_si32(_mm256_extracti128_si256(s, 1));
+    __m256i s = _mm256_maddubs_epi16(_mm256_set1_epi8(1), v);
+    s = _mm256_add_epi16(s, _mm256_shuffle_epi32(s, 0x4e));
+    s = _mm256_add_epi16(s, _mm256_shuffle_epi32(s, 0xb1));
+    _mm_storeu_si64(pairs, _mm_unpacklo_epi32(_mm256_castsi256_si128(s), _mm256_extracti128_si256(s, 1)));
 }
 
 INLINE void fix32(const float *x, float inverse, int16_t *q) {

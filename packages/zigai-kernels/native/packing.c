@@ -60,7 +60,8 @@ INLINE void store_sixes(uint8_t *q, const u32x4 x[8]) {
 /* Bits 0 to 3 of each become the lowest bits of its bytes. */
 INLINE u32x4 spread_bits(u32x4 x) {
     x &= 15;
-    return (x | x << 7 | x << 14 | x << 21) & BYTES(1);
+    x |= x << 7;
+    return (x | x << 14) & BYTES(1);
 }
 
 /* 16 bytes of nibbles as before, and a word of their fifth bits, column by column. */

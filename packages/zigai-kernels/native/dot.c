@@ -11,7 +11,10 @@
 enum { FEW = 4 }; /* rows of a tile that reads a panel as it is packed */
 
 /* Up to how many rows are few: the more bits have to be put together, the sooner unpacking them once saves time. */
-INLINE int most_few(int type) { return FEW * (bits_of(type) == 4 ? 7 : bits_of(type) == 5 ? 4 : bits_of(type) == 6 ? 2 : 8); }
+INLINE int most_few(int type) {
+    const int bits = bits_of(type);
+    return FEW * (is_float(type) ? 16 : bits == 4 ? 7 : bits == 5 ? 4 : bits == 6 ? 2 : 8);
+}
 
 /* Rows of a tile where there are many: by_sign, a product goes through more registers, which leaves fewer for sums. */
 INLINE int rows_at_once(int type) { return by_sign(type) ? FEW : TILE; }

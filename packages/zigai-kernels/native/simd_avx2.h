@@ -44,7 +44,6 @@ INLINE vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p)
 INLINE void vi_store(void *p, vi v) { _mm256_storeu_si256((__m256i *)p, v); }
 INLINE vi vi_set8(int x) { return _mm256_set1_epi8((char)x); }
 INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return _mm256_set1_epi32(x); }
-INLINE vi vi_pairs(int low, int high) { return _mm256_set1_epi32((int)((unsigned)high << 16 | (low & 0xffff))); }
 INLINE vi vi_and(vi a, vi b) { return _mm256_and_si256(a, b); }
 INLINE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
@@ -53,10 +52,9 @@ INLINE vi vi_right(vi a, int n) { return _mm256_srli_epi16(a, n); }
 INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 INLINE vi vi_abs8(vi a) { return _mm256_abs_epi8(a); }
 INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
-INLINE vi widen_u8(const uint8_t *p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)); }
-INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(widen_u8(p)); }
+INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
 INLINE vi pair_dot(vi a, vi b) { return _mm256_madd_epi16(a, b); }
-/* Byte i of 8 in both halves of lane i, the low bytes of the halves zero, or the high ones. */
+/* Byte i of the 8 at p twice in lane i: in the low bytes of its two int16, or in the high ones, by `order`. */
 INLINE vi bytes_in_pairs(const uint8_t *p, vi order) {
     return _mm256_shuffle_epi8(_mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)p)), order);
 }

@@ -48,7 +48,6 @@ INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
 INLINE void vi_store(void *p, vi v) { _mm512_storeu_si512(p, v); }
 INLINE vi vi_set8(int x) { return _mm512_set1_epi8((char)x); }
 INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return _mm512_set1_epi32(x); }
-INLINE vi vi_pairs(int low, int high) { return _mm512_set1_epi32((int)((unsigned)high << 16 | (low & 0xffff))); }
 INLINE vi vi_and(vi a, vi b) { return _mm512_and_si512(a, b); }
 INLINE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 INLINE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
@@ -57,7 +56,6 @@ INLINE vi vi_left(vi a, int n) { return _mm512_slli_epi16(a, (unsigned)n); }
 INLINE vi vi_right(vi a, int n) { return _mm512_srli_epi16(a, (unsigned)n); }
 INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
-INLINE vi pair_dot(vi a, vi b) { return _mm512_madd_epi16(a, b); }
 INLINE vi row_signed_scales(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vi row_scales(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(row_scales(p)); }
@@ -66,6 +64,6 @@ INLINE vi dot_pairs(vi part, vi w, vi a) { return _mm512_dpbusd_epi32(part, w, a
 INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
     return dot_pairs(sum, magnitude, _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), vi_zero(), a));
 }
-INLINE vi below_zero(vi pairs, int centre) { return pair_dot(pairs, vi_pairs(-centre, -centre)); }
+INLINE vi below_zero(vi pairs, int centre) { return _mm512_madd_epi16(pairs, _mm512_set1_epi16((short)-centre)); }
 INLINE vi scaled(vi part, vi scale) { return _mm512_mullo_epi32(part, scale); }
 INLINE vi plain(vi part) { return part; }

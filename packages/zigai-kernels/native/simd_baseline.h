@@ -142,8 +142,6 @@ INLINE void vi_store(void *p, vi v) { memcpy(p, &v, sizeof v); }
 INLINE vi vi_set8(int x) { return (vi)((u8x16){0} + (uint8_t)x); }
 /* The 4 bytes at p in each lane. */
 INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return (vi){x, x, x, x}; }
-/* Two int16 in each lane. */
-INLINE vi vi_pairs(int low, int high) { return (vi){0} + (int32_t)((uint32_t)high << 16 | (low & 0xffff)); }
 INLINE vi vi_and(vi a, vi b) { return a & b; }
 INLINE vi vi_or(vi a, vi b) { return a | b; }
 INLINE vi vi_xor(vi a, vi b) { return a ^ b; }

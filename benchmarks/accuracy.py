@@ -28,7 +28,7 @@ from comparison.document import replace_part
 from comparison.judgement import Judged
 from comparison.passages import REFERENCE, STORY, Passage, passages
 from comparison.systems import PEER, peers
-from zigai_core.conformance.divergence import Logits, Mean
+from zigai_core.testing.divergence import Logits, Mean
 
 ROOT = Path(__file__).resolve().parents[1]
 USUAL = [

@@ -35,8 +35,8 @@ from comparison.result import pool, row
 from comparison.systems import System, ours, peers
 from comparison.work import Job, jobs
 from limits import Limits, counts, measure
-from zigai_core.errors import ZigAIError
-from zigai_core.loading import read
+from zigai_core.api.loading import read
+from zigai_core.contracts.errors import ZigAIError
 
 
 def compare(

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from zigai_core.dtypes import DTYPES
+from zigai_core.contracts.dtypes import DTYPES
 from zigai_gguf.tensor_data import TensorData
 from zigai_gguf.writer import plan
 

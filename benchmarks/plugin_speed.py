@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import zigai
-from zigai_core.protocols import Architecture
+from zigai_core.contracts.plugins import Architecture
 
 TESTS = Path(__file__).resolve().parents[1] / "integration-tests"
 LIMIT = 0.03

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import zigai
-from zigai_core.conformance import shapes
-from zigai_core.conformance.shapes import random_model
-from zigai_core.conformance.toys import toy_decoder
+from zigai_cli import shapes
+from zigai_cli.shapes import random_model
+from zigai_core.testing.toys import toy_decoder
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -128,7 +128,7 @@ def test_a_made_up_file_loads_with_its_tokenizer_and_a_long_context(
     assert model.descriptor.tokenizer is not None
     assert model.descriptor.tokenizer.kind == kind
     assert model.tokenizer.vocabulary_size == shape["vocabulary"]
-    assert model.limits.context == random_file.CONTEXT
+    assert model.options.context == random_file.CONTEXT
     tokens = model.tokenizer.encode("the river", bos=False)
     # A vocabulary of made-up words spells the mark of a space in bytes, which stay that mark.
     assert model.tokenizer.decode(tokens).replace("▁", " ").strip() == "the river"

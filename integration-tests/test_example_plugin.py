@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import zigai
-from zigai_core.loading import build
-from zigai_core.protocols import Architecture
+from zigai_core.api.loading import build
+from zigai_core.contracts.plugins import Architecture
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "integration-tests" / "example-plugin" / "src" / "zigai_example" / "__init__.py"

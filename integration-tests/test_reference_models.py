@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import zigai
-from zigai_core.descriptor import TensorInfo
-from zigai_core.dtypes import DTYPES
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
 from zigai_gguf import GGUFFormat, write_gguf
 
 HERE = Path(__file__).resolve().parent / "reference_models"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import zigai
-from zigai_core.graph import Array
-from zigai_core.runner import Part, Runner
-from zigai_core.session import Session
+from zigai_core.contracts.graph import Array
+from zigai_core.engine.runner import Part, Runner
+from zigai_core.engine.session import Session
 
 TOLERANCE = 1e-4
 """The largest difference of two logits that should be the same; logits of the toy are about ±3."""

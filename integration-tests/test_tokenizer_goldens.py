@@ -10,8 +10,8 @@ from random import Random
 
 import pytest
 
-from zigai_core.descriptor import TokenizerSpec
-from zigai_core.protocols import Tokenizer
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.plugins import Tokenizer
 from zigai_gguf import GGUFFormat
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"

@@ -15,8 +15,8 @@ import pytest
 
 pytestmark = pytest.mark.wheels
 GREEDY = """
-import sys, zigai_core.loading as loading
-from zigai_core.sampling import SamplingOptions
+import sys, zigai_core.api.loading as loading
+from zigai_core.contracts.options import SamplingOptions
 model = loading.load(sys.argv[1], backend=sys.argv[2])
 reply = model.generate([1, 300, 301], sampling=SamplingOptions(temperature=0.0), max_tokens=24)
 reply.complete()

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.descriptor import ModelDescriptor
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.testing.toys import toy_decoder
 from zigai_gguf import write_gguf
 
 TEMPLATE = (

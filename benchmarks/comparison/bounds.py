@@ -8,7 +8,7 @@ import numpy as np
 
 from comparison.work import Job
 from limits import Limits
-from zigai_core.descriptor import ModelDescriptor
+from zigai_core.contracts.descriptor import ModelDescriptor
 
 INT16_RATE = 0.5
 """Multiply-adds of int16 for one of int8: a vector holds half as many, and takes as long."""

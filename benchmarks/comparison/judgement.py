@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from comparison.passages import Passage
-from zigai_core.conformance.divergence import (
+from zigai_core.testing.divergence import (
     Logits,
     Mean,
     Numbers,

@@ -36,7 +36,7 @@ def passages(
     spec = model.descriptor.tokenizer
     bos = [model.tokenizer.special_ids["bos"]] if spec is not None and spec.add_bos else []
     tokens = model.tokenizer.encode(text.read_text(encoding="utf-8"), bos=False)
-    length = min(length, model.limits.context) - len(bos)
+    length = min(length, model.options.context) - len(bos)
     pieces = [tokens[start : start + length] for start in range(0, len(tokens), length)]
     return [Passage([*bos, *piece]) for piece in pieces if len(bos) + len(piece) > 1]
 

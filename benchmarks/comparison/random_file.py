@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from zigai_core.conformance.shapes import random_model
-from zigai_core.conformance.toys import toy_vocabulary
+from zigai_cli.shapes import random_model
+from zigai_core.testing.toys import toy_vocabulary
 from zigai_gguf import write_gguf
 from zigai_tokenizers.byte_alphabet import CHARACTERS
 
@@ -40,7 +40,7 @@ def find(named: str, folder: Path | None) -> Path:
 
 
 def write(path: Path, shape: str, mix: str) -> None:
-    """The file of `zigai_core.conformance.shapes.random_model`, with a made-up vocabulary of its size."""
+    """The file of `zigai_cli.shapes.random_model`, with a made-up vocabulary of its size."""
     model = random_model(shape, mix)
     numbers = dict(model.hyperparameters)
     numbers["context_length"] = max(CONTEXT, numbers["context_length"])

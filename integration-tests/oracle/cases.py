@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.descriptor import ModelDescriptor, TensorInfo
-from zigai_core.dtypes import DTYPES
+from zigai_core.contracts.descriptor import ModelDescriptor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.testing.toys import toy_decoder
 
 GOLDENS = Path(__file__).resolve().parent / "goldens"
 TOKENS = [1, 260, 403, 17, 511, 300, 301, 302, 5, 260, 403, 77, 480, 481, 482, 9]

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from zigai_core.chat_template import ChatTemplate, Message
-from zigai_core.errors import TemplateError
+from zigai_core.contracts.errors import TemplateError
+from zigai_core.text.chat_template import ChatTemplate, Message
 
 TEMPLATES = {
     path.stem: Path(str(path.locate()))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from zigai_core.loading import read
+from zigai_core.api.loading import read
 from zigai_tokenizers.byte_level_bpe import ByteLevelBPETokenizer
 from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
 

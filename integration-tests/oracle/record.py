@@ -18,8 +18,8 @@ import numpy as np
 import torch
 import transformers
 
-from zigai_core.blocks import DecoderShape
-from zigai_core.descriptor import ModelDescriptor
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.ops.blocks import DecoderShape
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]

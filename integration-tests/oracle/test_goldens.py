@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zigai_core.loading import build
-from zigai_core.protocols import Backend, Limits
-from zigai_core.reference import NumpyBackend
-from zigai_core.runner import Part, Runner
+from zigai_core.api.loading import build
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import Backend
+from zigai_core.engine.runner import Part, Runner
+from zigai_core.ops.reference import NumpyBackend
 from zigai_kernels import NativeBackend
 
 ORACLE = runpy.run_path(str(Path(__file__).with_name("cases.py")))
@@ -24,8 +25,8 @@ def logits(name: str, backend: Backend) -> tuple[np.ndarray, np.ndarray]:
     golden = np.load(GOLDENS / f"{name}.npz")
     assert str(golden["fingerprint"]) == fingerprint(model), "the case has changed since it was recorded"
     graph = build(model, context=64)
-    limits = Limits(context=64, kv_dtype="F16" if name in QUANTISED else "F32")
-    runner = Runner(backend.compile(graph, model.tensors, limits))
+    options = CompileOptions(context=64, kv_dtype="F16" if name in QUANTISED else "F32")
+    runner = Runner(backend.compile(graph, model.tensors, options))
     tokens = golden["tokens"].tolist()
     outputs = runner.run([Part(runner.pool.new_sequence(), tokens, want_all=True)])[0]
     return outputs["logits"], golden["logits"]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from quantize import Floats, quantize
 from vocabularies import CHATML, LLAMA2, LlamaVocabulary, Qwen2Vocabulary
 
-from zigai_core.conformance.shapes import stored_as
-from zigai_core.descriptor import TensorInfo
+from zigai_cli.shapes import stored_as
+from zigai_core.contracts.descriptor import TensorInfo
 from zigai_gguf import write_gguf
 
 HERE = Path(__file__).resolve().parent

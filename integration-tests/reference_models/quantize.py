@@ -1,7 +1,8 @@
 """Float32 weights as blocks of Q8_0, Q4_K and Q6_K.
 
-The layouts are GGUF's (`zigai_core.dequantize` reads them); how scales are found is our own: a search over
-candidate scales, each followed by least squares, for the smallest squared error. Larger weights count more.
+The layouts are GGUF's (`zigai_core.contracts.dtypes.dequantize` reads them); how scales are found is our own:
+a search over candidate scales, each followed by least squares, for the smallest squared error. Larger
+weights count more.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.dequantize import Q4_K, Q6_K
-from zigai_core.descriptor import TensorInfo
-from zigai_core.dtypes import DTYPES
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.dtypes.dequantize import Q4_K, Q6_K
 
 Floats = NDArray[np.float32]
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from zigai_core.protocols import BundledModel
-from zigai_core.registry import Plugins
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.plugins import BundledModel
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

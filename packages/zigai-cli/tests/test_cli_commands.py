@@ -10,15 +10,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from zigai_cli import options, stats
+from zigai_cli import options, shapes, stats
 from zigai_cli.app import app
 from zigai_cli.chat import Conversation
 from zigai_cli.plugins import rows
-from zigai_core import loading
-from zigai_core.conformance import shapes
-from zigai_core.reference import NumpyBackend
-from zigai_core.registry import Plugins
-from zigai_core.sampling import SamplingOptions
+from zigai_core.api import loading
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.options import SamplingOptions
+from zigai_core.ops.reference import NumpyBackend
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -179,7 +178,7 @@ def test_chat_from_a_pipe_shows_statistics_on_standard_error_when_asked(model: P
 def test_chat_keeps_the_conversation_and_the_system_message(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from zigai_core.chat import Chat
+    from zigai_core.api.chat import Chat
 
     seen: list[object] = []
     render = Chat._render

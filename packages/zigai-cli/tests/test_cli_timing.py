@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from zigai_cli.timing import Timing, Work
-from zigai_core import loading
-from zigai_core.registry import Plugins
-from zigai_core.runner import Part, Runner
+from zigai_core.api import loading
+from zigai_core.api.registry import Plugins
+from zigai_core.engine.runner import Part, Runner
 
 
 def test_timing_runs_every_round_and_leaves_the_first_out(model: Path, plugins: Plugins) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.byte_tokenizer import ByteTokenizer
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import Cancelled, FormatError, UnsupportedError
-from zigai_core.protocols import ProgramReport, TensorReport
+from zigai_core.contracts.errors import Cancelled, FormatError, UnsupportedError
+from zigai_core.contracts.plugins import ProgramReport, TensorReport
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.byte_tokenizer import ByteTokenizer
+from zigai_core.testing.toys import toy_decoder
 
 FIRST_BYTE, FIRST_WORD = 3, 259
 HELLO, COMMA, WORLD, TICK, ESCAPES, NEVER, BROKEN, SNOWMAN, THINK, HM, DONE = range(
@@ -84,17 +84,17 @@ class ToyBackend:
     def missing(self, graph: Any, weights: Mapping[str, Any]) -> list[str]:
         return []
 
-    def compile(self, graph: Any, weights: Any, limits: Any, progress: Any = None) -> ToyProgram:
+    def compile(self, graph: Any, weights: Any, options: Any, progress: Any = None) -> ToyProgram:
         for done in range(0, 101, 20):
             if progress is not None:
                 progress(done, 100)
             time.sleep(0.2 if os.environ.get("TOY_LOADS_SLOWLY") else 0)
-        if limits.kv_dtype == "Q3":
+        if options.kv_dtype == "Q3":
             raise UnsupportedError("no keys and values as Q3")
-        if limits.packed_cache is not None:
-            limits.packed_cache.mkdir()
-            (limits.packed_cache / "toy").touch()
-        return ToyProgram(graph, limits)
+        if options.packed_cache is not None:
+            options.packed_cache.mkdir()
+            (options.packed_cache / "toy").touch()
+        return ToyProgram(graph, options)
 
 
 class LameBackend(ToyBackend):
@@ -106,17 +106,17 @@ class LameBackend(ToyBackend):
     def missing(self, graph: Any, weights: Mapping[str, Any]) -> list[str]:
         return ["linear of F32"]
 
-    def compile(self, graph: Any, weights: Any, limits: Any, progress: Any = None) -> ToyProgram:
+    def compile(self, graph: Any, weights: Any, options: Any, progress: Any = None) -> ToyProgram:
         raise UnsupportedError("the lame backend has no linear of F32")
 
 
 class ToyProgram:
-    def __init__(self, graph: Any, limits: Any) -> None:
+    def __init__(self, graph: Any, options: Any) -> None:
         self.graph = graph
-        self.limits = limits
+        self.options = options
 
     def new_context(self, sequences: int = 1) -> ToyContext:
-        return ToyContext(self, sequences * self.limits.pages)
+        return ToyContext(self, sequences * self.options.pages)
 
     def report(self) -> ProgramReport:
         row = TensorReport("token_embd.weight", "F32", (300, 64), "lookup", "plain", "as stored", 76800)

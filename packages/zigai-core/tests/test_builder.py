@@ -7,11 +7,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from zigai_core.blocks import DecoderShape, decoder
-from zigai_core.builder import GraphBuilder
-from zigai_core.conformance.toys import random_tensor, toy_decoder
-from zigai_core.descriptor import Hyperparameters, ModelDescriptor
-from zigai_core.errors import FormatError, PluginError, ShapeError, UnsupportedError
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.errors import FormatError, PluginError, ShapeError, UnsupportedError
+from zigai_core.ops.blocks import DecoderShape, decoder
+from zigai_core.ops.builder import GraphBuilder
+from zigai_core.testing.toys import random_tensor, toy_decoder
 
 
 def changed(model: ModelDescriptor, **values: object) -> ModelDescriptor:

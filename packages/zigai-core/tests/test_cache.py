@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zigai_core.cache import CachedSequence, PagePool
-from zigai_core.errors import ContextOverflowError
+from zigai_core.contracts.errors import ContextOverflowError
+from zigai_core.engine.cache import CachedSequence, PagePool
 
 PAGE = 4
 

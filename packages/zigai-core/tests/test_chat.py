@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from zigai_core.blocks import decoder
-from zigai_core.chat import Chat
-from zigai_core.chat_template import ChatTemplate
-from zigai_core.conformance.byte_tokenizer import ByteTokenizer
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import ContextOverflowError, TemplateError
-from zigai_core.protocols import Limits
-from zigai_core.reference import NumpyBackend
-from zigai_core.runner import Runner
-from zigai_core.sampling import Sampler
-from zigai_core.session import Session
+from zigai_core.api.chat import Chat
+from zigai_core.contracts.errors import ContextOverflowError, TemplateError
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.engine.runner import Runner
+from zigai_core.engine.sampling import Sampler
+from zigai_core.engine.session import Session
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.byte_tokenizer import ByteTokenizer
+from zigai_core.testing.toys import toy_decoder
+from zigai_core.text.chat_template import ChatTemplate
 
 MODEL = toy_decoder(layers=1)
 TOKENIZER = ByteTokenizer(MODEL.tokenizer)
 PROGRAM = NumpyBackend().compile(
-    decoder(MODEL, context=64, pairing="adjacent"), MODEL.tensors, Limits(context=96, batch=32, page=8)
+    decoder(MODEL, context=64, pairing="adjacent"),
+    MODEL.tensors,
+    CompileOptions(context=96, batch=32, page=8),
 )
 TEMPLATE = ChatTemplate(
     "{{ bos_token }}{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"

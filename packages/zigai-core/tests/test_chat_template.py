@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from zigai_core import template_sandbox
-from zigai_core.chat_template import ChatTemplate, Message
-from zigai_core.chat_templates import CHATML, LLAMA2, LLAMA3, MISTRAL, ZEPHYR
-from zigai_core.errors import TemplateError
+from zigai_core.contracts.errors import TemplateError
+from zigai_core.text import template_sandbox
+from zigai_core.text.chat_template import ChatTemplate, Message
+from zigai_core.text.chat_templates import CHATML, LLAMA2, LLAMA3, MISTRAL, ZEPHYR
 
 SYSTEM: Message = {"role": "system", "content": "Be brief."}
 FIRST: Message = {"role": "user", "content": "Hello"}
@@ -366,8 +366,8 @@ def test_what_was_stopped_says_why(name: str, what: str) -> None:
 
 def test_core_does_not_import_jinja_before_a_template_is_rendered() -> None:
     script = (
-        "import sys, zigai_core, zigai_core.chat_template, zigai_core.chat_templates\n"
-        "zigai_core.chat_template.ChatTemplate('x')\nprint('jinja2' in sys.modules)"
+        "import sys, zigai_core, zigai_core.text.chat_template, zigai_core.text.chat_templates\n"
+        "zigai_core.text.chat_template.ChatTemplate('x')\nprint('jinja2' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zigai_core.conformance.divergence import Mean, kl_divergence, log_softmax, perplexity, surprise
-from zigai_core.errors import ShapeError
+from zigai_core.contracts.errors import ShapeError
+from zigai_core.testing.divergence import Mean, kl_divergence, log_softmax, perplexity, surprise
 
 
 def test_log_softmax_stands_for_probabilities_however_large_the_logits() -> None:

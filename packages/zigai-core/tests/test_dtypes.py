@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zigai_core.dequantize import CHUNK
-from zigai_core.dtypes import DTYPES
-from zigai_core.errors import ShapeError
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.dtypes.dequantize import CHUNK
+from zigai_core.contracts.errors import ShapeError
 
 GOLDEN = np.load(Path(__file__).with_name("data") / "dequantize.npz")
 QUANTISED = [name for name in DTYPES if DTYPES[name].block_size > 1]

@@ -7,21 +7,23 @@ import threading
 import numpy as np
 import pytest
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.byte_tokenizer import ByteTokenizer
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import ContextOverflowError, TokenizerError
-from zigai_core.generation import Generation
-from zigai_core.protocols import Limits
-from zigai_core.reference import NumpyBackend
-from zigai_core.runner import Runner
-from zigai_core.sampling import Sampler, SamplingOptions
-from zigai_core.session import Session
+from zigai_core.contracts.errors import ContextOverflowError, TokenizerError
+from zigai_core.contracts.options import CompileOptions, SamplingOptions
+from zigai_core.engine.generation import Generation
+from zigai_core.engine.runner import Runner
+from zigai_core.engine.sampling import Sampler
+from zigai_core.engine.session import Session
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.byte_tokenizer import ByteTokenizer
+from zigai_core.testing.toys import toy_decoder
 
 MODEL = toy_decoder(layers=1)
 TOKENIZER = ByteTokenizer(MODEL.tokenizer)
 PROGRAM = NumpyBackend().compile(
-    decoder(MODEL, context=64, pairing="adjacent"), MODEL.tensors, Limits(context=40, batch=16, page=8)
+    decoder(MODEL, context=64, pairing="adjacent"),
+    MODEL.tensors,
+    CompileOptions(context=40, batch=16, page=8),
 )
 GREEDY = SamplingOptions.greedy()
 

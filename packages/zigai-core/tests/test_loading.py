@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.byte_tokenizer import ByteTokenizer
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
-from zigai_core.errors import FormatError, PluginError, UnsupportedError
-from zigai_core.graph import Graph
-from zigai_core.loading import DEFAULT_CONTEXT, build, load, read
-from zigai_core.protocols import BundledModel
-from zigai_core.reference import NumpyBackend
-from zigai_core.registry import Plugins
+from zigai_core.api.loading import DEFAULT_CONTEXT, build, load, read
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError
+from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.plugins import BundledModel
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.byte_tokenizer import ByteTokenizer
+from zigai_core.testing.toys import toy_decoder
 
 MODEL = toy_decoder(layers=1)
 
@@ -73,7 +73,7 @@ def file(tmp_path: Path) -> Path:
 
 def test_a_file_becomes_a_model_that_generates(file: Path) -> None:
     model = load(file, plugins=plugins())
-    assert (model.backend, model.limits.context) == ("numpy", 512)
+    assert (model.backend, model.options.context) == ("numpy", 512)
     generation = model.generate("hello", max_tokens=4)
     assert generation.complete() == "".join(model.tokenizer.decode(generation.tokens))
     assert model.logits([1, 2, 3]).shape == (3, 512)
@@ -189,8 +189,8 @@ def test_a_context_the_model_was_not_trained_for_is_refused(file: Path, context:
 def test_the_context_is_the_trained_one_up_to_a_limit(file: Path) -> None:
     hp = Hyperparameters({**MODEL.hyperparameters, "context_length": 1 << 17}, prefix="llama")
     model = dataclasses.replace(MODEL, hyperparameters=hp)
-    assert load(file, plugins=plugins(model)).limits.context == DEFAULT_CONTEXT
-    assert load(file, context=100_000, plugins=plugins(model)).limits.context == 100_000
+    assert load(file, plugins=plugins(model)).options.context == DEFAULT_CONTEXT
+    assert load(file, context=100_000, plugins=plugins(model)).options.context == 100_000
 
 
 def test_threads_must_be_one_or_more(file: Path) -> None:

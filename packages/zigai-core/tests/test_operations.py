@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from zigai_core.builder import GraphBuilder
-from zigai_core.conformance.toys import random_tensor
-from zigai_core.descriptor import TensorInfo
-from zigai_core.errors import ShapeError
-from zigai_core.graph import Value
-from zigai_core.operations import activate
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.errors import ShapeError
+from zigai_core.contracts.graph import Value
+from zigai_core.ops.builder import GraphBuilder
+from zigai_core.ops.operations import activate
+from zigai_core.testing.toys import random_tensor
 
 RANDOM = np.random.RandomState(3)
 TENSORS: dict[str, TensorInfo] = {

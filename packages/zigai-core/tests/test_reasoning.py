@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zigai_core.reasoning import Part, ReasoningStream, split_reasoning
+from zigai_core.text.reasoning import Part, ReasoningStream, split_reasoning
 
 REPLIES = [
     ("<think>easy</think>Four.", False, "easy", "Four."),

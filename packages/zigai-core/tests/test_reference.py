@@ -8,14 +8,14 @@ import threading
 import numpy as np
 import pytest
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.backend import BackendConformance, logits_of, runner
-from zigai_core.conformance.toys import random_tensor, toy_decoder
-from zigai_core.dtypes import DTYPES, DType
-from zigai_core.errors import Cancelled, UnsupportedError
-from zigai_core.protocols import Limits
-from zigai_core.reference import NumpyBackend, after_q8_0
-from zigai_core.runner import Part, Runner
+from zigai_core.contracts.dtypes import DTYPES, DType
+from zigai_core.contracts.errors import Cancelled, UnsupportedError
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.engine.runner import Part, Runner
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.reference import NumpyBackend, after_q8_0
+from zigai_core.testing.backend import BackendConformance, logits_of, runner
+from zigai_core.testing.toys import random_tensor, toy_decoder
 
 
 class TestNumpyBackend(BackendConformance):
@@ -80,7 +80,7 @@ def test_weights_dequantised_at_every_use_give_the_same_as_at_load(
     model = toy_decoder(dtype=dtype)
     tokens = [5, 4, 3]
     kept = runner(NumpyBackend(), model)
-    monkeypatch.setattr("zigai_core.reference.KEEP_BYTES", 0)
+    monkeypatch.setattr("zigai_core.ops.reference.KEEP_BYTES", 0)
     fresh = runner(NumpyBackend(), model)
     assert {line.packing for line in kept.program.report().tensors} == {"dequantised at load"}
     assert {line.packing for line in fresh.program.report().tensors} == {"dequantised at every use"}
@@ -111,8 +111,8 @@ def test_an_eight_bit_cache_is_near_a_whole_one() -> None:
     plan = runner(NumpyBackend(), model).program
     logits = []
     for kv_dtype in ("F32", "Q8_0"):
-        limits = dataclasses.replace(plan.limits, kv_dtype=kv_dtype)
-        at = Runner(NumpyBackend().compile(plan.graph, model.tensors, limits))
+        options = dataclasses.replace(plan.options, kv_dtype=kv_dtype)
+        at = Runner(NumpyBackend().compile(plan.graph, model.tensors, options))
         logits.append(logits_of(at, at.pool.new_sequence(), tokens))
     assert at.program.report().backend == "numpy"
     assert at.program.report().summary == "numpy, float32, Q8_0 cache"
@@ -137,7 +137,7 @@ def test_progress_ends_at_all_bytes() -> None:
     model = toy_decoder()
     told: list[tuple[int, int]] = []
     plan = runner(NumpyBackend(), model).program
-    NumpyBackend().compile(plan.graph, model.tensors, plan.limits, lambda done, of: told.append((done, of)))
+    NumpyBackend().compile(plan.graph, model.tensors, plan.options, lambda done, of: told.append((done, of)))
     assert told[-1][0] == told[-1][1] == model.nbytes
     assert [done for done, _ in told] == sorted(done for done, _ in told)
 
@@ -178,4 +178,4 @@ def test_another_way_to_keep_keys_and_values_is_refused() -> None:
     model = toy_decoder()
     graph = decoder(model, context=64, pairing="half")
     with pytest.raises(UnsupportedError, match="F16, F32, Q8_0, not Q4_0"):
-        NumpyBackend().compile(graph, model.tensors, Limits(kv_dtype="Q4_0"))
+        NumpyBackend().compile(graph, model.tensors, CompileOptions(kv_dtype="Q4_0"))

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from zigai_core.errors import PluginError, UnsupportedError
-from zigai_core.registry import NOUNS, Entry, Plugins, Registry
+from zigai_core.api.registry import NOUNS, Entry, Plugins, Registry
+from zigai_core.contracts.errors import PluginError, UnsupportedError
 
 
 def install(
@@ -177,7 +177,7 @@ def test_cores_own_entries_are_installed_and_load() -> None:
 
 def test_listing_what_is_installed_imports_no_plugin() -> None:
     script = (
-        "import sys; from zigai_core.registry import Plugins\n"
+        "import sys; from zigai_core.api.registry import Plugins\n"
         "before = set(sys.modules)\n"
         "entries = [entry for registry in Plugins.installed().registries() for entry in registry.entries()]\n"
         "print({entry.value.split(':')[0] for entry in entries} & (set(sys.modules) - before))\n"

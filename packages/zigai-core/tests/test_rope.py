@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from zigai_core.builder import GraphBuilder
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.descriptor import ModelDescriptor, TensorInfo
-from zigai_core.dtypes import DTYPES
-from zigai_core.errors import ShapeError, UnsupportedError
-from zigai_core.rope import RopeFrequencies, rope_frequencies
+from zigai_core.contracts.descriptor import ModelDescriptor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import ShapeError, UnsupportedError
+from zigai_core.ops.builder import GraphBuilder
+from zigai_core.ops.rope import RopeFrequencies, rope_frequencies
+from zigai_core.testing.toys import toy_decoder
 
 PLAIN = 10000.0 ** -(np.arange(8) / 8)
 

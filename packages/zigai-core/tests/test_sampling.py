@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from zigai_core.errors import PluginError, SamplingError, UnsupportedError, ZigAIError
-from zigai_core.registry import Registry
-from zigai_core.sampling import (
+from zigai_core.api.registry import Registry
+from zigai_core.contracts.errors import PluginError, SamplingError, UnsupportedError, ZigAIError
+from zigai_core.contracts.options import DEFAULT_STEPS, SamplingOptions
+from zigai_core.engine.sampling import (
     BUILT_IN,
-    DEFAULT_STEPS,
     Logits,
     Sampler,
-    SamplingOptions,
     logit_bias,
     min_p,
     penalties,

@@ -7,17 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import ContextOverflowError, TokenizerError
-from zigai_core.protocols import Limits
-from zigai_core.reference import NumpyBackend
-from zigai_core.runner import Runner
-from zigai_core.session import Session
+from zigai_core.contracts.errors import ContextOverflowError, TokenizerError
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.engine.runner import Runner
+from zigai_core.engine.session import Session
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.toys import toy_decoder
 
 MODEL = toy_decoder(layers=1)
 PROGRAM = NumpyBackend().compile(
-    decoder(MODEL, context=64, pairing="adjacent"), MODEL.tensors, Limits(context=48, batch=16, page=8)
+    decoder(MODEL, context=64, pairing="adjacent"),
+    MODEL.tensors,
+    CompileOptions(context=48, batch=16, page=8),
 )
 
 

@@ -9,26 +9,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.byte_tokenizer import ByteTokenizer
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import UnsupportedError
-from zigai_core.generation import Generation
-from zigai_core.model import Model
-from zigai_core.protocols import Limits
-from zigai_core.reference import NumpyBackend
-from zigai_core.registry import Plugins
-from zigai_core.runner import Runner
-from zigai_core.sampling import Sampler, SamplingOptions
-from zigai_core.session import Session
-from zigai_core.speculation import Drafter, NgramDrafter, Pace
+from zigai_core.api.model import Model
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.options import CompileOptions, SamplingOptions
+from zigai_core.engine.generation import Generation
+from zigai_core.engine.runner import Runner
+from zigai_core.engine.sampling import Sampler
+from zigai_core.engine.session import Session
+from zigai_core.engine.speculation import Drafter, NgramDrafter, Pace
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.byte_tokenizer import ByteTokenizer
+from zigai_core.testing.toys import toy_decoder
 
 DESCRIPTOR = toy_decoder(layers=1)
 TOKENIZER = ByteTokenizer(DESCRIPTOR.tokenizer)
 PROGRAM = NumpyBackend().compile(
     decoder(DESCRIPTOR, context=64, pairing="adjacent"),
     DESCRIPTOR.tensors,
-    Limits(context=60, batch=16, page=8),
+    CompileOptions(context=60, batch=16, page=8),
 )
 PROMPT = TOKENIZER.encode("abcabcabc")
 

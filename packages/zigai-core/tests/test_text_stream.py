@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zigai_core.errors import SamplingError
-from zigai_core.text_stream import TextStream
+from zigai_core.contracts.errors import SamplingError
+from zigai_core.text.stream import TextStream
 
 
 class Pieces:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zigai_core.errors import FormatError
-from zigai_core.protocols import FormatReader
+from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.plugins import FormatReader
 from zigai_gguf import GGUFFormat, Metadata, Typed, ValueType, write_gguf
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zigai_core.errors import FormatError, ZigAIError
+from zigai_core.contracts.errors import FormatError, ZigAIError
 from zigai_gguf import GGUFFormat, TensorData, Typed, ValueType, write_gguf
 from zigai_gguf.tensor_types import TENSOR_TYPES
 

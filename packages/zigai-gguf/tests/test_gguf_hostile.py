@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from zigai_core.errors import FormatError, UnsupportedError
+from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_gguf import GGUFFile, GGUFFormat, limits
 
 Build = Callable[..., Path]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.errors import FormatError, UnsupportedError, ZigAIError
+from zigai_core.contracts.errors import FormatError, UnsupportedError, ZigAIError
 from zigai_gguf import GGUFFile, NestedArray, StringArray, ValueType
 
 Build = Callable[..., Path]

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from zigai_core.dtypes import DTYPES
-from zigai_core.errors import UnsupportedError
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import UnsupportedError
 from zigai_gguf.tensor_types import LAYOUTS, REMOVED, TENSOR_TYPES, TYPE_IDS, unknown_type
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
-from zigai_core.dtypes import DTYPES, DType
-from zigai_core.errors import FormatError, ShapeError
+from zigai_core.contracts.dtypes import DTYPES, DType
+from zigai_core.contracts.errors import FormatError, ShapeError
 from zigai_gguf import GGUFFile, TensorData, Typed, ValueType, limits, write_gguf
 from zigai_gguf.tensor_types import TENSOR_TYPES
 from zigai_gguf.values import NUMPY_TYPES

@@ -16,14 +16,15 @@ import pytest
 from numpy.typing import NDArray
 
 import zigai_kernels.backend
-from zigai_core.batch import Batch
-from zigai_core.conformance.toys import random_tensor, store_floats
-from zigai_core.descriptor import TensorInfo
-from zigai_core.dtypes import DTYPES
-from zigai_core.graph import WANTED, Array, Graph, Operation, Value, Weight
-from zigai_core.operations import Embedding, Select
-from zigai_core.protocols import Backend, Context, Limits
-from zigai_core.reference import NumpyBackend
+from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.graph import WANTED, Array, Graph, Operation, Value, Weight
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import Backend, Context
+from zigai_core.ops.operations import Embedding, Select
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.toys import random_tensor, store_floats
 from zigai_kernels import NativeBackend
 from zigai_kernels.dispatch import serve_signals, supported
 
@@ -140,12 +141,12 @@ class Sketch:
             named[name] = value
         return Graph(tuple(self.operations), named)
 
-    def context(self, backend: Backend, limits: Limits | None = None, sequences: int = 1) -> Context:
+    def context(self, backend: Backend, options: CompileOptions | None = None, sequences: int = 1) -> Context:
         """A context of the graph's program. Call once."""
-        return backend.compile(self.graph(), self.tensors, limits or LIMITS).new_context(sequences)
+        return backend.compile(self.graph(), self.tensors, options or LIMITS).new_context(sequences)
 
 
-LIMITS = Limits(context=64, batch=40, page=1, threads=2, kv_dtype="F32")
+LIMITS = CompileOptions(context=64, batch=40, page=1, threads=2, kv_dtype="F32")
 
 
 @dataclass(frozen=True)
@@ -154,11 +155,11 @@ class Tools:
 
     sketch: type[Sketch]
     batch: Callable[..., Batch]
-    limits: Limits
+    options: CompileOptions
 
     def reference(self, sketch: Sketch, batch: Batch) -> Array:
         """The numpy reference's logits."""
-        program = NumpyBackend().compile(sketch.graph(), sketch.tensors, self.limits)
+        program = NumpyBackend().compile(sketch.graph(), sketch.tensors, self.options)
         return program.new_context(4).run(batch)["logits"]
 
     def compare(
@@ -168,12 +169,12 @@ class Tools:
         batch: Batch,
         *,
         atol: float = 1e-5,
-        limits: Limits = LIMITS,
+        options: CompileOptions = LIMITS,
     ) -> Mapping[str, Array]:
         """The outputs of the native backend, which must be near the reference's."""
         graph = sketch.graph()
-        expected = NumpyBackend().compile(graph, sketch.tensors, limits).new_context(4).run(batch)
-        actual = backend.compile(graph, sketch.tensors, limits).new_context(4).run(batch)
+        expected = NumpyBackend().compile(graph, sketch.tensors, options).new_context(4).run(batch)
+        actual = backend.compile(graph, sketch.tensors, options).new_context(4).run(batch)
         for name, value in expected.items():
             np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=atol)
         return actual

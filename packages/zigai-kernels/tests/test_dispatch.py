@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import UnsupportedError
-from zigai_core.protocols import Limits
+from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend, dispatch
 
 
@@ -24,7 +24,9 @@ def test_the_environment_overrides_it_and_an_argument_overrides_the_environment(
     assert dispatch.choose() == "baseline"
     assert dispatch.choose(dispatch.supported()[-1]) == dispatch.supported()[-1]
     model = toy_decoder()
-    program = NativeBackend().compile(decoder(model, context=64, pairing="half"), model.tensors, Limits())
+    program = NativeBackend().compile(
+        decoder(model, context=64, pairing="half"), model.tensors, CompileOptions()
+    )
     assert program.instruction_set == "baseline"
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zigai_core.conformance.toys import SCALE_FIELDS, random_tensor
-from zigai_core.descriptor import TensorInfo
-from zigai_core.dtypes import DTYPES
-from zigai_core.graph import Value
-from zigai_core.operations import Embedding, Linear
-from zigai_core.protocols import Backend
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.graph import Value
+from zigai_core.contracts.plugins import Backend
+from zigai_core.ops.operations import Embedding, Linear
+from zigai_core.testing.toys import SCALE_FIELDS, random_tensor
 from zigai_kernels.dispatch import load
 from zigai_kernels.packing import STORAGE, Packer, pack_panels
 
@@ -64,11 +64,11 @@ def unit_scales(dtype: str, blocks: NDArray[np.uint8]) -> TensorInfo:
     return TensorInfo("w", shape, DTYPES[dtype], blocks.reshape(-1))
 
 
-def linear(tools: Any, backend: Backend, x: NDArray[Any], weight: TensorInfo, limits: Any = None) -> Any:
+def linear(tools: Any, backend: Backend, x: NDArray[Any], weight: TensorInfo, options: Any = None) -> Any:
     sketch = tools.sketch()
     inputs = sketch.input("x", x)
     sketch.add(Linear(Value("y", weight.shape[0]), inputs, sketch.stored("w", weight)))
-    context = sketch.context(backend, limits or tools.limits)
+    context = sketch.context(backend, options or tools.options)
     return context, context.run(tools.batch(range(len(x))))["logits"]
 
 
@@ -201,15 +201,15 @@ def test_a_row_is_bitwise_the_same_in_every_batch_and_with_every_number_of_threa
     sketch = tools.sketch()
     sketch.random("w", (70, 512), dtype)
     weight = sketch.tensors["w"]
-    limits = dataclasses.replace(tools.limits, context=len(x), batch=len(x))
-    context, whole = linear(tools, backend, x, weight, limits)
+    options = dataclasses.replace(tools.options, context=len(x), batch=len(x))
+    context, whole = linear(tools, backend, x, weight, options)
     alone = [(row, 1) for row in (*range(11), 140)]
     for first, count in (*alone, (2, 3), (5, 11), (16, 21), (37, 33), (70, 64)):
         rows = range(first, first + count)
         np.testing.assert_array_equal(context.run(tools.batch(rows))["logits"], whole[rows.start : rows.stop])
     for threads in (1, 3):
-        limits = dataclasses.replace(limits, threads=threads)
-        np.testing.assert_array_equal(linear(tools, backend, x, weight, limits)[1], whole)
+        options = dataclasses.replace(options, threads=threads)
+        np.testing.assert_array_equal(linear(tools, backend, x, weight, options)[1], whole)
 
 
 @pytest.mark.parametrize("dtype", ["Q4_K", "Q8_0", "F16", "BF16", "F32"])

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.toys import random_tensor, toy_decoder
-from zigai_core.descriptor import TensorInfo
-from zigai_core.dtypes import DTYPES, DType
-from zigai_core.errors import ShapeError, UnsupportedError
-from zigai_core.graph import WANTED, Array, Graph, Operation, Step, Value, Weight
-from zigai_core.operations import (
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DTYPES, DType
+from zigai_core.contracts.errors import ShapeError, UnsupportedError
+from zigai_core.contracts.graph import WANTED, Array, Graph, Operation, Step, Value, Weight
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.operations import (
     Add,
     Attention,
     Columns,
@@ -24,7 +24,7 @@ from zigai_core.operations import (
     Scale,
     Select,
 )
-from zigai_core.protocols import Limits
+from zigai_core.testing.toys import random_tensor, toy_decoder
 from zigai_kernels import NativeBackend
 from zigai_kernels.lowering import lower
 
@@ -63,7 +63,7 @@ def test_everything_without_a_kernel_is_listed_once(tools: Any) -> None:
         "GatedActivation with activation 'tanh'",
     ]
     with pytest.raises(UnsupportedError) as caught:
-        backend.compile(graph, sketch.tensors, Limits())
+        backend.compile(graph, sketch.tensors, CompileOptions())
     for line in missing:
         assert line in str(caught.value)
     assert "backend='numpy'" in str(caught.value)
@@ -113,7 +113,7 @@ WRONG = [
 def test_a_graph_that_does_not_fit_together_is_refused_by_name(operations: Any, words: str) -> None:
     tensors = {"table": random_tensor("table", (5, 8), "F32", np.random.RandomState(0), 1)}
     with pytest.raises(ShapeError, match=words):
-        NativeBackend().compile(graph_of(*operations), tensors, Limits())
+        NativeBackend().compile(graph_of(*operations), tensors, CompileOptions())
 
 
 def test_more_heads_than_can_be_counted_are_refused() -> None:
@@ -122,7 +122,7 @@ def test_more_heads_than_can_be_counted_are_refused() -> None:
     embed = Embedding(x, Weight("table", (2, 4096)))
     attention = Attention(Value("y", 4096), x, x, x, 0, 4096, 4096, 1, 1.0)
     with pytest.raises(ShapeError, match="more than 1024 heads"):
-        NativeBackend().compile(graph_of(embed, attention), tensors, Limits())
+        NativeBackend().compile(graph_of(embed, attention), tensors, CompileOptions())
 
 
 def test_wider_rows_than_can_be_counted_are_refused() -> None:
@@ -130,7 +130,7 @@ def test_wider_rows_than_can_be_counted_are_refused() -> None:
     table = TensorInfo("table", (1, wide), DTYPES["F32"], np.zeros(0, np.uint8))  # refused before its bytes
     embed = Embedding(Value("x", wide), Weight("table", (1, wide)))
     with pytest.raises(ShapeError, match="its output's width is 1073741825"):
-        NativeBackend().compile(graph_of(embed), {"table": table}, Limits(batch=1))
+        NativeBackend().compile(graph_of(embed), {"table": table}, CompileOptions(batch=1))
 
 
 def test_a_name_that_the_lowering_needs_is_not_the_graphs(tools: Any) -> None:
@@ -139,42 +139,42 @@ def test_a_name_that_the_lowering_needs_is_not_the_graphs(tools: Any) -> None:
     y = sketch.add(Linear(Value("y", 64), x, sketch.random("w", (64, 32), "Q8_0")))
     sketch.add(Scale(Value("x int8", 64), y, 1.0))
     with pytest.raises(ShapeError, match="x int8 names both a value of the graph and one that its lowering"):
-        NativeBackend().compile(sketch.graph(), sketch.tensors, Limits())
+        NativeBackend().compile(sketch.graph(), sketch.tensors, CompileOptions())
 
 
 def test_a_batch_too_large_for_the_widest_value_is_refused() -> None:
     tensors = {"table": random_tensor("table", (1, 2**19), "F32", np.random.RandomState(0), 1)}
     embed = Embedding(Value("x", 2**19), Weight("table", (1, 2**19)))
     with pytest.raises(UnsupportedError, match="x is 524288 wide: too much for a batch of 1048576"):
-        NativeBackend().compile(graph_of(embed), tensors, Limits(batch=2**20))
+        NativeBackend().compile(graph_of(embed), tensors, CompileOptions(batch=2**20))
 
 
 def test_a_tensor_whose_bytes_do_not_fit_its_shape_is_refused() -> None:
     tensors = {"table": TensorInfo("table", (5, 8), DTYPES["F32"], np.zeros(159, np.uint8))}
     with pytest.raises(ShapeError, match="takes 160 contiguous bytes, not 159"):
-        NativeBackend().compile(graph_of(EMBED), tensors, Limits())
+        NativeBackend().compile(graph_of(EMBED), tensors, CompileOptions())
 
 
 def test_outputs_must_be_of_the_wanted_rows() -> None:
     tensors = {"table": random_tensor("table", (5, 8), "F32", np.random.RandomState(0), 1)}
     with pytest.raises(ShapeError, match="output 'logits'"):
-        NativeBackend().compile(Graph((EMBED,), {"logits": X}), tensors, Limits())
+        NativeBackend().compile(Graph((EMBED,), {"logits": X}), tensors, CompileOptions())
 
 
 @pytest.mark.parametrize(
-    ("limits", "words"),
+    ("options", "words"),
     [
-        (Limits(kv_dtype="Q4_0"), "keeps keys and values as F16, F32 or Q8_0, not Q4_0"),
-        (Limits(context=0), "context is 0"),
-        (Limits(batch=0), "batch is 0"),
-        (Limits(page=-1), "page is -1"),
-        (Limits(threads=0), "threads=0"),
+        (CompileOptions(kv_dtype="Q4_0"), "keeps keys and values as F16, F32 or Q8_0, not Q4_0"),
+        (CompileOptions(context=0), "context is 0"),
+        (CompileOptions(batch=0), "batch is 0"),
+        (CompileOptions(page=-1), "page is -1"),
+        (CompileOptions(threads=0), "threads=0"),
     ],
 )
-def test_limits_that_cannot_be_planned_for_are_refused(limits: Limits, words: str) -> None:
+def test_limits_that_cannot_be_planned_for_are_refused(options: CompileOptions, words: str) -> None:
     model = toy_decoder()
     with pytest.raises(UnsupportedError, match=words):
-        NativeBackend().compile(decoder(model, context=64, pairing="half"), model.tensors, limits)
+        NativeBackend().compile(decoder(model, context=64, pairing="half"), model.tensors, options)
 
 
 def test_what_several_operations_need_is_computed_once() -> None:
@@ -190,7 +190,7 @@ def test_what_several_operations_need_is_computed_once() -> None:
 def test_weights_stay_views_of_the_file_and_the_report_names_what_serves_them() -> None:
     model = toy_decoder(dtype="Q8_0", dtypes={"token_embd": "F16"}, tied=True)
     program = NativeBackend("baseline").compile(
-        decoder(model, context=64, pairing="half"), model.tensors, Limits(threads=1)
+        decoder(model, context=64, pairing="half"), model.tensors, CompileOptions(threads=1)
     )
     report = program.report()
     assert report.backend == "native"
@@ -218,7 +218,7 @@ def test_progress_is_told_of_every_byte() -> None:
     NativeBackend().compile(
         decoder(model, context=64, pairing="half"),
         model.tensors,
-        Limits(),
+        CompileOptions(),
         lambda done, total: told.append((done, total)),
     )
     assert told[-1] == (model.nbytes, model.nbytes)

@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.protocols import Limits
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend
 from zigai_kernels.memory import ALIGNMENT, Buffer, MemoryPlan, plan_memory
 
@@ -36,7 +36,9 @@ def test_a_decoder_takes_no_more_scratch_with_more_layers() -> None:
     sizes = []
     for layers in (2, 6):
         model = toy_decoder(layers=layers, dtype="Q8_0")
-        program = NativeBackend().compile(decoder(model, context=64, pairing="half"), model.tensors, Limits())
+        program = NativeBackend().compile(
+            decoder(model, context=64, pairing="half"), model.tensors, CompileOptions()
+        )
         buffers = program._buffers()
         hold(buffers, program.memory)
         alive = {buffer.name: range(buffer.first, buffer.last + 1) for buffer in buffers}

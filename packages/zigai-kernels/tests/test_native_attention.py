@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.graph import Value
-from zigai_core.operations import Attention
-from zigai_core.protocols import Backend
+from zigai_core.contracts.graph import Value
+from zigai_core.contracts.plugins import Backend
+from zigai_core.ops.operations import Attention
 
 TOKENS = 40
 KV_DTYPES = ["F16", "F32", "Q8_0"]
@@ -54,9 +54,9 @@ def attention(
 def test_attention_agrees_with_its_definition(
     tools: Any, backend: Backend, page: int, heads: int, kv_heads: int, head_dim: int
 ) -> None:
-    limits = dataclasses.replace(tools.limits, page=page)
+    options = dataclasses.replace(tools.options, page=page)
     tools.compare(
-        backend, attention(tools, heads, kv_heads, head_dim), tools.batch(range(TOKENS)), limits=limits
+        backend, attention(tools, heads, kv_heads, head_dim), tools.batch(range(TOKENS)), options=options
     )
 
 
@@ -67,10 +67,10 @@ def test_attention_agrees_with_its_definition(
 def test_an_eight_bit_cache_agrees_with_its_definition(
     tools: Any, backend: Backend, page: int, heads: int, kv_heads: int, head_dim: int
 ) -> None:
-    limits = dataclasses.replace(tools.limits, page=page, kv_dtype="Q8_0")
+    options = dataclasses.replace(tools.options, page=page, kv_dtype="Q8_0")
     sketch = attention(tools, heads, kv_heads, head_dim, soft_cap=3.0)
-    y = tools.compare(backend, sketch, tools.batch(range(TOKENS)), limits=limits)["logits"]
-    whole = backend.compile(sketch.graph(), sketch.tensors, tools.limits).new_context()
+    y = tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options)["logits"]
+    whole = backend.compile(sketch.graph(), sketch.tensors, tools.options).new_context()
     assert np.abs(y - whole.run(tools.batch(range(TOKENS)))["logits"]).max() < 0.1
 
 
@@ -79,9 +79,9 @@ def test_an_eight_bit_cache_agrees_with_its_definition(
 def test_a_window_and_a_soft_cap_agree_with_their_definition(
     tools: Any, backend: Backend, window: int, soft_cap: float | None
 ) -> None:
-    limits = dataclasses.replace(tools.limits, page=8)
+    options = dataclasses.replace(tools.options, page=8)
     sketch = attention(tools, window=window, soft_cap=soft_cap)
-    tools.compare(backend, sketch, tools.batch(range(TOKENS)), limits=limits)
+    tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options)
 
 
 @pytest.mark.parametrize("scale", [0.0, -3.0, 50.0])
@@ -109,10 +109,10 @@ def test_a_token_is_bitwise_the_same_in_every_batch(
     kv_heads: int,
 ) -> None:
     spans_of(monkeypatch, span)
-    limits = dataclasses.replace(tools.limits, page=4, kv_dtype=kv_dtype, threads=1)
+    options = dataclasses.replace(tools.options, page=4, kv_dtype=kv_dtype, threads=1)
     sketch = attention(tools, heads, kv_heads, 24, window=window)
-    whole = tools.compare(backend, sketch, tools.batch(range(TOKENS)), limits=limits, atol=5e-3)["logits"]
-    program = backend.compile(sketch.graph(), sketch.tensors, dataclasses.replace(limits, threads=3))
+    whole = tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options, atol=5e-3)["logits"]
+    program = backend.compile(sketch.graph(), sketch.tensors, dataclasses.replace(options, threads=3))
     # steps of few tokens are split by spans, longer ones are not
     for steps in ([1] * TOKENS, [13, 1, 26], [3] * 13 + [1], [16, 17, 7], [TOKENS]):
         context, at = program.new_context(), 0
@@ -127,14 +127,14 @@ def test_a_context_of_several_spans_agrees_with_its_definition(
     tools: Any, backend: Backend, kv_dtype: str
 ) -> None:
     tokens = 1100
-    limits = dataclasses.replace(tools.limits, context=tokens, batch=tokens, page=64, kv_dtype=kv_dtype)
+    options = dataclasses.replace(tools.options, context=tokens, batch=tokens, page=64, kv_dtype=kv_dtype)
     sketch = attention(tools, 3, 1, 16, tokens=tokens)
     table = range(18)
     # float16 is not in the reference: it keeps float32
     atol = 5e-3 if kv_dtype == "F16" else 1e-5
     batch = tools.batch(range(tokens), tables=[table])
-    whole = tools.compare(backend, sketch, batch, limits=limits, atol=atol)["logits"]
-    context = backend.compile(sketch.graph(), sketch.tensors, limits).new_context()
+    whole = tools.compare(backend, sketch, batch, options=options, atol=atol)["logits"]
+    context = backend.compile(sketch.graph(), sketch.tensors, options).new_context()
     for at, count in ((0, 500), (500, 20), (520, 504), (1024, 60), (1084, 15), (1099, 1)):
         y = context.run(tools.batch(range(at, at + count), first=at, tables=[table]))["logits"]
         np.testing.assert_array_equal(y, whole[at : at + count])
@@ -144,9 +144,9 @@ def test_many_heads_split_by_spans_agree_with_their_definition(
     tools: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spans_of(monkeypatch, 4)
-    limits = dataclasses.replace(tools.limits, page=2, threads=3)
+    options = dataclasses.replace(tools.options, page=2, threads=3)
     sketch = attention(tools, 64, 32, 4)
-    tools.compare(backend, sketch, tools.batch(range(16)), limits=limits)
+    tools.compare(backend, sketch, tools.batch(range(16)), options=options)
 
 
 @pytest.mark.parametrize("span", [4, 512])
@@ -154,9 +154,9 @@ def test_sequences_in_a_batch_are_bitwise_what_each_is_alone(
     tools: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch, span: int
 ) -> None:
     spans_of(monkeypatch, span)
-    limits = dataclasses.replace(tools.limits, page=4)
+    options = dataclasses.replace(tools.options, page=4)
     sketch = attention(tools)
-    program = backend.compile(sketch.graph(), sketch.tensors, limits)
+    program = backend.compile(sketch.graph(), sketch.tensors, options)
     prompts = [range(9), range(20, 21), range(5, 22)]
     tables = [[7, 2, 5], [0], [1, 3, 4, 6, 15]]
     alone = [program.new_context().run(tools.batch(prompt))["logits"] for prompt in prompts]
@@ -185,15 +185,15 @@ def test_sequences_in_a_batch_are_bitwise_what_each_is_alone(
 
 
 def test_float16_keys_and_values_are_near_float32_ones(tools: Any, backend: Backend) -> None:
-    limits = dataclasses.replace(tools.limits, kv_dtype="F16", page=8)
-    tools.compare(backend, attention(tools), tools.batch(range(TOKENS)), atol=5e-3, limits=limits)
+    options = dataclasses.replace(tools.options, kv_dtype="F16", page=8)
+    tools.compare(backend, attention(tools), tools.batch(range(TOKENS)), atol=5e-3, options=options)
 
 
 @pytest.mark.parametrize("kv_dtype", KV_DTYPES)
 def test_copied_pages_go_on_as_their_originals(tools: Any, backend: Backend, kv_dtype: str) -> None:
-    limits = dataclasses.replace(tools.limits, page=4, kv_dtype=kv_dtype)
+    options = dataclasses.replace(tools.options, page=4, kv_dtype=kv_dtype)
     sketch = attention(tools)
-    program = backend.compile(sketch.graph(), sketch.tensors, limits)
+    program = backend.compile(sketch.graph(), sketch.tensors, options)
     whole = program.new_context().run(tools.batch(range(8)))["logits"]
     context = program.new_context()
     context.run(tools.batch(range(6), tables=[[0, 1]]))
@@ -213,7 +213,7 @@ def test_a_value_that_is_not_finite_reaches_no_token_before_it(
     rows = sketch.tensors["v.weight"].to_float32().copy()
     rows[6] = wrong
     sketch.tensor("v.weight", rows)
-    limits = dataclasses.replace(tools.limits, kv_dtype=kv_dtype, page=page)
-    y = backend.compile(sketch.graph(), sketch.tensors, limits).new_context().run(tools.batch(range(9)))
+    options = dataclasses.replace(tools.options, kv_dtype=kv_dtype, page=page)
+    y = backend.compile(sketch.graph(), sketch.tensors, options).new_context().run(tools.batch(range(9)))
     assert np.isfinite(y["logits"][:6]).all()
     assert not np.isfinite(y["logits"][6:]).any()

@@ -6,18 +6,19 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pytest
 
-from zigai_core.conformance.backend import BackendConformance, logits_of, runner
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.descriptor import TensorInfo
-from zigai_core.graph import Graph
-from zigai_core.protocols import Backend, Limits, Progress
-from zigai_core.reference import NumpyBackend
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import Backend, Progress
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.backend import BackendConformance, logits_of, runner
+from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend, NativeProgram
 from zigai_kernels.packing import STORAGE
 
 
 class OtherCache(NativeBackend):
-    """The backend with a cache of another type than limits ask for."""
+    """The backend with a cache of another type than options ask for."""
 
     def __init__(self, instruction_set: str | None, kv_dtype: str) -> None:
         super().__init__(instruction_set)
@@ -27,10 +28,10 @@ class OtherCache(NativeBackend):
         self,
         graph: Graph,
         weights: Mapping[str, TensorInfo],
-        limits: Limits,
+        options: CompileOptions,
         progress: Progress | None = None,
     ) -> NativeProgram:
-        return super().compile(graph, weights, dataclasses.replace(limits, kv_dtype=self.kv_dtype), progress)
+        return super().compile(graph, weights, dataclasses.replace(options, kv_dtype=self.kv_dtype), progress)
 
 
 class TestNativeBackend(BackendConformance):

@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import ContextOverflowError, ShapeError, UnsupportedError
-from zigai_core.protocols import Limits
+from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend, NativeProgram
 from zigai_kernels.checks import check_batch
 
-LIMITS = Limits(context=64, batch=16, page=8, threads=2)
+LIMITS = CompileOptions(context=64, batch=16, page=8, threads=2)
 
 
-def toy(limits: Limits = LIMITS, **how: Any) -> NativeProgram:
+def toy(options: CompileOptions = LIMITS, **how: Any) -> NativeProgram:
     model = toy_decoder(**how)
-    return NativeBackend().compile(decoder(model, context=64, pairing="adjacent"), model.tensors, limits)
+    return NativeBackend().compile(decoder(model, context=64, pairing="adjacent"), model.tensors, options)
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def toy(limits: Limits = LIMITS, **how: Any) -> NativeProgram:
         ({"positions": [8]}, ShapeError, "1 pages of 8 for position 8"),
         ({"sequences": [1]}, ShapeError, "sequence 1 is outside 0..0"),
         ({"wanted": [1]}, ShapeError, "wanted row 1"),
-        ({"wanted": [0] * 17}, ContextOverflowError, "17 wanted rows, but limits.batch is 16"),
+        ({"wanted": [0] * 17}, ContextOverflowError, "17 wanted rows, but options.batch is 16"),
         ({"page_tables": [[8]]}, ShapeError, "page of sequence 0 8 is outside 0..7"),
         ({"page_tables": [[-1]]}, ShapeError, "page of sequence 0 -1"),
         ({"page_tables": []}, ShapeError, "sequence 0"),
@@ -100,8 +100,8 @@ def test_contexts_have_pages_for_their_sequences() -> None:
 
 
 def test_more_bytes_of_cache_than_can_be_counted_are_refused() -> None:
-    limits = Limits(context=2**20, batch=16, page=2**20, threads=1)
-    program = toy(limits, heads=32, kv_heads=32, head_dim=128)
+    options = CompileOptions(context=2**20, batch=16, page=2**20, threads=1)
+    program = toy(options, heads=32, kv_heads=32, head_dim=128)
     assert program.page_bytes * 2**30 > 2**63  # in 64 bits a few bytes could be left of it
     with pytest.raises(UnsupportedError, match="fewer sequences"):
         program.new_context(2**30)
@@ -133,7 +133,7 @@ def resident() -> int:
 
 @pytest.mark.skipif(not STATM.exists(), reason="measuring memory takes /proc")
 def test_untouched_pages_cost_no_memory() -> None:
-    program = toy(Limits(context=2**20, batch=512, threads=1))
+    program = toy(CompileOptions(context=2**20, batch=512, threads=1))
     before = resident()
     context = program.new_context(4)
     assert context.pages * program.page_bytes > 2**29

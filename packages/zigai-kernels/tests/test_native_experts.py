@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.errors import ShapeError
-from zigai_core.graph import Value
-from zigai_core.operations import MixtureOfExperts
-from zigai_core.protocols import Backend
+from zigai_core.contracts.errors import ShapeError
+from zigai_core.contracts.graph import Value
+from zigai_core.contracts.plugins import Backend
+from zigai_core.ops.operations import MixtureOfExperts
 from zigai_kernels import NativeBackend
 
 ROWS = 23
@@ -53,7 +53,7 @@ def test_a_quantised_mixture_is_near_its_definition(tools: Any, backend: Backend
     sketch = mixture(tools, dtype, 8, 2, hidden=2 * wide, width=wide)
     graph = sketch.graph()
     y = (
-        backend.compile(graph, sketch.tensors, tools.limits)
+        backend.compile(graph, sketch.tensors, tools.options)
         .new_context()
         .run(tools.batch(range(ROWS)))["logits"]
     )
@@ -66,8 +66,8 @@ def test_a_row_of_a_mixture_is_bitwise_the_same_in_every_batch(
     tools: Any, backend: Backend, dtype: str
 ) -> None:
     for threads in (1, 3):
-        limits = dataclasses.replace(tools.limits, threads=threads)
-        context = mixture(tools, dtype, 8, 2).context(backend, limits)
+        options = dataclasses.replace(tools.options, threads=threads)
+        context = mixture(tools, dtype, 8, 2).context(backend, options)
         whole = context.run(tools.batch(range(ROWS)))["logits"]
         for row in range(ROWS):
             np.testing.assert_array_equal(context.run(tools.batch([row]))["logits"][0], whole[row])
@@ -76,13 +76,13 @@ def test_a_row_of_a_mixture_is_bitwise_the_same_in_every_batch(
 def test_a_mixture_that_uses_more_experts_than_there_are_is_refused(tools: Any) -> None:
     sketch = mixture(tools, "F32", 4, 5)
     with pytest.raises(ShapeError, match="5 of 4 experts are used"):
-        NativeBackend().compile(sketch.graph(), sketch.tensors, tools.limits)
+        NativeBackend().compile(sketch.graph(), sketch.tensors, tools.options)
 
 
 def test_experts_of_no_rows_are_refused(tools: Any) -> None:
     sketch = mixture(tools, "F32", 4, 2, hidden=0)
     with pytest.raises(ShapeError, match="4 experts of 0"):
-        NativeBackend().compile(sketch.graph(), sketch.tensors, tools.limits)
+        NativeBackend().compile(sketch.graph(), sketch.tensors, tools.options)
 
 
 def test_scores_that_are_not_numbers_end_in_results_that_are_none(tools: Any, backend: Backend) -> None:

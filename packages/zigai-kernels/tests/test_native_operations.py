@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.graph import WANTED, Value
-from zigai_core.operations import (
+from zigai_core.contracts.graph import WANTED, Value
+from zigai_core.contracts.plugins import Backend
+from zigai_core.ops.operations import (
     Add,
     Columns,
     GatedActivation,
@@ -20,7 +21,6 @@ from zigai_core.operations import (
     SigmoidGate,
     SoftCap,
 )
-from zigai_core.protocols import Backend
 
 WIDTHS = [1, 5, 16, 37, 256]
 
@@ -153,7 +153,7 @@ def test_long_rows_give_the_same_wherever_chunks_end(tools: Any, backend: Backen
     sketch = tools.sketch()
     gate, up = sketch.input("gate", rows(width)), sketch.input("up", rows(width, 1))
     sketch.add(GatedActivation(Value("y", width), gate, up, "silu"))
-    context = sketch.context(backend, dataclasses.replace(tools.limits, threads=3))
+    context = sketch.context(backend, dataclasses.replace(tools.options, threads=3))
     whole = context.run(tools.batch(range(7)))["logits"]
     for row in range(7):
         np.testing.assert_array_equal(context.run(tools.batch([row]))["logits"][0], whole[row])

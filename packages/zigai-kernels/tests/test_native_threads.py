@@ -21,22 +21,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.errors import Cancelled, ZigAIError
-from zigai_core.graph import Array, Value
-from zigai_core.operations import Linear, Scale
-from zigai_core.protocols import Context, Limits, Program
-from zigai_core.runner import Runner
-from zigai_core.session import Session
+from zigai_core.contracts.errors import Cancelled, ZigAIError
+from zigai_core.contracts.graph import Array, Value
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import Context, Program
+from zigai_core.engine.runner import Runner
+from zigai_core.engine.session import Session
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.operations import Linear, Scale
+from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend, NativeProgram
 
-LIMITS = Limits(context=64, batch=16, page=8, threads=2)
+LIMITS = CompileOptions(context=64, batch=16, page=8, threads=2)
 
 
-def toy(limits: Limits = LIMITS, **how: Any) -> NativeProgram:
+def toy(options: CompileOptions = LIMITS, **how: Any) -> NativeProgram:
     model = toy_decoder(**how)
-    return NativeBackend().compile(decoder(model, context=64, pairing="adjacent"), model.tensors, limits)
+    return NativeBackend().compile(decoder(model, context=64, pairing="adjacent"), model.tensors, options)
 
 
 @contextmanager
@@ -68,8 +69,8 @@ def busy(tools: Any, threads: int = 2) -> tuple[Context, Any]:
     weight = sketch.random("w", (2048, 2048), "Q8_0")
     for i in range(200):
         x = sketch.add(Scale(Value(f"s{i}", 2048), sketch.add(Linear(Value(f"y{i}", 2048), x, weight)), 1e-3))
-    limits = Limits(context=512, batch=512, page=64, threads=threads)
-    return sketch.context(NativeBackend(), limits), tools.batch([0] * 512, wanted=[0])
+    options = CompileOptions(context=512, batch=512, page=64, threads=threads)
+    return sketch.context(NativeBackend(), options), tools.batch([0] * 512, wanted=[0])
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -336,15 +337,15 @@ def test_after_a_fork_old_contexts_say_so_and_new_ones_work(tools: Any) -> None:
 ENDING = """
 import os, sys, threading
 import numpy as np
-from zigai_core.batch import Batch
-from zigai_core.blocks import decoder
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.protocols import Limits
+from zigai_core.contracts.batch import Batch
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.toys import toy_decoder
+from zigai_core.contracts.options import CompileOptions
 from zigai_kernels import NativeBackend
 
 model = toy_decoder()
 graph = decoder(model, context=64, pairing="half")
-program = NativeBackend().compile(graph, model.tensors, Limits(threads=2))
+program = NativeBackend().compile(graph, model.tensors, CompileOptions(threads=2))
 row = np.zeros(1, np.int32)
 batch = Batch(tokens=row, positions=row, sequences=row, wanted=row, page_tables=[row])
 context, running = program.new_context(), program.new_context()

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.blocks import decoder
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.descriptor import ModelDescriptor
-from zigai_core.errors import UnsupportedError
-from zigai_core.protocols import Limits
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend, NativeProgram
 
 
@@ -33,8 +33,8 @@ def toy(state: int = 0, **changes: Any) -> ModelDescriptor:
 
 def compiled(folder: Path | None, model: ModelDescriptor | None = None) -> NativeProgram:
     model = model or toy()
-    limits = Limits(context=64, batch=16, page=8, threads=2, packed_cache=folder)
-    return NativeBackend().compile(decoder(model, context=64, pairing="adjacent"), model.tensors, limits)
+    options = CompileOptions(context=64, batch=16, page=8, threads=2, packed_cache=folder)
+    return NativeBackend().compile(decoder(model, context=64, pairing="adjacent"), model.tensors, options)
 
 
 def logits(program: NativeProgram, tools: Any) -> Any:
@@ -61,7 +61,7 @@ def test_the_second_start_maps_what_the_first_wrote(tools: Any, tmp_path: Path) 
 
 
 def test_progress_reaches_its_end_with_a_file_and_without(tmp_path: Path) -> None:
-    model, limits = toy(), Limits(context=64, batch=16, page=8, packed_cache=tmp_path)
+    model, options = toy(), CompileOptions(context=64, batch=16, page=8, packed_cache=tmp_path)
     for _ in range(2):
         seen = list[tuple[int, int]]()
 
@@ -69,7 +69,7 @@ def test_progress_reaches_its_end_with_a_file_and_without(tmp_path: Path) -> Non
             seen.append((done, total))
 
         NativeBackend().compile(
-            decoder(model, context=64, pairing="adjacent"), model.tensors, limits, progress
+            decoder(model, context=64, pairing="adjacent"), model.tensors, options, progress
         )
         assert seen[-1][0] == seen[-1][1] > 0
 
@@ -158,17 +158,17 @@ def test_a_tensor_of_no_file_is_an_error(tmp_path: Path) -> None:
 ANOTHER = """
 import dataclasses, sys
 from pathlib import Path
-from zigai_core.blocks import decoder
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.protocols import Limits
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.toys import toy_decoder
+from zigai_core.contracts.options import CompileOptions
 from zigai_kernels import NativeBackend
 
 model = toy_decoder(width=1024)
 tensors = {name: dataclasses.replace(t, identity=name) for name, t in model.tensors.items()}
 graph = decoder(model, context=64, pairing="adjacent")
 sys.stdin.readline()
-limits = Limits(context=64, batch=16, packed_cache=Path(sys.argv[1]))
-program = NativeBackend().compile(graph, tensors, limits)
+options = CompileOptions(context=64, batch=16, packed_cache=Path(sys.argv[1]))
+program = NativeBackend().compile(graph, tensors, options)
 print(hash(b"".join(weights.tobytes() for weights in program.weights.values())))
 """
 

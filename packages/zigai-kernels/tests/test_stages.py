@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.blocks import decoder, experts
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.descriptor import ModelDescriptor
-from zigai_core.graph import WANTED, CacheSpec
-from zigai_core.protocols import Limits
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.graph import WANTED, CacheSpec
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.ops.blocks import decoder, experts
+from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend
 from zigai_kernels.lowering import lower
 from zigai_kernels.records import Record
@@ -115,9 +115,9 @@ def test_stages_change_no_bit(name: str, threads: int, tools: Any) -> None:
     hp = model.hyperparameters
     mixed = experts(hp, renormalise=True) if "expert_count" in hp else None
     graph = decoder(model, context=128, pairing="half", feed_forward=mixed)
-    limits = Limits(context=128, batch=80, page=8, threads=threads)
+    options = CompileOptions(context=128, batch=80, page=8, threads=threads)
     contexts = [
-        NativeBackend(fused=fused).compile(graph, model.tensors, limits).new_context()
+        NativeBackend(fused=fused).compile(graph, model.tensors, options).new_context()
         for fused in (True, False)
     ]
     pages = [list(range(16))]

@@ -7,23 +7,23 @@ import dataclasses
 import numpy as np
 import pytest
 
-from zigai_core.conformance.backend import BackendConformance
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
-from zigai_core.dtypes import DTYPES
-from zigai_core.errors import FormatError, ShapeError
-from zigai_core.graph import Graph
-from zigai_core.operations import Attention, Embedding, Linear, MixtureOfExperts, Rope
-from zigai_core.protocols import Limits
-from zigai_core.reference import NumpyBackend
-from zigai_core.runner import Part, Runner
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import FormatError, ShapeError
+from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.engine.runner import Part, Runner
+from zigai_core.ops.operations import Attention, Embedding, Linear, MixtureOfExperts, Rope
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.backend import BackendConformance
+from zigai_core.testing.toys import toy_decoder
 from zigai_llama import llama
 
 TOKENS = [1, 5, 300, 17, 511, 44, 2, 9]
 
 
 def logits(model: ModelDescriptor) -> np.ndarray:
-    program = NumpyBackend().compile(llama(model, context=64), model.tensors, Limits(context=64))
+    program = NumpyBackend().compile(llama(model, context=64), model.tensors, CompileOptions(context=64))
     runner = Runner(program)
     return runner.run([Part(runner.pool.new_sequence(), TOKENS, want_all=True)])[0]["logits"]
 

@@ -10,15 +10,16 @@ import pytest
 
 import zigai_qwen.qwen2
 import zigai_qwen.qwen3
-from zigai_core.conformance.toys import toy_decoder
-from zigai_core.descriptor import ModelDescriptor, TensorInfo
-from zigai_core.dtypes import DTYPES
-from zigai_core.errors import FormatError, ShapeError
-from zigai_core.graph import Graph
-from zigai_core.operations import Attention, Linear, MixtureOfExperts, RMSNorm, Rope, SigmoidGate
-from zigai_core.protocols import Architecture, Limits
-from zigai_core.reference import NumpyBackend
-from zigai_core.runner import Part, Runner
+from zigai_core.contracts.descriptor import ModelDescriptor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import FormatError, ShapeError
+from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import Architecture
+from zigai_core.engine.runner import Part, Runner
+from zigai_core.ops.operations import Attention, Linear, MixtureOfExperts, RMSNorm, Rope, SigmoidGate
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.toys import toy_decoder
 from zigai_qwen import qwen, qwen2, qwen2moe, qwen3, qwen3moe
 
 TOKENS = [1, 5, 300, 17, 511, 44, 2, 9]
@@ -28,7 +29,7 @@ QWEN3 = toy_decoder("qwen3", qk_norm=True, tied=True, head_dim=32)
 
 def logits(architecture: Architecture, model: ModelDescriptor) -> np.ndarray:
     graph = architecture(model, context=64)
-    runner = Runner(NumpyBackend().compile(graph, model.tensors, Limits(context=64)))
+    runner = Runner(NumpyBackend().compile(graph, model.tensors, CompileOptions(context=64)))
     return runner.run([Part(runner.pool.new_sequence(), TOKENS, want_all=True)])[0]["logits"]
 
 

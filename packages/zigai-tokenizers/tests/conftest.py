@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from zigai_core.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec
 
 settings.register_profile("tokenizers", deadline=None)  # a loaded machine is no failure
 settings.load_profile("tokenizers")

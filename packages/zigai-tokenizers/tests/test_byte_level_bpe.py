@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zigai_core.descriptor import TokenizerSpec
-from zigai_core.errors import FormatError, TokenizerError, UnsupportedError
-from zigai_core.protocols import Tokenizer
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import FormatError, TokenizerError, UnsupportedError
+from zigai_core.contracts.plugins import Tokenizer
 from zigai_tokenizers.byte_alphabet import CHARACTERS
 from zigai_tokenizers.byte_level_bpe import ByteLevelBPETokenizer
 from zigai_tokenizers.pre_tokenizers import PreTokenizer

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentencepiece import SentencePieceTrainer
 
-from zigai_core.descriptor import TokenizerSpec
-from zigai_core.errors import FormatError
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import FormatError
 from zigai_tokenizers.charsmap import check_charsmap
 from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
 

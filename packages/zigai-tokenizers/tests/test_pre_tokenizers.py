@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Sequence, Split
 
-from zigai_core.errors import UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError
 from zigai_tokenizers.pre_tokenizers import PRE_TOKENIZERS, find_pre_tokenizer
 
 

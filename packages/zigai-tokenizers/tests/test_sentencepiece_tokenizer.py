@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zigai_core.descriptor import TokenizerSpec
-from zigai_core.errors import FormatError, TokenizerError
-from zigai_core.protocols import Tokenizer
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import FormatError, TokenizerError
+from zigai_core.contracts.plugins import Tokenizer
 from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
 
 Extend = Callable[..., TokenizerSpec]

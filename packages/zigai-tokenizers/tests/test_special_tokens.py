@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zigai_core.errors import FormatError
+from zigai_core.contracts.errors import FormatError
 from zigai_tokenizers.special_tokens import SpecialTokens
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.descriptor import TokenizerSpec
-from zigai_core.errors import FormatError, TokenizerError
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import FormatError, TokenizerError
 from zigai_tokenizers.vocabulary import TokenBytes, TokenType, Vocabulary
 
 

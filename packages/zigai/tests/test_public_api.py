@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import zigai
-import zigai_core.errors
-from zigai_core.loading import default_model
+import zigai_core.contracts.errors
+from zigai_core.api.loading import default_model
 
 
 def test_every_public_name_is_there_and_described() -> None:
@@ -17,7 +17,7 @@ def test_every_public_name_is_there_and_described() -> None:
 
 
 def test_every_error_of_core_is_public_and_caught_by_the_base() -> None:
-    for name, error in vars(zigai_core.errors).items():
+    for name, error in vars(zigai_core.contracts.errors).items():
         if isinstance(error, type) and issubclass(error, Exception):
             assert getattr(zigai, name) is error
             assert issubclass(error, zigai.ZigAIError)

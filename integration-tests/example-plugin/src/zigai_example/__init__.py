@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from zigai_core.builder import GraphBuilder
-from zigai_core.descriptor import ModelDescriptor
-from zigai_core.graph import Graph
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.graph import Graph
+from zigai_core.ops.builder import GraphBuilder
 
 
 def example(model: ModelDescriptor, *, context: int) -> Graph:

@@ -43,7 +43,7 @@ class CommandGroup(TyperGroup):
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
-        from zigai_core.registry import Plugins
+        from zigai_core.api.registry import Plugins
 
         commands = Plugins.installed().commands
         if cmd_name not in commands:
@@ -57,7 +57,7 @@ class CommandGroup(TyperGroup):
         super().format_commands(ctx, formatter)
         if not _any_declared():
             return
-        from zigai_core.registry import Plugins
+        from zigai_core.api.registry import Plugins
 
         own = self.list_commands(ctx)
         rows = [

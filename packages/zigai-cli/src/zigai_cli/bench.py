@@ -15,7 +15,7 @@ from zigai_cli.reply import Reply
 from zigai_cli.terminal import figure, has_colour, note, table
 
 if TYPE_CHECKING:
-    from zigai_core.descriptor import ModelDescriptor
+    from zigai_core.contracts.descriptor import ModelDescriptor
 
 
 def bench(
@@ -142,7 +142,7 @@ def _share(row: dict[str, Any], total: float) -> str:
 
 
 def _synthetic(name: str) -> ModelDescriptor:
-    from zigai_core.conformance.shapes import random_model
+    from zigai_cli.shapes import random_model
 
     shape, _, mix = name.partition(":")
     return random_model(shape, mix)

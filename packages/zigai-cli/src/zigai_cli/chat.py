@@ -13,14 +13,14 @@ import typer
 from zigai_cli import failure, loader, options, stats, template
 from zigai_cli.reply import Reply
 from zigai_cli.terminal import ReplyWriter, figure, is_interactive, note
-from zigai_core.errors import ZigAIError
+from zigai_core.contracts.errors import ZigAIError
 
 if TYPE_CHECKING:
-    from zigai_core.chat import Chat
-    from zigai_core.chat import Reply as ChatReply
-    from zigai_core.model import Model
-    from zigai_core.reasoning import Part
-    from zigai_core.sampling import SamplingOptions
+    from zigai_core.api.chat import Chat
+    from zigai_core.api.chat import Reply as ChatReply
+    from zigai_core.api.model import Model
+    from zigai_core.contracts.options import SamplingOptions
+    from zigai_core.text.reasoning import Part
 
 HELP = """\
 /reset  begin anew; the system message stays
@@ -214,7 +214,7 @@ def _in_parts(reply: ChatReply) -> Iterator[Part]:
 
 
 def _as_written(reply: ChatReply) -> Iterator[Part]:
-    from zigai_core.reasoning import Part
+    from zigai_core.text.reasoning import Part
 
     return (Part(piece, reasoning=False) for piece in reply)
 

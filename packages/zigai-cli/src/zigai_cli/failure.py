@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from zigai_cli.terminal import clean
-from zigai_core.errors import ZigAIError
+from zigai_core.contracts.errors import ZigAIError
 
 MENDABLE = 1
 """The user can mend it (a wrong file, something not installed), or it is a bug and says so."""

@@ -16,8 +16,8 @@ from zigai_cli.terminal import clean, has_colour, note
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from zigai_core.descriptor import ModelDescriptor
-    from zigai_core.model import Model
+    from zigai_core.api.model import Model
+    from zigai_core.contracts.descriptor import ModelDescriptor
 
 PATIENCE = 0.3
 """Seconds that loading may take before a progress bar appears."""
@@ -27,7 +27,7 @@ def choose(path: Path | None) -> Path:
     """The model's file: the one named, else the one that comes with zigai, which standard error is told."""
     if path is not None:
         return path
-    from zigai_core.loading import default_model
+    from zigai_core.api.loading import default_model
 
     bundled = default_model()
     note(f"no model is named, so this is {bundled.about}. To name one: --model PATH.gguf", sys.stderr)
@@ -37,9 +37,9 @@ def choose(path: Path | None) -> Path:
 def load(path: Path | None, **settings: Any) -> Model:
     """The model, ready to run; a progress bar on standard error if that is a terminal and it takes long.
 
-    `settings` are keywords of `zigai_core.loading.load`.
+    `settings` are keywords of `zigai_core.api.loading.load`.
     """
-    from zigai_core import loading
+    from zigai_core.api import loading
 
     path = choose(path)
     with LoadProgress(path.name) as progress:
@@ -48,7 +48,7 @@ def load(path: Path | None, **settings: Any) -> Model:
 
 def assemble(descriptor: ModelDescriptor, **settings: Any) -> Model:
     """A model of a descriptor that is no file's, with the same progress bar."""
-    from zigai_core import loading
+    from zigai_core.api import loading
 
     with LoadProgress(descriptor.name) as progress:
         return loading.assemble(descriptor, progress=progress, **settings)

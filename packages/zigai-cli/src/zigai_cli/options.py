@@ -1,7 +1,7 @@
 """The options that several commands share, each once.
 
-Defaults of sampling stand in `zigai_core.sampling`, which is not imported to show help; the help's figures
-are held against it by a test.
+Defaults of sampling stand in `zigai_core.contracts.options`, which is not imported to show help; the help's
+figures are held against it by a test.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 if TYPE_CHECKING:
-    from zigai_core.sampling import SamplingOptions
+    from zigai_core.contracts.options import SamplingOptions
 
 
 class Overflow(str, Enum):
@@ -149,8 +149,8 @@ def sampling(
     seed: int | None,
 ) -> SamplingOptions:
     """The options that were given, over core's defaults; a value out of range is a usage error."""
-    from zigai_core.errors import SamplingError
-    from zigai_core.sampling import SamplingOptions
+    from zigai_core.contracts.errors import SamplingError
+    from zigai_core.contracts.options import SamplingOptions
 
     wanted = {
         "temperature": temperature,

@@ -10,7 +10,7 @@ from zigai_cli.options import Json
 from zigai_cli.terminal import table
 
 if TYPE_CHECKING:
-    from zigai_core.registry import Registry
+    from zigai_core.api.registry import Registry
 
 OWN_COMMANDS = frozenset({"bench", "chat", "generate", "inspect", "tokenize", "plugins", "version"})
 """Names of commands that a plugin cannot take."""
@@ -18,7 +18,7 @@ OWN_COMMANDS = frozenset({"bench", "chat", "generate", "inspect", "tokenize", "p
 
 def plugins(as_json: Json = False) -> None:
     """List what is registered, and who has done so."""
-    from zigai_core.registry import Plugins
+    from zigai_core.api.registry import Plugins
 
     registries = Plugins.installed().registries()
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zigai_core.generation import Generation
+    from zigai_core.engine.generation import Generation
 
 
 def line(generation: Generation) -> str:

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zigai_cli import failure
-from zigai_core import loading
-from zigai_core.errors import ZigAIError
-from zigai_core.protocols import Limits
-from zigai_core.registry import Plugins, Registry
+from zigai_core.api import loading
+from zigai_core.api.registry import Plugins, Registry
+from zigai_core.contracts.errors import ZigAIError
+from zigai_core.contracts.options import CompileOptions
 
 if TYPE_CHECKING:
-    from zigai_core.graph import Graph
+    from zigai_core.contracts.graph import Graph
 
 
 class Summary:
     """Reads the file once; the model's architecture, tokenizer and backends are asked only where asked for.
 
-    `context`: tokens a sequence is to hold, as `zigai_core.loading.load` takes it.
+    `context`: tokens a sequence is to hold, as `zigai_core.api.loading.load` takes it.
     """
 
     def __init__(self, path: Path, *, context: int | None = None, plugins: Plugins | None = None) -> None:
@@ -105,8 +105,8 @@ class Summary:
         graph = self._graph()
         chosen, choice = loading.choose_backend(backend, graph, self.model, self._plugins)
         context = self._length()
-        limits = Limits(context=context, batch=min(512, context), threads=threads)
-        report = chosen.compile(graph, self.model.tensors, limits, progress).report()
+        options = CompileOptions(context=context, batch=min(512, context), threads=threads)
+        report = chosen.compile(graph, self.model.tensors, options, progress).report()
         return {
             "backend": report.backend,
             "choice": choice,

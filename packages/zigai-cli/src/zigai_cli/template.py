@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from zigai_cli.failure import InputError
 
 if TYPE_CHECKING:
-    from zigai_core.chat_template import ChatTemplate
+    from zigai_core.text.chat_template import ChatTemplate
 
 
 def choose(name_or_file: str | None) -> ChatTemplate | None:
     """The template of that name, else the one in that file; None for None, which leaves it to the model."""
     if name_or_file is None:
         return None
-    from zigai_core.chat_template import ChatTemplate
-    from zigai_core.registry import Plugins
+    from zigai_core.api.registry import Plugins
+    from zigai_core.text.chat_template import ChatTemplate
 
     registered = Plugins.installed().chat_templates
     if name_or_file in registered:

@@ -11,17 +11,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from zigai_core.errors import Cancelled, UnsupportedError
-from zigai_core.protocols import OperationTime, ProfilingContext
-from zigai_core.runner import Part, Runner
-
-if TYPE_CHECKING:
-    from zigai_core.cache import CachedSequence
-    from zigai_core.model import Model
+from zigai_core.api.model import Model
+from zigai_core.api.throughput import Throughput
+from zigai_core.contracts.errors import Cancelled
+from zigai_core.contracts.plugins import OperationTime
 
 
 @dataclass(frozen=True)
@@ -60,9 +57,9 @@ class Timing:
     """Seconds of each operation in one more prefill and decoding, equal ones of all layers added up."""
 
     def __post_init__(self) -> None:
-        self._runner = Runner(self.model.program, self.work.sequences)
+        self._throughput = Throughput(self.model, self.work.sequences)
         self._random = np.random.default_rng(0)
-        self._filled: list[CachedSequence] = []
+        self._filled = False
 
     def __iter__(self) -> Iterator[str]:
         with contextlib.suppress(Cancelled):
@@ -80,21 +77,17 @@ class Timing:
         for turn in range(work.repeat + 1 if work.generate else 0):
             yield f"{self._name(turn)}: {work.generate} tokens of {work.sequences} at a depth of {work.depth}"
             self._decode(counts=turn > 0)
-        for sequence in self._filled:
-            sequence.free()
-        self._filled.clear()
+        self._throughput.free()
+        self._filled = False
 
     def _name(self, turn: int) -> str:
         return f"round {turn} of {self.work.repeat}" if turn else "warming up"
 
     def cancel(self) -> None:
         """From any thread: end soon."""
-        self._runner.context.cancel()
+        self._throughput.cancel()
 
     def _profile(self) -> Iterator[str]:
-        context = self._runner.context
-        if not isinstance(context, ProfilingContext):
-            raise UnsupportedError(f"the backend {self.model.backend} cannot tell where its time goes")
         for name, wanted, run in (
             ("prompt", self.work.prompt, self._prefill),
             ("generate", self.work.generate, self._decode),
@@ -102,10 +95,10 @@ class Timing:
             if wanted:
                 yield f"profile: {name}"
                 if name == "generate":
-                    self._sequences()  # filling them is no part of generating
-                context.start_profile()
+                    self._fill()  # filling is no part of generating
+                self._throughput.start_profile()
                 run(counts=False)
-                self.profiles[name] = _sums(context.profile())
+                self.profiles[name] = _sums(self._throughput.profile())
 
     def figures(self) -> dict[str, Any]:
         """Medians: tokens per second, and seconds to the first token of a reply to the prompt.
@@ -117,40 +110,36 @@ class Timing:
             "generate_tps": self.generate_tps,
             "first_token_s": self.first_token_s,
         }
-        figures = {name: round(statistics.median(values), 4) for name, values in measured.items() if values}
+        figures = {name: round(statistics.median(values), 6) for name, values in measured.items() if values}
         if self.start_to_token_s is not None:
             figures["start_to_token_s"] = round(self.start_to_token_s, 2)
         return figures
 
     def _prefill(self, *, counts: bool) -> None:
-        sequence = self._runner.pool.new_sequence()
+        tokens = self._tokens(self.work.prompt)
         began = time.perf_counter()
-        self._runner.run([Part(sequence, self._tokens(self.work.prompt))])
+        self._throughput.prefill(tokens)
         seconds = time.perf_counter() - began
-        sequence.truncate(0)
         if counts:
             self.prompt_tps.append(self.work.prompt / seconds)
             self.first_token_s.append(seconds)
 
     def _decode(self, *, counts: bool) -> None:
-        sequences = self._sequences()
+        self._fill()
+        work = self.work
+        steps = [self._tokens(work.sequences) for _ in range(work.generate)]
         began = time.perf_counter()
-        for _ in range(self.work.generate):
-            self._runner.run([Part(sequence, self._tokens(1)) for sequence in sequences])
+        self._throughput.decode(steps)
         seconds = time.perf_counter() - began
-        for sequence in sequences:
-            sequence.truncate(self.work.depth)
+        self._throughput.rewind()
         if counts:
-            self.generate_tps.append(self.work.generate * len(sequences) / seconds)
+            self.generate_tps.append(work.generate * work.sequences / seconds)
 
-    def _sequences(self) -> Sequence[CachedSequence]:
-        """The sequences that generate, each at its depth; filled once, since that may take long."""
-        while len(self._filled) < self.work.sequences:
-            sequence = self._runner.pool.new_sequence()
-            if self.work.depth:
-                self._runner.run([Part(sequence, self._tokens(self.work.depth))])
-            self._filled.append(sequence)
-        return self._filled
+    def _fill(self) -> None:
+        """Fill the sequences that generate to their depth, once, since that may take long."""
+        if not self._filled:
+            self._throughput.fill([self._tokens(self.work.depth) for _ in range(self.work.sequences)])
+            self._filled = True
 
     def _tokens(self, count: int) -> Sequence[int]:
         tokens: list[int] = self._random.integers(0, self.model.graph.vocabulary_size, count).tolist()

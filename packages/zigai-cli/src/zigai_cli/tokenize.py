@@ -16,7 +16,7 @@ from zigai_cli.terminal import clean, table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zigai_core.protocols import Tokenizer
+    from zigai_core.contracts.plugins import Tokenizer
 
 
 def tokenize(
@@ -70,8 +70,8 @@ def tokenize(
 
 
 def _tokenizer(path: Path | None) -> Tokenizer:
-    from zigai_core import loading
-    from zigai_core.registry import Plugins
+    from zigai_core.api import loading
+    from zigai_core.api.registry import Plugins
 
     path = loader.choose(path)
     plugins = Plugins.installed()

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from struct import Struct
 
-from zigai_core.errors import FormatError
+from zigai_core.contracts.errors import FormatError
 from zigai_gguf import limits
 
 _U32 = Struct("<I")

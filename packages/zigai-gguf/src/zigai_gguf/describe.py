@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zigai_core.descriptor import Hyperparameters, ModelDescriptor
-from zigai_core.errors import UnsupportedError
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.errors import UnsupportedError
 from zigai_gguf import limits
 from zigai_gguf.keys import Keys
 from zigai_gguf.reader import GGUFFile

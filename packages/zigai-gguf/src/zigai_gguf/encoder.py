@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zigai_core.errors import FormatError
+from zigai_core.contracts.errors import FormatError
 from zigai_gguf import limits
 from zigai_gguf.cursor import shown
 from zigai_gguf.metadata import Metadata, array_type

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zigai_core.descriptor import ModelDescriptor
+from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_gguf.describe import describe
 from zigai_gguf.reader import MAGIC, GGUFFile
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.errors import FormatError
+from zigai_core.contracts.errors import FormatError
 from zigai_gguf.cursor import shown
 from zigai_gguf.metadata import Metadata, array_type
 from zigai_gguf.string_array import StringArray

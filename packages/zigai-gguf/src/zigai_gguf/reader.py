@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from zigai_core.descriptor import TensorInfo
-from zigai_core.dtypes import DType
-from zigai_core.errors import UnsupportedError
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DType
+from zigai_core.contracts.errors import UnsupportedError
 from zigai_gguf import limits
 from zigai_gguf.cursor import Cursor, map_file, shown, unload
 from zigai_gguf.keys import Keys

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.descriptor import TensorInfo
-from zigai_core.dtypes import DTYPES, DType
-from zigai_core.errors import FormatError, ShapeError
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DTYPES, DType
+from zigai_core.contracts.errors import FormatError, ShapeError
 from zigai_gguf import limits
 from zigai_gguf.cursor import shown
 from zigai_gguf.tensor_types import TYPE_IDS

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.dtypes import DTYPES, DType
-from zigai_core.errors import UnsupportedError
+from zigai_core.contracts.dtypes import DTYPES, DType
+from zigai_core.contracts.errors import UnsupportedError
 
 LAYOUTS: dict[int, tuple[str, int, int]] = {
     0: ("F32", 1, 4),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_gguf.keys import Keys
 from zigai_gguf.special_tokens import end_ids, marked_tokens, special_ids
 from zigai_gguf.values import ValueType

@@ -14,8 +14,8 @@ from typing import IO, Any
 
 from numpy.typing import NDArray
 
-from zigai_core.descriptor import TensorInfo
-from zigai_core.errors import FormatError
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.errors import FormatError
 from zigai_gguf import limits
 from zigai_gguf.cursor import shown
 from zigai_gguf.encoder import encode_metadata, encode_name

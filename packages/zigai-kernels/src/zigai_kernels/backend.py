@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from zigai_core.descriptor import TensorInfo
-from zigai_core.errors import UnsupportedError
-from zigai_core.graph import Graph
-from zigai_core.protocols import Limits, Progress
-from zigai_kernels.checks import check_limits
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import Progress
+from zigai_kernels.checks import check_options
 from zigai_kernels.dispatch import choose, load, thread_count
 from zigai_kernels.lowering import lower, missing_kernels
 from zigai_kernels.program import NativeProgram
 
 
 class NativeBackend:
-    """Runs graphs in C with SIMD. See `zigai_core.protocols.Backend`.
+    """Runs graphs in C with SIMD. See `zigai_core.contracts.plugins.Backend`.
 
     `instruction_set` (`baseline`, `avx2`, `avx512`) overrides `ZIGAI_CPU`, which overrides the CPU's best.
     Not `fused`, threads wait for each other after every operation: the same numbers, more slowly.
@@ -36,12 +37,12 @@ class NativeBackend:
         self,
         graph: Graph,
         weights: Mapping[str, TensorInfo],
-        limits: Limits,
+        options: CompileOptions,
         progress: Progress | None = None,
     ) -> NativeProgram:
         """Lower the graph and plan its memory.
 
-        `UnsupportedError` naming all that is missing, or an instruction set or limits that cannot be had;
+        `UnsupportedError` naming all that is missing, or an instruction set or options that cannot be had;
         `ShapeError` for a graph that does not fit together or a tensor that does not fit the graph.
         """
         missing = missing_kernels(graph, weights)
@@ -49,10 +50,10 @@ class NativeBackend:
             raise UnsupportedError(
                 "the native backend has no kernel for: " + "; ".join(missing) + ". Use backend='numpy'"
             )
-        check_limits(limits)
+        check_options(options)
         instruction_set = choose(self.instruction_set)
-        lowered = lower(graph, weights, limits.kv_dtype, fused=self.fused)
-        threads = thread_count(limits.threads)
+        lowered = lower(graph, weights, options.kv_dtype, fused=self.fused)
+        threads = thread_count(options.threads)
         return NativeProgram(
-            graph, limits, lowered, load(instruction_set), instruction_set, threads, progress
+            graph, options, lowered, load(instruction_set), instruction_set, threads, progress
         )

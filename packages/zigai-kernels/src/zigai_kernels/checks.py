@@ -1,4 +1,4 @@
-"""What is checked before C sees it: limits, batches and pages."""
+"""What is checked before C sees it: options, batches and pages."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.batch import Batch
-from zigai_core.errors import ContextOverflowError, ShapeError, UnsupportedError
-from zigai_core.protocols import KV_DTYPES, Limits
+from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
+from zigai_core.contracts.options import KV_DTYPES, CompileOptions
 
 
-def check_limits(limits: Limits) -> None:
-    """`UnsupportedError` for limits that no memory could be planned for."""
+def check_options(options: CompileOptions) -> None:
+    """`UnsupportedError` for options that no memory could be planned for."""
     for name, most in (("context", 2**30), ("batch", 2**20), ("page", 2**20)):
-        value = getattr(limits, name)
+        value = getattr(options, name)
         if not 1 <= value <= most:
-            raise UnsupportedError(f"limits: {name} is {value}, must be from 1 to {most}")
-    if limits.kv_dtype not in KV_DTYPES:
+            raise UnsupportedError(f"options: {name} is {value}, must be from 1 to {most}")
+    if options.kv_dtype not in KV_DTYPES:
         known = f"{', '.join(KV_DTYPES[:-1])} or {KV_DTYPES[-1]}"
         raise UnsupportedError(
-            f"limits: the native backend keeps keys and values as {known}, not {limits.kv_dtype}"
+            f"options: the native backend keeps keys and values as {known}, not {options.kv_dtype}"
         )
 
 
@@ -37,7 +37,7 @@ class CheckedBatch(NamedTuple):
     page_starts: NDArray[np.int32]
 
 
-def check_batch(batch: Batch, limits: Limits, pages: int, vocabulary: int) -> CheckedBatch:
+def check_batch(batch: Batch, options: CompileOptions, pages: int, vocabulary: int) -> CheckedBatch:
     """The batch, proven to name only what exists.
 
     `ContextOverflowError` for more tokens or a later position than planned, `ShapeError` for the rest.
@@ -50,15 +50,15 @@ def check_batch(batch: Batch, limits: Limits, pages: int, vocabulary: int) -> Ch
             f"batch: {count} tokens, {len(positions)} positions, {len(sequences)} sequences; "
             "there must be as many of each, and at least one"
         )
-    if max(count, len(wanted)) > limits.batch:
+    if max(count, len(wanted)) > options.batch:
         raise ContextOverflowError(
-            f"batch: {count} tokens and {len(wanted)} wanted rows, but limits.batch is {limits.batch}"
+            f"batch: {count} tokens and {len(wanted)} wanted rows, but options.batch is {options.batch}"
         )
     _within(tokens, vocabulary, "token id")
     _within(sequences, len(batch.page_tables), "sequence")
     _within(wanted, count, "wanted row")
-    if positions.max() >= limits.context:
-        raise ContextOverflowError(f"batch: position {positions.max()} in a context of {limits.context}")
+    if positions.max() >= options.context:
+        raise ContextOverflowError(f"batch: position {positions.max()} in a context of {options.context}")
     if positions.min() < 0:
         raise ShapeError(f"batch: position {positions.min()} is negative")
     if count > 1:
@@ -70,11 +70,11 @@ def check_batch(batch: Batch, limits: Limits, pages: int, vocabulary: int) -> Ch
     tables = [_vector(table, f"page table {i}") for i, table in enumerate(batch.page_tables)]
     for sequence in {*sequences.tolist()}:
         last = int(positions[sequences == sequence].max())
-        needed = last // limits.page + 1
+        needed = last // options.page + 1
         table = tables[sequence][:needed]
         if len(table) < needed:
             raise ShapeError(
-                f"batch: sequence {sequence} has {len(table)} pages of {limits.page} for position {last}"
+                f"batch: sequence {sequence} has {len(table)} pages of {options.page} for position {last}"
             )
         _within(table, pages, f"page of sequence {sequence}")
     starts = np.zeros(len(tables), np.int32)

@@ -6,41 +6,39 @@ import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.batch import Batch
-from zigai_core.errors import Cancelled, UnsupportedError, ZigAIError
-from zigai_core.graph import Array
-from zigai_core.protocols import OperationTime
+from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.errors import Cancelled, UnsupportedError, ZigAIError
+from zigai_core.contracts.graph import Array
+from zigai_core.contracts.plugins import OperationTime
 from zigai_kernels.checks import check_batch, check_pages
-
-if TYPE_CHECKING:
-    from zigai_kernels.program import NativeProgram
+from zigai_kernels.plan import Plan
 
 
 class NativeContext:
     """The cache's pages, scratch memory and threads of one thread of work. One call at a time."""
 
-    def __init__(self, program: NativeProgram, pages: int) -> None:
+    def __init__(self, plan: Plan, pages: int) -> None:
         self.pages = pages
-        self._program = program
+        self._plan = plan
         self._process = os.getpid()
         self._busy = threading.Lock()
-        ffi, lib = program.ffi, program.lib
-        self._native = lib.zg_context_new(program.plan, pages, program.threads)
+        ffi, lib = plan.ffi, plan.lib
+        self._native = lib.zg_context_new(plan.native, pages, plan.threads)
         if self._native == ffi.NULL:
             raise UnsupportedError(
-                f"no memory or threads for a context: {program.page_bytes * pages} bytes of cache, "
-                f"{program.memory.nbytes} bytes of scratch, {program.threads} threads; "
+                f"no memory or threads for a context: {plan.page_bytes * pages} bytes of cache, "
+                f"{plan.scratch_bytes} bytes of scratch, {plan.threads} threads; "
                 "ask for a smaller context, batch or number of threads"
             )
         # At exit nothing is freed, for a daemon thread may still be computing.
-        weakref.finalize(self, _free, program, self._native, self._process).atexit = False
+        weakref.finalize(self, _free, plan, self._native, self._process).atexit = False
         self._step = ffi.new("zg_step *")
-        self._outputs = ffi.new("float *[]", max(1, len(program.output_values)))
+        self._outputs = ffi.new("float *[]", max(1, len(plan.widths)))
         self._step.outputs = self._outputs
         self._nanoseconds: NDArray[np.int64] | None = None
         self._raised: list[BaseException] = []
@@ -48,22 +46,22 @@ class NativeContext:
         self._step.interrupted_argument = self._handle
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
-        """Compute one step; see `zigai_core.protocols.Context`.
+        """Compute one step; see `zigai_core.contracts.plugins.Context`.
 
         `ShapeError` or `ContextOverflowError` for a batch that does not fit, `Cancelled` after `cancel`.
         In the main thread, what a signal's handler raises (`KeyboardInterrupt`) ends the step at once.
         """
-        program = self._program
-        checked = check_batch(batch, program.limits, self.pages, program.vocabulary)
+        plan = self._plan
+        checked = check_batch(batch, plan.options, self.pages, plan.vocabulary)
         with self._exclusive():
             arrays = {
                 name: np.empty((len(checked.wanted), width), np.float32)
-                for name, width in program.output_values.items()
+                for name, width in plan.widths.items()
             }
             status = self._call(checked, list(arrays.values()))
-        if status == program.lib.ZG_CANCELLED:
+        if status == plan.lib.ZG_CANCELLED:
             raise Cancelled("the step was cancelled; nothing of it is kept")
-        return {name: arrays[value.name] for name, value in program.graph.outputs.items()}
+        return {name: arrays[value] for name, value in plan.outputs.items()}
 
     def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy whole pages of every layer, one pair `(from, to)` after another."""
@@ -72,21 +70,21 @@ class NativeContext:
         check_pages(pairs, self.pages)
         with self._exclusive():
             for source, target in pairs:
-                self._program.lib.zg_copy_page(self._native, source, target)
+                self._plan.lib.zg_copy_page(self._native, source, target)
 
     def cancel(self) -> None:
         """From any thread: the step that runs now ends with `Cancelled`, and later ones do until `resume`."""
-        self._program.lib.zg_cancel(self._native, 1)
+        self._plan.lib.zg_cancel(self._native, 1)
 
     def resume(self) -> None:
         """Let steps run again."""
-        self._program.lib.zg_cancel(self._native, 0)
+        self._plan.lib.zg_cancel(self._native, 0)
 
     def start_profile(self) -> None:
         """Count the time of each record from now on; it costs a look at the clock for each."""
         with self._exclusive():
-            self._nanoseconds = np.zeros(len(self._program.lowered.records), np.int64)
-            self._step.nanoseconds = self._program.ffi.from_buffer("int64_t[]", self._nanoseconds)
+            self._nanoseconds = np.zeros(len(self._plan.records), np.int64)
+            self._step.nanoseconds = self._plan.ffi.from_buffer("int64_t[]", self._nanoseconds)
 
     def profile(self) -> Sequence[OperationTime]:
         """Seconds of each record; those that threads waited are shared out as those they worked."""
@@ -94,11 +92,11 @@ class NativeContext:
             return []
         return [
             OperationTime(record.operation.lower(), record.output, record.dtype, float(count) / 1e9)
-            for record, count in zip(self._program.lowered.records, self._nanoseconds, strict=True)
+            for record, count in zip(self._plan.records, self._nanoseconds, strict=True)
         ]
 
     def _call(self, checked: Any, outputs: list[Array]) -> int:
-        ffi, step = self._program.ffi, self._step
+        ffi, step = self._plan.ffi, self._step
         kept = [ffi.from_buffer("int32_t[]", array) for array in checked]
         step.tokens, step.wanted = len(checked.tokens), len(checked.wanted)
         step.ids, step.positions, step.sequences, step.wanted_rows, step.pages, step.page_starts = kept
@@ -107,8 +105,8 @@ class NativeContext:
             self._outputs[i] = result
         # Signals are for the main thread alone.
         main = threading.current_thread() is threading.main_thread()
-        step.interrupted = self._program.lib.zg_interrupted if main else ffi.NULL
-        status = int(self._program.lib.zg_run(self._native, step))
+        step.interrupted = self._plan.lib.zg_interrupted if main else ffi.NULL
+        status = int(self._plan.lib.zg_run(self._native, step))
         if self._raised:
             raise self._raised.pop()
         return status
@@ -136,5 +134,5 @@ class _Exclusive:
         self._lock.release()
 
 
-def _free(program: NativeProgram, native: Any, process: int) -> None:
-    program.lib.zg_context_free(native, int(os.getpid() != process))
+def _free(plan: Plan, native: Any, process: int) -> None:
+    plan.lib.zg_context_free(native, int(os.getpid() != process))

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType, TracebackType
 
-from zigai_core.errors import UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError
 
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
 """From the slowest to the fastest. Each is a module `_native_<name>`, built where the compiler can."""

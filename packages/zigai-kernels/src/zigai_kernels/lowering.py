@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.descriptor import TensorInfo
-from zigai_core.errors import ShapeError
-from zigai_core.graph import TOKENS, WANTED, CacheSpec, Graph, Operation, Value, Weight
-from zigai_core.operations import (
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.errors import ShapeError
+from zigai_core.contracts.graph import TOKENS, WANTED, CacheSpec, Graph, Operation, Value, Weight
+from zigai_core.ops.operations import (
     Add,
     Attention,
     Columns,
@@ -47,7 +47,7 @@ MOST_WIDTH = 1 << 30
 """Elements in a row of a value. Padded, and with scales behind them, they stay countable in C's 32 bits."""
 
 MOST_WINDOW = 1 << 30
-"""No context is longer (`check_limits`), so a window of so many positions is none."""
+"""No context is longer (`check_options`), so a window of so many positions is none."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.errors import UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError
 
 MAGIC = b"ZIGAI packed\n"
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.descriptor import TensorInfo
-from zigai_core.errors import ShapeError, UnsupportedError
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.errors import ShapeError, UnsupportedError
 from zigai_kernels.packed_file import PackedFile
 
 AS_STORED = "as in the file"

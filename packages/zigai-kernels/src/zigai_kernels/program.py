@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from zigai_core.errors import UnsupportedError
-from zigai_core.graph import WANTED, Graph
-from zigai_core.protocols import Limits, ProgramReport, Progress, TensorReport
+from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.graph import WANTED, Graph
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import ProgramReport, Progress, TensorReport
 from zigai_kernels.context import NativeContext
 from zigai_kernels.lowering import Lowered
 from zigai_kernels.memory import Buffer, plan_memory
 from zigai_kernels.packing import CODES, Packer, Packing
+from zigai_kernels.plan import Plan
 from zigai_kernels.records import Record
 
 ATTENTION_QUERIES = 48
@@ -37,7 +39,7 @@ class NativeProgram:
     def __init__(
         self,
         graph: Graph,
-        limits: Limits,
+        options: CompileOptions,
         lowered: Lowered,
         module: ModuleType,
         instruction_set: str,
@@ -45,7 +47,7 @@ class NativeProgram:
         progress: Progress | None = None,
     ) -> None:
         self.graph = graph
-        self.limits = limits
+        self.options = options
         self.instruction_set = instruction_set
         self.threads = threads
         self.vocabulary = lowered.vocabulary
@@ -54,24 +56,37 @@ class NativeProgram:
         self.lib: Any = module.lib
         self.output_values = {value.name: value.width for value in graph.outputs.values()}
         self.memory = plan_memory(self._buffers())
-        self.packer = Packer(self.ffi, self.lib, threads, limits.packed_cache)
+        self.packer = Packer(self.ffi, self.lib, threads, options.packed_cache)
         self.weights = self.packer.pack(lowered.packings, _counter(lowered, progress))
         self._alive: list[Any] = []
         self.records = self._records()
         self.stages = self._stages()
-        self.plan = self._plan()
+        self.plan = Plan(
+            ffi=self.ffi,
+            lib=self.lib,
+            native=self._native_plan(),
+            memory=(self.records, self.stages, self._alive),
+            options=options,
+            threads=threads,
+            vocabulary=lowered.vocabulary,
+            scratch_bytes=self.memory.nbytes,
+            page_bytes=self.page_bytes,
+            records=tuple(lowered.records),
+            widths=self.output_values,
+            outputs={name: value.name for name, value in graph.outputs.items()},
+        )
 
     def new_context(self, sequences: int = 1) -> NativeContext:
         """Scratch memory, threads, and pages for `sequences` sequences of full length.
 
         Pages cost no memory before they are written to. `UnsupportedError` where the system has no room.
         """
-        if not 1 <= sequences <= 2**30 // self.limits.pages:
-            raise UnsupportedError(f"a context for {sequences} sequences of {self.limits.pages} pages")
-        nbytes = self.page_bytes * self.limits.pages * sequences
+        if not 1 <= sequences <= 2**30 // self.options.pages:
+            raise UnsupportedError(f"a context for {sequences} sequences of {self.options.pages} pages")
+        nbytes = self.page_bytes * self.options.pages * sequences
         if nbytes > MOST_BYTES:
             raise UnsupportedError(f"a cache of {nbytes} bytes; ask for less context or fewer sequences")
-        return NativeContext(self, sequences * self.limits.pages)
+        return NativeContext(self.plan, sequences * self.options.pages)
 
     def report(self) -> ProgramReport:
         """For each tensor: the kernels that read it, the instruction set, its layout and bytes."""
@@ -91,8 +106,8 @@ class NativeProgram:
         summary = (
             f"native, {self.instruction_set}, {threads}: {len(self.records)} records "
             f"in {len(self.lowered.stages)} stages, "
-            f"{self.memory.nbytes >> 10} KiB of scratch, {self.limits.kv_dtype} cache"
-            + (f", weights mapped from {self.limits.packed_cache}" if self.limits.packed_cache else "")
+            f"{self.memory.nbytes >> 10} KiB of scratch, {self.options.kv_dtype} cache"
+            + (f", weights mapped from {self.options.packed_cache}" if self.options.packed_cache else "")
         )
         return ProgramReport("native", summary, tensors)
 
@@ -112,9 +127,9 @@ class NativeProgram:
                     first[record.output] = last[record.output] = index
         buffers = []
         for name, width in self.lowered.widths.items():
-            if width * self.limits.batch > MOST_ELEMENTS:
+            if width * self.options.batch > MOST_ELEMENTS:
                 raise UnsupportedError(
-                    f"{name} is {width} wide: too much for a batch of {self.limits.batch}; ask for less"
+                    f"{name} is {width} wide: too much for a batch of {self.options.batch}; ask for less"
                 )
         for name, start in first.items():
             if name in self.output_values:
@@ -126,7 +141,7 @@ class NativeProgram:
                 storage, width, repeat = quantised
                 row = self.lib.zg_activation_bytes(CODES[storage], width) * repeat
             more = self.lib.zg_group_bytes(self.lowered.experts.get(name, 0))
-            buffers.append(Buffer(name, row * self.limits.batch + more, start, last[name]))
+            buffers.append(Buffer(name, row * self.options.batch + more, start, last[name]))
         return buffers
 
     def _records(self) -> Any:
@@ -182,14 +197,14 @@ class NativeProgram:
         total = 0
         for spec in self.graph.cache:
             offsets[spec.layer] = total
-            kind = CODES[self.limits.kv_dtype]
-            total += self.lib.zg_cache_bytes(self.limits.page, spec.kv_heads, spec.head_dim, kind)
-        if total * self.limits.pages > MOST_BYTES:
-            raise UnsupportedError(f"a cache of {total * self.limits.pages} bytes; ask for less context")
+            kind = CODES[self.options.kv_dtype]
+            total += self.lib.zg_cache_bytes(self.options.page, spec.kv_heads, spec.head_dim, kind)
+        if total * self.options.pages > MOST_BYTES:
+            raise UnsupportedError(f"a cache of {total * self.options.pages} bytes; ask for less context")
         self.page_bytes = total
         return offsets
 
-    def _plan(self) -> Any:
+    def _native_plan(self) -> Any:
         plan = self.ffi.new("zg_plan *")
         shapes = [
             (int(r.numbers["heads"]), int(r.numbers["kv_heads"]), int(r.numbers["head_dim"]))
@@ -198,14 +213,14 @@ class NativeProgram:
         ]
         groups = [(heads // kv_heads, head_dim) for heads, kv_heads, head_dim in shapes]
         tile = max(1, ATTENTION_QUERIES // max((group for group, _ in groups), default=1))
-        span = max(1, ATTENTION_SPAN // self.limits.page) * self.limits.page
-        spans = -(-self.limits.context // span)
+        span = max(1, ATTENTION_SPAN // self.options.page) * self.options.page
+        spans = -(-self.options.context // span)
         plan.records = self.records
         plan.count = len(self.lowered.records)
         plan.stages = self.stages
         plan.stage_count = len(self.lowered.stages)
-        plan.batch = self.limits.batch
-        plan.page = self.limits.page
+        plan.batch = self.options.batch
+        plan.page = self.options.page
         plan.tile = tile
         plan.span = span
         plan.scratch_bytes = self.memory.nbytes

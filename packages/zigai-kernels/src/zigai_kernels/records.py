@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.graph import TOKENS, CacheSpec
+from zigai_core.contracts.graph import TOKENS, CacheSpec
 from zigai_kernels.packing import Packing
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from zigai_core.blocks import decoder
-from zigai_core.descriptor import Hyperparameters, ModelDescriptor
-from zigai_core.graph import Graph
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.graph import Graph
+from zigai_core.ops.blocks import decoder
 
 
 def qwen(model: ModelDescriptor, *, context: int) -> Graph:

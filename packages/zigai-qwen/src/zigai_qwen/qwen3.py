@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from zigai_core.blocks import decoder
-from zigai_core.descriptor import ModelDescriptor
-from zigai_core.graph import Graph
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.graph import Graph
+from zigai_core.ops.blocks import decoder
 
 
 def qwen3(model: ModelDescriptor, *, context: int) -> Graph:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from zigai_core.blocks import decoder, experts
-from zigai_core.descriptor import ModelDescriptor
-from zigai_core.graph import Graph
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.graph import Graph
+from zigai_core.ops.blocks import decoder, experts
 
 
 def qwen3moe(model: ModelDescriptor, *, context: int) -> Graph:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
-from zigai_core.descriptor import TokenizerSpec
-from zigai_core.errors import FormatError, TokenizerError
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import FormatError, TokenizerError
 from zigai_tokenizers.special_tokens import SpecialTokens
 from zigai_tokenizers.vocabulary import HIDDEN, TokenBytes, TokenType, Vocabulary
 

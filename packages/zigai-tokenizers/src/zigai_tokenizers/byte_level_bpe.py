@@ -12,8 +12,8 @@ from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
-from zigai_core.descriptor import TokenizerSpec
-from zigai_core.errors import FormatError, TokenizerError
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import FormatError, TokenizerError
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_alphabet import CHARACTERS, spelled_bytes
 from zigai_tokenizers.pre_tokenizers import PreTokenizer, find_pre_tokenizer

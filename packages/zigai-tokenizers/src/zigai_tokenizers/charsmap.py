@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from zigai_core.errors import FormatError
+from zigai_core.contracts.errors import FormatError
 
 _LONGEST_REPLACEMENT = 1024
 """Bytes that one match may become: real maps stay below 64, a hostile one could make gigabytes of a line."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from zigai_core.errors import UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
-from zigai_core.descriptor import TokenizerSpec
-from zigai_core.errors import FormatError, TokenizerError
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import FormatError, TokenizerError
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.charsmap import check_charsmap
 from zigai_tokenizers.proto import bpe_model

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
-from zigai_core.errors import FormatError
+from zigai_core.contracts.errors import FormatError
 
 _LONGEST = 4096
 """Characters a special token may have, so that a search takes time in proportion to the text."""

@@ -9,8 +9,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.descriptor import TokenizerSpec
-from zigai_core.errors import FormatError, TokenizerError
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import FormatError, TokenizerError
 
 _UNUSED_ROLES = frozenset({"padding", "separator", "mask"})
 """Roles that nothing here acts on. Files name ids for them that do not exist (-1, the vocabulary's size)."""

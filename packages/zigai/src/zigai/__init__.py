@@ -16,9 +16,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zigai_core.chat import Chat, Reply
-    from zigai_core.chat_template import ChatTemplate, Message
-    from zigai_core.errors import (
+    from zigai_core.api.chat import Chat, Reply
+    from zigai_core.api.loading import load, read
+    from zigai_core.api.model import Model
+    from zigai_core.api.registry import Plugins
+    from zigai_core.contracts.errors import (
         Cancelled,
         ContextOverflowError,
         FormatError,
@@ -30,12 +32,10 @@ if TYPE_CHECKING:
         UnsupportedError,
         ZigAIError,
     )
-    from zigai_core.generation import Generation, GenerationStats
-    from zigai_core.loading import load, read
-    from zigai_core.model import Model
-    from zigai_core.registry import Plugins
-    from zigai_core.sampling import SamplingOptions
-    from zigai_core.session import Session
+    from zigai_core.contracts.options import SamplingOptions
+    from zigai_core.engine.generation import Generation, GenerationStats
+    from zigai_core.engine.session import Session
+    from zigai_core.text.chat_template import ChatTemplate, Message
 
 __all__ = [
     "Cancelled",
@@ -63,9 +63,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "chat": ("Chat", "Reply"),
-    "chat_template": ("ChatTemplate", "Message"),
-    "errors": (
+    "api.chat": ("Chat", "Reply"),
+    "text.chat_template": ("ChatTemplate", "Message"),
+    "contracts.errors": (
         "Cancelled",
         "ContextOverflowError",
         "FormatError",
@@ -77,12 +77,12 @@ _HOMES = {
         "UnsupportedError",
         "ZigAIError",
     ),
-    "generation": ("Generation", "GenerationStats"),
-    "loading": ("load", "read"),
-    "model": ("Model",),
-    "registry": ("Plugins",),
-    "sampling": ("SamplingOptions",),
-    "session": ("Session",),
+    "engine.generation": ("Generation", "GenerationStats"),
+    "api.loading": ("load", "read"),
+    "api.model": ("Model",),
+    "api.registry": ("Plugins",),
+    "contracts.options": ("SamplingOptions",),
+    "engine.session": ("Session",),
 }
 
 

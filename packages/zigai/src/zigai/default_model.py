@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from zigai_core.protocols import BundledModel
+from zigai_core.contracts.plugins import BundledModel
 
 
 def default() -> BundledModel:

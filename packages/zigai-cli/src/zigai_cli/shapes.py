@@ -1,0 +1,112 @@
+"""Models of real shapes with random weights: how fast a model runs depends on its shape alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from zigai_core.contracts.descriptor import ModelDescriptor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.testing.toys import random_tensor, toy_decoder
+
+_POOL = 16 << 20
+"""Bytes of random blocks that a large tensor is filled with again and again."""
+
+
+def _llama(layers: int, width: int, hidden: int, heads: int, kv_heads: int, **other: Any) -> dict[str, Any]:
+    return {
+        "architecture": "llama",
+        "layers": layers,
+        "width": width,
+        "hidden": hidden,
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "vocabulary": 32_000,
+        "context": 4096,
+        **other,
+    }
+
+
+def _qwen(layers: int, width: int, hidden: int, heads: int, kv_heads: int, **other: Any) -> dict[str, Any]:
+    usual = {"rope__freq_base": 1e6, "attention__layer_norm_rms_epsilon": 1e-6}
+    return {
+        "architecture": "qwen2",
+        "layers": layers,
+        "width": width,
+        "hidden": hidden,
+        "heads": heads,
+        "kv_heads": kv_heads,
+        "vocabulary": 151_936,
+        "context": 32_768,
+        "bias": True,
+        **usual,
+        **other,
+    }
+
+
+_QWEN3 = {"architecture": "qwen3", "bias": False, "qk_norm": True, "head_dim": 128, "context": 40_960}
+SHAPES: Mapping[str, Mapping[str, Any]] = {
+    "llama2-7b": _llama(32, 4096, 11008, 32, 32),
+    "llama2-13b": _llama(40, 5120, 13824, 40, 40),
+    "tinyllama-1.1b": _llama(22, 2048, 5632, 32, 4, context=2048),
+    "llama3-8b": _llama(32, 4096, 14336, 32, 8, vocabulary=128_256, context=8192, rope__freq_base=5e5),
+    "qwen2-0.5b": _qwen(24, 896, 4864, 14, 2, tied=True),
+    "qwen2-1.5b": _qwen(28, 1536, 8960, 12, 2, tied=True),
+    "qwen2-7b": _qwen(28, 3584, 18944, 28, 4, vocabulary=152_064),
+    "qwen3-0.6b": _qwen(28, 1024, 3072, 16, 8, tied=True, **_QWEN3),
+    "qwen3-8b": _qwen(36, 4096, 12288, 32, 8, **_QWEN3),
+}
+"""The published configurations of these models, as arguments of `toy_decoder`."""
+
+MIXES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K")
+_K_MIXES = {"Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K", "Q6_K": "Q6_K"}
+_NARROW = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+"""What stands in for a type of 256 columns a block where a matrix has other columns."""
+
+
+def random_model(shape: str, mix: str) -> ModelDescriptor:
+    """A model of that shape whose matrices are stored as llama.cpp's quantiser would store them.
+
+    `UnsupportedError` names what there is for a shape or a mix that there is not.
+    """
+    if shape not in SHAPES or mix not in MIXES:
+        raise UnsupportedError(
+            f"no random model {shape}:{mix}; shapes: {', '.join(SHAPES)}; types: {', '.join(MIXES)}"
+        )
+    known = SHAPES[shape]
+    stored = partial(stored_as, mix, layers=known["layers"], tied=known.get("tied", False))
+    model = toy_decoder(dtype=stored, maker=_filled, **known)
+    return replace(model, name=f"{shape}:{mix}", tokenizer=None)
+
+
+def stored_as(mix: str, name: str, columns: int, *, layers: int, tied: bool) -> str:
+    """The type of a matrix in a mixture: Q6_K where errors cost most, as in llama.cpp's `llama-quantize`."""
+    head = name == "output.weight" or (tied and name == "token_embd.weight")
+    if mix not in _K_MIXES:
+        return "Q6_K" if mix == "Q4_0" and head and columns % 256 == 0 else mix
+    costly = head
+    if name.endswith(("attn_v.weight", "ffn_down.weight")):
+        layer, eighth = int(name.split(".")[1]), layers // 8
+        costly = layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
+    dtype = "Q6_K" if costly else _K_MIXES[mix]
+    return dtype if columns % 256 == 0 else _NARROW[dtype]
+
+
+def _filled(
+    name: str, shape: tuple[int, ...], dtype: str, random: np.random.RandomState, std: float
+) -> TensorInfo:
+    """A tensor whose blocks repeat: making billions of random bytes takes longer than reading them."""
+    kind = DTYPES[dtype]
+    total = kind.nbytes(shape)
+    if total <= _POOL:
+        return random_tensor(name, shape, kind, random, std)
+    rows = max(1, _POOL // kind.nbytes(shape[-1:]))
+    pool = random_tensor(name, (rows, shape[-1]), kind, random, std).data
+    data = np.resize(pool, total)
+    data.flags.writeable = False
+    return TensorInfo(name, shape, kind, data)

@@ -1,0 +1,1 @@
+"""What programs call: plugin registry, loading, models, chats."""

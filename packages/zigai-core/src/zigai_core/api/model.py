@@ -1,0 +1,178 @@
+"""A loaded model: descriptor, program, tokenizer and chat template, immutable and shared between threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from zigai_core.api.chat import Chat
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.errors import TemplateError, UnsupportedError
+from zigai_core.contracts.graph import Array, Graph
+from zigai_core.contracts.options import CompileOptions, SamplingOptions
+from zigai_core.contracts.plugins import Program, Tokenizer
+from zigai_core.engine.generation import Generation
+from zigai_core.engine.runner import Runner
+from zigai_core.engine.sampling import Sampler
+from zigai_core.engine.session import Overflow, Session
+from zigai_core.engine.speculation import Drafter, NgramDrafter, SessionDrafter, Speculate
+from zigai_core.text.chat_template import ChatTemplate
+
+
+class Model:
+    """What `load` gives. Every conversation and generation has a session of its own.
+
+    >>> model = zigai.load("model.gguf")                            # doctest: +SKIP
+    >>> model.generate("Once upon a time", max_tokens=16).complete()     # doctest: +SKIP
+    ', there was a little girl named Lily.'
+    """
+
+    def __init__(
+        self,
+        descriptor: ModelDescriptor,
+        program: Program,
+        tokenizer: Tokenizer | None,
+        *,
+        backend: str,
+        choice: str,
+        plugins: Plugins,
+    ) -> None:
+        self.descriptor = descriptor
+        self.program = program
+        self.backend = backend
+        self.choice = choice
+        """Which backend serves the model and why, in a sentence."""
+        self.template = (
+            ChatTemplate(descriptor.chat_template, origin=f"the chat template in {descriptor.name}")
+            if descriptor.chat_template
+            else None
+        )
+        self._tokenizer = tokenizer
+        self._plugins = plugins
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The file's tokenizer; `UnsupportedError` where the file has none."""
+        if self._tokenizer is None:
+            raise UnsupportedError(
+                f"{self.descriptor.name} holds no tokenizer: give token ids in place of text"
+            )
+        return self._tokenizer
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that is run."""
+        return self.program.graph
+
+    @property
+    def options(self) -> CompileOptions:
+        """What the program was planned for."""
+        return self.program.options
+
+    def new_session(self) -> Session:
+        """An empty session with a cache of its own."""
+        return Session(Runner(self.program))
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        sampling: SamplingOptions | None = None,
+        max_tokens: int | None = None,
+        stop: Sequence[str] = (),
+        overflow: Overflow = "stop",
+        speculate: Speculate | None = None,
+        draft: Model | None = None,
+    ) -> Generation:
+        """Continue a text (control tokens in it are text) or token ids, as a stream of text.
+
+        `speculate="ngram"` guesses ahead what the text has repeated before, `draft` what a smaller model of
+        the same vocabulary says: the same text, in fewer steps where guesses are right.
+        """
+        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        return Generation(
+            self.new_session(),
+            tokens,
+            self.tokenizer,
+            self.sampler(sampling),
+            max_tokens=max_tokens,
+            stop=stop,
+            overflow=overflow,
+            drafter=self.drafter(speculate, draft),
+        )
+
+    def chat(
+        self,
+        *,
+        system: str | None = None,
+        template: ChatTemplate | str | None = None,
+        overflow: Overflow = "stop",
+        speculate: Speculate | None = None,
+        draft: Model | None = None,
+        **keywords: Any,
+    ) -> Chat:
+        """A conversation. `template` is one, or a registered name; None takes the file's own. `keywords` are
+        further variables of the template, such as `tools=[…]` or `enable_thinking=False`.
+
+        `TemplateError` where the file has none and none is given, since no template is guessed, and for a
+        keyword that the template does not read.
+        """
+        if isinstance(template, str):
+            text = self._plugins.chat_templates.get(template)
+            template = ChatTemplate(text, origin=f"the registered chat template {template}")
+        template = template or self.template
+        if template is None:
+            names = ", ".join(sorted({entry.name for entry in self._plugins.chat_templates.entries()}))
+            raise TemplateError(
+                f"{self.descriptor.name} holds no chat template: name the one it was trained with ({names}), "
+                "or generate() from plain text"
+            )
+        return Chat(
+            self.new_session(),
+            self.tokenizer,
+            template,
+            sampler=self.sampler,
+            system=system,
+            overflow=overflow,
+            drafter=self.drafter(speculate, draft),
+            keywords=keywords,
+        )
+
+    def logits(self, tokens: Sequence[int]) -> Array:
+        """Logits of the next token after each of `tokens`: float32 `[len(tokens), vocabulary]`."""
+        session = self.new_session()
+        session.extend(tokens)
+        return session.all_logits()
+
+    def embed(self, text: str | Sequence[int]) -> Array:
+        """The last token's normalised hidden state: float32 `[width]`."""
+        session = self.new_session()
+        session.extend(self.tokenizer.encode(text) if isinstance(text, str) else text)
+        return session.hidden()
+
+    def drafter(self, speculate: Speculate | None, draft: Model | None) -> Drafter | None:
+        """Who guesses ahead: nobody, or one of the two."""
+        if speculate not in (None, "ngram"):
+            raise UnsupportedError(f"speculate={speculate!r}: there are 'ngram' and None")
+        if speculate is not None and draft is not None:
+            raise UnsupportedError("speculate and draft are two ways to guess ahead: take one")
+        if draft is not None:
+            ours, theirs = self.descriptor, draft.descriptor
+            if _vocabulary(ours) != _vocabulary(theirs):
+                raise UnsupportedError(
+                    f"{theirs.name} cannot guess for {ours.name}: their vocabularies differ"
+                )
+            return SessionDrafter(draft.new_session())
+        return NgramDrafter() if speculate else None
+
+    def sampler(self, options: SamplingOptions | None = None) -> Sampler:
+        """A sampler by these options, over the registered steps."""
+        return Sampler(options or SamplingOptions(), samplers=self._plugins.samplers)
+
+    def __repr__(self) -> str:
+        return f"<Model {self.descriptor.name} ({self.descriptor.architecture}) on {self.backend}>"
+
+
+def _vocabulary(descriptor: ModelDescriptor) -> list[str]:
+    return [] if descriptor.tokenizer is None else list(descriptor.tokenizer.tokens)

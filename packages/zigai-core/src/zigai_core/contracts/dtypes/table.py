@@ -1,0 +1,48 @@
+"""The storage types that GGUF files hold, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from zigai_core.contracts.dtypes import dequantize
+from zigai_core.contracts.dtypes.dequantize import Kernel
+from zigai_core.contracts.dtypes.dtype import DType
+
+
+def _plain(name: str, stored: str) -> DType:
+    return DType(name, 1, np.dtype(stored).itemsize, dequantize.plain(stored))
+
+
+def _quantised(name: str, block_size: int, layout: np.dtype[np.void], kernel: Kernel) -> DType:
+    return DType(name, block_size, layout.itemsize, dequantize.blockwise(layout, block_size, kernel))
+
+
+DTYPES: Mapping[str, DType] = MappingProxyType(
+    {
+        dtype.name: dtype
+        for dtype in (
+            _plain("F32", "<f4"),
+            _plain("F16", "<f2"),
+            DType("BF16", 1, 2, dequantize.bf16),
+            _plain("F64", "<f8"),
+            _plain("I8", "<i1"),
+            _plain("I16", "<i2"),
+            _plain("I32", "<i4"),
+            _plain("I64", "<i8"),
+            _quantised("Q4_0", 32, dequantize.Q4_0, dequantize.q4_0),
+            _quantised("Q4_1", 32, dequantize.Q4_1, dequantize.q4_1),
+            _quantised("Q5_0", 32, dequantize.Q5_0, dequantize.q5_0),
+            _quantised("Q5_1", 32, dequantize.Q5_1, dequantize.q5_1),
+            _quantised("Q8_0", 32, dequantize.Q8_0, dequantize.q8_0),
+            _quantised("Q2_K", 256, dequantize.Q2_K, dequantize.q2_k),
+            _quantised("Q3_K", 256, dequantize.Q3_K, dequantize.q3_k),
+            _quantised("Q4_K", 256, dequantize.Q4_K, dequantize.q4_k),
+            _quantised("Q5_K", 256, dequantize.Q5_K, dequantize.q5_k),
+            _quantised("Q6_K", 256, dequantize.Q6_K, dequantize.q6_k),
+        )
+    }
+)
+"""Storage types by their names in ggml (`ggml.h`, `enum ggml_type`); it cannot be changed."""

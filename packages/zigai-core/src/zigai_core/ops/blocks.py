@@ -1,0 +1,176 @@
+"""Decoder blocks that families share: a member of a family is a few lines on top of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.graph import Graph, Value
+from zigai_core.ops.builder import GraphBuilder
+from zigai_core.ops.operations import Activation, Pairing
+from zigai_core.ops.rope import RopeFrequencies, rope_frequencies
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """The sizes of a decoder: widths in elements, counts of layers and heads."""
+
+    layers: int
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    epsilon: float
+
+    @classmethod
+    def of(cls, hp: Hyperparameters) -> DecoderShape:
+        """The sizes a file gives; `FormatError` names a key that is missing or out of range."""
+        width = hp.integer("embedding_length", minimum=1)
+        heads = hp.integer("attention.head_count", minimum=1)
+        kv_heads = hp.integer("attention.head_count_kv", heads, minimum=1)
+        if heads % kv_heads:
+            raise FormatError(
+                f"attention.head_count is {heads}, no multiple of attention.head_count_kv, {kv_heads}"
+            )
+        head_dim = hp.integer("attention.key_length", width // heads, minimum=1)
+        if hp.integer("attention.value_length", head_dim) != head_dim:
+            raise FormatError(
+                f"attention.value_length is {hp.integer('attention.value_length')}, but "
+                f"attention.key_length is {head_dim}: heads of two widths are not supported"
+            )
+        return cls(
+            layers=hp.integer("block_count", minimum=1, maximum=4096),
+            width=width,
+            heads=heads,
+            kv_heads=kv_heads,
+            head_dim=head_dim,
+            hidden=hp.integer("feed_forward_length", minimum=1),
+            epsilon=hp.number("attention.layer_norm_rms_epsilon", minimum=0.0),
+        )
+
+
+Block = Callable[[GraphBuilder, Value, str], Value]
+"""A part of a layer: `(builder, normalised input, layer's prefix) -> output` of the model's width."""
+
+
+def decoder(
+    model: ModelDescriptor,
+    *,
+    context: int,
+    pairing: Pairing,
+    window: int | None = None,
+    qk_norm: bool = False,
+    activation: Activation = "silu",
+    feed_forward: Block | None = None,
+) -> Graph:
+    """A pre-norm decoder: embedding, layers of attention and feed-forward with residuals, norm, head.
+
+    The head is `output.weight`, or the embedding where the file has none (a tied head). `qk_norm`
+    normalises each head of queries and keys before they are turned. `feed_forward` takes the place of the
+    gated one. From the last layer's attention on, only the wanted rows are computed.
+    """
+    g = GraphBuilder(model.tensors)
+    shape = DecoderShape.of(model.hyperparameters)
+    rope = rope_frequencies(g, model.hyperparameters, shape.head_dim, context=context)
+    x = g.embedding("token_embd", shape.width)
+    for layer in range(shape.layers):
+        at = f"blk.{layer}"
+        h = g.rms_norm(x, f"{at}.attn_norm", shape.epsilon)
+        h = attention(g, h, layer, shape, rope, pairing=pairing, window=window, qk_norm=qk_norm)
+        if layer == shape.layers - 1:
+            h, x = g.select(h, name=f"{at}.attn_wanted"), g.select(x, name=f"{at}.wanted")
+        x = g.add(x, g.linear(h, f"{at}.attn_output", shape.width), name=f"{at}.attn_residual")
+        h = g.rms_norm(x, f"{at}.ffn_norm", shape.epsilon)
+        h = feed_forward(g, h, at) if feed_forward else gated(g, h, at, shape.hidden, activation)
+        x = g.add(x, h, name=f"{at}.ffn_residual")
+    x = g.rms_norm(x, "output_norm", shape.epsilon)
+    g.output("hidden", x)
+    head = "output" if g.has("output.weight") else "token_embd"
+    g.output("logits", g.linear(x, head, g.shape(f"{head}.weight")[0], name="logits"))
+    return g.finish()
+
+
+def attention(
+    g: GraphBuilder,
+    x: Value,
+    layer: int,
+    shape: DecoderShape,
+    rope: RopeFrequencies,
+    *,
+    pairing: Pairing,
+    window: int | None = None,
+    qk_norm: bool = False,
+) -> Value:
+    """Queries, keys and values of `x`, turned by position, and attention over the layer's cache.
+
+    `[tokens, width]` to `[tokens, heads · head_dim]`; the output projection is left to the caller.
+    """
+    at = f"blk.{layer}"
+    query, key, value = projections(g, x, at, shape)
+
+    def turned(y: Value, part: str) -> Value:
+        if qk_norm:
+            y = g.rms_norm(y, f"{at}.{part}_norm", shape.epsilon, group=shape.head_dim)
+        name = f"{at}.{part}_rope"
+        return g.rope(y, shape.head_dim, rope.frequencies, pairing, magnitude=rope.magnitude, name=name)
+
+    return g.attention(
+        turned(query, "attn_q"),
+        turned(key, "attn_k"),
+        value,
+        layer=layer,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        window=window,
+        name=f"{at}.attention",
+    )
+
+
+def experts(hp: Hyperparameters, *, renormalise: bool, shared: bool = False) -> Block:
+    """A feed-forward block of experts; with `shared`, one more that every token goes through, with a gate."""
+    count = hp.integer("expert_count", minimum=1, maximum=65536)
+    used = hp.integer("expert_used_count", minimum=1, maximum=count)
+    hidden = hp.integer("expert_feed_forward_length", hp.get("feed_forward_length"), minimum=1)
+
+    def block(g: GraphBuilder, x: Value, at: str) -> Value:
+        y = g.mixture_of_experts(x, at, experts=count, used=used, hidden=hidden, renormalise=renormalise)
+        if not shared:
+            return y
+        own = g.shape(f"{at}.ffn_gate_shexp.weight")[0]
+        always = g.sigmoid_gate(x, gated(g, x, at, own, part="_shexp"), f"{at}.ffn_gate_inp_shexp")
+        return g.add(y, always, name=f"{at}.ffn_out")
+
+    return block
+
+
+def projections(g: GraphBuilder, x: Value, at: str, shape: DecoderShape) -> tuple[Value, Value, Value]:
+    """Queries, keys and values of `x`: by a matrix each, or by one for all where the file has `attn_qkv`."""
+    widths = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.kv_heads * shape.head_dim)
+    names = (f"{at}.attn_q", f"{at}.attn_k", f"{at}.attn_v")
+    if not g.has(f"{at}.attn_qkv.weight"):
+        query, key, value = (g.linear(x, name, width) for name, width in zip(names, widths, strict=True))
+        return query, key, value
+    fused = g.linear(x, f"{at}.attn_qkv", sum(widths))
+    starts = (0, widths[0], widths[0] + widths[1])
+    query, key, value = (
+        g.columns(fused, start, width, name=name)
+        for name, start, width in zip(names, starts, widths, strict=True)
+    )
+    return query, key, value
+
+
+def gated(
+    g: GraphBuilder, x: Value, at: str, hidden: int, activation: Activation = "silu", *, part: str = ""
+) -> Value:
+    """The gated feed-forward layer: `down(activation(gate(x)) · up(x))`, `[rows, width]` to the same.
+
+    `part` is what the names of its tensors end in, where a layer has more than one.
+    """
+    gate = g.linear(x, f"{at}.ffn_gate{part}", hidden)
+    up = g.linear(x, f"{at}.ffn_up{part}", hidden)
+    h = g.gated_activation(gate, up, activation=activation, name=f"{at}.ffn_act{part}")
+    return g.linear(h, f"{at}.ffn_down{part}", x.width)

@@ -1,0 +1,266 @@
+"""The pen an architecture draws its graph with: every call appends one checked operation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.errors import PluginError, ShapeError
+from zigai_core.contracts.graph import TOKENS, WANTED, Array, Graph, Operation, Value, Weight
+from zigai_core.ops.operations import (
+    Activation,
+    Add,
+    Attention,
+    Columns,
+    Embedding,
+    GatedActivation,
+    LayerNorm,
+    Linear,
+    MixtureOfExperts,
+    Multiply,
+    Pairing,
+    RMSNorm,
+    Rope,
+    Scale,
+    Select,
+    SigmoidGate,
+    SoftCap,
+)
+
+
+class GraphBuilder:
+    """Builds a graph over the tensors of one file.
+
+    A weight that is missing or of another shape raises `ShapeError` with its name and both shapes, at the
+    call that asks for it. Values are named after their weights (`blk.0.attn_q`); an operation without a
+    weight takes the name it is given.
+
+    >>> import numpy as np
+    >>> from zigai_core.contracts.descriptor import TensorInfo
+    >>> from zigai_core.contracts.dtypes import DTYPES
+    >>> table = np.zeros((5, 4), np.float32)
+    >>> stored = table.view(np.uint8).reshape(-1)
+    >>> tensors = {"token_embd.weight": TensorInfo("token_embd.weight", (5, 4), DTYPES["F32"], stored)}
+    >>> g = GraphBuilder(tensors)
+    >>> x = g.embedding("token_embd", 4)
+    >>> g.output("logits", g.linear(g.select(x), "token_embd", 5, name="output"))
+    >>> print(g.finish().describe())
+    token_embd[tokens, 4] = Embedding(token_embd.weight)
+    wanted[wanted, 4] = Select(token_embd)
+    output[wanted, 5] = Linear(wanted, token_embd.weight)
+    """
+
+    def __init__(self, tensors: Mapping[str, TensorInfo]) -> None:
+        self._tensors = tensors
+        self._operations: list[Operation] = []
+        self._values: set[str] = set()
+        self._outputs: dict[str, Value] = {}
+
+    def has(self, tensor: str) -> bool:
+        """Whether the file holds a tensor of this name."""
+        return tensor in self._tensors
+
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """The shape of a tensor of the file; `ShapeError` where there is none of this name."""
+        return self._tensor(tensor).shape
+
+    def constant(self, tensor: str, *shape: int) -> Array:
+        """A small tensor's values, float32 of `shape`, to be built into the graph (RoPE factors)."""
+        self._weight(tensor, shape)
+        return self._tensors[tensor].to_float32()
+
+    def embedding(self, name: str, width: int) -> Value:
+        """Rows of `{name}.weight` for the step's tokens."""
+        shape = self._tensor(f"{name}.weight").shape
+        weight = self._weight(f"{name}.weight", (shape[0] if shape else 0, width))
+        return self.append(Embedding(Value(name, width, TOKENS), weight))
+
+    def linear(self, x: Value, weight: str, width: int, *, name: str | None = None) -> Value:
+        """`x · {weight}.weightᵀ`, plus `{weight}.bias` where the file has one."""
+        matrix = self._weight(f"{weight}.weight", (width, x.width))
+        bias = self._weight(f"{weight}.bias", (width,)) if self.has(f"{weight}.bias") else None
+        return self.append(Linear(Value(name or weight, width, x.rows), x, matrix, bias))
+
+    def rms_norm(self, x: Value, weight: str, epsilon: float, *, group: int | None = None) -> Value:
+        """RMS normalisation by `{weight}.weight` of the whole row, or of each `group` elements of it."""
+        width = group or x.width
+        if x.width % width:
+            raise ShapeError(f"{weight}: a row of {x.width} has no whole groups of {width}")
+        scale = self._weight(f"{weight}.weight", (width,))
+        return self.append(RMSNorm(Value(weight, x.width, x.rows), x, scale, epsilon))
+
+    def layer_norm(self, x: Value, weight: str, epsilon: float) -> Value:
+        """Layer normalisation by `{weight}.weight`, plus `{weight}.bias` where the file has one."""
+        scale = self._weight(f"{weight}.weight", (x.width,))
+        bias = self._weight(f"{weight}.bias", (x.width,)) if self.has(f"{weight}.bias") else None
+        return self.append(LayerNorm(Value(weight, x.width, x.rows), x, scale, epsilon, bias))
+
+    def rope(
+        self,
+        x: Value,
+        head_dim: int,
+        frequencies: NDArray[np.float32],
+        pairing: Pairing,
+        *,
+        name: str,
+        magnitude: float = 1.0,
+    ) -> Value:
+        """Turn every head of `x` by its token's position."""
+        if x.width % head_dim or 2 * len(frequencies) > head_dim:
+            raise ShapeError(
+                f"{name}: a row of {x.width} has no whole heads of {head_dim}, or {len(frequencies)} "
+                "rotated pairs do not fit into one"
+            )
+        value = Value(name, x.width, x.rows)
+        return self.append(Rope(value, x, head_dim, frequencies, pairing, magnitude))
+
+    def attention(
+        self,
+        query: Value,
+        key: Value,
+        value: Value,
+        *,
+        layer: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        name: str,
+        scale: float | None = None,
+        window: int | None = None,
+        soft_cap: float | None = None,
+    ) -> Value:
+        """Causal attention over the cache of `layer`; the scale is `1/√head_dim` where none is given."""
+        if heads % kv_heads:
+            raise ShapeError(f"{name}: {heads} heads are no multiple of {kv_heads} KV heads")
+        for given, count in ((query, heads), (key, kv_heads), (value, kv_heads)):
+            if given.width != count * head_dim:
+                raise ShapeError(
+                    f"{name}: {given.name} is {given.width} wide, not {count} heads of {head_dim}"
+                )
+        return self.append(
+            Attention(
+                Value(name, query.width, query.rows),
+                query,
+                key,
+                value,
+                layer,
+                heads,
+                kv_heads,
+                head_dim,
+                head_dim**-0.5 if scale is None else scale,
+                window,
+                soft_cap,
+            )
+        )
+
+    def gated_activation(
+        self, gate: Value, up: Value, *, name: str, activation: Activation = "silu"
+    ) -> Value:
+        """`activation(gate) · up`."""
+        return self.append(GatedActivation(self._like(gate, up, name), gate, up, activation))
+
+    def mixture_of_experts(
+        self,
+        x: Value,
+        at: str,
+        *,
+        experts: int,
+        used: int,
+        hidden: int,
+        renormalise: bool,
+        activation: Activation = "silu",
+    ) -> Value:
+        """The layer `at`'s experts (`ffn_gate_exps`, …), chosen by its router (`ffn_gate_inp`)."""
+        if not 1 <= used <= experts:
+            raise ShapeError(f"{at}: {used} of {experts} experts cannot be used")
+        scores = self.linear(x, f"{at}.ffn_gate_inp", experts)
+        gate = self._weight(f"{at}.ffn_gate_exps.weight", (experts, hidden, x.width))
+        up = self._weight(f"{at}.ffn_up_exps.weight", (experts, hidden, x.width))
+        down = self._weight(f"{at}.ffn_down_exps.weight", (experts, x.width, hidden))
+        value = Value(f"{at}.ffn_experts", x.width, x.rows)
+        return self.append(MixtureOfExperts(value, x, scores, gate, up, down, used, renormalise, activation))
+
+    def sigmoid_gate(self, x: Value, y: Value, weight: str) -> Value:
+        """`y · sigmoid(x · {weight}.weight)`, a number a row."""
+        if x.rows != y.rows:
+            raise ShapeError(f"{weight}: {x.name} has {x.rows} rows and {y.name} has {y.rows}")
+        vector = self._weight(f"{weight}.weight", (x.width,))
+        return self.append(SigmoidGate(Value(weight, y.width, y.rows), x, y, vector))
+
+    def add(self, a: Value, b: Value, *, name: str) -> Value:
+        """`a + b`."""
+        return self.append(Add(self._like(a, b, name), a, b))
+
+    def multiply(self, a: Value, b: Value, *, name: str) -> Value:
+        """`a · b`, element by element."""
+        return self.append(Multiply(self._like(a, b, name), a, b))
+
+    def scale(self, x: Value, factor: float, *, name: str) -> Value:
+        """`x · factor`."""
+        return self.append(Scale(Value(name, x.width, x.rows), x, factor))
+
+    def soft_cap(self, x: Value, cap: float, *, name: str) -> Value:
+        """`cap · tanh(x / cap)`."""
+        return self.append(SoftCap(Value(name, x.width, x.rows), x, cap))
+
+    def columns(self, x: Value, start: int, width: int, *, name: str) -> Value:
+        """`width` neighbouring columns of `x`, from `start` on."""
+        if not 0 <= start <= start + width <= x.width:
+            raise ShapeError(f"{name}: {x.name} has {x.width} columns, not {start}..{start + width}")
+        return self.append(Columns(Value(name, width, x.rows), x, start))
+
+    def select(self, x: Value, *, name: str = "wanted") -> Value:
+        """Of `x`, the rows the caller wants outputs for."""
+        return self.append(Select(Value(name, x.width, WANTED), x))
+
+    def append(self, operation: Operation) -> Value:
+        """Add any operation, one of a plugin's own too, and give its output."""
+        output = operation.output
+        if output.name in self._values:
+            raise PluginError(
+                f"the graph already has a value named {output.name}: give this one another name"
+            )
+        for value in operation.inputs:
+            if value.name not in self._values:
+                raise PluginError(f"{output.name} reads {value.name}, which is not computed before it")
+        self._values.add(output.name)
+        self._operations.append(operation)
+        return output
+
+    def output(self, name: str, value: Value) -> None:
+        """Make a value one of the graph's outputs. It must have wanted rows: see `select`."""
+        if value.rows != WANTED:
+            raise PluginError(f"output {name} must have the wanted rows only: pass it through select()")
+        self._outputs[name] = value
+
+    def finish(self) -> Graph:
+        """The graph; `PluginError` where it has no logits."""
+        if "logits" not in self._outputs:
+            raise PluginError("the graph has no output named logits")
+        return Graph(tuple(self._operations), dict(self._outputs))
+
+    def _tensor(self, name: str) -> TensorInfo:
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            raise ShapeError(f"tensor {name} is missing from the file, which the architecture needs")
+        return tensor
+
+    def _weight(self, name: str, shape: tuple[int, ...]) -> Weight:
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            raise ShapeError(
+                f"tensor {name} is missing from the file; the architecture needs it with shape {shape}"
+            )
+        if tensor.shape != shape:
+            raise ShapeError(f"tensor {name} has shape {tensor.shape}; the architecture needs {shape}")
+        return Weight(name, shape)
+
+    def _like(self, a: Value, b: Value, name: str) -> Value:
+        if (a.width, a.rows) != (b.width, b.rows):
+            raise ShapeError(
+                f"{name}: {a.name} is [{a.rows}, {a.width}] and {b.name} is [{b.rows}, {b.width}]"
+            )
+        return Value(name, a.width, a.rows)

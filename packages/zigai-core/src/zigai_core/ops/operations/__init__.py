@@ -1,0 +1,35 @@
+"""The operations that graphs are built from: each class is a name, attributes and a numpy definition."""
+
+from zigai_core.ops.operations.attention import Attention, Pairing, Rope
+from zigai_core.ops.operations.elementwise import Add, Multiply, Scale, SoftCap
+from zigai_core.ops.operations.feed_forward import (
+    Activation,
+    GatedActivation,
+    MixtureOfExperts,
+    SigmoidGate,
+    activate,
+)
+from zigai_core.ops.operations.linear import Embedding, Linear
+from zigai_core.ops.operations.norms import LayerNorm, RMSNorm
+from zigai_core.ops.operations.rows import Columns, Select
+
+__all__ = [
+    "Activation",
+    "Add",
+    "Attention",
+    "Columns",
+    "Embedding",
+    "GatedActivation",
+    "LayerNorm",
+    "Linear",
+    "MixtureOfExperts",
+    "Multiply",
+    "Pairing",
+    "RMSNorm",
+    "Rope",
+    "Scale",
+    "Select",
+    "SigmoidGate",
+    "SoftCap",
+    "activate",
+]

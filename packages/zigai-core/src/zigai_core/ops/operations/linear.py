@@ -1,0 +1,30 @@
+"""Products of rows with stored matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding(Operation):
+    """Rows of `weight` (`[vocabulary, width]`) for the step's tokens: `[tokens, width]`."""
+
+    weight: Weight
+
+    def evaluate(self, step: Step) -> Array:
+        return step.weight_rows(self.weight, step.batch.tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class Linear(Operation):
+    """`x · weightᵀ + bias`: `[rows, inputs]` to `[rows, outputs]`, `weight` is `[outputs, inputs]`."""
+
+    x: Value
+    weight: Weight
+    bias: Weight | None = None
+
+    def evaluate(self, step: Step) -> Array:
+        y: Array = step[self.x] @ step.weight(self.weight).T
+        return y if self.bias is None else y + step.weight(self.bias)

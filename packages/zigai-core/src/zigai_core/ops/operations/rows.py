@@ -1,0 +1,28 @@
+"""Choice of rows and columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from zigai_core.contracts.graph import Array, Operation, Step, Value
+
+
+@dataclass(frozen=True, eq=False)
+class Columns(Operation):
+    """Some neighbouring columns: `[rows, width]` to `x[:, start : start + output.width]`."""
+
+    x: Value
+    start: int
+
+    def evaluate(self, step: Step) -> Array:
+        return step[self.x][:, self.start : self.start + self.output.width]
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Operation):
+    """The rows the caller wants outputs for: from `[tokens, width]` to `[wanted, width]`."""
+
+    x: Value
+
+    def evaluate(self, step: Step) -> Array:
+        return step[self.x][step.batch.wanted]

@@ -1,0 +1,240 @@
+"""The numpy reference backend: it evaluates a graph's operations one after another, as they are defined.
+
+Slow, complete and simple: other backends are compared with it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.errors import Cancelled, UnsupportedError
+from zigai_core.contracts.graph import Array, Graph, Value, Weight
+from zigai_core.contracts.options import KV_DTYPES, CompileOptions
+from zigai_core.contracts.plugins import OperationTime, ProgramReport, Progress, TensorReport
+
+KEEP_BYTES = 4 << 30
+"""Weights that take no more than this as float32 are dequantised once, at load; larger ones at every use."""
+
+
+class NumpyBackend:
+    """Serves every operation, because an operation is its numpy definition."""
+
+    name = "numpy"
+    speed = 0
+
+    def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
+        """The storage types that cannot be dequantised, each with a tensor that has it."""
+        found: dict[str, str] = {}
+        for weight in graph.weights:
+            tensor = weights[weight.name]
+            if tensor.dtype.name in found:
+                continue
+            try:
+                tensor.dtype.dequantize(np.zeros((1, tensor.dtype.block_bytes), np.uint8))
+            except UnsupportedError:
+                found[tensor.dtype.name] = f"dequantise {tensor.dtype.name} ({tensor.name})"
+        return list(found.values())
+
+    def compile(
+        self,
+        graph: Graph,
+        weights: Mapping[str, TensorInfo],
+        options: CompileOptions,
+        progress: Progress | None = None,
+    ) -> NumpyProgram:
+        """Dequantises the weights where all of them fit into `KEEP_BYTES`."""
+        missing = self.missing(graph, weights)
+        if missing:
+            raise UnsupportedError("the numpy backend cannot " + "; nor ".join(missing))
+        if options.kv_dtype not in KV_DTYPES:
+            raise UnsupportedError(
+                f"options: the numpy backend keeps keys and values as for {', '.join(KV_DTYPES)}, "
+                f"not {options.kv_dtype}"
+            )
+        used = {weight.name: weights[weight.name] for weight in graph.weights}
+        total = sum(tensor.nbytes for tensor in used.values())
+        size = sum(4 * int(np.prod(tensor.shape, dtype=np.int64)) for tensor in used.values())
+        kept: dict[str, Array] = {}
+        if size <= KEEP_BYTES:
+            done = 0
+            for name, tensor in used.items():
+                kept[name] = tensor.to_float32()
+                done += tensor.nbytes
+                if progress is not None:
+                    progress(done, total)
+        return NumpyProgram(graph, used, kept, options)
+
+
+class NumpyProgram:
+    """A graph with its weights."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Mapping[str, TensorInfo],
+        kept: Mapping[str, Array],
+        options: CompileOptions,
+    ) -> None:
+        self.graph = graph
+        self.options = options
+        self._weights = weights
+        self._kept = kept
+
+    def new_context(self, sequences: int = 1) -> NumpyContext:
+        """Pages for `sequences` sequences of full length; they take memory as they fill."""
+        return NumpyContext(self, sequences * self.options.pages)
+
+    def report(self) -> ProgramReport:
+        """Each tensor, and whether it was dequantised at load or is at every use."""
+        packing = "dequantised at load" if self._kept else "dequantised at every use"
+        tensors = tuple(
+            TensorReport(
+                tensor=name,
+                dtype=tensor.dtype.name,
+                shape=tensor.shape,
+                kernel="numpy",
+                instruction_set="numpy",
+                packing=packing,
+                nbytes=self._kept[name].nbytes if self._kept else tensor.nbytes,
+            )
+            for name, tensor in self._weights.items()
+        )
+        cache = ", Q8_0 cache" if self.options.kv_dtype == "Q8_0" else ""
+        return ProgramReport("numpy", f"numpy, float32{cache}", tensors)
+
+    def weight(self, weight: Weight) -> Array:
+        """A whole tensor as float32."""
+        kept = self._kept.get(weight.name)
+        return self._weights[weight.name].to_float32() if kept is None else kept
+
+    def weight_rows(self, weight: Weight, rows: NDArray[np.int32]) -> Array:
+        """Some rows as float32, counted over all axes but the last."""
+        kept = self._kept.get(weight.name)
+        if kept is None:
+            return self._weights[weight.name].rows_to_float32(rows)
+        return kept.reshape(-1, weight.shape[-1])[rows]
+
+
+class NumpyContext:
+    """The cache's pages, `[pages, page, KV heads, head]` float32 for keys and for values of each layer.
+
+    Where `CompileOptions.kv_dtype` is Q8_0 they hold what is left of the numbers after it.
+    """
+
+    def __init__(self, program: NumpyProgram, pages: int) -> None:
+        self.pages = pages
+        self._program = program
+        self._cancelled = threading.Event()
+        self._seconds: list[float] = []
+        page = program.options.page
+        self._keys = {c.layer: _zeros(pages, page, c.kv_heads, c.head_dim) for c in program.graph.cache}
+        self._values = {c.layer: _zeros(pages, page, c.kv_heads, c.head_dim) for c in program.graph.cache}
+
+    def run(self, batch: Batch) -> Mapping[str, Array]:
+        """Evaluate the graph for one batch."""
+        graph = self._program.graph
+        step = NumpyStep(self._program, batch, self._keys, self._values)
+        with np.errstate(over="ignore", under="ignore"):
+            for index, operation in enumerate(graph.operations):
+                if self._cancelled.is_set():
+                    raise Cancelled("the step was cancelled")
+                began = time.perf_counter()
+                step.values[operation.output.name] = operation.evaluate(step)
+                if self._seconds:
+                    self._seconds[index] += time.perf_counter() - began
+        return {name: step[value].astype(np.float32) for name, value in graph.outputs.items()}
+
+    def start_profile(self) -> None:
+        """Count the time of each operation from now on."""
+        self._seconds = [0.0] * len(self._program.graph.operations)
+
+    def profile(self) -> Sequence[OperationTime]:
+        """The times so far."""
+        return [
+            OperationTime(type(operation).__name__, operation.output.name, "", seconds)
+            for operation, seconds in zip(self._program.graph.operations, self._seconds, strict=False)
+        ]
+
+    def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copy pages of every layer."""
+        for kept in (*self._keys.values(), *self._values.values()):
+            for source, target in pairs:
+                kept[target] = kept[source]
+
+    def cancel(self) -> None:
+        """End the running step after the operation it is at, and later ones at once."""
+        self._cancelled.set()
+
+    def resume(self) -> None:
+        """Let steps run again."""
+        self._cancelled.clear()
+
+
+class NumpyStep:
+    """One step under way: the values computed so far, and the weights and the cache to compute with."""
+
+    def __init__(
+        self, program: NumpyProgram, batch: Batch, keys: Mapping[int, Array], values: Mapping[int, Array]
+    ) -> None:
+        self.batch = batch
+        self.values: dict[str, Array] = {}
+        self.weight = program.weight
+        self.weight_rows = program.weight_rows
+        self._page = program.options.page
+        self._rounds = program.options.kv_dtype == "Q8_0"
+        self._keys = keys
+        self._cached_values = values
+
+    def __getitem__(self, value: Value) -> Array:
+        return self.values[value.name]
+
+    def remember(self, layer: int, keys: Array, values: Array) -> None:
+        """Write the step's keys and values into their slots."""
+        batch = self.batch
+        if self._rounds:
+            keys, values = after_q8_0(keys), after_q8_0(values)
+        pages = np.array(
+            [
+                batch.page_tables[sequence][position // self._page]
+                for sequence, position in zip(batch.sequences, batch.positions, strict=True)
+            ],
+            dtype=np.int64,
+        )
+        slots = batch.positions % self._page
+        self._keys[layer][pages, slots] = keys
+        self._cached_values[layer][pages, slots] = values
+
+    def recall(self, layer: int, sequence: int, length: int) -> tuple[Array, Array]:
+        """Read the first `length` positions of a sequence."""
+        pages = self.batch.page_tables[sequence][: -(-length // self._page)]
+        keys, values = self._keys[layer][pages], self._cached_values[layer][pages]
+        shape = (-1, *keys.shape[2:])
+        return keys.reshape(shape)[:length], values.reshape(shape)[:length]
+
+
+def after_q8_0(x: Array) -> Array:
+    """What is left of `x` once each 32 elements of its last axis are int8 with a float16 scale.
+
+    As in GGUF's Q8_0 the scale is that of the largest magnitude over 127, and 32 elements of which one is not
+    finite are lost; here the last of an axis may be fewer than 32.
+    """
+    size = x.shape[-1]
+    parts = np.zeros((*x.shape[:-1], -(-size // 32), 32), np.float32)
+    parts.reshape(*x.shape[:-1], -1)[..., :size] = x
+    most = np.abs(parts).max(axis=-1, keepdims=True)
+    scale = (most / np.float32(127)).astype(np.float16).astype(np.float32)
+    inverse = np.divide(np.float32(127), most, out=np.zeros_like(most), where=most > 1e-35)
+    with np.errstate(invalid="ignore"):
+        whole: Array = np.clip(np.rint(parts * inverse), -127, 127) * scale
+    return whole.reshape(*x.shape[:-1], -1)[..., :size]
+
+
+def _zeros(*shape: int) -> Array:
+    return np.zeros(shape, dtype=np.float32)

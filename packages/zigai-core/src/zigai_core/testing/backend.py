@@ -1,0 +1,125 @@
+"""What every backend must hold, as a class of tests to inherit from.
+
+>>> class TestMyBackend(BackendConformance):     # doctest: +SKIP
+...     backend = MyBackend()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.graph import Array
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import Backend
+from zigai_core.engine.cache import CachedSequence
+from zigai_core.engine.runner import Part, Runner
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.toys import toy_decoder
+
+
+def runner(
+    backend: Backend,
+    model: ModelDescriptor,
+    *,
+    sequences: int = 1,
+    context: int = 128,
+    batch: int = 32,
+    page: int = 16,
+) -> Runner:
+    """A runner of a decoder graph of `model` on `backend`."""
+    qk_norm = "blk.0.attn_q_norm.weight" in model.tensors
+    window = model.hyperparameters.integer("attention.sliding_window", 0) or None
+    graph = decoder(model, context=context, pairing="adjacent", window=window, qk_norm=qk_norm)
+    plan = CompileOptions(context=context, batch=batch, page=page)
+    return Runner(backend.compile(graph, model.tensors, plan), sequences)
+
+
+def logits_of(at: Runner, sequence: CachedSequence, tokens: Sequence[int]) -> Array:
+    """Logits after each of `tokens`, appended to a sequence: float32 `[len(tokens), vocabulary]`."""
+    return at.run([Part(sequence, tokens, want_all=True)])[0]["logits"]
+
+
+class BackendConformance:
+    """Inherit, set `backend`, and let pytest collect.
+
+    `tolerance` is the largest difference of logits that two ways to the same numbers may have; 0 asks for
+    bitwise equality. `reference_tolerance` is the one to the numpy reference, for float32 weights.
+    """
+
+    backend: ClassVar[Backend]
+    tolerance: ClassVar[float] = 1e-5
+    reference_tolerance: ClassVar[float] = 1e-3
+
+    def _close(self, a: Array, b: Array) -> None:
+        np.testing.assert_allclose(a, b, rtol=0, atol=self.tolerance)
+
+    def _tokens(self, count: int, seed: int = 0) -> list[int]:
+        return [int(token) for token in np.random.RandomState(seed).randint(0, 512, count)]
+
+    def _agrees(self, model: ModelDescriptor) -> None:
+        tokens = self._tokens(70)
+        expected = runner(NumpyBackend(), model)
+        actual = runner(self.backend, model)
+        np.testing.assert_allclose(
+            logits_of(actual, actual.pool.new_sequence(), tokens),
+            logits_of(expected, expected.pool.new_sequence(), tokens),
+            rtol=0,
+            atol=self.reference_tolerance,
+        )
+
+    def test_logits_of_a_decoder_agree_with_the_reference(self) -> None:
+        self._agrees(toy_decoder())
+
+    def test_a_tied_head_with_biases_and_head_norms_agrees_with_the_reference(self) -> None:
+        self._agrees(toy_decoder(tied=True, bias=True, qk_norm=True, head_dim=32))
+
+    def test_a_sliding_window_agrees_with_the_reference(self) -> None:
+        self._agrees(toy_decoder(attention__sliding_window=9))
+
+    def test_prefill_of_n_tokens_equals_n_single_steps(self) -> None:
+        at = runner(self.backend, toy_decoder(), sequences=2)
+        tokens = self._tokens(40)
+        whole = logits_of(at, at.pool.new_sequence(), tokens)
+        sequence = at.pool.new_sequence()
+        self._close(np.concatenate([logits_of(at, sequence, [token]) for token in tokens]), whole)
+
+    def test_sequences_in_one_batch_equal_each_alone(self) -> None:
+        at = runner(self.backend, toy_decoder(), sequences=8)
+        prompts = [self._tokens(length, seed=length) for length in (1, 7, 16, 33)]
+        together = at.run([Part(at.pool.new_sequence(), prompt, want_all=True) for prompt in prompts])
+        for prompt, outputs in zip(prompts, together, strict=True):
+            self._close(outputs["logits"], logits_of(at, at.pool.new_sequence(), prompt))
+
+    def test_a_truncated_sequence_goes_on_as_if_nothing_had_followed(self) -> None:
+        at = runner(self.backend, toy_decoder(), sequences=2)
+        tokens = self._tokens(40)
+        truncated, fresh = at.pool.new_sequence(), at.pool.new_sequence()
+        logits_of(at, truncated, tokens)
+        truncated.truncate(21)
+        logits_of(at, fresh, tokens[:21])
+        after = self._tokens(9, seed=5)
+        self._close(logits_of(at, truncated, after), logits_of(at, fresh, after))
+
+    def test_a_fork_and_its_origin_go_on_as_if_alone(self) -> None:
+        at = runner(self.backend, toy_decoder(), sequences=4)
+        tokens = self._tokens(21)
+        origin = at.pool.new_sequence()
+        logits_of(at, origin, tokens)
+        fork = origin.fork()
+        for sequence, after in ((fork, self._tokens(9, seed=5)), (origin, self._tokens(13, seed=6))):
+            alone = at.pool.new_sequence()
+            logits_of(at, alone, tokens)
+            self._close(logits_of(at, sequence, after), logits_of(at, alone, after))
+
+    def test_only_wanted_rows_come_out(self) -> None:
+        at = runner(self.backend, toy_decoder(), sequences=2)
+        tokens = self._tokens(40)
+        every = logits_of(at, at.pool.new_sequence(), tokens)
+        last = at.run([Part(at.pool.new_sequence(), tokens)])[0]["logits"]
+        assert last.shape == (1, 512)
+        self._close(last[0], every[-1])

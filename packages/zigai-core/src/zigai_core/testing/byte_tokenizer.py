@@ -1,0 +1,68 @@
+"""A tokenizer of bytes over the toys' vocabulary: text in tests needs no tokenizer plugin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import TokenizerError
+
+FIRST_BYTE = 3
+
+
+class ByteTokenizer:
+    """Byte b is token b + 3; tokens 0 to 2 are `<unk>`, `<s>` and `</s>`, those above 258 are words."""
+
+    def __init__(self, spec: TokenizerSpec) -> None:
+        self.vocabulary_size = len(spec.tokens)
+        self.special_ids: Mapping[str, int] = spec.special_ids
+        self.end_ids = spec.end_ids
+        self._spec = spec
+        self.control_tokens: Mapping[str, int] = {spec.tokens[token]: token for token in range(FIRST_BYTE)}
+
+    def encode(
+        self,
+        text: str,
+        *,
+        special: bool = False,
+        bos: bool | None = None,
+        guards: Sequence[int] = (),
+    ) -> list[int]:
+        """One token a byte of UTF-8."""
+        control = "(" + "|".join(map(re.escape, self.control_tokens)) + ")"
+        starts = [0, *guards] if special else [0]
+        spans = zip(starts, [*starts[1:], len(text)], strict=True)
+        pieces = [piece for a, b in spans for piece in (re.split(control, text[a:b]) if special else [text])]
+        tokens = [self.special_ids["bos"]] if (self._spec.add_bos if bos is None else bos) else []
+        try:
+            for piece in pieces:
+                if special and piece in self.control_tokens:
+                    tokens.append(self.control_tokens[piece])
+                else:
+                    tokens.extend(byte + FIRST_BYTE for byte in piece.encode())
+        except UnicodeEncodeError as error:
+            raise TokenizerError(f"the text is not Unicode at character {error.start}") from error
+        return tokens
+
+    def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """Text, U+FFFD for what is no UTF-8."""
+        return self.decode_bytes(tokens, special=special).decode(errors="replace")
+
+    def decode_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
+        """The bytes; words as they are spelled, with a space for `▁`."""
+        return b"".join(self._bytes(token, special) for token in tokens)
+
+    def token_text(self, token: int) -> str:
+        """As the vocabulary spells it."""
+        if not 0 <= token < self.vocabulary_size:
+            raise TokenizerError(f"token {token} is outside the vocabulary of {self.vocabulary_size}")
+        return self._spec.tokens[token]
+
+    def _bytes(self, token: int, special: bool) -> bytes:
+        spelled = self.token_text(token)
+        if token < FIRST_BYTE:
+            return spelled.encode() if special else b""
+        if token < FIRST_BYTE + 256:
+            return bytes([token - FIRST_BYTE])
+        return spelled.replace("▁", " ").encode()

@@ -1,0 +1,170 @@
+"""Tiny models with random weights, made in memory: the same on every machine for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo, TokenizerSpec
+from zigai_core.contracts.dtypes import DTYPES, DType
+from zigai_core.contracts.errors import UnsupportedError
+
+SCALE_FIELDS: Mapping[str, tuple[tuple[int, float], ...]] = {
+    "Q4_0": ((0, 1 / 4.6),),
+    "Q4_1": ((0, 1 / 4.6), (2, -7.5 / 4.6)),
+    "Q5_0": ((0, 1 / 9.2),),
+    "Q5_1": ((0, 1 / 9.2), (2, -15.5 / 9.2)),
+    "Q8_0": ((0, 1 / 74),),
+    "Q2_K": ((80, 1 / 8.8), (82, 1.5 / 8.8)),
+    "Q3_K": ((108, 1 / 42),),
+    "Q4_K": ((0, 1 / 174), (2, 7.5 / 174)),
+    "Q5_K": ((0, 1 / 348), (2, 15.5 / 348)),
+    "Q6_K": ((208, 1 / 1400),),
+}
+"""Where a block keeps its float16 scales, and the values that give random bits a variance of about one."""
+
+
+def random_tensor(
+    name: str, shape: tuple[int, ...], dtype: str | DType, random: np.random.RandomState, std: float
+) -> TensorInfo:
+    """A tensor of random values with a standard deviation of about `std`, stored as `dtype`."""
+    dtype = DTYPES[dtype] if isinstance(dtype, str) else dtype
+    count = int(np.prod(shape))
+    if dtype.name in ("F32", "F16", "BF16"):
+        values = (random.standard_normal(count) * std).astype(np.float32)
+        return TensorInfo(name, shape, dtype, store_floats(values, dtype.name))
+    if dtype.name not in SCALE_FIELDS:
+        raise UnsupportedError(f"no random blocks are known for {dtype.name}")
+    blocks = random.randint(0, 256, (count // dtype.block_size, dtype.block_bytes)).astype(np.uint8)
+    if dtype.name in ("Q4_K", "Q5_K"):
+        blocks[:, 4:16] = 0x5F  # all scales and minimums near each other, so that values centre on zero
+    for offset, scale in SCALE_FIELDS[dtype.name]:
+        field = np.array([scale * std], dtype=np.float16)
+        blocks[:, offset : offset + 2] = field.view(np.uint8)
+    return TensorInfo(name, shape, dtype, blocks.reshape(-1))
+
+
+def store_floats(values: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
+    """Float32 values as the bytes of F32, F16 or BF16 (which cuts the mantissa off)."""
+    if dtype == "F32":
+        return values.astype("<f4").view(np.uint8).reshape(-1)
+    if dtype == "F16":
+        return values.astype("<f2").view(np.uint8).reshape(-1)
+    return (values.astype("<f4").view("<u4") >> 16).astype("<u2").view(np.uint8).reshape(-1)
+
+
+Maker = Callable[[str, tuple[int, ...], str, np.random.RandomState, float], TensorInfo]
+
+
+def toy_decoder(
+    architecture: str = "llama",
+    dtype: str | Callable[[str, int], str] = "F32",
+    *,
+    dtypes: Mapping[str, str] | None = None,
+    layers: int = 2,
+    width: int = 64,
+    hidden: int = 96,
+    heads: int = 4,
+    kv_heads: int = 2,
+    head_dim: int | None = None,
+    vocabulary: int = 512,
+    context: int = 512,
+    tied: bool = False,
+    bias: bool = False,
+    qk_norm: bool = False,
+    fused: bool = False,
+    experts: int = 0,
+    shared_expert: bool = False,
+    seed: int = 7,
+    maker: Maker = random_tensor,
+    **hyperparameters: Any,
+) -> ModelDescriptor:
+    """A decoder of the LLaMA kind. `dtypes` names other storage types by a tensor's short name (`ffn_down`);
+    `dtype` may also be a function of a matrix's name and columns, and `maker` makes the matrices. `fused`
+    puts queries, keys and values into one matrix; with `experts`, each token uses two of them.
+
+    Keyword arguments that are no parameters become hyperparameters (`attention__sliding_window=8`: two
+    underscores stand for a dot).
+    """
+    head_dim = head_dim or width // heads
+    random = np.random.RandomState(seed)
+    tensors: dict[str, TensorInfo] = {}
+
+    def matrix(name: str, *shape: int) -> None:
+        usual = dtype if isinstance(dtype, str) else dtype(f"{name}.weight", shape[-1])
+        stored = (dtypes or {}).get(name.rsplit(".", 1)[-1], usual)
+        tensor = maker(f"{name}.weight", shape, stored, random, 0.7 / shape[-1] ** 0.5)
+        tensors[tensor.name] = tensor
+
+    def vector(name: str, size: int, mean: float) -> None:
+        values = (mean + 0.1 * random.standard_normal(size)).astype(np.float32)
+        tensors[name] = TensorInfo(name, (size,), DTYPES["F32"], store_floats(values, "F32"))
+
+    matrix("token_embd", vocabulary, width)
+    for layer in range(layers):
+        at = f"blk.{layer}"
+        vector(f"{at}.attn_norm.weight", width, 1)
+        parts = (("attn_q", heads), ("attn_k", kv_heads), ("attn_v", kv_heads))
+        for part, rows in (("attn_qkv", heads + 2 * kv_heads),) if fused else parts:
+            matrix(f"{at}.{part}", rows * head_dim, width)
+            if bias:
+                vector(f"{at}.{part}.bias", rows * head_dim, 0)
+        if qk_norm:
+            vector(f"{at}.attn_q_norm.weight", head_dim, 1)
+            vector(f"{at}.attn_k_norm.weight", head_dim, 1)
+        matrix(f"{at}.attn_output", width, heads * head_dim)
+        vector(f"{at}.ffn_norm.weight", width, 1)
+        for part in ("_exps", *(("_shexp",) if shared_expert else ())) if experts else ("",):
+            many = (experts,) if part == "_exps" else ()
+            matrix(f"{at}.ffn_gate{part}", *many, hidden, width)
+            matrix(f"{at}.ffn_up{part}", *many, hidden, width)
+            matrix(f"{at}.ffn_down{part}", *many, width, hidden)
+        if experts:
+            matrix(f"{at}.ffn_gate_inp", experts, width)
+            hyperparameters = {"expert_count": experts, "expert_used_count": 2, **hyperparameters}
+        if experts and shared_expert:
+            vector(f"{at}.ffn_gate_inp_shexp.weight", width, 0)
+    vector("output_norm.weight", width, 1)
+    if not tied:
+        matrix("output", vocabulary, width)
+    values: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "context_length": context,
+        "embedding_length": width,
+        "block_count": layers,
+        "feed_forward_length": hidden,
+        "attention.head_count": heads,
+        "attention.head_count_kv": kv_heads,
+        "attention.key_length": head_dim,
+        "attention.value_length": head_dim,
+        "attention.layer_norm_rms_epsilon": 1e-5,
+        "rope.dimension_count": head_dim,
+        "rope.freq_base": 10000.0,
+    }
+    values.update({key.replace("__", "."): value for key, value in hyperparameters.items()})
+    return ModelDescriptor(
+        name=f"toy-{architecture}",
+        architecture=architecture,
+        hyperparameters=Hyperparameters(values, prefix=architecture),
+        tensors=tensors,
+        tokenizer=toy_vocabulary(vocabulary),
+    )
+
+
+def toy_vocabulary(size: int = 512) -> TokenizerSpec:
+    """A vocabulary of the `llama` kind: unknown, bos, eos, the 256 bytes, then made-up words."""
+    words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    words += [f"▁t{index}" for index in range(size - len(words))]
+    types = np.array([2, 3, 3] + [6] * 256 + [1] * (size - 259), dtype=np.int32)
+    return TokenizerSpec(
+        kind="llama",
+        tokens=words,
+        scores=-np.arange(size, dtype=np.float32),
+        types=types,
+        special_ids={"unknown": 0, "bos": 1, "eos": 2},
+        end_ids=frozenset({2}),
+        add_bos=True,
+    )

@@ -1,0 +1,87 @@
+"""Rotary embedding and attention as records."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.graph import TOKENS, CacheSpec
+from zigai_core.ops.operations import Attention, Rope
+from zigai_kernels.recorder import MOST_HEADS, Recorder
+from zigai_kernels.records import Record
+from zigai_kernels.stages import cache_name
+
+PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
+
+MOST_WINDOW = 1 << 30
+"""No context is longer (`check_options`), so a window of so many positions is none."""
+
+
+def lower_rope(to: Recorder, op: Rope) -> None:
+    """Record a rotation, and the table of its cosines and sines where there is none yet."""
+    to.same_width(op, op.x)
+    frequencies = np.ascontiguousarray(op.frequencies, dtype=np.float32)
+    pairs = frequencies.size
+    to.need(op, op.output.rows == TOKENS, "positions belong to tokens, not to wanted rows")
+    to.need(
+        op,
+        frequencies.ndim == 1 and op.head_dim > 0 and 0 < 2 * pairs <= op.head_dim,
+        f"{frequencies.shape} frequencies do not fit heads of {op.head_dim}",
+    )
+    to.need(op, op.x.width % op.head_dim == 0, f"{op.x.width} is no number of heads of {op.head_dim}")
+    table = _table(to, frequencies, op.magnitude)
+    numbers = {"inner": pairs, "head_dim": op.head_dim}
+    to.emit(op, "ROPE", op.x, table, mode=PAIRINGS[op.pairing], numbers=numbers)
+
+
+def _table(to: Recorder, frequencies: NDArray[np.float32], magnitude: float) -> str:
+    """The name of the cosines and sines for these frequencies, computed once a step."""
+    for record in to.records:
+        if (
+            record.operation == "ROPE_TABLE"
+            and np.array_equal(np.asarray(record.weight), frequencies)
+            and record.numbers["factor"] == magnitude
+        ):
+            return record.output
+    name = f"rope table {len(to.tables)}"
+    pairs = frequencies.size
+    to.tables[name] = 2 * pairs
+    numbers = {"inner": pairs, "factor": magnitude}
+    to.records.append(Record("ROPE_TABLE", name, width=2 * pairs, weight=frequencies.copy(), numbers=numbers))
+    return name
+
+
+def lower_attention(to: Recorder, op: Attention) -> None:
+    """Record the store of keys and values to the layer's cache, and the attention over it."""
+    to.need(op, op.output.rows == TOKENS, "positions belong to tokens, not to wanted rows")
+    to.need(
+        op,
+        op.kv_heads > 0 and op.heads > 0 and op.heads % op.kv_heads == 0 and op.head_dim > 0,
+        f"{op.heads} heads of {op.head_dim} cannot share {op.kv_heads} KV heads",
+    )
+    to.need(op, op.heads <= MOST_HEADS, f"more than {MOST_HEADS} heads")
+    wide, narrow = op.heads * op.head_dim, op.kv_heads * op.head_dim
+    widths = (op.query.width, op.output.width, op.key.width, op.value.width)
+    to.need(op, widths == (wide, wide, narrow, narrow), f"query, output, key and value are {widths} wide")
+    to.need(op, op.layer not in to.layers, f"layer {op.layer}'s cache has another owner")
+    to.need(op, op.window is None or op.window > 0, f"its window is {op.window}")
+    to.need(op, op.soft_cap is None or op.soft_cap != 0, "its soft cap is 0")
+    to.layers.add(op.layer)
+    spec = CacheSpec(op.layer, op.kv_heads, op.head_dim)
+    shape = {"heads": op.heads, "kv_heads": op.kv_heads, "head_dim": op.head_dim}
+    to.records.append(
+        Record(
+            "STORE",
+            cache_name(op.layer),
+            op.key.name,
+            op.value.name,
+            TOKENS,
+            narrow,
+            storage=to.kv_dtype,
+            numbers=shape,
+            cache=spec,
+        )
+    )
+    window = op.window if op.window is not None and op.window < MOST_WINDOW else 0
+    numbers = shape | {"factor": op.scale, "window": window, "cap": op.soft_cap or 0.0}
+    to.emit(op, "ATTENTION", op.query, storage=to.kv_dtype, numbers=numbers, cache=spec)

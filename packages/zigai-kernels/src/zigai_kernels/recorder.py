@@ -1,0 +1,98 @@
+"""The records of a graph while they are written, and what all operations need for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.errors import ShapeError
+from zigai_core.contracts.graph import Operation, Value, Weight
+from zigai_kernels.packing import STORAGE, Packing, pack_vector
+from zigai_kernels.records import Record
+
+ACTIVATIONS = {"silu": "SILU", "gelu": "GELU", "gelu_tanh": "GELU_TANH", "relu": "RELU"}
+
+MOST_HEADS = 1 << 10
+"""Query heads of a layer. Times a batch they stay countable in C's 32 bits."""
+
+MOST_WIDTH = 1 << 30
+"""Elements in a row of a value. Padded, and with scales behind them, they stay countable in C's 32 bits."""
+
+
+class Recorder:
+    """Records in order, and the shapes, buffers and packings that they need.
+
+    Methods that take an operation check it, and raise `ShapeError` with its name.
+    """
+
+    def __init__(self, weights: Mapping[str, TensorInfo], kv_dtype: str) -> None:
+        self.weights = weights
+        self.kv_dtype = kv_dtype
+        self.records: list[Record] = []
+        self.shapes: dict[str, tuple[str, int]] = {}
+        self.tables: dict[str, int] = {}
+        self.quantised: dict[str, tuple[str, int, int]] = {}
+        self.experts: dict[str, int] = {}
+        self.packings: dict[str, dict[str, Packing]] = {}
+        self.layers: set[int] = set()
+        self.vocabulary = 2**31 - 1
+
+    def emit(
+        self,
+        op: Operation,
+        code: str,
+        x: Value | str | None = None,
+        y: Value | str | None = None,
+        **rest: Any,
+    ) -> None:
+        """Append the record that gives the operation's output."""
+        names = [v.name if isinstance(v, Value) else v for v in (x, y)]
+        self.records.append(
+            Record(code, op.output.name, names[0], names[1], op.output.rows, op.output.width, **rest)
+        )
+
+    def use(self, tensor: TensorInfo, kernel: str, packing: Callable[[], Packing]) -> Packing:
+        """The packing for this kernel, one for all operations that share it."""
+        uses = self.packings.setdefault(tensor.name, {})
+        if kernel not in uses:
+            uses[kernel] = packing()
+        return uses[kernel]
+
+    def vector(self, op: Operation, weight: Weight, width: int, kernel: str) -> Packing:
+        """The packing of a vector of `width` elements."""
+        tensor = self.tensor(op, weight, (width,))
+        return self.use(tensor, kernel, lambda: pack_vector(tensor, kernel))
+
+    def tensor(self, op: Operation, weight: Weight, shape: tuple[int, ...]) -> TensorInfo:
+        """The tensor of a weight; `ShapeError` where it is missing or of another shape."""
+        tensor = self.weights.get(weight.name)
+        if tensor is None:
+            raise ShapeError(f"{op.output.name}: tensor {weight.name} is missing")
+        if tensor.shape != shape or weight.shape != shape:
+            raise ShapeError(f"{op.output.name}: {weight.name} has shape {tensor.shape}, {shape} is needed")
+        return tensor
+
+    def same_width(self, op: Operation, *values: Value) -> None:
+        """Refuse values that are not as wide as the output."""
+        widths = [value.width for value in values]
+        self.need(op, set(widths) == {op.output.width}, f"inputs {widths} and output {op.output.width} wide")
+
+    def need(self, op: Operation, true: bool, wrong: str) -> None:
+        """Refuse the operation unless `true`; `wrong` says what is wrong with it."""
+        if not true:
+            raise ShapeError(f"{type(op).__name__} {op.output.name}: {wrong}")
+
+    def as_read_by(self, weight: TensorInfo, x: Value, repeat: int = 1) -> str:
+        """The name of x as products with the weight read it: computed before its first use, and shared."""
+        storage = STORAGE[weight.dtype.name]
+        if storage.activations == "F32":
+            return x.name
+        name = f"{x.name} {storage.activations.lower()}"
+        if name not in self.quantised:
+            self.quantised[name] = (storage.name, x.width, repeat)
+            numbers = {"repeat": repeat}
+            self.records.append(
+                Record("QUANTIZE", name, x.name, None, x.rows, x.width, storage=storage.name, numbers=numbers)
+            )
+        return name

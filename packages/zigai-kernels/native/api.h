@@ -1,8 +1,8 @@
-/* What Python and C share. cffi reads this file as it stands, so it holds no preprocessor line. */
+/* The interface between Python and C. cffi parses this file unchanged, so it has no preprocessor lines. */
 
 enum zg_operation {
-    ZG_QUANTIZE,   /* float rows -> integer rows, as products with weights of the type read them */
-    ZG_EMBEDDING,  /* rows of a matrix for the step's tokens */
+    ZG_QUANTIZE,   /* float rows -> integer rows, in the form that products with weights of the type read */
+    ZG_EMBEDDING,  /* the rows of a matrix that the step's tokens select */
     ZG_LINEAR,     /* x . weight^T + bias */
     ZG_RMS_NORM,
     ZG_LAYER_NORM,
@@ -21,15 +21,15 @@ enum zg_operation {
     ZG_ROUTE,      /* a row's experts and their shares */
     ZG_GROUP,      /* the rows of each expert */
     ZG_EXPERT_LINEAR, /* Linear with the matrices of each row's experts */
-    ZG_COMBINE,    /* the experts' results, by their shares */
-    ZG_OPERATIONS  /* how many there are */
+    ZG_COMBINE,    /* sum of the experts' results, weighted by their shares */
+    ZG_OPERATIONS  /* number of operations */
 };
 
 enum zg_type {
     ZG_F32, ZG_F16, ZG_BF16,
     ZG_Q4_0, ZG_Q4_1, ZG_Q5_0, ZG_Q5_1, ZG_Q8_0,
     ZG_Q4_K, ZG_Q5_K, ZG_Q6_K,
-    ZG_TYPES       /* how many there are */
+    ZG_TYPES       /* number of types */
 };
 
 enum zg_rows { ZG_TOKENS, ZG_WANTED };
@@ -38,21 +38,21 @@ enum zg_pairing { ZG_ADJACENT, ZG_HALF };
 enum zg_flag { ZG_FALSE, ZG_TRUE };
 enum zg_status { ZG_DONE, ZG_CANCELLED };
 
-/* One operation of a lowered graph. Fields that an operation does not name are zero. x, y, z and output
-   are byte offsets into the context's scratch memory; -1 - i stands for output array i of the step. */
+/* One operation of a lowered graph. Fields that an operation does not use are zero. x, y and output are byte
+   offsets into the context's scratch memory; -1 - i is output array i of the step. */
 typedef struct {
     int32_t operation;   /* enum zg_operation */
-    int32_t type;        /* enum zg_type: of the weight, or of the cache; QUANTIZE: of the weights that it is for */
+    int32_t type;        /* enum zg_type: of the weight, or of the cache; QUANTIZE: of the weights that will read the rows */
     int32_t rows;        /* enum zg_rows: how many rows the output has */
     int32_t width;       /* elements in a row of the output */
     int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE: elements in a row of x; norms: a group; ROPE: pairs */
-    int32_t start;       /* COLUMNS: the first */
+    int32_t start;       /* COLUMNS: first column */
     int32_t heads;
     int32_t kv_heads;
     int32_t head_dim;
-    int32_t used;        /* experts of a row: ROUTE, GROUP, EXPERT_LINEAR, COMBINE */
-    int32_t repeat;      /* how many times as many rows as `rows` says; 0 is 1 */
-    int32_t window;      /* ATTENTION: positions a token sees; 0: all */
+    int32_t used;        /* experts per row: ROUTE, GROUP, EXPERT_LINEAR, COMBINE */
+    int32_t repeat;      /* factor on the number of rows; 0 means 1 */
+    int32_t window;      /* ATTENTION: number of positions that a token sees; 0: all */
     int32_t mode;        /* GATED: enum zg_activation; ROPE: enum zg_pairing;
                             ROUTE: shares add up to 1; EXPERT_LINEAR: x has a row for each expert used */
     float factor;        /* SCALE: factor; ATTENTION: scale; norms: epsilon; ROPE_TABLE: magnitude */
@@ -62,34 +62,34 @@ typedef struct {
     int64_t y;           /* STORE: values; ROPE: the table; others: the second operand */
     int64_t cache;       /* STORE, ATTENTION: byte offset of the layer in the cache */
     int64_t stride;      /* bytes from one row (EMBEDDING) or panel (LINEAR, EXPERT_LINEAR) of the weight to the next */
-    const void *weight;  /* as the packing laid it out; ROPE_TABLE: frequencies */
+    const void *weight;  /* in the layout of its packing; ROPE_TABLE: frequencies */
     const float *bias;
 } zg_record;
 
-/* Records that run with no waiting between them. */
+/* Records that run without a barrier between them. */
 typedef struct {
     int32_t first, count;
-    int32_t by_rows;     /* each chunk is some rows, and takes them through all records, one after another;
-                            else each record has chunks of its own, and none reads what another one writes */
+    int32_t by_rows;     /* true: a chunk is a few rows and runs all records on them in order;
+                            false: each record has its own chunks, and no record reads another's output */
 } zg_stage;
 
-/* A compiled graph: what never changes. */
+/* A compiled graph. Immutable. */
 typedef struct {
     const zg_record *records;
     const zg_stage *stages;
     int32_t count;
     int32_t stage_count;
-    int32_t batch;            /* tokens in a step, at most */
+    int32_t batch;            /* largest number of tokens in a step */
     int32_t page;             /* tokens in a page of the cache */
-    int32_t tile;             /* tokens that attention takes together */
-    int32_t span;             /* positions, whole pages, after which attention adds up what it has */
-    int64_t scratch_bytes;    /* for the graph's values */
-    int64_t thread_bytes;     /* more scratch for each thread */
-    int64_t partial_bytes;    /* more for the spans that attention adds up */
-    int64_t page_bytes_total; /* a page of all layers */
+    int32_t tile;             /* number of tokens that attention processes together */
+    int32_t span;             /* positions (whole pages) per partial result of attention */
+    int64_t scratch_bytes;    /* size of the graph's intermediate values */
+    int64_t thread_bytes;     /* additional scratch per thread */
+    int64_t partial_bytes;    /* memory for attention's partial results */
+    int64_t page_bytes_total; /* size of one page, all layers together */
 } zg_plan;
 
-/* One step. Everything in it has been checked against the plan and the context. */
+/* One step. The caller has checked every field against the plan and the context. */
 typedef struct {
     int32_t tokens;
     int32_t wanted;
@@ -97,11 +97,11 @@ typedef struct {
     const int32_t *positions;
     const int32_t *sequences;
     const int32_t *wanted_rows;
-    const int32_t *pages;       /* all page tables, one after another */
-    const int32_t *page_starts; /* where each sequence's table begins in them */
+    const int32_t *pages;       /* all page tables, concatenated */
+    const int32_t *page_starts; /* index of the first entry of each sequence's table */
     float *const *outputs;
-    int64_t *nanoseconds;       /* of each record, added to what is there; or NULL */
-    int (*interrupted)(void *);   /* asked now and then by the caller's thread: not 0 stops the step; or NULL */
+    int64_t *nanoseconds;       /* per record, accumulated; or NULL */
+    int (*interrupted)(void *);   /* polled by the caller's thread; a nonzero result stops the step; or NULL */
     void *interrupted_argument;
 } zg_step;
 

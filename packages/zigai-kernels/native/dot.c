@@ -1,22 +1,21 @@
 /* Dot products of a panel's 16 rows with rows of activations: the kernels of Linear.
 
-   A panel is taken in pieces of up to 256 columns, and rows of activations in tiles of up to TILE. Where there are few
-   rows, each tile goes through all of a panel, reading it as it is packed. Where there are many, a piece is unpacked
-   into the first-level cache, and all tiles go through it, one after another.
+   A panel is processed in pieces of up to 256 columns, and rows of activations in tiles of up to TILE. With few rows,
+   each tile reads a whole panel in its packed form. With many rows, a piece is unpacked into the L1 cache, and all
+   tiles are multiplied with it in turn.
 
-   Whatever the instruction set, the tile and the number of threads, an output is one and the same chain of
-   operations: exact integer sums over 32 columns, then, in the order of the columns, one multiply-add in
-   float32 for each of them. */
+   The chain of operations for one output does not depend on the instruction set, the tile or the number of threads:
+   exact integer sums over 32 columns, then one float32 multiply-add for each of them, in the order of the columns. */
 
-enum { FEW = 4 }; /* rows of a tile that reads a panel as it is packed */
+enum { FEW = 4 }; /* rows in a tile that reads a packed panel */
 
-/* Up to how many rows are few: the more bits have to be put together, the sooner unpacking them once saves time. */
+/* The largest number of rows that reads panels packed: the more work unpacking takes, the sooner doing it once pays. */
 INLINE int most_few(int type) {
     const int bits = bits_of(type);
     return FEW * (is_float(type) ? 16 : bits == 4 ? 7 : bits == 5 ? 4 : bits == 6 ? 2 : 8);
 }
 
-/* Rows of a tile where there are many: by_sign, a product goes through more registers, which leaves fewer for sums. */
+/* Rows in a tile with many rows. With by_sign a product needs more registers, which leaves fewer for sums. */
 INLINE int rows_at_once(int type) { return by_sign(type) ? FEW : TILE; }
 
 typedef struct {
@@ -26,16 +25,16 @@ typedef struct {
 
 INLINE vf act_d(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->at.scales))[b]); }
 INLINE vf act_s(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->at.sums))[b]); }
-/* Of the 16 columns from `at` on, or of 32. */
+/* Sums of pairs of the 16 or 32 columns from `at` on. */
 INLINE vi act_pairs(const activations *a, int t, int at, int columns) {
     return vi_spread(a->row[t] + (columns == 16 ? a->at.pairs_of_16 + at / 4 : a->at.pairs_of_32 + at / 8));
 }
 
 #define EACH_TOKEN _Pragma("GCC unroll 12") for (int t = 0; t < nt; t++)
 
-/* ---- multiplying a piece: y, 16 sums for each of nt rows, goes on where the pieces before have left it ---- */
+/* ---- multiplying a piece: continues y, 16 sums for each of nt rows, from the pieces before ---- */
 
-/* Partial sums before the first product, from column `at` on: `centre` times too low. */
+/* Initial partial sums from column `at` on: minus `centre` times the activations, which removes the quants' offset. */
 INLINE void begin(vi part[LANES][TILE], int centre, const activations *a, int at, int columns, int nt) {
     EACH_TOKEN {
         vi start = centre ? below_zero(act_pairs(a, t, at, columns), centre) : vi_zero();
@@ -43,8 +42,8 @@ INLINE void begin(vi part[LANES][TILE], int centre, const activations *a, int at
     }
 }
 
-/* total = the sums over 32 columns from column `at` on, times the rows' factors where there are any, of which
-   16 columns share one. Partial sums are finished before they might not fit: see steps_together. */
+/* total = the sums over 32 columns from column `at` on, times the rows' factors if the type has them (one per 16
+   columns). Partial sums are widened before they could overflow: see steps_together. */
 INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int type, const vi factor[2][LANES],
                    const activations *a, int at, int nt) {
     const int steps = steps_of(type), of_32_bits = is_fixed(type) || by_sign(type);
@@ -94,8 +93,8 @@ INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, con
     EACH_TOKEN EACH_LANE vf_store(Y(t, h), sum[h][t]);
 }
 
-/* Mins come first, while all sums are in registers; but a single row that reads a panel has registers to spare, and
-   waits for memory anyway. */
+/* Mins are added first, while all sums are in registers; not for a single row that reads a packed panel, which has
+   registers to spare and waits for memory. */
 INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, float *y, int nt) {
     const int mins = has_mins(type), mins_first = mins && (!packed || nt > 1);
     vf sum[LANES][TILE], part[LANES][TILE];
@@ -144,14 +143,14 @@ INLINE void times_floats(const float *p, int packed, const activations *a, int a
     EACH_TOKEN EACH_LANE vf_store(Y(t, h), sum[h][t]);
 }
 
-/* The columns from `at` on; their quants or floats are at q where they are packed, and in the piece where not. */
+/* The columns from `at` on; their quants or floats are at q if packed, else in the piece. */
 INLINE void times(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, int columns, float *y, int nt) {
     if (is_float(type)) times_floats(packed ? (const float *)q : w->floats, packed, a, at, columns, y, nt);
     else if (has_factors(type)) times_256(w, q, packed, type, a, at, y, nt);
     else times_32(w, q, packed, type, a, at, columns / 32, y, nt);
 }
 
-/* A whole panel, whose scales begin at s and whose quants at q. */
+/* A whole panel with scales at s and quants at q. */
 INLINE void times_panel(const uint8_t *s, const uint8_t *q, int type, int width, const activations *a, float *y, int nt) {
     const block_layout l = layouts[type];
     piece w;
@@ -164,7 +163,7 @@ INLINE void times_panel(const uint8_t *s, const uint8_t *q, int type, int width,
     }
 }
 
-/* ---- the kernels of each type, for each number of rows: that is a constant in them, so that sums stay in registers ---- */
+/* ---- kernels for each type and number of rows: both are compile-time constants, so that sums stay in registers ---- */
 
 typedef struct {
     void (*few[FEW + 1])(const uint8_t *s, const uint8_t *q, int width, const activations *a, float *y);
@@ -200,7 +199,7 @@ typedef struct {
 #define TABLE(TYPE) {{NAMES_1_TO_4(few_##TYPE)}, unpack_##TYPE, {NAMES_1_TO_TILE(many_##TYPE)}}
 
 KERNELS(F32) FROM_1_TO_TILE(OF_MANY, F32)
-KERNELS(F16) FROM_1_TO_TILE(OF_MANY, F16) /* packed, BF16 is the same */
+KERNELS(F16) FROM_1_TO_TILE(OF_MANY, F16) /* also serves BF16: the packed form is the same */
 KERNELS(Q4_0) FROM_1_TO_TILE(OF_MANY, Q4_0)
 KERNELS(Q4_1) FROM_1_TO_TILE(OF_MANY, Q4_1)
 KERNELS(Q5_0) FROM_1_TO_TILE(OF_MANY, Q5_0)

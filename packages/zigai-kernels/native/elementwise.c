@@ -1,4 +1,4 @@
-/* Operations on single elements. */
+/* Elementwise operations, and selection of rows and columns. */
 
 #define ELEMENTWISE(NAME, VECTOR)                                                                  \
     static void NAME##_run(zg_context *c, const zg_record *r, int chunk, int thread) {       \

@@ -1,4 +1,4 @@
-/* For tests alone: AVX-512 by SIMDe on a machine without it, and the conversions SIMDe lacks, by halves. */
+/* For tests only: AVX-512 emulated by SIMDe on machines without it, with the conversions that SIMDe lacks done on halves. */
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
@@ -19,7 +19,7 @@
 #undef _mm512_cvtepu16_epi32
 #define _mm512_cvtepu16_epi32(a) ZG_JOIN_I(_mm256_cvtepu16_epi32(_mm256_castsi256_si128(a)), _mm256_cvtepu16_epi32(_mm256_extracti128_si256(a, 1)))
 #undef _mm512_extractf32x8_ps
-#define _mm512_extractf32x8_ps(a, half) ZG_HIGH_F(a) /* used for the upper half alone */
+#define _mm512_extractf32x8_ps(a, half) ZG_HIGH_F(a) /* only ever used for the upper half */
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16(a, b) ZG_JOIN_I(_mm256_madd_epi16(_mm512_castsi512_si256(a), _mm512_castsi512_si256(b)), _mm256_madd_epi16(_mm512_extracti64x4_epi64(a, 1), _mm512_extracti64x4_epi64(b, 1)))
 #undef _mm512_cvtepi32_ps

@@ -1,20 +1,20 @@
-/* What the operation families share: the context, chunks of work, activations and small vector functions. */
+/* Shared by all operation families: the context, chunks of work, small vector functions. */
 
 typedef struct {
-    pthread_mutex_t mutex; /* guards sleeping alone: whoever spins never takes it */
+    pthread_mutex_t mutex; /* protects sleeping only: spinning threads never take it */
     pthread_cond_t changed;
     atomic_int sleepers;
-    atomic_uint start;     /* goes up when a step begins: the number of steps so far */
-    atomic_uint passed;    /* goes up when a stage is done: the number of them in all steps */
+    atomic_uint start;     /* number of steps begun so far */
+    atomic_uint passed;    /* number of stages completed so far, over all steps */
     atomic_int leaving;
-    int threads;           /* that compute, the caller's among them */
-    int running;           /* helpers that were started */
+    int threads;           /* number of computing threads, including the caller's */
+    int running;           /* number of helper threads started */
     pthread_t *helpers;
 } pool;
 
-/* What is left of a stage in the step under way. */
+/* Remaining work of a stage in the current step. */
 typedef struct {
-    atomic_ullong ticket; /* the step's number << 32 | chunks that nobody has taken */
+    atomic_ullong ticket; /* step number << 32 | number of chunks not yet taken */
     atomic_int unfinished;
 } work;
 
@@ -24,26 +24,26 @@ struct zg_context {
     char *scratch;
     char *thread_scratch;
     char *cache;
-    float *partials;         /* what attention gathered in each span */
+    float *partials;         /* attention's partial result of each span */
     int64_t scratch_bytes, thread_bytes, cache_bytes;
     int32_t pages;
-    int32_t tiles;           /* of this step */
-    int32_t *tile_starts;    /* the first row of each tile, and the end of the last */
-    int32_t spans;           /* of the longest tile, where this step is split by spans, else 0 */
-    int32_t *part_starts;    /* then: the first of each tile's spans, and the end of the last's */
-    atomic_int *spans_done;  /* then: of each tile and KV head */
-    int32_t kv_heads;        /* of the layer that has most */
-    work *work;              /* what is left to do of each stage */
-    int64_t *spent;          /* nanoseconds of each thread in each record, until its stage is over */
+    int32_t tiles;           /* number of tiles in this step */
+    int32_t *tile_starts;    /* first row of each tile, then the end of the last tile */
+    int32_t spans;           /* spans of the longest tile if this step is split by spans, else 0 */
+    int32_t *part_starts;    /* if split: index of each tile's first span, then the end of the last */
+    atomic_int *spans_done;  /* if split: spans completed, per tile and KV head */
+    int32_t kv_heads;        /* largest number of KV heads of any layer */
+    work *work;              /* remaining work of each stage */
+    int64_t *spent;          /* nanoseconds per thread and record, until the record's stage is complete */
     atomic_int cancelled;    /* set and cleared from any thread */
-    atomic_int stopped;      /* this step saw it: what was skipped stays skipped if it is cleared meanwhile */
+    atomic_int stopped;      /* set once this step has seen `cancelled`: the step stays stopped even if that is cleared */
     int64_t next_poll;       /* nanoseconds */
     pool pool;
 };
 
-/* A family of operations: into how many chunks a step's work is cut, and how one is done. Chunks of a
-   record run in any order on any thread, so none may read what another one writes. Where there is no count
-   a chunk is a row, computed from the same row of what is read or from what an earlier stage left. */
+/* An operation: the number of chunks that its work in a step is split into, and the function that runs one chunk.
+   Chunks of a record run in any order on any thread, so no chunk may read what another chunk writes. Without a
+   `chunks` function a chunk is one row, computed from the same row of its inputs or from results of earlier stages. */
 typedef struct {
     int (*chunks)(const zg_context *c, const zg_record *r);
     void (*run)(zg_context *c, const zg_record *r, int chunk, int thread);
@@ -71,7 +71,7 @@ static inline uint16_t read_u16(const uint8_t *p) { uint16_t x; memcpy(&x, p, 2)
 static inline uint32_t read_u32(const uint8_t *p) { uint32_t x; memcpy(&x, p, 4); return x; }
 INLINE float read_f16(const uint8_t *p) { return f32_from_f16(read_u16(p)); }
 
-/* The first n floats at p, zeros behind them: tails take the same arithmetic as whole vectors. */
+/* The first n floats at p, padded with zeros, so that tails use the same arithmetic as full vectors. */
 INLINE vf vf_load_part(const float *p, int n) {
     float part[VF] = {0};
     memcpy(part, p, (size_t)n * sizeof *p);
@@ -83,9 +83,9 @@ INLINE void vf_store_part(float *p, vf v, int n) {
     memcpy(p, part, (size_t)n * sizeof *p);
 }
 
-/* The largest of 32 absolute values; NaN where one is not finite. */
+/* The largest of 32 absolute values; NaN if one of them is not finite. */
 INLINE float peak_of_32(const float *x) {
-    vf peak = vf_zero(), zero = vf_zero(); /* x * 0 is NaN for what is not finite */
+    vf peak = vf_zero(), zero = vf_zero(); /* x * 0 is NaN if x is not finite */
     for (int i = 0; i < 32; i += VF) {
         vf v = vf_load(x + i);
         peak = vf_max(peak, vf_abs(v));
@@ -94,8 +94,8 @@ INLINE float peak_of_32(const float *x) {
     return vf_peak(peak) + vf_sum(zero);
 }
 
-/* e^x to about 1e-7 relative, by Cephes' expf (Moshier): x = n ln 2 + r, a polynomial in r, times 2^n.
-   Below -87.3 it is 0, above 88 infinite; NaN stays NaN. */
+/* e^x with a relative error of about 1e-7, after Cephes' expf (Moshier): x = n ln 2 + r, a polynomial in r, times 2^n.
+   0 below -87.3, infinite above 88; NaN stays NaN. */
 INLINE vf vf_exp(vf x) {
     const vf low = vf_set(-87.3f), high = vf_set(88.0f);
     vf y = vf_min(high, vf_max(low, x));
@@ -112,7 +112,7 @@ INLINE vf vf_exp(vf x) {
     return vf_below(high, x, vf_set(INFINITY), y);
 }
 
-/* tanh x: 1 - 2 / (e^2x + 1), and its Taylor series near 0, where that difference would lose digits. */
+/* tanh x = 1 - 2 / (e^2x + 1); near 0, where that difference loses digits, its Taylor series. */
 INLINE vf vf_tanh(vf x) {
     vf far = vf_sub(vf_set(1.0f), vf_div(vf_set(2.0f), vf_add(vf_exp(vf_add(x, x)), vf_set(1.0f))));
     vf s = vf_mul(x, x);

@@ -1,22 +1,22 @@
-/* Linear: rows of x times the rows of a matrix in panels. A chunk is a run of panels. */
+/* Linear: rows of x times the rows of a packed matrix. A chunk is a range of panels. */
 
 enum {
     CHUNK_BYTES = 262144,
-    ROWS = 128, GROUP = 8, /* of x, and panels, that are taken together */
+    ROWS = 128, GROUP = 8, /* rows of x, and panels, processed together */
 };
 
 static int panels_of(const zg_record *r) { return ceil_div(r->width, PANEL); }
 
-/* A matrix is cut into chunks of `large` panels, and its last ones, about one for each thread, into four small ones each: so
-   that all threads end at nearly the same time. */
+/* How a matrix is split into chunks: chunks of `large` panels, and the last ones, about one per thread, split into four
+   small chunks each, so that all threads finish at nearly the same time. */
 typedef struct {
     int panels, large, small;
-    int first_small; /* the first small chunk */
+    int first_small; /* index of the first small chunk */
     int count;
 } cut;
 
-/* A chunk is enough work to be worth fetching, and there are enough for every thread. With many rows of x it has more
-   panels, since each chunk reads all of x. */
+/* Chunks are large enough to amortise taking one, and numerous enough for every thread. With many rows of x a chunk has
+   more panels, because each chunk reads all of x. */
 static cut cut_panels(const zg_context *c, const zg_record *r) {
     const int threads = c->pool.threads;
     cut k = {.panels = panels_of(r)};
@@ -35,7 +35,7 @@ static int linear_chunks(const zg_context *c, const zg_record *r) {
     return rows_of(c, r) ? cut_panels(c, r).count : 0;
 }
 
-/* The rows that meet a matrix: all n of x, or those that `order` lists. Item order[i] is row order[i] of out
+/* The rows to multiply with a matrix: all n rows of x, or those listed in `order`. Item order[i] is row order[i] of out
    and row order[i] / divide of x. */
 typedef struct {
     const char *x;
@@ -49,7 +49,8 @@ INLINE const char *input_row(const linear_job *job, int i) {
     return job->x + (job->order ? job->order[i] / job->divide : i) * job->x_stride;
 }
 
-/* How many of the `left` rows the next tile of at most `most` takes: the last two share, for tiles of one are slow. */
+/* Number of rows in the next tile, at most `most`, with `left` rows to go: the last two tiles share their rows evenly,
+   because a tile of one row is slow. */
 static int tile_size(int left, int most) { return left >= 2 * most ? most : left > most ? (left + 1) / 2 : left; }
 
 static void store_rows(const zg_record *r, const linear_job *job, const float *y, int first, int count, int panel) {
@@ -68,7 +69,7 @@ static int64_t input_stride(const zg_record *r) {
     return input_row_layout(r->type, r->inner).bytes;
 }
 
-/* Panels first..end, at most GROUP, and rows from..from + n of x, at most ROWS. */
+/* Panels first..end (at most GROUP) with rows from..from + n of x (at most ROWS). */
 static void many_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
                       int from, int n) {
     const panel_kernels *k = &kernels[r->type];
@@ -108,8 +109,8 @@ static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job
     }
 }
 
-/* Panels first..end of the output. Many rows of x are taken in runs whose columns of a piece stay in the second-level
-   cache while a group of panels passes. */
+/* Panels first..end of the output. Many rows of x are processed in runs, so that a run's columns of one piece stay in
+   the L2 cache for a whole group of panels. */
 static void linear_panels(const zg_record *r, const uint8_t *weight, const linear_job *job, int first, int end) {
     activations a = {.at = input_row_layout(r->type, r->inner)};
     if (job->n <= most_few(r->type)) few_rows(r, weight, job, &a, first, end);

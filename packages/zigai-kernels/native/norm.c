@@ -1,4 +1,4 @@
-/* RMSNorm and LayerNorm: a row is a chunk. */
+/* RMSNorm and LayerNorm. A chunk is one row. */
 
 INLINE float sum_of_squares(const float *x, int n, float centre) {
     vf sum = vf_zero(), c = vf_set(centre);

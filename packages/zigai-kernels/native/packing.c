@@ -1,17 +1,17 @@
-/* From a matrix as it is stored to its panels: 4 rows at a time, a lane of a vector for each. The types' own layouts are
-   GGUF's (ggml-quants.h). */
+/* Packs a stored matrix into panels, 4 rows at a time, one vector lane per row. The stored layouts are GGUF's
+   (ggml-quants.h). */
 
 static inline void write_u32(uint8_t *p, uint32_t x) { memcpy(p, &x, 4); }
 
-/* ---- what each type does with a block of 4 rows that lie `stride` bytes apart: scales at s (of row 0 of the panel),
-   quants at q (of the first of the 4, which is row `row` of the panel). Vectors hold a word of each row. ---- */
+/* ---- packing one block of 4 rows, `stride` bytes apart, for each type: scales go to s (row 0 of the panel), quants to
+   q (the first of the 4 rows, which is row `row` of the panel). Vectors hold one word of each row. ---- */
 
 enum { TOGETHER = 4 };
 
-/* Bytes of a word that holds nibbles or other bits of 4 columns. */
+/* A word with the byte x in each of its 4 bytes. */
 #define BYTES(x) ((uint32_t)(x) * 0x01010101u)
 
-/* A word of each row, and 4 words of each. */
+/* One word of each row; 4 words of each row. */
 INLINE u32x4 load_word(const uint8_t *p, int64_t stride) {
     return (u32x4){read_u32(p), read_u32(p + stride), read_u32(p + 2 * stride), read_u32(p + 3 * stride)};
 }
@@ -21,18 +21,18 @@ INLINE void load_words(const uint8_t *p, int64_t stride, u32x4 words[4]) {
 }
 INLINE void store_step(uint8_t *q, int step, u32x4 x) { memcpy(q + step * STEP, &x, sizeof x); }
 
-/* Bytes 0..3 of each row become 4 runs of a byte for each row, 16 bytes apart. */
+/* Stores byte i of each row in run i; the 4 runs are 16 bytes apart. */
 INLINE void store_bytes(uint8_t *s, u32x4 x) {
     x = transpose_bytes(x);
     for (int i = 0; i < 4; i++) write_u32(s + 16 * i, x[i]);
 }
 
-/* The float16 numbers at p of each row. */
+/* Copies the float16 number at p of each row. */
 INLINE void copy_scales(const uint8_t *p, int64_t stride, uint8_t *s, int row) {
     for (int r = 0; r < TOGETHER; r++) memcpy(s + 2 * (row + r), p + r * stride, 2);
 }
 
-/* Two steps of 4 columns as one: their low nibbles, their high ones. */
+/* Combines two steps of 4 columns: their low nibbles, or their high nibbles. */
 INLINE u32x4 low_nibbles(u32x4 a, u32x4 b) { return (a & BYTES(15)) | (b & BYTES(15)) << 4; }
 INLINE u32x4 high_nibbles(u32x4 a, u32x4 b) { return (a >> 4 & BYTES(15)) | (b & BYTES(0xf0)); }
 
@@ -46,7 +46,7 @@ INLINE void pack_nibbles(const uint8_t *w, int64_t stride, uint8_t *q) {
     }
 }
 
-/* 8 steps of 5 bits, and of 6: see panels.c. */
+/* Stores 8 steps of 5 bits, or of 6; layout: panels.c. */
 INLINE void store_fives(uint8_t *q, const u32x4 x[8]) {
     for (int v = 0; v < 3; v++) store_step(q, v, x[v] | (x[v + 5] & BYTES(7)) << 5);
     store_step(q, 3, x[3] | (x[5] & BYTES(24)) << 2 | (x[7] & BYTES(8)) << 4);
@@ -57,14 +57,14 @@ INLINE void store_sixes(uint8_t *q, const u32x4 x[8]) {
         for (int v = 0; v < 3; v++) store_step(q, v, x[i + v] | (x[i + 3] >> 2 * v & BYTES(3)) << 6);
 }
 
-/* Bits 0 to 3 of each become the lowest bits of its bytes. */
+/* Moves bits 0 to 3 of each word to the lowest bits of its 4 bytes. */
 INLINE u32x4 spread_bits(u32x4 x) {
     x &= 15;
     x |= x << 7;
     return (x | x << 14) & BYTES(1);
 }
 
-/* 16 bytes of nibbles as before, and a word of their fifth bits, column by column. */
+/* Packs 16 bytes of nibbles (order as in pack_nibbles) and a word with their fifth bits, one bit per column. */
 INLINE void pack_fives(const uint8_t *nibbles, const uint8_t *fifth, int64_t stride, uint8_t *q) {
     u32x4 x[8], bits = load_word(fifth, stride);
     load_words(nibbles, stride, x);
@@ -158,13 +158,13 @@ static void pack_Q6_K(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, 
     }
 }
 
-/* The exponent of a block by the largest of its absolute values: vf_pow2 of -128 is infinite, since where an element
-   is not finite no output may be. */
+/* The exponent of a block with the given largest absolute value. If an element is not finite it is -128, of which
+   vf_pow2 makes infinity, so that no output is finite. */
 static inline int fixed_exponent(float peak) {
     if (!isfinite(peak)) return -128;
     uint32_t bits;
     memcpy(&bits, &peak, 4);
-    int e = (int)(bits >> 23); /* 127 and the exponent */
+    int e = (int)(bits >> 23); /* biased exponent */
     return e > FIXED_BITS ? e - 126 - FIXED_BITS : -126;
 }
 
@@ -198,24 +198,24 @@ static void (*const block_packers[ZG_TYPES])(const uint8_t *, int64_t, uint8_t *
     [ZG_Q8_0] = pack_Q8_0, [ZG_Q4_K] = pack_Q4_K, [ZG_Q5_K] = pack_Q5_K, [ZG_Q6_K] = pack_Q6_K,
 };
 
-/* A block of `filled` rows, of which there are `bytes` bytes each. */
+/* Packs a block of `filled` rows of `bytes` bytes each. */
 static void pack_block(int type, const uint8_t *w, int64_t stride, int filled, int bytes, uint8_t *s, uint8_t *q) {
     enum { MOST_BYTES = 256, SOON = 512 };
     int row = 0;
     if (bytes == layouts[type].bytes)
         for (; row + TOGETHER <= filled; row += TOGETHER) {
-            for (int r = row; r < row + TOGETHER; r++) /* 16 rows are too many streams for hardware to foresee */
+            for (int r = row; r < row + TOGETHER; r++) /* 16 rows are too many streams for the hardware prefetcher */
                 for (int at = 0; at < bytes; at += 64) __builtin_prefetch(w + r * stride + SOON + at);
             block_packers[type](w + row * stride, stride, s, q + 4 * row, row);
         }
-    for (; row < filled; row += TOGETHER) { /* what is not there is zeros */
+    for (; row < filled; row += TOGETHER) { /* missing rows are zeros */
         uint8_t some[TOGETHER][MOST_BYTES] = {{0}};
         for (int r = 0; r < least(TOGETHER, filled - row); r++) memcpy(some[r], w + (row + r) * stride, (size_t)bytes);
         block_packers[type](some[0], MOST_BYTES, s, q + 4 * row, row);
     }
 }
 
-/* Rows of float32 become columns of 16; in pieces, so that what is written stays near. */
+/* Transposes rows of float32 into columns of 16, in pieces that stay in the cache. */
 static void pack_floats(const uint8_t *rows, int64_t stride, int count, int width, uint8_t *out) {
     enum { PIECE = 64 };
     for (int at = 0; at < width; at += PIECE) {
@@ -227,11 +227,11 @@ static void pack_floats(const uint8_t *rows, int64_t stride, int count, int widt
     }
 }
 
-/* Writes panels first..end of a matrix whose rows lie one after another at `rows`. */
+/* Writes panels first..end of a matrix whose rows are contiguous at `rows`. */
 void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end) {
     const block_layout *l = &layouts[type];
     const int64_t stride = (int64_t)width * l->bytes / l->columns, bytes = zg_panel_bytes(type, width);
-    const int blocks = width / l->columns, rest = (int)(stride - (int64_t)blocks * l->bytes); /* bytes of a part of a block */
+    const int blocks = width / l->columns, rest = (int)(stride - (int64_t)blocks * l->bytes); /* bytes of the last, incomplete block */
     for (int64_t p = first; p < end; p++) {
         uint8_t *scales = (uint8_t *)panels + p * bytes, *quants = scales + panel_scales(type, width);
         const uint8_t *w = (const uint8_t *)rows + p * PANEL * stride;

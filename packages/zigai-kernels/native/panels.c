@@ -1,9 +1,9 @@
-/* How a matrix lies in memory for Linear: in panels of 16 rows, so that one vector serves 16 outputs and there
-   is no sum across a vector. The last panel is filled up with rows of zeros.
+/* The memory layout of a matrix for Linear: panels of 16 rows, so that one vector serves 16 outputs and no sum across a
+   vector is needed. The last panel is padded with rows of zeros.
 
-   A panel of F32 is its columns, one after another, each with its 16 elements. A panel of another type is the
-   scales of all its blocks, then the quants of all its blocks. The quants of 32 columns are steps of 4
-   columns; byte 4 r + t of a step belongs to row r and column t of the 4.
+   A panel of F32 stores its columns one after another, 16 elements each. A panel of another type stores the scales of
+   all its blocks, then the quants of all its blocks. The quants of 32 columns are steps of 4 columns; byte 4 r + t of a
+   step belongs to row r and column t of the 4.
      16 bits   16 steps of 2 columns, an int16 for each
      8 bits    8 steps of 64 bytes, 128 added so that they are unsigned
      4 bits    4 vectors of 64 bytes: step 2 v in the low, step 2 v + 1 in the high halves of bytes
@@ -23,8 +23,8 @@
 enum { PANEL = 16, STEP = 64, FIXED_BITS = 13 };
 
 typedef struct {
-    int columns;        /* of a block */
-    int bytes;          /* of a block in the file */
+    int columns;        /* columns of a block */
+    int bytes;          /* bytes of a block in the file */
     int scales, quants; /* bytes of a panel's block */
 } block_layout;
 
@@ -36,13 +36,13 @@ static const block_layout layouts[ZG_TYPES] = {
     [ZG_Q6_K] = {256, 210, 288, 48 * STEP},
 };
 
-/* What the kernels ask of a type. */
+/* Properties of a type that kernels need. */
 INLINE int is_float(int type) { return type == ZG_F32; }
 INLINE int is_fixed(int type) { return type == ZG_F16 || type == ZG_BF16; }
 
 static inline int blocks_of(int type, int width) { return ceil_div(width, layouts[type].columns); }
 
-/* Columns of a panel: those of whole blocks. */
+/* Columns of a panel, rounded up to whole blocks. */
 static inline int columns_of(int type, int width) { return blocks_of(type, width) * layouts[type].columns; }
 
 static inline int64_t panel_scales(int type, int width) {

@@ -1,23 +1,23 @@
-/* Pieces of panels, up to 256 columns: read as they are packed, or unpacked into the first-level cache. A vector holds
-   VF rows; a panel takes LANES of them. */
+/* Pieces of panels, up to 256 columns: read in packed form, or unpacked into the L1 cache. A vector holds VF rows; a
+   panel has LANES vectors. */
 
 enum {
     LANES = PANEL / VF, LANE = 4 * VF, /* vectors of a panel; bytes of a vector */
     PIECE = 256, BLOCKS = PIECE / 32,  /* columns of a piece; blocks of 32 in it */
-    MOST_STEPS = 16,                   /* of 32 columns */
-    AHEAD = 4096,                      /* bytes that memory is asked for in advance */
+    MOST_STEPS = 16,                   /* steps of 32 columns, at most */
+    AHEAD = 4096,                      /* prefetch distance in bytes */
 };
 
 #define EACH_LANE _Pragma("GCC unroll 4") for (int h = 0; h < LANES; h++)
 
-/* A piece. Of integer types an element is d * factor * (q - centre) + min. Packed, it is where its scales begin, and of
-   Q4_K and Q5_K their six-bit scales and mins, for each 32 columns, and -dmin. Unpacked it is
+/* A piece. An element of an integer type is d * factor * (q - centre) + min. A packed piece holds the address of its
+   scales and, for Q4_K and Q5_K, the six-bit scales and mins for each 32 columns, and -dmin. An unpacked piece holds
      quants  for each 32 columns its steps: of 4 columns, a byte for each, or of 2, an int16 for each (panels.c);
              by_sign, 8 steps of magnitudes, then 8 of signed bytes
      factor  for each 16 columns, or, with a min, for 32, in pairs of int16
-     d       of each 32 columns, or, where there are factors, of all 256
+     d       of each 32 columns, or, with factors, of all 256
      min     of each 32 columns
-   and of F32 `floats`, 16 for each column. */
+   and, for F32, `floats`, 16 for each column. */
 typedef struct {
     const uint8_t *scales;
     uint8_t six_bit_scale[BLOCKS][PANEL], six_bit_min[BLOCKS][PANEL];
@@ -32,25 +32,25 @@ typedef struct {
     };
 } piece;
 
-/* What the kernels ask of a type; 0 where it has none. */
+/* Properties of a type that kernels need; 0 where a type has none. */
 INLINE int bits_of(int type) {
     return is_fixed(type) ? 16 : type == ZG_Q8_0 ? 8 : type == ZG_Q6_K ? 6 : type == ZG_Q5_0 || type == ZG_Q5_1 || type == ZG_Q5_K ? 5 : 4;
 }
 INLINE int has_factors(int type) { return type == ZG_Q4_K || type == ZG_Q5_K || type == ZG_Q6_K; }
 INLINE int has_mins(int type) { return type == ZG_Q4_1 || type == ZG_Q5_1 || type == ZG_Q4_K || type == ZG_Q5_K; }
-/* Whether weights take part by their magnitudes, and activations take their signs: where two products of unsigned
-   bytes do not fit into int16, those of magnitudes, up to 128, do. */
+/* True if products use the magnitudes of weights, and activations take over their signs: two products of unsigned bytes
+   do not fit into int16, two products with magnitudes up to 128 do. */
 INLINE int by_sign(int type) { return type == ZG_Q8_0 && !WIDE_PRODUCTS; }
-/* What all quants are too large by. */
+/* The offset contained in all stored quants. */
 INLINE int centre_of(int type) {
     return type == ZG_Q4_0 ? 8 : type == ZG_Q5_0 ? 16 : type == ZG_Q6_K ? 32 : type == ZG_Q8_0 && !by_sign(type) ? 128 : 0;
 }
 INLINE int steps_of(int type) { return is_fixed(type) ? 16 : 8; }
-/* How many steps' products a partial sum holds: those that share a factor, where it has 32 bits. In 16 it may overflow
-   on the way as long as it is right in the end, and 2 products of each step are at most
-     4 bits   8 * 2 * 15 * 127 = 30,480, and less where 8 is taken off
-     5 bits   4 * 2 * 31 * 127 = 31,496, or where 16 is taken off 8 * 2 * 16 * 127 = 32,512
-     6 bits   4 * 2 * 32 * 127 = 32,512, since 32 is taken off. */
+/* The number of steps that one partial sum covers. With 32 bits: those that share a factor. With 16 bits the sum may
+   overflow on the way as long as the result fits, and 2 products of each step are at most
+     4 bits   8 * 2 * 15 * 127 = 30,480, and less with a centre of 8
+     5 bits   4 * 2 * 31 * 127 = 31,496, or with a centre of 16 8 * 2 * 16 * 127 = 32,512
+     6 bits   4 * 2 * 32 * 127 = 32,512, with a centre of 32. */
 INLINE int steps_together(int type) {
     int in_16_bits = bits_of(type) == 5 && !centre_of(type) && !WIDE_PRODUCTS;
     return type == ZG_Q6_K || in_16_bits ? 4 : steps_of(type);
@@ -58,19 +58,19 @@ INLINE int steps_together(int type) {
 /* Bytes of 32 columns' quants. */
 INLINE int quant_bytes(int type, int packed) { return (packed ? bits_of(type) : by_sign(type) ? 16 : steps_of(type)) * STEP; }
 
-/* ---- reading a panel as it is packed ---- */
+/* ---- reading a packed panel ---- */
 
-/* Asks for what a panel's kernel will read a while later: hardware does not look past the end of a page. */
+/* Prefetches what the kernel will read AHEAD bytes later: the hardware prefetcher stops at the end of a page. */
 INLINE void fetch_ahead(const uint8_t *q, int steps) {
     _Pragma("GCC unroll 8") for (int i = 0; i < steps; i++) __builtin_prefetch(q + AHEAD + i * STEP, 0, 3);
 }
 
-/* Bits of each byte, from bit `at` on, moved to bit `to`. */
+/* `bits` bits of each byte, starting at bit `at`, moved to bit `to`. */
 INLINE vi moved(vi x, int at, int bits, int to) {
     return vi_and(at < to ? vi_left(x, to - at) : vi_right(x, at - to), vi_set8(((1 << bits) - 1) << to));
 }
 
-/* A step of 32 columns, for the rows of lane h: see panels.c. */
+/* The quants of one step of 32 columns for the rows of lane h; layout: panels.c. */
 INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
     const int bits = bits_of(type);
     q += h * LANE;
@@ -88,10 +88,10 @@ INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
     return vi_or(low, vi_or(moved(three, 7, 1, 3), moved(four, 7, 1, 4)));
 }
 
-/* Bytes that 128 was added to, as they were. */
+/* Removes the offset of 128 from bytes. */
 INLINE vi signed_bytes(vi q) { return vi_xor(q, vi_set8(128)); }
 
-/* Q4_K and Q5_K: see panels.c. */
+/* Unpacks the six-bit scales and mins of Q4_K and Q5_K; layout: panels.c. */
 INLINE void six_bits(piece *w) {
     const uint8_t *low = w->scales + 64, *high = w->scales + 192;
     const vi nibble = vi_set8(15), above = vi_set8(0x30);
@@ -112,7 +112,7 @@ INLINE void begin_piece(piece *w, int type, const uint8_t *scales) {
     six_bits(w);
 }
 
-/* ---- a piece's scales, packed or not ---- */
+/* ---- scales of a piece, packed or unpacked ---- */
 
 INLINE vf d_of(const piece *w, int type, int packed, int b, int h) {
     if (!packed) return w->d[b][h];

@@ -1,7 +1,7 @@
-/* Products of floats with the cache's panels. */
+/* Products of floats with panels of the KV cache. */
 
-/* The queries that meet a panel together keep 12 sums in registers, what hides the latency of multiply-adds
-   and leaves 4 of 16 registers; fewer queries meet several panels at once. */
+/* Queries that are multiplied with a panel together keep 12 sums in registers, which hides the latency of multiply-adds
+   and leaves 4 of 16 registers; fewer queries process several panels at once. */
 enum { SUMS = 12, QUERY_TILE = SUMS / LANES };
 
 typedef struct {
@@ -10,8 +10,8 @@ typedef struct {
     int type;
 } panels;
 
-/* out[a][column] = sum over i of x[a][i] * row i of the panels, from 0 where it is fresh, else from what is
-   there. With scales that sum is multiplied with the column's before it is added. */
+/* out[a][column] = sum over i of x[a][i] * row i of the panels; if not `fresh`, added to the previous contents. With
+   scales the sum is multiplied by the column's scale before it is added. */
 typedef struct {
     const float *x;
     float *out;
@@ -55,7 +55,7 @@ INLINE void product_tile(const product *p, int query, int panel, int nq, int np,
         }
 }
 
-/* nq queries with all panels, as many at a time as there are sums. */
+/* nq queries with all panels, as many panels at a time as the sums allow. */
 INLINE void product_few(const product *p, int query, int nq, int type, int scaled) {
     const int sums = SUMS / LANES / nq, np = sums >= 4 ? 4 : sums >= 2 ? 2 : 1;
     int panel = 0;
@@ -87,7 +87,7 @@ static void multiply(const product *p) {
     else (p->scales ? product_i8_scaled : product_i8)(p);
 }
 
-/* The panels as floats, at `to`: what is multiplied with many queries is converted once. */
+/* The panels converted to floats at `to`: for many queries, converting once is faster. */
 static panels as_floats(panels from, int rows, int count, float *to) {
     const int n = rows * PANEL;
     for (int panel = 0; panel < count; panel++) {

@@ -1,5 +1,5 @@
-/* Rotary position embedding. The cosines and sines of a step's positions are computed once, into a table
-   that all layers with the same frequencies read: a row is `inner` cosines, then `inner` sines. */
+/* Rotary position embedding. The cosines and sines of a step's positions are computed once, into a table that all layers
+   with the same frequencies read. A row of it is `inner` cosines, then `inner` sines. */
 
 static void rope_table_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;

@@ -54,7 +54,7 @@ INLINE vi vi_abs8(vi a) { return _mm256_abs_epi8(a); }
 INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
 INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
 INLINE vi pair_dot(vi a, vi b) { return _mm256_madd_epi16(a, b); }
-/* Byte i of the 8 at p twice in lane i: in the low bytes of its two int16, or in the high ones, by `order`. */
+/* Byte i of the 8 bytes at p, twice in lane i: in the low or the high bytes of its two int16, as given by `order`. */
 INLINE vi bytes_in_pairs(const uint8_t *p, vi order) {
     return _mm256_shuffle_epi8(_mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)p)), order);
 }
@@ -70,7 +70,7 @@ INLINE vi row_scales(const uint8_t *p) {
 }
 INLINE vi dot_pairs(vi part, vi w, vi a) {
     part = _mm256_add_epi16(part, _mm256_maddubs_epi16(w, a));
-    __asm__("" : "+x"(part)); /* else gcc makes all products first, to add them later, and runs out of registers */
+    __asm__("" : "+x"(part)); /* keeps gcc from computing all products first, which would spill registers */
     return part;
 }
 INLINE vi add_pair_dot(vi sum, vi a, vi b) {

@@ -1,5 +1,5 @@
-/* The 256-bit integer primitives and the 8-float vectors that AVX2 and AVX-512 share. See simd_baseline.h
-   for what each must do. */
+/* The 256-bit integer primitives and the 8-float vectors that AVX2 and AVX-512 share. simd_baseline.h
+   documents what each of them does. */
 
 #ifdef ZG_EMULATE
 #include "emulation.h"
@@ -43,10 +43,10 @@ INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t pairs[4
     __m256i b = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8), scale));
     __m256i c = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 16), scale));
     __m256i d = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 24), scale));
-    /* the packs work within 128-bit halves; the permutation puts the groups of 4 back in order */
+    /* packing works within 128-bit halves; the permutation restores the order of the groups of 4 */
     __m256i v = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
     v = _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    v = _mm256_max_epi8(v, _mm256_set1_epi8(-127)); /* what is not finite becomes -128 before */
+    v = _mm256_max_epi8(v, _mm256_set1_epi8(-127)); /* elements that are not finite have become -128 */
     _mm256_storeu_si256((__m256i *)q, v);
     __m256i s = _mm256_maddubs_epi16(_mm256_set1_epi8(1), v);
     s = _mm256_add_epi16(s, _mm256_shuffle_epi32(s, 0x4e));

@@ -1,4 +1,4 @@
-/* Contexts, and the walk of all threads over the stages of a step. */
+/* Contexts, and the loop in which all threads run the stages of a step. */
 
 static const family families[ZG_OPERATIONS] = {
     [ZG_QUANTIZE] = {NULL, quantize_run},
@@ -24,7 +24,7 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_COMBINE] = {NULL, combine_run},
 };
 
-/* Rows of a chunk, where there are many: neighbours share cache lines of what they are stored to. */
+/* Rows per chunk with many rows: neighbouring rows share cache lines of their outputs. */
 enum { ROWS_TOGETHER = 16, MANY_ROWS = 64 };
 
 static int rows_together(int rows) { return rows < MANY_ROWS ? 1 : ROWS_TOGETHER; }
@@ -37,7 +37,7 @@ static int stage_chunks(const zg_context *c, const zg_stage *s) {
     return chunks;
 }
 
-/* What a thread spent on a record, by the record's number in the plan: one of a later stage has another place. */
+/* Time that a thread has spent on a record, indexed by the record's number in the plan. */
 static int64_t *spent_on(const zg_context *c, int record, int thread) {
     return &c->spent[(int64_t)thread * c->plan->count + record];
 }
@@ -67,7 +67,7 @@ static void run_chunk(zg_context *c, const zg_stage *s, int chunk, int thread) {
     }
 }
 
-/* Shares time among records first..end, as threads have spent theirs on them. */
+/* Distributes a duration over records first..end in proportion to the time that threads spent on each. */
 static void share_time(zg_context *c, int first, int end, int64_t all) {
     int64_t spent = 0, given = 0;
     for (int i = first; i < end; i++)
@@ -86,7 +86,7 @@ static void share_time(zg_context *c, int first, int end, int64_t all) {
 
 enum { POLL_NANOSECONDS = 50000000 };
 
-/* The caller's thread lets Python see to signals: a prefill may take minutes, and Ctrl-C must not. */
+/* Lets Python handle signals, in the caller's thread: a prefill may take minutes, a response to Ctrl-C must not. */
 static void poll(zg_context *c) {
     if (!c->step->interrupted || nanoseconds() < c->next_poll) return;
     if (c->step->interrupted(c->step->interrupted_argument))
@@ -94,24 +94,24 @@ static void poll(zg_context *c) {
     c->next_poll = nanoseconds() + POLL_NANOSECONDS;
 }
 
-/* Lays out a stage's chunks once all before it are done: what they left may tell how many there are. */
+/* Opens a stage once all stages before it are complete: their results may determine its number of chunks. */
 static void open_stage(zg_context *c, unsigned step, int i) {
-    /* Of a step that is being stopped nothing counts any more, and what was skipped must not be read. */
+    /* In a step that is being stopped, the results of earlier stages may be missing and must not be read. */
     int chunks = stopping(c) ? 0 : stage_chunks(c, &c->plan->stages[i]);
-    if (chunks < 1) chunks = 1; /* of nothing: whoever takes it says that the stage is done */
+    if (chunks < 1) chunks = 1; /* an empty chunk: the thread that takes it completes the stage */
     atomic_store_explicit(&c->work[i].unfinished, chunks, memory_order_relaxed);
     atomic_store_explicit(&c->work[i].ticket, (unsigned long long)step << 32 | (unsigned)chunks,
                           memory_order_release);
 }
 
-/* Whether a stage is nothing but one row. */
+/* True if a stage consists of one row. */
 static int is_one_row(const zg_context *c, int i) {
     const zg_stage *s = &c->plan->stages[i];
     return s->by_rows && rows_of(c, &c->plan->records[s->first]) == 1;
 }
 
-/* What follows when a stage's last chunk is done: whoever did it does the stages of one row after it as well, which
-   takes less time than to hand them over, and lays out the next one. */
+/* Completes a stage. The calling thread, which finished the last chunk, also runs the one-row stages that follow, which
+   is faster than handing them over, and opens the next stage. */
 static void pass_stage(zg_context *c, unsigned step, int i, int thread) {
     const int stages = c->plan->stage_count;
     unsigned passed = 1;
@@ -123,7 +123,7 @@ static void pass_stage(zg_context *c, unsigned step, int i, int thread) {
     raise_count(&c->pool, &c->pool.passed, passed);
 }
 
-/* Takes a chunk of a stage, counted from 1 for the last one. 0: none is left. -1: the step is over. */
+/* Takes a chunk of a stage; chunks count down to 1, the last one. 0: none is left. -1: the step is over. */
 static int take(work *w, unsigned step) {
     unsigned long long ticket = atomic_load_explicit(&w->ticket, memory_order_acquire);
     for (;;) {
@@ -136,16 +136,16 @@ static int take(work *w, unsigned step) {
     }
 }
 
-/* Stage by stage: take chunks until none is left, then wait until those that others took are done. What is
-   waited for is work, not threads: one that the system does not run holds up nobody, unless it has a chunk,
-   and when it runs again it finds the place or that the step is over. A thread that has a chunk may look at
-   the step, since that cannot end before the chunk; no other may. After a cancellation chunks are taken and
-   left undone. */
+/* Runs a step in one thread: stage by stage, takes chunks until none is left, then waits until the chunks of other
+   threads are complete. Threads wait for work, not for each other: a thread that the system has suspended delays nobody
+   unless it holds a chunk, and when it resumes it finds the current stage, or that the step is over. A thread may access
+   the step only while it holds a chunk, because the step cannot end before. After a cancellation chunks are taken but
+   not computed. */
 static void walk(zg_context *c, unsigned step, int thread) {
     pool *p = &c->pool;
     const int stages = c->plan->stage_count;
     unsigned goal = (step - 1) * (unsigned)stages;
-    int timed = thread == 0 && c->step->nanoseconds; /* the caller's thread ends with the step */
+    int timed = thread == 0 && c->step->nanoseconds; /* the caller's thread is present until the step ends */
     int64_t began = timed ? nanoseconds() : 0;
     for (int i = 0, first = 0; i < stages; i++) {
         const zg_stage *s = &c->plan->stages[i];
@@ -169,7 +169,7 @@ static void walk(zg_context *c, unsigned step, int thread) {
     }
 }
 
-/* Neighbouring rows of one sequence, up to plan->tile of them, attend together. */
+/* Groups neighbouring rows of a sequence into tiles of up to plan->tile rows, which attention processes together. */
 static void cut_tiles(zg_context *c, const zg_step *step) {
     int tiles = 0;
     for (int row = 0; row < step->tokens; row++) {
@@ -208,8 +208,8 @@ void zg_copy_page(zg_context *c, int32_t from, int32_t to) {
     }
 }
 
-/* Zeroed memory that costs nothing until it is touched, aligned to a page. AddressSanitizer watches the heap
-   alone, so under it memory comes from there. */
+/* Zeroed, page-aligned memory that is committed only when touched. Under AddressSanitizer, which checks the heap only,
+   it comes from the heap. */
 #ifdef __SANITIZE_ADDRESS__
 static char *reserve(int64_t bytes) { return calloc(1, (size_t)bytes); }
 static void give_back(char *p, int64_t bytes) { (void)bytes, free(p); }
@@ -236,7 +236,7 @@ static void free_memory(zg_context *c) {
     free(c);
 }
 
-/* NULL where memory or threads cannot be had. The plan must outlive the context. */
+/* NULL if memory or threads are not available. The plan must outlive the context. */
 zg_context *zg_context_new(const zg_plan *plan, int32_t pages, int32_t threads) {
     zg_context *c = calloc(1, sizeof *c);
     if (!c) return NULL;

@@ -1,5 +1,5 @@
-/* The threads of a context. Waiting threads spin for a while, since the next record is microseconds away,
-   then sleep, since the next step may be seconds away. */
+/* The threads of a context. A waiting thread first spins, because the next stage is usually microseconds away, then
+   sleeps, because the next step may be seconds away. */
 
 enum { SPIN_NANOSECONDS = 80000, PAUSES_BETWEEN_LOOKS_AT_THE_CLOCK = 32 };
 
@@ -11,7 +11,7 @@ static int64_t nanoseconds(void) {
 
 static int reached(unsigned count, unsigned goal) { return (int)(count - goal) >= 0; }
 
-/* Returns once *count, which only goes up, has reached the goal. */
+/* Waits until *count, which only increases, has reached the goal. */
 static void wait_for(pool *p, atomic_uint *count, unsigned goal) {
     int64_t end = 0;
     for (;;) {
@@ -23,8 +23,8 @@ static void wait_for(pool *p, atomic_uint *count, unsigned goal) {
         if (end == 0) end = now + SPIN_NANOSECONDS;
         else if (now > end) break;
     }
-    /* Either this thread sees the count after it is counted as a sleeper, or whoever raises it, and looks
-       for sleepers after that, sees this one: all of these accesses are sequentially consistent. */
+    /* All these accesses are sequentially consistent: either this thread sees the new count after it has registered as
+       a sleeper, or the thread that raises the count sees the sleeper. */
     pthread_mutex_lock(&p->mutex);
     atomic_fetch_add(&p->sleepers, 1);
     while (!reached(atomic_load(count), goal)) pthread_cond_wait(&p->changed, &p->mutex);
@@ -54,7 +54,7 @@ static void *helper(void *argument) {
     pool *p = &mine.context->pool;
     for (unsigned step = 0;;) {
         wait_for(p, &p->start, step + 1);
-        step = atomic_load(&p->start); /* steps may have come and gone without this thread */
+        step = atomic_load(&p->start); /* steps may have completed without this thread */
         if (atomic_load(&p->leaving)) return NULL;
         walk(mine.context, step, mine.thread);
     }
@@ -69,7 +69,7 @@ static void pool_free(pool *p) {
     free(p->helpers);
 }
 
-/* False where the system gives no more threads. */
+/* False if the system refuses to create a thread. */
 static int pool_new(zg_context *c, int threads) {
     pool *p = &c->pool;
     sigset_t all, before;
@@ -78,7 +78,7 @@ static int pool_new(zg_context *c, int threads) {
     if (!p->helpers) return 0;
     pthread_mutex_init(&p->mutex, NULL);
     pthread_cond_init(&p->changed, NULL);
-    sigfillset(&all); /* signals are for the program's own threads */
+    sigfillset(&all); /* signals are handled by the program's own threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     for (int i = 1; i < threads; i++) {
         helper_start *start = malloc(sizeof *start);

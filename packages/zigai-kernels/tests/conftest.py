@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cffi import FFI
 from numpy.typing import NDArray
 
 import zigai_kernels.backend
@@ -33,36 +33,50 @@ EMULATED = "avx512-emulated"
 
 
 @pytest.fixture(scope="session")
-def emulated_avx512(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
-    """The AVX-512 module with its instructions emulated by SIMDe, for machines that do not have them."""
-    if "avx2" not in supported() or not shutil.which("cc") or not Path("/usr/include/simde").is_dir():
-        pytest.skip("emulating AVX-512 takes AVX2, a C compiler and SIMDe (Debian: libsimde-dev)")
-    spec = importlib.util.spec_from_file_location("native_build", NATIVE / "build.py")
-    assert spec is not None and spec.loader is not None
-    build = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(build)
-    flags = [
-        "-std=c11",
-        "-O1",
-        "-ffp-contract=off",
-        "-Wno-psabi",
-        "-DZG_EMULATE",
-        *build.INSTRUCTION_SETS["avx2"],
-    ]
-    folder = tmp_path_factory.mktemp("emulated")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("LD_PRELOAD", raising=False)  # a sanitizer's runtime is for this process alone
-        path = build.builder("avx512", "_native_emulated", flags).compile(str(folder))
-    spec = importlib.util.spec_from_file_location("_native_emulated", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["_native_emulated"] = module
-    spec.loader.exec_module(module)
+def compile_native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, FFI], ModuleType]:
+    """Compiles a cffi module under a name of its own and imports it."""
+
+    def compile_(name: str, builder: FFI) -> ModuleType:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("LD_PRELOAD", raising=False)  # a sanitizer's runtime is for this process alone
+            path = builder.compile(str(tmp_path_factory.mktemp(name)))
+        return load_file(name, Path(path))
+
+    return compile_
+
+
+@pytest.fixture(scope="session")
+def native_build() -> ModuleType:
+    """`native/build.py`."""
+    return load_file("native_build", NATIVE / "build.py")
+
+
+@pytest.fixture(scope="session")
+def emulated_avx512(native_build: ModuleType, compile_native: Callable[[str, FFI], ModuleType]) -> ModuleType:
+    """The AVX-512 module with its instructions emulated by AVX2, for machines that do not have them."""
+    assert "avx2" in supported(), "emulating AVX-512 takes a CPU with AVX2"
+    # -O1, since it compiles in half the time and nothing here is measured.
+    flags = [*native_build.FLAGS, "-O1", "-Wno-psabi", "-DZG_EMULATE", *native_build.INSTRUCTION_SETS["avx2"]]
+    name = "_native_emulated"
+    module = compile_native(name, native_build.builder("avx512", name, flags))
     serve_signals(module)
     return module
 
 
-@pytest.fixture(params=["baseline", "avx2", "avx512" if "avx512" in supported() else EMULATED])
+def load_file(name: str, path: Path) -> ModuleType:
+    """Import a file under a name."""
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+REAL = ["baseline", "avx2", *(["avx512"] if "avx512" in supported() else [])]
+
+
+@pytest.fixture(params=[*REAL, pytest.param(EMULATED, marks=pytest.mark.emulated)])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """The native backend on each instruction set that can run here."""
     if request.param == EMULATED:

@@ -1,0 +1,105 @@
+"""The emulated AVX-512 instructions beside the CPU's own, where it has them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from cffi import FFI
+
+import zigai_kernels.backend
+from zigai_core.conformance.backend import logits_of, runner
+from zigai_core.conformance.toys import toy_decoder
+from zigai_kernels import NativeBackend
+from zigai_kernels.dispatch import supported
+from zigai_kernels.packing import STORAGE
+
+pytestmark = [
+    pytest.mark.emulated,
+    pytest.mark.skipif("avx512" not in supported(), reason="this CPU has no AVX-512 to compare with"),
+]
+NATIVE = Path(__file__).resolve().parents[1] / "native"
+PROBE = """
+#include <stdint.h>
+#include <string.h>
+#include "simd_avx512.h"
+#define FLOATS(f) (vf_store((float *)out, f), out = alike(out, 16))
+#define INTEGERS(i) (vi_store(out, i), out += 64)
+#define NUMBER(x) (*(float *)out = x, out = alike(out, 1))
+
+/* Which NaN a sum of two gives depends on the order that the compiler puts them in: all are made one. */
+static char *alike(char *out, int count) {
+    uint32_t *bits = (uint32_t *)out;
+    for (int i = 0; i < count; i++)
+        if ((bits[i] & 0x7fffffff) > 0x7f800000) bits[i] = 0x7fc00000;
+    return out + count * 4;
+}
+
+/* Every primitive of the header on these 64 bytes each: floats as numbers, and all of them as bytes. */
+int64_t probe(const char *p, const char *q, const char *r, char *out) {
+    const char *start = out;
+    const vf a = vf_load((const float *)p), b = vf_load((const float *)q), c = vf_load((const float *)r);
+    const vi x = vi_load(p), y = vi_load(q), z = vi_load(r);
+    FLOATS(vf_set(vf_sum(a))), FLOATS(vf_zero()), FLOATS(vf_add(a, b)), FLOATS(vf_sub(a, b));
+    FLOATS(vf_mul(a, b)), FLOATS(vf_div(a, b)), FLOATS(vf_fma(a, b, c)), FLOATS(vf_max(a, b));
+    FLOATS(vf_min(a, b)), FLOATS(vf_abs(a)), FLOATS(vf_below(a, b, c, a)), FLOATS(vf_round(a));
+    FLOATS(vf_pow2(a)), FLOATS(vf_load_f16(p)), FLOATS(vf_load_i8(p)), FLOATS(vf_load_bf16(p));
+    FLOATS(vf_from_vi(x)), FLOATS(vf_from_u8((const uint8_t *)p));
+    NUMBER(vf_sum(a)), NUMBER(vf_peak(a));
+    vf_store_f16(out, a), out += 32;
+    INTEGERS(vi_zero()), INTEGERS(vi_set8(p[0])), INTEGERS(vi_spread(p)), INTEGERS(vi_and(x, y));
+    INTEGERS(vi_or(x, y)), INTEGERS(vi_xor(x, y)), INTEGERS(vi_abs8(x)), INTEGERS(vi_add(x, y));
+    for (int n = 0; n < 17; n++) INTEGERS(vi_left(x, n)), INTEGERS(vi_right(x, n));
+    INTEGERS(row_signed_scales((const uint8_t *)p)), INTEGERS(row_scales((const uint8_t *)p));
+    INTEGERS(add_pair_dot(z, x, y)), INTEGERS(dot_pairs(z, x, y)), INTEGERS(add_signed_dot(z, x, x, y));
+    INTEGERS(below_zero(x, 16)), INTEGERS(scaled(x, y)), INTEGERS(plain(x));
+    return out - start;
+}
+"""
+
+
+def test_every_primitive_gives_the_bits_of_the_instructions_themselves(
+    native_build: ModuleType, compile_native: Callable[[str, FFI], ModuleType]
+) -> None:
+    sets = native_build.INSTRUCTION_SETS
+    common = ["-O1", "-ffp-contract=off", "-fno-strict-aliasing", "-Wno-psabi"]
+    probes = []
+    for name, flags in (("real", sets["avx512"]), ("emulated", ["-DZG_EMULATE", *sets["avx2"]])):
+        ffi = FFI()
+        ffi.cdef("int64_t probe(const char *, const char *, const char *, char *);")
+        compiler = [*common, *flags]
+        ffi.set_source(f"_probe_{name}", PROBE, include_dirs=[str(NATIVE)], extra_compile_args=compiler)
+        probes.append(compile_native(f"_probe_{name}", ffi))
+    random = np.random.RandomState(3)
+    extremes = np.array([0, 0x80, 0x7F, 0xFF, 1], np.uint8)
+    special = np.array([0, -0.0, np.inf, -np.inf, np.nan, 65504, 1e-7, 1e38, 1e-40, 0.5, -1.5], np.float32)
+    for turn in range(2000):
+        inputs = [
+            random.randint(0, 256, 64, np.uint8),
+            random.choice(extremes, 64),
+            random.choice(special, 16).view(np.uint8),
+            (random.standard_normal(16) * 10).astype(np.float32).view(np.uint8),
+        ]
+        chosen = [inputs[random.randint(len(inputs))].tobytes() for _ in range(3)]
+        written = []
+        for probe in probes:
+            out = probe.ffi.new("char[]", 8192)
+            size = probe.lib.probe(*chosen, out)
+            written.append(bytes(probe.ffi.buffer(out, size)))
+        assert written[0] == written[1], f"turn {turn}"
+
+
+@pytest.mark.parametrize("dtype", list(STORAGE))
+def test_a_model_gives_the_bits_of_the_instructions_themselves(
+    emulated_avx512: ModuleType, monkeypatch: pytest.MonkeyPatch, dtype: str
+) -> None:
+    model = toy_decoder(dtype=dtype, width=256, hidden=512, head_dim=32, heads=8, kv_heads=2)
+    tokens = list(np.random.RandomState(9).randint(0, 512, 30))
+    real = runner(NativeBackend("avx512"), model)
+    monkeypatch.setattr(zigai_kernels.backend, "load", lambda name: emulated_avx512)
+    emulated = runner(NativeBackend("avx512"), model)
+    logits = [logits_of(at, at.pool.new_sequence(), tokens) for at in (real, emulated)]
+    np.testing.assert_array_equal(*logits)

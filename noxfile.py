@@ -1,21 +1,21 @@
 """What can be run in this repository: `nox -s chat`, `nox -s tests`, and the rest of `nox --list`.
 
 Sessions that test install wheels built from the sources, as a user gets them; `chat` and `dev` install the
-sources themselves, editable.
+sources themselves, editable. What installs and builds is uv where it can be had, else pip.
 """
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,10 @@ KERNELS = "packages/zigai-kernels/tests"
 BUILT = shutil.ignore_patterns(
     "__pycache__", "*.pyc", "*.so", "*.o", "*.egg-info", "build", "dist", "_native_*.c", ".hypothesis"
 )
+TWO_WORKERS = ("pytest", "-n", "2", "--dist", "worksteal")
+"""How tests run: `-- -n 0` runs them in one process."""
+ONE_THREAD_EACH = {"OPENBLAS_NUM_THREADS": "1"}
+"""For numpy: threads of two workers that spin on two cores take several times as long as none."""
 
 
 @nox.session(reuse_venv=True)
@@ -55,7 +59,7 @@ def chat(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("package", ["all", *PROJECTS], ids=["all", *PROJECTS])
 def tests(session: nox.Session, package: str) -> None:
-    """Run the tests: of all packages together, then of each with nothing but what it declares."""
+    """Run all tests together, then each package's with nothing but what it declares, then `integration`."""
     if package == "all":
         install_wheels(session, PROJECTS)
         places = [f"packages/{name}/tests" for name in PROJECTS if list_tests(name)] + ["integration-tests"]
@@ -68,7 +72,14 @@ def tests(session: nox.Session, package: str) -> None:
             session.error(f"packages/{package}/tests holds no test")
     # A choice such as `-k cache` may leave a package with no test to run, which pytest tells by 5.
     success = [0, 5] if session.posargs else [0]
-    session.run("pytest", "-m", "not wheels", *session.posargs, *places, success_codes=success)
+    session.run(*TWO_WORKERS, *session.posargs, *places, success_codes=success, env=ONE_THREAD_EACH)
+
+
+@nox.session
+def emulated(session: nox.Session) -> None:
+    """Run the kernels' tests on AVX-512 emulated by AVX2; where the CPU has it, compare with it, too."""
+    install_wheels(session, closure("zigai-kernels"))
+    session.run(*TWO_WORKERS, "-m", "emulated", *session.posargs, KERNELS, env=ONE_THREAD_EACH)
 
 
 @nox.session
@@ -77,19 +88,19 @@ def integration(session: nox.Session) -> None:
 
     `-- --real FOLDER` runs the real models of integration-tests/models.toml that lie there, too.
     """
-    session.install(*group("test"), "virtualenv", "pip")
+    install(session, *group("test"), "virtualenv", "pip")
     folder = Path(session.create_tmp()).resolve() / "wheelhouse"
     shutil.rmtree(folder, ignore_errors=True)
     own = [str(wheel) for wheel in build_wheels(session).values()]
-    build_wheel(session, ROOT / "integration-tests" / "example-plugin", into=folder)
+    build(session, [ROOT / "integration-tests" / "example-plugin"], into=folder)
     files = ["integration-tests/test_wheels.py"]
     if any(argument.startswith("--real") for argument in session.posargs):
         files.append("integration-tests/test_real_models.py")
     session.log("collecting the wheels of what they depend on")
     session.run("python", "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), *own)
     session.run(
-        *("pytest", "-m", "wheels", *session.posargs, *files),
-        env={"ZIGAI_WHEELHOUSE": str(folder)},
+        *(*TWO_WORKERS, "-m", "wheels", *session.posargs, *files),
+        env={"ZIGAI_WHEELHOUSE": str(folder), **ONE_THREAD_EACH},
     )
 
 
@@ -149,7 +160,7 @@ def sanitize(session: nox.Session, checker: str) -> None:
     if not Path(runtime).is_absolute():
         session.error(f"gcc comes without {sanitizer.library}")
     build = {"CC": "gcc", "ZIGAI_MORE_FLAGS": f"-O1 -g -fno-omit-frame-pointer {sanitizer.flags}"}
-    session.install("pip", "setuptools", *group("test"))
+    install(session, "pip", "setuptools", *group("test"))
     copy = Path(session.create_tmp()).resolve() / "zigai-kernels"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(ROOT / "packages" / "zigai-kernels", copy, ignore=BUILT)
@@ -159,7 +170,7 @@ def sanitize(session: nox.Session, checker: str) -> None:
     left_out = [f"--deselect={KERNELS}/{test}" for test in sanitizer.left_out]
     session.run(
         # The runtime writes to the process's own stderr, and sees to bad accesses itself.
-        *("python", "-m", "pytest", "--capture=sys", "-p", "no:faulthandler"),
+        *("python", "-m", "pytest", "--capture=sys", "-p", "no:faulthandler", "-m", ""),
         *(*left_out, *session.posargs, KERNELS),
         env={**build, **sanitizer.environment, "LD_PRELOAD": runtime},
     )
@@ -168,7 +179,7 @@ def sanitize(session: nox.Session, checker: str) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style and format with ruff."""
-    session.install(*group("lint"))
+    install(session, *group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
 
@@ -177,7 +188,7 @@ def lint(session: nox.Session) -> None:
 def types(session: nox.Session) -> None:
     """Check every package with mypy, strictly and as installed, and then the scripts beside them."""
     install_wheels(session, PROJECTS)
-    session.install(*group("types"), *group("compare"), "nox")
+    install(session, *group("types"), *group("compare"), "nox")
     for name in PROJECTS:
         session.run("mypy", "-p", module(name))
     scripts = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py"))
@@ -198,7 +209,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Measure. `nox -s bench` runs all benchmarks that need no model; `-- NAME [options]` runs one."""
     install_wheels(session, PROJECTS)
-    session.install(*group("bench"))
+    install(session, *group("bench"))
     names = [path.stem for path in sorted(ROOT.glob("benchmarks/*.py")) if path.stem not in BESIDE_A_PEER]
     if not session.posargs:
         for name in names:
@@ -217,7 +228,7 @@ def compare(session: nox.Session) -> None:
     `-- accuracy [options]` compares numbers in place of speed. `--peer PYTHON` brings a llama.cpp of yours.
     """
     install_wheels(session, PROJECTS)
-    session.install(*group("compare"))
+    install(session, *group("compare"))
     options = list(session.posargs)
     script = options.pop(0) if options[:1] == ["accuracy"] else "compare"
     named = {option.split("=")[0] for option in options}
@@ -230,8 +241,8 @@ def compare(session: nox.Session) -> None:
 def oracle(session: nox.Session) -> None:
     """Compare with Hugging Face transformers in float32 (downloads torch); `-- --write` records anew."""
     install_wheels(session, PROJECTS)
-    session.install(*group("oracle"))
-    session.install("--no-deps", "axolotl")  # its templates alone
+    install(session, *group("oracle"))
+    install(session, "--no-deps", "axolotl")  # its templates alone
     session.run("python", "integration-tests/oracle/record.py", *session.posargs)
     folder = "integration-tests/oracle"
     session.run("pytest", folder, f"{folder}/compare_templates.py", f"{folder}/compare_tokenizers.py")
@@ -242,7 +253,7 @@ def oracle(session: nox.Session) -> None:
 def reference(session: nox.Session, family: str) -> None:
     """Train a reference model anew (40 minutes on two cores), write its files, and ask the oracle."""
     install_wheels(session, PROJECTS)
-    session.install(*group("reference"))
+    install(session, *group("reference"))
     scripts, folder = (
         ROOT / "integration-tests" / "reference_models",
         session.cache_dir / f"reference-{family}",
@@ -259,7 +270,9 @@ def dev(session: nox.Session) -> None:
     session.run(sys.executable, "-m", "virtualenv", str(folder))
     python = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
     tools = sorted({tool for name in ("test", "lint", "types", "bench") for tool in group(name)})
-    session.run(str(python), "-m", "pip", "install", "nox", *tools, *editable())
+    uv = find_uv(session, str(python))
+    pip = (uv, "pip", "install", "--python", str(python)) if uv else (str(python), "-m", "pip", "install")
+    session.run(*pip, "nox", *tools, *editable())
 
 
 def peer(session: nox.Session) -> Path:
@@ -320,57 +333,105 @@ def install_editable(session: nox.Session) -> None:
     stamp = Path(session.virtualenv.location) / "installed-sources"
     if stamp.exists() and stamp.read_text() == digest.hexdigest():
         return
-    session.log("installing ZigAI; the first time this takes some minutes, since its kernels are compiled")
-    session.install(*editable())
+    session.log("installing ZigAI; the first time this takes a minute, since its kernels are compiled")
+    install(session, *editable())
     stamp.write_text(digest.hexdigest())
 
 
-def install_wheels(session: nox.Session, names: Sequence[str] | dict[str, Any]) -> None:
+def install_wheels(session: nox.Session, names: Iterable[str]) -> None:
     """Install these packages as wheels of the present sources, and the tools that run tests."""
     wheels = build_wheels(session)
     chosen = [str(wheels[name]) for name in names]
-    session.install(*chosen, *group("test"))
+    install(session, *chosen, *group("test"))
     # An environment that is used again holds the same versions of older sources.
-    session.install("--no-deps", "--force-reinstall", *chosen)
-
-
-@functools.cache
-def wheels_of_this_run() -> dict[str, Path]:
-    """Where `build_wheels` put each package's wheel: one build serves all sessions of a run."""
-    return {}
+    install(session, "--no-deps", "--force-reinstall", *chosen)
 
 
 def build_wheels(session: nox.Session) -> dict[str, Path]:
-    """The wheel of each package, built from the present sources."""
-    wheels = wheels_of_this_run()
-    if not wheels:
-        folder = session.cache_dir.resolve() / "wheels"
-        shutil.rmtree(folder, ignore_errors=True)
-        built = build_wheel(session, *(ROOT / "packages" / name for name in PROJECTS), into=folder)
-        for path in built:
-            name = path.name.split("-")[0].replace("_", "-")
-            wheels[name] = path
-    return wheels
+    """The wheel of each package, built where there is none of the present sources."""
+    folder = session.cache_dir.resolve() / "wheels"
+    wanted = {name: folder / fingerprint(ROOT / "packages" / name) for name in PROJECTS}
+    missing = [name for name, place in wanted.items() if not list(place.glob("*.whl"))]
+    for old in set(folder.glob("*")) - set(wanted.values()):
+        shutil.rmtree(old)
+    if missing:
+        session.log(f"building {', '.join(missing)}")
+        building = folder / "building"
+        build(session, [ROOT / "packages" / name for name in missing], into=building)
+        for wheel in building.glob("*.whl"):
+            place = wanted[wheel.name.split("-")[0].replace("_", "-")]
+            place.mkdir()
+            wheel.rename(place / wheel.name)
+        shutil.rmtree(building)
+    return {name: next(place.glob("*.whl")) for name, place in wanted.items()}
 
 
-def build_wheel(session: nox.Session, *packages: Path, into: Path) -> list[Path]:
+def fingerprint(package: Path) -> str:
+    """A name for what a package's wheel is made of: its files, the interpreter, the compiler's settings."""
+    settings = [os.environ.get(name, "") for name in ("CC", "CFLAGS", "LDFLAGS", "ZIGAI_MORE_FLAGS")]
+    digest = hashlib.sha256(repr((package.name, sys.version, settings)).encode())
+    for folder, folders, files in os.walk(package):
+        built = BUILT(folder, folders + files)
+        folders[:] = sorted(set(folders) - built - {"tests"})
+        for path in (Path(folder, name) for name in sorted(set(files) - built)):
+            digest.update(
+                f"{path.relative_to(package)}\0{path.stat().st_size}\0".encode() + path.read_bytes()
+            )
+    return digest.hexdigest()[:32]
+
+
+def build(session: nox.Session, packages: list[Path], *, into: Path) -> None:
     """Build wheels of source folders, each from a copy, so that no older build's leavings get into them."""
-    session.install("pip")  # an environment made by uv has none
     copies = into.parent / f"{into.name}-sources"
     shutil.rmtree(copies, ignore_errors=True)
     for package in packages:
         shutil.copytree(package, copies / package.name, ignore=BUILT)
-    before = set(into.glob("*.whl"))
     sources = [str(copies / package.name) for package in packages]
-    session.run("python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(into), *sources)
+    if uv := find_uv(session):
+        # The kernels' compiler runs while the others are built.
+        def build_one(source: str) -> None:
+            command = [uv, "build", "--quiet", "--wheel", "--python", f"{session.bin}/python"]
+            session.run(*command, "--out-dir", str(into), source, external=True, log=False)
+
+        with ThreadPoolExecutor(len(sources)) as pool:
+            list(pool.map(build_one, sources))
+    else:
+        session.install("pip")
+        session.run(
+            "python", "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(into), *sources
+        )
     shutil.rmtree(copies)
-    return sorted(set(into.glob("*.whl")) - before)
+
+
+def install(session: nox.Session, *arguments: str) -> None:
+    """What `session.install` does, by uv where it can be had: that takes a fraction of pip's time."""
+    uv = None if session.venv_backend == "uv" else find_uv(session)
+    if uv:
+        session.run(uv, "pip", "install", "--quiet", *arguments, external=True)
+    else:
+        session.install(*arguments)
+
+
+@functools.cache
+def find_uv(session: nox.Session, python: str = "") -> str | None:
+    """The machine's uv, else one that is kept with nox's environments; `None` where no index has it.
+
+    `python` is what gets it by its pip, by default the session's.
+    """
+    folder = session.cache_dir.resolve() / "uv"
+    found = shutil.which("uv") or shutil.which("uv", path=str(folder / "bin"))
+    if found is None:
+        pip = [python or f"{session.bin}/python", "-m", "pip", "install", "--quiet"]
+        subprocess.run([*pip, "--target", str(folder), "uv"], check=False)
+        found = shutil.which("uv", path=str(folder / "bin"))
+        if found is None:
+            session.log("there is no uv to be had here: pip installs and builds, which takes longer")
+    return found
 
 
 def tell_uv_what_pip_knows() -> None:
     """Give uv the indexes, folders and certificates that pip is set up with, unless uv has its own."""
-    has_uv = shutil.which("uv") or importlib.util.find_spec("uv")
-    if not has_uv or any(name in os.environ for name in ("UV_INDEX", "UV_DEFAULT_INDEX")):
+    if any(name in os.environ for name in ("UV_INDEX", "UV_DEFAULT_INDEX")):
         return
     pip = [sys.executable, "-m", "pip", "config", "list"]
     listing = subprocess.run(pip, capture_output=True, text=True, check=False).stdout
@@ -379,6 +440,7 @@ def tell_uv_what_pip_knows() -> None:
     names = {
         "UV_DEFAULT_INDEX": settings.get("index-url"),
         "UV_INDEX": settings.get("extra-index-url"),
+        "UV_CONSTRAINT": settings.get("constraint"),
         "UV_FIND_LINKS": ",".join(settings.get("find-links", "").split()),
         "SSL_CERT_FILE": settings.get("cert"),
         "UV_INDEX_STRATEGY": "unsafe-best-match",  # pip's own: all indexes are one

@@ -10,12 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from zigai_core.contracts.descriptor import TokenizerSpec
-
-settings.register_profile("tokenizers", deadline=None)  # a loaded machine is no failure
-settings.load_profile("tokenizers")
 
 CORPUS = """the quick brown fox jumps over the lazy dog while the other dogs look on and the fox looks back
 what is seven plus five? seven plus five is twelve. hello world, hello there, thank you and good night

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +119,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         tell(f"other processes take {others.share():.0%} of the CPUs, which will show in the figures")
     names = ("rounds", "repeat", "generate", "prompts", "depths", "sequences")
     measured: dict[str, Any] = {
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "machine": about,
         "peer_version": peer_version(options.peer),
         "options": {name: getattr(options, name) for name in names},

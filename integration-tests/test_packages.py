@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
+import tomllib
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
@@ -38,7 +33,7 @@ def test_a_package_has_its_parts(package: Path) -> None:
         package / "CHANGELOG.md",
     ):
         assert part.is_file(), f"{part.relative_to(ROOT)} is missing"
-    assert PROJECTS[package.name]["requires-python"] == ">=3.10"
+    assert PROJECTS[package.name]["requires-python"] == ">=3.11"
     assert PROJECTS[package.name]["license"] == "Apache-2.0"
     assert len((package / "README.md").read_text(encoding="utf-8").splitlines()) > 5, (
         "a README says what it is"

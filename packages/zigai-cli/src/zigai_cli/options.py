@@ -7,7 +7,7 @@ figures are held against it by a test.
 from __future__ import annotations
 
 import json
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zigai_core.contracts.options import SamplingOptions
 
 
-class Overflow(str, Enum):
+class Overflow(StrEnum):
     """What to do when the context is full."""
 
     ERROR = "error"
@@ -25,7 +25,7 @@ class Overflow(str, Enum):
     SHIFT = "shift"
 
 
-class Reasoning(str, Enum):
+class Reasoning(StrEnum):
     """What becomes of the reasoning before an answer."""
 
     DIM = "dim"
@@ -33,7 +33,7 @@ class Reasoning(str, Enum):
     HIDE = "hide"
 
 
-class Speculate(str, Enum):
+class Speculate(StrEnum):
     """Who guesses ahead without a model of its own."""
 
     OFF = "off"

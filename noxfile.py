@@ -40,8 +40,10 @@ BUILT = shutil.ignore_patterns(
 )
 TWO_WORKERS = ("pytest", "-n", "2", "--dist", "worksteal")
 """How tests run: `-- -n 0` runs them in one process."""
-ONE_THREAD_EACH = {"OPENBLAS_NUM_THREADS": "1"}
-"""For numpy: threads of two workers that spin on two cores take several times as long as none."""
+SETTINGS_OF_TESTS = {
+    "OPENBLAS_NUM_THREADS": "1",  # two workers' threads would wait for each other, spinning
+    "PYTHONDONTWRITEBYTECODE": "",  # else each of many processes compiles all it imports
+}
 
 
 @nox.session(reuse_venv=True)
@@ -72,14 +74,14 @@ def tests(session: nox.Session, package: str) -> None:
             session.error(f"packages/{package}/tests holds no test")
     # A choice such as `-k cache` may leave a package with no test to run, which pytest tells by 5.
     success = [0, 5] if session.posargs else [0]
-    session.run(*TWO_WORKERS, *session.posargs, *places, success_codes=success, env=ONE_THREAD_EACH)
+    session.run(*TWO_WORKERS, *session.posargs, *places, success_codes=success, env=SETTINGS_OF_TESTS)
 
 
 @nox.session
 def emulated(session: nox.Session) -> None:
     """Run the kernels' tests on AVX-512 emulated by AVX2; where the CPU has it, compare with it, too."""
     install_wheels(session, closure("zigai-kernels"))
-    session.run(*TWO_WORKERS, "-m", "emulated", *session.posargs, KERNELS, env=ONE_THREAD_EACH)
+    session.run(*TWO_WORKERS, "-m", "emulated", *session.posargs, KERNELS, env=SETTINGS_OF_TESTS)
 
 
 @nox.session
@@ -100,7 +102,7 @@ def integration(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), *own)
     session.run(
         *(*TWO_WORKERS, "-m", "wheels", *session.posargs, *files),
-        env={"ZIGAI_WHEELHOUSE": str(folder), **ONE_THREAD_EACH},
+        env={"ZIGAI_WHEELHOUSE": str(folder), "ZIGAI_UV": find_uv(session) or "", **SETTINGS_OF_TESTS},
     )
 
 
@@ -419,7 +421,8 @@ def find_uv(session: nox.Session, python: str = "") -> str | None:
     `python` is what gets it by its pip, by default the session's.
     """
     folder = session.cache_dir.resolve() / "uv"
-    found = shutil.which("uv") or shutil.which("uv", path=str(folder / "bin"))
+    places = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), str(folder / "bin")]
+    found = shutil.which("uv", path=os.pathsep.join(places))
     if found is None:
         pip = [python or f"{session.bin}/python", "-m", "pip", "install", "--quiet"]
         subprocess.run([*pip, "--target", str(folder), "uv"], check=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 WHEELHOUSE = os.environ.get("ZIGAI_WHEELHOUSE", "")
+UV = os.environ.get("ZIGAI_UV", "")
 TOY_MODEL = Path(__file__).with_name("toy_model.py")
 
 
@@ -37,9 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment of wheels."""
+    """A virtual environment of wheels. `uv` is the program that installs them, else the environment's pip."""
 
     folder: Path
+    uv: str = ""
 
     @property
     def scripts(self) -> Path:
@@ -71,22 +73,36 @@ class Environment:
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    def pip(self, *arguments: str) -> None:
-        self.check("python", "-m", "pip", *arguments)
-
     def install(self, *distributions: str) -> None:
-        # Compiling everything that is installed takes longer than what is then run of it.
-        options = ("--quiet", "--no-compile", "--no-index", "--find-links", WHEELHOUSE)
-        self.pip("install", *options, *distributions)
+        options = ("--quiet", "--no-index", "--find-links", WHEELHOUSE)
+        if self.uv:
+            self._uv("install", *options, *distributions)
+        else:
+            # Compiling everything that is installed takes longer than what is then run of it.
+            self.check("python", "-m", "pip", "install", "--no-compile", *options, *distributions)
+
+    def uninstall(self, distribution: str) -> None:
+        if self.uv:
+            self._uv("uninstall", "--quiet", distribution)
+        else:
+            self.check("python", "-m", "pip", "uninstall", "--quiet", "--yes", distribution)
+
+    def _uv(self, verb: str, *arguments: str) -> None:
+        subprocess.run(
+            [self.uv, "pip", verb, "--python", str(self.scripts / "python"), *arguments], check=True
+        )
 
 
 @pytest.fixture(scope="session")
 def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
-    def make(*distributions: str) -> Environment:
+    """Makes environments of wheels, by uv where `nox` names one: in a tenth of the time that pip takes."""
+
+    def make(*distributions: str, uv: str = UV) -> Environment:
         assert WHEELHOUSE, "ZIGAI_WHEELHOUSE names no folder: run nox -s integration"
         folder = tmp_path_factory.mktemp("environment")
-        subprocess.run([sys.executable, "-m", "virtualenv", "--quiet", str(folder)], check=True)
-        environment = Environment(folder)
+        create = [uv, "venv", "--python", sys.executable] if uv else [sys.executable, "-m", "virtualenv"]
+        subprocess.run([*create, "--quiet", str(folder)], check=True)
+        environment = Environment(folder, uv)
         environment.install(*distributions)
         return environment
 
@@ -95,4 +111,5 @@ def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., E
 
 @pytest.fixture(scope="session")
 def everything(new_environment: Callable[..., Environment]) -> Environment:
-    return new_environment("zigai")
+    """What `pip install zigai` gives."""
+    return new_environment("zigai", uv="")

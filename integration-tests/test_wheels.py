@@ -55,7 +55,7 @@ def test_without_the_architecture_the_error_names_it_and_the_package(
     new_environment: Callable[..., Any], toy: Path
 ) -> None:
     environment = new_environment("zigai")
-    environment.pip("uninstall", "--quiet", "--yes", "zigai-llama")
+    environment.uninstall("zigai-llama")
     done = environment.run("python", "-c", GREEDY, toy, "auto")
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
@@ -189,7 +189,7 @@ def test_without_the_qwen_package_its_models_are_named_as_missing(
     new_environment: Callable[..., Any],
 ) -> None:
     environment = new_environment("zigai")
-    environment.pip("uninstall", "--quiet", "--yes", "zigai-qwen")
+    environment.uninstall("zigai-qwen")
     done = environment.run("zig-ai", "chat", stdin="hello\n")
     assert done.returncode == 1
     assert "'qwen2'" in done.stderr

@@ -102,7 +102,7 @@ def integration(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), *own)
     session.run(
         *(*TWO_WORKERS, "-m", "wheels", *session.posargs, *files),
-        env={"ZIGAI_WHEELHOUSE": str(folder), "ZIGAI_UV": find_uv(session) or "", **SETTINGS_OF_TESTS},
+        env={"ZIGAI_WHEELHOUSE": str(folder), "ZIGAI_UV": find_uv() or "", **SETTINGS_OF_TESTS},
     )
 
 
@@ -272,7 +272,7 @@ def dev(session: nox.Session) -> None:
     session.run(sys.executable, "-m", "virtualenv", str(folder))
     python = next(path for path in (folder / "bin/python", folder / "Scripts/python.exe") if path.exists())
     tools = sorted({tool for name in ("test", "lint", "types", "bench") for tool in group(name)})
-    uv = find_uv(session, str(python))
+    uv = find_uv()
     pip = (uv, "pip", "install", "--python", str(python)) if uv else (str(python), "-m", "pip", "install")
     session.run(*pip, "nox", *tools, *editable())
 
@@ -362,7 +362,7 @@ def build_wheels(session: nox.Session) -> dict[str, Path]:
         build(session, [ROOT / "packages" / name for name in missing], into=building)
         for wheel in building.glob("*.whl"):
             place = wanted[wheel.name.split("-")[0].replace("_", "-")]
-            place.mkdir()
+            place.mkdir(exist_ok=True)
             wheel.rename(place / wheel.name)
         shutil.rmtree(building)
     return {name: next(place.glob("*.whl")) for name, place in wanted.items()}
@@ -389,7 +389,7 @@ def build(session: nox.Session, packages: list[Path], *, into: Path) -> None:
     for package in packages:
         shutil.copytree(package, copies / package.name, ignore=BUILT)
     sources = [str(copies / package.name) for package in packages]
-    if uv := find_uv(session):
+    if uv := find_uv():
         # The kernels' compiler runs while the others are built.
         def build_one(source: str) -> None:
             command = [uv, "build", "--quiet", "--wheel", "--python", f"{session.bin}/python"]
@@ -407,7 +407,7 @@ def build(session: nox.Session, packages: list[Path], *, into: Path) -> None:
 
 def install(session: nox.Session, *arguments: str) -> None:
     """What `session.install` does, by uv where it can be had: that takes a fraction of pip's time."""
-    uv = None if session.venv_backend == "uv" else find_uv(session)
+    uv = None if session.venv_backend == "uv" else find_uv()
     if uv:
         session.run(uv, "pip", "install", "--quiet", *arguments, external=True)
     else:
@@ -415,20 +415,19 @@ def install(session: nox.Session, *arguments: str) -> None:
 
 
 @functools.cache
-def find_uv(session: nox.Session, python: str = "") -> str | None:
-    """The machine's uv, else one that is kept with nox's environments; `None` where no index has it.
-
-    `python` is what gets it by its pip, by default the session's.
-    """
-    folder = session.cache_dir.resolve() / "uv"
+def find_uv() -> str | None:
+    """The machine's uv, else one in `.cache`, from where pip has it; `None` where pip has none."""
+    folder = ROOT / ".cache" / "uv"
     places = [os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent), str(folder / "bin")]
     found = shutil.which("uv", path=os.pathsep.join(places))
     if found is None:
-        pip = [python or f"{session.bin}/python", "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "--target", str(folder), "uv"], check=False)
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder), "uv"]
+        subprocess.run(pip, check=False)
         found = shutil.which("uv", path=str(folder / "bin"))
         if found is None:
-            session.log("there is no uv to be had here: pip installs and builds, which takes longer")
+            print(
+                "there is no uv to be had here: pip installs and builds, which takes longer", file=sys.stderr
+            )
     return found
 
 

@@ -118,4 +118,5 @@ int64_t zg_group_bytes(int32_t experts);
 int64_t zg_activation_bytes(int32_t type, int32_t width);
 int64_t zg_panel_bytes(int32_t type, int32_t width);
 void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end);
+void zg_checksums(const void *data, int64_t nbytes, int64_t block, int64_t first, int64_t end, uint64_t *sums);
 int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t type);

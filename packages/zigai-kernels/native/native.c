@@ -28,6 +28,7 @@
 #include "threads.c"
 #include "panels.c"
 #include "packing.c"
+#include "checksum.c"
 #include "activations.c"
 #include "pieces.c"
 #include "dot.c"

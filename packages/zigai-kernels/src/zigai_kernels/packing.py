@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import ShapeError, UnsupportedError
 from zigai_kernels.packed_file import PackedFile
+from zigai_kernels.packed_folder import PackedFolder, folder_limit
 
 AS_STORED = "as in the file"
 PANELS = "panels of 16 rows"
@@ -29,6 +30,9 @@ LAYOUT = 3
 
 PIECE_BYTES = 1 << 20
 """What a thread packs at a time, about."""
+
+CHECKED_BLOCKS = 16
+"""Blocks whose checksums a thread computes at a time."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Packer:
         self._ffi = ffi
         self._lib = lib
         self._threads = threads
-        self._folder = folder
+        self._folder = None if folder is None else PackedFolder(folder, folder_limit())
 
     def stride(self, packing: Packing) -> int:
         """Bytes from one row, or panel, to the next."""
@@ -146,7 +150,7 @@ class Packer:
             memory = _aligned(ends[-1])
             fill(memory)
         else:
-            file = PackedFile(self._folder, _contents(places), ends[-1])
+            file = PackedFile(self._folder, _contents(places), ends[-1], self.checksums)
             found = self._found(file, places)
             if found is None:
                 memory = file.written(fill)
@@ -162,6 +166,21 @@ class Packer:
             else:
                 packed[packing] = packing.tensor.data
         return packed
+
+    def checksums(self, data: NDArray[np.uint8], block: int) -> NDArray[np.uint64]:
+        """A checksum (checksum.c) of each `block` bytes of `data`, the last may be shorter, with all threads."""
+        count, nbytes, from_buffer = -(-data.nbytes // block), data.nbytes, self._ffi.from_buffer
+        sums = np.zeros(count, np.uint64)
+        target = self._ffi.cast("uint64_t *", from_buffer(sums))
+
+        def work(first: int) -> None:
+            end = min(first + CHECKED_BLOCKS, count)
+            self._lib.zg_checksums(from_buffer(data), nbytes, block, first, end, target)
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            for _ in pool.map(work, range(0, count, CHECKED_BLOCKS)):
+                pass
+        return sums
 
     def _found(self, file: PackedFile, places: Mapping[Packing, slice]) -> NDArray[np.uint8] | None:
         """The panels in a file that is there and agrees with the tensors, else None."""

@@ -1,8 +1,9 @@
 """Which tokens of a vocabulary have a role, and which of them end a reply.
 
 Keys: GGUF's specification (docs/gguf.md). Defaults and spellings: what llama.cpp (src/llama-vocab.cpp) makes
-of the same file, with one difference: a token is taken by its spelling only where the file marks it as a
-control or user-defined token.
+of the same file, with one difference: llama.cpp takes every spelling it knows for a control token, whatever
+the file marks it as. Here that holds for `CONTROL_TEXTS`; a normal token that may be a part of people's text
+(`</s>` is in Qwen's vocabulary, for HTML) stays what the file says.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_gguf.keys import Keys
+from zigai_gguf.string_array import StringArray
 
-CONTROL, USER_DEFINED = 3, 4
+UNDEFINED, NORMAL, CONTROL, USER_DEFINED = 0, 1, 3, 4
 NONE = 0xFFFFFFFF
 """The id -1, by which some converters say that a model has no such token."""
 
@@ -139,13 +141,62 @@ END_TEXTS = frozenset(
 )
 """How control tokens that end a reply are spelt."""
 
+_OTHER_CONTROL_TEXTS = (
+    "<|im_start|>",
+    "<|im_sep|>",
+    "<|begin_of_text|>",
+    "<|startoftext|>",
+    "<|start_header_id|>",
+    "<|end_header_id|>",
+    "<|python_tag|>",
+    "<|start|>",
+    "<|message|>",
+    "<|channel|>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+    "<|tool|>",
+    "<start_of_turn>",
+    "<｜begin▁of▁sentence｜>",
+    "<｜User｜>",
+    "<｜Assistant｜>",
+)
+_MISTAKABLE = ("</s>", "<eos>", "<EOT>", "<PRE>", "<SUF>", "<MID>", "<PAD>", "<REPO>", "<reponame>")
+CONTROL_TEXTS = frozenset(
+    text
+    for texts in (END_TEXTS, *ROLE_TEXTS.values(), _OTHER_CONTROL_TEXTS)
+    for text in texts
+    if text.startswith("<") and text not in _MISTAKABLE
+)
+"""How tokens are spelt that are control tokens even if the file marks them as normal, or marks none."""
 
-def marked_tokens(tokens: Sequence[str], types: NDArray[np.int32] | None) -> dict[str, int]:
-    """The control and user-defined tokens, by their text; of two alike, the first."""
-    if types is None:
-        return {}
+
+def control_looking(tokens: StringArray) -> list[int]:
+    """The ids of the tokens with one of `CONTROL_TEXTS`, ascending."""
+    return [token for token in tokens.beginning_with(b"<") if tokens[token] in CONTROL_TEXTS]
+
+
+def corrected_types(types: NDArray[np.int32], controls: Sequence[int]) -> NDArray[np.int32]:
+    """The types, but control for those of the tokens `controls` that are marked as normal or not at all."""
+    corrected: NDArray[np.int32] = types.copy()
+    for token in controls:
+        if types[token] in (UNDEFINED, NORMAL):
+            corrected[token] = CONTROL
+    corrected.flags.writeable = False
+    return corrected
+
+
+def marked_tokens(
+    tokens: Sequence[str], types: NDArray[np.int32] | None, controls: Sequence[int]
+) -> dict[str, int]:
+    """The control and user-defined tokens, by their text; of two alike, the first.
+
+    `types` None: `controls`, the tokens that can be nothing else by their spelling.
+    """
+    if types is not None:
+        controls = np.flatnonzero((types == CONTROL) | (types == USER_DEFINED)).tolist()
     marked: dict[str, int] = {}
-    for token in np.flatnonzero((types == CONTROL) | (types == USER_DEFINED)).tolist():
+    for token in controls:
         marked.setdefault(tokens[token], token)
     return marked
 

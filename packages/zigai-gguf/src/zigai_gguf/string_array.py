@@ -80,6 +80,13 @@ class StringArray(Sequence[str]):
                 return int(np.searchsorted(bounds, at, side="right")) - 1, at
         return None
 
+    def beginning_with(self, byte: bytes) -> list[int]:
+        """The indices of the strings whose first byte is this one, found without decoding any."""
+        data = np.frombuffer(self._data, np.uint8)
+        filled = np.flatnonzero(np.diff(self._bounds) > _LENGTH.size)
+        found: list[int] = filled[data[self._bounds[filled] + _LENGTH.size] == byte[0]].tolist()
+        return found
+
     def __len__(self) -> int:
         return len(self._bounds) - 1
 

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_gguf.keys import Keys
-from zigai_gguf.special_tokens import end_ids, marked_tokens, special_ids
+from zigai_gguf.special_tokens import (
+    control_looking,
+    corrected_types,
+    end_ids,
+    marked_tokens,
+    special_ids,
+)
 from zigai_gguf.values import ValueType
 
 TYPES = range(7)
@@ -45,8 +51,11 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
         raise keys.error("tokenizer.ggml.tokens", f"is missing, though tokenizer.ggml.model is {kind!r}")
     if not tokens:
         raise keys.error("tokenizer.ggml.tokens", "holds no tokens")
+    controls = control_looking(tokens)
     types = _types(keys, len(tokens))
-    marked = marked_tokens(tokens, types)
+    if types is not None:
+        types = corrected_types(types, controls)
+    marked = marked_tokens(tokens, types, controls)
     pre_tokenizer = keys.text("tokenizer.ggml.pre")
     roles = special_ids(keys, kind, len(tokens), marked)
     charsmap = keys.array("tokenizer.ggml.precompiled_charsmap", ValueType.UINT8, ValueType.INT8)
@@ -96,6 +105,4 @@ def _types(keys: Keys, count: int) -> NDArray[np.int32] | None:
         raise keys.error(
             key, f"holds {int(stored[wrong[0]])} for token {int(wrong[0])}, which is no token type"
         )
-    types = stored.astype(np.int32)
-    types.flags.writeable = False
-    return types
+    return stored.astype(np.int32)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from zigai_core.contracts.errors import UnsupportedError
+from zigai_tokenizers.chunks import BETWEEN_DIGITS, BETWEEN_WORDS
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class PreTokenizer:
 
     patterns: tuple[str, ...]
     whole_words: bool = False
+    cut: str | None = None
+    """Matches nothing where every text may be cut in two and its words stay the same; None: nowhere."""
 
 
 _SPACES = r"\s+(?!\S)|\s+"
@@ -74,7 +77,9 @@ _DEEPSEEK_LETTERS = (
 
 
 def _named(names: str, *patterns: str, whole_words: bool = False) -> dict[str, PreTokenizer]:
-    return dict.fromkeys(names.split(), PreTokenizer(patterns, whole_words))
+    single_digits = any(r"\p{N}" in pattern.split("|") for pattern in patterns)
+    cut = f"{BETWEEN_WORDS}|{BETWEEN_DIGITS}" if single_digits else BETWEEN_WORDS
+    return dict.fromkeys(names.split(), PreTokenizer(patterns, whole_words, cut))
 
 
 PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import FormatError, TokenizerError
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.charsmap import check_charsmap
+from zigai_tokenizers.chunks import chunks
 from zigai_tokenizers.proto import bpe_model
-from zigai_tokenizers.vocabulary import TokenType, Vocabulary
+from zigai_tokenizers.vocabulary import TokenType, Vocabulary, types_by_role
 
 _SPACE = "\u2581"
 _BYTE = re.compile("<0x([0-9A-F]{2})>")
@@ -39,13 +41,14 @@ class SentencePieceTokenizer(VocabularyTokenizer):
 
     def __init__(self, spec: TokenizerSpec) -> None:
         """`FormatError` for a specification whose parts disagree; about 0.1 s for 32,000 tokens."""
-        vocabulary = Vocabulary(_with_types(spec))
+        vocabulary = Vocabulary(_with_byte_types(spec))
         encoded = vocabulary.encoded()
         byte_values = _byte_values(vocabulary)
         unknown = vocabulary.of_type(TokenType.UNKNOWN)
         self._unknown = vocabulary.special_ids.get("unknown", unknown[0] if unknown else None)
         self._byte_fallback = bool(byte_values)
         self._prefix = spec.add_space_prefix
+        self._cut = _cut(spec, vocabulary) if self._byte_fallback else None
         self._processor = _processor(spec, vocabulary, encoded, byte_fallback=self._byte_fallback)
 
         texts = [text.replace(_SPACE.encode(), b" ") for text in encoded]
@@ -81,7 +84,11 @@ class SentencePieceTokenizer(VocabularyTokenizer):
         return text
 
     def _encode_plain(self, text: str) -> list[int]:
-        tokens: list[int] = self._processor.encode(text.encode())
+        tokens: list[int] = []
+        for number, chunk in enumerate(chunks(text, self._cut)):
+            # A chunk but the first begins with a space. With `add_space_prefix` the library puts it there.
+            chunk = chunk[1:] if number and self._prefix else chunk
+            tokens += self._processor.encode(chunk.encode())
         if self._byte_fallback:
             return tokens
         return [self._known(token) for token in tokens]
@@ -115,6 +122,19 @@ def _byte_values(vocabulary: Vocabulary) -> dict[int, int]:
             f"the vocabulary has {len(values)} of the 256 byte tokens: <0x{min(missing):02X}> is missing"
         )
     return values
+
+
+def _cut(spec: TokenizerSpec, vocabulary: Vocabulary) -> re.Pattern[str] | None:
+    """Where no token stretches across: before the space behind a letter that no token has there.
+
+    None if there is no such letter, or text is normalised, which may join what lies on both sides.
+    """
+    if spec.precompiled_charsmap or spec.remove_extra_whitespaces or _SPACE not in vocabulary.ids:
+        return None
+    crossing = set(re.findall(f"(.){_SPACE}", "\n".join(vocabulary.texts)))
+    crossing |= set(re.findall("(.) ", "\n".join(vocabulary.texts)))
+    letters = "".join(letter for letter in ascii_letters if letter not in crossing)
+    return re.compile(f"(?<=[{letters}])(?= )") if letters else None
 
 
 def _scores(spec: TokenizerSpec, size: int) -> NDArray[np.float32]:
@@ -165,12 +185,12 @@ def _processor(
         raise FormatError(f"the sentencepiece library refuses the vocabulary: {error}") from error
 
 
-def _with_types(spec: TokenizerSpec) -> TokenizerSpec:
-    """`spec` with types by role and spelling where the file has none: what has a role is control."""
+def _with_byte_types(spec: TokenizerSpec) -> TokenizerSpec:
+    """`spec` with types where the file has none: bytes by their spelling, others as `types_by_role` says."""
     if spec.types is not None:
         return spec
-    types = [TokenType.BYTE if _BYTE.fullmatch(text) else TokenType.NORMAL for text in spec.tokens]
-    for role, token in spec.special_ids.items():
-        if 0 <= token < len(types):
-            types[token] = TokenType.UNKNOWN if role == "unknown" else TokenType.CONTROL
-    return replace(spec, types=np.array(types, dtype=np.int32))
+    types = types_by_role(spec)
+    for token, text in enumerate(spec.tokens):
+        if types[token] == TokenType.NORMAL and _BYTE.fullmatch(text):
+            types[token] = TokenType.BYTE
+    return replace(spec, types=types)

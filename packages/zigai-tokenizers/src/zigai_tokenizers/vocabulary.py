@@ -71,7 +71,7 @@ class Vocabulary:
 
     def _types(self, spec: TokenizerSpec) -> NDArray[np.int64]:
         if spec.types is None:
-            return np.full(self.size, TokenType.NORMAL, dtype=np.int64)
+            return types_by_role(spec).astype(np.int64)
         types = np.asarray(spec.types)
         if types.shape != (self.size,):
             raise FormatError(f"the vocabulary has {self.size} tokens but {types.size} token types")
@@ -108,6 +108,19 @@ class Vocabulary:
                     raise FormatError(f"tokens {first[text]} and {token} are both {text!r}")
         ids.pop("", None)
         return ids
+
+
+def types_by_role(spec: TokenizerSpec) -> NDArray[np.int32]:
+    """Types for a file without any: a token that has a role or ends a reply is a control token."""
+    size = len(spec.tokens)
+    types = np.full(size, TokenType.NORMAL, dtype=np.int32)
+    for token in (*spec.special_ids.values(), *spec.end_ids):
+        if 0 <= token < size:
+            types[token] = TokenType.CONTROL
+    unknown = spec.special_ids.get("unknown", -1)
+    if 0 <= unknown < size:
+        types[unknown] = TokenType.UNKNOWN
+    return types
 
 
 class TokenBytes(dict[int, bytes]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -14,9 +15,15 @@ from zigai_cli.failure import InputError
 from zigai_cli.terminal import clean, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from zigai_core.contracts.plugins import Tokenizer
+
+TABLE_ROWS = 1000
+"""Tokens that are shown as a table, folded to a terminal's width; more are written line by line."""
+
+PARTS_AT_A_TIME = 4096
 
 
 def tokenize(
@@ -59,14 +66,29 @@ def tokenize(
         return
     tokenizer = _tokenizer(model)
     ids = tokenizer.encode(given[0], special=special, bos=False if no_bos else None)
+    # Piece by piece, because rows of millions of tokens take gigabytes.
     if as_json:
-        tokens = [{"id": token, "piece": tokenizer.token_text(token)} for token in ids]
-        sys.stdout.write(json.dumps({"text": given[0], "tokens": tokens}) + "\n")
+        pairs = ({"id": token, "piece": tokenizer.token_text(token)} for token in ids)
+        _write(f'{{"text": {json.dumps(given[0])}, "tokens": [', ", ", map(json.dumps, pairs), "]}\n")
     elif ids_only:
-        sys.stdout.write(" ".join(map(str, ids)) + "\n")
-    else:
+        _write("", " ", map(str, ids), "\n")
+    elif len(ids) <= TABLE_ROWS:
         # repr shows blanks at the ends and spells out what is not printable.
         table([[str(token), repr(tokenizer.token_text(token))] for token in ids], numbers=[0])
+    else:
+        width = len(str(max(ids)))
+        _write("", "", (f"{token:>{width}}  {tokenizer.token_text(token)!r}\n" for token in ids), "")
+
+
+def _write(before: str, between: str, parts: Iterable[str], after: str) -> None:
+    """Writes the parts to standard output, some thousand at a time."""
+    remaining = iter(parts)
+    sys.stdout.write(before)
+    separator = ""
+    while some := list(islice(remaining, PARTS_AT_A_TIME)):
+        sys.stdout.write(separator + between.join(some))
+        separator = between
+    sys.stdout.write(after)
 
 
 def _tokenizer(path: Path | None) -> Tokenizer:

@@ -317,6 +317,23 @@ def test_tokenize_shows_ids_and_pieces(model: Path) -> None:
     assert answer["tokens"][1] == {"id": 107, "piece": "<0x68>"}
 
 
+def test_tokenize_writes_many_tokens_in_the_same_forms(model: Path) -> None:
+    few = zig_ai("tokenize", "-m", model, input="x y" * 333).stdout.splitlines()
+    text = "x y" * 2000
+    many = zig_ai("tokenize", "-m", model, input=text).stdout.splitlines()
+    assert many[:1000] == few[:1000]
+    assert len(many) == 6001
+    ids = zig_ai("tokenize", "-m", model, "--ids-only", input=text).stdout
+    assert ids.split() == [line.split()[0] for line in many]
+    answer = json.loads(zig_ai("tokenize", "-m", model, "--json", input=text).stdout)
+    assert answer["text"] == text
+    assert [str(token["id"]) for token in answer["tokens"]] == ids.split()
+    assert json.loads(zig_ai("tokenize", "-m", model, "--no-bos", "--json", "").stdout) == {
+        "text": "",
+        "tokens": [],
+    }
+
+
 def test_tokenize_decodes_what_it_encodes(model: Path) -> None:
     assert zig_ai("tokenize", "-m", model, "--decode", 107, 108).stdout == "hi\n"
     assert zig_ai("tokenize", "-m", model, "--decode", input="[107, 108]\n").stdout == "hi\n"

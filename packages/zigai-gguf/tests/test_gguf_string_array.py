@@ -27,6 +27,9 @@ def test_it_is_the_sequence_of_its_strings(values: list[str], before: int) -> No
     assert array.end == len(data)
     assert list(reversed(array)) == values[::-1]
     assert array != [*values, "x"]
+    for byte in b"0a\xc3":
+        expected = [i for i, value in enumerate(values) if value.encode()[:1] == bytes([byte])]
+        assert array.beginning_with(bytes([byte])) == expected
 
 
 def test_an_index_out_of_range_is_an_index_error() -> None:

@@ -132,9 +132,29 @@ def test_control_tokens_find_their_role_and_end_replies_by_their_spelling(read: 
     assert spec.end_ids == {1, 3, 5}
 
 
-def test_text_that_only_looks_like_a_control_token_ends_nothing(read: Read) -> None:
-    assert read(["<|im_end|>", "</s>"], kind="gpt2", types=[1, 1]).end_ids == frozenset()
-    assert read(["<|im_end|>", "</s>"], kind="gpt2").end_ids == frozenset()
+def test_control_tokens_that_the_file_marks_as_normal_are_control_tokens(read: Read) -> None:
+    tokens = ["a", "<|im_start|>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<|eom_id|>", "<|x|>"]
+    spec = read(tokens, kind="gpt2", types=[1, 1, 1, 1, 0, 4, 1, 1])
+    assert spec.types is not None
+    assert spec.types.tolist() == [1, 3, 3, 3, 3, 4, 3, 1]
+    assert spec.end_ids == {2, 3, 4, 5, 6}
+    assert spec.special_ids == {"eot": 4, "eom": 6}
+    assert not spec.types.flags.writeable
+
+
+def test_control_tokens_of_a_file_without_types_are_known_by_their_spelling(read: Read) -> None:
+    spec = read(["<|im_end|>", "</s>", "<|fim_prefix|>"], kind="gpt2")
+    assert spec.types is None
+    assert spec.end_ids == {0}
+    assert spec.special_ids == {"eot": 0, "fim_pre": 2}
+
+
+def test_text_that_may_be_people_s_own_ends_nothing_unless_it_is_marked(read: Read) -> None:
+    tokens = ["</s>", "<s>", "<eos>", "[EOS]", "<EOT>", "<PRE>", "[PAD]", "", "<", "<|im_end", "im_end|>"]
+    spec = read(tokens, kind="gpt2", types=[1] * len(tokens))
+    assert spec.types is not None
+    assert spec.types.tolist() == [1] * len(tokens)
+    assert (spec.end_ids, spec.special_ids) == (frozenset(), {})
 
 
 @pytest.mark.parametrize(

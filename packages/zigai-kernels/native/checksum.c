@@ -1,8 +1,8 @@
 /* A checksum of kept weights, to find what a disk or a foreign hand has changed; it holds off no attacker.
-   FNV-1a (Fowler, Noll and Vo; RFC 9923) in 64 lanes of 32 bits, with a rotation, without which a lane's high bits
-   would never reach its low ones; the constants are xxHash's (Collet). Every step maps a lane, and then the sum, one to
-   one for a given input, so damage within one aligned word of 4 bytes is found for certain. Other damage is missed once
-   in 2^32 where it stays within one lane, else once in 2^64. All instruction sets give the same sums. */
+   The lanes are those of XXH32 (Collet, xxHash's specification), 64 of them where it has 4, and their sum is folded by
+   a rotation and a multiplication. Every step maps a lane, and then the sum, one to one for a given input, so damage
+   within one aligned word of 4 bytes is found for certain. Of random damage one in 2^32 is missed where it stays
+   within one lane, else one in 2^64. All instruction sets give the same sums. */
 
 enum { CHECKSUM_LANES = 64, CHECKSUM_STRIPE = 4 * CHECKSUM_LANES, CHECKSUM_CHAINS = 4, CHECKSUM_AHEAD = 2048 };
 
@@ -13,14 +13,15 @@ INLINE void add_stripe(checksum_lanes lanes[CHECKSUM_CHAINS], const uint8_t *p) 
     for (int i = 0; i < CHECKSUM_CHAINS; i++) {
         checksum_lanes words;
         memcpy(&words, p + i * (int)sizeof words, sizeof words);
-        lanes[i] = ((lanes[i] << 13 | lanes[i] >> 19) ^ words) * 0x9E3779B1u;
+        words = lanes[i] + words * 0x85EBCA77u;
+        lanes[i] = (words << 13 | words >> 19) * 0x9E3779B1u;
     }
 }
 
 static uint64_t checksum(const uint8_t *data, int64_t nbytes) {
     checksum_lanes lanes[CHECKSUM_CHAINS];
     uint32_t words[CHECKSUM_LANES];
-    for (int i = 0; i < CHECKSUM_LANES; i++) words[i] = (uint32_t)(i + 1) * 0x85EBCA77u;
+    for (int i = 0; i < CHECKSUM_LANES; i++) words[i] = (uint32_t)(i + 1) * 0xC2B2AE3Du;
     memcpy(lanes, words, sizeof words);
     const int64_t whole = nbytes / CHECKSUM_STRIPE * CHECKSUM_STRIPE;
     for (int64_t at = 0; at < whole; at += CHECKSUM_STRIPE) {

@@ -109,6 +109,67 @@ def test_a_damaged_file_is_told_of_and_written_anew(
     assert path.read_bytes() == whole
 
 
+def test_a_byte_that_changed_anywhere_is_found(
+    tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = logits(compiled(tmp_path), tools)
+    path = the_file(tmp_path)
+    whole = path.read_bytes()
+    head = whole.index(b"\0", whole.index(b"layout"))
+    panels = 4096 * -(-head // 4096)
+    sums = 8 * -(-(len(whole) - panels) // (1 << 20))
+    spread = range(panels, len(whole) - sums, (len(whole) - sums - panels) // 13)
+    for at in (0, head - 1, head, panels - 1, *spread, len(whole) - sums - 1, len(whole) - sums, len(whole) - 1):
+        for flip in (1, 0xFF):
+            caplog.clear()
+            damaged = bytearray(whole)
+            damaged[at] ^= flip
+            path.write_bytes(damaged)
+            with caplog.at_level(logging.WARNING, "zigai"):
+                np.testing.assert_array_equal(logits(compiled(tmp_path), tools), expected)
+            assert caplog.text.count("packed anew") == 1, at
+            assert path.read_bytes() == whole
+
+
+def test_a_page_that_was_never_written_is_found(
+    tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = toy(width=512)
+    expected = logits(compiled(tmp_path, model), tools)
+    path = the_file(tmp_path)
+    whole = path.read_bytes()
+    assert len(whole) > 2 << 20
+    torn = (1 << 20) + 8192
+    path.write_bytes(whole[:torn] + bytes(4096) + whole[torn + 4096 :])
+    with caplog.at_level(logging.WARNING, "zigai"):
+        np.testing.assert_array_equal(logits(compiled(tmp_path, model), tools), expected)
+    assert "it is damaged near byte " in caplog.text
+    assert path.read_bytes() == whole
+
+
+def test_a_file_that_is_replaced_stays_whole_for_whoever_maps_it(tools: Any, tmp_path: Path) -> None:
+    program = compiled(tmp_path)
+    expected = logits(program, tools)
+    path = the_file(tmp_path)
+    other = path.with_name("other")
+    other.write_bytes(bytes(path.stat().st_size))
+    other.replace(path)
+    np.testing.assert_array_equal(logits(program, tools), expected)
+
+
+def test_a_pipe_in_place_of_the_file_is_told_of_and_replaced(
+    tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = logits(compiled(tmp_path), tools)
+    path = the_file(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    with caplog.at_level(logging.WARNING, "zigai"):
+        np.testing.assert_array_equal(logits(compiled(tmp_path), tools), expected)
+    assert "it is not a regular file" in caplog.text
+    assert path.is_file()
+
+
 def test_a_file_that_may_not_be_read_is_told_of(
     tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -38,6 +38,14 @@ def test_types_that_are_no_whole_numbers_are_refused(spec: TokenizerSpec) -> Non
         Vocabulary(replace(spec, types=np.ones(len(spec.tokens), dtype=np.float32)))
 
 
+def test_tokens_of_a_file_without_types_are_control_tokens_by_their_role(spec: TokenizerSpec) -> None:
+    changed = replace(spec, types=None, special_ids={"bos": 300, "unknown": 0}, end_ids=frozenset({301, 302}))
+    types = Vocabulary(changed).types
+    assert types[0] == TokenType.UNKNOWN
+    assert np.flatnonzero(types == TokenType.CONTROL).tolist() == [300, 301, 302]
+    assert np.count_nonzero(types == TokenType.NORMAL) == len(spec.tokens) - 4
+
+
 def test_two_tokens_of_one_text_are_named(spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]) -> None:
     with pytest.raises(FormatError, match=f"tokens 1 and {len(spec.tokens)} are both '<s>'"):
         Vocabulary(extend(spec, [("<s>", TokenType.NORMAL)]))

@@ -168,7 +168,7 @@ class Packer:
         return packed
 
     def checksums(self, data: NDArray[np.uint8], block: int) -> NDArray[np.uint64]:
-        """A checksum (checksum.c) of each `block` bytes of `data`, the last may be shorter, with all threads."""
+        """A checksum (checksum.c) of each `block` bytes of `data` (the last may be shorter)."""
         count, nbytes, from_buffer = -(-data.nbytes // block), data.nbytes, self._ffi.from_buffer
         sums = np.zeros(count, np.uint64)
         target = self._ffi.cast("uint64_t *", from_buffer(sums))

@@ -134,7 +134,7 @@ def _cut(spec: TokenizerSpec, vocabulary: Vocabulary) -> re.Pattern[str] | None:
     crossing = set(re.findall(f"(.){_SPACE}", "\n".join(vocabulary.texts)))
     crossing |= set(re.findall("(.) ", "\n".join(vocabulary.texts)))
     letters = "".join(letter for letter in ascii_letters if letter not in crossing)
-    return re.compile(f"(?<=[{letters}])(?= )") if letters else None
+    return re.compile(rf"(?<=[{letters}])(?= [\s\S])") if letters else None
 
 
 def _scores(spec: TokenizerSpec, size: int) -> NDArray[np.float32]:

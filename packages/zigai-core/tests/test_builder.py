@@ -55,7 +55,7 @@ def test_every_part_of_a_decoder_is_checked(name: str) -> None:
         ({"attention__head_count": 3}, "head_count"),
         ({"rope__dimension_count": 5}, "dimension_count is 5"),
         ({"attention__layer_norm_rms_epsilon": float("nan")}, "epsilon"),
-        ({"attention__value_length": 8}, "heads of two widths"),
+        ({"attention__value_length": 0}, "attention.value_length is 0"),
     ],
 )
 def test_hyperparameters_out_of_range_are_named(values: dict[str, object], message: str) -> None:

@@ -49,10 +49,12 @@ typedef struct {
     int32_t start;       /* COLUMNS: first column */
     int32_t heads;
     int32_t kv_heads;
-    int32_t head_dim;
+    int32_t head_dim;    /* ROPE: width of a head; STORE, ATTENTION: width of a head's query and key */
+    int32_t value_dim;   /* STORE, ATTENTION: width of a head's value */
     int32_t used;        /* experts per row: ROUTE, GROUP, EXPERT_LINEAR, COMBINE */
     int32_t repeat;      /* factor on the number of rows; 0 means 1 */
     int32_t window;      /* ATTENTION: number of positions that a token sees; 0: all */
+    int32_t chunk;       /* ATTENTION: a token sees positions from the last multiple of chunk on; 0: all */
     int32_t mode;        /* GATED: enum zg_activation; ROPE: enum zg_pairing;
                             ROUTE: shares add up to 1; EXPERT_LINEAR: x has a row for each expert used */
     float factor;        /* SCALE: factor; ATTENTION: scale; norms: epsilon; ROPE_TABLE: magnitude */
@@ -62,8 +64,8 @@ typedef struct {
     int64_t y;           /* STORE: values; ROPE: the table; others: the second operand */
     int64_t cache;       /* STORE, ATTENTION: byte offset of the layer in the cache */
     int64_t stride;      /* bytes from one row (EMBEDDING) or panel (LINEAR, EXPERT_LINEAR) of the weight to the next */
-    const void *weight;  /* in the layout of its packing; ROPE_TABLE: frequencies */
-    const float *bias;
+    const void *weight;  /* in the layout of its packing; ROPE_TABLE: frequencies; ATTENTION: sinks or NULL */
+    const float *bias;   /* ATTENTION: slopes or NULL */
 } zg_record;
 
 /* Records that run without a barrier between them. */
@@ -112,11 +114,11 @@ void zg_context_free(zg_context *context, int forked);
 int zg_run(zg_context *context, const zg_step *step);
 void zg_cancel(zg_context *context, int cancelled);
 void zg_copy_page(zg_context *context, int32_t from, int32_t to);
-int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim);
-int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t head_dim);
+int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim, int32_t value_dim);
+int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t value_dim);
 int64_t zg_group_bytes(int32_t experts);
 int64_t zg_activation_bytes(int32_t type, int32_t width);
 int64_t zg_panel_bytes(int32_t type, int32_t width);
 void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end);
 void zg_checksums(const void *data, int64_t nbytes, int64_t block, int64_t first, int64_t end, uint64_t *sums);
-int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t type);
+int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t value_dim, int32_t type);

@@ -4,7 +4,7 @@
    read serves all of them. Softmax goes through blocks of up to 64 keys that end where pages end, and starts
    anew with each span of pages; the results of spans are then added up from the first to the last. That way
    one token's spans can be computed by several threads, and the order of additions for a token depends on
-   its position alone. */
+   its position alone. Blocks and pages that no token of the tile sees are not read. */
 
 enum { BLOCK = 64 };
 enum { SPLIT_TOKENS = 16 }; /* steps of more tokens give enough work without splitting it by spans */
@@ -19,7 +19,9 @@ typedef struct {
     float *scores, *scaled; /* BLOCK for each query; scaled: times the scales of the values */
     float *panels;          /* a block's keys or values as floats */
     float *scales;          /* of a block's keys or values, BLOCK for each part */
+    float *slopes;          /* of each query's head, times log2 e; 0 where there are none */
     int *first, *end;       /* the keys of the block that a query sees */
+    int *distances;         /* from each query to the block's first key */
     int queries, head_dim, dim;
     int64_t state;
 } tile_memory;
@@ -31,8 +33,9 @@ static void *carve(char *memory, int64_t *used, int64_t n) {
     return p;
 }
 
-static int64_t lay_out_tile(tile_memory *m, char *memory, int64_t queries, int head_dim) {
-    const int64_t dim = padded(head_dim), state = state_floats(head_dim);
+static int64_t lay_out_tile(tile_memory *m, char *memory, int64_t queries, int head_dim, int value_dim) {
+    const int64_t dim = padded(value_dim), state = state_floats(value_dim);
+    const int widest = head_dim > (int)dim ? head_dim : (int)dim;
     int64_t used = 0;
     *m = (tile_memory){.queries = (int)queries, .head_dim = head_dim, .dim = (int)dim, .state = state};
     m->q = carve(memory, &used, queries * head_dim);
@@ -40,22 +43,24 @@ static int64_t lay_out_tile(tile_memory *m, char *memory, int64_t queries, int h
     m->total = carve(memory, &used, queries * state);
     m->scores = carve(memory, &used, queries * BLOCK);
     m->scaled = carve(memory, &used, queries * BLOCK);
-    m->panels = carve(memory, &used, dim * BLOCK);
-    m->scales = carve(memory, &used, (int64_t)ceil_div(head_dim, PART) * BLOCK);
+    m->panels = carve(memory, &used, (int64_t)widest * BLOCK);
+    m->scales = carve(memory, &used, (int64_t)ceil_div(widest, PART) * BLOCK);
+    m->slopes = carve(memory, &used, queries);
     m->first = carve(memory, &used, queries);
     m->end = carve(memory, &used, queries);
+    m->distances = carve(memory, &used, queries);
     return used;
 }
 
-int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim) {
+int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim, int32_t value_dim) {
     tile_memory m;
-    return lay_out_tile(&m, NULL, (int64_t)tile * group, head_dim);
+    return lay_out_tile(&m, NULL, (int64_t)tile * group, head_dim, value_dim);
 }
 
-static void load_scales(tile_memory *m, const char *p, const layout *l, int count) {
-    for (int part = 0; part < l->parts; part++)
+static void load_scales(tile_memory *m, const char *p, int parts, int positions, int count) {
+    for (int part = 0; part < parts; part++)
         for (int j = 0; j < count; j += VF)
-            vf_store(m->scales + part * BLOCK + j, vf_load_f16(p + 2 * ((int64_t)part * l->positions + j)));
+            vf_store(m->scales + part * BLOCK + j, vf_load_f16(p + 2 * ((int64_t)part * positions + j)));
 }
 
 /* Scores of the queries from..to with the panels of keys first..end. */
@@ -108,25 +113,26 @@ static void attend_block(const zg_record *r, tile_memory *m, const char *page, c
 
     panels keys = {page + (int64_t)at * m->head_dim * bytes, (int64_t)m->head_dim * PANEL, r->type};
     if (convert) keys = as_floats(keys, m->head_dim, end, m->panels);
-    load_scales(m, page + l->key_scales + 2 * at, l, count);
-    if (alike) score(m, keys, l->parts, 0, m->queries, first, end);
+    load_scales(m, page + l->key_scales + 2 * at, l->key_parts, l->positions, count);
+    if (alike) score(m, keys, l->key_parts, 0, m->queries, first, end);
     for (int panel = first, from = 0, to = 0; !alike && panel < end; panel++) {
         while (m->end[from] <= panel * PANEL) from++;
         while (to < m->queries && m->first[to] < (panel + 1) * PANEL) to++;
-        score(m, keys, l->parts, from, to, panel, panel + 1);
+        score(m, keys, l->key_parts, from, to, panel, panel + 1);
     }
     for (int a = 0; a < m->queries; a++)
         if (m->first[a] < m->end[a])
-            soften(r->cap, m->scores + a * BLOCK, m->span + a * m->state, m->first[a], m->end[a], m->dim);
+            soften(r->cap, m->slopes[a], m->distances[a], m->scores + a * BLOCK, m->span + a * m->state,
+                   m->first[a], m->end[a], m->dim);
 
     panels values = {page + l->values + (int64_t)at * PANEL * bytes, (int64_t)l->positions * PANEL, r->type};
     if (convert) values = as_floats(values, m->end[last], l->dim / PANEL, m->panels);
     product p = {m->scores, m->span + STATE, BLOCK, m->state, values, NULL, 0, l->dim / PANEL, 0, 0};
-    if (!l->parts) {
+    if (!l->value_parts) {
         gather_all(m, &p, alike);
         return;
     }
-    load_scales(m, page + l->value_scales + 2 * at, l, count);
+    load_scales(m, page + l->value_scales + 2 * at, l->value_parts, l->positions, count);
     p.x = m->scaled;
     for (int i = 0; i < m->dim; i += PART) {
         const float *scales = m->scales + i / PART * BLOCK;
@@ -151,37 +157,46 @@ typedef struct {
     int first, last;     /* positions that any of its tokens sees */
 } tile;
 
+/* The first position that a token sees. */
+static int first_seen(const zg_record *r, int position) {
+    if (r->chunk) return position / r->chunk * r->chunk;
+    return r->window && position >= r->window ? position - r->window + 1 : 0;
+}
+
 static tile tile_of(const zg_context *c, const zg_record *r, int index, int kv_head) {
     tile t = {.tile = index, .row = c->tile_starts[index], .kv_head = kv_head};
     t.group = r->heads / r->kv_heads;
     t.rows = c->tile_starts[index + 1] - t.row;
-    t.first = r->window ? c->step->positions[t.row] - r->window + 1 : 0;
-    if (t.first < 0) t.first = 0;
+    t.first = first_seen(r, c->step->positions[t.row]);
     t.last = c->step->positions[t.row + t.rows - 1];
     return t;
 }
 
-/* Query a's place in a row of queries or results. */
+static int head_of(const tile *t, int a) { return t->kv_head * t->group + a % t->group; }
+
+/* Query a's number among all heads of all rows. */
 static int64_t place(const zg_record *r, const tile *t, int a) {
-    return (int64_t)(t->row + a / t->group) * r->width + (t->kv_head * t->group + a % t->group) * r->head_dim;
+    return (int64_t)(t->row + a / t->group) * r->heads + head_of(t, a);
 }
 
 static void load_queries(const zg_context *c, const zg_record *r, const tile *t, tile_memory *m) {
     const float scale = r->cap != 0.0f ? r->factor : r->factor * LOG2_E;
     for (int a = 0; a < m->queries; a++) {
-        const float *from = (const float *)address(c, r->x) + place(r, t, a);
+        const float *from = (const float *)address(c, r->x) + place(r, t, a) * r->head_dim;
         for (int i = 0; i < r->head_dim; i++) m->q[(int64_t)a * r->head_dim + i] = from[i] * scale;
+        m->slopes[a] = r->bias ? r->bias[head_of(t, a)] * LOG2_E : 0.0f;
     }
 }
 
-static void write_result(const zg_context *c, const zg_record *r, const tile *t, int a, const float *state) {
-    float *out = (float *)address(c, r->output) + place(r, t, a);
-    for (int i = 0; i < r->head_dim; i++) out[i] = state[STATE + i] / state[SUM];
+static void write_result(const zg_context *c, const zg_record *r, const tile *t, int a, float *state) {
+    float *out = (float *)address(c, r->output) + place(r, t, a) * r->value_dim;
+    if (r->weight) add_sink(state, ((const float *)r->weight)[head_of(t, a)], padded(r->value_dim));
+    for (int i = 0; i < r->value_dim; i++) out[i] = state[STATE + i] / state[SUM];
 }
 
 /* All blocks of a span, into m->span. False where the step is being stopped. */
 static int attend_span(zg_context *c, const zg_record *r, const tile *t, tile_memory *m, int span) {
-    const layout l = layout_of(c->plan->page, r->head_dim, r->type);
+    const layout l = layout_for(c, r);
     const int page = c->plan->page, sequence = c->step->sequences[t->row];
     const int position = c->step->positions[t->row];
     int start = span * c->plan->span, end = start + c->plan->span;
@@ -193,10 +208,10 @@ static int attend_span(zg_context *c, const zg_record *r, const tile *t, tile_me
             if (stopping(c)) return 0;
             int count = least(BLOCK, page - at), seen = 0;
             for (int a = 0; a < m->queries; a++) {
-                int own = position + a / t->group - (start + at);
-                int first = r->window ? own - r->window + 1 : 0;
+                int own = position + a / t->group, first = first_seen(r, own) - (start + at);
+                m->distances[a] = start + at - own;
                 m->first[a] = first < 0 ? 0 : first;
-                m->end[a] = own < 0 ? 0 : least(own + 1, count);
+                m->end[a] = own < start + at ? 0 : least(own + 1 - (start + at), count);
                 seen |= m->first[a] < m->end[a];
             }
             if (seen) attend_block(r, m, p, &l, at, count);
@@ -218,14 +233,14 @@ static void attend(zg_context *c, const zg_record *r, const tile *t, tile_memory
 
 /* ---- steps of few tokens: chunks are spans ---- */
 
-int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t head_dim) {
-    return spans > 1 ? SPLIT_TOKENS * (int64_t)spans * heads * state_floats(head_dim) * 4 : 0;
+int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t value_dim) {
+    return spans > 1 ? SPLIT_TOKENS * (int64_t)spans * heads * state_floats(value_dim) * 4 : 0;
 }
 
 /* Where query a of a tile keeps what it gathered in a span. */
 static float *partial(const zg_context *c, const zg_record *r, const tile *t, int a, int span) {
     int64_t slot = (int64_t)(t->row + a / t->group) * c->spans + span;
-    return c->partials + (slot * r->heads + t->kv_head * t->group + a % t->group) * state_floats(r->head_dim);
+    return c->partials + (slot * r->heads + head_of(t, a)) * state_floats(r->value_dim);
 }
 
 /* Whoever is the last to be done with a span of a tile adds them up: the counter, which is 0 again after
@@ -280,7 +295,8 @@ static void attention_run(zg_context *c, const zg_record *r, int chunk, int thre
         span = part - c->part_starts[index];
     }
     const tile t = tile_of(c, r, index, chunk % r->kv_heads);
-    lay_out_tile(&m, c->thread_scratch + thread * c->thread_bytes, t.rows * t.group, r->head_dim);
+    lay_out_tile(&m, c->thread_scratch + thread * c->thread_bytes, t.rows * t.group, r->head_dim,
+                 r->value_dim);
     load_queries(c, r, &t, &m);
     if (span < 0) attend(c, r, &t, &m);
     else attend_part(c, r, &t, &m, span);

@@ -13,31 +13,34 @@ static inline int element_bytes(int type) { return type == ZG_F32 ? 4 : type == 
 
 /* How the keys and values of one KV head lie in a page; offsets are in bytes. */
 typedef struct {
-    int positions, dim; /* of a page and of a value, whole panels */
-    int parts;          /* scales of a vector */
+    int positions, dim;         /* of a page and of a value, whole panels */
+    int key_parts, value_parts; /* scales of a key and of a value */
     int64_t key_scales, values, value_scales, bytes;
 } layout;
 
-static layout layout_of(int page, int head_dim, int type) {
-    layout l = {.positions = padded(page), .dim = padded(head_dim)};
-    l.parts = type == ZG_Q8_0 ? ceil_div(head_dim, PART) : 0;
-    int64_t scales = (int64_t)l.parts * l.positions * 2;
+static layout layout_of(int page, int head_dim, int value_dim, int type) {
+    layout l = {.positions = padded(page), .dim = padded(value_dim)};
+    l.key_parts = type == ZG_Q8_0 ? ceil_div(head_dim, PART) : 0;
+    l.value_parts = type == ZG_Q8_0 ? ceil_div(value_dim, PART) : 0;
     l.key_scales = (int64_t)l.positions * head_dim * element_bytes(type);
-    l.values = l.key_scales + scales;
+    l.values = l.key_scales + (int64_t)l.key_parts * l.positions * 2;
     l.value_scales = l.values + (int64_t)l.positions * l.dim * element_bytes(type);
-    l.bytes = l.value_scales + scales;
+    l.bytes = l.value_scales + (int64_t)l.value_parts * l.positions * 2;
     return l;
 }
 
-int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t type) {
-    return align64(kv_heads * layout_of(page, head_dim, type).bytes);
+static layout layout_for(const zg_context *c, const zg_record *r) {
+    return layout_of(c->plan->page, r->head_dim, r->value_dim, r->type);
+}
+
+int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t value_dim, int32_t type) {
+    return align64(kv_heads * layout_of(page, head_dim, value_dim, type).bytes);
 }
 
 static char *cached(const zg_context *c, const zg_record *r, int sequence, int position, int kv_head) {
     int page = c->step->pages[c->step->page_starts[sequence] + position / c->plan->page];
-    int64_t page_bytes = zg_cache_bytes(c->plan->page, r->kv_heads, r->head_dim, r->type);
-    return c->cache + r->cache * c->pages + page * page_bytes
-           + kv_head * layout_of(c->plan->page, r->head_dim, r->type).bytes;
+    int64_t head_bytes = layout_for(c, r).bytes;
+    return c->cache + r->cache * c->pages + page * align64(r->kv_heads * head_bytes) + kv_head * head_bytes;
 }
 
 /* Up to PART floats as the cache holds them. Returns their scale as float16, where it has one. */
@@ -74,31 +77,31 @@ static void store_key(const float *x, char *page, const layout *l, int slot, int
         if (bytes == 1) scatter(part, to, n, 1);
         else if (bytes == 2) scatter(part, to, n, 2);
         else scatter(part, to, n, 4);
-        if (l->parts) store_scale(page + l->key_scales, l, i, slot, scale);
+        if (l->key_parts) store_scale(page + l->key_scales, l, i, slot, scale);
     }
 }
 
-static void store_value(const float *x, char *page, const layout *l, int slot, int head_dim, int type) {
+static void store_value(const float *x, char *page, const layout *l, int slot, int value_dim, int type) {
     char part[4 * PART];
     const int bytes = element_bytes(type);
-    for (int i = 0; i < head_dim; i += PART) {
-        uint16_t scale = encode(x + i, least(PART, head_dim - i), part, type);
+    for (int i = 0; i < value_dim; i += PART) {
+        uint16_t scale = encode(x + i, least(PART, value_dim - i), part, type);
         for (int at = 0; at < PART && i + at < l->dim; at += PANEL) {
             int64_t row = (int64_t)(i + at) / PANEL * l->positions + slot;
             memcpy(page + l->values + row * PANEL * bytes, part + at * bytes, (size_t)PANEL * bytes);
         }
-        if (l->parts) store_scale(page + l->value_scales, l, i, slot, scale);
+        if (l->value_parts) store_scale(page + l->value_scales, l, i, slot, scale);
     }
 }
 
 static void store_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
-    const layout l = layout_of(c->plan->page, r->head_dim, r->type);
+    const layout l = layout_for(c, r);
     const int position = c->step->positions[chunk], slot = position % c->plan->page;
     for (int kv_head = 0; kv_head < r->kv_heads; kv_head++) {
-        int64_t at = (int64_t)chunk * r->width + kv_head * r->head_dim;
+        const int64_t head = (int64_t)chunk * r->kv_heads + kv_head;
         char *page = cached(c, r, c->step->sequences[chunk], position, kv_head);
-        store_key((const float *)address(c, r->x) + at, page, &l, slot, r->head_dim, r->type);
-        store_value((const float *)address(c, r->y) + at, page, &l, slot, r->head_dim, r->type);
+        store_key((const float *)address(c, r->x) + head * r->head_dim, page, &l, slot, r->head_dim, r->type);
+        store_value((const float *)address(c, r->y) + head * r->value_dim, page, &l, slot, r->value_dim, r->type);
     }
 }

@@ -20,7 +20,7 @@ INLINE vf exp2_of(vf x) {
    before the first key, and at STATE the weighted values. */
 enum { MOST, SUM, STATE = 16 };
 
-static inline int64_t state_floats(int head_dim) { return STATE + padded(head_dim); }
+static inline int64_t state_floats(int value_dim) { return STATE + padded(value_dim); }
 
 static void clear_state(float *s, int dim) {
     memset(s, 0, (size_t)(STATE + dim) * 4);
@@ -48,12 +48,31 @@ static void add_state(float *s, const float *later, int dim) {
         vf_store(s + i, vf_fma(vf_load(later + i), vf_set(its), vf_mul(vf_load(s + i), vf_set(mine))));
 }
 
+/* One more score, of a key that has no value. In doubles: any float is a sink, and most are too large for one when they
+   become logarithms to base 2. */
+static void add_sink(float *s, float sink, int dim) {
+    double own = (double)sink * LOG2_E, most = own > s[MOST] ? own : s[MOST];
+    float fade = one_exp2((float)(s[MOST] - most));
+    s[SUM] = s[SUM] * fade + one_exp2((float)(own - most));
+    for (int i = STATE; i < STATE + dim; i += VF) vf_store(s + i, vf_mul(vf_load(s + i), vf_set(fade)));
+}
+
+/* Adds slope times (the key's position - the query's) to scores; `distance` is that of the first. */
+static void add_bias(float slope, int distance, float *s, int bound) {
+    static const float lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (int j = 0; j < bound; j += VF) {
+        vf far = vf_add(vf_load(lanes), vf_set((float)(distance + j)));
+        vf_store(s + j, vf_fma(vf_set(slope), far, vf_load(s + j)));
+    }
+}
+
 /* The scores s of a block become weights; keys outside first..end get weight 0. */
-static void soften(float cap, float *s, float *state, int first, int end, int dim) {
+static void soften(float cap, float slope, int distance, float *s, float *state, int first, int end, int dim) {
     const int bound = (end + VF - 1) / VF * VF;
     if (cap != 0.0f)
         for (int j = 0; j < bound; j += VF)
             vf_store(s + j, vf_mul(vf_tanh(vf_div(vf_load(s + j), vf_set(cap))), vf_set(cap * LOG2_E)));
+    if (slope != 0.0f) add_bias(slope, distance, s, bound);
     for (int j = 0; j < first; j++) s[j] = -INFINITY;
     for (int j = end; j < bound; j++) s[j] = -INFINITY;
     vf most = vf_set(-INFINITY), total = vf_zero();

@@ -202,7 +202,7 @@ void zg_copy_page(zg_context *c, int32_t from, int32_t to) {
     for (int i = 0; i < plan->count; i++) {
         const zg_record *r = &plan->records[i];
         if (r->operation != ZG_STORE) continue;
-        int64_t bytes = zg_cache_bytes(plan->page, r->kv_heads, r->head_dim, r->type);
+        int64_t bytes = zg_cache_bytes(plan->page, r->kv_heads, r->head_dim, r->value_dim, r->type);
         char *layer = c->cache + r->cache * c->pages;
         memcpy(layer + to * bytes, layer + from * bytes, (size_t)bytes);
     }

@@ -88,6 +88,13 @@ X, Y = Value("x", 8), Value("y", 8)
 TABLE = Weight("table", (5, 8))
 EMBED = Embedding(X, TABLE)
 FREQUENCIES = np.ones(2, np.float32)
+
+
+def attention(output: Value = Y, query: Value = X, **attributes: Any) -> Attention:
+    sizes = {"layer": 0, "heads": 2, "kv_heads": 2, "key_dim": 4, "value_dim": 4, "scale": 1.0}
+    return Attention(output, query, X, X, **{**sizes, **attributes})
+
+
 WRONG = [
     ((Add(Y, X, X),), "input x has not been computed"),
     ((EMBED, Embedding(X, TABLE)), "computed before"),
@@ -97,13 +104,30 @@ WRONG = [
     ((EMBED, Linear(Value("y", 5), Value("x", 8), Weight("table", (5, 9)))), r"\(5, 8\) is needed"),
     ((EMBED, Rope(Y, X, 3, FREQUENCIES, "half")), "do not fit heads of 3"),
     ((EMBED, Rope(Y, X, 6, FREQUENCIES, "half")), "no number of heads of 6"),
-    ((EMBED, Attention(Y, X, X, X, 0, 3, 2, 4, 1.0)), "cannot share 2 KV heads"),
-    ((EMBED, Attention(Y, X, X, X, 0, 4, 2, 2, 1.0)), "query, output, key and value"),
-    ((EMBED, Attention(Y, X, X, X, 0, 2, 2, 4, 1.0, window=0)), "its window is 0"),
+    ((EMBED, Attention(Y, X, X, X, 0, 3, 2, 4, 4, 1.0)), "cannot share 2 KV heads"),
+    ((EMBED, Attention(Y, X, X, X, 0, 4, 2, 2, 2, 1.0)), "its key x is 8 wide, not 2 heads of 2"),
+    ((EMBED, attention(value_dim=3)), "its value x is 8 wide, not 2 heads of 3"),
+    ((EMBED, attention(Value("y", 9))), "its output y is 9 wide, not 2 heads of 4"),
+    ((EMBED, attention(heads=0)), "its heads is 0, not a whole number"),
+    ((EMBED, attention(window=0)), "its window is 0"),
+    ((EMBED, attention(window=2.5)), r"its window is 2\.5"),
+    ((EMBED, attention(chunk=-8)), "its chunk is -8"),
+    ((EMBED, attention(window=4, chunk=8)), "a window of 4 and chunks of 8"),
+    ((EMBED, attention(scale=np.nan)), "its scale is nan"),
+    ((EMBED, attention(scale=1e39)), r"its scale is 1e\+39"),
+    ((EMBED, attention(soft_cap=0.0)), r"its soft cap is 0\.0"),
+    ((EMBED, attention(soft_cap=np.nan)), "its soft cap is nan"),
+    ((EMBED, attention(soft_cap=1e-60)), "its soft cap is 1e-60"),
+    ((EMBED, attention(sinks=Weight("sinks", (3,)))), r"its sinks sinks have shape \(3,\), not \(2,\)"),
+    ((EMBED, attention(sinks=Weight("sinks", (2,)))), r"sinks has shape \(3,\), \(2,\) is needed"),
+    ((EMBED, attention(sinks=Weight("absent", (2,)))), "tensor absent is missing"),
+    ((EMBED, attention(slopes=np.ones(3, np.float32))), r"slopes are float32 \(3,\), not float32 \(2,\)"),
+    ((EMBED, attention(slopes=np.ones(2))), r"slopes are float64 \(2,\)"),
+    ((EMBED, attention(slopes=np.array([1, np.inf], np.float32))), "its slope inf is not finite"),
     ((EMBED, Columns(Value("y", 4), X, 5)), "columns from 5 in a row of 8"),
     ((EMBED, RMSNorm(Y, X, Weight("table", (3,)), 1e-5)), "does not fit a row of 8"),
     (
-        (EMBED, Attention(Y, X, X, X, 0, 2, 2, 4, 1.0), Attention(Value("z", 8), Y, X, X, 0, 2, 2, 4, 1.0)),
+        (EMBED, attention(), attention(Value("z", 8), Y)),
         "layer 0's cache has another owner",
     ),
 ]
@@ -111,7 +135,9 @@ WRONG = [
 
 @pytest.mark.parametrize(("operations", "words"), WRONG)
 def test_a_graph_that_does_not_fit_together_is_refused_by_name(operations: Any, words: str) -> None:
-    tensors = {"table": random_tensor("table", (5, 8), "F32", np.random.RandomState(0), 1)}
+    random = np.random.RandomState(0)
+    shapes = {"table": (5, 8), "sinks": (3,)}
+    tensors = {name: random_tensor(name, shape, "F32", random, 1) for name, shape in shapes.items()}
     with pytest.raises(ShapeError, match=words):
         NativeBackend().compile(graph_of(*operations), tensors, CompileOptions())
 
@@ -120,9 +146,19 @@ def test_more_heads_than_can_be_counted_are_refused() -> None:
     tensors = {"table": random_tensor("table", (2, 4096), "F32", np.random.RandomState(0), 1)}
     x = Value("x", 4096)
     embed = Embedding(x, Weight("table", (2, 4096)))
-    attention = Attention(Value("y", 4096), x, x, x, 0, 4096, 4096, 1, 1.0)
+    attention = Attention(Value("y", 4096), x, x, x, 0, 4096, 4096, 1, 1, 1.0)
     with pytest.raises(ShapeError, match="more than 1024 heads"):
         NativeBackend().compile(graph_of(embed, attention), tensors, CompileOptions())
+
+
+def test_wider_heads_than_can_be_counted_are_refused() -> None:
+    wide = 2**16 + 1
+    tensors = {"table": random_tensor("table", (2, wide), "F32", np.random.RandomState(0), 1)}
+    x = Value("x", wide)
+    embed = Embedding(x, Weight("table", (2, wide)))
+    alone = Attention(Value("y", wide), x, x, x, 0, 1, 1, wide, wide, 1.0)
+    with pytest.raises(ShapeError, match="its heads are 65537 wide, more than 65536"):
+        NativeBackend().compile(graph_of(embed, alone), tensors, CompileOptions())
 
 
 def test_wider_rows_than_can_be_counted_are_refused() -> None:

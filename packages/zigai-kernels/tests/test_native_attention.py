@@ -18,29 +18,41 @@ def attention(
     tools: Any,
     heads: int = 4,
     kv_heads: int = 2,
-    head_dim: int = 8,
+    key_dim: int = 8,
+    value_dim: int | None = None,
     spread: float = 1.0,
     tokens: int = TOKENS,
     **how: Any,
 ) -> Any:
-    """A graph that attends over random queries, keys and values: those of token i are rows i."""
+    """A graph that attends over random queries, keys and values: those of token i are rows i.
+
+    `sinks` are given as numbers.
+    """
     random = np.random.RandomState(4)
     sketch = tools.sketch()
+    value_dim = value_dim or key_dim
 
     def rows(name: str, count: int) -> Any:
-        return sketch.input(name, spread * random.standard_normal((tokens, count * head_dim)))
+        return sketch.input(name, spread * random.standard_normal((tokens, count)))
 
-    query, key, value = rows("q", heads), rows("k", kv_heads), rows("v", kv_heads)
-    how = {"layer": 0, "scale": head_dim**-0.5} | how
+    query, key, value = (
+        rows("q", heads * key_dim),
+        rows("k", kv_heads * key_dim),
+        rows("v", kv_heads * value_dim),
+    )
+    if how.get("sinks") is not None:
+        how["sinks"] = sketch.tensor("sinks", np.asarray(how["sinks"], np.float32))
+    how = {"layer": 0, "scale": key_dim**-0.5} | how
     sketch.add(
         Attention(
-            Value("y", heads * head_dim),
+            Value("y", heads * value_dim),
             query,
             key,
             value,
             heads=heads,
             kv_heads=kv_heads,
-            head_dim=head_dim,
+            key_dim=key_dim,
+            value_dim=value_dim,
             **how,
         )
     )
@@ -49,39 +61,119 @@ def attention(
 
 @pytest.mark.parametrize("page", [1, 7, 16, 100])
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "head_dim"), [(1, 1, 1), (4, 4, 8), (6, 2, 20), (7, 1, 64), (20, 1, 16), (8, 2, 80)]
+    ("heads", "kv_heads", "key_dim"), [(1, 1, 1), (4, 4, 8), (6, 2, 20), (7, 1, 64), (20, 1, 16), (8, 2, 80)]
 )
 def test_attention_agrees_with_its_definition(
-    tools: Any, backend: Backend, page: int, heads: int, kv_heads: int, head_dim: int
+    tools: Any, backend: Backend, page: int, heads: int, kv_heads: int, key_dim: int
 ) -> None:
     options = dataclasses.replace(tools.options, page=page)
     tools.compare(
-        backend, attention(tools, heads, kv_heads, head_dim), tools.batch(range(TOKENS)), options=options
+        backend, attention(tools, heads, kv_heads, key_dim), tools.batch(range(TOKENS)), options=options
     )
 
 
 @pytest.mark.parametrize("page", [1, 16, 100])
 @pytest.mark.parametrize(
-    ("heads", "kv_heads", "head_dim"), [(1, 1, 1), (6, 2, 20), (7, 1, 64), (4, 4, 33), (8, 2, 80)]
+    ("heads", "kv_heads", "key_dim"), [(1, 1, 1), (6, 2, 20), (7, 1, 64), (4, 4, 33), (8, 2, 80)]
 )
 def test_an_eight_bit_cache_agrees_with_its_definition(
-    tools: Any, backend: Backend, page: int, heads: int, kv_heads: int, head_dim: int
+    tools: Any, backend: Backend, page: int, heads: int, kv_heads: int, key_dim: int
 ) -> None:
     options = dataclasses.replace(tools.options, page=page, kv_dtype="Q8_0")
-    sketch = attention(tools, heads, kv_heads, head_dim, soft_cap=3.0)
+    sketch = attention(tools, heads, kv_heads, key_dim, soft_cap=3.0)
     y = tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options)["logits"]
     whole = backend.compile(sketch.graph(), sketch.tensors, tools.options).new_context()
     assert np.abs(y - whole.run(tools.batch(range(TOKENS)))["logits"]).max() < 0.1
 
 
-@pytest.mark.parametrize("window", [1, 2, 5, 16, 1000, 2**40])
+@pytest.mark.parametrize("positions", [1, 2, 5, 16, 39, 40, 1000, 2**40])
+@pytest.mark.parametrize("limit", ["window", "chunk"])
 @pytest.mark.parametrize("soft_cap", [None, 0.7])
-def test_a_window_and_a_soft_cap_agree_with_their_definition(
-    tools: Any, backend: Backend, window: int, soft_cap: float | None
+def test_windows_chunks_and_a_soft_cap_agree_with_their_definition(
+    tools: Any, backend: Backend, limit: str, positions: int, soft_cap: float | None
 ) -> None:
     options = dataclasses.replace(tools.options, page=8)
-    sketch = attention(tools, window=window, soft_cap=soft_cap)
+    sketch = attention(tools, soft_cap=soft_cap, **{limit: positions})
     tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options)
+
+
+SINKS = [-np.inf, -2.0, 1.0, 4.0, 50.0, -1e30]
+SLOPES = np.array([0.5, 0.25, 2.0**-8, 0.0, -0.1, 3.0], np.float32)
+
+
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
+@pytest.mark.parametrize(
+    ("kv_heads", "key_dim", "value_dim"), [(6, 192, 128), (1, 40, 24), (3, 24, 40), (2, 33, 7), (3, 64, 64)]
+)
+@pytest.mark.parametrize("sinks", [None, SINKS])
+@pytest.mark.parametrize("slopes", [None, SLOPES])
+@pytest.mark.parametrize("limit", [{}, {"window": 7}, {"chunk": 12}])
+def test_every_combination_agrees_with_its_definition(
+    tools: Any,
+    backend: Backend,
+    kv_dtype: str,
+    kv_heads: int,
+    key_dim: int,
+    value_dim: int,
+    sinks: Any,
+    slopes: Any,
+    limit: dict[str, int],
+) -> None:
+    options = dataclasses.replace(tools.options, page=16, kv_dtype=kv_dtype)
+    cap = {"soft_cap": 3.0} if kv_heads == 3 else {}
+    sketch = attention(tools, 6, kv_heads, key_dim, value_dim, sinks=sinks, slopes=slopes, **limit, **cap)
+    # float16 is not in the reference: it keeps float32
+    atol = 5e-3 if kv_dtype == "F16" else 2e-5
+    tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options, atol=atol)
+
+
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
+def test_heads_as_wide_as_latent_ones_agree_with_their_definition(
+    tools: Any, backend: Backend, kv_dtype: str
+) -> None:
+    options = dataclasses.replace(tools.options, page=16, kv_dtype=kv_dtype)
+    sketch = attention(tools, 16, 1, 576, 512)
+    atol = 5e-3 if kv_dtype == "F16" else 2e-5
+    tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options, atol=atol)
+
+
+@pytest.mark.parametrize("sink", [-np.inf, -1e38, -100.0, 0.0, 100.0, 1e6, 3e38])
+@pytest.mark.parametrize("page", [4, 64])
+def test_a_sink_of_any_size_agrees_with_its_definition(
+    tools: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch, sink: float, page: int
+) -> None:
+    spans_of(monkeypatch, page)
+    options = dataclasses.replace(tools.options, page=page)
+    sketch = attention(tools, sinks=[sink, 1.0, sink, -1.0])
+    batch = tools.batch(range(TOKENS))
+    y = tools.compare(backend, sketch, batch, options=options)["logits"].reshape(TOKENS, 4, 8)
+    if sink > 99:
+        assert np.abs(y[:, [0, 2]]).max() < 1e-30
+    if sink < -99:
+        plain = backend.compile(attention(tools).graph(), sketch.tensors, options).new_context().run(batch)
+        np.testing.assert_array_equal(y[:, [0, 2]], plain["logits"].reshape(TOKENS, 4, 8)[:, [0, 2]])
+
+
+@pytest.mark.parametrize("sink", [np.inf, np.nan])
+def test_a_sink_that_is_not_a_number_or_infinite_spoils_its_head_alone(
+    tools: Any, backend: Backend, sink: float
+) -> None:
+    sketch = attention(tools, sinks=[1.0, sink, 0.0, 0.0])
+    batch = tools.batch(range(TOKENS))
+    with np.errstate(invalid="ignore"):
+        y = tools.compare(backend, sketch, batch)["logits"].reshape(TOKENS, 4, 8)
+    assert np.isnan(y[:, 1]).all()
+    assert np.isfinite(y[:, [0, 2, 3]]).all()
+
+
+FEATURES: list[dict[str, Any]] = [
+    {},
+    {"window": 5},
+    {"chunk": 6},
+    {"value_dim": 40, "sinks": [0.5, -1.0, 3.0, 0.0, -np.inf, 2.0]},
+    {"value_dim": 7, "slopes": SLOPES, "window": 9},
+    {"chunk": 13, "sinks": [0.5, -1.0, 3.0, 0.0, -np.inf, 2.0], "slopes": SLOPES, "soft_cap": 2.0},
+]
 
 
 @pytest.mark.parametrize("scale", [0.0, -3.0, 50.0])
@@ -94,23 +186,21 @@ def spans_of(monkeypatch: pytest.MonkeyPatch, positions: int) -> None:
     monkeypatch.setattr("zigai_kernels.program.ATTENTION_SPAN", positions)
 
 
-@pytest.mark.parametrize("span", [1, 8, 512])
-@pytest.mark.parametrize("window", [None, 5])
+@pytest.mark.parametrize(("span", "kv_heads"), [(1, 2), (8, 2), (8, 6), (512, 2)])
+@pytest.mark.parametrize("how", FEATURES)
 @pytest.mark.parametrize("kv_dtype", KV_DTYPES)
-@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2)])
 def test_a_token_is_bitwise_the_same_in_every_batch(
     tools: Any,
     backend: Backend,
     monkeypatch: pytest.MonkeyPatch,
     span: int,
-    window: int | None,
-    kv_dtype: str,
-    heads: int,
     kv_heads: int,
+    how: dict[str, Any],
+    kv_dtype: str,
 ) -> None:
     spans_of(monkeypatch, span)
     options = dataclasses.replace(tools.options, page=4, kv_dtype=kv_dtype, threads=1)
-    sketch = attention(tools, heads, kv_heads, 24, window=window)
+    sketch = attention(tools, 6, kv_heads, 24, **how)
     whole = tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options, atol=5e-3)["logits"]
     program = backend.compile(sketch.graph(), sketch.tensors, dataclasses.replace(options, threads=3))
     # steps of few tokens are split by spans, longer ones are not
@@ -123,12 +213,21 @@ def test_a_token_is_bitwise_the_same_in_every_batch(
 
 
 @pytest.mark.parametrize("kv_dtype", KV_DTYPES)
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"window": 600},
+        {"chunk": 700, "sinks": [1.0, -2.0, 5.0]},
+        {"value_dim": 40, "sinks": [1.0, -2.0, 5.0], "slopes": SLOPES[:3] / 16},
+    ],
+)
 def test_a_context_of_several_spans_agrees_with_its_definition(
-    tools: Any, backend: Backend, kv_dtype: str
+    tools: Any, backend: Backend, kv_dtype: str, how: dict[str, Any]
 ) -> None:
     tokens = 1100
     options = dataclasses.replace(tools.options, context=tokens, batch=tokens, page=64, kv_dtype=kv_dtype)
-    sketch = attention(tools, 3, 1, 16, tokens=tokens)
+    sketch = attention(tools, 3, 1, 16, tokens=tokens, **how)
     table = range(18)
     # float16 is not in the reference: it keeps float32
     atol = 5e-3 if kv_dtype == "F16" else 1e-5
@@ -150,12 +249,13 @@ def test_many_heads_split_by_spans_agree_with_their_definition(
 
 
 @pytest.mark.parametrize("span", [4, 512])
+@pytest.mark.parametrize("how", FEATURES)
 def test_sequences_in_a_batch_are_bitwise_what_each_is_alone(
-    tools: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch, span: int
+    tools: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch, span: int, how: dict[str, Any]
 ) -> None:
     spans_of(monkeypatch, span)
     options = dataclasses.replace(tools.options, page=4)
-    sketch = attention(tools)
+    sketch = attention(tools, 6, **how)
     program = backend.compile(sketch.graph(), sketch.tensors, options)
     prompts = [range(9), range(20, 21), range(5, 22)]
     tables = [[7, 2, 5], [0], [1, 3, 4, 6, 15]]
@@ -190,9 +290,12 @@ def test_float16_keys_and_values_are_near_float32_ones(tools: Any, backend: Back
 
 
 @pytest.mark.parametrize("kv_dtype", KV_DTYPES)
-def test_copied_pages_go_on_as_their_originals(tools: Any, backend: Backend, kv_dtype: str) -> None:
+@pytest.mark.parametrize("value_dim", [8, 40])
+def test_copied_pages_go_on_as_their_originals(
+    tools: Any, backend: Backend, kv_dtype: str, value_dim: int
+) -> None:
     options = dataclasses.replace(tools.options, page=4, kv_dtype=kv_dtype)
-    sketch = attention(tools)
+    sketch = attention(tools, value_dim=value_dim)
     program = backend.compile(sketch.graph(), sketch.tensors, options)
     whole = program.new_context().run(tools.batch(range(8)))["logits"]
     context = program.new_context()

@@ -54,7 +54,7 @@ def test_one_that_waits_holds_up_none_that_need_not() -> None:
 
 
 def test_attention_waits_until_its_layers_keys_and_values_are_stored() -> None:
-    here, other = CacheSpec(0, 1, 8), CacheSpec(1, 1, 8)
+    here, other = CacheSpec(0, 1, 8, 8), CacheSpec(1, 1, 8, 8)
     store = Record("STORE", "cache of layer 0", "k", "v", cache=here)
     attention = Record("ATTENTION", "a", "q", cache=here)
     assert outputs(Record("ROPE", "k", "w"), store, attention) == [["k", "cache of layer 0"], ["a"]]

@@ -57,7 +57,7 @@ def test_qwen3_normalises_each_head_before_it_turns() -> None:
 
 
 def test_qwen3_takes_the_width_of_a_head_from_the_file() -> None:
-    assert {operation.head_dim for operation in of(qwen3(QWEN3, context=64), Attention)} == {32}
+    assert {operation.key_dim for operation in of(qwen3(QWEN3, context=64), Attention)} == {32}
 
 
 def test_qwen3_without_its_norms_is_told_so() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.graph import TOKENS, CacheSpec
+from zigai_core.contracts.graph import TOKENS
 from zigai_core.ops.operations import Attention, Rope
 from zigai_kernels.recorder import MOST_HEADS, Recorder
 from zigai_kernels.records import Record
@@ -14,7 +14,10 @@ from zigai_kernels.stages import cache_name
 PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
 
 MOST_WINDOW = 1 << 30
-"""No context is longer (`check_options`), so a window of so many positions is none."""
+"""No context is longer (`check_options`), so a window or chunk of so many positions is none."""
+
+MOST_HEAD_WIDTH = 1 << 16
+"""Elements of a head. A block of so wide keys or values stays countable in C's 32 bits."""
 
 
 def lower_rope(to: Recorder, op: Rope) -> None:
@@ -53,22 +56,19 @@ def _table(to: Recorder, frequencies: NDArray[np.float32], magnitude: float) -> 
 
 def lower_attention(to: Recorder, op: Attention) -> None:
     """Record the store of keys and values to the layer's cache, and the attention over it."""
-    to.need(op, op.output.rows == TOKENS, "positions belong to tokens, not to wanted rows")
-    to.need(
-        op,
-        op.kv_heads > 0 and op.heads > 0 and op.heads % op.kv_heads == 0 and op.head_dim > 0,
-        f"{op.heads} heads of {op.head_dim} cannot share {op.kv_heads} KV heads",
-    )
+    wrong = op.fault()
+    to.need(op, wrong is None, str(wrong))
     to.need(op, op.heads <= MOST_HEADS, f"more than {MOST_HEADS} heads")
-    wide, narrow = op.heads * op.head_dim, op.kv_heads * op.head_dim
-    widths = (op.query.width, op.output.width, op.key.width, op.value.width)
-    to.need(op, widths == (wide, wide, narrow, narrow), f"query, output, key and value are {widths} wide")
+    widest = max(op.key_dim, op.value_dim)
+    to.need(op, widest <= MOST_HEAD_WIDTH, f"its heads are {widest} wide, more than {MOST_HEAD_WIDTH}")
     to.need(op, op.layer not in to.layers, f"layer {op.layer}'s cache has another owner")
-    to.need(op, op.window is None or op.window > 0, f"its window is {op.window}")
-    to.need(op, op.soft_cap is None or op.soft_cap != 0, "its soft cap is 0")
     to.layers.add(op.layer)
-    spec = CacheSpec(op.layer, op.kv_heads, op.head_dim)
-    shape = {"heads": op.heads, "kv_heads": op.kv_heads, "head_dim": op.head_dim}
+    shape = {
+        "heads": op.heads,
+        "kv_heads": op.kv_heads,
+        "head_dim": op.key_dim,
+        "value_dim": op.value_dim,
+    }
     to.records.append(
         Record(
             "STORE",
@@ -76,12 +76,21 @@ def lower_attention(to: Recorder, op: Attention) -> None:
             op.key.name,
             op.value.name,
             TOKENS,
-            narrow,
+            op.key.width,
             storage=to.kv_dtype,
             numbers=shape,
-            cache=spec,
+            cache=op.cache,
         )
     )
-    window = op.window if op.window is not None and op.window < MOST_WINDOW else 0
-    numbers = shape | {"factor": op.scale, "window": window, "cap": op.soft_cap or 0.0}
-    to.emit(op, "ATTENTION", op.query, storage=to.kv_dtype, numbers=numbers, cache=spec)
+    limits = {"window": op.window, "chunk": op.chunk}
+    seen = {name: limit for name, limit in limits.items() if limit is not None and limit < MOST_WINDOW}
+    to.emit(
+        op,
+        "ATTENTION",
+        op.query,
+        weight=None if op.sinks is None else to.vector(op, op.sinks, op.heads, "sinks"),
+        bias=None if op.slopes is None else np.array(op.slopes, np.float32),
+        storage=to.kv_dtype,
+        numbers=shape | seen | {"factor": op.scale, "cap": op.soft_cap or 0.0},
+        cache=op.cache,
+    )

@@ -198,7 +198,8 @@ class NativeProgram:
         for spec in self.graph.cache:
             offsets[spec.layer] = total
             kind = CODES[self.options.kv_dtype]
-            total += self.lib.zg_cache_bytes(self.options.page, spec.kv_heads, spec.head_dim, kind)
+            widths = (spec.key_dim, spec.value_dim)
+            total += self.lib.zg_cache_bytes(self.options.page, spec.kv_heads, *widths, kind)
         if total * self.options.pages > MOST_BYTES:
             raise UnsupportedError(f"a cache of {total * self.options.pages} bytes; ask for less context")
         self.page_bytes = total
@@ -206,13 +207,14 @@ class NativeProgram:
 
     def _native_plan(self) -> Any:
         plan = self.ffi.new("zg_plan *")
+        fields = ("heads", "kv_heads", "head_dim", "value_dim")
         shapes = [
-            (int(r.numbers["heads"]), int(r.numbers["kv_heads"]), int(r.numbers["head_dim"]))
-            for r in self.lowered.records
-            if r.operation == "ATTENTION"
+            [int(record.numbers[name]) for name in fields]
+            for record in self.lowered.records
+            if record.operation == "ATTENTION"
         ]
-        groups = [(heads // kv_heads, head_dim) for heads, kv_heads, head_dim in shapes]
-        tile = max(1, ATTENTION_QUERIES // max((group for group, _ in groups), default=1))
+        groups = [(heads // kv_heads, *widths) for heads, kv_heads, *widths in shapes]
+        tile = max(1, ATTENTION_QUERIES // max((group for group, *_ in groups), default=1))
         span = max(1, ATTENTION_SPAN // self.options.page) * self.options.page
         spans = -(-self.options.context // span)
         plan.records = self.records
@@ -229,7 +231,7 @@ class NativeProgram:
             max((4 * experts for experts in self.lowered.experts.values()), default=0),
         )
         plan.partial_bytes = max(
-            (self.lib.zg_partial_bytes(spans, heads, size) for heads, _, size in shapes), default=0
+            (self.lib.zg_partial_bytes(spans, heads, size) for heads, *_, size in shapes), default=0
         )
         plan.page_bytes_total = self.page_bytes
         return plan

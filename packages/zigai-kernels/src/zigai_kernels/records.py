@@ -23,7 +23,7 @@ class Record:
     rows: str = TOKENS
     width: int = 0
     weight: Packing | NDArray[np.float32] | None = None
-    bias: Packing | None = None
+    bias: Packing | NDArray[np.float32] | None = None
     storage: str | None = None
     """The storage type of the weight; of the cache where the operation uses it; of the weights that a
     quantised value is for."""

@@ -59,7 +59,10 @@ class Step(Protocol):
         ...
 
     def remember(self, layer: int, keys: Array, values: Array) -> None:
-        """Put this step's keys and values (`[tokens, KV heads, head]`) into the cache of `layer`."""
+        """Put this step's keys and values into the cache of `layer`.
+
+        They are `[tokens, KV heads, key width]` and `[tokens, KV heads, value width]`.
+        """
         ...
 
     def recall(self, layer: int, sequence: int, length: int) -> tuple[Array, Array]:
@@ -69,11 +72,15 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class CacheSpec:
-    """What one attention layer keeps for every cached token: `kv_heads` keys and values of `head_dim`."""
+    """What one attention layer keeps for every cached token: a key and a value for each KV head.
+
+    `key_dim` and `value_dim` are the widths of one head's key and value, in elements.
+    """
 
     layer: int
     kv_heads: int
-    head_dim: int
+    key_dim: int
+    value_dim: int
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ class DecoderShape:
     heads: int
     kv_heads: int
     head_dim: int
+    value_dim: int
     hidden: int
     epsilon: float
 
@@ -36,17 +37,13 @@ class DecoderShape:
                 f"attention.head_count is {heads}, no multiple of attention.head_count_kv, {kv_heads}"
             )
         head_dim = hp.integer("attention.key_length", width // heads, minimum=1)
-        if hp.integer("attention.value_length", head_dim) != head_dim:
-            raise FormatError(
-                f"attention.value_length is {hp.integer('attention.value_length')}, but "
-                f"attention.key_length is {head_dim}: heads of two widths are not supported"
-            )
         return cls(
             layers=hp.integer("block_count", minimum=1, maximum=4096),
             width=width,
             heads=heads,
             kv_heads=kv_heads,
             head_dim=head_dim,
+            value_dim=hp.integer("attention.value_length", head_dim, minimum=1),
             hidden=hp.integer("feed_forward_length", minimum=1),
             epsilon=hp.number("attention.layer_norm_rms_epsilon", minimum=0.0),
         )
@@ -106,7 +103,7 @@ def attention(
 ) -> Value:
     """Queries, keys and values of `x`, turned by position, and attention over the layer's cache.
 
-    `[tokens, width]` to `[tokens, heads · head_dim]`; the output projection is left to the caller.
+    `[tokens, width]` to `[tokens, heads · value_dim]`; the output projection is left to the caller.
     """
     at = f"blk.{layer}"
     query, key, value = projections(g, x, at, shape)
@@ -125,6 +122,7 @@ def attention(
         heads=shape.heads,
         kv_heads=shape.kv_heads,
         head_dim=shape.head_dim,
+        value_dim=shape.value_dim,
         window=window,
         name=f"{at}.attention",
     )
@@ -149,7 +147,8 @@ def experts(hp: Hyperparameters, *, renormalise: bool, shared: bool = False) -> 
 
 def projections(g: GraphBuilder, x: Value, at: str, shape: DecoderShape) -> tuple[Value, Value, Value]:
     """Queries, keys and values of `x`: by a matrix each, or by one for all where the file has `attn_qkv`."""
-    widths = (shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim, shape.kv_heads * shape.head_dim)
+    keys, values = shape.kv_heads * shape.head_dim, shape.kv_heads * shape.value_dim
+    widths = (shape.heads * shape.head_dim, keys, values)
     names = (f"{at}.attn_q", f"{at}.attn_k", f"{at}.attn_v")
     if not g.has(f"{at}.attn_qkv.weight"):
         query, key, value = (g.linear(x, name, width) for name, width in zip(names, widths, strict=True))

@@ -128,33 +128,43 @@ class GraphBuilder:
         kv_heads: int,
         head_dim: int,
         name: str,
+        value_dim: int | None = None,
         scale: float | None = None,
         window: int | None = None,
         soft_cap: float | None = None,
+        chunk: int | None = None,
+        sinks: str | None = None,
+        slopes: NDArray[np.float32] | None = None,
     ) -> Value:
-        """Causal attention over the cache of `layer`; the scale is `1/√head_dim` where none is given."""
-        if heads % kv_heads:
-            raise ShapeError(f"{name}: {heads} heads are no multiple of {kv_heads} KV heads")
-        for given, count in ((query, heads), (key, kv_heads), (value, kv_heads)):
-            if given.width != count * head_dim:
-                raise ShapeError(
-                    f"{name}: {given.name} is {given.width} wide, not {count} heads of {head_dim}"
-                )
-        return self.append(
-            Attention(
-                Value(name, query.width, query.rows),
-                query,
-                key,
-                value,
-                layer,
-                heads,
-                kv_heads,
-                head_dim,
-                head_dim**-0.5 if scale is None else scale,
-                window,
-                soft_cap,
-            )
+        """Causal attention over the cache of `layer`, `[tokens, heads · value_dim]`: see `Attention`.
+
+        `head_dim` is the width of a head's queries and keys, and of its values where `value_dim` is not given.
+        The scale is `1/√head_dim` where none is given. `sinks` names the tensor `{sinks}.weight`.
+        `ShapeError` for attributes out of range or values that do not fit them.
+        """
+        value_dim = head_dim if value_dim is None else value_dim
+        scale = max(1, head_dim) ** -0.5 if scale is None else scale
+        logits = None if sinks is None else self._weight(f"{sinks}.weight", (heads,))
+        attention = Attention(
+            Value(name, heads * value_dim, query.rows),
+            query,
+            key,
+            value,
+            layer,
+            heads,
+            kv_heads,
+            head_dim,
+            value_dim,
+            scale,
+            window,
+            soft_cap,
+            chunk,
+            logits,
+            slopes,
         )
+        if (wrong := attention.fault()) is not None:
+            raise ShapeError(f"{name}: {wrong}")
+        return self.append(attention)
 
     def gated_activation(
         self, gate: Value, up: Value, *, name: str, activation: Activation = "silu"

@@ -123,7 +123,7 @@ class NumpyProgram:
 
 
 class NumpyContext:
-    """The cache's pages, `[pages, page, KV heads, head]` float32 for keys and for values of each layer.
+    """The cache's pages, `[pages, page, KV heads, width]` float32 for keys and for values of each layer.
 
     Where `CompileOptions.kv_dtype` is Q8_0 they hold what is left of the numbers after it.
     """
@@ -134,8 +134,8 @@ class NumpyContext:
         self._cancelled = threading.Event()
         self._seconds: list[float] = []
         page = program.options.page
-        self._keys = {c.layer: _zeros(pages, page, c.kv_heads, c.head_dim) for c in program.graph.cache}
-        self._values = {c.layer: _zeros(pages, page, c.kv_heads, c.head_dim) for c in program.graph.cache}
+        self._keys = {c.layer: _zeros(pages, page, c.kv_heads, c.key_dim) for c in program.graph.cache}
+        self._values = {c.layer: _zeros(pages, page, c.kv_heads, c.value_dim) for c in program.graph.cache}
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
         """Evaluate the graph for one batch."""
@@ -215,8 +215,8 @@ class NumpyStep:
         """Read the first `length` positions of a sequence."""
         pages = self.batch.page_tables[sequence][: -(-length // self._page)]
         keys, values = self._keys[layer][pages], self._cached_values[layer][pages]
-        shape = (-1, *keys.shape[2:])
-        return keys.reshape(shape)[:length], values.reshape(shape)[:length]
+        keys, values = (kept.reshape(-1, *kept.shape[2:])[:length] for kept in (keys, values))
+        return keys, values
 
 
 def after_q8_0(x: Array) -> Array:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.graph import Array, CacheSpec, Operation, Step, Value
+from zigai_core.contracts.graph import TOKENS, Array, CacheSpec, Operation, Step, Value, Weight
 
 Pairing = Literal["adjacent", "half"]
+
+SMALLEST, LARGEST = (float(number) for number in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+"""The range of positive normal float32 numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +52,18 @@ class Rope(Operation):
 class Attention(Operation):
     """Causal softmax attention (Vaswani et al., 2017, arXiv:1706.03762) over a sequence's cached tokens.
 
-    `query` is `[tokens, heads · head_dim]`, `key` and `value` are `[tokens, kv_heads · head_dim]`; each KV
-    head serves `heads / kv_heads` neighbouring query heads (GQA, arXiv:2305.13245). The step's keys and
-    values enter the cache of `layer`, then a token at position p sees positions `max(0, p - window + 1)..p`
-    of its own sequence. Scores are `scale · q·k`, and with `soft_cap` c they become `c · tanh(score / c)`.
+    `query` is `[tokens, heads · key_dim]`, `key` `[tokens, kv_heads · key_dim]`, `value`
+    `[tokens, kv_heads · value_dim]`, the output `[tokens, heads · value_dim]`; each KV head serves
+    `heads / kv_heads` neighbouring query heads (GQA, arXiv:2305.13245). The step's keys and values enter the
+    cache of `layer`, then a token at position p sees positions of its own sequence: all of `0..p`; with
+    `window`, `max(0, p - window + 1)..p`; with `chunk`, `p // chunk · chunk..p` (Llama 4). A graph may have a
+    window or chunks, not both.
+
+    The score of query head h at position p with the key at position s is `scale · q·k`; with `soft_cap` c it
+    becomes `c · tanh(score / c)` (Gemma 2, arXiv:2408.00118); with `slopes`, float32 `[heads]`,
+    `slopes[h] · (s - p)` is added to it (ALiBi, arXiv:2108.12409). `sinks`, a tensor `[heads]`, has one logit
+    more for each head, which takes part in the softmax and has no value, so that the weights of the tokens
+    add up to less than 1 (gpt-oss, arXiv:2508.10925); a sink of -inf is none.
     """
 
     query: Value
@@ -60,22 +72,62 @@ class Attention(Operation):
     layer: int
     heads: int
     kv_heads: int
-    head_dim: int
+    key_dim: int
+    value_dim: int
     scale: float
     window: int | None = None
     soft_cap: float | None = None
+    chunk: int | None = None
+    sinks: Weight | None = None
+    slopes: NDArray[np.float32] | None = None
 
     @property
     def cache(self) -> CacheSpec:
         """Keys and values of the layer."""
-        return CacheSpec(self.layer, self.kv_heads, self.head_dim)
+        return CacheSpec(self.layer, self.kv_heads, self.key_dim, self.value_dim)
+
+    def fault(self) -> str | None:
+        """What is wrong with the attributes, or how they do not fit the values; None where all is right."""
+        for name in ("heads", "kv_heads", "key_dim", "value_dim", "window", "chunk"):
+            count = getattr(self, name)
+            if count is None and name in ("window", "chunk"):
+                continue
+            if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+                return f"its {name} is {count!r}, not a whole number of at least 1"
+        if self.heads % self.kv_heads:
+            return f"{self.heads} heads cannot share {self.kv_heads} KV heads"
+        for what, given, heads, width in (
+            ("query", self.query, self.heads, self.key_dim),
+            ("key", self.key, self.kv_heads, self.key_dim),
+            ("value", self.value, self.kv_heads, self.value_dim),
+            ("output", self.output, self.heads, self.value_dim),
+        ):
+            if given.width != heads * width:
+                return f"its {what} {given.name} is {given.width} wide, not {heads} heads of {width}"
+            if given.rows != TOKENS:
+                return f"its {what} {given.name} has {given.rows} rows, but positions belong to tokens"
+        if self.window is not None and self.chunk is not None:
+            return f"it has a window of {self.window} and chunks of {self.chunk}; it can have one of them"
+        if not abs(self.scale) <= LARGEST:
+            return f"its scale is {self.scale}, which is no finite float32"
+        if self.soft_cap is not None and not SMALLEST <= self.soft_cap <= LARGEST:
+            return f"its soft cap is {self.soft_cap}, which is no positive float32"
+        if self.sinks is not None and self.sinks.shape != (self.heads,):
+            return f"its sinks {self.sinks.name} have shape {self.sinks.shape}, not {(self.heads,)}"
+        if self.slopes is not None:
+            if self.slopes.dtype != np.float32 or self.slopes.shape != (self.heads,):
+                return f"its slopes are {self.slopes.dtype} {self.slopes.shape}, not float32 {(self.heads,)}"
+            if not np.isfinite(self.slopes).all():
+                return f"its slope {self.slopes[~np.isfinite(self.slopes)][0]} is not finite"
+        return None
 
     def evaluate(self, step: Step) -> Array:
         batch, group = step.batch, self.heads // self.kv_heads
-        query = step[self.query].reshape(-1, self.kv_heads, group, self.head_dim)
-        shape = (-1, self.kv_heads, self.head_dim)
-        step.remember(self.layer, step[self.key].reshape(shape), step[self.value].reshape(shape))
-        out = np.empty_like(query)
+        query = step[self.query].reshape(-1, self.kv_heads, group, self.key_dim)
+        keys = step[self.key].reshape(-1, self.kv_heads, self.key_dim)
+        values = step[self.value].reshape(-1, self.kv_heads, self.value_dim)
+        step.remember(self.layer, keys, values)
+        out = np.empty((*query.shape[:-1], self.value_dim), np.float32)
         for sequence in np.unique(batch.sequences):
             rows = np.flatnonzero(batch.sequences == sequence)
             at = batch.positions[rows]
@@ -84,11 +136,27 @@ class Attention(Operation):
             if self.soft_cap is not None:
                 scores = np.tanh(scores / np.float32(self.soft_cap)) * np.float32(self.soft_cap)
             distance = at[:, None] - np.arange(len(keys))
+            if self.slopes is not None:
+                scores -= self.slopes.reshape(self.kv_heads, group, 1, 1) * distance.astype(np.float32)
             hidden = distance < 0
             if self.window is not None:
                 hidden |= distance >= self.window
+            if self.chunk is not None:
+                hidden |= distance > np.array([position % self.chunk for position in at.tolist()])[:, None]
             scores[..., hidden] = -np.inf
-            weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-            weights /= weights.sum(axis=-1, keepdims=True)
-            out[rows] = np.einsum("kgts,skd->tkgd", weights, values, optimize=True)
+            out[rows] = np.einsum("kgts,skd->tkgd", self._weights(step, scores), values, optimize=True)
         return out.reshape(len(query), -1)
+
+    def _weights(self, step: Step, scores: Array) -> Array:
+        """Softmax over the last axis of `[KV heads, group, tokens, keys]`, the head's sink included."""
+        most = scores.max(axis=-1, keepdims=True)
+        weights: Array
+        if self.sinks is None:
+            weights = np.exp(scores - most)
+            weights /= weights.sum(axis=-1, keepdims=True)
+            return weights
+        sinks = step.weight(self.sinks).reshape(*scores.shape[:2], 1, 1)
+        most = np.maximum(most, sinks)
+        weights = np.exp(scores - most)
+        weights /= weights.sum(axis=-1, keepdims=True) + np.exp(sinks - most)
+        return weights

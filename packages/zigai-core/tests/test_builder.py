@@ -87,6 +87,55 @@ def test_outputs_must_be_selected_and_logits_be_there() -> None:
         g.finish()
 
 
+def attending(**attributes: object) -> None:
+    tensors = dict(toy_decoder().tensors)
+    tensors["sinks.weight"] = random_tensor("sinks.weight", (2,), "F32", np.random.RandomState(0), 1)
+    g = GraphBuilder(tensors)
+    x = g.embedding("token_embd", 64)
+    sizes = {"layer": 0, "heads": 4, "kv_heads": 4, "head_dim": 16}
+    g.attention(x, x, x, name="attention", **{**sizes, **attributes})
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"heads": 8, "kv_heads": 3, "head_dim": 8}, "8 heads cannot share 3 KV heads"),
+        ({"kv_heads": 0}, "its kv_heads is 0"),
+        ({"head_dim": 0}, "its key_dim is 0"),
+        ({"head_dim": 8}, "its query token_embd is 64 wide, not 4 heads of 8"),
+        ({"value_dim": 17}, "its value token_embd is 64 wide, not 4 heads of 17"),
+        ({"scale": float("nan")}, "its scale is nan"),
+        ({"window": -1}, "its window is -1"),
+        ({"chunk": 0}, "its chunk is 0"),
+        ({"window": 8, "chunk": 8}, "a window of 8 and chunks of 8"),
+        ({"soft_cap": float("inf")}, "its soft cap is inf"),
+        ({"sinks": "sinks"}, r"sinks\.weight has shape \(2,\); the architecture needs \(4,\)"),
+        ({"sinks": "absent"}, r"absent\.weight is missing"),
+        ({"slopes": np.full(4, np.nan, np.float32)}, "its slope nan is not finite"),
+        ({"slopes": np.ones((4, 1), np.float32)}, r"its slopes are float32 \(4, 1\)"),
+    ],
+)
+def test_attention_that_does_not_fit_is_refused_by_name(attributes: dict[str, object], message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        attending(**attributes)
+
+
+def test_attention_over_wanted_rows_is_refused() -> None:
+    g = GraphBuilder(toy_decoder().tensors)
+    x = g.embedding("token_embd", 64)
+    with pytest.raises(ShapeError, match="its query wanted has wanted rows"):
+        g.attention(g.select(x), x, x, layer=0, heads=4, kv_heads=4, head_dim=16, name="attention")
+
+
+def test_heads_of_two_widths_are_read_off_the_hyperparameters() -> None:
+    model = toy_decoder(head_dim=24, value_dim=40)
+    shape = DecoderShape.of(model.hyperparameters)
+    assert (shape.head_dim, shape.value_dim) == (24, 40)
+    graph = decoder(model, context=64, pairing="half")
+    values = {operation.output.name: operation.output.width for operation in graph}
+    assert (values["blk.0.attn_k"], values["blk.0.attn_v"], values["blk.0.attention"]) == (48, 80, 160)
+
+
 def test_rows_of_two_heights_cannot_be_added() -> None:
     g = GraphBuilder(toy_decoder().tensors)
     x = g.embedding("token_embd", 64)

@@ -138,8 +138,8 @@ class GraphBuilder:
     ) -> Value:
         """Causal attention over the cache of `layer`, `[tokens, heads · value_dim]`: see `Attention`.
 
-        `head_dim` is the width of a head's queries and keys, and of its values where `value_dim` is not given.
-        The scale is `1/√head_dim` where none is given. `sinks` names the tensor `{sinks}.weight`.
+        `head_dim` is the width of a head's queries and keys, and of its values if `value_dim` is None. The
+        scale is `1/√head_dim` where none is given. `sinks` names the tensor `{sinks}.weight`.
         `ShapeError` for attributes out of range or values that do not fit them.
         """
         value_dim = head_dim if value_dim is None else value_dim

@@ -7,19 +7,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 
-from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.graph import Array
+from zigai_core.contracts.descriptor import ModelDescriptor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend
 from zigai_core.engine.cache import CachedSequence
 from zigai_core.engine.runner import Part, Runner
-from zigai_core.ops.blocks import decoder
+from zigai_core.ops.alibi import alibi_slopes
+from zigai_core.ops.blocks import DecoderShape, decoder, projections
+from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.toys import toy_decoder
+from zigai_core.testing.toys import store_floats, toy_decoder
 
 
 def runner(
@@ -42,6 +46,18 @@ def runner(
 def logits_of(at: Runner, sequence: CachedSequence, tokens: Sequence[int]) -> Array:
     """Logits after each of `tokens`, appended to a sequence: float32 `[len(tokens), vocabulary]`."""
     return at.run([Part(sequence, tokens, want_all=True)])[0]["logits"]
+
+
+def attending(model: ModelDescriptor, **attributes: Any) -> Graph:
+    """Logits straight from the first layer's attention, without RoPE: it alone tells positions apart."""
+    shape, g = DecoderShape.of(model.hyperparameters), GraphBuilder(model.tensors)
+    query, key, value = projections(g, g.embedding("token_embd", shape.width), "blk.0", shape)
+    attributes |= {"heads": shape.heads, "kv_heads": shape.kv_heads}
+    attributes |= {"head_dim": shape.head_dim, "value_dim": shape.value_dim}
+    y = g.attention(query, key, value, layer=0, name="attention", **attributes)
+    x = g.linear(g.select(y), "blk.0.attn_output", shape.width)
+    g.output("logits", g.linear(x, "output", g.shape("output.weight")[0], name="logits"))
+    return g.finish()
 
 
 class BackendConformance:
@@ -80,6 +96,45 @@ class BackendConformance:
 
     def test_a_sliding_window_agrees_with_the_reference(self) -> None:
         self._agrees(toy_decoder(attention__sliding_window=9))
+
+    def test_keys_and_values_of_two_widths_agree_with_the_reference(self) -> None:
+        self._agrees(toy_decoder(head_dim=24, value_dim=40))
+        self._agrees(toy_decoder(head_dim=40, value_dim=8, fused=True))
+
+    def _attends(self, model: ModelDescriptor, **attributes: Any) -> None:
+        """Attention agrees with the reference, and in single steps and beside others with itself."""
+        graph, plan = attending(model, **attributes), CompileOptions(context=128, batch=32, page=16)
+        backends: tuple[Backend, ...] = (NumpyBackend(), self.backend)
+        expected, actual = (Runner(b.compile(graph, model.tensors, plan), 3) for b in backends)
+        tokens = self._tokens(70)
+        whole = logits_of(actual, actual.pool.new_sequence(), tokens)
+        np.testing.assert_allclose(
+            whole,
+            logits_of(expected, expected.pool.new_sequence(), tokens),
+            rtol=0,
+            atol=self.reference_tolerance,
+        )
+        parts = [Part(actual.pool.new_sequence(), tokens[:end], want_all=True) for end in (50, 11)]
+        for part, outputs in zip(parts, actual.run(parts), strict=True):
+            self._close(outputs["logits"], whole[: len(part.tokens)])
+        sequence = parts[0].sequence
+        self._close(np.concatenate([logits_of(actual, sequence, [t]) for t in tokens[50:]]), whole[50:])
+
+    def test_sinks_agree_with_the_reference(self) -> None:
+        model, name = toy_decoder(), "blk.0.attn_sinks.weight"
+        sinks = np.array([-np.inf, 0, 3, 1e6], np.float32)
+        tensor = TensorInfo(name, (4,), DTYPES["F32"], store_floats(sinks, "F32"))
+        model = replace(model, tensors={**model.tensors, name: tensor})
+        self._attends(model, sinks="blk.0.attn_sinks")
+        self._attends(model, sinks="blk.0.attn_sinks", window=9)
+
+    def test_slopes_agree_with_the_reference(self) -> None:
+        self._attends(toy_decoder(), slopes=alibi_slopes(4))
+        self._attends(toy_decoder(), slopes=alibi_slopes(4), window=9, soft_cap=2.0)
+
+    def test_chunks_agree_with_the_reference(self) -> None:
+        for chunk in (1, 12, 16, 33, 70):
+            self._attends(toy_decoder(head_dim=24, value_dim=40), chunk=chunk)
 
     def test_prefill_of_n_tokens_equals_n_single_steps(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=2)

@@ -70,6 +70,7 @@ def toy_decoder(
     heads: int = 4,
     kv_heads: int = 2,
     head_dim: int | None = None,
+    value_dim: int | None = None,
     vocabulary: int = 512,
     context: int = 512,
     tied: bool = False,
@@ -90,6 +91,7 @@ def toy_decoder(
     underscores stand for a dot).
     """
     head_dim = head_dim or width // heads
+    value_dim = value_dim or head_dim
     random = np.random.RandomState(seed)
     tensors: dict[str, TensorInfo] = {}
 
@@ -107,15 +109,16 @@ def toy_decoder(
     for layer in range(layers):
         at = f"blk.{layer}"
         vector(f"{at}.attn_norm.weight", width, 1)
-        parts = (("attn_q", heads), ("attn_k", kv_heads), ("attn_v", kv_heads))
-        for part, rows in (("attn_qkv", heads + 2 * kv_heads),) if fused else parts:
-            matrix(f"{at}.{part}", rows * head_dim, width)
+        sizes = (heads * head_dim, kv_heads * head_dim, kv_heads * value_dim)
+        parts = tuple(zip(("attn_q", "attn_k", "attn_v"), sizes, strict=True))
+        for part, rows in (("attn_qkv", sum(sizes)),) if fused else parts:
+            matrix(f"{at}.{part}", rows, width)
             if bias:
-                vector(f"{at}.{part}.bias", rows * head_dim, 0)
+                vector(f"{at}.{part}.bias", rows, 0)
         if qk_norm:
             vector(f"{at}.attn_q_norm.weight", head_dim, 1)
             vector(f"{at}.attn_k_norm.weight", head_dim, 1)
-        matrix(f"{at}.attn_output", width, heads * head_dim)
+        matrix(f"{at}.attn_output", width, heads * value_dim)
         vector(f"{at}.ffn_norm.weight", width, 1)
         for part in ("_exps", *(("_shexp",) if shared_expert else ())) if experts else ("",):
             many = (experts,) if part == "_exps" else ()
@@ -139,7 +142,7 @@ def toy_decoder(
         "attention.head_count": heads,
         "attention.head_count_kv": kv_heads,
         "attention.key_length": head_dim,
-        "attention.value_length": head_dim,
+        "attention.value_length": value_dim,
         "attention.layer_norm_rms_epsilon": 1e-5,
         "rope.dimension_count": head_dim,
         "rope.freq_base": 10000.0,

@@ -1,0 +1,23 @@
+"""Slopes of attention with linear biases (ALiBi: Press et al., 2022, arXiv:2108.12409)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def alibi_slopes(heads: int, max_bias: float = 8.0) -> NDArray[np.float32]:
+    """The slope of each head, float32 `[heads]`, for `Attention.slopes`.
+
+    With n heads, a power of two, head i has `2^(-max_bias · (i + 1) / n)`. Of another number of heads, the
+    first n, the largest power of two below it, have those, and the rest every other slope of 2n heads, as in
+    the authors' code. `max_bias` is 8 in the paper; GGUF keeps it as `attention.max_alibi_bias`.
+
+    >>> alibi_slopes(4).tolist()
+    [0.25, 0.0625, 0.015625, 0.00390625]
+    """
+    first = 1 << max(0, heads.bit_length() - 1)
+    own = -max_bias / first * np.arange(1, first + 1)
+    between = -max_bias / (2 * first) * np.arange(1, 2 * first, 2)
+    slopes: NDArray[np.float32] = np.exp2(np.concatenate([own, between])[:heads]).astype(np.float32)
+    return slopes

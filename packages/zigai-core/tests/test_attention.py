@@ -1,0 +1,112 @@
+"""Attention in numpy against its formulas, written out in float64 for one query at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.graph import WANTED, Graph, Value, Weight
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.ops.alibi import alibi_slopes
+from zigai_core.ops.operations import Attention, Embedding, Select
+from zigai_core.ops.reference import NumpyBackend
+
+TOKENS, HEADS, KV_HEADS = 24, 6, 2
+SINKS = np.array([-np.inf, -3.0, 0.0, 2.0, 40.0, 1e30], np.float32)
+SLOPES = np.array([1.0, 0.25, 2.0**-8, 0.0, -0.5, 4.0], np.float32)
+
+
+def by_hand(
+    rows: dict[str, np.ndarray],
+    key_dim: int,
+    value_dim: int,
+    *,
+    window: int = TOKENS,
+    chunk: int = TOKENS,
+    soft_cap: float | None = None,
+    sinks: np.ndarray | None = None,
+    slopes: np.ndarray | None = None,
+) -> np.ndarray:
+    q, k, v = (rows[name].astype(np.float64) for name in "qkv")
+    y = np.zeros((TOKENS, HEADS * value_dim))
+    for p in range(TOKENS):
+        seen = [s for s in range(p + 1) if s > p - window and s // chunk == p // chunk]
+        for head in range(HEADS):
+            kv = head // (HEADS // KV_HEADS)
+            query = q[p, head * key_dim :][:key_dim]
+            scores = [query @ k[s, kv * key_dim :][:key_dim] / np.sqrt(key_dim) for s in seen]
+            if soft_cap is not None:
+                scores = [soft_cap * np.tanh(score / soft_cap) for score in scores]
+            if slopes is not None:
+                scores = [score + slopes[head] * (s - p) for s, score in zip(seen, scores, strict=True)]
+            if sinks is not None:
+                scores.append(sinks[head])
+            weights = np.exp(np.array(scores) - max(scores))
+            weights /= weights.sum()
+            for s, weight in zip(seen, weights, strict=False):
+                y[p, head * value_dim :][:value_dim] += weight * v[s, kv * value_dim :][:value_dim]
+    return y
+
+
+@pytest.mark.parametrize(("key_dim", "value_dim"), [(8, 8), (12, 5), (3, 16)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"window": 5},
+        {"window": 1},
+        {"chunk": 7},
+        {"chunk": 1},
+        {"soft_cap": 0.7},
+        {"sinks": SINKS},
+        {"slopes": SLOPES},
+        {"sinks": SINKS, "slopes": SLOPES, "soft_cap": 2.0, "window": 9},
+        {"sinks": SINKS, "slopes": SLOPES, "soft_cap": 2.0, "chunk": 9},
+    ],
+)
+def test_attention_equals_its_formula_in_float64(key_dim: int, value_dim: int, how: dict[str, Any]) -> None:
+    random = np.random.RandomState(2)
+    widths = {"q": HEADS * key_dim, "k": KV_HEADS * key_dim, "v": KV_HEADS * value_dim}
+    rows = {
+        name: random.standard_normal((TOKENS, width)).astype(np.float32) for name, width in widths.items()
+    }
+    stored = rows if "sinks" not in how else rows | {"sinks": SINKS}
+    tensors = {
+        name: TensorInfo(name, array.shape, DTYPES["F32"], array.view(np.uint8).reshape(-1))
+        for name, array in stored.items()
+    }
+    embeds = [Embedding(Value(name, width), Weight(name, (TOKENS, width))) for name, width in widths.items()]
+    inputs = [embed.output for embed in embeds]
+    sinks = {"sinks": Weight("sinks", (HEADS,))} if "sinks" in how else {}
+    y = Value("y", HEADS * value_dim)
+    sizes = (0, HEADS, KV_HEADS, key_dim, value_dim, key_dim**-0.5)
+    attention = Attention(y, *inputs, *sizes, **(how | sinks))
+    assert attention.fault() is None
+    out = Value("out", y.width, WANTED)
+    graph = Graph((*embeds, attention, Select(out, y)), {"logits": out})
+    program = NumpyBackend().compile(graph, tensors, CompileOptions(context=32, page=4))
+    expected = by_hand(rows, key_dim, value_dim, **how)
+    for sizes_of_steps in ([TOKENS], [10, 1, 13]):
+        context, at = program.new_context(), 0
+        for count in sizes_of_steps:
+            own = np.arange(at, at + count, dtype=np.int32)
+            zeros, all_rows = np.zeros(count, np.int32), np.arange(count, dtype=np.int32)
+            batch = Batch(own, own, zeros, all_rows, [np.array([3, 0, 5, 1, 7, 2], np.int32)])
+            actual = context.run(batch)["logits"]
+            np.testing.assert_allclose(actual, expected[own], rtol=0, atol=2e-6)
+            at += count
+
+
+def test_slopes_are_those_of_the_authors_code() -> None:
+    # get_slopes of github.com/ofirpress/attention_with_linear_biases
+    np.testing.assert_array_equal(alibi_slopes(8), 2.0 ** -np.arange(1, 9))
+    np.testing.assert_allclose(alibi_slopes(12)[8:], 2.0 ** -np.array([0.5, 1.5, 2.5, 3.5]), rtol=1e-7)
+    np.testing.assert_array_equal(alibi_slopes(12)[:8], alibi_slopes(8))
+    np.testing.assert_array_equal(alibi_slopes(1), [2.0**-8])
+    assert alibi_slopes(12).dtype == np.float32
+    np.testing.assert_array_equal(alibi_slopes(4, max_bias=16.0), 2.0 ** -np.array([4, 8, 12, 16.0]))

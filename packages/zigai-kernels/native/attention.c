@@ -191,7 +191,10 @@ static void load_queries(const zg_context *c, const zg_record *r, const tile *t,
 static void write_result(const zg_context *c, const zg_record *r, const tile *t, int a, float *state) {
     float *out = (float *)address(c, r->output) + place(r, t, a) * r->value_dim;
     if (r->weight) add_sink(state, ((const float *)r->weight)[head_of(t, a)], padded(r->value_dim));
-    for (int i = 0; i < r->value_dim; i++) out[i] = state[STATE + i] / state[SUM];
+    const float sum = state[SUM];
+    int i = 0;
+    for (; i + VF <= r->value_dim; i += VF) vf_store(out + i, vf_div(vf_load(state + STATE + i), vf_set(sum)));
+    for (; i < r->value_dim; i++) out[i] = state[STATE + i] / sum;
 }
 
 /* All blocks of a span, into m->span. False where the step is being stopped. */

@@ -320,3 +320,24 @@ def test_a_value_that_is_not_finite_reaches_no_token_before_it(
     y = backend.compile(sketch.graph(), sketch.tensors, options).new_context().run(tools.batch(range(9)))
     assert np.isfinite(y["logits"][:6]).all()
     assert not np.isfinite(y["logits"][6:]).any()
+
+
+@pytest.mark.parametrize("kv_dtype", KV_DTYPES)
+@pytest.mark.parametrize("tensor", ["k.weight", "v.weight"])
+@pytest.mark.parametrize(
+    "how", [{"window": 2}, {"chunk": 4}, {"chunk": 4, "slopes": SLOPES[:4], "soft_cap": 2.0}]
+)
+@pytest.mark.parametrize("page", [1, 4, 16])
+def test_what_is_not_finite_reaches_only_tokens_that_see_it(
+    tools: Any, backend: Backend, kv_dtype: str, tensor: str, how: dict[str, Any], page: int
+) -> None:
+    sketch = attention(tools, **how)
+    rows = sketch.tensors[tensor].to_float32().copy()
+    rows[6] = np.nan
+    sketch.tensor(tensor, rows)
+    options = dataclasses.replace(tools.options, kv_dtype=kv_dtype, page=page)
+    context = backend.compile(sketch.graph(), sketch.tensors, options).new_context()
+    spoiled = ~np.isfinite(context.run(tools.batch(range(TOKENS)))["logits"])
+    assert spoiled[6:8].all()
+    assert not spoiled[:6].any()
+    assert not spoiled[8:].any()

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 from struct import Struct
 
-from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.errors import FormatError, quote
 from zigai_gguf import limits
 
 _U32 = Struct("<I")
@@ -47,11 +47,6 @@ def unload(mapped: mmap.mmap, begin: int, nbytes: int) -> None:
     first, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, (begin + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
     if hasattr(mmap, "MADV_DONTNEED") and first < end:
         mapped.madvise(mmap.MADV_DONTNEED, first, end - first)
-
-
-def shown(name: str) -> str:
-    """A name from a file as it stands in a message: quoted, control characters escaped, not too long."""
-    return repr(name if len(name) <= 80 else name[:77] + "…")
 
 
 class Cursor:
@@ -122,8 +117,17 @@ class Cursor:
             raise self.error(field, f"is {value}; at most {maximum} are read", at)
         return value
 
+    def string(self, field: str) -> str | bytes:
+        """A string: a 64-bit length and bytes, as they are where they are not UTF-8."""
+        start = self.take(self.u64(field), field)
+        stored = self.data[start : self.position]
+        try:
+            return str(stored, "utf-8")
+        except UnicodeDecodeError:
+            return bytes(stored)
+
     def text(self, field: str, maximum: int | None = None) -> str:
-        """A string: a 64-bit length and UTF-8 bytes."""
+        """A string that must be UTF-8."""
         at = self.position
         length = self.u64(field)
         if maximum is not None and length > maximum:
@@ -141,5 +145,5 @@ class Cursor:
         if not value:
             raise self.error(field, "is empty", at)
         if "\0" in value:
-            raise self.error(field, f"{shown(value)} holds a NUL", at)
+            raise self.error(field, f"{quote(value)} holds a NUL", at)
         return value

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.descriptor import Conventions, Hyperparameters, ModelDescriptor
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_gguf import limits
 from zigai_gguf.keys import Keys
 from zigai_gguf.reader import GGUFFile
+from zigai_gguf.rope_pairing import rope_pairing
 from zigai_gguf.vocabulary import read_vocabulary
 
 
@@ -29,13 +30,14 @@ def describe(file: GGUFFile) -> ModelDescriptor:
         key[len(prefix) :]: value for key, value in file.metadata.items() if key.startswith(prefix)
     }
     return ModelDescriptor(
-        name=keys.text("general.name") or file.path.stem,
+        name=keys.label("general.name") or file.path.stem,
         architecture=architecture,
         hyperparameters=Hyperparameters(hyperparameters, prefix=architecture, source=str(file.path)),
         tensors=file.tensors,
         tokenizer=read_vocabulary(keys),
         chat_template=keys.text("tokenizer.chat_template"),
         metadata=file.metadata,
+        conventions=Conventions(rope_pairing=rope_pairing(architecture, hyperparameters)),
         format=f"GGUF v{file.version}",
         path=file.path,
     )

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.errors import FormatError, quote
 from zigai_gguf import limits
-from zigai_gguf.cursor import shown
 from zigai_gguf.metadata import Metadata, array_type
 from zigai_gguf.string_array import StringArray
 from zigai_gguf.values import NUMPY_TYPES, STRUCTS, NestedArray, Typed, ValueType
@@ -36,7 +35,7 @@ def encode_name(name: str, field: str) -> bytes:
     data = encode_text(name, field)
     if not name or "\0" in name or len(data) - 8 > limits.NAME_BYTES:
         raise FormatError(
-            f"{field}: {shown(name)} cannot be a name: it is empty, holds a NUL, or takes over "
+            f"{field}: {quote(name)} cannot be a name: it is empty, holds a NUL, or takes over "
             f"{limits.NAME_BYTES} bytes"
         )
     return data
@@ -47,8 +46,8 @@ def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
     items = metadata.typed() if isinstance(metadata, Metadata) else metadata
     encoder = _Encoder()
     for key, value in items.items():
-        encoder.parts.append(encode_name(key, f"metadata {shown(key)}"))
-        encoder.value(value, f"metadata {shown(key)}")
+        encoder.parts.append(encode_name(key, f"metadata {quote(key)}"))
+        encoder.value(value, f"metadata {quote(key)}")
     return b"".join(encoder.parts)
 
 
@@ -77,15 +76,18 @@ class _Encoder:
         self._left[typed.type] -= len(values)
         if self._left[typed.type] < 0:
             raise FormatError(f"{field} has more elements of type {typed.type.name} than can be read")
+        if isinstance(values, StringArray) and typed.type is ValueType.STRING:
+            self.parts.append(bytes(values.stored))  # also what is not UTF-8 stays as it is
+            return
         for index, value in enumerate(values):
             if typed.type is ValueType.STRING:
                 if not isinstance(value, str):
-                    raise FormatError(f"{field}: element {index} is {value!r}, not a string")
+                    raise FormatError(f"{field}: element {index} is {quote(value)}, not a string")
                 self.parts.append(encode_text(value, f"{field}: element {index}"))
                 continue
             inner = value if isinstance(value, Typed) else Typed(_infer(value, field), value)
             if not isinstance(inner.value, _SEQUENCES):
-                raise FormatError(f"{field}: element {index} is {value!r}, not an array")
+                raise FormatError(f"{field}: element {index} is {quote(value)}, not an array")
             self._array(inner, field, depth + 1)
 
 
@@ -93,6 +95,8 @@ def _scalar(typed: Typed, field: str) -> bytes:
     kind, value = typed.type, typed.value
     if kind is ValueType.STRING and isinstance(value, str):
         return encode_text(value, field)
+    if kind is ValueType.STRING and isinstance(value, bytes):  # a string of a file that is not UTF-8
+        return _U64.pack(len(value)) + value
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     real = whole or isinstance(value, (float, np.floating))
     if kind is ValueType.BOOL and isinstance(value, (bool, np.bool_)):
@@ -103,8 +107,8 @@ def _scalar(typed: Typed, field: str) -> bytes:
         if kind in (ValueType.FLOAT32, ValueType.FLOAT64) and real:
             return STRUCTS[kind].pack(float(value))
     except (StructError, OverflowError):
-        raise FormatError(f"{field} is {value!r}, outside the range of {kind.name}") from None
-    raise FormatError(f"{field} is {value!r}, which cannot be stored as {kind.name}")
+        raise FormatError(f"{field} is {quote(value)}, outside the range of {kind.name}") from None
+    raise FormatError(f"{field} is {quote(value)}, which cannot be stored as {kind.name}")
 
 
 def _numbers(typed: Typed, field: str) -> bytes:

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.errors import FormatError
-from zigai_gguf.cursor import shown
+from zigai_core.contracts.errors import FormatError, quote
 from zigai_gguf.metadata import Metadata, array_type
 from zigai_gguf.string_array import StringArray
 from zigai_gguf.values import ValueType
@@ -26,12 +25,19 @@ class Keys:
         """A `FormatError` that names the file, the byte where the key stands, if it does, and the key."""
         position = self.metadata.position(key)
         where = "" if position is None else f"byte {position}: "
-        return FormatError(f"{self.path}: {where}metadata {shown(key)} {what}")
+        return FormatError(f"{self.path}: {where}metadata {quote(key)} {what}")
 
     def text(self, key: str) -> str | None:
-        """A string."""
+        """A string; one that is not UTF-8 is an error."""
         value = self.of_type(key, ValueType.STRING)
+        if isinstance(value, bytes):
+            raise self.error(key, f"is not valid UTF-8: {quote(value)}")
         return None if value is None else str(value)
+
+    def label(self, key: str) -> str | None:
+        """A string that only people read: what is not UTF-8 in it is replaced."""
+        value = self.of_type(key, ValueType.STRING)
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false; `default` where the key is absent."""
@@ -52,6 +58,9 @@ class Keys:
         value = self.metadata.get(key)
         if value is not None and not isinstance(value, StringArray):
             raise self.error(key, f"is {self._kind(key)}, it must be an array of STRING")
+        if value is not None and value.invalid is not None:
+            index, byte = value.invalid
+            raise self.error(key, f"is not valid UTF-8 in element {index}, at byte {byte}")
         return value
 
     def array(self, key: str, *kinds: ValueType) -> NDArray[Any] | None:

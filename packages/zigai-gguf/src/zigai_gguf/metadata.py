@@ -14,8 +14,9 @@ from zigai_gguf.values import NestedArray, Typed, ValueType
 class Metadata(Mapping[str, Any]):
     """Values by key, in the file's order.
 
-    Numbers are `int` or `float`, BOOL is `bool`, STRING is `str`; an array of numbers is a read-only numpy
-    view of the file, an array of strings a `StringArray`, an array of arrays a `NestedArray`.
+    Numbers are `int` or `float`, BOOL is `bool`, STRING is `str`, or `bytes` where it is not UTF-8. An array
+    of numbers is a read-only numpy view of the file, an array of strings a `StringArray`, and an array of
+    arrays a `NestedArray`.
     """
 
     def __init__(

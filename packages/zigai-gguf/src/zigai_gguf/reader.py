@@ -18,9 +18,9 @@ import numpy as np
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DType
-from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_gguf import limits
-from zigai_gguf.cursor import Cursor, map_file, shown, unload
+from zigai_gguf.cursor import Cursor, map_file, unload
 from zigai_gguf.keys import Keys
 from zigai_gguf.metadata import Metadata
 from zigai_gguf.string_array import StringArray, Truncated
@@ -73,7 +73,7 @@ def _header(cursor: Cursor) -> tuple[int, int, int]:
             "the magic", "is that of a GGML file, which came before GGUF; convert the model again", 0
         )
     if magic != MAGIC:
-        raise cursor.error("the magic", f"is {magic!r}, not {MAGIC!r}: this is not a GGUF file", 0)
+        raise cursor.error("the magic", f"is {quote(magic)}, not {MAGIC!r}: this is not a GGUF file", 0)
     version = cursor.u32("the version")
     if version not in VERSIONS:
         what = f"{cursor.path}: byte 4: "
@@ -98,8 +98,8 @@ def _metadata(cursor: Cursor, count: int) -> Metadata:
         at = cursor.position
         key = cursor.name(f"metadata key {index}")
         if key in values:
-            raise cursor.error(f"metadata key {index}", f"{shown(key)} stands in the file twice", at)
-        field = f"metadata {shown(key)}"
+            raise cursor.error(f"metadata key {index}", f"{quote(key)} stands in the file twice", at)
+        field = f"metadata {quote(key)}"
         types[key] = reader.kind(f"{field}: its type")
         values[key] = reader.value(types[key], field)
         positions[key] = at
@@ -124,7 +124,7 @@ class _ValueReader:
     def value(self, kind: ValueType, field: str) -> Any:
         cursor = self._cursor
         if kind is ValueType.STRING:
-            return cursor.text(field)
+            return cursor.string(field)
         if kind is ValueType.ARRAY:
             return self._array(field, 0)
         at = cursor.position
@@ -163,10 +163,6 @@ class _ValueReader:
             strings = StringArray.walk(cursor.data, cursor.position, count)
         except Truncated as stop:
             raise cursor.ended(f"{field}: element {stop.index}", stop.needed, stop.position) from None
-        wrong = strings.invalid()
-        if wrong is not None:
-            index, at = wrong
-            raise cursor.error(f"{field}: element {index}", "is not valid UTF-8", at)
         cursor.position = strings.end
         return strings
 
@@ -211,7 +207,7 @@ class _Entry(NamedTuple):
 def _tensor_entry(cursor: Cursor, index: int) -> _Entry:
     at = cursor.position
     name = cursor.name(f"the name of tensor {index}")
-    field = f"tensor {shown(name)}"
+    field = f"tensor {quote(name)}"
     place = cursor.position
     dimensions = cursor.u32(f"{field}: its number of dimensions")
     if dimensions > limits.DIMENSIONS:
@@ -246,7 +242,7 @@ def _tensors(
     start = -(-cursor.position // alignment) * alignment
     tensors: dict[str, TensorInfo] = {}
     for entry in entries:
-        field = f"tensor {shown(entry.name)}"
+        field = f"tensor {quote(entry.name)}"
         if entry.name in tensors:
             raise cursor.error(field, "stands in the file twice", entry.at)
         if entry.offset % alignment:
@@ -272,5 +268,5 @@ def _check_overlap(cursor: Cursor, entries: list[_Entry]) -> None:
     for first, second in pairwise(ordered):
         if first.offset + first.nbytes > second.offset:
             raise cursor.error(
-                f"tensor {shown(second.name)}", f"overlaps tensor {shown(first.name)}", second.at
+                f"tensor {quote(second.name)}", f"overlaps tensor {quote(first.name)}", second.at
             )

@@ -8,13 +8,16 @@ the file marks it as. Here that holds for `CONTROL_TEXTS`; a normal token that m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zigai_gguf.keys import Keys
 from zigai_gguf.string_array import StringArray
+
+_LOG = logging.getLogger("zigai.gguf")
 
 UNDEFINED, NORMAL, CONTROL, USER_DEFINED = 0, 1, 3, 4
 NONE = 0xFFFFFFFF
@@ -201,8 +204,14 @@ def marked_tokens(
     return marked
 
 
-def special_ids(keys: Keys, kind: str, count: int, marked: dict[str, int]) -> dict[str, int]:
-    """Ids by role, from the keys, the kind and the tokens' spelling; `FormatError` for an id out of range."""
+def special_ids(
+    keys: Keys, kind: str, count: int, marked: dict[str, int], needed: Set[str]
+) -> dict[str, int]:
+    """Ids by role, from the keys, the kind and the tokens' spelling.
+
+    An id out of range is a `FormatError` for a role that is `needed`. For another role the log tells of it,
+    and the role has what it would have without the key.
+    """
     ids = {role: token for role, token in DEFAULT_IDS.get(kind, {}).items() if token < count}
     for role, names in ROLES.items():
         for name in reversed(names):
@@ -214,8 +223,10 @@ def special_ids(keys: Keys, kind: str, count: int, marked: dict[str, int]) -> di
                 ids.pop(role, None)
             elif 0 <= token < count:
                 ids[role] = token
-            else:
+            elif role in needed:
                 raise keys.error(key, f"is {token}, but there are {count} tokens")
+            else:
+                _LOG.info("%s: passed over, as there are %d tokens: %s = %d", keys.path, count, key, token)
     for role, texts in ROLE_TEXTS.items():
         if role not in ids:
             found = [marked[text] for text in texts if text in marked]

@@ -35,6 +35,10 @@ class StringArray(Sequence[str]):
     def __init__(self, data: memoryview, bounds: NDArray[np.int64]) -> None:
         self._data = data
         self._bounds = bounds
+        self.invalid = self._find_invalid()
+        """The index of the first string that is not UTF-8, and the byte where it goes wrong; else None. In
+        such an array what is not UTF-8 is replaced by U+FFFD wherever it is read."""
+        self._errors = "strict" if self.invalid is None else "replace"
 
     @classmethod
     def walk(cls, data: memoryview, position: int, count: int) -> StringArray:
@@ -61,8 +65,12 @@ class StringArray(Sequence[str]):
         """The byte after the last string."""
         return int(self._bounds[-1])
 
-    def invalid(self) -> tuple[int, int] | None:
-        """The index of the first string that is not UTF-8, and the byte where it goes wrong; else None."""
+    @property
+    def stored(self) -> memoryview:
+        """The strings as they lie in a file: of each a 64-bit length and its bytes."""
+        return self._data[int(self._bounds[0]) : self.end]
+
+    def _find_invalid(self) -> tuple[int, int] | None:
         bounds = self._bounds
         for first in range(0, len(self), _CHUNK):
             some = bounds[first : first + _CHUNK + 1]
@@ -98,9 +106,13 @@ class StringArray(Sequence[str]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         i = range(len(self))[index]
-        return str(self._data[int(self._bounds[i]) + 8 : int(self._bounds[i + 1])], "utf-8")
+        return str(self._data[int(self._bounds[i]) + 8 : int(self._bounds[i + 1])], "utf-8", self._errors)
 
     def __iter__(self) -> Iterator[str]:
+        if self.invalid is not None:
+            for i in range(len(self)):
+                yield self[i]
+            return
         for first in range(0, len(self), _CHUNK):
             some = self._bounds[first : first + _CHUNK + 1]
             start = int(some[0])

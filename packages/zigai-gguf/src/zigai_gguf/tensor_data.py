@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES, DType
-from zigai_core.contracts.errors import FormatError, ShapeError
+from zigai_core.contracts.errors import FormatError, ShapeError, quote
 from zigai_gguf import limits
-from zigai_gguf.cursor import shown
 from zigai_gguf.tensor_types import TYPE_IDS
 
 _CHUNK = 1 << 20
@@ -78,10 +77,10 @@ class TensorData:
     def check(self, name: str) -> None:
         """`FormatError` where GGUF lacks the type or cannot hold the shape, `ShapeError` for a broken row."""
         if self.dtype.name not in TYPE_IDS:
-            raise FormatError(f"tensor {shown(name)}: GGUF has no tensor type {self.dtype.name}")
+            raise FormatError(f"tensor {quote(name)}: GGUF has no tensor type {self.dtype.name}")
         if not 1 <= len(self.shape) <= limits.DIMENSIONS or min(self.shape) < 1 or max(self.shape) >> 63:
             raise FormatError(
-                f"tensor {shown(name)} has shape {self.shape}; GGUF stores 1 to {limits.DIMENSIONS} "
+                f"tensor {quote(name)} has shape {self.shape}; GGUF stores 1 to {limits.DIMENSIONS} "
                 "dimensions, each at least 1"
             )
         self.dtype.nbytes(self.shape)

@@ -5,13 +5,7 @@ Source: `enum ggml_type` in ggml.h; block layouts in ggml-common.h.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-from numpy.typing import NDArray
-
 from zigai_core.contracts.dtypes import DTYPES, DType
-from zigai_core.contracts.errors import UnsupportedError
 
 LAYOUTS: dict[int, tuple[str, int, int]] = {
     0: ("F32", 1, 4),
@@ -65,22 +59,11 @@ REMOVED: dict[int, str] = {
 """Types that the format once had."""
 
 
-def _no_dequantizer(name: str) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    def dequantize(data: NDArray[np.uint8]) -> NDArray[np.float32]:
-        raise UnsupportedError(
-            f"no dequantiser is installed for tensor type {name}; use a file whose tensors are of "
-            f"{', '.join(DTYPES)}"
-        )
-
-    return dequantize
-
-
 TENSOR_TYPES: dict[int, DType] = {
-    number: DTYPES.get(name) or DType(name, block_size, block_bytes, _no_dequantizer(name))
+    number: DTYPES.get(name) or DType(name, block_size, block_bytes, None)
     for number, (name, block_size, block_bytes) in LAYOUTS.items()
 }
-"""Storage types by id. One that core cannot dequantise can be listed and copied; its values raise
-`UnsupportedError`."""
+"""Storage types by id. One that core lacks is a layout alone, which an installed package may complete."""
 
 TYPE_IDS: dict[str, int] = {dtype.name: number for number, dtype in TENSOR_TYPES.items()}
 

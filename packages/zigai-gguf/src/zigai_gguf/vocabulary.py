@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import quote
 from zigai_gguf.keys import Keys
 from zigai_gguf.special_tokens import (
     control_looking,
@@ -48,7 +49,7 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
         return None
     tokens = keys.strings("tokenizer.ggml.tokens")
     if tokens is None:
-        raise keys.error("tokenizer.ggml.tokens", f"is missing, though tokenizer.ggml.model is {kind!r}")
+        raise keys.error("tokenizer.ggml.tokens", f"is missing, though tokenizer.ggml.model is {quote(kind)}")
     if not tokens:
         raise keys.error("tokenizer.ggml.tokens", "holds no tokens")
     controls = control_looking(tokens)
@@ -57,9 +58,11 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
         types = corrected_types(types, controls)
     marked = marked_tokens(tokens, types, controls)
     pre_tokenizer = keys.text("tokenizer.ggml.pre")
-    roles = special_ids(keys, kind, len(tokens), marked)
     charsmap = keys.array("tokenizer.ggml.precompiled_charsmap", ValueType.UINT8, ValueType.INT8)
-    add_bos = kind in ("llama", "bert", "gemma4") or (kind == "gpt2" and pre_tokenizer in BOS_PRE_TOKENIZERS)
+    usual = kind in ("llama", "bert", "gemma4") or (kind == "gpt2" and pre_tokenizer in BOS_PRE_TOKENIZERS)
+    add_bos = keys.flag("tokenizer.ggml.add_bos_token", usual)
+    needed = {"eos", "bos"} if add_bos else {"eos"}
+    roles = special_ids(keys, kind, len(tokens), marked, needed)
     return TokenizerSpec(
         kind=kind,
         tokens=tokens,
@@ -69,7 +72,7 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
         pre_tokenizer=pre_tokenizer,
         special_ids=roles,
         end_ids=end_ids(roles, marked, tokens),
-        add_bos=keys.flag("tokenizer.ggml.add_bos_token", add_bos),
+        add_bos=add_bos,
         add_eos=keys.flag("tokenizer.ggml.add_eos_token", kind == "t5"),
         add_space_prefix=keys.flag("tokenizer.ggml.add_space_prefix", kind == "llama"),
         remove_extra_whitespaces=keys.flag("tokenizer.ggml.remove_extra_whitespaces", False),

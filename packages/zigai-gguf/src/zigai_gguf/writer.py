@@ -15,9 +15,8 @@ from typing import IO, Any
 from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.errors import FormatError, quote
 from zigai_gguf import limits
-from zigai_gguf.cursor import shown
 from zigai_gguf.encoder import encode_metadata, encode_name
 from zigai_gguf.metadata import Metadata
 from zigai_gguf.reader import ALIGNMENT, MAGIC
@@ -140,6 +139,6 @@ def _write(file: IO[bytes], layout: Plan, tensors: Mapping[str, TensorData]) -> 
             if written <= expected:
                 file.write(chunk.data)
         if written != expected:
-            raise FormatError(f"tensor {shown(name)} takes {expected} bytes, but {written} were given")
+            raise FormatError(f"tensor {quote(name)} takes {expected} bytes, but {written} were given")
         position = layout.positions[name] + written
     file.write(bytes(layout.size - position))

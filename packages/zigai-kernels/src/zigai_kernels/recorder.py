@@ -69,9 +69,9 @@ class Recorder:
         tensor = self.weights.get(weight.name)
         if tensor is None:
             raise ShapeError(f"{op.output.name}: tensor {weight.name} is missing")
-        if tensor.shape != shape or weight.shape != shape:
-            raise ShapeError(f"{op.output.name}: {weight.name} has shape {tensor.shape}, {shape} is needed")
-        return tensor
+        if weight.shape != shape:
+            raise ShapeError(f"{op.output.name}: {weight.name} has shape {weight.shape}, {shape} is needed")
+        return tensor.reshaped(shape)
 
     def same_width(self, op: Operation, *values: Value) -> None:
         """Refuse values that are not as wide as the output."""

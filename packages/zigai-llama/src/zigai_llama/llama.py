@@ -8,7 +8,7 @@ from zigai_core.ops.blocks import decoder, experts
 
 
 def llama(model: ModelDescriptor, *, context: int) -> Graph:
-    """RoPE turns adjacent pairs: GGUF files hold queries and keys permuted for it.
+    """Pre-norm decoder; how RoPE pairs the elements of a head is the file's convention.
 
     Attention slides over a window where the file asks for one, and the feed-forward layer is a mixture of
     experts where it has some (Mixtral, arXiv:2401.04088).
@@ -16,4 +16,4 @@ def llama(model: ModelDescriptor, *, context: int) -> Graph:
     hp = model.hyperparameters
     window = hp.integer("attention.sliding_window", 0) or None
     mixture = experts(hp, renormalise=True) if hp.integer("expert_count", 0) else None
-    return decoder(model, context=context, pairing="adjacent", window=window, feed_forward=mixture)
+    return decoder(model, context=context, window=window, feed_forward=mixture)

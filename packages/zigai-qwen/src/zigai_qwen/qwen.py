@@ -17,4 +17,4 @@ def qwen(model: ModelDescriptor, *, context: int) -> Graph:
     hp = model.hyperparameters
     values = {**hp, "feed_forward_length": hp.integer("feed_forward_length", minimum=2) // 2}
     halved = Hyperparameters(values, prefix=model.architecture)
-    return decoder(dataclasses.replace(model, hyperparameters=halved), context=context, pairing="half")
+    return decoder(dataclasses.replace(model, hyperparameters=halved), context=context)

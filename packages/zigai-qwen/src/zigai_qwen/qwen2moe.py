@@ -10,4 +10,4 @@ from zigai_core.ops.blocks import decoder, experts
 def qwen2moe(model: ModelDescriptor, *, context: int) -> Graph:
     """Qwen2 with experts, whose shares are not scaled to a sum of one, and a shared expert with a gate."""
     block = experts(model.hyperparameters, renormalise=False, shared=True)
-    return decoder(model, context=context, pairing="half", feed_forward=block)
+    return decoder(model, context=context, feed_forward=block)

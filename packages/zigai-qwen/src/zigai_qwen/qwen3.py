@@ -12,4 +12,4 @@ def qwen3(model: ModelDescriptor, *, context: int) -> Graph:
 
     A head's width is the file's own (`attention.key_length`), not the model's width over its heads.
     """
-    return decoder(model, context=context, pairing="half", qk_norm=True)
+    return decoder(model, context=context, qk_norm=True)

@@ -10,4 +10,4 @@ from zigai_core.ops.blocks import decoder, experts
 def qwen3moe(model: ModelDescriptor, *, context: int) -> Graph:
     """Qwen3 with experts, whose shares are scaled to a sum of one; no shared expert."""
     block = experts(model.hyperparameters, renormalise=True)
-    return decoder(model, context=context, pairing="half", qk_norm=True, feed_forward=block)
+    return decoder(model, context=context, qk_norm=True, feed_forward=block)

@@ -6,16 +6,20 @@ that calls them otherwise maps its own names to these at its edge.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.dtypes import DType
-from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError, escape, quote
+
+Pairing = Literal["adjacent", "half"]
+"""Which elements of a head RoPE turns together: `(2i, 2i+1)`, or `(i, i + n/2)` of the first n."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +47,14 @@ class TensorInfo:
         """Bytes that the stored tensor takes."""
         return int(self.data.nbytes)
 
+    def reshaped(self, shape: tuple[int, ...]) -> TensorInfo:
+        """The same bytes under `shape`, which differs in leading ones alone; else `ShapeError`."""
+        if self.shape == shape:
+            return self
+        if without_leading_ones(self.shape) != without_leading_ones(shape):
+            raise ShapeError(f"tensor {escape(self.name)} has shape {self.shape}, {shape} is needed")
+        return replace(self, shape=shape)
+
     def to_float32(self) -> NDArray[np.float32]:
         """The tensor's values, dequantised: float32 of shape `shape`. A copy, except for aligned F32."""
         return self.dtype.to_float32(self.data, self.shape)
@@ -54,17 +66,31 @@ class TensorInfo:
         return self.dtype.to_float32(stored.reshape(-1), (len(rows), width))
 
 
+def without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape whose first dimension, unless it is the only one, is not 1: the same bytes lie under both.
+
+    >>> without_leading_ones((1, 1, 64)), without_leading_ones((1,))
+    ((64,), (1,))
+    """
+    first = next((i for i, size in enumerate(shape) if size != 1), len(shape) - 1)
+    return shape[max(first, 0) :]
+
+
 class Hyperparameters(Mapping[str, Any]):
     """The model's numbers by their GGUF names without the architecture's prefix, with typed getters.
 
     A getter raises `FormatError` naming the key where it is absent (and no default is given), of another
-    type, or out of range, so a value that reaches an architecture is one it may rely on.
+    type, or out of range, so a value that reaches an architecture is one it may rely on. A key may hold an
+    entry for each layer: all equal, they stand for one value; where they differ, `integers` gives them and
+    the getters of one value raise `UnsupportedError`.
 
     >>> hp = Hyperparameters({"block_count": 2}, prefix="llama")
     >>> hp.integer("block_count", minimum=1)
     2
     >>> hp.integer("rope.dimension_count", default=64)
     64
+    >>> Hyperparameters({"block_count": 2, "attention.head_count": [8, 8]}).integer("attention.head_count")
+    8
     """
 
     def __init__(self, values: Mapping[str, Any], *, prefix: str = "", source: str = "") -> None:
@@ -88,28 +114,18 @@ class Hyperparameters(Mapping[str, Any]):
         self, key: str, default: int | None = None, *, minimum: int = 0, maximum: int = 2**31 - 1
     ) -> int:
         """A whole number within `minimum..maximum`."""
-        value = self._value(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise self._error(key, f"must be a whole number, not {value!r}")
-        if not minimum <= value <= maximum:
-            raise self._error(key, f"is {value}, outside {minimum}..{maximum}")
-        return int(value)
+        return self._whole(key, self._value(key, default), minimum, maximum)
 
     def integers(
         self, key: str, length: int, default: int | None = None, *, minimum: int = 0, maximum: int = 2**31 - 1
     ) -> tuple[int, ...]:
         """One whole number for each of `length` layers; a file may give one for all of them."""
-        value = self._value(key, default)
-        if isinstance(value, np.ndarray):
-            value = value.tolist()
-        if not isinstance(value, (list, tuple)):
-            return (self.integer(key, default, minimum=minimum, maximum=maximum),) * length
+        value = self._stored(key, default)
+        if not _is_array(value):
+            return (self._whole(key, value, minimum, maximum),) * length
         if len(value) != length:
             raise self._error(key, f"has {len(value)} entries for {length} layers")
-        for entry in value:
-            if isinstance(entry, bool) or not isinstance(entry, int) or not minimum <= entry <= maximum:
-                raise self._error(key, f"holds {entry!r}, not a whole number within {minimum}..{maximum}")
-        return tuple(value)
+        return tuple(self._whole(key, entry, minimum, maximum) for entry in value)
 
     def number(
         self,
@@ -122,35 +138,82 @@ class Hyperparameters(Mapping[str, Any]):
         """A finite number within `minimum..maximum`."""
         value = self._value(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise self._error(key, f"must be a number, not {value!r}")
-        if not np.isfinite(value) or not minimum <= value <= maximum:
-            raise self._error(key, f"is {value}, outside {minimum}..{maximum}")
-        return float(value)
+            raise self._error(key, f"must be a number, not {quote(value)}")
+        try:
+            number = float(value)
+        except OverflowError:  # an integer that no float holds
+            number = float("inf")
+        if not math.isfinite(number) or not minimum <= number <= maximum:
+            raise self._error(key, f"is {quote(value)}, outside {minimum}..{maximum}")
+        return number + 0.0  # -0.0 becomes 0.0
 
     def text(self, key: str, default: str | None = None) -> str:
         """A string."""
-        value = self._value(key, default)
+        value = self._stored(key, default)
         if not isinstance(value, str):
-            raise self._error(key, f"must be text, not {value!r}")
+            raise self._error(key, f"must be text, not {quote(value)}")
         return value
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         """True or false."""
         value = self._value(key, default)
         if not isinstance(value, (bool, np.bool_)):
-            raise self._error(key, f"must be true or false, not {value!r}")
+            raise self._error(key, f"must be true or false, not {quote(value)}")
         return bool(value)
 
+    def _whole(self, key: str, value: Any, minimum: int, maximum: int) -> int:
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise self._error(key, f"must be a whole number, not {quote(value)}")
+        if not minimum <= value <= maximum:
+            raise self._error(key, f"is {quote(value)}, outside {minimum}..{maximum}")
+        return int(value)
+
     def _value(self, key: str, default: Any) -> Any:
+        """One value; of an entry for each layer, the one that all of them are."""
+        value = self._stored(key, default)
+        if not _is_array(value):
+            return value
+        layers = self._values.get("block_count")
+        if not len(value) or (isinstance(layers, int) and len(value) != layers):
+            raise self._error(key, f"has {len(value)} entries for {quote(layers)} layers")
+        first = value[0]
+        if not _all_equal(value, first):
+            what = f"differs from layer to layer, {quote(value)}, which this architecture does not compute"
+            raise UnsupportedError(self._named(key, what))
+        return first.item() if isinstance(first, np.generic) else first
+
+    def _stored(self, key: str, default: Any) -> Any:
         value = self._values.get(key, default)
         if value is None:
             raise self._error(key, "is missing")
         return value
 
     def _error(self, key: str, what: str) -> FormatError:
-        name = f"{self._prefix}.{key}" if self._prefix else key
+        return FormatError(self._named(key, what))
+
+    def _named(self, key: str, what: str) -> str:
+        name = f"{escape(self._prefix)}.{key}" if self._prefix else key
         where = f"{self._source}: " if self._source else ""
-        return FormatError(f"{where}hyperparameter {name} {what}")
+        return f"{where}hyperparameter {name} {what}"
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.ndim == 1)
+
+
+def _all_equal(entries: Any, first: Any) -> bool:
+    if isinstance(entries, np.ndarray):
+        return bool(np.all(entries == first))
+    return all(type(entry) is type(first) and not _is_array(entry) and entry == first for entry in entries)
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What a format settles once for all its files and another format settles otherwise."""
+
+    rope_pairing: Pairing = "half"
+    """How rows of queries and keys are paired for RoPE: `half` as Hugging Face's checkpoints hold most
+    models, `adjacent` where the format's converter permutes them, or the model is made so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +252,7 @@ class ModelDescriptor:
     tokenizer: TokenizerSpec | None = None
     chat_template: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    conventions: Conventions = field(default_factory=Conventions)
     format: str = ""
     path: Path | None = None
 

@@ -57,7 +57,7 @@ def decoder(
     model: ModelDescriptor,
     *,
     context: int,
-    pairing: Pairing,
+    pairing: Pairing | None = None,
     window: int | None = None,
     qk_norm: bool = False,
     activation: Activation = "silu",
@@ -65,11 +65,13 @@ def decoder(
 ) -> Graph:
     """A pre-norm decoder: embedding, layers of attention and feed-forward with residuals, norm, head.
 
-    The head is `output.weight`, or the embedding where the file has none (a tied head). `qk_norm`
-    normalises each head of queries and keys before they are turned. `feed_forward` takes the place of the
-    gated one. From the last layer's attention on, only the wanted rows are computed.
+    The head is `output.weight`, or the embedding where the file has none (a tied head). `pairing` is that of
+    the file, `model.conventions.rope_pairing`, where none is given. `qk_norm` normalises each head of queries
+    and keys before they are turned. `feed_forward` takes the place of the gated one. From the last layer's
+    attention on, only the wanted rows are computed.
     """
     g = GraphBuilder(model.tensors)
+    pairing = pairing or model.conventions.rope_pairing
     shape = DecoderShape.of(model.hyperparameters)
     rope = rope_frequencies(g, model.hyperparameters, shape.head_dim, context=context)
     x = g.embedding("token_embd", shape.width)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.descriptor import TensorInfo, without_leading_ones
 from zigai_core.contracts.errors import PluginError, ShapeError
 from zigai_core.contracts.graph import TOKENS, WANTED, Array, Graph, Operation, Value, Weight
 from zigai_core.ops.operations import (
@@ -70,7 +70,7 @@ class GraphBuilder:
     def constant(self, tensor: str, *shape: int) -> Array:
         """A small tensor's values, float32 of `shape`, to be built into the graph (RoPE factors)."""
         self._weight(tensor, shape)
-        return self._tensors[tensor].to_float32()
+        return self._tensors[tensor].reshaped(shape).to_float32()
 
     def embedding(self, name: str, width: int) -> Value:
         """Rows of `{name}.weight` for the step's tokens."""
@@ -264,7 +264,8 @@ class GraphBuilder:
             raise ShapeError(
                 f"tensor {name} is missing from the file; the architecture needs it with shape {shape}"
             )
-        if tensor.shape != shape:
+        # A format may store a vector as a matrix of one row: the bytes are the same.
+        if without_leading_ones(tensor.shape) != without_leading_ones(shape):
             raise ShapeError(f"tensor {name} has shape {tensor.shape}; the architecture needs {shape}")
         return Weight(name, shape)
 

@@ -34,11 +34,7 @@ class NumpyBackend:
         found: dict[str, str] = {}
         for weight in graph.weights:
             tensor = weights[weight.name]
-            if tensor.dtype.name in found:
-                continue
-            try:
-                tensor.dtype.dequantize(np.zeros((1, tensor.dtype.block_bytes), np.uint8))
-            except UnsupportedError:
+            if tensor.dtype.dequantize is None and tensor.dtype.name not in found:
                 found[tensor.dtype.name] = f"dequantise {tensor.dtype.name} ({tensor.name})"
         return list(found.values())
 
@@ -58,7 +54,7 @@ class NumpyBackend:
                 f"options: the numpy backend keeps keys and values as for {', '.join(KV_DTYPES)}, "
                 f"not {options.kv_dtype}"
             )
-        used = {weight.name: weights[weight.name] for weight in graph.weights}
+        used = {weight.name: weights[weight.name].reshaped(weight.shape) for weight in graph.weights}
         total = sum(tensor.nbytes for tensor in used.values())
         size = sum(4 * int(np.prod(tensor.shape, dtype=np.int64)) for tensor in used.values())
         kept: dict[str, Array] = {}

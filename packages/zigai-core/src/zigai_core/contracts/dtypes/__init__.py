@@ -1,4 +1,7 @@
-"""Storage types: `DType`, how a tensor's elements are stored, and `DTYPES`, those of GGUF files by name."""
+"""Storage types: `DType`, how a tensor's elements are stored, and `DTYPES`, those that core has, by name.
+
+Packages bring more under the entry point `zigai.dtypes`: see `zigai_core.contracts.plugins`.
+"""
 
 from zigai_core.contracts.dtypes.dtype import DType
 from zigai_core.contracts.dtypes.table import DTYPES

@@ -1,4 +1,4 @@
-"""The storage types that GGUF files hold, by name."""
+"""The storage types that core has, by name."""
 
 from __future__ import annotations
 

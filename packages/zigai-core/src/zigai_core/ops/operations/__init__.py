@@ -1,6 +1,7 @@
 """The operations that graphs are built from: each class is a name, attributes and a numpy definition."""
 
-from zigai_core.ops.operations.attention import Attention, Pairing, Rope
+from zigai_core.contracts.descriptor import Pairing
+from zigai_core.ops.operations.attention import Attention, Rope
 from zigai_core.ops.operations.elementwise import Add, Multiply, Scale, SoftCap
 from zigai_core.ops.operations.feed_forward import (
     Activation,

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from zigai_core.contracts.descriptor import Pairing
 from zigai_core.contracts.graph import TOKENS, Array, CacheSpec, Operation, Step, Value, Weight
-
-Pairing = Literal["adjacent", "half"]
 
 SMALLEST, LARGEST = (float(number) for number in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 """The range of positive normal float32 numbers."""

@@ -22,6 +22,7 @@ def example(model: ModelDescriptor, *, context: int) -> Graph:
     size = width // heads
     # Pair i of a head turns by position · base^(-2i / head size) radians.
     frequencies = (base ** (-np.arange(0, size, 2) / size)).astype(np.float32)
+    pairing = model.conventions.rope_pairing  # which elements of a head turn together
 
     g = GraphBuilder(model.tensors)
     x = g.embedding("token_embd", width)
@@ -31,8 +32,8 @@ def example(model: ModelDescriptor, *, context: int) -> Graph:
         q = g.linear(h, f"{at}.attn_q", heads * size)
         k = g.linear(h, f"{at}.attn_k", kv_heads * size)
         v = g.linear(h, f"{at}.attn_v", kv_heads * size)
-        q = g.rope(q, size, frequencies, "adjacent", name=f"{at}.attn_q_rope")
-        k = g.rope(k, size, frequencies, "adjacent", name=f"{at}.attn_k_rope")
+        q = g.rope(q, size, frequencies, pairing, name=f"{at}.attn_q_rope")
+        k = g.rope(k, size, frequencies, pairing, name=f"{at}.attn_k_rope")
         name = f"{at}.attention"
         h = g.attention(q, k, v, layer=layer, heads=heads, kv_heads=kv_heads, head_dim=size, name=name)
         if layer == layers - 1:  # from here on only the rows whose logits were asked for

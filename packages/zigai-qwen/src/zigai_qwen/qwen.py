@@ -10,7 +10,7 @@ from zigai_core.ops.blocks import decoder
 
 
 def qwen(model: ModelDescriptor, *, context: int) -> Graph:
-    """Queries, keys and values come from one matrix with a bias (`attn_qkv`), turned by halves of a head.
+    """Queries, keys and values come from one matrix with a bias (`attn_qkv`).
 
     `feed_forward_length` in its files counts gate and up together: each is half as wide.
     """

@@ -8,5 +8,5 @@ from zigai_core.ops.blocks import decoder
 
 
 def qwen2(model: ModelDescriptor, *, context: int) -> Graph:
-    """RoPE turns the halves of a head; queries, keys and values have biases; the head may be tied."""
+    """Queries, keys and values have biases; the head may be tied."""
     return decoder(model, context=context)

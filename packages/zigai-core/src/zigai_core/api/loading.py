@@ -6,6 +6,7 @@ from pathlib import Path
 
 from zigai_core.api.model import Model
 from zigai_core.api.registry import Plugins
+from zigai_core.api.stored_types import complete
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError
 from zigai_core.contracts.graph import Graph
@@ -120,7 +121,7 @@ def read(path: str | Path, *, plugins: Plugins | None = None) -> ModelDescriptor
             f"{path}: not a model file of an installed format ({installed}): at offset 0 it begins with "
             f"{head[:4]!r}"
         )
-    return readers[matches[0]].read(path)
+    return complete(readers[matches[0]].read(path), plugins.dtypes)
 
 
 def build(descriptor: ModelDescriptor, *, context: int, plugins: Plugins | None = None) -> Graph:

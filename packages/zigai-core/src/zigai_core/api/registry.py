@@ -18,6 +18,7 @@ from zigai_core.contracts.errors import PluginError, UnsupportedError
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    from zigai_core.contracts.dtypes import DType
     from zigai_core.contracts.plugins import (
         Architecture,
         Backend,
@@ -38,6 +39,7 @@ NOUNS: Mapping[str, str] = {
     "zigai.chat_templates": "chat template",
     "zigai.commands": "command",
     "zigai.models": "bundled model",
+    "zigai.dtypes": "storage type",
 }
 """The groups, and what people call an entry of each."""
 
@@ -195,6 +197,7 @@ class Plugins:
         chat_templates: Mapping[str, str] | Registry[str] | None = None,
         commands: Mapping[str, Callable[..., object]] | Registry[Callable[..., object]] | None = None,
         models: Mapping[str, Callable[[], BundledModel]] | Registry[Callable[[], BundledModel]] | None = None,
+        dtypes: Mapping[str, Callable[[], DType]] | Registry[Callable[[], DType]] | None = None,
     ) -> None:
         self.formats = _registry("zigai.formats", formats)
         self.architectures = _registry("zigai.architectures", architectures)
@@ -204,6 +207,7 @@ class Plugins:
         self.chat_templates = _registry("zigai.chat_templates", chat_templates)
         self.commands = _registry("zigai.commands", commands)
         self.models = _registry("zigai.models", models)
+        self.dtypes = _registry("zigai.dtypes", dtypes)
 
     @classmethod
     def installed(cls, path: Sequence[str] | None = None) -> Plugins:
@@ -225,6 +229,7 @@ class Plugins:
         chat_templates: Mapping[str, str] | None = None,
         commands: Mapping[str, Callable[..., object]] | None = None,
         models: Mapping[str, Callable[[], BundledModel]] | None = None,
+        dtypes: Mapping[str, Callable[[], DType]] | None = None,
     ) -> Plugins:
         """These registries with plugins given by hand as well, which stand before installed ones."""
         return Plugins(
@@ -236,6 +241,7 @@ class Plugins:
             chat_templates=self.chat_templates.extended(chat_templates or {}),
             commands=self.commands.extended(commands or {}),
             models=self.models.extended(models or {}),
+            dtypes=self.dtypes.extended(dtypes or {}),
         )
 
     def registries(self) -> list[Registry[Any]]:

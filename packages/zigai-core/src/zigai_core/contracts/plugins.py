@@ -13,6 +13,7 @@
 | `zigai.chat_templates` | the template's text, a Jinja string         | what `template=` takes             |
 | `zigai.commands`       | a function with typer's annotations, a sub-command | the command's name          |
 | `zigai.models`         | `() -> BundledModel`                        | `default`: if none is named        |
+| `zigai.dtypes`         | `() -> DType`, a type that core lacks       | the storage type's name            |
 """
 
 from __future__ import annotations

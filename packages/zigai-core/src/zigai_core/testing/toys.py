@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo, TokenizerSpec
+from zigai_core.contracts.descriptor import (
+    Conventions,
+    Hyperparameters,
+    ModelDescriptor,
+    Pairing,
+    TensorInfo,
+    TokenizerSpec,
+)
 from zigai_core.contracts.dtypes import DTYPES, DType
 from zigai_core.contracts.errors import UnsupportedError
 
@@ -79,19 +86,22 @@ def toy_decoder(
     fused: bool = False,
     experts: int = 0,
     shared_expert: bool = False,
+    pairing: Pairing | None = None,
     seed: int = 7,
     maker: Maker = random_tensor,
     **hyperparameters: Any,
 ) -> ModelDescriptor:
     """A decoder of the LLaMA kind. `dtypes` names other storage types by a tensor's short name (`ffn_down`);
     `dtype` may also be a function of a matrix's name and columns, and `maker` makes the matrices. `fused`
-    puts queries, keys and values into one matrix; with `experts`, each token uses two of them.
+    puts queries, keys and values into one matrix; with `experts`, each token uses two of them. RoPE's pairing
+    is that of GGUF files, unless `pairing` names another: adjacent for `llama`, else by halves.
 
     Keyword arguments that are no parameters become hyperparameters (`attention__sliding_window=8`: two
     underscores stand for a dot).
     """
     head_dim = head_dim or width // heads
     value_dim = value_dim or head_dim
+    pairing = pairing or ("adjacent" if architecture == "llama" else "half")
     random = np.random.RandomState(seed)
     tensors: dict[str, TensorInfo] = {}
 
@@ -154,6 +164,7 @@ def toy_decoder(
         hyperparameters=Hyperparameters(values, prefix=architecture),
         tensors=tensors,
         tokenizer=toy_vocabulary(vocabulary),
+        conventions=Conventions(rope_pairing=pairing),
     )
 
 

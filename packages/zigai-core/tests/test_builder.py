@@ -9,8 +9,12 @@ import pytest
 
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
 from zigai_core.contracts.errors import FormatError, PluginError, ShapeError, UnsupportedError
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.engine.runner import Part, Runner
 from zigai_core.ops.blocks import DecoderShape, decoder
 from zigai_core.ops.builder import GraphBuilder
+from zigai_core.ops.operations import Rope
+from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.toys import random_tensor, toy_decoder
 
 
@@ -154,3 +158,28 @@ def test_the_description_has_a_line_an_operation() -> None:
 def test_the_shape_of_a_decoder_is_read_off_its_hyperparameters() -> None:
     shape = DecoderShape.of(toy_decoder().hyperparameters)
     assert (shape.layers, shape.width, shape.heads, shape.kv_heads, shape.head_dim) == (2, 64, 4, 2, 16)
+
+
+def test_a_vector_may_be_stored_as_a_matrix_of_one_row() -> None:
+    model = toy_decoder(bias=True)
+    plain = decoder(model, context=64)
+    tensors = {name: tensor.reshaped((1, *tensor.shape)) for name, tensor in model.tensors.items()}
+    tensors["token_embd.weight"] = model.tensors["token_embd.weight"]
+    tensors["output.weight"] = model.tensors["output.weight"]
+    assert tensors["output_norm.weight"].shape == (1, 64)
+    graph = decoder(dataclasses.replace(model, tensors=tensors), context=64)
+    assert [weight.shape for weight in graph.weights] == [weight.shape for weight in plain.weights]
+    options = CompileOptions(context=64)
+    logits = []
+    for weights in (model.tensors, tensors):
+        runner = Runner(NumpyBackend().compile(graph, weights, options))
+        logits.append(runner.run([Part(runner.pool.new_sequence(), [1, 2, 3])])[0]["logits"])
+    np.testing.assert_array_equal(*logits)
+
+
+def test_the_files_pairing_is_taken_where_none_is_given() -> None:
+    for pairing in ("adjacent", "half"):
+        graph = decoder(toy_decoder(pairing=pairing), context=64)
+        assert {op.pairing for op in graph if isinstance(op, Rope)} == {pairing}
+    graph = decoder(toy_decoder(pairing="adjacent"), context=64, pairing="half")
+    assert {op.pairing for op in graph if isinstance(op, Rope)} == {"half"}

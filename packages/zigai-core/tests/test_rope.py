@@ -9,7 +9,7 @@ import pytest
 
 from zigai_core.contracts.descriptor import ModelDescriptor, TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
-from zigai_core.contracts.errors import ShapeError, UnsupportedError
+from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.rope import RopeFrequencies, rope_frequencies
 from zigai_core.testing.toys import toy_decoder
@@ -78,3 +78,129 @@ def test_longrope_without_its_factors_names_the_tensor() -> None:
 def test_a_scaling_there_is_no_code_for_is_named_with_those_there_are() -> None:
     with pytest.raises(UnsupportedError, match=r"'dynamic'.*none, linear, yarn"):
         frequencies(toy_decoder(rope__scaling__type="dynamic"))
+
+
+YARN = {"type": "yarn", "factor": 4.0, "original_context_length": 64}
+
+
+def scaled(**scaling: object) -> RopeFrequencies:
+    return frequencies(toy_decoder(**{f"rope__scaling__{key}": value for key, value in scaling.items()}))
+
+
+def test_a_factor_without_a_type_is_linear() -> None:
+    np.testing.assert_allclose(scaled(factor=4.0).frequencies, PLAIN / 4, rtol=1e-6)
+    np.testing.assert_array_equal(scaled(type="none", factor=4.0).frequencies, scaled().frequencies)
+
+
+def test_yarns_own_factor_replaces_the_magnitude() -> None:
+    assert scaled(**YARN).magnitude == pytest.approx(1 + 0.1 * np.log(4))
+    assert scaled(**YARN, yarn_attn_factor=1.25).magnitude == 1.25
+    assert scaled(**YARN, yarn_attn_factor=1.0).magnitude == 1.0
+
+
+@pytest.mark.parametrize("scaling", [{}, {"type": "none"}, {"type": "linear", "factor": 4.0}, YARN])
+def test_the_attention_factor_stretches_every_type(scaling: dict[str, object]) -> None:
+    stretched = scaled(**scaling, attn_factor=0.5)
+    assert stretched.magnitude == pytest.approx(0.5 * scaled(**scaling).magnitude)
+    np.testing.assert_array_equal(stretched.frequencies, scaled(**scaling).frequencies)
+
+
+def test_without_extrapolation_yarn_is_linear() -> None:
+    """As in ggml's `rope_yarn`, where the magnitude goes with `ext_factor`; -1 stands for "not set"."""
+    flat = scaled(**YARN, yarn_ext_factor=0.0)
+    np.testing.assert_allclose(flat.frequencies, PLAIN / 4, rtol=1e-6)
+    assert flat.magnitude == 1.0
+    unset = scaled(**YARN, yarn_ext_factor=-1.0)
+    np.testing.assert_array_equal(unset.frequencies, scaled(**YARN).frequencies)
+    assert unset.magnitude == scaled(**YARN).magnitude
+
+
+def test_an_original_context_of_zero_is_the_context_length() -> None:
+    zero = scaled(**{**YARN, "original_context_length": 0})
+    np.testing.assert_array_equal(
+        zero.frequencies, scaled(**{**YARN, "original_context_length": 512}).frequencies
+    )
+
+
+def test_betas_the_wrong_way_round_give_a_step() -> None:
+    """llama.cpp computes it: pairs up to a place are kept, those behind it divided."""
+    share = PLAIN / scaled(**YARN, yarn_beta_fast=1.0, yarn_beta_slow=32.0).frequencies
+    assert set(np.round(share, 4).tolist()) == {1.0, 4.0}
+
+
+def test_longropes_factors_and_its_factor_both_divide() -> None:
+    model = with_factors(
+        toy_decoder(rope__scaling__type="longrope", rope__scaling__factor=2.0), rope_factors_short=3
+    )
+    np.testing.assert_allclose(frequencies(model).frequencies, PLAIN / 6, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scaling", [{"type": "linear"}, YARN])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "factor",
+        "attn_factor",
+        "yarn_attn_factor",
+        "yarn_ext_factor",
+        "yarn_beta_fast",
+        "yarn_beta_slow",
+        "original_context_length",
+    ],
+)
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), -float("inf"), 1e308, 1e-308, 5e-324, -1.0, 0.0, 2**31, 10**400]
+)
+def test_extreme_numbers_give_finite_frequencies_or_one_of_our_errors(
+    scaling: dict[str, object], key: str, value: float
+) -> None:
+    given = {**scaling, key: value}
+    try:
+        found = scaled(**given)
+    except (FormatError, UnsupportedError) as error:
+        assert "rope" in str(error)
+    else:
+        assert np.all(np.isfinite(found.frequencies))
+        assert 0 <= found.magnitude < 1e13
+
+
+@pytest.mark.parametrize("base", [float("nan"), float("inf"), 0.0, 1.0, -1e4, 1e308, 1e-300])
+@pytest.mark.filterwarnings("error")
+def test_an_extreme_base_gives_finite_frequencies_or_a_format_error(base: float) -> None:
+    for scaling in ({}, {f"rope__scaling__{key}": value for key, value in YARN.items()}):
+        try:
+            found = frequencies(toy_decoder(rope__freq_base=base, **scaling))
+        except FormatError as error:
+            assert "rope.freq_base" in str(error)
+        else:
+            assert base == 1e308
+            assert np.all(np.isfinite(found.frequencies))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("divisor", [0.0, -1.0, float("nan"), float("inf")])
+def test_divisors_that_are_none_are_named(divisor: float) -> None:
+    with pytest.raises(FormatError, match=r"rope_freqs\.weight holds .* for pair 0"):
+        frequencies(with_factors(toy_decoder(), rope_freqs=divisor))
+    longrope = toy_decoder(rope__scaling__type="longrope")
+    with pytest.raises(FormatError, match=r"rope_factors_short\.weight holds .* for pair 0"):
+        frequencies(with_factors(longrope, rope_factors_short=divisor))
+
+
+@pytest.mark.filterwarnings("error")
+def test_divisors_next_to_zero_are_a_format_error() -> None:
+    with pytest.raises(FormatError, match="not finite or above"):
+        frequencies(with_factors(toy_decoder(), rope_freqs=1e-38))
+
+
+def test_a_magnitude_by_a_multiplier_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match=r"rope\.scaling\.yarn_log_multiplier"):
+        scaled(**YARN, yarn_log_multiplier=0.1)
+    assert scaled(**YARN, yarn_log_multiplier=0.0).magnitude == scaled(**YARN).magnitude
+
+
+def test_an_error_repeats_little_of_a_scalings_name() -> None:
+    with pytest.raises(UnsupportedError) as caught:
+        scaled(type="x\n" * 50_000)
+    assert len(str(caught.value)) < 300

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.errors import FormatError, UnsupportedError
-from zigai_gguf import GGUFFile, GGUFFormat, limits
+from zigai_gguf import GGUFFile, GGUFFormat, limits, write_gguf
 
 Build = Callable[..., Path]
 HUGE = [2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**61, 2**63 - 1, 2**63, 2**64 - 1]
@@ -175,12 +175,71 @@ def test_names_that_are_empty_or_too_long(build: Build, raw: Any) -> None:
     fails(build(tensors=[raw.tensor("", [1])], data=bytes(4)), "the name of tensor 0 is empty")
 
 
-def test_text_that_is_not_utf_8(build: Build, raw: Any) -> None:
+BAD = b"ab\xed\xa0\x80"
+
+
+def test_a_name_that_is_not_utf_8_is_an_error(build: Build, raw: Any) -> None:
     fails(build(keys=[raw.key(b"a\xff", 4, bytes(4))]), "byte 33: metadata key 0 is not valid UTF-8")
-    fails(build(keys=[raw.key("x", 8, raw.text(b"ab\xed\xa0\x80"))]), "byte 47: metadata 'x' is not valid")
+    path = build(tensors=[raw.tensor(b"a\xff", [1])], data=bytes(4))
+    fails(path, "the name of tensor 0 is not valid UTF-8")
+
+
+def test_text_that_something_needs_and_that_is_not_utf_8_is_an_error(build: Build, raw: Any) -> None:
+    fails(
+        build(keys=[raw.key("general.architecture", 8, raw.text(BAD))]), "'general.architecture' is not valid"
+    )
+    for key in ("tokenizer.ggml.model", "tokenizer.chat_template"):
+        fails(
+            build(keys=[raw.architecture, raw.key(key, 8, raw.text(BAD))]),
+            f"'{key}' is not valid UTF-8: b'ab",
+        )
     # Halves of a character that would make a whole one across two strings.
-    halves = raw.strings("x", ["ab", b"c\xc3", b"\xa9d"])
-    fails(build(keys=[halves]), "byte 68: metadata 'x': element 1 is not valid UTF-8")
+    halves = raw.strings("tokenizer.ggml.tokens", ["ab", b"c\xc3", b"\xa9d"])
+    keys = [raw.architecture, raw.key("tokenizer.ggml.model", 8, raw.text("llama")), halves]
+    fails(build(keys=keys), "'tokenizer.ggml.tokens' is not valid UTF-8 in element 1, at byte 178")
+
+
+def test_text_that_nothing_needs_may_be_anything(build: Build, raw: Any) -> None:
+    keys = [
+        raw.architecture,
+        raw.key("general.name", 8, raw.text(b"Caf\xe9\n\x1b[2J")),
+        raw.key("general.description", 8, raw.text(BAD)),
+        raw.strings("general.tags", ["a", b"caf\xe9", "c"]),
+    ]
+    model = GGUFFormat().read(build(keys=keys))
+    assert model.name == "Caf\ufffd\\n\\x1b[2J"
+    assert model.metadata["general.description"] == BAD
+    assert list(model.metadata["general.tags"]) == ["a", "caf\ufffd", "c"]
+
+
+def test_what_is_not_utf_8_is_written_again_as_it_was(build: Build, raw: Any, tmp_path: Path) -> None:
+    keys = [raw.key("general.description", 8, raw.text(BAD)), raw.strings("general.tags", ["a", BAD, "c"])]
+    path = build(keys=[raw.architecture, *keys])
+    copy = tmp_path / "copy.gguf"
+    write_gguf(copy, GGUFFile.open(path).metadata, {})
+    assert copy.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("long", ["x" * 70_000, "\n\x1b[2J" * 15_000], ids=["long", "control"])
+def test_an_error_repeats_little_of_the_file(build: Build, raw: Any, long: str) -> None:
+    name = long[:65_000]
+    other = raw.key("general.architecture", 8, raw.text(long))
+    for arguments in (
+        {"keys": [raw.key(name, 7, b"\x02")]},
+        {"keys": [raw.key(name, 4, bytes(4)), raw.key(name, 4, bytes(4))]},
+        {"tensors": [raw.tensor(name, [1] * 5)], "data": bytes(4)},
+        {"tensors": [raw.tensor(name, [64])], "data": bytes(4)},
+        {"keys": [other, raw.key("tokenizer.ggml.model", 8, raw.text(long))]},
+    ):
+        message = fails(build(**arguments), "model.gguf: ")
+        assert len(message) < 500
+        assert message.isprintable()
+    model = GGUFFormat().read(build(keys=[other, raw.key("general.name", 8, raw.text(long))]))
+    assert len(model.name) <= 80
+    assert model.name.isprintable()
+    with pytest.raises(FormatError) as caught:
+        model.hyperparameters.integer("block_count")
+    assert len(str(caught.value)) < 500
 
 
 def test_values_of_no_type(build: Build, raw: Any) -> None:

@@ -23,7 +23,7 @@ def test_it_is_the_sequence_of_its_strings(values: list[str], before: int) -> No
     assert [array[i] for i in range(len(values))] == values
     assert [array[-i] for i in range(1, len(values) + 1)] == values[::-1]
     assert array[1::2] == values[1::2]
-    assert array.invalid() is None
+    assert array.invalid is None
     assert array.end == len(data)
     assert list(reversed(array)) == values[::-1]
     assert array != [*values, "x"]
@@ -56,7 +56,7 @@ def test_the_first_string_that_is_not_utf_8_is_found_with_its_byte(values: list[
             expected = (index, position + 8 + error.start)
             break
         position += 8 + len(value)
-    assert StringArray.walk(data, 0, len(values)).invalid() == expected
+    assert StringArray.walk(data, 0, len(values)).invalid == expected
 
 
 def test_strings_beyond_one_stretch_of_decoding_are_checked_and_decoded_too() -> None:
@@ -64,9 +64,13 @@ def test_strings_beyond_one_stretch_of_decoding_are_checked_and_decoded_too() ->
     data = bytearray(packed(values))
     array = StringArray.walk(memoryview(data), 0, len(values))
     assert list(array) == values
-    assert array.invalid() is None
+    assert array.invalid is None
     data[-1] = 0xFF
-    assert array.invalid() == (39999, len(data) - 1)
+    array = StringArray.walk(memoryview(data), 0, len(values))
+    assert array.invalid == (39999, len(data) - 1)
+    assert list(array) == [*values[:-1], "3999\ufffd"]
+    assert array[-1] == "3999\ufffd"
+    assert array.stored == data
 
 
 @given(st.lists(st.text(max_size=3), min_size=1, max_size=6), st.data())

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from zigai_cli.terminal import clean
-from zigai_core.contracts.errors import ZigAIError
+from zigai_core.contracts.errors import ZigAIError, escape
 
 MENDABLE = 1
 """The user can mend it (a wrong file, something not installed), or it is a bug and says so."""
@@ -49,8 +49,9 @@ def describe(error: BaseException) -> str:
     elif isinstance(error, UnicodeDecodeError):
         text = f"standard input is not {error.encoding} text (at byte {error.start})"
     else:
+        what = escape(" ".join(str(error).split()), 400)
         text = (
-            f"internal error, which is a bug: {type(error).__name__}: {error} "
+            f"internal error, which is a bug: {type(error).__name__}: {what} "
             "(run it again with ZIGAI_DEBUG=1 for the traceback)"
         )
     return clean(" ".join(text.split())) or type(error).__name__

@@ -13,6 +13,7 @@ import typer
 from zigai_cli import loader, options
 from zigai_cli.loader import LoadProgress
 from zigai_cli.terminal import figure, table
+from zigai_core.contracts.errors import escape
 
 if TYPE_CHECKING:
     from zigai_cli.summary import Summary
@@ -91,7 +92,7 @@ def _about(about: Mapping[str, Any]) -> list[list[str]]:
     rows = [
         ["name", about["name"]],
         ["file", f"{about['path']} ({about['format']}, {figure(about['file_bytes'])}B)"],
-        ["architecture", about["architecture"]],
+        ["architecture", escape(about["architecture"])],
         ["parameters", f"{about['parameters']:,} ({figure(about['parameters'])})"],
         ["tensor bytes", f"{about['bytes']:,}"],
         ["context length", _short(about["context_length"])],
@@ -163,4 +164,4 @@ def _short(value: Any) -> str:
         return f"[{head}, … {len(value)} in all]" if len(value) > 6 else f"[{head}]"
     if isinstance(value, float):
         return f"{value:.6g}"  # what was stored as float32 has no more digits worth showing
-    return "unknown" if value is None else str(value)
+    return "unknown" if value is None else escape(str(value))

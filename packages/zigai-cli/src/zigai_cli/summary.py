@@ -164,6 +164,8 @@ def plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, bytes):  # text of a file that is not UTF-8
+        return value.decode("utf-8", "replace")
     if isinstance(value, (str, int, float)) or value is None:
         return value
     if isinstance(value, Sequence):

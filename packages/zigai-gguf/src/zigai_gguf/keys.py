@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.errors import FormatError, quote
+from zigai_core.contracts.errors import FormatError, escape, quote
 from zigai_gguf.metadata import Metadata, array_type
 from zigai_gguf.string_array import StringArray
 from zigai_gguf.values import ValueType
@@ -35,9 +35,10 @@ class Keys:
         return None if value is None else str(value)
 
     def label(self, key: str) -> str | None:
-        """A string that only people read: what is not UTF-8 in it is replaced."""
+        """A string that only people read: one line, with what is not UTF-8 replaced."""
         value = self.of_type(key, ValueType.STRING)
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+        return None if text is None else escape(text)
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false; `default` where the key is absent."""

@@ -14,7 +14,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
 from zigai_core.contracts.descriptor import TokenizerSpec
-from zigai_core.contracts.errors import FormatError, TokenizerError
+from zigai_core.contracts.errors import FormatError, TokenizerError, escape, quote
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_alphabet import CHARACTERS, spelled_bytes
 from zigai_tokenizers.chunks import chunks
@@ -77,7 +77,7 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
             # equal characters in a row.
             if type(error).__name__ != "PanicException":
                 raise
-            raise TokenizerError(f"the tokenizers library gave up on a text: {error}") from None
+            raise TokenizerError(f"the tokenizers library gave up on a text: {escape(str(error))}") from None
         tokens: list[int] = encoding.ids
         return tokens
 
@@ -122,7 +122,7 @@ def _merges(spec: TokenizerSpec) -> Merges:
         first: dict[str, int] = {}
         for number, line in enumerate(lines):
             if first.setdefault(line, number) != number:
-                raise FormatError(f"merges {first[line]} and {number} are both {line!r}")
+                raise FormatError(f"merges {first[line]} and {number} are both {quote(line)}")
     return [(left, right) for left, _, right in map(str.partition, lines, repeat(" "))]
 
 
@@ -131,12 +131,13 @@ def _plain_merges(merges: Merges, ids: dict[str, int], vocabulary: Vocabulary) -
     plain = []
     for number, (left, right) in enumerate(merges):
         if not left or not right or " " in right:
-            raise FormatError(f"merge {number} is {left!r} and {right!r}, which are not two tokens")
+            raise FormatError(f"merge {number} is {quote(left)} and {quote(right)}, which are not two tokens")
         missing = [text for text in (left, right, left + right) if text not in ids]
         if not missing:
             plain.append((left, right))
         elif missing[0] not in vocabulary.ids:
             raise FormatError(
-                f"merge {number}, {left!r} with {right!r}, needs {missing[0]!r}, which is no token"
+                f"merge {number}, {quote(left)} with {quote(right)}, needs {quote(missing[0])}, "
+                "which is no token"
             )
     return plain

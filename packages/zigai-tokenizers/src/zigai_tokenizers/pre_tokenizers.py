@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_tokenizers.chunks import BETWEEN_DIGITS, BETWEEN_WORDS
 
 
@@ -118,7 +118,7 @@ def find_pre_tokenizer(name: str | None) -> PreTokenizer:
     """The pre-tokeniser of that name; where unknown, `UnsupportedError` that says how to choose one."""
     if name is not None and name in PRE_TOKENIZERS:
         return PRE_TOKENIZERS[name]
-    what = "the file names no pre-tokeniser" if name is None else f"unknown pre-tokeniser {name!r}"
+    what = "the file names no pre-tokeniser" if name is None else f"unknown pre-tokeniser {quote(name)}"
     raise UnsupportedError(
         f"{what}, so its tokens cannot be known for sure; known are {', '.join(sorted(PRE_TOKENIZERS))}. "
         "If you know which one the model was trained with, set TokenizerSpec.pre_tokenizer to it"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
 from zigai_core.contracts.descriptor import TokenizerSpec
-from zigai_core.contracts.errors import FormatError, TokenizerError
+from zigai_core.contracts.errors import FormatError, TokenizerError, escape, quote
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.charsmap import check_charsmap
 from zigai_tokenizers.chunks import chunks
@@ -112,7 +112,7 @@ def _byte_values(vocabulary: Vocabulary) -> dict[int, int]:
         match = _BYTE.fullmatch(vocabulary.texts[token])
         if match is None:
             raise FormatError(
-                f"token {token} is of type byte, but its text {vocabulary.texts[token]!r} is none of "
+                f"token {token} is of type byte, but its text {quote(vocabulary.texts[token])} is none of "
                 "<0x00>..<0xFF>"
             )
         values[token] = int(match[1], 16)
@@ -147,7 +147,8 @@ def _scores(spec: TokenizerSpec, size: int) -> NDArray[np.float32]:
         raise FormatError(f"the vocabulary's scores are {scores.dtype}, not numbers")
     wrong = np.flatnonzero(np.isnan(scores))
     if len(wrong):
-        raise FormatError(f"token {int(wrong[0])} {spec.tokens[int(wrong[0])]!r} has no number as its score")
+        token = int(wrong[0])
+        raise FormatError(f"token {token} {quote(spec.tokens[token])} has no number as its score")
     return scores.astype(np.float32)
 
 
@@ -182,7 +183,9 @@ def _processor(
     try:
         return SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
-        raise FormatError(f"the sentencepiece library refuses the vocabulary: {error}") from error
+        raise FormatError(
+            f"the sentencepiece library refuses the vocabulary: {escape(str(error))}"
+        ) from error
 
 
 def _with_byte_types(spec: TokenizerSpec) -> TokenizerSpec:

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 
-from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.errors import FormatError, quote
 
 _LONGEST = 4096
 """Characters a special token may have, so that a search takes time in proportion to the text."""
@@ -24,7 +24,7 @@ class SpecialTokens:
             if len(text) > _LONGEST:
                 raise FormatError(
                     f"special token {tokens[text]} has {len(text)} characters, more than {_LONGEST}: "
-                    f"{text[:20]!r}..."
+                    f"{quote(text, 24)}"
                 )
         self._texts = sorted(text for text in tokens if text)
         self._ids = [tokens[text] for text in self._texts]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TokenizerSpec
-from zigai_core.contracts.errors import FormatError, TokenizerError
+from zigai_core.contracts.errors import FormatError, TokenizerError, quote
 
 _UNUSED_ROLES = frozenset({"padding", "separator", "mask"})
 """Roles that nothing here acts on. Files name ids for them that do not exist (-1, the vocabulary's size)."""
@@ -66,7 +66,7 @@ class Vocabulary:
             for token, text in enumerate(self.texts):
                 at -= len(text)
                 if at < 0:
-                    raise FormatError(f"token {token} is no valid text: {text!r}") from None
+                    raise FormatError(f"token {token} is no valid text: {quote(text)}") from None
             raise
 
     def _types(self, spec: TokenizerSpec) -> NDArray[np.int64]:
@@ -81,7 +81,7 @@ class Vocabulary:
         if len(wrong):
             token = int(wrong[0])
             raise FormatError(
-                f"token {token} {self.texts[token]!r} is of type {types[token]}, which is none of 1..6"
+                f"token {token} {quote(self.texts[token])} is of type {types[token]}, which is none of 1..6"
             )
         return types.astype(np.int64)
 
@@ -105,7 +105,7 @@ class Vocabulary:
             first: dict[str, int] = {}
             for token, text in enumerate(self.texts):
                 if text and first.setdefault(text, token) != token:
-                    raise FormatError(f"tokens {first[text]} and {token} are both {text!r}")
+                    raise FormatError(f"tokens {first[text]} and {token} are both {quote(text)}")
         ids.pop("", None)
         return ids
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from zigai_core.contracts.errors import PluginError, UnsupportedError
+from zigai_core.contracts.errors import PluginError, UnsupportedError, quote
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -160,9 +160,8 @@ class Registry(Generic[T]):
         return NOUNS.get(self.group, f"entry of {self.group}")
 
     def _unknown(self, name: str) -> str:
-        message = (
-            f"no installed package serves the {self._noun} {name!r}; installed: {', '.join(self) or 'none'}"
-        )
+        installed = ", ".join(self) or "none"
+        message = f"no installed package serves the {self._noun} {quote(name)}; installed: {installed}"
         for package, served in _PACKAGES.get(self.group, {}).items():
             if name in served:
                 message += f". Install the one that does with: pip install --upgrade {package}"

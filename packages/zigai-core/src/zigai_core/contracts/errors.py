@@ -14,12 +14,13 @@ LONGEST = 2000
 class ZigAIError(Exception):
     """The base of all of them: `except zigai.ZigAIError` is enough for a program.
 
-    The text is one line of at most `LONGEST` characters: what is not printable is escaped and, where it is
-    too long, its middle left out. Content of a file is cut shorter by whoever repeats it: see `quote`.
+    The text is one line of at most `LONGEST` characters: lines are joined, what is not printable is escaped
+    and, where it is too long, its middle left out. Content of a file is cut shorter where it is repeated: see
+    `quote`.
     """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(escape(arg, LONGEST) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(_one_line(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class FormatError(ZigAIError):
@@ -98,6 +99,10 @@ def quote(value: object, limit: int = QUOTED) -> str:
         return escape(_REPR.repr(value), limit)
     except Exception:  # an object whose own repr fails
         return escape(f"<{type(value).__name__}>", limit)
+
+
+def _one_line(text: str) -> str:
+    return escape(text if text.isprintable() else " ".join(map(str.strip, text.splitlines())), LONGEST)
 
 
 def _cut(text: str, limit: int) -> str:

@@ -164,7 +164,6 @@ def test_a_vector_may_be_stored_as_a_matrix_of_one_row() -> None:
     model = toy_decoder(bias=True)
     plain = decoder(model, context=64)
     tensors = {name: tensor.reshaped((1, *tensor.shape)) for name, tensor in model.tensors.items()}
-    tensors["token_embd.weight"] = model.tensors["token_embd.weight"]
     tensors["output.weight"] = model.tensors["output.weight"]
     assert tensors["output_norm.weight"].shape == (1, 64)
     graph = decoder(dataclasses.replace(model, tensors=tensors), context=64)

@@ -176,3 +176,17 @@ def test_another_way_to_keep_keys_and_values_is_refused() -> None:
     graph = decoder(model, context=64, pairing="half")
     with pytest.raises(UnsupportedError, match="F16, F32, Q8_0, not Q4_0"):
         NumpyBackend().compile(graph, model.tensors, CompileOptions(kv_dtype="Q4_0"))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
+@pytest.mark.parametrize(
+    "name", ["token_embd", "blk.0.attn_norm", "blk.0.attn_q", "blk.0.ffn_gate", "output"]
+)
+def test_damaged_weights_give_no_warning(name: str, value: float) -> None:
+    model = toy_decoder()
+    tensor = model.tensors[f"{name}.weight"]
+    values = tensor.to_float32().copy()
+    values.flat[::7] = value
+    damaged = dataclasses.replace(tensor, data=values.view(np.uint8).reshape(-1))
+    at = runner(NumpyBackend(), dataclasses.replace(model, tensors={**model.tensors, tensor.name: damaged}))
+    logits_of(at, at.pool.new_sequence(), [1, 2, 3])

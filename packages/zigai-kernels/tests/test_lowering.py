@@ -11,6 +11,7 @@ from zigai_core.contracts.dtypes import DTYPES, DType
 from zigai_core.contracts.errors import ShapeError, UnsupportedError
 from zigai_core.contracts.graph import WANTED, Array, Graph, Operation, Step, Value, Weight
 from zigai_core.contracts.options import CompileOptions
+from zigai_core.engine.runner import Part, Runner
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.operations import (
     Add,
@@ -258,3 +259,14 @@ def test_progress_is_told_of_every_byte() -> None:
         lambda done, total: told.append((done, total)),
     )
     assert told[-1] == (model.nbytes, model.nbytes)
+
+
+def test_a_vector_may_be_stored_as_a_matrix_of_one_row() -> None:
+    model = toy_decoder(bias=True)
+    graph = decoder(model, context=64)
+    odd = {name: tensor.reshaped((1, *tensor.shape)) for name, tensor in model.tensors.items()}
+    logits = []
+    for weights in (model.tensors, odd):
+        runner = Runner(NativeBackend().compile(graph, weights, CompileOptions(context=64, threads=1)))
+        logits.append(runner.run([Part(runner.pool.new_sequence(), [1, 2, 3])])[0]["logits"])
+    np.testing.assert_array_equal(*logits)

@@ -72,3 +72,14 @@ def test_id_out_of_range_is_named_with_the_vocabulary() -> None:
     for token in (3, -1, 2**70):
         with pytest.raises(TokenizerError, match=f"token id {token} is outside the vocabulary of 3 tokens"):
             table.of([0, token])
+
+
+@pytest.mark.parametrize("text", ["x" * 70_000, "\x1b[2J\n" * 10_000], ids=["long", "control"])
+def test_an_error_repeats_little_of_a_token(
+    spec: TokenizerSpec, extend: Callable[..., TokenizerSpec], text: str
+) -> None:
+    for types in ((TokenType.NORMAL, TokenType.NORMAL), (TokenType.NORMAL, 9)):
+        with pytest.raises(FormatError) as caught:
+            Vocabulary(extend(spec, [(text, types[0]), (text, types[1])]))
+        assert len(str(caught.value)) < 200
+        assert str(caught.value).isprintable()

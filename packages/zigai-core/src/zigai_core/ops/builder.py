@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -75,7 +76,7 @@ class GraphBuilder:
     def embedding(self, name: str, width: int) -> Value:
         """Rows of `{name}.weight` for the step's tokens."""
         shape = self._tensor(f"{name}.weight").shape
-        weight = self._weight(f"{name}.weight", (shape[0] if shape else 0, width))
+        weight = self._weight(f"{name}.weight", (math.prod(shape[:-1]), width))
         return self.append(Embedding(Value(name, width, TOKENS), weight))
 
     def linear(self, x: Value, weight: str, width: int, *, name: str | None = None) -> Value:

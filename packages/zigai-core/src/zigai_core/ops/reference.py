@@ -137,7 +137,7 @@ class NumpyContext:
         """Evaluate the graph for one batch."""
         graph = self._program.graph
         step = NumpyStep(self._program, batch, self._keys, self._values)
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(all="ignore"):  # damaged weights make infinities and NaN, which the caller sees
             for index, operation in enumerate(graph.operations):
                 if self._cancelled.is_set():
                     raise Cancelled("the step was cancelled")

@@ -43,14 +43,20 @@ class CommandGroup(TyperGroup):
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
+        from zigai_core.api.calling import call
         from zigai_core.api.registry import Plugins
 
         commands = Plugins.installed().commands
         if cmd_name not in commands:
             return None
-        single = typer.Typer(add_completion=False, rich_markup_mode=None)
-        single.command(cmd_name)(commands.get(cmd_name))
-        return typer.main.get_command(single)
+        function = commands.get(cmd_name)
+
+        def made() -> Any:
+            single = typer.Typer(add_completion=False, rich_markup_mode=None)
+            single.command(cmd_name)(function)
+            return typer.main.get_command(single)
+
+        return call(f"the command {cmd_name!r} of a plugin", made)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List our own commands, and those of plugins by name and origin: they are not imported for this."""

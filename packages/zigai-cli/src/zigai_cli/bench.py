@@ -5,19 +5,23 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from zigai_cli import failure, loader, options
+from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.reply import Reply
 from zigai_cli.terminal import figure, has_colour, note, table
+from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from zigai_core.contracts.descriptor import ModelDescriptor
 
 
+@with_load_options("context")
 def bench(
     path: Annotated[
         Optional[Path],  # noqa: UP045
@@ -47,10 +51,7 @@ def bench(
     profile: Annotated[
         bool, typer.Option("--profile", help="Also show which operations the time goes to.")
     ] = False,
-    threads: options.Threads = None,
-    kv_dtype: options.KVDtype = None,
-    packed_cache: options.PackedCache = None,
-    backend: options.Backend = "auto",
+    load: LoadOptions = DEFAULTS,
     as_json: options.Json = False,
 ) -> None:
     """Measure how fast a model runs here.
@@ -64,23 +65,17 @@ def bench(
     from zigai_cli.timing import Timing, Work, peak_resident
 
     work = Work(prompt, generate, depth, sequences, repeat, profile)
-    settings: dict[str, Any] = {
-        "backend": backend,
-        "threads": threads,
-        "context": work.context,
-        "kv_dtype": kv_dtype,
-        "packed_cache": packed_cache,
-    }
+    load = replace(load, context=work.context)
     if synthetic is None:
         file = loader.choose(path or model)
         name = file.name
         began = time.perf_counter()
-        loaded = loader.load(file, **settings)
+        loaded = loader.load(file, load)
     else:
         name = synthetic
         descriptor = _synthetic(name)
         began = time.perf_counter()
-        loaded = loader.assemble(descriptor, **settings)
+        loaded = loader.assemble(descriptor, load)
     seconds = time.perf_counter() - began
     watched = has_colour(sys.stderr)
     with Reply(lambda: Timing(loaded, work), iter) as running:
@@ -101,7 +96,7 @@ def bench(
         "bytes": loaded.descriptor.nbytes,
         "backend": loaded.backend,
         "summary": report.summary,
-        "threads": threads,
+        "threads": load.threads,
         "load_s": round(seconds, 4),
         "prompt": prompt,
         "generate": generate,

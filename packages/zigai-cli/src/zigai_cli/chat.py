@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from zigai_cli import failure, loader, options, stats, template
+from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.reply import Reply
 from zigai_cli.terminal import ReplyWriter, figure, is_interactive, note
 from zigai_core.contracts.errors import ZigAIError
+from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from zigai_core.api.chat import Chat
@@ -30,6 +32,7 @@ Ctrl-C stops a reply. A line that begins with // is sent with one of them."""
 HOW_TO_LEAVE = "Ctrl-D or /quit leaves"
 
 
+@with_load_options()
 def chat(
     model: options.Model = None,
     system: Annotated[
@@ -63,11 +66,7 @@ def chat(
     ] = None,
     speculate: options.SpeculateChoice = options.Speculate.OFF,
     draft: options.Draft = None,
-    threads: options.Threads = None,
-    context: options.Context = None,
-    kv_dtype: options.KVDtype = None,
-    packed_cache: options.PackedCache = None,
-    backend: options.Backend = "auto",
+    load: LoadOptions = DEFAULTS,
     show_stats: Annotated[
         Optional[bool],  # noqa: UP045
         typer.Option(
@@ -93,19 +92,12 @@ def chat(
     )
     variables = options.template_keywords(keywords)
     chosen = template.choose(template_name)
-    settings = {
-        "backend": backend,
-        "threads": threads,
-        "context": context,
-        "kv_dtype": kv_dtype,
-        "packed_cache": packed_cache,
-    }
-    loaded = loader.load(model, **settings)
+    loaded = loader.load(model, load)
     talk = loaded.chat(
         system=system,
         template=chosen,
         overflow=overflow.value,
-        **loader.speculation(speculate, draft, **settings),
+        **loader.speculation(speculate, draft, load),
         **variables,
     )
     interactive = is_interactive()

@@ -9,10 +9,13 @@ from typing import Annotated, Optional
 import typer
 
 from zigai_cli import failure, loader, options, stats
+from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.reply import Reply
 from zigai_cli.terminal import ReplyWriter, note
+from zigai_core.contracts.load_options import LoadOptions
 
 
+@with_load_options()
 def generate(
     model: options.Model = None,
     text: Annotated[
@@ -37,11 +40,7 @@ def generate(
     overflow: options.OverflowChoice = options.Overflow.STOP,
     speculate: options.SpeculateChoice = options.Speculate.OFF,
     draft: options.Draft = None,
-    threads: options.Threads = None,
-    context: options.Context = None,
-    kv_dtype: options.KVDtype = None,
-    packed_cache: options.PackedCache = None,
-    backend: options.Backend = "auto",
+    load: LoadOptions = DEFAULTS,
     show_stats: Annotated[
         bool, typer.Option("--stats", help="Show speed and context on standard error.")
     ] = False,
@@ -63,15 +62,8 @@ def generate(
         seed=seed,
     )
     beginning = _prompt(text, prompt)
-    settings = {
-        "backend": backend,
-        "threads": threads,
-        "context": context,
-        "kv_dtype": kv_dtype,
-        "packed_cache": packed_cache,
-    }
-    loaded = loader.load(model, **settings)
-    guessing = loader.speculation(speculate, draft, **settings)
+    loaded = loader.load(model, load)
+    guessing = loader.speculation(speculate, draft, load)
     writer = ReplyWriter(sys.stdout, marks=sys.stdout.isatty() and not as_json)
     reply = Reply(
         lambda: loaded.generate(

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from zigai_cli import loader, options
+from zigai_cli.load_options import DEFAULTS, flag, with_load_options
 from zigai_cli.loader import LoadProgress
 from zigai_cli.terminal import figure, table
 from zigai_core.contracts.errors import escape
+from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from zigai_cli.summary import Summary
 
 
+@with_load_options()
 def inspect(
     path: Annotated[
         Optional[Path],  # noqa: UP045
@@ -36,29 +39,36 @@ def inspect(
     kernels: Annotated[
         bool, typer.Option("--kernels", help="Compile the model and show which kernel serves each tensor.")
     ] = False,
-    backend: options.Backend = "auto",
-    context: options.Context = None,
-    threads: options.Threads = None,
+    load: LoadOptions = DEFAULTS,
     as_json: options.Json = False,
 ) -> None:
     """Show what a model is and what would serve it here.
 
     Of the model's plugins only the file format's is needed: what else is missing is shown as such.
-    --backend and --threads matter to --kernels alone.
+    --context and --unread also matter to what is shown without --kernels; the other options of loading do not
+    and need it.
     """
     if path is not None and model is not None:
         raise typer.BadParameter("give the model's file once, as an argument or as --model")
+    if not kernels:
+        for field in load.fields():
+            if field.name not in ("context", "unread") and getattr(load, field.name) != getattr(
+                DEFAULTS, field.name
+            ):
+                raise typer.BadParameter(
+                    f"{flag(field.name)} says how a model is compiled: give --kernels too"
+                )
     from zigai_cli.summary import Summary
 
     file = loader.choose(path or model)
 
-    summary = Summary(file, context=context)
+    summary = Summary(file, load)
     if as_json:
         answer = summary.about() | {"types": summary.types(), "served_by": summary.served_by()}
         if tensors:
             answer["tensors"] = summary.tensors()
         if kernels:
-            answer["kernels"] = _compile(summary, file, backend, threads)
+            answer["kernels"] = _compile(summary, file)
         sys.stdout.write(json.dumps(answer, indent=2) + "\n")
         return
     table(_about(summary.about()))
@@ -80,12 +90,12 @@ def inspect(
     if kernels:
         sys.stdout.write("\n")
         sys.stdout.flush()
-        _show_kernels(_compile(summary, file, backend, threads))
+        _show_kernels(_compile(summary, file))
 
 
-def _compile(summary: Summary, path: Path, backend: str, threads: int | None) -> dict[str, Any]:
+def _compile(summary: Summary, path: Path) -> dict[str, Any]:
     with LoadProgress(path.name) as progress:
-        return summary.kernels(backend, threads, progress)
+        return summary.kernels(progress)
 
 
 def _about(about: Mapping[str, Any]) -> list[list[str]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from zigai_core.api.model import Model
     from zigai_core.contracts.descriptor import ModelDescriptor
+    from zigai_core.contracts.load_options import LoadOptions
 
 PATIENCE = 0.3
 """Seconds that loading may take before a progress bar appears."""
@@ -34,33 +35,34 @@ def choose(path: Path | None) -> Path:
     return bundled.path
 
 
-def load(path: Path | None, **settings: Any) -> Model:
-    """The model, ready to run; a progress bar on standard error if that is a terminal and it takes long.
-
-    `settings` are keywords of `zigai_core.api.loading.load`.
-    """
+def load(path: Path | None, options: LoadOptions) -> Model:
+    """The model, ready to run; a progress bar on standard error if that is a terminal and it takes long."""
     from zigai_core.api import loading
 
     path = choose(path)
     with LoadProgress(path.name) as progress:
-        return loading.load(path, progress=progress, **settings)
+        return loading.load(path, progress=progress, **_keywords(options))
 
 
-def assemble(descriptor: ModelDescriptor, **settings: Any) -> Model:
+def assemble(descriptor: ModelDescriptor, options: LoadOptions) -> Model:
     """A model of a descriptor that is no file's, with the same progress bar."""
     from zigai_core.api import loading
 
     with LoadProgress(descriptor.name) as progress:
-        return loading.assemble(descriptor, progress=progress, **settings)
+        return loading.assemble(descriptor, progress=progress, **_keywords(options))
 
 
-def speculation(speculate: Speculate, draft: Path | None, **settings: Any) -> dict[str, Any]:
+def _keywords(options: LoadOptions) -> dict[str, Any]:
+    return {field.name: getattr(options, field.name) for field in options.fields()}
+
+
+def speculation(speculate: Speculate, draft: Path | None, options: LoadOptions) -> dict[str, Any]:
     """The keywords of a model's `generate` and `chat` that say who guesses ahead; `load` loads the draft."""
     if draft is None:
         return {"speculate": None if speculate is Speculate.OFF else speculate.value}
     if speculate is not Speculate.OFF:
         raise typer.BadParameter("--speculate and --draft are two ways to guess ahead: take one")
-    return {"draft": load(draft, **settings)}
+    return {"draft": load(draft, options)}
 
 
 class LoadProgress:

@@ -1,7 +1,8 @@
 """The options that several commands share, each once.
 
-Defaults of sampling stand in `zigai_core.contracts.options`, which is not imported to show help; the help's
-figures are held against it by a test.
+Those of loading are made from the fields of `LoadOptions`, by `zigai_cli.load_options`. Defaults of sampling
+stand in `zigai_core.contracts.options`, which is not imported to show help; the help's figures are held
+against it by a test.
 """
 
 from __future__ import annotations
@@ -81,41 +82,6 @@ MaxTokens = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(metavar="N", min=1, help="Tokens in a reply, at most.", show_default="as the context holds"),
 ]
-Threads = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(
-        metavar="N", min=1, help="Threads to compute with.", show_default="ZIGAI_NUM_THREADS, or one per CPU"
-    ),
-]
-Context = Annotated[
-    Optional[int],  # noqa: UP045
-    typer.Option(
-        metavar="N", min=1, help="Tokens a conversation may hold.", show_default="the model's, up to 8192"
-    ),
-]
-KVDtype = Annotated[
-    Optional[str],  # noqa: UP045
-    typer.Option(
-        "--kv-dtype",
-        metavar="TYPE",
-        help="How keys and values are kept: F16, F32, or Q8_0, which takes half of F16.",
-        show_default="F32 for a model stored in F32, else F16",
-    ),
-]
-PackedCache = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option(
-        "--packed-cache",
-        metavar="FOLDER",
-        envvar="ZIGAI_PACKED_CACHE",
-        help="Keep the weights there as the kernels read them, so that the next start is faster.",
-        show_default="none",
-    ),
-]
-Backend = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="A backend, or auto for the fastest that serves the whole model."),
-]
 OverflowChoice = Annotated[
     Overflow,
     typer.Option(help="When the context is full: fail, end the reply there, or drop the oldest tokens."),
@@ -169,15 +135,18 @@ def sampling(
 
 def template_keywords(given: list[str] | None) -> dict[str, Any]:
     """The values by name; what is no JSON is a text."""
-    keywords: dict[str, Any] = {}
+    return pairs("--template-keyword", given)
+
+
+def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
+    """Values by name out of `NAME=VALUE`; what is no JSON is a text."""
+    values: dict[str, Any] = {}
     for part in given or ():
         name, sign, value = part.partition("=")
         if not sign or not name.isidentifier():
-            raise typer.BadParameter(
-                f"--template-keyword {part}: give NAME=VALUE, the value as JSON or as text"
-            )
+            raise typer.BadParameter(f"{option} {part}: give NAME=VALUE, the value as JSON or as text")
         try:
-            keywords[name] = json.loads(value)
+            values[name] = json.loads(value)
         except ValueError:
-            keywords[name] = value
-    return keywords
+            values[name] = value
+    return values

@@ -10,6 +10,7 @@ from zigai_cli.options import Json
 from zigai_cli.terminal import table
 
 if TYPE_CHECKING:
+    from zigai_core.api.installed import Entry
     from zigai_core.api.registry import Registry
 
 OWN_COMMANDS = frozenset({"bench", "chat", "generate", "inspect", "tokenize", "plugins", "version"})
@@ -17,7 +18,10 @@ OWN_COMMANDS = frozenset({"bench", "chat", "generate", "inspect", "tokenize", "p
 
 
 def plugins(as_json: Json = False) -> None:
-    """List what is registered, and who has done so."""
+    """List what is registered, and who has done so.
+
+    Every plugin is imported for it: one that cannot be used is shown with what is wrong.
+    """
     from zigai_core.api.registry import Plugins
 
     registries = Plugins.installed().registries()
@@ -30,7 +34,12 @@ def plugins(as_json: Json = False) -> None:
     for index, registry in enumerate(registries):
         sys.stdout.write("\n" * bool(index) + registry.group + "\n")
         listed = [
-            ["  " + row["name"], f"{row['distribution']} {row['version']}", row["value"], row["conflict"]]
+            [
+                "  " + row["name"],
+                f"{row['distribution']} {row['version']}",
+                row["value"],
+                row["conflict"] or row["error"],
+            ]
             for row in rows(registry)
         ]
         if listed:
@@ -50,9 +59,15 @@ def rows(registry: Registry[Any]) -> list[dict[str, str]]:
             "distribution": entry.distribution,
             "version": entry.version,
             "conflict": _conflict(registry.group, entry.name, claims[entry.name]),
+            "error": _problem(registry, entry),
         }
         for entry in entries
     ]
+
+
+def _problem(registry: Registry[Any], entry: Entry) -> str:
+    problem = registry.problem(entry)
+    return f"FAILS: {problem}" if problem else ""
 
 
 def _conflict(group: str, name: str, claims: int) -> str:

@@ -11,9 +11,10 @@ import numpy as np
 
 from zigai_cli import failure
 from zigai_core.api import loading
+from zigai_core.api.backends import make_backend, missing_of
 from zigai_core.api.registry import Plugins, Registry
 from zigai_core.contracts.errors import ZigAIError
-from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from zigai_core.contracts.graph import Graph
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
 class Summary:
     """Reads the file once; the model's architecture, tokenizer and backends are asked only where asked for.
 
-    `context`: tokens a sequence is to hold, as `zigai_core.api.loading.load` takes it.
+    `options`: how the model would be loaded.
     """
 
-    def __init__(self, path: Path, *, context: int | None = None, plugins: Plugins | None = None) -> None:
+    def __init__(self, path: Path, options: LoadOptions, *, plugins: Plugins | None = None) -> None:
         self._plugins = plugins or Plugins.installed()
         self.model = loading.read(path, plugins=self._plugins)
         self._path = path
-        self._context = context
+        self._options = options
 
     def about(self) -> dict[str, Any]:
         """The descriptor: names, sizes, hyperparameters, tokenizer, chat template."""
@@ -41,7 +42,7 @@ class Summary:
             "architecture": model.architecture,
             "parameters": model.parameters,
             "bytes": model.nbytes,
-            "file_bytes": self._path.stat().st_size,
+            "file_bytes": _size(self._path),
             "context_length": plain(model.hyperparameters.get("context_length")),
             "hyperparameters": {key: plain(value) for key, value in model.hyperparameters.items()},
             "tokenizer": spec
@@ -100,16 +101,15 @@ class Summary:
         served["chosen"] = max(able, key=lambda row: row["speed"])["name"] if able else None
         return served
 
-    def kernels(self, backend: str, threads: int | None, progress: Any = None) -> dict[str, Any]:
-        """Compile the model for a backend: its summary, and what serves each tensor."""
-        graph = self._graph()
-        chosen, choice = loading.choose_backend(backend, graph, self.model, self._plugins)
-        context = self._length()
-        options = CompileOptions(context=context, batch=min(512, context), threads=threads)
-        report = chosen.compile(graph, self.model.tensors, options, progress).report()
+    def kernels(self, progress: Any = None) -> dict[str, Any]:
+        """Compile the model as loading it would: the program's summary, and what serves each tensor."""
+        made = loading.prepare(self.model, self._options, self._plugins)
+        report = made.compile(progress).report()
         return {
             "backend": report.backend,
-            "choice": choice,
+            "choice": made.choice,
+            "context": made.options.context,
+            "kv_dtype": made.options.kv_dtype,
             "summary": report.summary,
             "tensors": [
                 {
@@ -125,14 +125,10 @@ class Summary:
             ],
         }
 
-    def _length(self) -> int:
-        if self._context is not None:
-            return self._context
-        default = loading.DEFAULT_CONTEXT
-        return min(self.model.hyperparameters.integer("context_length", default, minimum=1), default)
-
     def _graph(self) -> Graph:
-        return loading.build(self.model, context=self._length(), plugins=self._plugins)
+        options = self._options
+        context = loading.plan(self.model, options).context
+        return loading.build(self.model, context=context, unread=options.unread, plugins=self._plugins)
 
     def _who(self, registry: Registry[Any], name: str) -> dict[str, Any]:
         row = {"name": name, "distribution": None, "version": None, "error": None}
@@ -149,11 +145,17 @@ class Summary:
         if row["error"] is not None:
             return row
         try:
-            backend = self._plugins.backends.get(name)()
-            missing: Sequence[str] = backend.missing(graph, self.model.tensors)
+            backend = make_backend(name, self._plugins, {})
+            missing: Sequence[str] = missing_of(backend, graph, self.model)
         except Exception as error:  # a backend that breaks here must not hide what the others can do
             return row | {"error": failure.describe(error)}
         return row | {"missing": list(missing), "speed": backend.speed}
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    files = [path] if path.is_file() else [each for each in path.iterdir() if each.is_file()]
+    return sum(each.stat().st_size for each in files)
 
 
 def plain(value: Any) -> Any:

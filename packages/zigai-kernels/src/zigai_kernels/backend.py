@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import UnsupportedError
@@ -20,14 +22,28 @@ class NativeBackend:
 
     `instruction_set` (`baseline`, `avx2`, `avx512`) overrides `ZIGAI_CPU`, which overrides the CPU's best.
     Not `fused`, threads wait for each other after every operation: the same numbers, more slowly.
+    `packed_cache`, which overrides `ZIGAI_PACKED_CACHE`, is a folder where packed weights are kept, as large
+    as the model again, for the next start; None is none.
     """
 
     name = "native"
     speed = 100
 
-    def __init__(self, instruction_set: str | None = None, *, fused: bool = True) -> None:
+    def __init__(
+        self,
+        instruction_set: str | None = None,
+        *,
+        fused: bool = True,
+        packed_cache: str | Path | None = None,
+    ) -> None:
         self.instruction_set = instruction_set
         self.fused = fused
+        folder = packed_cache or os.environ.get("ZIGAI_PACKED_CACHE") or None
+        self.packed_cache = None if folder is None else Path(folder)
+
+    def ignored(self, options: CompileOptions) -> Mapping[str, str]:
+        """None: it acts on every option."""
+        return {}
 
     def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
         """Each (operation, dtype) without a kernel, as a line of text."""
@@ -55,5 +71,12 @@ class NativeBackend:
         lowered = lower(graph, weights, options.kv_dtype, fused=self.fused)
         threads = thread_count(options.threads)
         return NativeProgram(
-            graph, options, lowered, load(instruction_set), instruction_set, threads, progress
+            graph,
+            options,
+            lowered,
+            load(instruction_set),
+            instruction_set,
+            threads,
+            progress,
+            packed_cache=self.packed_cache,
         )

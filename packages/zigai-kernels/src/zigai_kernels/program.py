@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -45,9 +46,11 @@ class NativeProgram:
         instruction_set: str,
         threads: int,
         progress: Progress | None = None,
+        packed_cache: Path | None = None,
     ) -> None:
         self.graph = graph
         self.options = options
+        self.packed_cache = packed_cache
         self.instruction_set = instruction_set
         self.threads = threads
         self.vocabulary = lowered.vocabulary
@@ -56,7 +59,7 @@ class NativeProgram:
         self.lib: Any = module.lib
         self.output_values = {value.name: value.width for value in graph.outputs.values()}
         self.memory = plan_memory(self._buffers())
-        self.packer = Packer(self.ffi, self.lib, threads, options.packed_cache)
+        self.packer = Packer(self.ffi, self.lib, threads, packed_cache)
         self.weights = self.packer.pack(lowered.packings, _counter(lowered, progress))
         self._alive: list[Any] = []
         self.records = self._records()
@@ -107,7 +110,7 @@ class NativeProgram:
             f"native, {self.instruction_set}, {threads}: {len(self.records)} records "
             f"in {len(self.lowered.stages)} stages, "
             f"{self.memory.nbytes >> 10} KiB of scratch, {self.options.kv_dtype} cache"
-            + (f", weights mapped from {self.options.packed_cache}" if self.options.packed_cache else "")
+            + (f", weights mapped from {self.packed_cache}" if self.packed_cache else "")
         )
         return ProgramReport("native", summary, tensors)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import decoder
 
@@ -15,6 +15,5 @@ def qwen(model: ModelDescriptor, *, context: int) -> Graph:
     `feed_forward_length` in its files counts gate and up together: each is half as wide.
     """
     hp = model.hyperparameters
-    values = {**hp, "feed_forward_length": hp.integer("feed_forward_length", minimum=2) // 2}
-    halved = Hyperparameters(values, prefix=model.architecture)
+    halved = hp.replaced(feed_forward_length=hp.integer("feed_forward_length", minimum=2) // 2)
     return decoder(dataclasses.replace(model, hyperparameters=halved), context=context)

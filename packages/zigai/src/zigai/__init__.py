@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         ZigAIError,
     )
+    from zigai_core.contracts.load_options import LoadOptions
     from zigai_core.contracts.options import SamplingOptions
     from zigai_core.engine.generation import Generation, GenerationStats
     from zigai_core.engine.session import Session
@@ -45,6 +46,7 @@ __all__ = [
     "FormatError",
     "Generation",
     "GenerationStats",
+    "LoadOptions",
     "Message",
     "Model",
     "PluginError",
@@ -81,6 +83,7 @@ _HOMES = {
     "api.loading": ("load", "read"),
     "api.model": ("Model",),
     "api.registry": ("Plugins",),
+    "contracts.load_options": ("LoadOptions",),
     "contracts.options": ("SamplingOptions",),
     "engine.session": ("Session",),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any
 
-from zigai_core.contracts.errors import TemplateError
+from zigai_core.contracts.errors import TemplateError, TokenizerError
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.contracts.plugins import Tokenizer
 from zigai_core.engine.generation import Generation
@@ -71,6 +71,9 @@ class Chat:
 
         Text is what the user says; another role's message (a tool's result) is given as a `Message`.
         """
+        given: object = message
+        if not isinstance(given, (str, Mapping)):
+            raise TokenizerError(f"a message is text or a mapping with a role, not {type(given).__name__}")
         if self.messages and self.messages[-1]["role"] == "user":
             self.messages.pop()  # a reply to it was never begun
         self.messages.append({"role": "user", "content": message} if isinstance(message, str) else message)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from zigai_core.api.chat import Chat
+from zigai_core.api.draft import check_draft
+from zigai_core.api.prompt import Prompt, token_ids
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import TemplateError, UnsupportedError
@@ -76,7 +78,7 @@ class Model:
 
     def generate(
         self,
-        prompt: str | Sequence[int],
+        prompt: Prompt,
         *,
         sampling: SamplingOptions | None = None,
         max_tokens: int | None = None,
@@ -90,10 +92,10 @@ class Model:
         `speculate="ngram"` guesses ahead what the text has repeated before, `draft` what a smaller model of
         the same vocabulary says: the same text, in fewer steps where guesses are right.
         """
-        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        self._check_output("logits", "generate text")
         return Generation(
             self.new_session(),
-            tokens,
+            self._tokens(prompt),
             self.tokenizer,
             self.sampler(sampling),
             max_tokens=max_tokens,
@@ -118,6 +120,7 @@ class Model:
         `TemplateError` where the file has none and none is given, since no template is guessed, and for a
         keyword that the template does not read.
         """
+        self._check_output("logits", "chat")
         if isinstance(template, str):
             text = self._plugins.chat_templates.get(template)
             template = ChatTemplate(text, origin=f"the registered chat template {template}")
@@ -139,17 +142,29 @@ class Model:
             keywords=keywords,
         )
 
-    def logits(self, tokens: Sequence[int]) -> Array:
+    def logits(self, tokens: Prompt) -> Array:
         """Logits of the next token after each of `tokens`: float32 `[len(tokens), vocabulary]`."""
+        self._check_output("logits", "give logits")
         session = self.new_session()
-        session.extend(tokens)
+        session.extend(self._tokens(tokens))
         return session.all_logits()
 
-    def embed(self, text: str | Sequence[int]) -> Array:
+    def embed(self, text: Prompt) -> Array:
         """The last token's normalised hidden state: float32 `[width]`."""
+        self._check_output("hidden", "embed")
         session = self.new_session()
-        session.extend(self.tokenizer.encode(text) if isinstance(text, str) else text)
+        session.extend(self._tokens(text))
         return session.hidden()
+
+    def _tokens(self, prompt: Prompt) -> list[int]:
+        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else token_ids(prompt)
+
+    def _check_output(self, output: str, purpose: str) -> None:
+        if output not in self.graph.outputs:
+            raise UnsupportedError(
+                f"{self.descriptor.name} cannot {purpose}: its graph has no output named {output}, only "
+                f"{', '.join(self.graph.outputs) or 'none'}"
+            )
 
     def drafter(self, speculate: Speculate | None, draft: Model | None) -> Drafter | None:
         """Who guesses ahead: nobody, or one of the two."""
@@ -158,12 +173,8 @@ class Model:
         if speculate is not None and draft is not None:
             raise UnsupportedError("speculate and draft are two ways to guess ahead: take one")
         if draft is not None:
-            ours, theirs = self.descriptor, draft.descriptor
-            if _vocabulary(ours) != _vocabulary(theirs):
-                raise UnsupportedError(
-                    f"{theirs.name} cannot guess for {ours.name}: their vocabularies differ"
-                )
-            return SessionDrafter(draft.new_session())
+            check_draft(self.descriptor, draft.descriptor)
+            return SessionDrafter(draft.new_session(), self.graph.vocabulary_size)
         return NgramDrafter() if speculate else None
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:
@@ -172,7 +183,3 @@ class Model:
 
     def __repr__(self) -> str:
         return f"<Model {self.descriptor.name} ({self.descriptor.architecture}) on {self.backend}>"
-
-
-def _vocabulary(descriptor: ModelDescriptor) -> list[str]:
-    return [] if descriptor.tokenizer is None else list(descriptor.tokenizer.tokens)

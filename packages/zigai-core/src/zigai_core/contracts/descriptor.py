@@ -7,7 +7,7 @@ that calls them otherwise maps its own names to these at its edge.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -97,9 +97,38 @@ class Hyperparameters(Mapping[str, Any]):
         self._values = dict(values)
         self._prefix = prefix
         self._source = source
+        self._read: set[str] = set()
+
+    @property
+    def read(self) -> frozenset[str]:
+        """The keys that getters, `get` or `[]` were asked for."""
+        return frozenset(self._read)
+
+    def tracked(self) -> Hyperparameters:
+        """The same numbers, none of them read yet."""
+        return Hyperparameters(self._values, prefix=self._prefix, source=self._source)
+
+    def replaced(self, **values: Any) -> Hyperparameters:
+        """The same numbers but these (two underscores stand for a dot); what is read there is read here."""
+        new = {key.replace("__", "."): value for key, value in values.items()}
+        other = Hyperparameters({**self._values, **new}, prefix=self._prefix, source=self._source)
+        other._read = self._read
+        return other
 
     def __getitem__(self, key: str) -> Any:
+        self._read.add(key)
         return self._values[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._values
+
+    def items(self) -> ItemsView[str, Any]:
+        """Keys and values, to look at: none counts as read."""
+        return self._values.items()
+
+    def values(self) -> ValuesView[Any]:
+        """The values, to look at: none counts as read."""
+        return self._values.values()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._values)
@@ -183,6 +212,7 @@ class Hyperparameters(Mapping[str, Any]):
         return first.item() if isinstance(first, np.generic) else first
 
     def _stored(self, key: str, default: Any) -> Any:
+        self._read.add(key)
         value = self._values.get(key, default)
         if value is None:
             raise self._error(key, "is missing")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 import numpy as np
@@ -126,6 +126,10 @@ class Graph:
 
     operations: tuple[Operation, ...]
     outputs: Mapping[str, Value]
+    constants: frozenset[str] = frozenset()
+    """Tensors whose values are built into operations, such as RoPE's divisors."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Tensors that the architecture knows and does without: a pattern of names (`blk.46.nextn.*`) and why."""
 
     def __iter__(self) -> Iterator[Operation]:
         return iter(self.operations)

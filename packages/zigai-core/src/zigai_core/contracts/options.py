@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 from zigai_core.contracts.errors import SamplingError
@@ -33,8 +32,6 @@ class CompileOptions:
     Q8_0 is int8 with a float16 scale for each 32 elements of a key or value. The numpy reference keeps F32,
     and for Q8_0 what that leaves of it.
     """
-    packed_cache: Path | None = None
-    """A folder where a backend that lays weights out anew keeps them, for the next start; None: none."""
 
     @property
     def pages(self) -> int:

@@ -8,12 +8,13 @@
 | `zigai.formats`        | a `FormatReader` class, called without arguments | the format's name             |
 | `zigai.architectures`  | an `Architecture` function                  | `general.architecture` in the file |
 | `zigai.tokenizers`     | a `TokenizerFactory`: `(TokenizerSpec) -> Tokenizer` | `TokenizerSpec.kind`      |
-| `zigai.backends`       | a `Backend` class, called without arguments | what `backend=` takes              |
+| `zigai.backends`       | a `Backend` class; its keywords are its own settings | what `backend=` takes     |
 | `zigai.samplers`       | a `SamplerFactory`: `(SamplingOptions) -> SamplerStep or None` | the step's name |
 | `zigai.chat_templates` | the template's text, a Jinja string         | what `template=` takes             |
 | `zigai.commands`       | a function with typer's annotations, a sub-command | the command's name          |
 | `zigai.models`         | `() -> BundledModel`                        | `default`: if none is named        |
 | `zigai.dtypes`         | `() -> DType`, a type that core lacks       | the storage type's name            |
+| `zigai.hints`          | a `Hints` mapping: which package serves what | any                               |
 """
 
 from __future__ import annotations
@@ -37,19 +38,28 @@ Progress = Callable[[int, int], None]
 
 @runtime_checkable
 class FormatReader(Protocol):
-    """Turns a file into a `ModelDescriptor`.
+    """Turns a file, or a folder of files, into a `ModelDescriptor`.
 
+    A path is that of a regular file, which may be one part of several, or of a folder; others (pipes,
+    devices) are refused before a format is asked.
     Maps tensors instead of copying them, and trusts nothing: every count, length and offset is checked
     against the file's size before it is used. What is wrong raises `FormatError` with offset and field.
     """
 
-    def recognises(self, head: bytes, path: Path) -> bool:
-        """Whether a file that starts with `head` (its first 64 bytes, or all of them) is of this format."""
+    def recognises(self, path: Path) -> bool:
+        """Whether what lies at `path` is of this format: a glance at a few bytes or names, and no more.
+
+        False for what cannot be read: the error is the caller's to raise.
+        """
         ...
 
     def read(self, path: Path) -> ModelDescriptor:
         """The descriptor of the model in `path`."""
         ...
+
+
+Hints = Mapping[str, Mapping[str, str]]
+"""By entry-point group and name, the distribution that serves it, to tell people what to install."""
 
 
 @dataclass(frozen=True)
@@ -100,10 +110,15 @@ class Backend(Protocol):
     """Makes a graph executable. No hidden fall-back: what it cannot serve, it names.
 
     `speed` ranks the backends for `backend="auto"`: of those that serve the whole model, the highest.
+    Settings of its own are keyword arguments of its class, which checks them.
     """
 
     name: str
     speed: int
+
+    def ignored(self, options: CompileOptions) -> Mapping[str, str]:
+        """The options among these that it does not act on, by name, and what it does in their place."""
+        ...
 
     def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
         """Each (operation, dtype) that it has no kernel for, as a line of text; empty when it serves all."""

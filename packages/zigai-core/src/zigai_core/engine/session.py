@@ -52,6 +52,11 @@ class Session:
         """How many there may be."""
         return self._runner.program.options.context
 
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model has."""
+        return self._runner.program.graph.vocabulary_size
+
     def extend(self, tokens: Sequence[int]) -> None:
         """Append tokens; they are computed when logits are asked for.
 
@@ -60,7 +65,7 @@ class Session:
         """
         if self.length + len(tokens) > self.context:
             raise _overflow(self.length, len(tokens), self.context)
-        vocabulary = self._runner.program.graph.vocabulary_size
+        vocabulary = self.vocabulary
         for token in tokens:
             if not 0 <= token < vocabulary:
                 raise TokenizerError(f"token {token} is outside the model's vocabulary of {vocabulary}")

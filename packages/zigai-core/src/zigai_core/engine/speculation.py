@@ -72,21 +72,25 @@ class NgramDrafter:
 
 
 class SessionDrafter:
-    """Guesses what another model says, a smaller one of the same vocabulary, whose session it is given."""
+    """Guesses what another model says, a smaller one of the same vocabulary, whose session it is given.
 
-    def __init__(self, session: Session) -> None:
+    `vocabulary`: how many tokens the model has that it guesses for; the two may differ in padding tokens.
+    """
+
+    def __init__(self, session: Session, vocabulary: int | None = None) -> None:
         self._session = session
+        self._vocabulary = min(session.vocabulary, vocabulary or session.vocabulary)
 
     def guess(self, tokens: Sequence[int], count: int) -> list[int]:
-        """Its greedy continuation, as far as its context goes."""
+        """Its greedy continuation, as far as its context and the tokens that both models have go."""
         session = self._session
         count = min(count, session.context - len(tokens) - 1)
-        if count < 1:
+        if count < 1 or max(tokens, default=0) >= session.vocabulary:
             return []
         session.replace(tokens)
         guessed: list[int] = []
         while len(guessed) < count:
-            guessed.append(int(np.argmax(session.logits())))
+            guessed.append(int(np.argmax(session.logits()[: self._vocabulary])))
             if len(guessed) < count:
                 session.extend(guessed[-1:])
         return guessed

@@ -59,6 +59,8 @@ class GraphBuilder:
         self._operations: list[Operation] = []
         self._values: set[str] = set()
         self._outputs: dict[str, Value] = {}
+        self._constants: set[str] = set()
+        self._left_out: dict[str, str] = {}
 
     def has(self, tensor: str) -> bool:
         """Whether the file holds a tensor of this name."""
@@ -71,7 +73,17 @@ class GraphBuilder:
     def constant(self, tensor: str, *shape: int) -> Array:
         """A small tensor's values, float32 of `shape`, to be built into the graph (RoPE factors)."""
         self._weight(tensor, shape)
+        self._constants.add(tensor)
         return self._tensors[tensor].reshaped(shape).to_float32()
+
+    def leave_out(self, pattern: str, reason: str) -> None:
+        """Do without the tensors of these names (`blk.46.nextn.*`): any other that nothing reads is an error.
+
+        The reason is shown when a file that holds such tensors is loaded.
+        """
+        if not pattern or not reason:
+            raise PluginError("leave_out() needs a pattern of tensor names and a reason to show")
+        self._left_out[pattern] = reason
 
     def embedding(self, name: str, width: int) -> Value:
         """Rows of `{name}.weight` for the step's tokens."""
@@ -251,7 +263,9 @@ class GraphBuilder:
         """The graph; `PluginError` where it has no logits."""
         if "logits" not in self._outputs:
             raise PluginError("the graph has no output named logits")
-        return Graph(tuple(self._operations), dict(self._outputs))
+        return Graph(
+            tuple(self._operations), dict(self._outputs), frozenset(self._constants), dict(self._left_out)
+        )
 
     def _tensor(self, name: str) -> TensorInfo:
         tensor = self._tensors.get(name)

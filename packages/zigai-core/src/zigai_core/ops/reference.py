@@ -29,6 +29,15 @@ class NumpyBackend:
     name = "numpy"
     speed = 0
 
+    def ignored(self, options: CompileOptions) -> Mapping[str, str]:
+        """`threads` and F16 for the cache."""
+        found: dict[str, str] = {}
+        if options.threads is not None:
+            found["threads"] = "numpy's own library decides (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS)"
+        if options.kv_dtype == "F16":
+            found["kv_dtype"] = "keys and values are kept in F32"
+        return found
+
     def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
         """The storage types that cannot be dequantised, each with a tensor that has it."""
         found: dict[str, str] = {}

@@ -1,0 +1,38 @@
+"""Checks what is given as a prompt: text, or token ids and nothing that merely looks like them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.errors import TokenizerError
+
+Prompt = str | Sequence[int] | NDArray[np.integer[Any]]
+"""Text, or token ids: a sequence of whole numbers or a one-dimensional integer array."""
+
+
+def token_ids(given: object, *, what: str = "a prompt") -> list[int]:
+    """The ids as a list. `TokenizerError` for bytes, text in a list, fractions, truth values and the like."""
+    if isinstance(given, (bytes, bytearray, memoryview)):
+        raise TokenizerError(
+            f"{what} is text or token ids, not {type(given).__name__}: decode it first, with .decode('utf-8')"
+        )
+    if isinstance(given, np.ndarray):
+        if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
+            raise TokenizerError(
+                f"{what} as an array must hold whole numbers in one dimension, not {given.dtype} of shape "
+                f"{given.shape}"
+            )
+        return [int(token) for token in given]
+    if not isinstance(given, Sequence) or isinstance(given, str):
+        raise TokenizerError(f"{what} is text or a sequence of token ids, not {type(given).__name__}")
+    for place, token in enumerate(given):
+        if isinstance(token, (bool, np.bool_)) or not isinstance(token, Integral):
+            raise TokenizerError(
+                f"{what} that is no text must hold token ids; at {place} there is a {type(token).__name__}"
+            )
+    return [int(token) for token in given]

@@ -1,0 +1,87 @@
+"""What a file holds and its architecture does not read: a model is not computed as if it were not there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from zigai_core.api.installed import report
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.hyperparameter_keys import NEUTRAL, changes_numbers
+
+LOG = logging.getLogger("zigai")
+
+CHECKED_BYTES = 1 << 24
+"""A tensor that nothing reads is looked at for zeros or ones if it takes no more than this."""
+
+
+def check_unread(
+    model: ModelDescriptor, hp: Hyperparameters, graph: Graph, *, context: int, how: str
+) -> None:
+    """`UnsupportedError` naming the tensors and hyperparameters that `graph` should depend on and does not.
+
+    `hp`: the hyperparameters that the architecture was given, which know what was read. `how`: `error`, or
+    `warn` to write the same to the log.
+    """
+    used = {weight.name for weight in graph.weights} | graph.constants
+    tensors = [tensor for name, tensor in model.tensors.items() if name not in used]
+    unread = [tensor.name for tensor in _not_left_out(model, graph, tensors) if not _is_neutral(tensor)]
+    keys = [key for key in hp if key not in hp.read]
+    wrong = [key for key in keys if changes_numbers(hp, key, context=context)]
+    unknown = [key for key in keys if key not in NEUTRAL]
+    if unknown:
+        LOG.info("%s: hyperparameters that nothing reads: %s", model.name, ", ".join(unknown[:20]))
+    parts = []
+    if unread:
+        parts.append(f"{len(unread)} of its tensors ({_some(unread)})")
+    if wrong:
+        parts.append(f"the hyperparameters {_some([_setting(key, hp) for key in wrong])}")
+    if not parts:
+        return
+    message = (
+        f"{model.path or model.name}: the architecture {model.architecture} does not read "
+        f"{' and '.join(parts)}, so it would compute another model than this one"
+    )
+    if how == "error":
+        raise UnsupportedError(
+            f"{message}. Update the package that serves {model.architecture}, "
+            "or do without them: unread='warn' (--unread warn)"
+        )
+    LOG.warning("%s", message)
+
+
+def _not_left_out(
+    model: ModelDescriptor, graph: Graph, tensors: Sequence[TensorInfo]
+) -> Iterator[TensorInfo]:
+    """The tensors that no pattern of `Graph.left_out` covers; the reasons for the others are shown once."""
+    for tensor in tensors:
+        covers = [pattern for pattern in graph.left_out if fnmatchcase(tensor.name, pattern)]
+        if not covers:
+            yield tensor
+        for pattern in covers:
+            report(f"{model.architecture} does without {pattern}: {graph.left_out[pattern]}")
+
+
+def _is_neutral(tensor: TensorInfo) -> bool:
+    """Whether it is a bias of zeros or a scale of ones, which change nothing."""
+    kind = tensor.name.rsplit(".", 1)[-1]
+    if kind not in ("bias", "scale", "input_scale") or tensor.nbytes > CHECKED_BYTES:
+        return False
+    return bool(np.all(tensor.to_float32() == (0 if kind == "bias" else 1)))
+
+
+def _setting(key: str, hp: Hyperparameters) -> str:
+    value = next(value for name, value in hp.items() if name == key)
+    shown = repr(value.tolist() if isinstance(value, np.ndarray) else value)
+    return f"{key}={shown if len(shown) <= 40 else shown[:37] + '...'}"
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = [name if len(name) <= 80 else name[:77] + "..." for name in names[:5]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

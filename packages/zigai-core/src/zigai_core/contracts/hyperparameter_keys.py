@@ -1,0 +1,89 @@
+"""Hyperparameters that change a model's numbers, and the values that leave them as they are.
+
+A file that sets one of these to another value, for an architecture that does not read it, would be computed
+wrongly: such a model is not loaded. Keys are GGUF's without the architecture's prefix (`gguf/constants.py`
+of https://github.com/ggml-org/llama.cpp). Sizes are not among them: tensors have shapes, which are checked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+NEUTRAL: Mapping[str, tuple[object, ...]] = {
+    "activation_sparsity_scale": (0.0,),
+    "altup.num_inputs": (0, 1),
+    "attention.causal": (True,),
+    "attention.chunk_size": (0,),
+    "attention.clamp_kqv": (0.0,),
+    "attention.group_norm_groups": (0,),
+    "attention.indexer.head_count": (0,),
+    "attention.kv_lora_rank": (0,),
+    "attention.max_alibi_bias": (0.0,),
+    "attention.output_scale": (0.0, 1.0),
+    "attention.q_lora_rank": (0,),
+    "attention.relative_buckets_count": (0,),
+    "attention.scale": (0.0,),
+    "attention.shared_kv_layers": (0,),
+    "attention.sliding_window": (0,),
+    "attention.sliding_window_pattern": (0, 1),
+    "attention.temperature_length": (0,),
+    "attention.temperature_scale": (0.0,),
+    "attn_logit_softcapping": (0.0,),
+    "embedding_length_per_layer_input": (0,),
+    "embedding_scale": (0.0, 1.0),
+    "expert_count": (0,),
+    "expert_gating_func": (0, 1),
+    "expert_group_count": (0, 1),
+    "expert_group_scale": (0.0, 1.0),
+    "expert_weights_norm": (False,),
+    "expert_weights_scale": (0.0, 1.0),
+    "experts_per_group": (0,),
+    "final_logit_softcapping": (0.0,),
+    "full_attention_interval": (0, 1),
+    "interleave_moe_layer_step": (0, 1),
+    "leading_dense_block_count": (0,),
+    "logit_scale": (0.0, 1.0),
+    "moe_every_n_layers": (0, 1),
+    "n_deepstack_layers": (0,),
+    "nextn_predict_layers": (0,),
+    "pooling_type": (0, 3),  # none, and the last token's state, which is what `embed` gives
+    "rescale_every_n_layers": (0,),
+    "residual_scale": (0.0, 1.0),
+    "rope.dimension_sections": (0,),
+    "rope.freq_base_swa": (0.0,),
+    "rope.scale_linear": (0.0, 1.0),
+    "rope.scaling.alpha": (0.0, 1.0),
+    "rope.scaling.attn_factor": (0.0, 1.0),
+    "rope.scaling.factor": (0.0, 1.0),
+    "rope.scaling.type": ("none", ""),
+    "rope.scaling.yarn_attn_factor": (0.0, 1.0),
+    "rope.scaling.yarn_log_multiplier": (0.0,),
+    "router_logit_softcapping": (0.0,),
+    "ssm.conv_kernel": (0,),
+    "ssm.state_size": (0,),
+    "swiglu_clamp_exp": (0.0,),
+    "swiglu_clamp_shexp": (0.0,),
+    "swin_norm": (False,),
+    "token_shift_count": (0,),
+    "use_parallel_residual": (False,),
+}
+"""By key, the values that change no number: a scale of 1, a cap of 0, one group. 0 stands for "not set"."""
+
+
+def changes_numbers(hyperparameters: Mapping[str, Any], key: str, *, context: int) -> bool:
+    """Whether a model whose key of this name is not read computes something else than its file means.
+
+    A list counts as its elements do. `context`: a window that is no smaller than that hides nothing.
+    """
+    if key not in NEUTRAL:
+        return False
+    value = hyperparameters[key]
+    values = [value] if isinstance(value, str) else np.asarray(value, dtype=object).reshape(-1).tolist()
+    if key == "attention.sliding_window":
+        values = [entry for entry in values if not isinstance(entry, int) or entry < context]
+    if key.startswith("rope.scaling.yarn_") and hyperparameters.get("rope.scaling.type") != "yarn":
+        return False
+    return any(entry not in NEUTRAL[key] for entry in values)

@@ -1,0 +1,128 @@
+"""Options of loading a model, from which the API's keywords and the command's options are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields
+from numbers import Integral
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from zigai_core.contracts.errors import UnsupportedError
+
+UNREAD = ("error", "warn")
+"""What becomes of tensors and hyperparameters that change a model's numbers and that nothing reads."""
+
+
+def _about(help: str, *, metavar: str, shown: str) -> dict[str, str]:
+    """A field's description, its placeholder in usage texts, and its default in words."""
+    return {"help": help, "metavar": metavar, "shown": shown}
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded. `UnsupportedError`, with the name and the value, for one out of range.
+
+    A new option is one field here: `zigai.load` takes it as a keyword and `zig-ai` as an option.
+
+    >>> LoadOptions(threads=0)
+    Traceback (most recent call last):
+        ...
+    zigai_core.contracts.errors.UnsupportedError: threads must be a whole number of at least 1, not 0
+    """
+
+    backend: str = field(
+        default="auto",
+        metadata=_about(
+            "A backend, or auto for the fastest that serves the whole model.", metavar="NAME", shown="auto"
+        ),
+    )
+    threads: int | None = field(
+        default=None,
+        metadata=_about("Threads to compute with.", metavar="N", shown="ZIGAI_NUM_THREADS, or one per CPU"),
+    )
+    context: int | None = field(
+        default=None,
+        metadata=_about("Tokens a conversation may hold.", metavar="N", shown="the model's, up to 8192"),
+    )
+    kv_dtype: str | None = field(
+        default=None,
+        metadata=_about(
+            "How keys and values are kept: F16, F32, or Q8_0, which takes half of F16.",
+            metavar="TYPE",
+            shown="F32 for a model stored in F32, else F16",
+        ),
+    )
+    packed_cache: Path | None = field(
+        default=None,
+        metadata=_about(
+            "A folder where the native backend keeps the weights as its kernels read them, so that the next "
+            "start is faster.",
+            metavar="FOLDER",
+            shown="ZIGAI_PACKED_CACHE, or none",
+        ),
+    )
+    backend_options: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata=_about("Settings of the backend's own, by name.", metavar="NAME=VALUE", shown="none"),
+    )
+    unread: str = field(
+        default="error",
+        metadata=_about(
+            "What to do about tensors and hyperparameters that the architecture should read and does not: "
+            "error refuses the model, warn does without them.",
+            metavar="|".join(UNREAD),
+            shown="error",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        self._text("backend")
+        self._count("threads")
+        self._count("context")
+        if self.kv_dtype is not None:
+            self._text("kv_dtype")
+        folder: Any = self.packed_cache
+        if folder is not None:
+            if not isinstance(folder, (str, PathLike)) or not str(folder):
+                raise self._wrong("packed_cache", "must name a folder")
+            object.__setattr__(self, "packed_cache", Path(folder))
+        settings: Any = self.backend_options
+        if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
+            raise self._wrong("backend_options", "must be a mapping of names to values")
+        if folder is not None and "packed_cache" in settings:
+            raise UnsupportedError("packed_cache is given twice: as an option and in backend_options")
+        if self.unread not in UNREAD:
+            raise self._wrong("unread", f"must be one of {', '.join(UNREAD)}")
+
+    @classmethod
+    def fields(cls) -> tuple[Field[Any], ...]:
+        """The options, each with `help`, `metavar` and `shown` (its default in words) as metadata."""
+        return fields(cls)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments for the backend's class: `backend_options`, and `packed_cache` if given."""
+        given = dict(self.backend_options)
+        if self.packed_cache is not None:
+            given["packed_cache"] = self.packed_cache
+        return given
+
+    def _text(self, name: str) -> None:
+        value = getattr(self, name)
+        if not isinstance(value, str) or not value:
+            raise self._wrong(name, "must be a name")
+
+    def _count(self, name: str) -> None:
+        value: Any = getattr(self, name)
+        if value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) < 2**31:
+            raise self._wrong(name, "must be a whole number of at least 1")
+        object.__setattr__(self, name, int(value))
+
+    def _wrong(self, name: str, what: str) -> UnsupportedError:
+        value = repr(getattr(self, name))
+        shown = value if len(value) <= 80 else value[:77] + "..."
+        return UnsupportedError(f"{name} {what}, not {shown}")

@@ -32,7 +32,6 @@ toy = toy_plugin:toy_architecture
 toy = toy_plugin:TOKENIZER
 [zigai.backends]
 toy = toy_plugin:ToyBackend
-lame = toy_plugin:LameBackend
 [zigai.chat_templates]
 toy = toy_plugin:TEMPLATE
 [zigai.commands]

@@ -114,7 +114,7 @@ def test_a_user_error_is_one_line_and_exits_with_1(make_model: Callable[..., Pat
     broken.write_text("TOY1\n{")
     cases = {
         tmp_path / "absent.toy": "absent.toy: cannot be read: No such file",
-        tmp_path: "Is a directory",
+        tmp_path: "a folder, and no installed format (toy) reads a folder like this one",
         broken: "not JSON: at the second line",
         make_model("a", architecture="strange"): "'strange'",
         make_model("b", tokenizer="strange"): "'strange'",
@@ -519,9 +519,7 @@ def test_how_keys_and_values_are_kept_is_the_backends_to_serve_or_refuse(model: 
         assert "no keys and values as Q3" in refused.stderr
 
 
-def test_a_folder_for_packed_weights_reaches_the_backend(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_for_packed_weights_reaches_the_backend(model: Path, tmp_path: Path) -> None:
     for command in (
         ["generate", "-m", model, "a prompt"],
         ["chat", "-m", model],
@@ -530,9 +528,14 @@ def test_a_folder_for_packed_weights_reaches_the_backend(
         folder = tmp_path / command[0]
         assert zig_ai(*command, "--packed-cache", folder, input="").exit_code == 0
         assert (folder / "toy").exists()
-    monkeypatch.setenv("ZIGAI_PACKED_CACHE", str(tmp_path / "named"))
-    assert zig_ai("generate", "-m", model, "a prompt").exit_code == 0
+    named = f"packed_cache={tmp_path / 'named'}"
+    assert zig_ai("generate", "-m", model, "--backend-option", named, "a prompt").exit_code == 0
     assert (tmp_path / "named" / "toy").exists()
+    refused = zig_ai("generate", "-m", model, "--backend", "toy", "--backend-option", "colour=red", "x")
+    assert (refused.exit_code, refused.stderr) == (
+        1,
+        "zig-ai: the backend toy has no setting 'colour'; its settings: packed_cache\n",
+    )
 
 
 def test_help_states_the_defaults_of_core() -> None:

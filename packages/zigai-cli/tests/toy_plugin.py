@@ -51,8 +51,8 @@ NEXT = {
 
 
 class ToyFormat:
-    def recognises(self, head: bytes, path: Path) -> bool:
-        return head.startswith(b"TOY1\n")
+    def recognises(self, path: Path) -> bool:
+        return path.is_file() and path.read_bytes().startswith(b"TOY1\n")
 
     def read(self, path: Path) -> Any:
         try:
@@ -81,6 +81,12 @@ class ToyBackend:
     name = "toy"
     speed = 1000
 
+    def __init__(self, packed_cache: Path | None = None) -> None:
+        self.packed_cache = None if packed_cache is None else Path(packed_cache)
+
+    def ignored(self, options: Any) -> Mapping[str, str]:
+        return {"kv_dtype": "it keeps no keys"} if options.kv_dtype == "F16" else {}
+
     def missing(self, graph: Any, weights: Mapping[str, Any]) -> list[str]:
         return []
 
@@ -91,9 +97,9 @@ class ToyBackend:
             time.sleep(0.2 if os.environ.get("TOY_LOADS_SLOWLY") else 0)
         if options.kv_dtype == "Q3":
             raise UnsupportedError("no keys and values as Q3")
-        if options.packed_cache is not None:
-            options.packed_cache.mkdir()
-            (options.packed_cache / "toy").touch()
+        if self.packed_cache is not None:
+            self.packed_cache.mkdir()
+            (self.packed_cache / "toy").touch()
         return ToyProgram(graph, options)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from zigai_core.api.registry import NOUNS, Entry, Plugins, Registry
+from zigai_core.api.installed import NOUNS, Entry, report
+from zigai_core.api.registry import Plugins, Registry
 from zigai_core.contracts.errors import PluginError, UnsupportedError
 
 
@@ -27,6 +28,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to install made-up distributions in; what they bring can be imported."""
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _tell_everything_again() -> None:
+    report.cache_clear()
 
 
 def build(model: Any, *, context: int) -> Any:
@@ -52,28 +58,24 @@ def test_an_installed_plugin_is_loaded_by_name_and_only_that_one(site: Path) -> 
 
 
 def test_a_name_that_nobody_claims_says_what_is_installed_and_what_to_install() -> None:
-    registry = Registry("zigai.architectures", {"llama": build, "gemma": build})
+    hints = {"ours": {"zigai.architectures": {"qwen2": "zigai-qwen"}, "zigai.backends": {"qwen2": "other"}}}
+    plugins = Plugins(architectures={"llama": build, "gemma": build}, hints=hints)
     with pytest.raises(UnsupportedError) as caught:
-        registry.get("qwen2")
+        plugins.architectures.get("qwen2")
     assert str(caught.value) == (
         "no installed package serves the architecture 'qwen2'; installed: gemma, llama. "
         "Install the one that does with: pip install --upgrade zigai-qwen"
     )
 
 
-@pytest.mark.parametrize(
-    ("group", "name", "package"),
-    [
-        ("zigai.architectures", "llama", "zigai-llama"),
-        ("zigai.architectures", "qwen3", "zigai-qwen"),
-        ("zigai.formats", "gguf", "zigai-gguf"),
-        ("zigai.backends", "native", "zigai-kernels"),
-        ("zigai.tokenizers", "gpt2", "zigai-tokenizers"),
-    ],
-)
-def test_the_package_to_install_is_named_where_it_is_known(group: str, name: str, package: str) -> None:
-    with pytest.raises(UnsupportedError, match=f"installed: none.*pip install --upgrade {package}$"):
-        Registry[Any](group).get(name)
+def test_hints_come_from_installed_packages_and_a_broken_one_does_no_harm(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (site / "hints_here.py").write_text("HINTS = {'zigai.backends': {'fast': 'fast-pack'}}\n")
+    install(site, "hinting", "[zigai.hints]\nhinting = hints_here:HINTS\nbad = hints_here:GONE\n")
+    with pytest.raises(UnsupportedError, match=r"pip install --upgrade fast-pack$"):
+        Plugins.installed([str(site)]).backends.get("fast")
+    assert "the hint 'bad'" in caplog.text
 
 
 def test_no_package_is_guessed_for_an_unknown_name() -> None:
@@ -160,6 +162,47 @@ def test_other_peoples_broken_metadata_is_passed_over(site: Path) -> None:
     (bad / "entry_points.txt").write_bytes(b"[zigai.commands]\n\xff\xfe = x:y\n")
     (site / "empty-1.0.dist-info").mkdir()
     assert list(Plugins.installed([str(site)]).commands) == ["serve"]
+
+
+def test_going_through_a_group_passes_over_what_fails_and_tells_it_once(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (site / "whole_plugin.py").write_text("class Reader: ...\n")
+    (site / "failing_plugin.py").write_text("1 / 0\n")
+    install(site, "whole", "[zigai.formats]\nwhole = whole_plugin:Reader\nboth = whole_plugin:Reader\n")
+    install(site, "failing", "[zigai.formats]\nfailing = failing_plugin:Reader\nboth = x:Reader\n")
+    registry = Plugins.installed([str(site)]).formats
+    for _ in range(2):
+        assert [name for name, _ in registry.usable()] == ["whole"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert "'both'" in told[0]
+    assert "ZeroDivisionError" in told[1]
+
+
+def test_what_is_wrong_with_an_entry_is_found_by_trying_it(site: Path) -> None:
+    (site / "tried_plugin.py").write_text(
+        "class Good: ...\nclass Bad:\n    def __init__(self): raise KeyError('no')\n"
+    )
+    install(
+        site,
+        "tried",
+        "[zigai.backends]\nbad = tried_plugin:Bad\ngone = tried_plugin:Gone\ngood = tried_plugin:Good\n",
+    )
+    registry = Plugins.installed([str(site)]).backends
+    problems = {entry.name: registry.problem(entry) for entry in registry.entries()}
+    assert problems["good"] == ""
+    assert "KeyError: 'no'" in problems["bad"]
+    assert "AttributeError" in problems["gone"]
+
+
+def test_entry_points_that_cannot_be_parsed_are_told_and_passed_over(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(site, "good", "[zigai.commands]\nserve = good:serve\n")
+    install(site, "unparsed-pack", "[zigai.commands]\nno value on this line\n")
+    assert list(Plugins.installed([str(site)]).commands) == ["serve"]
+    assert "unparsed-pack" in caplog.text
 
 
 def test_every_group_has_its_registry() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +15,21 @@ def test_it_is_a_format_reader() -> None:
     assert isinstance(GGUFFormat(), FormatReader)
 
 
-def test_it_recognises_its_magic_whatever_the_name() -> None:
+def test_it_recognises_its_magic_whatever_the_name(tmp_path: Path) -> None:
     recognises = GGUFFormat().recognises
-    assert recognises(b"GGUF" + bytes(60), Path("a"))
-    assert recognises(b"GGUF", Path("b.bin"))
+    for head in (b"GGUF" + bytes(60), b"GGUF"):
+        (tmp_path / "b.bin").write_bytes(head)
+        assert recognises(tmp_path / "b.bin")
     for head in (b"", b"GGU", b"gguf", b"\0GGUF", b"PK\x03\x04"):
-        assert not recognises(head, Path("model.gguf"))
+        (tmp_path / "model.gguf").write_bytes(head)
+        assert not recognises(tmp_path / "model.gguf")
+
+
+def test_what_is_no_readable_file_is_not_recognised(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.gguf")
+    (tmp_path / "folder.gguf").mkdir()
+    for name in ("pipe.gguf", "folder.gguf", "absent.gguf"):
+        assert not GGUFFormat().recognises(tmp_path / name)
 
 
 def test_a_descriptor_tells_what_the_file_tells(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def test_every_error_of_core_is_public_and_caught_by_the_base() -> None:
         ("samplers", {"logit_bias", "penalties", "top_k", "top_p", "min_p", "temperature"}),
         ("chat_templates", {"chatml", "llama2", "llama3", "mistral", "zephyr"}),
         ("models", {"default"}),
+        ("hints", {"zigai"}),
     ],
 )
 def test_the_packages_it_depends_on_fill_the_registries(registry: str, names: set[str]) -> None:

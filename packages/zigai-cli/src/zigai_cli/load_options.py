@@ -74,7 +74,7 @@ def _option(name: str, metadata: Mapping[str, Any]) -> inspect.Parameter:
     option = typer.Option(
         flag(name), metavar=metadata["metavar"], help=metadata["help"], show_default=metadata["shown"]
     )
-    kind: Any = Annotated[Optional[_kind(name)], option]  # type: ignore[valid-type]  # noqa: UP045
+    kind: Any = Annotated[Optional[_kind(name)], option]  # noqa: UP045
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import NoneType
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import UnsupportedError
@@ -36,6 +37,13 @@ class NativeBackend:
         fused: bool = True,
         packed_cache: str | Path | None = None,
     ) -> None:
+        for name, value, kind in (
+            ("instruction_set", instruction_set, (str, NoneType)),
+            ("fused", fused, bool),
+            ("packed_cache", packed_cache, (str, Path, NoneType)),
+        ):
+            if not isinstance(value, kind):
+                raise UnsupportedError(f"the native backend's setting {name} cannot be {value!r}")
         self.instruction_set = instruction_set
         self.fused = fused
         folder = packed_cache or os.environ.get("ZIGAI_PACKED_CACHE") or None

@@ -28,7 +28,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "attention.scale": (0.0,),
     "attention.shared_kv_layers": (0,),
     "attention.sliding_window": (0,),
-    "attention.sliding_window_pattern": (0, 1),
+    "attention.sliding_window_pattern": (0, True),  # the window is every layer's
     "attention.temperature_length": (0,),
     "attention.temperature_scale": (0.0,),
     "attn_logit_softcapping": (0.0,),
@@ -84,6 +84,13 @@ def changes_numbers(hyperparameters: Mapping[str, Any], key: str, *, context: in
     values = [value] if isinstance(value, str) else np.asarray(value, dtype=object).reshape(-1).tolist()
     if key == "attention.sliding_window":
         values = [entry for entry in values if not isinstance(entry, int) or entry < context]
+    if key == "attention.sliding_window_pattern" and not hyperparameters.get("attention.sliding_window"):
+        return False
     if key.startswith("rope.scaling.yarn_") and hyperparameters.get("rope.scaling.type") != "yarn":
         return False
-    return any(entry not in NEUTRAL[key] for entry in values)
+    return any(not _is_one_of(entry, NEUTRAL[key]) for entry in values)
+
+
+def _is_one_of(value: object, neutral: tuple[object, ...]) -> bool:
+    """Whether it equals one of these; true and false are no numbers."""
+    return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in neutral)

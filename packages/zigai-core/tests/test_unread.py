@@ -1,0 +1,219 @@
+"""Tensors and hyperparameters that nothing reads stop a model from being loaded, unless they are neutral."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.api.installed import report
+from zigai_core.api.loading import build
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import PluginError, UnsupportedError
+from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.hyperparameter_keys import NEUTRAL, changes_numbers
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.builder import GraphBuilder
+from zigai_core.testing.toys import toy_decoder
+
+
+@pytest.fixture(autouse=True)
+def _tell_everything_again() -> None:
+    report.cache_clear()
+
+
+def plain(model: ModelDescriptor, *, context: int) -> Graph:
+    return decoder(model, context=context, pairing="adjacent")
+
+
+PLUGINS = Plugins(architectures={"llama": plain})
+
+
+def with_tensor(name: str, values: Any, model: ModelDescriptor | None = None) -> ModelDescriptor:
+    model = model or toy_decoder(layers=1)
+    stored = np.asarray(values, np.float32)
+    tensor = TensorInfo(name, stored.shape, DTYPES["F32"], stored.view(np.uint8).reshape(-1))
+    return dataclasses.replace(model, tensors={**model.tensors, name: tensor})
+
+
+def built(model: ModelDescriptor, **options: Any) -> Graph:
+    return build(model, context=64, plugins=PLUGINS, **options)
+
+
+def test_a_tensor_that_nothing_reads_is_named_with_what_to_do() -> None:
+    model = with_tensor("blk.0.attn_norm.bias", np.ones(64))
+    with pytest.raises(UnsupportedError) as caught:
+        built(model)
+    assert str(caught.value) == (
+        "toy-llama: the architecture llama does not read 1 of its tensors (blk.0.attn_norm.bias), so it "
+        "would compute another model than this one. Update the package that serves llama, or do without them: "
+        "unread='warn' (--unread warn)"
+    )
+
+
+def test_with_warn_the_log_names_it_and_the_model_is_built(caplog: pytest.LogCaptureFixture) -> None:
+    built(with_tensor("blk.0.attn_norm.bias", np.ones(64)), unread="warn")
+    assert "(blk.0.attn_norm.bias)" in caplog.text
+
+
+def test_of_many_tensors_a_few_are_named_and_the_rest_counted() -> None:
+    model = toy_decoder(layers=1)
+    for index in range(40):
+        model = with_tensor(f"extra.{index}.{'x' * 200}.weight", np.ones(1), model)
+    with pytest.raises(UnsupportedError, match=r"40 of its tensors .* and 35 more\)") as caught:
+        built(model)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "neutral"),
+    [
+        ("blk.0.attn_norm.bias", 0, True),
+        ("blk.0.attn_norm.bias", 1e-9, False),
+        ("blk.0.ffn_down.scale", 1, True),
+        ("blk.0.ffn_down.scale", 0.5, False),
+        ("blk.0.attn_q_norm.weight", 1, False),  # a norm divides, whatever it is scaled by
+        ("blk.0.extra.weight", 0, False),
+    ],
+)
+def test_biases_of_zeros_and_scales_of_ones_change_nothing(name: str, value: float, neutral: bool) -> None:
+    model = with_tensor(name, np.full(64, value))
+    if neutral:
+        built(model)
+    else:
+        with pytest.raises(UnsupportedError, match=name):
+            built(model)
+
+
+def test_what_an_architecture_leaves_out_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    def leaving(model: ModelDescriptor, *, context: int) -> Graph:
+        graph = decoder(model, context=context, pairing="adjacent")
+        return dataclasses.replace(graph, left_out={"blk.*.nextn.*": "it drafts tokens"})
+
+    plugins = Plugins(architectures={"llama": leaving})
+    model = with_tensor("blk.1.nextn.eh_proj.weight", np.ones(4))
+    for _ in range(2):
+        build(with_tensor("blk.2.nextn.enorm.weight", np.ones(4), model), context=64, plugins=plugins)
+    assert caplog.messages == ["llama does without blk.*.nextn.*: it drafts tokens"]
+    with pytest.raises(UnsupportedError, match=r"\(blk\.1\.next\.weight\)"):
+        build(with_tensor("blk.1.next.weight", np.ones(4), model), context=64, plugins=plugins)
+
+
+def test_the_builder_puts_patterns_and_constants_into_the_graph() -> None:
+    model = with_tensor("rope_freqs.weight", np.ones(8))
+    g = GraphBuilder(model.tensors)
+    g.constant("rope_freqs.weight", 8)
+    g.leave_out("blk.*.nextn.*", "it drafts tokens")
+    g.output("logits", g.linear(g.select(g.embedding("token_embd", 64)), "output", 512))
+    graph = g.finish()
+    assert graph.constants == {"rope_freqs.weight"}
+    assert graph.left_out == {"blk.*.nextn.*": "it drafts tokens"}
+    with pytest.raises(PluginError, match="a reason"):
+        g.leave_out("blk.*", "")
+    built(model)  # the divisors are read as a constant
+
+
+@pytest.mark.parametrize("context", [64, 512])
+def test_both_lists_of_longrope_factors_are_read(context: int) -> None:
+    hp = {
+        "rope.scaling.type": "longrope",
+        "rope.scaling.factor": 2.0,
+        "rope.scaling.original_context_length": 128,
+    }
+    model = toy_decoder(layers=1, **{key.replace(".", "__"): value for key, value in hp.items()})
+    for kind in ("long", "short"):
+        model = with_tensor(f"rope_factors_{kind}.weight", np.ones(8), model)
+    build(model, context=context, plugins=PLUGINS)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "neutral"),
+    [
+        ("final_logit_softcapping", 30.0, False),
+        ("final_logit_softcapping", 0.0, True),
+        ("attention.scale", 0.1, False),
+        ("logit_scale", 1.0, True),
+        ("logit_scale", 0.0625, False),
+        ("attention.sliding_window", 32, False),
+        ("attention.sliding_window", 64, True),  # no smaller than the context
+        ("attention.sliding_window", np.array([64, 32]), False),
+        ("attention.sliding_window_pattern", np.array([True, False]), True),  # there is no window
+        ("expert_weights_norm", False, True),
+        ("rope.scaling.yarn_log_multiplier", 0.1, True),  # no YaRN, no multiplier
+        ("swiglu_clamp_exp", np.array([0.0, 7.0], np.float32), False),
+        ("vocab_size", 512, True),
+        ("made_up_key", 7, True),
+    ],
+)
+def test_a_hyperparameter_that_changes_numbers_must_be_read_or_neutral(
+    key: str, value: Any, neutral: bool
+) -> None:
+    model = toy_decoder(layers=1, **{key.replace(".", "__"): value})
+    if neutral:
+        built(model)
+        return
+    with pytest.raises(UnsupportedError, match=f"does not read the hyperparameters {key}="):
+        built(model)
+
+
+@pytest.mark.parametrize(("pattern", "neutral"), [([True, True], True), ([True, False], False), (4, False)])
+def test_a_window_of_some_layers_is_not_one_of_all(pattern: Any, neutral: bool) -> None:
+    def windowed(model: ModelDescriptor, *, context: int) -> Graph:
+        window = model.hyperparameters.integer("attention.sliding_window")
+        return decoder(model, context=context, pairing="adjacent", window=window)
+
+    plugins = Plugins(architectures={"llama": windowed})
+    model = toy_decoder(layers=1, attention__sliding_window=8, attention__sliding_window_pattern=pattern)
+    if neutral:
+        build(model, context=64, plugins=plugins)
+    else:
+        with pytest.raises(UnsupportedError, match=r"attention\.sliding_window_pattern="):
+            build(model, context=64, plugins=plugins)
+
+
+def test_unknown_hyperparameters_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "zigai"):
+        built(toy_decoder(layers=1, made_up_key=7))
+    assert "made_up_key" in caplog.text
+
+
+def test_a_hyperparameter_that_the_architecture_reads_is_its_own_matter() -> None:
+    def reading(model: ModelDescriptor, *, context: int) -> Graph:
+        model.hyperparameters.number("final_logit_softcapping", 0.0)
+        return decoder(model, context=context, pairing="adjacent")
+
+    plugins = Plugins(architectures={"llama": reading})
+    model = toy_decoder(layers=1, final_logit_softcapping=30.0)
+    build(model, context=64, plugins=plugins)
+    with pytest.raises(UnsupportedError):
+        built(model)  # what one architecture has read is not read by the next
+
+
+def test_every_neutral_value_of_the_list_is_neutral() -> None:
+    for key, values in NEUTRAL.items():
+        for value in values:
+            assert not changes_numbers({key: value}, key, context=64), key
+        assert not changes_numbers({key: np.array(values)}, key, context=64), key
+
+
+def test_reading_is_noted_by_getters_and_looking_is_not() -> None:
+    hp = Hyperparameters({"a": 1, "b": 2.0, "c": "x", "d": True, "e": [1], "f": 6, "g": 7})
+    assert dict(hp.items())["a"] == 1
+    assert next(iter(hp.values())) == 1
+    assert "a" in hp
+    assert hp.read == frozenset()
+    hp.integer("a"), hp.number("b"), hp.text("c"), hp.flag("d"), hp.integers("e", 1), hp["f"], hp.get("g")
+    assert hp.read == set("abcdefg")
+    assert hp.tracked().read == frozenset()
+
+
+def test_numbers_that_replace_others_share_what_was_read() -> None:
+    hp = Hyperparameters({"feed_forward.length": 8, "other": 1}, prefix="qwen")
+    other = hp.replaced(feed_forward__length=4)
+    assert other.integer("feed_forward.length") == 4
+    assert hp.read == {"feed_forward.length"}
+    assert hp.integer("feed_forward.length") == 8

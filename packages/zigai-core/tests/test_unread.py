@@ -50,8 +50,8 @@ def test_a_tensor_that_nothing_reads_is_named_with_what_to_do() -> None:
         built(model)
     assert str(caught.value) == (
         "toy-llama: the architecture llama does not read 1 of its tensors (blk.0.attn_norm.bias), so it "
-        "would compute another model than this one. Update the package that serves llama, or do without them: "
-        "unread='warn' (--unread warn)"
+        "would compute another model than this one. Update the package that serves llama, or do without "
+        "them: unread='warn' (--unread warn)"
     )
 
 

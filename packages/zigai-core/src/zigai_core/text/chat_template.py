@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import CodeType
 from typing import Any, TypedDict
 
+from zigai_core.text.budget import PartsText
+from zigai_core.text.sandbox import compile_template, read_names, render_template
+
 
 class _Said(TypedDict):
     role: str
-    content: str
+    content: str | list[dict[str, Any]]
 
 
 class Message(_Said, total=False):
@@ -52,10 +55,8 @@ class ChatTemplate:
         `TemplateError`, with origin and line, for a template that is wrong, that refuses the messages, or
         that takes too long or grows too large.
         """
-        from zigai_core.text.template_sandbox import render_template
-
         variables = {
-            "messages": messages,
+            "messages": [self._with_text(message) for message in messages],
             "add_generation_prompt": add_generation_prompt,
             "bos_token": bos_token,
             "eos_token": eos_token,
@@ -68,13 +69,24 @@ class ChatTemplate:
     @cached_property
     def variables(self) -> frozenset[str]:
         """The names that the template reads and does not set itself."""
-        from zigai_core.text.template_sandbox import read_variables
-
-        return read_variables(self.text, self.origin)
+        return self._read[0]
 
     @cached_property
     def _code(self) -> CodeType:
-        # Jinja is imported when a template is first rendered: many programs never come here.
-        from zigai_core.text.template_sandbox import compile_template
-
         return compile_template(self.text, self.origin)
+
+    @cached_property
+    def _read(self) -> tuple[frozenset[str], bool]:
+        return read_names(self.text, self.origin)
+
+    def _with_text(self, message: Message) -> Mapping[str, Any]:
+        """The message with its text parts as one text, if the template does not read parts."""
+        content = message.get("content")
+        if not isinstance(content, list) or not content or not all(map(_is_text, content)):
+            return message
+        parts = PartsText(content)
+        return {**message, "content": parts if self._read[1] else str(parts)}
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)

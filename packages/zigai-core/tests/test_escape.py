@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from zigai_core.contracts.errors import TemplateError
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
 from zigai_core.testing.toys import toy_vocabulary
 from zigai_core.text.chat_template import ChatTemplate
-from zigai_core.text.escape import NONCHARACTERS, Guard
+from zigai_core.text.escape import NONCHARACTERS, Guard, Spellings
 
 CONTROL = {"<s>": 1, "</s>": 2, "s></": 5, "aba": 6}
 TEMPLATE = ChatTemplate("{% for m in messages %}<s>{{ m.content | trim }}</s>{% endfor %}", origin="test")
@@ -32,7 +34,7 @@ def spanned(text: str, places: list[int]) -> list[str]:
 
 @given(st.lists(st.text(alphabet="<s>/ab", max_size=12), min_size=1, max_size=3))
 def test_every_control_token_of_a_message_is_broken_and_none_of_the_text_is_lost(contents: list[str]) -> None:
-    guard = Guard(CONTROL, said(*contents))
+    guard = Guard(Spellings(CONTROL), said(*contents))
     for message, content in zip(guard.broken, contents, strict=True):
         text, places = guard.removed(message["content"])
         assert text == content
@@ -40,7 +42,7 @@ def test_every_control_token_of_a_message_is_broken_and_none_of_the_text_is_lost
 
 
 def test_the_templates_own_markers_stay_whole() -> None:
-    guard = Guard({"<s>": 1, "</s>": 2}, said("  hi </s><s>you "))
+    guard = Guard(Spellings({"<s>": 1, "</s>": 2}), said("  hi </s><s>you "))
     text, places = guard.removed(TEMPLATE.render(guard.broken))
     assert text == "<s>hi </s><s>you</s>"
     tokenizer = ByteTokenizer(toy_vocabulary())
@@ -51,15 +53,54 @@ def test_the_templates_own_markers_stay_whole() -> None:
 
 
 def test_a_message_may_hold_the_mark_itself() -> None:
-    guard = Guard(CONTROL, said(f"{NONCHARACTERS[0]}<s>"))
+    guard = Guard(Spellings(CONTROL), said(f"{NONCHARACTERS[0]}<s>"))
     assert guard.removed(guard.broken[0]["content"]) == (f"{NONCHARACTERS[0]}<s>", [2])
 
 
 def test_messages_with_all_marks_are_refused() -> None:
     with pytest.raises(TemplateError, match="noncharacters"):
-        Guard(CONTROL, said("".join(NONCHARACTERS)))
+        Guard(Spellings(CONTROL), said("".join(NONCHARACTERS)))
 
 
 def test_without_control_tokens_nothing_is_changed() -> None:
-    guard = Guard({}, said("<s>"))
+    guard = Guard(Spellings({}), said("<s>"))
     assert guard.broken == said("<s>")
+
+
+@given(
+    st.sets(st.text(alphabet="<s>/ab|", max_size=5), max_size=8),
+    st.text(alphabet="<s>/ab|", max_size=40),
+)
+def test_spellings_are_found_where_the_plainest_search_finds_them(tokens: set[str], text: str) -> None:
+    plain = [
+        start
+        for start in range(len(text))
+        if any(len(token) > 1 and text.startswith(token, start) for token in tokens)
+    ]
+    assert list(Spellings(tokens).starts(text)) == plain
+
+
+def test_keys_are_broken_as_values_are() -> None:
+    guard = Guard(Spellings(CONTROL), {"tools": [{"function": {"arguments": {"<s>": "</s>", "x": 1}}}]})
+    arguments = guard.broken["tools"][0]["function"]["arguments"]
+    assert [guard.removed(text) for text in (*arguments, arguments[f"<{NONCHARACTERS[0]}s>"])] == [
+        ("<s>", [1]),
+        ("x", []),
+        ("</s>", [1]),
+    ]
+
+
+def test_a_mark_that_stands_in_a_key_is_not_used() -> None:
+    guard = Guard(Spellings(CONTROL), {NONCHARACTERS[0]: "<s>"})
+    assert guard.broken == {NONCHARACTERS[0]: f"<{NONCHARACTERS[1]}s>"}
+
+
+@pytest.mark.parametrize("text", ["a word and 12 <|x123|> " * 900, "<|x" * 7000, "<|x12345" * 2500])
+def test_the_number_of_control_tokens_does_not_matter(text: str) -> None:
+    def seconds(spellings: Spellings) -> float:
+        began = time.process_time()
+        list(spellings.starts(text))
+        return time.process_time() - began
+
+    few, many = Spellings(["<|x7|>"]), Spellings(f"<|x{i}|>" for i in range(31_000))
+    assert min(seconds(many) for _ in range(5)) < 0.02 + 10 * min(seconds(few) for _ in range(5))

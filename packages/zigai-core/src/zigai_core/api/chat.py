@@ -13,7 +13,7 @@ from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.session import Overflow, Session
 from zigai_core.engine.speculation import Drafter
 from zigai_core.text.chat_template import ChatTemplate, Message
-from zigai_core.text.escape import Guard
+from zigai_core.text.escape import Guard, Spellings
 from zigai_core.text.reasoning import OPENING, Part, ReasoningStream, split_reasoning
 
 _OWN = frozenset({"messages", "add_generation_prompt", "bos_token", "eos_token"})
@@ -50,6 +50,7 @@ class Chat:
         self.session = session
         self._opened = False
         self._tokenizer = tokenizer
+        self._control_tokens = Spellings(tokenizer.control_tokens)
         self._sampler = sampler
         self._overflow: Overflow = overflow
         self._drafter = drafter
@@ -116,7 +117,7 @@ class Chat:
         system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         roles = self._tokenizer.special_ids
         said = {**self._keywords, "messages": [*system, *messages]}
-        guard = Guard(self._tokenizer.control_tokens, said)
+        guard = Guard(self._control_tokens, said)
         rendered = self.template.render(
             **guard.broken,
             bos_token=self._spelling(roles.get("bos")),

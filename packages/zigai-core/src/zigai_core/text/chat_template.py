@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from types import CodeType
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
+from zigai_core.contracts.errors import TemplateError
 from zigai_core.text.budget import PartsText
 from zigai_core.text.sandbox import compile_template, read_names, render_template
 
@@ -52,11 +53,13 @@ class ChatTemplate:
     ) -> str:
         """The prompt. `keywords` are further variables of the template.
 
+        Content that is a list of text parts is given as it is to a template that reads parts, with a line
+        break between them to one that wants a string, as llama.cpp and vLLM do.
+
         `TemplateError`, with origin and line, for a template that is wrong, that refuses the messages, or
         that takes too long or grows too large.
         """
         variables = {
-            "messages": [self._with_text(message) for message in messages],
             "add_generation_prompt": add_generation_prompt,
             "bos_token": bos_token,
             "eos_token": eos_token,
@@ -64,7 +67,15 @@ class ChatTemplate:
             "documents": None,
             **keywords,
         }
-        return render_template(self._code, self.origin, variables)
+        prepared = [_prepared(message) for message in messages]
+        parts = [message for message in prepared if isinstance(message.get("content"), PartsText)]
+        if parts and self._read[1]:
+            try:
+                return render_template(self._code, self.origin, {**variables, "messages": prepared})
+            except TemplateError:
+                pass  # it reads parts of another kind
+        joined = [_joined(message) for message in prepared] if parts else prepared
+        return render_template(self._code, self.origin, {**variables, "messages": joined})
 
     @cached_property
     def variables(self) -> frozenset[str]:
@@ -79,14 +90,24 @@ class ChatTemplate:
     def _read(self) -> tuple[frozenset[str], bool]:
         return read_names(self.text, self.origin)
 
-    def _with_text(self, message: Message) -> Mapping[str, Any]:
-        """The message with its text parts as one text, if the template does not read parts."""
-        content = message.get("content")
-        if not isinstance(content, list) or not content or not all(map(_is_text, content)):
-            return message
-        parts = PartsText(content)
-        return {**message, "content": parts if self._read[1] else str(parts)}
+
+def _prepared(message: Message) -> Mapping[str, Any]:
+    """The message with its text parts marked, and its reasoning under both names that templates have for it.
+
+    Some (gpt-oss) call it `thinking`; transformers gives it as both, too.
+    """
+    if "reasoning_content" in message:
+        message = cast("Message", {"thinking": message["reasoning_content"], **message})
+    content = message.get("content")
+    if isinstance(content, list) and content and all(map(_is_text, content)):
+        message = {**message, "content": PartsText(content)}
+    return message
 
 
 def _is_text(part: Any) -> bool:
     return isinstance(part, Mapping) and part.get("type") == "text" and isinstance(part.get("text"), str)
+
+
+def _joined(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    content = message.get("content")
+    return {**message, "content": str(content)} if isinstance(content, PartsText) else message

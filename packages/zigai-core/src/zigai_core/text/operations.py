@@ -23,8 +23,11 @@ _BLANKS += "\u2028\u2029\u202f\u205f\u3000"
 
 
 def text_bytes(text: str) -> int:
-    """The most bytes that a copy of a text takes; text marked as escaped escapes what it is joined with."""
-    return getsizeof(text) * (1 if type(text) is str else 6)
+    """The most bytes that the characters of a text take, written once more.
+
+    Text that is marked as escaped (`| safe`) escapes what it is joined with.
+    """
+    return len(text) * (1 if text.isascii() else 4) * (1 if type(text) is str else 6)
 
 
 def _scan(budget: Budget, text: str) -> None:
@@ -94,8 +97,8 @@ def _replace(budget: Budget, text: str, old: str, new: str, count: int = -1) -> 
     _find(budget, text, old)
     times = text.count(old)
     times = times if count < 0 else min(times, count)
-    width = max(text_bytes(text) / max(1, len(text)), text_bytes(new) / max(1, len(new)), 1)
-    budget.spend(50 * times, text_bytes(text) + int((len(text) + times * len(new)) * width))
+    width = 1 if text.isascii() and new.isascii() else 4
+    budget.spend(50 * times, (len(text) + times * len(new)) * width * (1 if type(text) is str else 6))
 
 
 def _pad(budget: Budget, text: str, width: int, fill: str = " ") -> None:

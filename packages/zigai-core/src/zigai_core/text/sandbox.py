@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LONGEST_TEXT = 100_000
 """Characters of a template; the longest ones in use have 17,000."""
-MOST_TOKENS = 20_000
+MOST_TOKENS = 12_000
 """Tokens of a template; the longest ones in use have 4,000."""
 LONGEST_ERROR = 300
 """Characters of an error that a template's text may have a say in."""
@@ -83,22 +83,17 @@ def environment_type() -> type[Any]:
             )
             self.budget = budget
             self._depth = 0
-            filters: dict[str, Any] = self.filters
-            tests: dict[str, Any] = self.tests
+            filters, tests = dict[str, Any](self.filters), dict[str, Any](self.tests)
             self.filters: dict[str, Any] = {
-                name: partial(function, self) for name, function in OWN_FILTERS.items()
-            }
-            self.filters |= {name: partial(function, budget) for name, function in TREE_FILTERS.items()}
-            self.filters |= {
-                name: _checked(filters[name], check, budget) for name, check in CHECKED_FILTERS.items()
+                **{name: partial(function, self) for name, function in OWN_FILTERS.items()},
+                **{name: partial(function, budget) for name, function in TREE_FILTERS.items()},
+                **_checked(filters, CHECKED_FILTERS, budget),
             }
             self.tests: dict[str, Any] = {
-                name: partial(function, self) for name, function in OWN_TESTS.items()
+                **{name: partial(function, self) for name, function in OWN_TESTS.items()},
+                **_checked(tests, CHECKED_TESTS, budget),
             }
-            self.tests |= {
-                name: _checked(tests[name], check, budget) for name, check in CHECKED_TESTS.items()
-            }
-            self.globals = {
+            self.globals: dict[str, Any] = {
                 "range": self.globals["range"],
                 "dict": self._dict,
                 "namespace": lambda *args, **kwargs: ShyNamespace(self._dict(*args, **kwargs)),
@@ -196,16 +191,21 @@ def environment_type() -> type[Any]:
     return Sandbox
 
 
-def _checked(original: Callable[..., Any], check: Callable[..., None], budget: Budget) -> Callable[..., Any]:
-    """One of Jinja's own filters or tests, with a check before it is called and a count of what it made."""
+def _checked(
+    originals: Mapping[str, Any], checks: Mapping[str, Callable[..., None]], budget: Budget
+) -> dict[str, Any]:
+    """Jinja's own filters or tests, each with a check before it is called and a count of what it made."""
 
-    @wraps(original)  # which keeps Jinja's mark of what it passes before the value
-    def run(*args: Any, **kwargs: Any) -> Any:
-        check(budget, *(args[1:] if hasattr(run, "jinja_pass_arg") else args), **kwargs)
-        result = original(*args, **kwargs)
-        return budget.made(result) if isinstance(result, (str, list, int)) else result
+    def checked(original: Any, check: Callable[..., None]) -> Any:
+        @wraps(original)  # which keeps Jinja's mark of what it passes before the value
+        def run(*args: Any, **kwargs: Any) -> Any:
+            check(budget, *(args[1:] if hasattr(run, "jinja_pass_arg") else args), **kwargs)
+            result = original(*args, **kwargs)
+            return budget.made(result) if isinstance(result, (str, list, int)) else result
 
-    return run
+        return run
+
+    return {name: checked(originals[name], check) for name, check in checks.items()}
 
 
 def _tick(budget: Budget, made: int) -> bool:

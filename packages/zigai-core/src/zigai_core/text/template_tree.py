@@ -14,7 +14,7 @@ from zigai_core.text.budget import LARGEST_NUMBER
 if TYPE_CHECKING:
     from jinja2 import nodes
 
-MOST_NODES = 10_000
+MOST_NODES = 6_000
 """Nodes of a template's tree; the largest ones in use have 1,300."""
 DEEPEST_TREE = 80
 """How deep a template's tree may nest; the deepest ones in use have 30 levels."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -292,6 +293,22 @@ def test_a_template_that_cannot_be_used_is_one_line(
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
     assert "own.jinja" in result.stderr
+
+
+def test_a_template_that_is_no_regular_file_or_too_large_is_one_line(model: Path, tmp_path: Path) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large.jinja"
+    os.mkfifo(pipe)
+    large.write_bytes(b"a" * 400_001)
+    for file, what in (
+        ("/dev/zero", "not a regular file"),
+        (pipe, "not a regular file"),
+        (tmp_path, "not a regular file"),
+        (large, "larger than 400000 bytes"),
+    ):
+        result = zig_ai("chat", "-m", model, "--template", file, input="hi\n")
+        assert result.exit_code == 1
+        assert result.stderr.count("\n") == 1
+        assert f"--template {file}: {what}" in result.stderr
 
 
 def test_input_that_is_no_text_is_a_user_error(model: Path) -> None:

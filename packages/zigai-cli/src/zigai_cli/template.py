@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,9 @@ from zigai_cli.failure import InputError
 
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import ChatTemplate
+
+MOST_BYTES = 400_000
+"""Bytes of a template's file that are read: core takes 100,000 characters, of up to 4 bytes each."""
 
 
 def choose(name_or_file: str | None) -> ChatTemplate | None:
@@ -21,14 +26,31 @@ def choose(name_or_file: str | None) -> ChatTemplate | None:
     registered = Plugins.installed().chat_templates
     if name_or_file in registered:
         return ChatTemplate(registered.get(name_or_file), origin=f"the registered template {name_or_file}")
-    path = Path(name_or_file)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(Path(name_or_file))
     except FileNotFoundError as error:
         raise InputError(
             f"--template {name_or_file}: neither a registered template ({', '.join(registered) or 'none'}) "
             "nor a file"
         ) from error
+    except OSError as error:
+        raise InputError(f"--template {name_or_file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"--template {name_or_file}: not UTF-8 text (at byte {error.start})") from error
     return ChatTemplate(text, origin=f"the file {name_or_file}")
+
+
+def read_text(path: Path) -> str:
+    """A template's text; `InputError` for a file that is not regular, or larger than `MOST_BYTES`."""
+    # Without O_NONBLOCK, opening a FIFO waits for somebody to write into it. Windows has no such flag.
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InputError(f"--template {path}: not a regular file of at most {MOST_BYTES} bytes")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(MOST_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"--template {path}: larger than {MOST_BYTES} bytes, the most that are read")
+    return content.decode("utf-8")

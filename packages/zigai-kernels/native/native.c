@@ -43,3 +43,4 @@
 #include "softmax.c"
 #include "attention.c"
 #include "step.c"
+#include "best.c"

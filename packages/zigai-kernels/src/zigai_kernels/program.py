@@ -8,11 +8,14 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from zigai_core.contracts.best import Best, Edits
 from zigai_core.contracts.errors import UnsupportedError
-from zigai_core.contracts.graph import WANTED, Graph
+from zigai_core.contracts.graph import WANTED, Array, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import ProgramReport, Progress, TensorReport
+from zigai_kernels.best import best
 from zigai_kernels.context import NativeContext
 from zigai_kernels.lowering import Lowered
 from zigai_kernels.memory import Buffer, plan_memory
@@ -90,6 +93,12 @@ class NativeProgram:
         if nbytes > MOST_BYTES:
             raise UnsupportedError(f"a cache of {nbytes} bytes; ask for less context or fewer sequences")
         return NativeContext(self.plan, sequences * self.options.pages)
+
+    def best(
+        self, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+    ) -> Best:
+        """The k best of a row of logits, in one vectorised pass; see `zigai_core.contracts.best.best`."""
+        return best(self.ffi, self.lib, row, k, edits, mask)
 
     def report(self) -> ProgramReport:
         """For each tensor: the kernels that read it, the instruction set, its layout and bytes."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from zigai_core.api.chat import Chat
 from zigai_core.api.draft import check_draft
 from zigai_core.api.prompt import Prompt, token_ids
 from zigai_core.api.registry import Plugins
+from zigai_core.contracts.best import best
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import TemplateError, UnsupportedError
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
-from zigai_core.contracts.plugins import Program, Tokenizer
+from zigai_core.contracts.plugins import Program, SelectingProgram, Tokenizer
 from zigai_core.engine.generation import Generation
 from zigai_core.engine.runner import Runner
 from zigai_core.engine.sampling import Sampler
@@ -52,6 +54,7 @@ class Model:
         )
         self._tokenizer = tokenizer
         self._plugins = plugins
+        self._known_breakers: dict[tuple[str, ...], frozenset[int]] = {}
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -174,12 +177,39 @@ class Model:
             raise UnsupportedError("speculate and draft are two ways to guess ahead: take one")
         if draft is not None:
             check_draft(self.descriptor, draft.descriptor)
-            return SessionDrafter(draft.new_session(), self.graph.vocabulary_size)
+            return SessionDrafter(draft.new_session(), min(draft.vocabulary, self.graph.vocabulary_size))
         return NgramDrafter() if speculate else None
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:
-        """A sampler by these options, over the registered steps."""
-        return Sampler(options or SamplingOptions(), samplers=self._plugins.samplers)
+        """A sampler of one reply by these options, over the registered steps."""
+        options = options or SamplingOptions()
+        if options.dry_multiplier > 0 and options.dry_breaker_tokens is None:
+            breakers = self._breakers(tuple(options.dry_sequence_breakers))
+            options = replace(options, dry_breaker_tokens=breakers)
+        return Sampler(
+            options,
+            samplers=self._plugins.samplers,
+            vocabulary=self.vocabulary,
+            best=self.program.best if isinstance(self.program, SelectingProgram) else best,
+        )
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens can be drawn: those of the tokenizer; the logits may have more rows."""
+        rows = self.program.graph.vocabulary_size
+        return rows if self._tokenizer is None else min(rows, self._tokenizer.vocabulary_size)
+
+    def _breakers(self, texts: tuple[str, ...]) -> frozenset[int]:
+        """The tokens whose text holds one of these; looked up once."""
+        if texts not in self._known_breakers:
+            breakers = [text.encode("utf-8") for text in texts]
+            spelling = self.tokenizer.decode_bytes
+            self._known_breakers[texts] = frozenset(
+                token
+                for token in range(self.vocabulary)
+                if any(breaker in spelling([token]) for breaker in breakers)
+            )
+        return self._known_breakers[texts]
 
     def __repr__(self) -> str:
         return f"<Model {self.descriptor.name} ({self.descriptor.architecture}) on {self.backend}>"

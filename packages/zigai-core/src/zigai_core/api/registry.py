@@ -22,9 +22,9 @@ if TYPE_CHECKING:
         BundledModel,
         FormatReader,
         Hints,
-        SamplerFactory,
         TokenizerFactory,
     )
+    from zigai_core.contracts.sampling import SamplerFactory
 
 T = TypeVar("T")
 

@@ -39,12 +39,17 @@ class CompileOptions:
         return -(-self.context // self.page)
 
 
-DEFAULT_STEPS = ("logit_bias", "penalties", "top_k", "top_p", "min_p", "temperature")
+DEFAULT_STEPS = (
+    *("logit_bias", "penalties", "dry", "top_n_sigma"),
+    *("top_k", "typical_p", "top_p", "min_p", "xtc", "temperature", "mirostat"),
+)
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
     """How the next token is drawn. `SamplingError`, with the name and the value, for one out of range.
+
+    Any finite value in range is safe: where one would overflow, the nearest float32 takes its place.
 
     >>> SamplingOptions(top_p=1.5)
     Traceback (most recent call last):
@@ -60,6 +65,22 @@ class SamplingOptions:
     """Keep the smallest set of likeliest tokens whose probabilities reach p; 1 keeps all."""
     min_p: float = 0.05
     """Keep tokens at least p times as likely as the likeliest; 0 keeps all."""
+    typical_p: float = 1.0
+    """Keep tokens of nearly typical surprise whose probabilities exceed p; 1 keeps all."""
+    xtc_probability: float = 0.0
+    """How often the likeliest tokens are left out; 0 never."""
+    xtc_threshold: float = 0.1
+    """Those at least so likely are left out then, but for the least likely; above 0.5 it is off."""
+    dynatemp_range: float = 0.0
+    """The temperature goes by the entropy from temperature - range to temperature + range; 0 is off."""
+    dynatemp_exponent: float = 1.0
+    """The power of the normalised entropy that it goes by."""
+    mirostat: int = 0
+    """Version 1 or 2 keeps the surprise near a target, in place of the steps top_k to xtc; 0 is off."""
+    mirostat_tau: float = 5.0
+    """That surprise, in bits."""
+    mirostat_eta: float = 0.1
+    """How fast it is brought back there."""
     repeat_penalty: float = 1.0
     """Divides positive and multiplies negative logits of tokens among the last `penalty_last_n`; 1 is off."""
     frequency_penalty: float = 0.0
@@ -68,12 +89,26 @@ class SamplingOptions:
     """Subtracted from the logits of tokens among the last `penalty_last_n`."""
     penalty_last_n: int = 64
     """How many tokens back, prompt included, the penalties look; 0 is off, -1 looks at all."""
+    dry_multiplier: float = 0.0
+    """The penalty for a token that goes on with a repeat of the allowed length; 0 is off."""
+    dry_base: float = 1.75
+    """By how much that penalty grows with each further token of the repeat."""
+    dry_allowed_length: int = 2
+    """Repeats of fewer tokens have no penalty."""
+    dry_penalty_last_n: int = 64
+    """How many tokens back, prompt included, repeats are looked for; 0 is off, -1 looks at all."""
+    dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
+    """A token whose text holds one of these ends a repeat."""
+    dry_breaker_tokens: frozenset[int] | None = None
+    """Those tokens; None: `Model.sampler` looks them up, and a sampler made without a model has none."""
+    top_n_sigma: float = -1.0
+    """Keep tokens whose logit is within n standard deviations of the largest; up to 0 keeps all."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     """Added to the logits of these tokens; -inf rules a token out."""
     seed: int | None = None
     """The same seed gives the same draws; None takes a fresh one."""
     steps: tuple[str, ...] = DEFAULT_STEPS
-    """The chain: registered names of steps, in order. A step that is left out is not done."""
+    """The chain: registered names of steps, those that edit the whole row first. One left out is not done."""
 
     def __post_init__(self) -> None:
         self._number("temperature", minimum=0)
@@ -86,17 +121,32 @@ class SamplingOptions:
         self._number("frequency_penalty")
         self._number("presence_penalty")
         self._integer("penalty_last_n", minimum=-1)
+        self._number("typical_p", minimum=0, maximum=1)
+        self._number("top_n_sigma")
+        self._number("xtc_probability", minimum=0, maximum=1)
+        self._number("xtc_threshold", minimum=0, maximum=1)
+        self._number("dynatemp_range", minimum=0)
+        self._number("dynatemp_exponent", minimum=0)
+        self._number("dry_multiplier", minimum=0)
+        self._number("dry_base", minimum=1)
+        self._integer("dry_allowed_length", minimum=1)
+        self._integer("dry_penalty_last_n", minimum=-1)
+        self._names("dry_sequence_breakers")
+        self._integer("mirostat", minimum=0, maximum=2)
+        self._number("mirostat_tau", minimum=0)
+        self._number("mirostat_eta", minimum=0)
+        for breaker in self.dry_breaker_tokens or ():
+            if isinstance(breaker, bool) or not isinstance(breaker, Integral) or breaker < 0:
+                raise SamplingError(f"dry_breaker_tokens must name tokens by id, not {breaker!r}")
         if self.seed is not None:
             self._integer("seed", minimum=0)
         biases: Mapping[Any, Any] = self.logit_bias
         for token, bias in biases.items():
             if isinstance(token, bool) or not isinstance(token, Integral) or token < 0:
                 raise SamplingError(f"logit_bias must name tokens by id, not {token!r}")
-            if not _is_number(bias) or math.isnan(bias) or bias == math.inf:
+            if bias != -math.inf and not _is_finite(bias):
                 raise SamplingError(f"logit_bias of token {token} must be a number or -inf, not {bias!r}")
-        names: Any = self.steps
-        if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-            raise SamplingError(f"steps must be a tuple of names, not {self.steps!r}")
+        self._names("steps")
 
     @classmethod
     def greedy(cls) -> SamplingOptions:
@@ -105,17 +155,37 @@ class SamplingOptions:
 
     def _number(self, name: str, minimum: float = -math.inf, maximum: float = math.inf) -> None:
         value = getattr(self, name)
-        if not _is_number(value) or not math.isfinite(value) or not minimum <= value <= maximum:
-            raise SamplingError(f"{name} must be a number{_span(minimum, maximum)}, not {value!r}")
+        if not _is_finite(value) or not minimum <= value <= maximum:
+            raise SamplingError(f"{name} must be a number{_span(minimum, maximum)}, not {_brief(value)}")
 
-    def _integer(self, name: str, minimum: int) -> None:
+    def _integer(self, name: str, minimum: int, maximum: float = math.inf) -> None:
         value = getattr(self, name)
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
-            raise SamplingError(f"{name} must be a whole number of at least {minimum}, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, Integral) or not minimum <= int(value) <= maximum:
+            span = _span(minimum, maximum)
+            raise SamplingError(f"{name} must be a whole number{span}, not {_brief(value)}")
+
+    def _names(self, name: str) -> None:
+        value: Any = getattr(self, name)
+        if not isinstance(value, (tuple, list)) or not all(isinstance(each, str) for each in value):
+            raise SamplingError(f"{name} must be a tuple of texts, not {_brief(value)}")
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
+def _is_finite(value: object) -> bool:
+    """Whether it is a number that a float can hold."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False
+
+
+def _brief(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no whole number of that many digits
+        return "one of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _span(minimum: float, maximum: float) -> str:

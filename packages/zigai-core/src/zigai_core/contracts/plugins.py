@@ -9,7 +9,7 @@
 | `zigai.architectures`  | an `Architecture` function                  | `general.architecture` in the file |
 | `zigai.tokenizers`     | a `TokenizerFactory`: `(TokenizerSpec) -> Tokenizer` | `TokenizerSpec.kind`      |
 | `zigai.backends`       | a `Backend` class; its keywords are its own settings | what `backend=` takes     |
-| `zigai.samplers`       | a `SamplerFactory`: `(SamplingOptions) -> SamplerStep or None` | the step's name |
+| `zigai.samplers`       | a `SamplerFactory`: `(SamplingOptions) -> step or None`; see `sampling` | the step's name |
 | `zigai.chat_templates` | the template's text, a Jinja string         | what `template=` takes             |
 | `zigai.commands`       | a function with typer's annotations, a sub-command | the command's name          |
 | `zigai.models`         | `() -> BundledModel`                        | `default`: if none is named        |
@@ -28,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.best import Best, Edits
 from zigai_core.contracts.descriptor import ModelDescriptor, TensorInfo, TokenizerSpec
 from zigai_core.contracts.graph import Array, Graph
-from zigai_core.contracts.options import CompileOptions, SamplingOptions
+from zigai_core.contracts.options import CompileOptions
 
 Progress = Callable[[int, int], None]
 """Told `(bytes done, bytes in all)` while something long goes on. What it raises stops the work."""
@@ -165,6 +166,17 @@ class Program(Protocol):
 
 
 @runtime_checkable
+class SelectingProgram(Program, Protocol):
+    """A program that has a faster `best` than the numpy definition, which serves the others."""
+
+    def best(
+        self, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+    ) -> Best:
+        """As `zigai_core.contracts.best.best`: the same ids and logits. May be called from many threads."""
+        ...
+
+
+@runtime_checkable
 class Context(Protocol):
     """The state of one thread of work: the cache's pages and scratch memory. One call at a time.
 
@@ -255,9 +267,3 @@ class Tokenizer(Protocol):
 
 
 TokenizerFactory = Callable[[TokenizerSpec], Tokenizer]
-
-SamplerStep = Callable[[NDArray[np.float32], Sequence[int]], NDArray[np.float32]]
-"""One link of the sampling chain: `(logits [vocabulary], history) -> logits`; -inf rules a token out."""
-
-SamplerFactory = Callable[[SamplingOptions], "SamplerStep | None"]
-"""Makes a step from the options; None where these options switch it off."""

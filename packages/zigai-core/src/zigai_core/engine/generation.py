@@ -150,7 +150,7 @@ class Generation(Iterator[str]):
         prefilled = time.perf_counter()
         self.stats.prefill_seconds = prefilled - began
         while True:
-            token = self._sampler.sample(logits.pop(0), speculation.drawn())
+            token = self._sampler.sample(logits.pop(0))
             if not self.tokens:
                 self.stats.time_to_first_token = time.perf_counter() - began
             if token in self._tokenizer.end_ids:
@@ -162,6 +162,7 @@ class Generation(Iterator[str]):
                     self._finish("context")
                     return
                 self.session.extend([token])
+            self._sampler.accept(token)
             self.tokens.append(token)
             self.stats.generated_tokens += 1
             self.stats.decode_seconds = time.perf_counter() - prefilled
@@ -194,6 +195,7 @@ class Generation(Iterator[str]):
             keep = min(self._keep, room - 1)
             self.stats.dropped_tokens += len(prompt) - room
             prompt = prompt[:keep] + prompt[len(prompt) - (room - keep) :]
+        self._sampler.start(prompt)
         self.stats.prompt_tokens = len(prompt)
         self.stats.cached_tokens = min(self.session.replace(prompt), len(prompt) - 1)
         return True

@@ -7,8 +7,8 @@ token the next logits are at hand already, and where it does not the rest of the
 
 This is speculative sampling (Leviathan et al. 2023, arXiv:2211.17192; Chen et al. 2023, arXiv:2302.01318) for
 drafters that are certain of their guess: drawing from the model's distribution and comparing accepts a guess
-as often as the papers' rejection step does, leaves the distribution untouched, and, since the sampler draws
-once for each token in either way, gives the same text for the same seed.
+as often as the papers' rejection step does, leaves the distribution untouched, and, since the draw of a token
+depends on nothing but the seed and its place in the reply, gives the same text for the same seed.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class NgramDrafter:
 class SessionDrafter:
     """Guesses what another model says, a smaller one of the same vocabulary, whose session it is given.
 
-    `vocabulary`: how many tokens the model has that it guesses for; the two may differ in padding tokens.
+    `vocabulary`: how many tokens both models have; the logits may have more rows.
     """
 
     def __init__(self, session: Session, vocabulary: int | None = None) -> None:
@@ -144,11 +144,6 @@ class Speculation:
         self._pace = Pace()
         self._round = 0
         self._left: list[int] = []
-
-    def drawn(self) -> Sequence[int]:
-        """The session's tokens without guesses."""
-        tokens = self._session.tokens
-        return tokens[: len(tokens) - len(self._left)]
 
     def step(self, room: int) -> list[Array]:
         """Logits `[vocabulary]` after the last token and after each of at most `room` guesses."""

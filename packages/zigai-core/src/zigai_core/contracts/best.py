@@ -1,0 +1,90 @@
+"""The k best of a row of logits: what a program must compute, and its definition in numpy."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.errors import ShapeError
+from zigai_core.contracts.graph import Array
+
+
+class Edits(NamedTuple):
+    """Logits that take the place of a row's own."""
+
+    ids: NDArray[np.int32]
+    """Ascending, each once."""
+    logits: NDArray[np.float32]
+    """As many; -inf rules a token out."""
+
+
+class Best(NamedTuple):
+    """The largest logits of a row, largest first; of equals, the lowest ids first."""
+
+    ids: NDArray[np.int32]
+    logits: NDArray[np.float32]
+    damaged: int | None
+    """The first id whose logit in the row, before edits and mask, is NaN or infinite; None for none."""
+
+
+def best(row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None) -> Best:
+    """The k best of `row` `[vocabulary]`, or as many as are not ruled out.
+
+    `mask` `[ceil(vocabulary / 32)]` is a bitset: token t may be chosen where bit t % 32 of word t // 32 is
+    set. A logit of -inf or NaN is never among the best. `ShapeError` for arrays of another shape or type, and
+    for edits outside the row or out of order.
+
+    >>> best(np.array([1, 3, 3, 2], np.float32), 2).ids
+    array([1, 2], dtype=int32)
+    """
+    check_best(row, k, edits, mask)
+    finite = np.isfinite(row)
+    damaged = None if finite.all() else int(np.argmin(finite))
+    logits = row + np.float32(0)  # -0 becomes 0
+    if edits is not None:
+        logits[edits.ids] = edits.logits + np.float32(0)
+    if mask is not None:
+        logits[~bits(mask, len(row))] = -np.inf
+    ids = np.flatnonzero(logits > -np.inf)
+    if k < len(ids):
+        kept = logits[ids]
+        least = np.partition(kept, len(kept) - k)[len(kept) - k]
+        above = ids[kept > least]
+        ids = np.sort(np.concatenate([above, ids[kept == least][: k - len(above)]]))
+    ids = ids[np.argsort(-logits[ids], kind="stable")]
+    return Best(ids.astype(np.int32), logits[ids], damaged)
+
+
+def bits(mask: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:
+    """The first `count` bits of a bitset, the lowest of each word first."""
+    octets = mask.astype("<u4", copy=False).view(np.uint8)
+    return np.unpackbits(octets, count=count, bitorder="little").view(np.bool_)
+
+
+def bitset(chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
+    """The bitset whose bits are `chosen`, padded with zeros to whole words."""
+    octets = np.packbits(chosen, bitorder="little")
+    padded = np.zeros(-(-len(chosen) // 32) * 4, np.uint8)
+    padded[: len(octets)] = octets
+    return padded.view("<u4").astype(np.uint32, copy=False)
+
+
+def check_best(row: Array, k: int, edits: Edits | None, mask: NDArray[np.uint32] | None) -> None:
+    """`ShapeError` unless `best` can be computed of these."""
+    if row.ndim != 1 or row.dtype != np.float32 or not len(row):
+        raise ShapeError(f"best: the row must be float32 [vocabulary], not {row.dtype} {row.shape}")
+    if k < 1:
+        raise ShapeError(f"best: k must be at least 1, not {k}")
+    if edits is not None and len(edits.ids):
+        ids, logits = edits
+        if ids.ndim != 1 or ids.dtype != np.int32 or logits.shape != ids.shape or logits.dtype != np.float32:
+            raise ShapeError("best: edits must be int32 ids and as many float32 logits, one-dimensional")
+        if ids[0] < 0 or ids[-1] >= len(row) or not np.all(ids[1:] > ids[:-1]):
+            raise ShapeError(f"best: edited ids must ascend, each once, within 0..{len(row) - 1}")
+    if mask is not None and (mask.dtype != np.uint32 or mask.shape != (-(-len(row) // 32),)):
+        raise ShapeError(
+            f"best: the mask must be uint32 [{-(-len(row) // 32)}] for a row of {len(row)}, "
+            f"not {mask.dtype} {mask.shape}"
+        )

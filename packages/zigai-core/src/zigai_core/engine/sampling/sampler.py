@@ -1,0 +1,215 @@
+"""The chain of one request: its steps, the tokens it has accepted, and its draws."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import secrets
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.best import best as definition
+from zigai_core.contracts.errors import PluginError, SamplingError, UnsupportedError
+from zigai_core.contracts.graph import Array
+from zigai_core.contracts.options import SamplingOptions
+from zigai_core.contracts.sampling import CandidateStep, Draw, RowStep, SamplerFactory, StatefulStep
+from zigai_core.engine.sampling.candidate_steps import min_p, temperature, top_k, top_p, typical_p, xtc
+from zigai_core.engine.sampling.candidates import RowCandidates, TokenCandidates
+from zigai_core.engine.sampling.draws import Draws
+from zigai_core.engine.sampling.mirostat import mirostat
+from zigai_core.engine.sampling.row import BestOf, LogitsRow
+from zigai_core.engine.sampling.row_steps import dry, logit_bias, penalties, top_n_sigma
+
+BUILT_IN: Mapping[str, SamplerFactory] = MappingProxyType(
+    {
+        "logit_bias": logit_bias,
+        "penalties": penalties,
+        "dry": dry,
+        "top_n_sigma": top_n_sigma,
+        "top_k": top_k,
+        "typical_p": typical_p,
+        "top_p": top_p,
+        "min_p": min_p,
+        "xtc": xtc,
+        "temperature": temperature,
+        "mirostat": mirostat,
+    }
+)
+"""The steps of core, which need no entry point to be found."""
+
+
+class Factories(Protocol):
+    """Where a sampler finds steps that are not built in; a `Registry` is one."""
+
+    def __contains__(self, name: object) -> bool: ...
+
+    def get(self, name: str) -> SamplerFactory:
+        """The factory of that name; `UnsupportedError` where there is none."""
+        ...
+
+
+class Sampler:
+    """Draws the tokens of one reply, by the chain of `options.steps`.
+
+    A step's name is looked up in `samplers` (a registry), then in `BUILT_IN`; `UnsupportedError` where
+    neither has it. Of rows longer than `vocabulary` what lies behind is never drawn. `best` finds the k best
+    of a row: a program's own way, or the definition.
+
+    >>> sampler = Sampler(SamplingOptions.greedy())
+    >>> sampler.start([5, 6])                                       # the prompt
+    >>> token = sampler.sample(np.array([0.5, 2.0, 1.0], np.float32))
+    >>> sampler.accept(token)
+    >>> token
+    1
+    """
+
+    def __init__(
+        self,
+        options: SamplingOptions,
+        samplers: Factories | None = None,
+        *,
+        vocabulary: int | None = None,
+        best: BestOf = definition,
+    ) -> None:
+        self.options = options
+        self.seed = secrets.randbits(32) if options.seed is None else int(options.seed)
+        """The seed in use, so that draws with a fresh one can be repeated."""
+        self.vocabulary = vocabulary
+        self._best = best
+        self._draws = Draws(self.seed)
+        self._rows: list[tuple[str, RowStep]] = []
+        self._choices: list[tuple[str, CandidateStep]] = []
+        for name in options.steps:
+            self._add(name, _factory(name, samplers)(options))
+        self._tokens: list[int] = []
+        self._prompt = 0
+        # What the steps with a state knew at the beginning, and before each accepted token.
+        self._at_start = self._states()
+        self._before: list[list[object]] = []
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """The prompt's tokens and those that were accepted."""
+        return self._tokens
+
+    @property
+    def index(self) -> int:
+        """How many tokens of the reply have been accepted: the place of the next one."""
+        return len(self._tokens) - self._prompt
+
+    def start(self, prompt: Sequence[int]) -> None:
+        """Begin a reply to a prompt, which the penalties look at."""
+        self._restore(self._at_start)
+        self._before.clear()
+        self._tokens = [int(token) for token in prompt]
+        self._prompt = len(self._tokens)
+
+    def sample(self, logits: Array, mask: NDArray[np.uint32] | None = None) -> int:
+        """The token at `index`, by `logits` `[vocabulary or more]`: the same until it is accepted.
+
+        Tokens whose bit in the bitset `mask` is not set are ruled out before any step. `SamplingError` where
+        a logit of the model is not finite, or every token is ruled out.
+        """
+        with np.errstate(all="ignore"):
+            return self._chain(logits, mask).take(self._draws.uniform(self.index, "token"))
+
+    def accept(self, token: int) -> None:
+        """Take a token into the reply, whoever chose it."""
+        self._before.append(self._states())
+        self._tokens.append(int(token))
+        for step in self._stateful():
+            step.accept(token)
+
+    def rollback(self, count: int) -> None:
+        """Take back the last `count` tokens that were accepted."""
+        if not 0 <= count <= self.index:
+            raise ValueError(f"cannot take back {count} of {self.index} tokens")
+        if count:
+            self._restore(self._before[-count])
+            del self._before[-count:], self._tokens[-count:]
+
+    def fork(self) -> Sampler:
+        """A sampler that goes on from here by itself, with the same seed."""
+        twin = copy.copy(self)
+        twin._tokens = list(self._tokens)
+        twin._before = list(self._before)
+        twin._rows = [(name, copy.copy(step)) for name, step in self._rows]
+        twin._choices = [(name, copy.copy(step)) for name, step in self._choices]
+        return twin
+
+    def distribution(self, logits: Array, mask: NDArray[np.uint32] | None = None) -> Array:
+        """The probabilities that `sample` draws by: float32, as long as `logits`."""
+        with np.errstate(all="ignore"):
+            candidates = self._chain(logits, mask)
+            probabilities = np.zeros(len(logits), np.float32)
+            probabilities[candidates.ids] = candidates.probabilities()
+        return probabilities
+
+    def _add(self, name: str, step: object) -> None:
+        if isinstance(step, RowStep):
+            if self._choices:
+                raise SamplingError(
+                    f"steps: {name} edits the whole row, so it must stand before {self._choices[0][0]}, "
+                    "which chooses candidates from it"
+                )
+            self._rows.append((name, step))
+        elif isinstance(step, CandidateStep):
+            self._choices.append((name, step))
+        elif step is not None:
+            raise PluginError(
+                f"the sampler step {name!r} must have a method edit(row) or choose(candidates, draw); "
+                f"{type(step).__name__} has neither"
+            )
+
+    def _chain(self, logits: Array, mask: NDArray[np.uint32] | None) -> TokenCandidates:
+        if logits.ndim != 1 or not len(logits[: self.vocabulary]):
+            raise SamplingError(f"logits must be of shape [vocabulary], not {logits.shape}")
+        row = LogitsRow(np.ascontiguousarray(logits[: self.vocabulary], np.float32), self._tokens, self._best)
+        if mask is not None:
+            row.allow(mask)
+        for _, row_step in self._rows:
+            row_step.edit(row)
+        edited = ", ".join(name for name, _ in self._rows)
+        candidates: TokenCandidates = RowCandidates(
+            row, self._best, f"after the sampler steps {edited}" if edited else "that a mask leaves"
+        )
+        for name, step in self._choices:
+            left: object = step.choose(candidates, self._draw(name))
+            if not isinstance(left, TokenCandidates):
+                raise PluginError(
+                    f"the sampler step {name!r} must give candidates, but gave {type(left).__name__}"
+                )
+            if left is not candidates and not len(left):
+                raise SamplingError(f"no token can be drawn: the sampler step {name!r} left none")
+            candidates = left
+        return candidates
+
+    def _draw(self, name: str) -> Draw:
+        numbers = itertools.count()
+        return lambda: self._draws.uniform(self.index, name, next(numbers))
+
+    def _states(self) -> list[object]:
+        return [step.state for step in self._stateful()]
+
+    def _restore(self, states: Sequence[object]) -> None:
+        for step, state in zip(self._stateful(), states, strict=True):
+            step.state = state
+
+    def _stateful(self) -> list[StatefulStep]:
+        steps = [step for _, step in (*self._rows, *self._choices)]
+        return [step for step in steps if isinstance(step, StatefulStep)]
+
+
+def _factory(name: str, samplers: Factories | None) -> SamplerFactory:
+    if name in BUILT_IN and (samplers is None or name not in samplers):
+        return BUILT_IN[name]
+    if samplers is None:
+        raise UnsupportedError(
+            f"no sampler step {name!r} is built in; there are {', '.join(BUILT_IN)}. "
+            "Give the registry of installed steps for others: Sampler(options, Plugins.installed().samplers)"
+        )
+    return samplers.get(name)

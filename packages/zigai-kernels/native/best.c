@@ -1,0 +1,136 @@
+/* The k largest of a row of logits, without sorting the row: one pass collects what exceeds the smallest of
+   the best so far, and a full buffer is cut down to its k largest. */
+
+enum { LOGITS = 64 }; /* looked at together */
+
+typedef struct {
+    const float *row;
+    const uint32_t *mask; /* bit id % 32 of word id / 32: whether a token may be chosen; or NULL */
+    uint64_t *keys;
+    int64_t room, count, k;
+    float least;          /* what a logit must exceed: the k-th of those that were cut down to k */
+    vf zero;              /* NaN where a logit of the row is not finite */
+} search;
+
+/* Orders by logit, then by the lower id; 0 and -0 are equal. */
+static inline uint64_t key_of(float x, int64_t id) {
+    uint32_t bits;
+    x += 0.0f;
+    memcpy(&bits, &x, 4);
+    bits = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+    return (uint64_t)bits << 32 | (uint32_t)~(uint32_t)id;
+}
+static inline float logit_of(uint64_t key) {
+    uint32_t bits = (uint32_t)(key >> 32);
+    float x;
+    bits = bits & 0x80000000u ? bits & 0x7fffffffu : ~bits;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+/* Moves the k largest of `count` keys to the front: a radix selection, at most 8 passes over any keys. */
+static void keep_best(uint64_t *keys, int64_t count, int64_t k) {
+    int64_t low = 0, high = count; /* undecided; all before `low` are among the largest, none from `high` on */
+    for (int shift = 56; shift >= 0 && k < high; shift -= 8) {
+        int64_t counts[256] = {0}, above = low, i = low, end;
+        int bucket = 255;
+        for (int64_t j = low; j < high; j++) counts[keys[j] >> shift & 255]++;
+        while (above + counts[bucket] < k) above += counts[bucket--];
+        end = above + counts[bucket];
+        for (int64_t larger = low, smaller = high; i < smaller;) {
+            uint64_t key = keys[i];
+            int digit = (int)(key >> shift & 255);
+            if (digit > bucket) keys[i++] = keys[larger], keys[larger++] = key;
+            else if (digit < bucket) keys[i] = keys[--smaller], keys[smaller] = key;
+            else i++;
+        }
+        low = above;
+        high = end;
+    }
+}
+
+/* Heapsort, largest first. */
+static void sort_keys(uint64_t *keys, int64_t count) {
+    for (int64_t start = count / 2, end = count; end > 1;) {
+        uint64_t key;
+        int64_t at;
+        if (start > 0) key = keys[at = --start];
+        else {
+            key = keys[--end];
+            keys[end] = keys[0];
+            at = 0;
+        }
+        for (int64_t child; (child = 2 * at + 1) < end; at = child) {
+            if (child + 1 < end && keys[child + 1] < keys[child]) child++;
+            if (keys[child] >= key) break;
+            keys[at] = keys[child];
+        }
+        keys[at] = key;
+    }
+}
+
+static void offer(search *s, float x, int64_t id) {
+    if (!(x > s->least) || (s->mask && !(s->mask[id >> 5] >> (id & 31) & 1))) return;
+    s->keys[s->count++] = key_of(x, id);
+    if (s->count < s->room) return;
+    keep_best(s->keys, s->count, s->k);
+    s->count = s->k;
+    uint64_t least = s->keys[0];
+    for (int64_t i = 1; i < s->k; i++)
+        if (s->keys[i] < least) least = s->keys[i];
+    s->least = logit_of(least);
+}
+
+/* Whether a token of a block may be chosen, or of one that shares a word of the mask with it. */
+static inline int allowed(const uint32_t *mask, int64_t from) {
+    uint32_t any = 0;
+    for (int64_t word = from >> 5; word <= (from + LOGITS - 1) >> 5; word++) any |= mask[word];
+    return any != 0;
+}
+
+static void look_through(search *s, int64_t from, int64_t end) {
+    int64_t i = from;
+    for (; i + LOGITS <= end; i += LOGITS) {
+        vf peak = vf_load(s->row + i);
+        for (int j = 0; j < LOGITS; j += VF) {
+            vf v = vf_load(s->row + i + j);
+            peak = vf_max(peak, v);
+            s->zero = vf_fma(v, vf_zero(), s->zero);
+        }
+        if (!(vf_peak(peak) > s->least) || (s->mask && !allowed(s->mask, i))) continue;
+        for (int j = 0; j < LOGITS; j += VF)
+            if (vf_peak(vf_load(s->row + i + j)) > s->least)
+                for (int l = j; l < j + VF; l++) offer(s, s->row[i + l], i + l);
+    }
+    for (; i < end; i++) {
+        s->zero = vf_fma(vf_set(s->row[i]), vf_zero(), s->zero);
+        offer(s, s->row[i], i);
+    }
+}
+
+/* `edited` ascends without repeats; each has the logit in `values` in place of the row's. `keys` has room for
+   more than k. -inf is never among the best. Gives how many there are, at most k, in order; `damaged` becomes
+   the first id whose logit in the row is not finite, or -1. */
+int64_t zg_best(const float *row, int64_t n, int64_t k, const int32_t *edited, const float *values, int64_t edits,
+                const uint32_t *mask, uint64_t *keys, int64_t room, int32_t *ids, float *logits, int64_t *damaged) {
+    search s = {row, mask, keys, room, 0, k, -INFINITY, vf_zero()};
+    int64_t next = 0;
+    for (int64_t i = 0; i < edits; next = edited[i++] + 1) {
+        look_through(&s, next, edited[i]);
+        s.zero = vf_fma(vf_set(row[edited[i]]), vf_zero(), s.zero);
+        offer(&s, values[i], edited[i]);
+    }
+    look_through(&s, next, n);
+    keep_best(keys, s.count, k);
+    if (s.count > k) s.count = k;
+    sort_keys(keys, s.count);
+    for (int64_t i = 0; i < s.count; i++) {
+        ids[i] = (int32_t)~(uint32_t)keys[i];
+        logits[i] = logit_of(keys[i]);
+    }
+    *damaged = -1;
+    if (vf_sum(s.zero) != 0.0f)
+        for (int64_t i = n - 1; i >= 0; i--)
+            if (!(fabsf(row[i]) < INFINITY)) *damaged = i;
+    return s.count;
+}

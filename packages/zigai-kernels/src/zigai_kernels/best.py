@@ -1,0 +1,43 @@
+"""The k best of a row of logits, vectorised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.best import Best, Edits, check_best
+from zigai_core.contracts.graph import Array
+
+
+def best(
+    ffi: Any, lib: Any, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+) -> Best:
+    """As `zigai_core.contracts.best.best`, in one pass over the row in C."""
+    check_best(row, k, edits, mask)
+    k = min(k, len(row))
+    room = 2 * k + 1024
+    keys = np.empty(room, np.uint64)
+    ids = np.empty(k, np.int32)
+    logits = np.empty(k, np.float32)
+    damaged = ffi.new("int64_t *")
+    row = np.ascontiguousarray(row)
+    edited, values = (None, None) if edits is None else map(np.ascontiguousarray, edits)
+    if mask is not None:
+        mask = np.ascontiguousarray(mask)
+    count = lib.zg_best(
+        ffi.from_buffer("float[]", row),
+        len(row),
+        k,
+        ffi.NULL if edited is None else ffi.from_buffer("int32_t[]", edited),
+        ffi.NULL if values is None else ffi.from_buffer("float[]", values),
+        0 if edited is None else len(edited),
+        ffi.NULL if mask is None else ffi.from_buffer("uint32_t[]", mask),
+        ffi.from_buffer("uint64_t[]", keys),
+        room,
+        ffi.from_buffer("int32_t[]", ids),
+        ffi.from_buffer("float[]", logits),
+        damaged,
+    )
+    return Best(ids[:count], logits[:count], None if damaged[0] < 0 else int(damaged[0]))

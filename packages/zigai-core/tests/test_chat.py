@@ -6,7 +6,7 @@ import pytest
 
 from zigai_core.api.chat import Chat
 from zigai_core.contracts.errors import ContextOverflowError, TemplateError
-from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.engine.runner import Runner
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.session import Session
@@ -35,11 +35,11 @@ def chat(*replies: str, **keywords: object) -> Chat:
     said = iter([token for reply in replies for token in [*TOKENIZER.encode(reply, bos=False), 2]])
 
     def sampler(options: object) -> Sampler:
-        class Scripted:
-            def sample(self, logits: object, history: object) -> int:
+        class Scripted(Sampler):
+            def sample(self, logits: object, mask: object = None) -> int:
                 return next(said)
 
-        return Scripted()
+        return Scripted(SamplingOptions())
 
     template = keywords.pop("template", TEMPLATE)
     return Chat(Session(Runner(PROGRAM)), TOKENIZER, template, sampler=sampler, **keywords)

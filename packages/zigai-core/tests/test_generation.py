@@ -37,7 +37,7 @@ def scripted(text: str, *, end: bool = True, **keywords: object) -> Generation:
     """A reply whose tokens are given: a sampler that says them one by one."""
     said = iter([*TOKENIZER.encode(text, bos=False), *([2] if end else [])])
     made = reply("x", **keywords)
-    made._sampler.sample = lambda logits, history: next(said)
+    made._sampler.sample = lambda logits: next(said)
     return made
 
 
@@ -83,7 +83,7 @@ def test_pieces_are_whole_characters() -> None:
 def test_half_a_character_at_the_end_is_replaced() -> None:
     made = reply("x", max_tokens=2)
     said = iter(TOKENIZER.encode("🙂", bos=False))
-    made._sampler.sample = lambda logits, history: next(said)
+    made._sampler.sample = lambda logits: next(said)
     assert made.complete() == "�"
 
 

@@ -137,15 +137,15 @@ class SamplingOptions:
         self._number("mirostat_eta", minimum=0)
         for breaker in self.dry_breaker_tokens or ():
             if isinstance(breaker, bool) or not isinstance(breaker, Integral) or breaker < 0:
-                raise SamplingError(f"dry_breaker_tokens must name tokens by id, not {breaker!r}")
+                raise SamplingError(f"dry_breaker_tokens must name tokens by id, not {_brief(breaker)}")
         if self.seed is not None:
             self._integer("seed", minimum=0)
         biases: Mapping[Any, Any] = self.logit_bias
         for token, bias in biases.items():
             if isinstance(token, bool) or not isinstance(token, Integral) or token < 0:
-                raise SamplingError(f"logit_bias must name tokens by id, not {token!r}")
+                raise SamplingError(f"logit_bias must name tokens by id, not {_brief(token)}")
             if bias != -math.inf and not _is_finite(bias):
-                raise SamplingError(f"logit_bias of token {token} must be a number or -inf, not {bias!r}")
+                raise SamplingError(f"logit_bias of token {_brief(token)} must be a number or -inf, not {_brief(bias)}")
         self._names("steps")
 
     @classmethod

@@ -9,7 +9,7 @@
 | `zigai.architectures`  | an `Architecture` function                  | `general.architecture` in the file |
 | `zigai.tokenizers`     | a `TokenizerFactory`: `(TokenizerSpec) -> Tokenizer` | `TokenizerSpec.kind`      |
 | `zigai.backends`       | a `Backend` class; its keywords are its own settings | what `backend=` takes     |
-| `zigai.samplers`       | a `SamplerFactory`: `(SamplingOptions) -> step or None`; see `sampling` | the step's name |
+| `zigai.samplers`       | a `SamplerFactory`: `(SamplingOptions) -> step or None` | the step's name |
 | `zigai.chat_templates` | the template's text, a Jinja string         | what `template=` takes             |
 | `zigai.commands`       | a function with typer's annotations, a sub-command | the command's name          |
 | `zigai.models`         | `() -> BundledModel`                        | `default`: if none is named        |

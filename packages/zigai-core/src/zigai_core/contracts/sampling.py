@@ -15,7 +15,7 @@ Sampling has two stages. A `RowStep` edits the whole row of logits: biases, pena
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -81,6 +81,10 @@ class Candidates(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+    def weights(self, at: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """The probabilities of those at these places, up to one factor."""
+        ...
 
     def probabilities(self) -> NDArray[np.float64]:
         """Their probabilities, which add up to 1, in the order of `ids`."""

@@ -13,9 +13,6 @@ from zigai_core.contracts.options import SamplingOptions
 from zigai_core.contracts.sampling import Candidates, CandidateStep, Draw
 from zigai_core.engine.sampling.selection import largest_reaching
 
-HEAD = 256
-"""So many of the likeliest nearly always reach p, and are found faster than a border among all."""
-
 SMALLEST = float(np.finfo(np.float32).tiny)
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -41,8 +38,10 @@ class TypicalP:
         """Keep them, at least one."""
         probabilities = candidates.probabilities()
         surprise = -np.log(np.maximum(probabilities, 1e-300))
-        distance = np.abs(surprise - probabilities @ surprise).astype(np.float32)
-        return candidates.keep(largest_reaching(-distance, probabilities, self._p, beyond=True))
+        distance = np.abs(surprise - (probabilities * surprise).sum()).astype(np.float32)
+        return candidates.keep(
+            largest_reaching(-distance, lambda at: probabilities[at], self._p, beyond=True)
+        )
 
 
 class TopP:
@@ -53,19 +52,10 @@ class TopP:
 
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
         """Keep them, at least one."""
-        probabilities = candidates.probabilities()
-        if candidates.ranked:
-            return candidates.first(self._count(probabilities))
-        if len(candidates) > 2 * HEAD:
-            head = candidates.first(HEAD)
-            most = probabilities.max()
-            reached = np.exp(head.logits.astype(np.float64) - head.logits[0]) * most
-            if reached.sum() > self._p + 1e-9:  # beyond the reach of rounding
-                return head.first(self._count(reached))
-        return candidates.keep(largest_reaching(candidates.logits, probabilities, self._p))
-
-    def _count(self, probabilities: np.ndarray[tuple[int], np.dtype[np.float64]]) -> int:
-        return int(np.searchsorted(np.cumsum(probabilities), self._p)) + 1
+        if not candidates.ranked:
+            return candidates.keep(largest_reaching(candidates.logits, candidates.weights, self._p))
+        cumulative = np.cumsum(candidates.weights(slice(None)))
+        return candidates.first(int(np.searchsorted(cumulative, self._p * cumulative[-1])) + 1)
 
 
 class MinP:
@@ -122,13 +112,15 @@ class Temperature:
             return candidates.first(1)
         logits = candidates.logits
         # Only differences matter, and those of the largest are 0 however small the divisor is.
-        return candidates.with_logits((logits - logits.max()) / np.float32(min(divisor, LARGEST)))
+        scaled = logits - logits.max()
+        scaled /= np.float32(min(divisor, LARGEST))
+        return candidates.with_logits(scaled)
 
     def _dynamic(self, candidates: Candidates) -> float:
         if len(candidates) < 2:
             return max(self._temperature, SMALLEST)
         probabilities = candidates.probabilities()
-        entropy = -float(probabilities @ np.log(np.maximum(probabilities, 1e-300)))
+        entropy = -float((probabilities * np.log(np.maximum(probabilities, 1e-300))).sum())
         part = min(1.0, max(0.0, entropy / math.log(len(candidates))))
         low, high = max(0.0, self._temperature - self._range), self._temperature + self._range
         return float(low + (high - low) * part**self._exponent)

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.errors import SamplingError
 from zigai_core.contracts.graph import Array
 from zigai_core.engine.sampling.row import BestOf, LogitsRow
-from zigai_core.engine.sampling.selection import largest_reaching
+from zigai_core.engine.sampling.selection import PART, largest_reaching, parts, places_of
 
 RANKED_MOST = 4096
 """More are not put in order."""
 
 
 class TokenCandidates:
-    """See `zigai_core.contracts.sampling.Candidates`. `best` finds the likeliest of many."""
+    """See `zigai_core.contracts.sampling.Candidates`. `best` finds the likeliest of many.
 
-    def __init__(self, ids: NDArray[np.int32], logits: Array, best: BestOf, *, ranked: bool) -> None:
+    Without `ids` they are all from 0 on.
+    """
+
+    def __init__(self, ids: NDArray[np.int32] | None, logits: Array, best: BestOf, *, ranked: bool) -> None:
         self._ids = ids
         self._logits = logits
         self._best = best
         self._ranked = ranked
-        self._weights: NDArray[np.float64] | None = None
+        self._greatest: float | None = None
 
     @property
     def ids(self) -> NDArray[np.int32]:
         """Their ids."""
+        if self._ids is None:
+            self._ids = np.arange(len(self), dtype=np.int32)
         return self._ids
 
     @property
@@ -40,19 +47,18 @@ class TokenCandidates:
         return self._ranked
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.logits)
 
-    def weights(self) -> NDArray[np.float64]:
-        """Their probabilities up to a factor: e^(logit - the largest)."""
-        if self._weights is None:
-            logits = self.logits.astype(np.float64)
-            self._weights = np.exp(logits - (logits[0] if self.ranked else logits.max()))
-        return self._weights
+    def weights(self, at: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+        """The probabilities of those at these places, up to a factor: e^(logit - the largest)."""
+        return np.exp(self.logits[at].astype(np.float64) - self._most())
 
     def probabilities(self) -> NDArray[np.float64]:
         """Their probabilities."""
-        weights = self.weights()
-        probabilities: NDArray[np.float64] = weights / weights.sum()
+        probabilities = np.empty(len(self))
+        for part in parts(len(self)):
+            probabilities[part] = self.weights(part)
+        probabilities /= probabilities.sum()
         return probabilities
 
     def first(self, count: int) -> TokenCandidates:
@@ -64,12 +70,13 @@ class TokenCandidates:
         if count > RANKED_MOST:
             if count >= len(self):
                 return self
-            return self._part(largest_reaching(self.logits, np.ones(len(self)), count))
+            # Of equal weights the share is reached with the first half of the last one, whatever is rounded.
+            share = (count - 0.5) / len(self)
+            return self._part(largest_reaching(self.logits, _alike, share))
         places, logits, _ = self._best(self.logits, min(count, len(self)), None, None)
-        found = TokenCandidates(self.ids[places], logits, self._best, ranked=True)
-        if self._weights is not None:
-            found._weights = self._weights[places]
-        return found
+        return TokenCandidates(
+            places if self._ids is None else self._ids[places], logits, self._best, ranked=True
+        )
 
     def keep(self, chosen: NDArray[np.bool_]) -> TokenCandidates:
         """Those that are chosen."""
@@ -77,14 +84,14 @@ class TokenCandidates:
             raise SamplingError(
                 f"what is kept of {len(self)} candidates must be bool, not {chosen.dtype} {chosen.shape}"
             )
-        return self._part(chosen)
+        return self if chosen.all() else self._part(chosen)
 
     def with_logits(self, logits: Array) -> TokenCandidates:
         """The same tokens with other logits; those of -inf are left out."""
         if logits.shape != (len(self),):
             raise SamplingError(f"{len(self)} candidates were given logits of shape {logits.shape}")
         found = TokenCandidates(
-            self.ids, logits.astype(np.float32, copy=False), self._best, ranked=self.ranked
+            self._ids, logits.astype(np.float32, copy=False), self._best, ranked=self.ranked
         )
         finite = np.isfinite(found.logits)
         if finite.all():
@@ -95,19 +102,37 @@ class TokenCandidates:
 
     def take(self, u: float) -> int:
         """The token of a draw `u` in [0, 1): the first id up to which the probabilities exceed it."""
-        ids, weights = self.ids, self.weights()
-        if len(ids) == 1:
-            return int(ids[0])
-        if self.ranked:
-            order = np.argsort(ids)
-            ids, weights = ids[order], weights[order]
-        cumulative = np.cumsum(weights)
-        drawn = np.searchsorted(cumulative, u * cumulative[-1], side="right")
-        # The product may round up to the sum itself, which lies behind the last token that has a weight.
-        return int(ids[min(drawn, np.searchsorted(cumulative, cumulative[-1]))])
+        if len(self) == 1:
+            return int(self.ids[0])
+        order = np.argsort(self.ids) if self.ranked else None
+        by_id = [part if order is None else order[part] for part in parts(len(self))]
+        ends = np.cumsum([self.weights(part).sum() for part in by_id])
+        wanted = u * float(ends[-1])
+        at = min(int(np.searchsorted(ends, wanted, side="right")), len(ends) - 1)
+        within = np.cumsum(self.weights(by_id[at]))
+        wanted -= float(ends[at - 1]) if at else 0.0
+        drawn = int(np.searchsorted(within, wanted, side="right"))
+        # Rounding may lead behind the last token that has a weight.
+        drawn = min(drawn, int(np.searchsorted(within, within[-1]))) + at * PART
+        place = drawn if order is None else order[drawn]
+        return int(place if self._ids is None else self._ids[place])
+
+    def _most(self) -> float:
+        if self._greatest is None:
+            self._greatest = float(self.logits[0] if self.ranked else self.logits.max())
+        return self._greatest
 
     def _part(self, places: slice | NDArray[np.bool_]) -> TokenCandidates:
-        return TokenCandidates(self.ids[places], self.logits[places], self._best, ranked=self.ranked)
+        return TokenCandidates(self._ids_at(places), self.logits[places], self._best, ranked=self.ranked)
+
+    def _ids_at(self, places: slice | NDArray[np.bool_]) -> NDArray[np.int32]:
+        if self._ids is None and isinstance(places, np.ndarray):
+            return places_of(places)
+        return self.ids[places]
+
+
+def _alike(at: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+    return np.ones(at.stop - at.start if isinstance(at, slice) else len(at))
 
 
 class RowCandidates(TokenCandidates):
@@ -121,14 +146,15 @@ class RowCandidates(TokenCandidates):
         self._where = where
         self._best = best
         self._ranked = False
-        self._weights = None
+        self._greatest = None
+        self._ids = None
         self._filled = False
 
     @property
     def ids(self) -> NDArray[np.int32]:
         """Their ids, ascending."""
         self._fill()
-        return self._ids
+        return super().ids
 
     @property
     def logits(self) -> Array:
@@ -148,14 +174,13 @@ class RowCandidates(TokenCandidates):
     def _fill(self) -> None:
         if self._filled:
             return
-        logits = self._row.logits()
-        left = logits > -np.inf
-        if not left.any():
-            raise self._none_left()
-        if left.all():
-            self._ids, self._logits = np.arange(len(logits), dtype=np.int32), logits
-        else:
-            self._ids, self._logits = np.flatnonzero(left).astype(np.int32), logits[left]
+        self._logits = self._row.standing()
+        if self._row.edited:
+            left = self._logits > -np.inf
+            if not left.any():
+                raise self._none_left()
+            if not left.all():
+                self._ids, self._logits = places_of(left), self._logits[left]
         self._filled = True
 
     def _none_left(self) -> SamplingError:

@@ -73,7 +73,21 @@ class LogitsRow:
 
     def logits(self) -> Array:
         """All logits as they stand."""
+        standing = self.standing()
+        return standing if self.edited else standing.copy()
+
+    @property
+    def edited(self) -> bool:
+        """Whether anything was written or ruled out."""
+        return bool(self._edits) or self._mask is not None
+
+    def standing(self) -> Array:
+        """As `logits`, but not to be written to: the model's own where nothing was edited."""
         self.check()
+        if not self.edited:
+            own: Array = self._own.view()
+            own.flags.writeable = False
+            return own
         logits: Array = self._own.copy()
         if self._edits:
             ids, values = self._sparse()

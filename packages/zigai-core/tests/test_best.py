@@ -20,7 +20,9 @@ few_values = arrays(np.float32, st.integers(1, 90), elements=st.sampled_from([-2
 
 @given(few_values, st.integers(1, 100), st.data())
 def test_they_are_the_first_of_the_sorted_row(row: Array, k: int, data: Any) -> None:
-    edits = data.draw(st.dictionaries(st.integers(0, len(row) - 1), st.sampled_from([-INF, 0.0, 2.0]), max_size=5))
+    edits = data.draw(
+        st.dictionaries(st.integers(0, len(row) - 1), st.sampled_from([-INF, 0.0, 2.0]), max_size=5)
+    )
     chosen = data.draw(arrays(np.bool_, len(row)))
     logits = {token: edits.get(token, float(row[token])) for token in range(len(row)) if chosen[token]}
     wanted = sorted((-logit, token) for token, logit in logits.items() if logit > -INF)[:k]

@@ -16,7 +16,10 @@ def test_a_draw_is_the_same_whatever_was_drawn_before() -> None:
 
 
 def test_the_numbers_are_these_on_every_machine() -> None:
-    assert [Draws(1).uniform(index, "token") for index in (0, 1)] == [0.014670359173017844, 0.9607638930895286]
+    assert [Draws(1).uniform(index, "token") for index in (0, 1)] == [
+        0.014670359173017844,
+        0.9607638930895286,
+    ]
 
 
 def test_seed_index_purpose_and_number_all_count() -> None:

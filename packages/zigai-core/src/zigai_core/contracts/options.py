@@ -145,7 +145,9 @@ class SamplingOptions:
             if isinstance(token, bool) or not isinstance(token, Integral) or token < 0:
                 raise SamplingError(f"logit_bias must name tokens by id, not {_brief(token)}")
             if bias != -math.inf and not _is_finite(bias):
-                raise SamplingError(f"logit_bias of token {_brief(token)} must be a number or -inf, not {_brief(bias)}")
+                raise SamplingError(
+                    f"logit_bias of token {_brief(token)} must be a number or -inf, not {_brief(bias)}"
+                )
         self._names("steps")
 
     @classmethod

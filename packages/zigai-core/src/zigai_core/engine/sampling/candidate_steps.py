@@ -39,9 +39,7 @@ class TypicalP:
         probabilities = candidates.probabilities()
         surprise = -np.log(np.maximum(probabilities, 1e-300))
         distance = np.abs(surprise - (probabilities * surprise).sum()).astype(np.float32)
-        return candidates.keep(
-            largest_reaching(-distance, lambda at: probabilities[at], self._p, beyond=True)
-        )
+        return candidates.keep(largest_reaching(-distance, candidates.weights, self._p, beyond=True))
 
 
 class TopP:

@@ -138,6 +138,36 @@ def test_a_model_of_the_same_weights_guesses_right() -> None:
     assert guessed.stats.accepted_tokens == guessed.stats.guessed_tokens > 12
 
 
+@pytest.mark.parametrize(
+    "options",
+    [SamplingOptions.greedy(), SamplingOptions(top_k=0, top_p=1, min_p=0, temperature=3, seed=1)],
+    ids=["greedy", "flat"],
+)
+@pytest.mark.parametrize("drafts", [False, True])
+def test_rows_of_logits_without_a_token_are_never_drawn_nor_guessed(
+    options: SamplingOptions, drafts: bool
+) -> None:
+    spec = dataclasses.replace(DESCRIPTOR.tokenizer, tokens=DESCRIPTOR.tokenizer.tokens[:270])
+    few = Model(DESCRIPTOR, PROGRAM, ByteTokenizer(spec), backend="numpy", choice="", plugins=Plugins())
+    assert few.logits(PROMPT).shape == (len(PROMPT), 512)
+    session = few.new_session()
+    session.extend(PROMPT)
+    assert session.logits().argmax() >= 270, "the likeliest row of this toy must have no token"
+    drafter = few.drafter(None, few if drafts else None)
+    if drafter is not None:
+        assert max(drafter.guess(PROMPT, 8)) < 270
+    for seed in range(10):
+        made = few.generate(
+            PROMPT,
+            sampling=dataclasses.replace(options, seed=seed),
+            max_tokens=20,
+            draft=few if drafts else None,
+        )
+        made.complete()
+        assert max(made.tokens, default=0) < 270
+        assert made.finish_reason in ("length", "end")
+
+
 def test_a_model_of_another_vocabulary_is_refused() -> None:
     spec = dataclasses.replace(DESCRIPTOR.tokenizer, tokens=["other", *DESCRIPTOR.tokenizer.tokens[1:]])
     other = dataclasses.replace(DESCRIPTOR, name="other", tokenizer=spec)

@@ -45,6 +45,7 @@ def chat(
     min_p: options.MinP = None,
     repeat_penalty: options.RepeatPenalty = None,
     seed: options.Seed = None,
+    further_sampling: options.SamplingOption = None,
     max_tokens: options.MaxTokens = None,
     overflow: options.OverflowChoice = options.Overflow.STOP,
     template_name: Annotated[
@@ -89,6 +90,7 @@ def chat(
         min_p=min_p,
         repeat_penalty=repeat_penalty,
         seed=seed,
+        further=further_sampling,
     )
     variables = options.template_keywords(keywords)
     chosen = template.choose(template_name)

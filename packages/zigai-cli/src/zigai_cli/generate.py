@@ -32,6 +32,7 @@ def generate(
     min_p: options.MinP = None,
     repeat_penalty: options.RepeatPenalty = None,
     seed: options.Seed = None,
+    further_sampling: options.SamplingOption = None,
     max_tokens: options.MaxTokens = None,
     stop: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -60,6 +61,7 @@ def generate(
         min_p=min_p,
         repeat_penalty=repeat_penalty,
         seed=seed,
+        further=further_sampling,
     )
     beginning = _prompt(text, prompt)
     loaded = loader.load(model, load)

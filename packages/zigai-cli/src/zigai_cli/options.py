@@ -8,6 +8,7 @@ against it by a test.
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -78,6 +79,15 @@ Seed = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(metavar="N", help="The same seed gives the same text.", show_default="a fresh one"),
 ]
+SamplingOption = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        "--sampling",
+        metavar="NAME=JSON",
+        help="A further sampling option, such as typical_p=0.9, dry_multiplier=0.8, xtc_probability=0.5 or "
+        "mirostat=2; may be given several times.",
+    ),
+]
 MaxTokens = Annotated[
     Optional[int],  # noqa: UP045
     typer.Option(metavar="N", min=1, help="Tokens in a reply, at most.", show_default="as the context holds"),
@@ -113,8 +123,12 @@ def sampling(
     min_p: float | None,
     repeat_penalty: float | None,
     seed: int | None,
+    further: list[str] | None = None,
 ) -> SamplingOptions:
-    """The options that were given, over core's defaults; a value out of range is a usage error."""
+    """The options that were given, over core's defaults; a value out of range is a usage error.
+
+    `further` are fields of `SamplingOptions` as `NAME=JSON`.
+    """
     from zigai_core.contracts.errors import SamplingError
     from zigai_core.contracts.options import SamplingOptions
 
@@ -126,11 +140,31 @@ def sampling(
         "repeat_penalty": repeat_penalty,
         "seed": seed,
     }
-    given = {name: value for name, value in wanted.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    known = [field.name for field in fields(SamplingOptions)]
+    for part in further or ():
+        name, sign, text = part.partition("=")
+        if not sign or name not in known:
+            raise typer.BadParameter(f"--sampling {part}: give NAME=JSON, where NAME is {', '.join(known)}")
+        if name in given:
+            raise typer.BadParameter(f"--sampling {part}: {name} is given twice")
+        given[name] = _sampling_value(name, text)
     try:
-        return SamplingOptions(**given)  # type: ignore[arg-type]  # the names pair with their types
+        return SamplingOptions(**given)
     except SamplingError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def _sampling_value(name: str, text: str) -> Any:
+    try:
+        value = json.loads(text)
+        if name == "logit_bias":
+            return {int(token): bias for token, bias in value.items()}
+    except (ValueError, AttributeError) as error:
+        raise typer.BadParameter(
+            f'--sampling {name}={text}: the value must be JSON, such as 0.5, ["a"] or {{"7": -1}}'
+        ) from error
+    return tuple(value) if isinstance(value, list) else value
 
 
 def template_keywords(given: list[str] | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def best(row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32
 
 def bits(mask: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:
     """The first `count` bits of a bitset, the lowest of each word first."""
-    octets = mask.astype("<u4", copy=False).view(np.uint8)
+    octets = np.ascontiguousarray(mask, "<u4").view(np.uint8)
     return np.unpackbits(octets, count=count, bitorder="little").view(np.bool_)
 
 

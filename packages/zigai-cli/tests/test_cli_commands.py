@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -567,3 +568,38 @@ def test_only_given_sampling_options_replace_core_defaults() -> None:
         temperature=0.5, top_k=None, top_p=None, min_p=None, repeat_penalty=None, seed=None
     )
     assert given == SamplingOptions(temperature=0.5)
+
+
+def test_every_sampling_option_can_be_given_by_name() -> None:
+    none: dict[str, Any] = dict.fromkeys(("temperature", "top_k", "top_p", "min_p", "repeat_penalty", "seed"))
+    further = [
+        *("typical_p=0.9", "mirostat=2", 'dry_sequence_breakers=["a", ":"]', 'logit_bias={"7": -1.5}'),
+        'steps=["logit_bias", "temperature"]',
+    ]
+    assert options.sampling(**none, further=further) == SamplingOptions(
+        typical_p=0.9,
+        mirostat=2,
+        dry_sequence_breakers=("a", ":"),
+        logit_bias={7: -1.5},
+        steps=("logit_bias", "temperature"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("typical_p=2", "typical_p must be a number within 0..1, not 2"),
+        ("typicalp=0.5", "where NAME is temperature, top_k"),
+        ("typical_p", "give NAME=JSON"),
+        ("typical_p=much", "the value must be JSON"),
+        ("logit_bias=[1]", "the value must be JSON"),
+        ("seed=4", "seed is given twice"),
+    ],
+)
+@pytest.mark.parametrize("command", ["generate", "chat"])
+def test_a_sampling_option_that_cannot_be_is_a_usage_error(
+    model: Path, command: str, given: str, words: str
+) -> None:
+    run = zig_ai(command, "-m", model, "--seed", 3, "--sampling", given, input="a")
+    assert run.exit_code == 2
+    assert words in " ".join(run.stderr.replace("│", " ").split())

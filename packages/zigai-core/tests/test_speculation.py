@@ -138,6 +138,17 @@ def test_a_model_of_the_same_weights_guesses_right() -> None:
     assert guessed.stats.accepted_tokens == guessed.stats.guessed_tokens > 12
 
 
+def test_a_model_looks_up_the_tokens_that_end_a_repeat() -> None:
+    model = Model(DESCRIPTOR, PROGRAM, TOKENIZER, backend="numpy", choice="", plugins=Plugins())
+    breakers = model.sampler(SamplingOptions(dry_multiplier=1)).options.dry_breaker_tokens
+    spelled = {token: TOKENIZER.decode_bytes([token]) for token in range(512)}
+    assert breakers == {token for token, text in spelled.items() if set(text) & set(b'\n:"*')}
+    assert breakers >= {byte + 3 for byte in b'\n:"*'}
+    given = SamplingOptions(dry_multiplier=1, dry_breaker_tokens=frozenset([5]))
+    assert model.sampler(given).options.dry_breaker_tokens == {5}
+    assert model.sampler().options.dry_breaker_tokens is None
+
+
 @pytest.mark.parametrize(
     "options",
     [SamplingOptions.greedy(), SamplingOptions(top_k=0, top_p=1, min_p=0, temperature=3, seed=1)],

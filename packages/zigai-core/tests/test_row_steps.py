@@ -87,7 +87,9 @@ def test_a_history_outside_the_vocabulary_is_an_error(token: int) -> None:
         sample(replace(OFF, presence_penalty=1.0), logits_of(1, 2, 3, 4), [2, token])
 
 
-@pytest.mark.parametrize("prompt", [[], [0], [0, 1, 2], [3, 3, 3, 3, 3], [0, 1, 2, 0, 1, 2, 9, 0, 1]])
+@pytest.mark.parametrize(
+    "prompt", [[], [0], [0, 1, 2], [3, 3, 3, 3, 3], [0, 9, 1, 5, 0, 9, 1], [0, 1, 2, 0, 1, 2, 9, 0, 1]]
+)
 @pytest.mark.parametrize("breakers", [[], [2], [9]])
 @pytest.mark.parametrize("last_n", [-1, 2, 5, 64])
 def test_dry_by_its_definition(prompt: list[int], breakers: list[int], last_n: int) -> None:

@@ -66,7 +66,7 @@ def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
     model = zigai.load(path, backend=options.backend, threads=options.threads, context=context)
     loaded = time.perf_counter() - began
     rng = np.random.default_rng(7)
-    prompt = rng.integers(0, model.graph.vocabulary_size, options.prompt).tolist()
+    prompt = rng.integers(0, model.graph.token_limit, options.prompt).tolist()
     speeds = [run_once(model, prompt, options.tokens) for _ in range(options.runs)]
     return {
         "model": path.name,

@@ -18,7 +18,10 @@ enum zg_operation {
     ZG_SELECT,
     ZG_COLUMNS,
     ZG_SIGMOID_GATE, /* rows times the sigmoid of a dot product */
-    ZG_ROUTE,      /* a row's experts and their shares */
+    ZG_GATED_CLAMP, /* GATED, of operands that are clamped first */
+    ZG_ROUTE,      /* scores of experts -> shares, 0 for an expert not used */
+    ZG_CHOOSE,     /* shares -> the row's experts and their shares */
+    ZG_WEIGH,      /* a row for each expert used: the row of x times the share */
     ZG_GROUP,      /* the rows of each expert */
     ZG_EXPERT_LINEAR, /* Linear with the matrices of each row's experts */
     ZG_COMBINE,    /* sum of the experts' results, weighted by their shares */
@@ -33,7 +36,8 @@ enum zg_type {
 };
 
 enum zg_rows { ZG_TOKENS, ZG_WANTED };
-enum zg_activation { ZG_SILU, ZG_GELU, ZG_GELU_TANH, ZG_RELU };
+enum zg_activation { ZG_SILU, ZG_GELU, ZG_GELU_TANH, ZG_GELU_QUICK, ZG_RELU };
+enum zg_route { ZG_SOFTMAX, ZG_SIGMOID, ZG_SOFTMAX_CHOSEN };
 enum zg_pairing { ZG_ADJACENT, ZG_HALF };
 enum zg_flag { ZG_FALSE, ZG_TRUE };
 enum zg_status { ZG_DONE, ZG_CANCELLED };
@@ -45,20 +49,26 @@ typedef struct {
     int32_t type;        /* enum zg_type: of the weight, or of the cache; QUANTIZE: of the weights that will read the rows */
     int32_t rows;        /* enum zg_rows: how many rows the output has */
     int32_t width;       /* elements in a row of the output */
-    int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE: elements in a row of x; norms: a group; ROPE: pairs */
+    int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE, CHOOSE: elements in a row of x; norms: a group; ROPE: pairs */
     int32_t start;       /* COLUMNS: first column */
     int32_t heads;
     int32_t kv_heads;
     int32_t head_dim;    /* ROPE: width of a head; STORE, ATTENTION: width of a head's query and key */
     int32_t value_dim;   /* STORE, ATTENTION: width of a head's value */
-    int32_t used;        /* experts per row: ROUTE, GROUP, EXPERT_LINEAR, COMBINE */
+    int32_t used;        /* experts per row: ROUTE, CHOOSE, WEIGH, GROUP, EXPERT_LINEAR, COMBINE */
+    int32_t groups;      /* ROUTE: groups of experts */
+    int32_t groups_used; /* ROUTE: groups whose experts can be chosen */
+    int32_t group_best;  /* ROUTE: experts whose sum a group counts as */
+    int32_t renormalise; /* ROUTE: shares are divided by their sum */
     int32_t repeat;      /* factor on the number of rows; 0 means 1 */
     int32_t window;      /* ATTENTION: number of positions that a token sees; 0: all */
     int32_t chunk;       /* ATTENTION: a token sees positions from the last multiple of chunk on; 0: all */
     int32_t mode;        /* GATED: enum zg_activation; ROPE: enum zg_pairing;
-                            ROUTE: shares add up to 1; EXPERT_LINEAR: x has a row for each expert used */
-    float factor;        /* SCALE: factor; ATTENTION: scale; norms: epsilon; ROPE_TABLE: magnitude */
-    float cap;           /* SOFT_CAP, ATTENTION (0: none) */
+                            ROUTE: enum zg_route; EXPERT_LINEAR: x has a row for each expert used;
+                            COMBINE: the shares are in the results */
+    float factor;        /* SCALE: factor; ATTENTION, ROUTE: scale; norms: epsilon; ROPE_TABLE: magnitude */
+    float cap;           /* SOFT_CAP, ATTENTION (0: none); GATED_CLAMP: the most, INFINITY for none */
+    float offset;        /* ROUTE: added to the sum of shares; GATED_CLAMP: added to y */
     int64_t output;
     int64_t x;           /* LINEAR: the input; STORE: keys; ATTENTION: queries; GATED: the gate */
     int64_t y;           /* STORE: values; ROPE: the table; others: the second operand */
@@ -117,6 +127,7 @@ void zg_copy_page(zg_context *context, int32_t from, int32_t to);
 int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim, int32_t value_dim);
 int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t value_dim);
 int64_t zg_group_bytes(int32_t experts);
+int64_t zg_route_bytes(int32_t experts);
 int64_t zg_activation_bytes(int32_t type, int32_t width);
 int64_t zg_panel_bytes(int32_t type, int32_t width);
 void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end);

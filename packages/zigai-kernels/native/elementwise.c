@@ -25,6 +25,8 @@ INLINE vf element_gated(const zg_record *r, vf x, vf y) {
     switch (r->mode) {
     case ZG_SILU:
         return vf_mul(vf_div(x, vf_add(one, vf_exp(vf_sub(vf_zero(), x)))), y);
+    case ZG_GELU_QUICK:
+        return vf_mul(vf_div(x, vf_add(one, vf_exp(vf_mul(vf_set(-1.702f), x)))), y);
     case ZG_RELU:
         return vf_mul(vf_max(vf_zero(), x), y);
     case ZG_GELU_TANH: {
@@ -41,11 +43,19 @@ INLINE vf element_gated(const zg_record *r, vf x, vf y) {
     }
 }
 
+/* What is not a number stays so: the minimum and maximum of it and a number is the second operand. */
+INLINE vf element_gated_clamp(const zg_record *r, vf x, vf y) {
+    const vf most = vf_set(r->cap);
+    y = vf_max(vf_set(-r->cap), vf_min(most, y));
+    return element_gated(r, vf_min(most, x), vf_add(y, vf_set(r->offset)));
+}
+
 ELEMENTWISE(add, element_add)
 ELEMENTWISE(multiply, element_multiply)
 ELEMENTWISE(scale, element_scale)
 ELEMENTWISE(soft_cap, element_soft_cap)
 ELEMENTWISE(gated, element_gated)
+ELEMENTWISE(gated_clamp, element_gated_clamp)
 
 static void columns_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;

@@ -43,6 +43,7 @@ typedef struct {
     float *out;
     const int32_t *order;
     int divide, n;
+    const float *bias; /* of all panels; or NULL */
 } linear_job;
 
 INLINE const char *input_row(const linear_job *job, int i) {
@@ -55,7 +56,7 @@ static int tile_size(int left, int most) { return left >= 2 * most ? most : left
 
 static void store_rows(const zg_record *r, const linear_job *job, const float *y, int first, int count, int panel) {
     int columns = least(PANEL, r->width - panel * PANEL);
-    const float *bias = r->bias ? r->bias + (int64_t)panel * PANEL : NULL;
+    const float *bias = job->bias ? job->bias + (int64_t)panel * PANEL : NULL;
     for (int t = 0; t < count; t++, y += PANEL) {
         int64_t row = job->order ? job->order[first + t] : first + t;
         float *out = job->out + row * r->width + (int64_t)panel * PANEL;
@@ -124,6 +125,6 @@ static void linear_run(zg_context *c, const zg_record *r, int chunk, int thread)
     (void)thread;
     const cut k = cut_panels(c, r);
     int small = chunk - k.first_small, first = small < 0 ? chunk * k.large : k.first_small * k.large + small * k.small;
-    linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), NULL, 1, rows_of(c, r)};
+    linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), NULL, 1, rows_of(c, r), r->bias};
     linear_panels(r, r->weight, &job, first, least(first + (small < 0 ? k.large : k.small), k.panels));
 }

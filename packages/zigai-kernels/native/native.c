@@ -34,6 +34,7 @@
 #include "dot.c"
 #include "linear.c"
 #include "embedding.c"
+#include "route.c"
 #include "experts.c"
 #include "norm.c"
 #include "rope.c"

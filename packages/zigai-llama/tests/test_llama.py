@@ -13,7 +13,7 @@ from zigai_core.contracts.errors import FormatError, ShapeError
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.engine.runner import Part, Runner
-from zigai_core.ops.operations import Attention, Embedding, Linear, MixtureOfExperts, Rope
+from zigai_core.ops.operations import Attention, Embedding, Experts, Linear, Rope, Route
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.backend import BackendConformance
 from zigai_core.testing.toys import toy_decoder
@@ -110,8 +110,9 @@ def test_a_mixture_of_equal_experts_is_the_dense_model() -> None:
 
 def test_each_token_uses_the_experts_its_router_prefers() -> None:
     model = toy_decoder(experts=4)
-    mixture = of(llama(model, context=64), MixtureOfExperts)[0]
-    assert (mixture.used, mixture.renormalise, mixture.gate.shape) == (2, True, (4, 96, 64))
+    route, mixture = (of(llama(model, context=64), kind)[0] for kind in (Route, Experts))
+    assert (mixture.used, mixture.gate.shape) == (2, (4, 96, 64))
+    assert (route.used, route.kind, route.renormalise) == (2, "softmax", True)
     name = "blk.0.ffn_down_exps.weight"
     changed = model.tensors[name].to_float32().copy()
     changed[3] = 0

@@ -17,7 +17,7 @@ from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Architecture
 from zigai_core.engine.runner import Part, Runner
-from zigai_core.ops.operations import Attention, Linear, MixtureOfExperts, RMSNorm, Rope, SigmoidGate
+from zigai_core.ops.operations import Attention, Linear, RMSNorm, Rope, Route, SigmoidGate
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.toys import toy_decoder
 from zigai_qwen import qwen, qwen2, qwen2moe, qwen3, qwen3moe
@@ -83,8 +83,8 @@ def test_the_first_qwen_equals_qwen2_with_its_matrices_put_together() -> None:
 def test_the_mixtures_differ_in_shares_and_in_the_shared_expert() -> None:
     two = qwen2moe(toy_decoder("qwen2moe", bias=True, experts=4, shared_expert=True), context=64)
     three = qwen3moe(toy_decoder("qwen3moe", qk_norm=True, experts=4), context=64)
-    assert {mixture.renormalise for mixture in of(two, MixtureOfExperts)} == {False}
-    assert {mixture.renormalise for mixture in of(three, MixtureOfExperts)} == {True}
+    assert {route.renormalise for route in of(two, Route)} == {False}
+    assert {route.renormalise for route in of(three, Route)} == {True}
     assert [len(of(graph, SigmoidGate)) for graph in (two, three)] == [2, 0]
 
 

@@ -142,7 +142,7 @@ class Timing:
             self._filled = True
 
     def _tokens(self, count: int) -> Sequence[int]:
-        tokens: list[int] = self._random.integers(0, self.model.graph.vocabulary_size, count).tolist()
+        tokens: list[int] = self._random.integers(0, self.model.graph.token_limit, count).tolist()
         return tokens
 
 

@@ -61,7 +61,13 @@ class NativeContext:
             status = self._call(checked, list(arrays.values()))
         if status == plan.lib.ZG_CANCELLED:
             raise Cancelled("the step was cancelled; nothing of it is kept")
-        return {name: arrays[value] for name, value in plan.outputs.items()}
+        # A value that is several outputs is computed once; each output is an array of its own.
+        taken: set[str] = set()
+        outputs: dict[str, Array] = {}
+        for name, value in plan.outputs.items():
+            outputs[name] = arrays[value].copy() if value in taken else arrays[value]
+            taken.add(value)
+        return outputs
 
     def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
         """Copy whole pages of every layer, one pair `(from, to)` after another."""

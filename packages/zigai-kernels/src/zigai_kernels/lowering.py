@@ -13,27 +13,28 @@ from zigai_core.ops.operations import (
     Attention,
     Columns,
     Embedding,
+    Experts,
     GatedActivation,
     LayerNorm,
     Linear,
-    MixtureOfExperts,
     Multiply,
     RMSNorm,
     Rope,
+    Route,
     Scale,
     Select,
     SigmoidGate,
     SoftCap,
 )
 from zigai_kernels.lowering_attention import PAIRINGS, lower_attention, lower_rope
-from zigai_kernels.lowering_experts import lower_experts
+from zigai_kernels.lowering_experts import ROUTES, lower_experts, lower_route
 from zigai_kernels.packing import Packing, pack_panels, pack_rows, storage_of
-from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, Recorder
+from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, Recorder, gating
 from zigai_kernels.records import Record
 from zigai_kernels.stages import Stage, cut_stages
 
 SERVED = (
-    *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, MixtureOfExperts),
+    *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select),
 )
 
@@ -69,13 +70,12 @@ def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str
         if type(operation) not in SERVED:
             found.setdefault(what, f"operation {what} ({operation.output.name})")
             continue
-        if (
-            isinstance(operation, (GatedActivation, MixtureOfExperts))
-            and operation.activation not in ACTIVATIONS
-        ):
+        if isinstance(operation, (GatedActivation, Experts)) and operation.activation not in ACTIVATIONS:
             found.setdefault(operation.activation, f"{what} with activation {operation.activation!r}")
         if isinstance(operation, Rope) and operation.pairing not in PAIRINGS:
             found.setdefault(operation.pairing, f"{what} with pairing {operation.pairing!r}")
+        if isinstance(operation, Route) and operation.kind not in ROUTES:
+            found.setdefault(operation.kind, f"{what} of kind {operation.kind!r}")
         for weight in operation.weights:
             tensor = weights.get(weight.name)
             if tensor is None or storage_of(tensor) is not None:
@@ -139,7 +139,9 @@ class _Lowering(Recorder):
                 self.emit(operation, "SELECT", x)
             case GatedActivation(gate=x, up=y):
                 self.same_width(operation, x, y)
-                self.emit(operation, "GATED", x, y, mode=ACTIVATIONS[operation.activation])
+                self.need_sound(operation, operation.problem())
+                code, mode, numbers = gating(operation)
+                self.emit(operation, code, x, y, mode=mode, numbers=numbers)
             case Add(a=x, b=y):
                 self.same_width(operation, x, y)
                 self.emit(operation, "ADD", x, y)
@@ -149,7 +151,9 @@ class _Lowering(Recorder):
             case Scale(x=x):
                 self.same_width(operation, x)
                 self.emit(operation, "SCALE", x, numbers={"factor": operation.factor})
-            case MixtureOfExperts():
+            case Route():
+                lower_route(self, operation)
+            case Experts():
                 lower_experts(self, operation)
             case Columns(x=x, start=start):
                 inside = 0 <= start <= x.width - output.width

@@ -219,10 +219,11 @@ class NativeProgram:
 
     def _native_plan(self) -> Any:
         plan = self.ffi.new("zg_plan *")
+        records = self.lowered.records
         fields = ("heads", "kv_heads", "head_dim", "value_dim")
         shapes = [
             [int(record.numbers[name]) for name in fields]
-            for record in self.lowered.records
+            for record in records
             if record.operation == "ATTENTION"
         ]
         groups = [(heads // kv_heads, *widths) for heads, kv_heads, *widths in shapes]
@@ -240,7 +241,7 @@ class NativeProgram:
         plan.scratch_bytes = self.memory.nbytes
         plan.thread_bytes = max(
             max((self.lib.zg_attention_bytes(tile, *group) for group in groups), default=0),
-            max((4 * experts for experts in self.lowered.experts.values()), default=0),
+            max((self.lib.zg_route_bytes(r.width) for r in records if r.operation == "ROUTE"), default=0),
         )
         plan.partial_bytes = max(
             (self.lib.zg_partial_bytes(spans, heads, size) for heads, *_, size in shapes), default=0

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import ShapeError
 from zigai_core.contracts.graph import Operation, Value, Weight
+from zigai_core.ops.operations import Experts, GatedActivation
 from zigai_kernels.packing import STORAGE, Packing, pack_vector
 from zigai_kernels.records import Record
 
-ACTIVATIONS = {"silu": "SILU", "gelu": "GELU", "gelu_tanh": "GELU_TANH", "relu": "RELU"}
+ACTIVATIONS = {
+    "silu": "SILU",
+    "gelu": "GELU",
+    "gelu_tanh": "GELU_TANH",
+    "gelu_quick": "GELU_QUICK",
+    "relu": "RELU",
+}
 
 MOST_HEADS = 1 << 10
 """Query heads of a layer. Times a batch they stay countable in C's 32 bits."""
@@ -83,6 +91,10 @@ class Recorder:
         if not true:
             raise ShapeError(f"{type(op).__name__} {op.output.name}: {wrong}")
 
+    def need_sound(self, op: Operation, problem: str | None) -> None:
+        """Refuse the operation if there is a problem with it."""
+        self.need(op, problem is None, problem or "")
+
     def as_read_by(self, weight: TensorInfo, x: Value, repeat: int = 1) -> str:
         """The name of x as products with the weight read it: computed before its first use, and shared."""
         storage = STORAGE[weight.dtype.name]
@@ -96,3 +108,12 @@ class Recorder:
                 Record("QUANTIZE", name, x.name, None, x.rows, x.width, storage=storage.name, numbers=numbers)
             )
         return name
+
+
+def gating(op: GatedActivation | Experts) -> tuple[str, str, dict[str, float]]:
+    """The code, mode and numbers of the record for its gated activation."""
+    mode = ACTIVATIONS[op.activation]
+    if op.limit is None and not op.up_offset:
+        return "GATED", mode, {}
+    limit = math.inf if op.limit is None else op.limit
+    return "GATED_CLAMP", mode, {"cap": limit, "offset": op.up_offset}

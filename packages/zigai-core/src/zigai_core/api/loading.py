@@ -22,7 +22,6 @@ from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.load_options import LoadOptions
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend, BundledModel, Program, Progress, Tokenizer
-from zigai_core.ops.operations import Embedding
 
 __all__ = ["Prepared", "assemble", "build", "default_model", "load", "plan", "prepare", "read"]
 
@@ -192,13 +191,9 @@ def _check_vocabulary(descriptor: ModelDescriptor, graph: Graph, tokenizer: Toke
         raise FormatError(
             f"{where}: the tokenizer has {tokens} tokens, but the model's output has only {outputs}"
         )
-    for operation in graph:
-        if not isinstance(operation, Embedding):
-            continue
-        table = operation.weights[0]
-        needed = max(outputs or 0, tokens or 0)
-        if table.shape[0] < needed:
-            raise FormatError(
-                f"{where}: the embedding {table.name} has {table.shape[0]} rows, but the model has {needed} "
-                "tokens: the file is damaged or was converted wrongly; convert or download it again"
-            )
+    needed = max(outputs or 0, tokens or 0)
+    if graph.token_limit < needed:
+        raise FormatError(
+            f"{where}: the embedding has {graph.token_limit} rows, but the model has {needed} "
+            "tokens: the file is damaged or was converted wrongly; convert or download it again"
+        )

@@ -94,8 +94,9 @@ class Model:
 
         `speculate="ngram"` guesses ahead what the text has repeated before, `draft` what a smaller model of
         the same vocabulary says: the same text, in fewer steps where guesses are right.
+        `UnsupportedError` for a model without logits.
         """
-        self._check_output("logits", "generate text")
+        self.graph.output("logits")
         return Generation(
             self.new_session(),
             self._tokens(prompt),
@@ -121,9 +122,9 @@ class Model:
         further variables of the template, such as `tools=[…]` or `enable_thinking=False`.
 
         `TemplateError` where the file has none and none is given, since no template is guessed, and for a
-        keyword that the template does not read.
+        keyword that the template does not read; `UnsupportedError` for a model without logits.
         """
-        self._check_output("logits", "chat")
+        self.graph.output("logits")
         if isinstance(template, str):
             text = self._plugins.chat_templates.get(template)
             template = ChatTemplate(text, origin=f"the registered chat template {template}")
@@ -146,28 +147,27 @@ class Model:
         )
 
     def logits(self, tokens: Prompt) -> Array:
-        """Logits of the next token after each of `tokens`: float32 `[len(tokens), vocabulary]`."""
-        self._check_output("logits", "give logits")
+        """Logits of the next token after each of `tokens`: float32 `[len(tokens), vocabulary]`.
+
+        `UnsupportedError` for a model without logits.
+        """
+        self.graph.output("logits")
         session = self.new_session()
         session.extend(self._tokens(tokens))
         return session.all_logits()
 
     def embed(self, text: Prompt) -> Array:
-        """The last token's normalised hidden state: float32 `[width]`."""
-        self._check_output("hidden", "embed")
+        """The last token's normalised hidden state: float32 `[width]`.
+
+        `UnsupportedError` for a model whose graph has no output named hidden.
+        """
+        self.graph.output("hidden")
         session = self.new_session()
         session.extend(self._tokens(text))
         return session.hidden()
 
     def _tokens(self, prompt: Prompt) -> list[int]:
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else token_ids(prompt)
-
-    def _check_output(self, output: str, purpose: str) -> None:
-        if output not in self.graph.outputs:
-            raise UnsupportedError(
-                f"{self.descriptor.name} cannot {purpose}: its graph has no output named {output}, only "
-                f"{', '.join(self.graph.outputs) or 'none'}"
-            )
 
     def drafter(self, speculate: Speculate | None, draft: Model | None) -> Drafter | None:
         """Who guesses ahead: nobody, or one of the two."""
@@ -176,6 +176,7 @@ class Model:
         if speculate is not None and draft is not None:
             raise UnsupportedError("speculate and draft are two ways to guess ahead: take one")
         if draft is not None:
+            draft.graph.output("logits")
             check_draft(self.descriptor, draft.descriptor)
             return SessionDrafter(draft.new_session(), min(draft.vocabulary, self.graph.vocabulary_size))
         return NgramDrafter() if speculate else None

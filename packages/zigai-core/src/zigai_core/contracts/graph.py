@@ -17,11 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.errors import UnsupportedError
 
 Array = NDArray[np.float32]
 
 TOKENS = "tokens"
 WANTED = "wanted"
+
+_INSTEAD = {
+    "logits": ": it cannot generate text; where it has an output named hidden, use embed()",
+    "hidden": ": it cannot embed text; where it has an output named logits, use logits() or generate()",
+}
+"""What to do in place of what takes an output that a graph lacks."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +114,11 @@ class Operation(ABC):
         return tuple(weight for weight in own if isinstance(weight, Weight))
 
     @property
+    def token_limit(self) -> int | None:
+        """Token ids must be below this; None for an operation that does not look at them."""
+        return None
+
+    @property
     def cache(self) -> CacheSpec | None:
         """What it keeps in the cache for every token; None for an operation that keeps nothing."""
         return None
@@ -120,8 +132,9 @@ class Operation(ABC):
 class Graph:
     """A finished architecture: operations in the order they are computed, and the named outputs.
 
-    Outputs have `WANTED` rows. `logits` (`[wanted, vocabulary]`) is always there, `hidden` (the last
-    normalised state, `[wanted, width]`) by convention.
+    Outputs have `WANTED` rows. By convention `logits` (`[wanted, vocabulary]`) is what text is drawn from,
+    and `hidden` (`[wanted, width]`) the last normalised state, an embedding of the text so far. A graph has
+    both, one of them (an encoder has no logits), or others.
     """
 
     operations: tuple[Operation, ...]
@@ -147,8 +160,23 @@ class Graph:
 
     @property
     def vocabulary_size(self) -> int:
-        """The width of the logits."""
-        return self.outputs["logits"].width
+        """The width of the logits; `UnsupportedError` where there are none."""
+        return self.output("logits").width
+
+    @property
+    def token_limit(self) -> int:
+        """Token ids must be below this: the rows of the smallest embedding; 2³¹ - 1 without one."""
+        limits = (operation.token_limit for operation in self.operations)
+        return min((limit for limit in limits if limit is not None), default=2**31 - 1)
+
+    def output(self, name: str) -> Value:
+        """The output of this name; `UnsupportedError`, with the names there are, where it has none."""
+        if name not in self.outputs:
+            there, instead = ", ".join(sorted(self.outputs)) or "none", _INSTEAD.get(name, "")
+            raise UnsupportedError(
+                f"this model's graph has no output named {name} (its outputs: {there}){instead}"
+            )
+        return self.outputs[name]
 
     def describe(self) -> str:
         """The graph as text, a line an operation."""

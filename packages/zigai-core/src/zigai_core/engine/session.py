@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError
+from zigai_core.contracts.errors import ContextOverflowError, TokenizerError
 from zigai_core.contracts.graph import Array
 from zigai_core.engine.runner import Part, Runner
 
@@ -65,10 +65,10 @@ class Session:
         """
         if self.length + len(tokens) > self.context:
             raise _overflow(self.length, len(tokens), self.context)
-        vocabulary = self.vocabulary
+        limit = self._runner.program.graph.token_limit
         for token in tokens:
-            if not 0 <= token < vocabulary:
-                raise TokenizerError(f"token {token} is outside the model's vocabulary of {vocabulary}")
+            if not 0 <= token < limit:
+                raise TokenizerError(f"token {token} is outside the model's vocabulary of {limit}")
         self._tokens.extend(int(token) for token in tokens)
 
     def replace(self, tokens: Sequence[int]) -> int:
@@ -102,15 +102,25 @@ class Session:
         self._tokens.extend(kept)
 
     def logits(self) -> Array:
-        """Logits of the token after the last one: float32 `[vocabulary]`."""
-        return self._last("logits")
+        """Logits of the token after the last one: float32 `[vocabulary]`; see `output`."""
+        return self.output("logits")
 
     def hidden(self) -> Array:
-        """The last token's normalised hidden state: float32 `[width]`."""
-        return self._last("hidden")
+        """The last token's normalised hidden state: float32 `[width]`; see `output`."""
+        return self.output("hidden")
+
+    def output(self, name: str) -> Array:
+        """One of the graph's outputs for the last token: float32 `[width]`.
+
+        `UnsupportedError`, before anything is computed, where the graph has no output of this name.
+        """
+        self._runner.program.graph.output(name)
+        last: Array = self._evaluate(want_all=False)[name][-1]
+        return last
 
     def all_logits(self) -> Array:
         """Logits after each token that was not computed before: float32 `[tokens, vocabulary]`."""
+        self._runner.program.graph.output("logits")
         return self._evaluate(want_all=True)["logits"]
 
     def fork(self) -> Session:
@@ -130,13 +140,6 @@ class Session:
     def close(self) -> None:
         """Give the cache's pages back; the session is empty then."""
         self.rewind(0)
-
-    def _last(self, output: str) -> Array:
-        outputs = self._evaluate(want_all=False)
-        if output not in outputs:
-            raise UnsupportedError(f"this model's graph has no output named {output}")
-        last: Array = outputs[output][-1]
-        return last
 
     def _evaluate(self, *, want_all: bool) -> dict[str, Array]:
         if not self._tokens:

@@ -137,7 +137,9 @@ def experts(hp: Hyperparameters, *, renormalise: bool, shared: bool = False) -> 
     hidden = hp.integer("expert_feed_forward_length", hp.get("feed_forward_length"), minimum=1)
 
     def block(g: GraphBuilder, x: Value, at: str) -> Value:
-        y = g.mixture_of_experts(x, at, experts=count, used=used, hidden=hidden, renormalise=renormalise)
+        scores = g.linear(x, f"{at}.ffn_gate_inp", count)
+        shares = g.route(scores, used=used, renormalise=renormalise, name=f"{at}.ffn_shares")
+        y = g.experts(x, shares, at, used=used, hidden=hidden)
         if not shared:
             return y
         own = g.shape(f"{at}.ffn_gate_shexp.weight")[0]

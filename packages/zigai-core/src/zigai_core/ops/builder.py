@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import TensorInfo, without_leading_ones
 from zigai_core.contracts.errors import PluginError, ShapeError
 from zigai_core.contracts.graph import TOKENS, WANTED, Array, Graph, Operation, Value, Weight
+from zigai_core.ops.builder_experts import ExpertsBuilder
 from zigai_core.ops.operations import (
     Activation,
     Add,
@@ -20,7 +21,6 @@ from zigai_core.ops.operations import (
     GatedActivation,
     LayerNorm,
     Linear,
-    MixtureOfExperts,
     Multiply,
     Pairing,
     RMSNorm,
@@ -32,7 +32,7 @@ from zigai_core.ops.operations import (
 )
 
 
-class GraphBuilder:
+class GraphBuilder(ExpertsBuilder):
     """Builds a graph over the tensors of one file.
 
     A weight that is missing or of another shape raises `ShapeError` with its name and both shapes, at the
@@ -180,31 +180,18 @@ class GraphBuilder:
         return self.append(attention)
 
     def gated_activation(
-        self, gate: Value, up: Value, *, name: str, activation: Activation = "silu"
-    ) -> Value:
-        """`activation(gate) · up`."""
-        return self.append(GatedActivation(self._like(gate, up, name), gate, up, activation))
-
-    def mixture_of_experts(
         self,
-        x: Value,
-        at: str,
+        gate: Value,
+        up: Value,
         *,
-        experts: int,
-        used: int,
-        hidden: int,
-        renormalise: bool,
+        name: str,
         activation: Activation = "silu",
+        limit: float | None = None,
+        up_offset: float = 0.0,
     ) -> Value:
-        """The layer `at`'s experts (`ffn_gate_exps`, …), chosen by its router (`ffn_gate_inp`)."""
-        if not 1 <= used <= experts:
-            raise ShapeError(f"{at}: {used} of {experts} experts cannot be used")
-        scores = self.linear(x, f"{at}.ffn_gate_inp", experts)
-        gate = self._weight(f"{at}.ffn_gate_exps.weight", (experts, hidden, x.width))
-        up = self._weight(f"{at}.ffn_up_exps.weight", (experts, hidden, x.width))
-        down = self._weight(f"{at}.ffn_down_exps.weight", (experts, x.width, hidden))
-        value = Value(f"{at}.ffn_experts", x.width, x.rows)
-        return self.append(MixtureOfExperts(value, x, scores, gate, up, down, used, renormalise, activation))
+        """`activation(gate) · up`; see `GatedActivation` for the limit and the offset."""
+        value = self._like(gate, up, name)
+        return self._append_sound(GatedActivation(value, gate, up, activation, limit, up_offset))
 
     def sigmoid_gate(self, x: Value, y: Value, weight: str) -> Value:
         """`y · sigmoid(x · {weight}.weight)`, a number a row."""
@@ -254,15 +241,20 @@ class GraphBuilder:
         return output
 
     def output(self, name: str, value: Value) -> None:
-        """Make a value one of the graph's outputs. It must have wanted rows: see `select`."""
+        """Make a value an output: `logits`, `hidden` or any name. It must have wanted rows: see `select`.
+
+        A value may be several outputs, and may be used further. `PluginError` for a name given twice.
+        """
+        if name in self._outputs:
+            raise PluginError(f"the graph already has an output named {name}: give this one another name")
         if value.rows != WANTED:
             raise PluginError(f"output {name} must have the wanted rows only: pass it through select()")
         self._outputs[name] = value
 
     def finish(self) -> Graph:
-        """The graph; `PluginError` where it has no logits."""
-        if "logits" not in self._outputs:
-            raise PluginError("the graph has no output named logits")
+        """The graph; `PluginError` where it has no outputs."""
+        if not self._outputs:
+            raise PluginError("the graph has no outputs: name at least one, such as logits or hidden")
         return Graph(
             tuple(self._operations), dict(self._outputs), frozenset(self._constants), dict(self._left_out)
         )

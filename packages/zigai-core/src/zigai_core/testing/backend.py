@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from zigai_core.ops.alibi import alibi_slopes
 from zigai_core.ops.blocks import DecoderShape, decoder, projections
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.experts import ExpertsConformance
+from zigai_core.testing.outputs import OutputsConformance
 from zigai_core.testing.toys import store_floats, toy_decoder
 
 
@@ -60,19 +62,8 @@ def attending(model: ModelDescriptor, **attributes: Any) -> Graph:
     return g.finish()
 
 
-class BackendConformance:
-    """Inherit, set `backend`, and let pytest collect.
-
-    `tolerance` is the largest difference of logits that two ways to the same numbers may have; 0 asks for
-    bitwise equality. `reference_tolerance` is the one to the numpy reference, for float32 weights.
-    """
-
-    backend: ClassVar[Backend]
-    tolerance: ClassVar[float] = 1e-5
-    reference_tolerance: ClassVar[float] = 1e-3
-
-    def _close(self, a: Array, b: Array) -> None:
-        np.testing.assert_allclose(a, b, rtol=0, atol=self.tolerance)
+class BackendConformance(ExpertsConformance, OutputsConformance):
+    """Inherit, set `backend`, and let pytest collect; for the tolerances see `Conformance`."""
 
     def _tokens(self, count: int, seed: int = 0) -> list[int]:
         return [int(token) for token in np.random.RandomState(seed).randint(0, 512, count)]

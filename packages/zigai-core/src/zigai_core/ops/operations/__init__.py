@@ -3,15 +3,16 @@
 from zigai_core.contracts.descriptor import Pairing
 from zigai_core.ops.operations.attention import Attention, Rope
 from zigai_core.ops.operations.elementwise import Add, Multiply, Scale, SoftCap
+from zigai_core.ops.operations.experts import Experts
 from zigai_core.ops.operations.feed_forward import (
     Activation,
     GatedActivation,
-    MixtureOfExperts,
     SigmoidGate,
     activate,
 )
 from zigai_core.ops.operations.linear import Embedding, Linear
 from zigai_core.ops.operations.norms import LayerNorm, RMSNorm
+from zigai_core.ops.operations.route import Route, RouteKind
 from zigai_core.ops.operations.rows import Columns, Select
 
 __all__ = [
@@ -20,14 +21,16 @@ __all__ = [
     "Attention",
     "Columns",
     "Embedding",
+    "Experts",
     "GatedActivation",
     "LayerNorm",
     "Linear",
-    "MixtureOfExperts",
     "Multiply",
     "Pairing",
     "RMSNorm",
     "Rope",
+    "Route",
+    "RouteKind",
     "Scale",
     "Select",
     "SigmoidGate",

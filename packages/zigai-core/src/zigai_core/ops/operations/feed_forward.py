@@ -8,61 +8,32 @@ from typing import Literal
 
 import numpy as np
 
+from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 
-Activation = Literal["silu", "gelu", "gelu_tanh", "relu"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_quick", "relu"]
 
 
 @dataclass(frozen=True, eq=False)
 class GatedActivation(Operation):
-    """`activation(gate) · up`, element by element: SwiGLU if it is `silu` (Shazeer, arXiv:2002.05202)."""
+    """`activation(gate) · up`, element by element: SwiGLU if it is `silu` (Shazeer, arXiv:2002.05202).
+
+    With a `limit`, gate is at most that before the activation, and up within -limit..limit; `up_offset` is
+    then added to up. gpt-oss (arXiv:2508.10925) has `gelu_quick`, a limit of 7 and an offset of 1.
+    """
 
     gate: Value
     up: Value
     activation: Activation
+    limit: float | None = None
+    up_offset: float = 0.0
 
     def evaluate(self, step: Step) -> Array:
-        return activate(step[self.gate], self.activation) * step[self.up]
+        return gated(step[self.gate], step[self.up], self.activation, self.limit, self.up_offset)
 
-
-@dataclass(frozen=True, eq=False)
-class MixtureOfExperts(Operation):
-    """A gated feed-forward layer of many experts, of which each row uses a few (arXiv:2401.04088, section 2).
-
-    `scores` are the router's, `[rows, experts]`. Each row goes through its `used` experts with the largest
-    softmax of the scores, and the results are added up with these shares; `renormalise` first scales them to
-    a sum of one. `gate` and `up` are `[experts, hidden, width]`, `down` is `[experts, width, hidden]`.
-    """
-
-    x: Value
-    scores: Value
-    gate: Weight
-    up: Weight
-    down: Weight
-    used: int
-    renormalise: bool
-    activation: Activation
-
-    def evaluate(self, step: Step) -> Array:
-        x, scores = step[self.x], step[self.scores]
-        shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        shares /= shares.sum(axis=-1, keepdims=True)
-        # A stable sort of the negated shares: of equal ones, the first experts are used.
-        chosen = np.argsort(-shares, axis=-1, kind="stable")[:, : self.used]
-        if self.renormalise:
-            shares = shares / np.take_along_axis(shares, chosen, axis=-1).sum(axis=-1, keepdims=True)
-        out = np.zeros((len(x), self.output.width), dtype=np.float32)
-        for expert in np.unique(chosen):
-            rows = np.flatnonzero((chosen == expert).any(axis=-1))
-            gate, up, down = (
-                step.weight_rows(
-                    weight, np.arange(weight.shape[1], dtype=np.int32) + expert * weight.shape[1]
-                )
-                for weight in (self.gate, self.up, self.down)
-            )
-            h = activate(x[rows] @ gate.T, self.activation) * (x[rows] @ up.T)
-            out[rows] += shares[rows, expert, None] * (h @ down.T)
-        return out
+    def problem(self) -> str | None:
+        """What is wrong with the attributes; None if nothing is."""
+        return gate_problem(self.limit, self.up_offset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +49,29 @@ class SigmoidGate(Operation):
         return step[self.y] * share[:, None]
 
 
+def gated(gate: Array, up: Array, activation: Activation, limit: float | None, up_offset: float) -> Array:
+    """What `GatedActivation` computes, of arrays of one shape."""
+    if limit is not None:
+        gate = np.minimum(gate, np.float32(limit))
+        up = np.clip(up, np.float32(-limit), np.float32(limit))
+    if up_offset:
+        up = up + np.float32(up_offset)
+    return activate(gate, activation) * up
+
+
+def gate_problem(limit: float | None, up_offset: float) -> str | None:
+    """What is wrong with these attributes of a gated activation; None if nothing is."""
+    if limit is not None and not (math.isfinite(limit) and limit > 0):
+        return f"its limit is {limit}"
+    return None if math.isfinite(up_offset) else f"its up_offset is {up_offset}"
+
+
 def activate(x: Array, activation: Activation) -> Array:
-    """One of the activations by name; `gelu` is the exact one (by the error function)."""
+    """One of the activations by name; `gelu` is the exact one (by the error function).
+
+    `gelu_quick` is x · sigmoid(1.702 x), and `gelu_tanh` the other approximation of Hendrycks and Gimpel,
+    2016 (arXiv:1606.08415). `UnsupportedError` for another name.
+    """
     gain: Array
     if activation == "silu":
         gain = np.float32(1) / (1 + np.exp(-x))
@@ -88,8 +80,12 @@ def activate(x: Array, activation: Activation) -> Array:
     elif activation == "gelu_tanh":
         bent = x + np.float32(0.044715) * x * x * x
         gain = np.float32(0.5) * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * bent))
-    else:
+    elif activation == "gelu_quick":
+        gain = np.float32(1) / (1 + np.exp(np.float32(-1.702) * x))
+    elif activation == "gelu":
         erf = np.vectorize(math.erf, otypes=[np.float32])
         gain = np.float32(0.5) * (1 + erf(x / np.float32(math.sqrt(2))))
+    else:
+        raise UnsupportedError(f"there is no activation {activation!r}")
     y: Array = x * gain
     return y

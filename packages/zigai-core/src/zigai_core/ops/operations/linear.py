@@ -13,6 +13,10 @@ class Embedding(Operation):
 
     weight: Weight
 
+    @property
+    def token_limit(self) -> int:
+        return self.weight.shape[0]
+
     def evaluate(self, step: Step) -> Array:
         return step.weight_rows(self.weight, step.batch.tokens)
 

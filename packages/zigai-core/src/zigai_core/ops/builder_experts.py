@@ -1,0 +1,115 @@
+"""The part of `GraphBuilder` for routing and experts."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from zigai_core.contracts.errors import ShapeError
+from zigai_core.contracts.graph import Operation, Value, Weight
+from zigai_core.ops.operations import Activation, Experts, GatedActivation, Route, RouteKind
+
+
+class ExpertsBuilder(ABC):
+    """Methods that append the operations of a mixture of experts."""
+
+    @abstractmethod
+    def has(self, tensor: str) -> bool:
+        """See `GraphBuilder`."""
+
+    @abstractmethod
+    def append(self, operation: Operation) -> Value:
+        """See `GraphBuilder`."""
+
+    @abstractmethod
+    def _weight(self, name: str, shape: tuple[int, ...]) -> Weight: ...
+
+    def route(
+        self,
+        scores: Value,
+        *,
+        used: int,
+        name: str,
+        kind: RouteKind = "softmax",
+        bias: str | None = None,
+        groups: int = 1,
+        groups_used: int = 1,
+        group_best: int = 1,
+        renormalise: bool = False,
+        scale: float = 1.0,
+        epsilon: float = 0.0,
+    ) -> Value:
+        """Shares of experts from their scores, `[rows, experts]` to the same; see `Route`.
+
+        `bias` names a tensor in full (`blk.0.exp_probs_b.bias`). `ShapeError` for numbers that do not fit.
+        """
+        added = None if bias is None else self._weight(bias, (scores.width,))
+        value = Value(name, scores.width, scores.rows)
+        return self._append_sound(
+            Route(
+                value,
+                scores,
+                used,
+                kind,
+                added,
+                groups,
+                groups_used,
+                group_best,
+                renormalise,
+                scale,
+                epsilon,
+            )
+        )
+
+    def experts(
+        self,
+        x: Value,
+        shares: Value,
+        at: str,
+        *,
+        used: int,
+        hidden: int,
+        activation: Activation = "silu",
+        limit: float | None = None,
+        up_offset: float = 0.0,
+        weighted_input: bool = False,
+    ) -> Value:
+        """The experts of layer `at` (`ffn_gate_exps`, …, with biases where the file has them): see `Experts`.
+
+        `shares` is `[rows, experts]`, with at most `used` that are not 0 in a row.
+        """
+        if x.rows != shares.rows:
+            raise ShapeError(f"{at}: {x.name} has {x.rows} rows and {shares.name} has {shares.rows}")
+        count = shares.width
+
+        def part(name: str, height: int, width: int) -> tuple[Weight, Weight | None]:
+            name = f"{at}.ffn_{name}_exps"
+            weight = self._weight(f"{name}.weight", (count, height, width))
+            has_bias = self.has(f"{name}.bias")
+            return weight, self._weight(f"{name}.bias", (count, height)) if has_bias else None
+
+        (gate, gate_bias), (up, up_bias) = part("gate", hidden, x.width), part("up", hidden, x.width)
+        down, down_bias = part("down", x.width, hidden)
+        return self._append_sound(
+            Experts(
+                Value(f"{at}.ffn_experts", x.width, x.rows),
+                x,
+                shares,
+                gate,
+                up,
+                down,
+                used,
+                activation,
+                gate_bias,
+                up_bias,
+                down_bias,
+                limit,
+                up_offset,
+                weighted_input,
+            )
+        )
+
+    def _append_sound(self, operation: GatedActivation | Route | Experts) -> Value:
+        problem = operation.problem()
+        if problem is not None:
+            raise ShapeError(f"{operation.output.name}: {problem}")
+        return self.append(operation)

@@ -1,0 +1,70 @@
+"""Feed-forward layers of many experts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
+from zigai_core.ops.operations.feed_forward import Activation, gate_problem, gated
+
+
+@dataclass(frozen=True, eq=False)
+class Experts(Operation):
+    """A gated feed-forward layer of many experts, of which each row uses a few (arXiv:2401.04088, section 2).
+
+    `shares` is `[rows, experts]`, whatever computed it. A row uses the experts whose share is not 0; of more
+    than `used` such experts, those of the largest magnitude (NaN is the largest, of equal ones the first).
+    Their results are added up, each times its share; with `weighted_input` each expert gets the row times
+    its share, and the results are added up as they are (Llama 4).
+
+    `gate` and `up` are `[experts, hidden, width]`, `down` is `[experts, width, hidden]`; biases are
+    `[experts, hidden]` and `[experts, width]`. `activation`, `limit` and `up_offset` as in
+    `GatedActivation`.
+    """
+
+    x: Value
+    shares: Value
+    gate: Weight
+    up: Weight
+    down: Weight
+    used: int
+    activation: Activation = "silu"
+    gate_bias: Weight | None = None
+    up_bias: Weight | None = None
+    down_bias: Weight | None = None
+    limit: float | None = None
+    up_offset: float = 0.0
+    weighted_input: bool = False
+
+    def evaluate(self, step: Step) -> Array:
+        x, shares = step[self.x], step[self.shares]
+        size = np.where(np.isnan(shares), np.float32(np.inf), np.abs(shares))
+        best = np.argsort(-size, axis=-1, kind="stable")[:, : self.used]
+        chosen = np.zeros(shares.shape, np.bool_)
+        np.put_along_axis(chosen, best, True, axis=-1)
+        chosen &= shares != 0
+        out = np.zeros((len(x), self.output.width), dtype=np.float32)
+        for expert in map(int, np.flatnonzero(chosen.any(axis=0))):
+            rows = np.flatnonzero(chosen[:, expert])
+            share = shares[rows, expert, None]
+            part = x[rows] * share if self.weighted_input else x[rows]
+            gate = _linear(step, part, self.gate, self.gate_bias, expert)
+            up = _linear(step, part, self.up, self.up_bias, expert)
+            h = gated(gate, up, self.activation, self.limit, self.up_offset)
+            y = _linear(step, h, self.down, self.down_bias, expert)
+            out[rows] += y if self.weighted_input else share * y
+        return out
+
+    def problem(self) -> str | None:
+        """What is wrong with the attributes; None if nothing is. Weights are checked where they are read."""
+        if not 1 <= self.used <= self.shares.width:
+            return f"{self.used} of {self.shares.width} experts are used"
+        return gate_problem(self.limit, self.up_offset)
+
+
+def _linear(step: Step, x: Array, weight: Weight, bias: Weight | None, expert: int) -> Array:
+    rows = np.arange(weight.shape[1], dtype=np.int32) + np.int32(expert * weight.shape[1])
+    y: Array = x @ step.weight_rows(weight, rows).T
+    return y if bias is None else y + step.weight_rows(bias, np.array([expert], np.int32))

@@ -1,0 +1,60 @@
+"""What the suites of tests for backends share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.graph import Array, Graph
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import Backend
+from zigai_core.engine.runner import Part, Runner
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.toys import random_tensor
+
+
+class Conformance:
+    """A suite of tests of a backend.
+
+    `tolerance` is the largest difference of outputs that two ways to the same numbers may have; 0 asks for
+    bitwise equality. `reference_tolerance` is the one to the numpy reference, for float32 weights.
+    """
+
+    backend: ClassVar[Backend]
+    tolerance: ClassVar[float] = 1e-5
+    reference_tolerance: ClassVar[float] = 1e-3
+
+    def _close(self, a: Array, b: Array) -> None:
+        np.testing.assert_allclose(a, b, rtol=0, atol=self.tolerance)
+
+    def _outputs_agree(
+        self, graph: Graph, tensors: Mapping[str, TensorInfo], tokens: Sequence[int], case: str = ""
+    ) -> Mapping[str, Array]:
+        """The outputs for each of `tokens`, which must be near the reference's."""
+        expected = outputs_of(NumpyBackend(), graph, tensors, tokens)
+        actual = outputs_of(self.backend, graph, tensors, tokens)
+        assert set(actual) == set(expected), case
+        for name, rows in expected.items():
+            assert actual[name].shape == rows.shape, f"{case} {name}"
+            np.testing.assert_allclose(
+                actual[name], rows, rtol=0, atol=self.reference_tolerance, err_msg=f"{case} {name}"
+            )
+        return actual
+
+
+def outputs_of(
+    backend: Backend, graph: Graph, tensors: Mapping[str, TensorInfo], tokens: Sequence[int]
+) -> Mapping[str, Array]:
+    """The outputs of a graph on `backend` for each of `tokens`, in one sequence."""
+    at = Runner(backend.compile(graph, tensors, CompileOptions(context=128, batch=32, page=16)))
+    return at.run([Part(at.pool.new_sequence(), tokens, want_all=True)])[0]
+
+
+def random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int = 3) -> dict[str, TensorInfo]:
+    """F32 tensors of these shapes: vectors with a deviation of 1, matrices that keep that of a product."""
+    random = np.random.RandomState(seed)
+    stds = {name: 1.0 if len(shape) == 1 else shape[-1] ** -0.5 for name, shape in shapes.items()}
+    return {name: random_tensor(name, shape, "F32", random, stds[name]) for name, shape in shapes.items()}

@@ -1,0 +1,113 @@
+"""What every backend must hold of routing and experts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.graph import Graph
+from zigai_core.ops.builder import GraphBuilder
+from zigai_core.testing.conformance import Conformance, outputs_of, random_tensors
+
+VOCABULARY, WIDTH, HIDDEN, EXPERTS, USED = 48, 32, 48, 8, 3
+BIAS = "blk.0.exp_probs_b.bias"
+
+ROUTES: dict[str, dict[str, Any]] = {
+    "softmax": {},
+    "softmax, renormalised": {"renormalise": True},
+    "softmax of the chosen": {"kind": "softmax_chosen"},
+    "softmax of the chosen, selection bias, groups": {
+        "kind": "softmax_chosen",
+        "bias": BIAS,
+        "groups": 2,
+        "groups_used": 1,
+        "group_best": 3,
+    },
+    "softmax, groups by their best": {"groups": 4, "groups_used": 2, "group_best": 1, "scale": 16.0},
+    "sigmoid": {"kind": "sigmoid"},
+    "sigmoid, selection bias": {"kind": "sigmoid", "bias": BIAS, "renormalise": True, "epsilon": 0.5},
+    "sigmoid, selection bias, groups by their best two": {
+        "kind": "sigmoid",
+        "bias": BIAS,
+        "groups": 4,
+        "groups_used": 2,
+        "group_best": 2,
+        "renormalise": True,
+        "scale": 2.5,
+        "epsilon": 1e-20,
+    },
+}
+"""Arguments of `GraphBuilder.route`, by what they are."""
+
+LAYERS: dict[str, dict[str, Any]] = {
+    "silu": {},
+    "gelu": {"activation": "gelu"},
+    "clamped": {"activation": "gelu_quick", "limit": 0.5, "up_offset": 1.0},
+    "weighted input": {"weighted_input": True},
+    "weighted input, clamped": {"weighted_input": True, "activation": "relu", "limit": 0.25},
+    "fewer used than have shares": {"used": 2},
+}
+"""Arguments of `GraphBuilder.experts`, by what they are."""
+
+
+def experts_tensors(*, biases: bool) -> dict[str, TensorInfo]:
+    """An embedding, and a router and experts of layer 0, with biases or without."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (VOCABULARY, WIDTH),
+        "blk.0.ffn_gate_inp.weight": (EXPERTS, WIDTH),
+        BIAS: (EXPERTS,),
+        "blk.0.ffn_gate_exps.weight": (EXPERTS, HIDDEN, WIDTH),
+        "blk.0.ffn_up_exps.weight": (EXPERTS, HIDDEN, WIDTH),
+        "blk.0.ffn_down_exps.weight": (EXPERTS, WIDTH, HIDDEN),
+    }
+    if biases:
+        shapes["blk.0.ffn_gate_inp.bias"] = (EXPERTS,)
+        for part, width in (("gate", HIDDEN), ("up", HIDDEN), ("down", WIDTH)):
+            shapes[f"blk.0.ffn_{part}_exps.bias"] = (EXPERTS, width)
+    tensors = random_tensors(shapes)
+    embedding = tensors["token_embd.weight"].to_float32() * WIDTH**0.5
+    stored = np.ascontiguousarray(embedding, np.float32).view(np.uint8).reshape(-1)
+    old = tensors["token_embd.weight"]
+    return {**tensors, old.name: TensorInfo(old.name, old.shape, old.dtype, stored)}
+
+
+def experts_graph(
+    tensors: dict[str, TensorInfo], route: dict[str, Any] | None = None, layer: dict[str, Any] | None = None
+) -> Graph:
+    """A layer of experts over an embedding; outputs `shares`, `[wanted, experts]`, and `y`."""
+    g = GraphBuilder(tensors)
+    x = g.embedding("token_embd", WIDTH)
+    scores = g.linear(x, "blk.0.ffn_gate_inp", EXPERTS)
+    shares = g.route(scores, used=USED, name="blk.0.ffn_shares", **(route or {}))
+    y = g.experts(x, shares, "blk.0", hidden=HIDDEN, **{"used": USED, **(layer or {})})
+    g.output("shares", g.select(shares, name="wanted_shares"))
+    g.output("y", g.select(y))
+    return g.finish()
+
+
+class ExpertsConformance(Conformance):
+    """Routing and experts of every kind."""
+
+    def test_every_kind_of_route_agrees_with_the_reference(self) -> None:
+        tensors = experts_tensors(biases=True)
+        for name, route in ROUTES.items():
+            graph = experts_graph(tensors, route)
+            shares = self._outputs_agree(graph, tensors, range(VOCABULARY), name)["shares"]
+            assert (np.count_nonzero(shares, axis=-1) == USED).all(), name
+
+    def test_every_kind_of_experts_agrees_with_the_reference(self) -> None:
+        for biases in (False, True):
+            tensors = experts_tensors(biases=biases)
+            for name, layer in LAYERS.items():
+                graph = experts_graph(tensors, ROUTES["sigmoid"], layer)
+                self._outputs_agree(graph, tensors, range(VOCABULARY), f"{name}, biases: {biases}")
+
+    def test_a_row_of_experts_is_the_same_alone(self) -> None:
+        tensors = experts_tensors(biases=True)
+        for layer in ({}, LAYERS["weighted input"]):
+            graph = experts_graph(tensors, layer=layer)
+            whole = outputs_of(self.backend, graph, tensors, range(VOCABULARY))["y"]
+            for token in (0, 7, VOCABULARY - 1):
+                self._close(outputs_of(self.backend, graph, tensors, [token])["y"][0], whole[token])

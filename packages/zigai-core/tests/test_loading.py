@@ -148,7 +148,7 @@ def test_a_model_without_a_tokenizer_runs_on_token_ids(file: Path) -> None:
 
 def test_more_tokens_than_outputs_are_refused(file: Path) -> None:
     model = dataclasses.replace(MODEL, tokenizer=toy_decoder(vocabulary=600).tokenizer)
-    with pytest.raises(FormatError, match="600 tokens, but the model's output has only 512"):
+    with pytest.raises(FormatError, match="600 tokens, but the model's embedding has only 512"):
         load(file, plugins=plugins(model))
 
 

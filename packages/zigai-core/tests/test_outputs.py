@@ -1,0 +1,166 @@
+"""Graphs without logits, without a hidden state, and with outputs of other names, from builder to model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.api.loading import assemble
+from zigai_core.api.model import Model
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.errors import FormatError, PluginError, TokenizerError, UnsupportedError
+from zigai_core.contracts.graph import Graph
+from zigai_core.engine.runner import Runner
+from zigai_core.engine.session import Session
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.builder import GraphBuilder
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.byte_tokenizer import ByteTokenizer
+from zigai_core.testing.conformance import outputs_of
+from zigai_core.testing.outputs import WIDTH, encoder_graph, encoder_tensors
+from zigai_core.testing.toys import random_tensor, toy_decoder, toy_vocabulary
+
+TEXT = "what is near this?"
+
+
+class Untouchable(NumpyBackend):
+    """A backend whose programs must not be run."""
+
+    def compile(self, *arguments: Any) -> Any:
+        program = super().compile(*arguments)
+
+        def new_context(sequences: int = 1) -> Any:
+            raise AssertionError("something was to be computed")
+
+        program.new_context = new_context  # type: ignore[method-assign]
+        return program
+
+
+def encoder(vocabulary: int = 512) -> ModelDescriptor:
+    hp = {"context_length": 64}
+    return ModelDescriptor(
+        name="toy-encoder",
+        architecture="encoder",
+        hyperparameters=Hyperparameters(hp, prefix="encoder"),
+        tensors=encoder_tensors(vocabulary),
+        tokenizer=toy_vocabulary(512),
+        chat_template="{{ messages[0].content }}",
+    )
+
+
+def model(
+    descriptor: ModelDescriptor, output: str = "hidden", backend: type[NumpyBackend] = NumpyBackend
+) -> Model:
+    def build(model: ModelDescriptor, *, context: int) -> Graph:
+        if model.architecture == "llama":
+            return decoder(model, context=context, pairing="adjacent")
+        return encoder_graph(dict(model.tensors), output)
+
+    architectures = {"encoder": build, "llama": build}
+    plugins = Plugins(
+        architectures=architectures, tokenizers={"llama": ByteTokenizer}, backends={"numpy": backend}
+    )
+    return assemble(descriptor, plugins=plugins)
+
+
+def test_a_model_without_logits_embeds_text() -> None:
+    toy = model(encoder())
+    tokens = toy.tokenizer.encode(TEXT)
+    expected = outputs_of(NumpyBackend(), toy.graph, toy.descriptor.tensors, tokens)["hidden"][-1]
+    assert expected.shape == (WIDTH,)
+    np.testing.assert_array_equal(toy.embed(TEXT), expected)
+    np.testing.assert_array_equal(toy.embed(tokens), expected)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda toy: toy.generate(TEXT),
+        lambda toy: toy.chat(),
+        lambda toy: toy.logits([1, 2]),
+        lambda toy: toy.graph.vocabulary_size,
+        lambda toy: model(toy_decoder()).generate(TEXT, draft=toy),
+    ],
+    ids=["generate", "chat", "logits", "vocabulary_size", "draft"],
+)
+def test_what_takes_logits_is_refused_by_name_before_anything_is_computed(ask: Any) -> None:
+    toy = model(encoder(), backend=Untouchable)
+    with pytest.raises(
+        UnsupportedError, match=r"no output named logits \(its outputs: hidden\): .*embed\(\)"
+    ):
+        ask(toy)
+
+
+def test_embedding_without_a_hidden_state_is_refused_by_name_before_anything_is_computed() -> None:
+    toy = model(encoder(), "relevance", backend=Untouchable)
+    with pytest.raises(
+        UnsupportedError, match=r"no output named hidden \(its outputs: relevance\): .*logits"
+    ):
+        toy.embed(TEXT)
+
+
+def test_a_session_gives_any_output_by_its_name_and_refuses_others_without_computing() -> None:
+    toy = model(encoder(), "relevance")
+    session = toy.new_session()
+    session.extend([1, 2, 3])
+    for ask in (session.logits, session.hidden, session.all_logits):
+        with pytest.raises(UnsupportedError, match="no output named"):
+            ask()
+    assert session.cached == 0
+    expected = outputs_of(NumpyBackend(), toy.graph, toy.descriptor.tensors, [1, 2, 3])["relevance"][-1]
+    np.testing.assert_array_equal(session.output("relevance"), expected)
+    assert session.cached == 3
+
+
+def test_token_ids_are_checked_against_the_rows_of_the_embedding() -> None:
+    tensors = encoder_tensors(40)
+    graph = encoder_graph(tensors)
+    assert graph.token_limit == 40
+    session = Session(Runner(NumpyBackend().compile(graph, tensors, model(encoder()).options)))
+    session.extend([39])
+    for token in (40, -1):
+        with pytest.raises(TokenizerError, match=f"token {token} is outside the model's vocabulary of 40"):
+            session.extend([token])
+    assert session.hidden().shape == (WIDTH,)
+
+
+def test_the_smallest_embedding_limits_the_tokens() -> None:
+    tensors = encoder_tensors(40)
+    tensors["second.weight"] = random_tensor("second.weight", (9, WIDTH), "F32", np.random.RandomState(0), 1)
+    g = GraphBuilder(tensors)
+    both = g.add(g.embedding("token_embd", WIDTH), g.embedding("second", WIDTH), name="both")
+    g.output("hidden", g.select(both))
+    assert g.finish().token_limit == 9
+
+
+@pytest.mark.parametrize("rows", [{"embedding": 511}, {"output": 511}])
+def test_a_tokenizer_with_more_tokens_than_a_matrix_has_rows_is_refused(rows: dict[str, int]) -> None:
+    ((part, count),) = rows.items()
+    toy = toy_decoder()
+    name = {"embedding": "token_embd.weight", "output": "output.weight"}[part]
+    fewer = random_tensor(name, (count, 64), "F32", np.random.RandomState(0), 1)
+    with pytest.raises(
+        FormatError, match=f"the tokenizer has 512 tokens, but the model's {part} has only 511"
+    ):
+        model(dataclasses.replace(toy, tensors={**toy.tensors, name: fewer}))
+
+
+def test_a_tokenizer_with_more_tokens_than_an_encoder_embeds_is_refused() -> None:
+    with pytest.raises(
+        FormatError, match="the tokenizer has 512 tokens, but the model's embedding has only 40"
+    ):
+        model(encoder(40))
+
+
+def test_an_output_is_named_once_and_there_must_be_one() -> None:
+    g = GraphBuilder(encoder_tensors())
+    with pytest.raises(PluginError, match="the graph has no outputs"):
+        g.finish()
+    x = g.select(g.embedding("token_embd", WIDTH))
+    g.output("hidden", x)
+    with pytest.raises(PluginError, match="already has an output named hidden"):
+        g.output("hidden", x)

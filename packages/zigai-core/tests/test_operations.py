@@ -81,8 +81,26 @@ def test_columns_outside_a_row_are_refused() -> None:
         evaluated(lambda g, x: g.columns(x, 4, 3, name="some"))
 
 
+def test_a_clamped_gate_is_clamped_above_and_what_it_multiplies_on_both_sides() -> None:
+    clamped = evaluated(
+        lambda g, x: g.gated_activation(
+            x, g.scale(x, -1.0, name="minus"), name="y", activation="relu", limit=0.5, up_offset=1.0
+        )
+    )
+    np.testing.assert_allclose(clamped, np.clip(X, 0, 0.5) * (1 + np.clip(-X, -0.5, 0.5)), atol=1e-6)
+    with pytest.raises(ShapeError, match="y: its limit is 0"):
+        evaluated(lambda g, x: g.gated_activation(x, x, name="y", limit=0.0))
+
+
 @pytest.mark.parametrize(
-    ("name", "at_one"), [("silu", 0.7310586), ("relu", 1.0), ("gelu", 0.8413447), ("gelu_tanh", 0.8411920)]
+    ("name", "at_one"),
+    [
+        ("silu", 0.7310586),
+        ("relu", 1.0),
+        ("gelu", 0.8413447),
+        ("gelu_tanh", 0.8411920),
+        ("gelu_quick", 0.8457958),
+    ],
 )
 def test_activations_have_their_known_values(name: str, at_one: float) -> None:
     values = activate(np.array([0.0, 1.0, -20.0, 20.0], dtype=np.float32), name)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zigai_core.contracts.errors import ShapeError
 from zigai_core.contracts.graph import WANTED, Value
 from zigai_core.contracts.plugins import Backend
 from zigai_core.ops.operations import (
@@ -21,6 +22,7 @@ from zigai_core.ops.operations import (
     SigmoidGate,
     SoftCap,
 )
+from zigai_kernels import NativeBackend
 
 WIDTHS = [1, 5, 16, 37, 256]
 
@@ -80,7 +82,7 @@ def test_rope_agrees_with_its_definition(
     tools.compare(backend, sketch, tools.batch(range(7), first=50))
 
 
-@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh", "relu"])
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh", "gelu_quick", "relu"])
 @pytest.mark.parametrize("width", WIDTHS)
 def test_gated_activations_agree_with_their_definition(
     tools: Any, backend: Backend, activation: Any, width: int
@@ -92,11 +94,33 @@ def test_gated_activations_agree_with_their_definition(
     tools.compare(backend, sketch, tools.batch(range(7)))
 
 
+@pytest.mark.parametrize(("limit", "offset"), [(1.5, 0.0), (7.0, 1.0), (None, -0.25)])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_clamped_activations_agree_with_their_definition(
+    tools: Any, backend: Backend, width: int, limit: float | None, offset: float
+) -> None:
+    sketch = tools.sketch()
+    gate, up = 4 * rows(width), 4 * rows(width, 1)
+    gate[1, 0], up[2, 0], up[3, 0] = np.nan, np.nan, np.inf
+    gate, up = sketch.input("gate", gate), sketch.input("up", up)
+    sketch.add(GatedActivation(Value("y", width), gate, up, "gelu_quick", limit, offset))
+    y = tools.compare(backend, sketch, tools.batch(range(7)))["logits"]
+    assert np.isnan(y[[1, 2], 0]).all()
+
+
+def test_a_clamp_that_is_none_is_refused_by_name(tools: Any) -> None:
+    sketch = tools.sketch()
+    x = sketch.input("x", rows(8))
+    sketch.add(GatedActivation(Value("y", 8), x, x, "silu", float("nan")))
+    with pytest.raises(ShapeError, match="GatedActivation y: its limit is nan"):
+        NativeBackend().compile(sketch.graph(), sketch.tensors, tools.options)
+
+
 def test_activations_hold_at_the_ends_of_the_range(tools: Any, backend: Backend) -> None:
     sketch = tools.sketch()
     ends = np.array([[-3e38, -200, -88, -20, -1e-30, 0, 1e-30, 20, 88, 200, 3e38]])
     gate, up = sketch.input("gate", ends), sketch.input("up", np.ones_like(ends))
-    for name in ("silu", "gelu", "relu"):
+    for name in ("silu", "gelu", "gelu_quick", "relu"):
         sketch.add(GatedActivation(Value(name, ends.shape[1]), gate, up, name))
         tools.compare(backend, sketch, tools.batch([0]), atol=1e-30 if name == "relu" else 1e-6)
         sketch.operations.pop()

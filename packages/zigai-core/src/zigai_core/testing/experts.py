@@ -74,16 +74,24 @@ def experts_tensors(*, biases: bool) -> dict[str, TensorInfo]:
 
 
 def experts_graph(
-    tensors: dict[str, TensorInfo], route: dict[str, Any] | None = None, layer: dict[str, Any] | None = None
+    tensors: dict[str, TensorInfo],
+    route: dict[str, Any] | None = None,
+    layer: dict[str, Any] | None = None,
+    *,
+    selected: bool = False,
 ) -> Graph:
-    """A layer of experts over an embedding; outputs `shares`, `[wanted, experts]`, and `y`."""
+    """A layer of experts over an embedding; outputs `shares`, `[wanted, experts]`, and `y`, `[wanted, width]`.
+
+    `selected`: it is computed for the wanted rows alone.
+    """
     g = GraphBuilder(tensors)
     x = g.embedding("token_embd", WIDTH)
+    x = g.select(x) if selected else x
     scores = g.linear(x, "blk.0.ffn_gate_inp", EXPERTS)
     shares = g.route(scores, used=USED, name="blk.0.ffn_shares", **(route or {}))
     y = g.experts(x, shares, "blk.0", hidden=HIDDEN, **{"used": USED, **(layer or {})})
-    g.output("shares", g.select(shares, name="wanted_shares"))
-    g.output("y", g.select(y))
+    for name, value in (("shares", shares), ("y", y)):
+        g.output(name, value if selected else g.select(value, name=f"wanted_{name}"))
     return g.finish()
 
 
@@ -103,6 +111,12 @@ class ExpertsConformance(Conformance):
             for name, layer in LAYERS.items():
                 graph = experts_graph(tensors, ROUTES["sigmoid"], layer)
                 self._outputs_agree(graph, tensors, range(VOCABULARY), f"{name}, biases: {biases}")
+
+    def test_experts_of_the_wanted_rows_alone_agree_with_the_reference(self) -> None:
+        tensors = experts_tensors(biases=True)
+        for layer in LAYERS.values():
+            graph = experts_graph(tensors, ROUTES["sigmoid, selection bias"], layer, selected=True)
+            self._outputs_agree(graph, tensors, range(VOCABULARY))
 
     def test_a_row_of_experts_is_the_same_alone(self) -> None:
         tensors = experts_tensors(biases=True)

@@ -80,7 +80,7 @@ def experts_graph(
     *,
     selected: bool = False,
 ) -> Graph:
-    """A layer of experts over an embedding; outputs `shares`, `[wanted, experts]`, and `y`, `[wanted, width]`.
+    """A layer of experts over an embedding, with its `shares` (`[wanted, experts]`) and `y` as outputs.
 
     `selected`: it is computed for the wanted rows alone.
     """

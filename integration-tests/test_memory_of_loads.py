@@ -65,7 +65,9 @@ print(loaded, resident() - before[0], maps() - before[1])
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system does not tell a process's memory")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="the system does not tell a process's memory"
+)
 def test_loads_of_whole_and_damaged_models_leave_no_memory_behind(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOADS, str(Path(__file__).parent), str(tmp_path / "toy.gguf")],

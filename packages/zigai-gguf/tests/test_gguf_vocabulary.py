@@ -154,7 +154,16 @@ def test_control_tokens_find_their_role_and_end_replies_by_their_spelling(read: 
 
 
 def test_control_tokens_that_the_file_marks_as_normal_are_control_tokens(read: Read) -> None:
-    tokens = ["a", "<|im_start|>", "<|im_end|>", "<end_of_turn>", "<|eot_id|>", "<|end|>", "<|eom_id|>", "<|x|>"]
+    tokens = [
+        "a",
+        "<|im_start|>",
+        "<|im_end|>",
+        "<end_of_turn>",
+        "<|eot_id|>",
+        "<|end|>",
+        "<|eom_id|>",
+        "<|x|>",
+    ]
     spec = read(tokens, kind="gpt2", types=[1, 1, 1, 1, 0, 4, 1, 1])
     assert spec.types is not None
     assert spec.types.tolist() == [1, 3, 3, 3, 3, 4, 3, 1]

@@ -29,7 +29,7 @@ static inline float logit_of(uint64_t key) {
 }
 
 /* Moves the k largest of `count` keys to the front: a radix selection, at most 8 passes over any keys. */
-static void keep_best(uint64_t *keys, int64_t count, int64_t k) {
+static void keep_largest(uint64_t *keys, int64_t count, int64_t k) {
     int64_t low = 0, high = count; /* undecided; all before `low` are among the largest, none from `high` on */
     for (int shift = 56; shift >= 0 && k < high; shift -= 8) {
         int64_t counts[256] = {0}, above = low, i = low, end;
@@ -73,7 +73,7 @@ static void offer(search *s, float x, int64_t id) {
     if (!(x > s->least) || (s->mask && !(s->mask[id >> 5] >> (id & 31) & 1))) return;
     s->keys[s->count++] = key_of(x, id);
     if (s->count < s->room) return;
-    keep_best(s->keys, s->count, s->k);
+    keep_largest(s->keys, s->count, s->k);
     s->count = s->k;
     uint64_t least = s->keys[0];
     for (int64_t i = 1; i < s->k; i++)
@@ -121,7 +121,7 @@ int64_t zg_best(const float *row, int64_t n, int64_t k, const int32_t *edited, c
         offer(&s, values[i], edited[i]);
     }
     look_through(&s, next, n);
-    keep_best(keys, s.count, k);
+    keep_largest(keys, s.count, k);
     if (s.count > k) s.count = k;
     sort_keys(keys, s.count);
     for (int64_t i = 0; i < s.count; i++) {

@@ -120,7 +120,16 @@ def test_a_byte_that_changed_anywhere_is_found(
     panels = 4096 * -(-head // 4096)
     sums = 8 * -(-(len(whole) - panels) // (1 << 20))
     spread = range(panels, len(whole) - sums, (len(whole) - sums - panels) // 13)
-    for at in (0, head - 1, head, panels - 1, *spread, len(whole) - sums - 1, len(whole) - sums, len(whole) - 1):
+    for at in (
+        0,
+        head - 1,
+        head,
+        panels - 1,
+        *spread,
+        len(whole) - sums - 1,
+        len(whole) - sums,
+        len(whole) - 1,
+    ):
         for flip in (1, 0xFF):
             caplog.clear()
             damaged = bytearray(whole)

@@ -61,6 +61,11 @@ class Lowered:
         """Those of all stages, one after another."""
         return [record for stage in self.stages for record in stage.records]
 
+    @property
+    def routes(self) -> list[int]:
+        """The number of experts of each route."""
+        return [record.width for record in self.records if record.operation == "ROUTE"]
+
 
 def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str]:
     """Each operation and (operation, storage type) without a kernel, once, with the first that needs it."""

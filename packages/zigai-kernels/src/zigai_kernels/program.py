@@ -219,11 +219,10 @@ class NativeProgram:
 
     def _native_plan(self) -> Any:
         plan = self.ffi.new("zg_plan *")
-        records = self.lowered.records
         fields = ("heads", "kv_heads", "head_dim", "value_dim")
         shapes = [
             [int(record.numbers[name]) for name in fields]
-            for record in records
+            for record in self.lowered.records
             if record.operation == "ATTENTION"
         ]
         groups = [(heads // kv_heads, *widths) for heads, kv_heads, *widths in shapes]
@@ -241,7 +240,7 @@ class NativeProgram:
         plan.scratch_bytes = self.memory.nbytes
         plan.thread_bytes = max(
             max((self.lib.zg_attention_bytes(tile, *group) for group in groups), default=0),
-            max((self.lib.zg_route_bytes(r.width) for r in records if r.operation == "ROUTE"), default=0),
+            max(map(self.lib.zg_route_bytes, self.lowered.routes), default=0),
         )
         plan.partial_bytes = max(
             (self.lib.zg_partial_bytes(spans, heads, size) for heads, *_, size in shapes), default=0

@@ -20,6 +20,7 @@ class DType:
     a layout alone: such a tensor can be listed and copied, and read where an installed package brings the
     type (entry point `zigai.dtypes`).
 
+    >>> from zigai_core.contracts.dtypes import DTYPES
     >>> DTYPES["Q4_0"].nbytes((2, 64))
     72
     """

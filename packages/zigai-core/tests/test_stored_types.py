@@ -35,7 +35,7 @@ def stored() -> ModelDescriptor:
 
 
 class Reader:
-    def recognises(self, head: bytes, path: Path) -> bool:
+    def recognises(self, path: Path) -> bool:
         return True
 
     def read(self, path: Path) -> ModelDescriptor:

@@ -296,3 +296,11 @@ def test_megabyte_without_a_break_takes_time_in_proportion(
     decoded = tokenizer.decode(tokens)
     assert time.process_time() - start < 20
     assert decoded == text.replace("\u2581", " ")
+
+
+def test_a_token_of_a_nul_is_never_used_and_nothing_is_written_about_it(
+    spec: TokenizerSpec, extend: Extend, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = SentencePieceTokenizer(extend(spec, [("\0", NORMAL)]))
+    assert tokenizer.encode("a\0", bos=False)[-1] == spec.tokens.index("<0x00>")
+    assert capfd.readouterr() == ("", "")

@@ -167,7 +167,8 @@ def _processor(
     pieces = list(encoded)
     types = np.where(vocabulary.types == TokenType.USER_DEFINED, TokenType.NORMAL, vocabulary.types)
     unreachable = vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN)
-    unreachable += [token for token, piece in enumerate(pieces) if not piece]
+    # The library writes about a NUL to standard error; it makes the text's NUL its byte token in any case.
+    unreachable += [token for token, piece in enumerate(pieces) if not piece or piece == b"\0"]
     for token in unreachable:
         pieces[token] = b"\xff%d" % token
         types[token] = TokenType.CONTROL

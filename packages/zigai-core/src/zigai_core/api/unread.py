@@ -12,7 +12,7 @@ from zigai_core.api.installed import report
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import Graph
-from zigai_core.contracts.hyperparameter_keys import NEUTRAL, changes_numbers
+from zigai_core.contracts.hyperparameter_keys import NEUTRAL, READ_ELSEWHERE, changes_numbers
 
 LOG = logging.getLogger("zigai")
 
@@ -33,7 +33,7 @@ def check_unread(
     unread = [tensor.name for tensor in _not_left_out(model, graph, tensors) if not _is_neutral(tensor)]
     keys = [key for key in hp if key not in hp.read]
     wrong = [key for key in keys if changes_numbers(hp, key, context=context)]
-    unknown = [key for key in keys if key not in NEUTRAL]
+    unknown = [key for key in keys if key not in NEUTRAL and key not in READ_ELSEWHERE]
     if unknown:
         LOG.info("%s: hyperparameters that nothing reads: %s", model.name, ", ".join(unknown[:20]))
     parts = []

@@ -72,6 +72,9 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 """By key, the values that change no number: a scale of 1, a cap of 0, one group. 0 stands for "not set"."""
 
+READ_ELSEWHERE = frozenset({"context_length", "vocab_size"})
+"""Keys that loading reads itself, or that a shape says as well."""
+
 
 def changes_numbers(hyperparameters: Mapping[str, Any], key: str, *, context: int) -> bool:
     """Whether a model whose key of this name is not read computes something else than its file means.

@@ -15,6 +15,7 @@ from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.options import SamplingOptions
+from zigai_core.engine.speculation import SessionDrafter
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
@@ -85,3 +86,24 @@ def test_a_prompt_with_a_token_that_the_draft_lacks_is_no_error() -> None:
     tokens = target.generate([5, 339], max_tokens=4, draft=draft, sampling=SamplingOptions.greedy())
     tokens.complete()
     assert np.all(np.array(tokens.tokens) < 340)
+
+
+class Padded:
+    """A session of 340 tokens whose model likes the last one best, then token 7."""
+
+    context = 64
+    vocabulary = 340
+
+    def replace(self, tokens: Sequence[int]) -> None: ...
+
+    def extend(self, tokens: Sequence[int]) -> None: ...
+
+    def logits(self) -> np.ndarray:
+        logits = np.zeros(340, np.float32)
+        logits[[339, 7]] = 2, 1
+        return logits
+
+
+def test_a_token_that_only_the_draft_has_is_not_guessed() -> None:
+    assert SessionDrafter(Padded(), 300).guess([5], 2) == [7, 7]  # type: ignore[arg-type]
+    assert SessionDrafter(Padded(), 340).guess([5], 2) == [339, 339]  # type: ignore[arg-type]

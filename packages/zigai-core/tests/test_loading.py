@@ -148,7 +148,7 @@ def test_a_model_without_a_tokenizer_runs_on_token_ids(file: Path) -> None:
 
 def test_more_tokens_than_outputs_are_refused(file: Path) -> None:
     model = dataclasses.replace(MODEL, tokenizer=toy_decoder(vocabulary=600).tokenizer)
-    with pytest.raises(FormatError, match="600 tokens, but the model's embedding has only 512"):
+    with pytest.raises(FormatError, match="600 tokens, but the model's output has only 512"):
         load(file, plugins=plugins(model))
 
 
@@ -319,9 +319,7 @@ def test_a_backends_own_settings_reach_it_and_no_other(file: Path, caplog: pytes
 def test_an_embedding_with_fewer_rows_than_the_output_is_refused(file: Path) -> None:
     short = toy_decoder(layers=1, vocabulary=500).tensors["token_embd.weight"]
     model = dataclasses.replace(MODEL, tensors={**MODEL.tensors, "token_embd.weight": short})
-    with pytest.raises(
-        FormatError, match=r"embedding token_embd\.weight has 500 rows, but the model has 512 tokens"
-    ):
+    with pytest.raises(FormatError, match=r"embedding has 500 rows, but the model has 512 tokens"):
         load(file, plugins=plugins(model))
 
 
@@ -340,5 +338,5 @@ def test_a_graph_without_logits_or_hidden_state_says_what_it_cannot_do(file: Pat
         return dataclasses.replace(graph, outputs={"logits": graph.outputs["logits"]})
 
     model = load(file, plugins=plugins(architectures={"llama": encoder}))
-    with pytest.raises(UnsupportedError, match="cannot embed: its graph has no output named hidden"):
+    with pytest.raises(UnsupportedError, match=r"no output named hidden .* it cannot embed text"):
         model.embed("text")

@@ -69,6 +69,15 @@ def test_of_many_tensors_a_few_are_named_and_the_rest_counted() -> None:
     assert len(str(caught.value)) < 1000
 
 
+def test_names_out_of_a_file_reach_the_log_without_control_characters(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    built(with_tensor("bad\x1b[31m\nname", np.ones(1)), unread="warn")
+    assert "bad" in caplog.messages[0]
+    assert "\x1b" not in caplog.messages[0]
+    assert "\n" not in caplog.messages[0]
+
+
 @pytest.mark.parametrize(
     ("name", "value", "neutral"),
     [

@@ -10,7 +10,7 @@ import numpy as np
 
 from zigai_core.api.installed import report
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
-from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError, escape, quote
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.hyperparameter_keys import NEUTRAL, READ_ELSEWHERE, changes_numbers
 
@@ -35,7 +35,7 @@ def check_unread(
     wrong = [key for key in keys if changes_numbers(hp, key, context=context)]
     unknown = [key for key in keys if key not in NEUTRAL and key not in READ_ELSEWHERE]
     if unknown:
-        LOG.info("%s: hyperparameters that nothing reads: %s", model.name, ", ".join(unknown[:20]))
+        LOG.info("%s: hyperparameters that nothing reads: %s", model.name, _some(unknown))
     parts = []
     if unread:
         parts.append(f"{len(unread)} of its tensors ({_some(unread)})")
@@ -77,11 +77,10 @@ def _is_neutral(tensor: TensorInfo) -> bool:
 
 def _setting(key: str, hp: Hyperparameters) -> str:
     value = next(value for name, value in hp.items() if name == key)
-    shown = repr(value.tolist() if isinstance(value, np.ndarray) else value)
-    return f"{key}={shown if len(shown) <= 40 else shown[:37] + '...'}"
+    return f"{escape(key, 80)}={quote(value, 40)}"
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = [name if len(name) <= 80 else name[:77] + "..." for name in names[:5]]
+    shown = [escape(name, 120) for name in names[:5]]
     more = len(names) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")

@@ -48,7 +48,7 @@ def routed(scores: list[float], used: int, bias: list[float] | None = None, **ho
     value, width = Value("scores", len(scores)), len(scores)
     weight: Any = None if bias is None else "bias"
     route = Route(Value("shares", width), value, used, bias=weight, **how)
-    assert route.problem() is None
+    assert route.fault() is None
     step: Any = Step([scores], bias)
     with np.errstate(all="ignore"):
         return route.evaluate(step)[0].tolist()
@@ -101,6 +101,8 @@ def test_a_score_that_is_not_a_number_makes_all_shares_of_its_row_so(kind: str) 
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"used": 2.5}, "used is 2.5, not a whole number"),
+    ({"groups": True}, "groups is True, not a whole number"),
     ({"used": 0}, "0 of 8 experts are used"),
     ({"used": 9}, "9 of 8 experts are used"),
     ({"groups": 3}, "8 experts are no 3 groups of equal size"),
@@ -144,6 +146,7 @@ def test_a_kind_of_route_or_an_activation_that_does_not_exist_is_named() -> None
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
+        ({"used": 2.5}, "used is 2.5, not a whole number"),
         ({"used": 9}, "9 of 8 experts are used"),
         ({"used": 0}, "0 of 8 experts are used"),
         ({"limit": math.nan}, "its limit is nan"),

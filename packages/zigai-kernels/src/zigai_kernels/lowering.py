@@ -144,7 +144,7 @@ class _Lowering(Recorder):
                 self.emit(operation, "SELECT", x)
             case GatedActivation(gate=x, up=y):
                 self.same_width(operation, x, y)
-                self.need_sound(operation, operation.problem())
+                self.need_sound(operation, operation.fault())
                 code, mode, numbers = gating(operation)
                 self.emit(operation, code, x, y, mode=mode, numbers=numbers)
             case Add(a=x, b=y):

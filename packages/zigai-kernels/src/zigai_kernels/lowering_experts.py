@@ -13,7 +13,7 @@ ROUTES = {"softmax": "SOFTMAX", "sigmoid": "SIGMOID", "softmax_chosen": "SOFTMAX
 
 def lower_route(to: Recorder, op: Route) -> None:
     """Record the shares of experts."""
-    to.need_sound(op, op.problem())
+    to.need_sound(op, op.fault())
     to.need(op, op.output.width <= MOST_HEADS, f"more than {MOST_HEADS} experts")
     numbers = {
         "used": op.used,
@@ -33,7 +33,7 @@ def lower_experts(to: Recorder, op: Experts) -> None:
     experts, used = op.shares.width, op.used
     hidden = op.gate.shape[1] if len(op.gate.shape) == 3 else 0
     to.same_width(op, op.x)
-    to.need_sound(op, op.problem())
+    to.need_sound(op, op.fault())
     most = max(hidden, op.x.width) * experts
     inside = hidden > 0 and most <= MOST_WIDTH and experts <= MOST_HEADS
     to.need(op, inside, f"{experts} experts of {hidden}")

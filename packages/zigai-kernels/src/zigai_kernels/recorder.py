@@ -91,9 +91,9 @@ class Recorder:
         if not true:
             raise ShapeError(f"{type(op).__name__} {op.output.name}: {wrong}")
 
-    def need_sound(self, op: Operation, problem: str | None) -> None:
-        """Refuse the operation if there is a problem with it."""
-        self.need(op, problem is None, problem or "")
+    def need_sound(self, op: Operation, fault: str | None) -> None:
+        """Refuse the operation if there is a fault in it."""
+        self.need(op, fault is None, fault or "")
 
     def as_read_by(self, weight: TensorInfo, x: Value, repeat: int = 1) -> str:
         """The name of x as products with the weight read it: computed before its first use, and shared."""

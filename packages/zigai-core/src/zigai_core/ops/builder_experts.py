@@ -109,7 +109,6 @@ class ExpertsBuilder(ABC):
         )
 
     def _append_sound(self, operation: GatedActivation | Route | Experts) -> Value:
-        problem = operation.problem()
-        if problem is not None:
-            raise ShapeError(f"{operation.output.name}: {problem}")
+        if (wrong := operation.fault()) is not None:
+            raise ShapeError(f"{operation.output.name}: {wrong}")
         return self.append(operation)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
-from zigai_core.ops.operations.feed_forward import Activation, gate_problem, gated
+from zigai_core.ops.operations.feed_forward import Activation, gate_fault, gated
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,13 @@ class Experts(Operation):
             out[rows] += y if self.weighted_input else share * y
         return out
 
-    def problem(self) -> str | None:
+    def fault(self) -> str | None:
         """What is wrong with the attributes; None if nothing is. Weights are checked where they are read."""
+        if type(self.used) is not int:
+            return f"used is {self.used!r}, not a whole number"
         if not 1 <= self.used <= self.shares.width:
             return f"{self.used} of {self.shares.width} experts are used"
-        return gate_problem(self.limit, self.up_offset)
+        return gate_fault(self.limit, self.up_offset)
 
 
 def _linear(step: Step, x: Array, weight: Weight, bias: Weight | None, expert: int) -> Array:

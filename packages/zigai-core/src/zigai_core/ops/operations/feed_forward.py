@@ -31,9 +31,9 @@ class GatedActivation(Operation):
     def evaluate(self, step: Step) -> Array:
         return gated(step[self.gate], step[self.up], self.activation, self.limit, self.up_offset)
 
-    def problem(self) -> str | None:
+    def fault(self) -> str | None:
         """What is wrong with the attributes; None if nothing is."""
-        return gate_problem(self.limit, self.up_offset)
+        return gate_fault(self.limit, self.up_offset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +59,7 @@ def gated(gate: Array, up: Array, activation: Activation, limit: float | None, u
     return activate(gate, activation) * up
 
 
-def gate_problem(limit: float | None, up_offset: float) -> str | None:
+def gate_fault(limit: float | None, up_offset: float) -> str | None:
     """What is wrong with these attributes of a gated activation; None if nothing is."""
     if limit is not None and not (math.isfinite(limit) and limit > 0):
         return f"its limit is {limit}"

@@ -63,9 +63,12 @@ class Route(Operation):
         result[wrong] = np.nan
         return result
 
-    def problem(self) -> str | None:
+    def fault(self) -> str | None:
         """What is wrong with the attributes; None if nothing is."""
         experts = self.scores.width
+        for name in ("used", "groups", "groups_used", "group_best"):
+            if type(getattr(self, name)) is not int:
+                return f"{name} is {getattr(self, name)!r}, not a whole number"
         size = experts // self.groups if self.groups > 0 else 0
         if self.output.width != experts:
             return f"{experts} scores and {self.output.width} shares"

@@ -74,14 +74,14 @@ def activate(x: Array, activation: Activation) -> Array:
     """
     gain: Array
     if activation == "silu":
-        gain = np.float32(1) / (1 + np.exp(-x))
+        gain = np.reciprocal(1 + np.exp(-x))
     elif activation == "relu":
         gain = np.asarray(x > 0, dtype=np.float32)
     elif activation == "gelu_tanh":
         bent = x + np.float32(0.044715) * x * x * x
         gain = np.float32(0.5) * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * bent))
     elif activation == "gelu_quick":
-        gain = np.float32(1) / (1 + np.exp(np.float32(-1.702) * x))
+        gain = np.reciprocal(1 + np.exp(np.float32(-1.702) * x))
     elif activation == "gelu":
         erf = np.vectorize(math.erf, otypes=[np.float32])
         gain = np.float32(0.5) * (1 + erf(x / np.float32(math.sqrt(2))))

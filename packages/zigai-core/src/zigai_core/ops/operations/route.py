@@ -95,7 +95,7 @@ class Route(Operation):
             return scores
         p: Array
         if self.kind == "sigmoid":
-            p = np.float32(1) / (1 + np.exp(-scores))
+            p = np.reciprocal(1 + np.exp(-scores))
         elif self.kind == "softmax":
             p = np.exp(scores - scores.max(axis=-1, keepdims=True))
             p /= p.sum(axis=-1, keepdims=True)

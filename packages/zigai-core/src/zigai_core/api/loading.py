@@ -192,8 +192,11 @@ def _check_vocabulary(descriptor: ModelDescriptor, graph: Graph, tokenizer: Toke
             f"{where}: the tokenizer has {tokens} tokens, but the model's output has only {outputs}"
         )
     needed = max(outputs or 0, tokens or 0)
-    if graph.token_limit < needed:
-        raise FormatError(
-            f"{where}: the embedding has {graph.token_limit} rows, but the model has {needed} "
-            "tokens: the file is damaged or was converted wrongly; convert or download it again"
-        )
+    for operation in graph:
+        rows = operation.token_limit
+        if rows is not None and rows < needed:
+            table = operation.weights[0].name if operation.weights else operation.output.name
+            raise FormatError(
+                f"{where}: the embedding {table} has {rows} rows, but the model has {needed} "
+                "tokens: the file is damaged or was converted wrongly; convert or download it again"
+            )

@@ -13,6 +13,7 @@ without what it depends on. Tests of templates that are not there are skipped.
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
@@ -151,7 +152,7 @@ CONVERSATIONS: dict[str, tuple[list[Message], dict[str, Any]]] = {
 }
 REFUSED = "refused"
 PART = "one"
-"""Text of the first part: missing where a template passes over content that is not a string."""
+"""Text of the first part: missing where a template passes over a list, in quotes where it writes it out."""
 ADAPTED = {"llama-cpp-deepseek-r1": {"| tojson(indent=2)": "| list | tojson(indent=2)"}}
 """Changes without which transformers cannot render a template: its JSON takes no generator of `map`."""
 
@@ -199,7 +200,7 @@ def test_a_published_template_renders_as_transformers_renders_it(name: str, conv
     for old, new in ADAPTED.get(name, {}).items():
         text = text.replace(old, new)
     expected = theirs(text, messages, keywords)
-    if conversation == "parts" and (PART not in expected or '"type": "text"' in expected):
+    if conversation == "parts" and (PART not in expected or re.search(f"['\"]{PART}", expected)):
         expected = theirs(text, joined(messages), keywords)  # the template wants a string
     assert ours(TEMPLATES[name], messages, keywords) == expected
 

@@ -16,7 +16,7 @@ LARGEST_NUMBER = 2**61 - 2
 DEEPEST = 64
 """How deep values, and calls of macros, may nest."""
 
-_STEP = 200
+_STEP = 400
 _NODE = 64
 _LOOK = 4_000_000
 _CONTAINERS = (list, tuple, KeysView, ValuesView, ItemsView)
@@ -43,13 +43,13 @@ class Items(list[Any]):
 class Budget:
     """Counts what a rendering costs, before it is spent; `RefusedError` where that is too much.
 
-    `given` are the variables: each of their nodes adds 0.2 ms of work, each byte 0.5 µs and 200 bytes of
+    `given` are the variables: each of their nodes adds 0.6 ms of work, each byte 0.5 µs and 200 bytes of
     memory, so that what suffices for a short conversation suffices for a long one.
     """
 
     def __init__(self, given: Any) -> None:
         size, nodes = measure(given, most=2**32, deepest=2**32)
-        self._work = WORK + 200_000 * nodes + 500 * size
+        self._work = WORK + 600_000 * nodes + 500 * size
         self._memory = MEMORY + 200 * size
         # The clock is a second bound, for machines on which a step takes more than a nanosecond.
         self._seconds = 3e-9 * self._work

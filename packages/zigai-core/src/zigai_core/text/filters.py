@@ -215,6 +215,11 @@ def _as_text(budget: Budget, value: Any, *args: Any, **kwargs: Any) -> None:
     budget.spend(20 * size, 6 * size)
 
 
+def _title(budget: Budget, value: Any) -> None:
+    size = budget.weigh(value)
+    budget.spend(400 * size, 100 * size)  # Jinja makes a list of all words
+
+
 def _short(budget: Budget, value: Any, *args: Any, **kwargs: Any) -> None:
     if isinstance(value, str) and len(value) > 1000:
         raise RefusedError("makes a number of more than 1000 characters")
@@ -245,13 +250,14 @@ def _indent(budget: Budget, s: Any, width: int | str = 4, first: bool = False, b
 
 CHECKED_FILTERS: Mapping[str, Callable[..., None]] = {
     **dict.fromkeys(("attr", "count", "d", "default", "first", "last", "length", "safe"), _free),
-    **dict.fromkeys(("e", "escape", "string", "title"), _as_text),
+    **dict.fromkeys(("e", "escape", "string"), _as_text),
     **dict.fromkeys(("dictsort", "max", "min", "sort"), _order),
     **dict.fromkeys(("float", "int"), _short),
     "abs": _number,
     "format": _format,
     "indent": _indent,
     "round": _round,
+    "title": _title,
 }
 """Filters that are Jinja's own, each with what counts or refuses a call before it is made."""
 

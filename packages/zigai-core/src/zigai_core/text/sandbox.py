@@ -109,7 +109,7 @@ def environment_type() -> type[Any]:
 
         def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
             """Every call of a macro, a global function, or a method."""
-            __self.budget.spend(1000, 100 + 20 * (len(args) + len(kwargs)))
+            __self.budget.spend(1500, 100 + 20 * (len(args) + len(kwargs)))
             if __self._depth >= DEEPEST:
                 raise RefusedError(f"nests more than {DEEPEST} calls")
             __self._depth += 1

@@ -13,7 +13,7 @@ from functools import cache, partial, wraps
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from zigai_core.contracts.errors import TemplateError
+from zigai_core.contracts.errors import TemplateError, escape
 from zigai_core.text.budget import DEEPEST, Budget, PartsText, RefusedError
 from zigai_core.text.filters import CHECKED_FILTERS, CHECKED_TESTS, OWN_FILTERS, OWN_TESTS
 from zigai_core.text.operations import TEXT_COSTS, Formatter, calculate, call_text, compare, join, text_bytes
@@ -186,7 +186,7 @@ def environment_type() -> type[Any]:
             return {**made, **kwargs}
 
         def _raise_exception(self, message: Any = "") -> NoReturn:
-            raise RefusedError(f"refuses these messages: {self.budget.text(message)[:LONGEST_ERROR]}")
+            raise RefusedError(f"refuses these messages: {self.budget.text(message)}")
 
     return Sandbox
 
@@ -290,10 +290,7 @@ def _explained(error: Exception, origin: str) -> TemplateError:
     what = getattr(error, "message", None) or str(error) or type(error).__name__
     if isinstance(error, (RecursionError, SyntaxError)):
         what = "nests too deeply"
-    what = "".join(character if character.isprintable() else " " for character in what[: LONGEST_ERROR + 1])
-    if len(what) > LONGEST_ERROR:
-        what = what[:LONGEST_ERROR] + "…"
-    return TemplateError(f"{origin}{f', line {line}' if line else ''}: {what}")
+    return TemplateError(f"{origin}{f', line {line}' if line else ''}: {escape(what, LONGEST_ERROR)}")
 
 
 def _strftime_now(format: str) -> str:

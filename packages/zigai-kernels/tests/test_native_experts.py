@@ -204,7 +204,7 @@ def test_a_route_that_does_not_fit_is_refused_by_name(tools: Any, route: dict[st
         ({"limit": NAN}, "its limit is nan"),
         ({"limit": -1.0}, "its limit is -1.0"),
         ({"up_offset": NAN}, "its up_offset is nan"),
-        ({"gate": Weight("up", (4, 32, 64))}, r"up has shape \(4, 64, 32\), \(4, 32, 32\) is needed"),
+        ({"gate": Weight("up", (4, 32, 64))}, r"up has shape \(4, 32, 64\), \(4, 32, 32\) is needed"),
         ({"down_bias": Weight("gate.bias", (4, 64))}, r"has shape \(4, 64\), \(4, 32\) is needed"),
         ({"up_bias": Weight("absent", (4, 64))}, "tensor absent is missing"),
         ({"shares": Value("scores", 3)}, "its input scores is"),

@@ -319,7 +319,9 @@ def test_a_backends_own_settings_reach_it_and_no_other(file: Path, caplog: pytes
 def test_an_embedding_with_fewer_rows_than_the_output_is_refused(file: Path) -> None:
     short = toy_decoder(layers=1, vocabulary=500).tensors["token_embd.weight"]
     model = dataclasses.replace(MODEL, tensors={**MODEL.tensors, "token_embd.weight": short})
-    with pytest.raises(FormatError, match=r"embedding has 500 rows, but the model has 512 tokens"):
+    with pytest.raises(
+        FormatError, match=r"embedding token_embd\.weight has 500 rows, but the model has 512 tokens"
+    ):
         load(file, plugins=plugins(model))
 
 

@@ -111,13 +111,34 @@ def test_the_id_minus_one_means_no_such_token(read: Read, value: Typed) -> None:
     assert read(["<unk>", "<s>", "</s>"], bos_token_id=value).special_ids == {"eos": 2, "unknown": 0}
 
 
-@pytest.mark.parametrize(
-    "key", ["bos_token_id", "eom_token_id", "seperator_token_id", "separator_token_id", "prefix_token_id"]
-)
-@pytest.mark.parametrize("value", [3, 2**31, 2**64 - 1, -2])
-def test_an_id_out_of_range_is_named(read: Read, key: str, value: int) -> None:
+OUT_OF_RANGE = [3, 2**31, 2**64 - 1, -2]
+
+
+@pytest.mark.parametrize("key", ["bos_token_id", "eos_token_id"])
+@pytest.mark.parametrize("value", OUT_OF_RANGE)
+def test_an_id_out_of_range_that_every_prompt_or_reply_needs_is_named(
+    read: Read, key: str, value: int
+) -> None:
     with pytest.raises(FormatError, match=f"'tokenizer.ggml.{key}' is {value}, but there are 3 tokens"):
         read(["<unk>", "<s>", "</s>"], **{key: value})
+
+
+@pytest.mark.parametrize(
+    "key", ["eom_token_id", "seperator_token_id", "separator_token_id", "prefix_token_id", "padding_token_id"]
+)
+@pytest.mark.parametrize("value", OUT_OF_RANGE)
+def test_an_id_out_of_range_for_another_role_is_passed_over_and_logged(
+    read: Read, caplog: pytest.LogCaptureFixture, key: str, value: int
+) -> None:
+    caplog.set_level("INFO", "zigai")
+    spec = read(["<unk>", "<s>", "</s>"], **{key: value})
+    assert spec.special_ids == {"bos": 1, "eos": 2, "unknown": 0}
+    assert f"tokenizer.ggml.{key} = {value}" in caplog.text
+
+
+def test_a_bos_that_is_not_put_before_texts_may_be_out_of_range(read: Read) -> None:
+    spec = read(["<unk>", "<s>", "</s>"], bos_token_id=9, unknown_token_id=9, add_bos_token=False)
+    assert spec.special_ids == {"bos": 1, "eos": 2, "unknown": 0}
 
 
 def test_the_newer_key_of_a_role_wins(read: Read) -> None:
@@ -141,7 +162,7 @@ def test_control_tokens_that_the_file_marks_as_normal_are_control_tokens(read: R
         "<|eot_id|>",
         "<|end|>",
         "<|eom_id|>",
-        "<x>",
+        "<|x|>",
     ]
     spec = read(tokens, kind="gpt2", types=[1, 1, 1, 1, 0, 4, 1, 1])
     assert spec.types is not None

@@ -33,8 +33,9 @@ def toy(state: int = 0, **changes: Any) -> ModelDescriptor:
 
 def compiled(folder: Path | None, model: ModelDescriptor | None = None) -> NativeProgram:
     model = model or toy()
-    options = CompileOptions(context=64, batch=16, page=8, threads=2, packed_cache=folder)
-    return NativeBackend().compile(decoder(model, context=64, pairing="adjacent"), model.tensors, options)
+    options = CompileOptions(context=64, batch=16, page=8, threads=2)
+    graph = decoder(model, context=64, pairing="adjacent")
+    return NativeBackend(packed_cache=folder).compile(graph, model.tensors, options)
 
 
 def logits(program: NativeProgram, tools: Any) -> Any:
@@ -61,14 +62,14 @@ def test_the_second_start_maps_what_the_first_wrote(tools: Any, tmp_path: Path) 
 
 
 def test_progress_reaches_its_end_with_a_file_and_without(tmp_path: Path) -> None:
-    model, options = toy(), CompileOptions(context=64, batch=16, page=8, packed_cache=tmp_path)
+    model, options = toy(), CompileOptions(context=64, batch=16, page=8)
     for _ in range(2):
         seen = list[tuple[int, int]]()
 
         def progress(done: int, total: int, seen: list[tuple[int, int]] = seen) -> None:
             seen.append((done, total))
 
-        NativeBackend().compile(
+        NativeBackend(packed_cache=tmp_path).compile(
             decoder(model, context=64, pairing="adjacent"), model.tensors, options, progress
         )
         assert seen[-1][0] == seen[-1][1] > 0
@@ -229,8 +230,8 @@ model = toy_decoder(width=1024)
 tensors = {name: dataclasses.replace(t, identity=name) for name, t in model.tensors.items()}
 graph = decoder(model, context=64, pairing="adjacent")
 sys.stdin.readline()
-options = CompileOptions(context=64, batch=16, packed_cache=Path(sys.argv[1]))
-program = NativeBackend().compile(graph, tensors, options)
+options = CompileOptions(context=64, batch=16)
+program = NativeBackend(packed_cache=Path(sys.argv[1])).compile(graph, tensors, options)
 print(hash(b"".join(weights.tobytes() for weights in program.weights.values())))
 """
 

@@ -11,8 +11,8 @@ import pytest
 from cffi import FFI
 
 import zigai_kernels.backend
-from zigai_core.conformance.backend import logits_of, runner
-from zigai_core.conformance.toys import toy_decoder
+from zigai_core.testing.backend import logits_of, runner
+from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend
 from zigai_kernels.dispatch import supported
 from zigai_kernels.packing import STORAGE

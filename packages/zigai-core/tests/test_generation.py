@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
-from zigai_core.contracts.errors import ContextOverflowError, TokenizerError
+from zigai_core.contracts.errors import ContextOverflowError, SamplingError, TokenizerError
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.engine.generation import Generation
 from zigai_core.engine.runner import Runner
@@ -62,6 +63,17 @@ def test_it_ends_where_the_model_ends_it() -> None:
 def test_a_prompt_without_tokens_is_refused() -> None:
     with pytest.raises(TokenizerError, match="the prompt has no tokens"):
         reply([]).complete()
+
+
+def test_max_tokens_of_0_generates_nothing() -> None:
+    made = reply("ab", max_tokens=0)
+    assert (made.complete(), made.tokens, made.finish_reason) == ("", [], "length")
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, True, "3"])
+def test_max_tokens_that_is_no_count_is_refused(wrong: Any) -> None:
+    with pytest.raises(SamplingError, match="max_tokens must be a whole number"):
+        reply("ab", max_tokens=wrong)
 
 
 def test_max_tokens_ends_it() -> None:

@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
 
-from zigai_core.contracts.errors import Cancelled, ContextOverflowError, TokenizerError
+from zigai_core.contracts.errors import Cancelled, ContextOverflowError, SamplingError, TokenizerError, quote
 from zigai_core.contracts.plugins import Tokenizer
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.session import Overflow, Session
@@ -84,6 +85,12 @@ class Generation(Iterator[str]):
         self.text = ""
         self.finish_reason: FinishReason | None = None
         self.stats = GenerationStats()
+        if max_tokens is not None and (
+            isinstance(max_tokens, bool) or not isinstance(max_tokens, Integral) or max_tokens < 0
+        ):
+            raise SamplingError(
+                f"max_tokens must be a whole number of at least 0, or None, not {quote(max_tokens)}"
+            )
         self._prompt = prompt
         self._tokenizer = tokenizer
         self._sampler = sampler
@@ -144,6 +151,9 @@ class Generation(Iterator[str]):
         began = time.perf_counter()
         if not self._begin():
             self._finish("context")
+            return
+        if self._max_tokens == 0:
+            self._finish("length")
             return
         speculation = self._speculation
         logits = [self.session.logits()]

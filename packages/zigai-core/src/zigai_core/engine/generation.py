@@ -94,7 +94,7 @@ class Generation(Iterator[str]):
         self._prompt = prompt
         self._tokenizer = tokenizer
         self._sampler = sampler
-        self._max_tokens = max_tokens
+        self._max_tokens: int | None = max_tokens
         self._stream = TextStream(tokenizer, stop, fresh=fresh)
         self._overflow = overflow
         self._keep = keep

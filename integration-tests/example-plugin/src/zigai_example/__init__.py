@@ -10,7 +10,7 @@ from zigai_core.ops.builder import GraphBuilder
 
 
 def example(model: ModelDescriptor, *, context: int) -> Graph:
-    """The graph of a model whose file says `general.architecture = example`."""
+    """The graph of a model whose file has `general.architecture = example`."""
     hp = model.hyperparameters
     width = hp.integer("embedding_length", minimum=1)
     hidden = hp.integer("feed_forward_length", minimum=1)
@@ -20,9 +20,9 @@ def example(model: ModelDescriptor, *, context: int) -> Graph:
     epsilon = hp.number("attention.layer_norm_rms_epsilon", minimum=0.0)
     base = hp.number("rope.freq_base", 10000.0, minimum=1.0)
     size = width // heads
-    # Pair i of a head turns by position · base^(-2i / head size) radians.
+    # Pair i of a head is rotated by position · base^(-2i / head size) radians.
     frequencies = (base ** (-np.arange(0, size, 2) / size)).astype(np.float32)
-    pairing = model.conventions.rope_pairing  # which elements of a head turn together
+    pairing = model.conventions.rope_pairing  # which elements of a head form a pair
 
     g = GraphBuilder(model.tensors)
     x = g.embedding("token_embd", width)
@@ -36,7 +36,7 @@ def example(model: ModelDescriptor, *, context: int) -> Graph:
         k = g.rope(k, size, frequencies, pairing, name=f"{at}.attn_k_rope")
         name = f"{at}.attention"
         h = g.attention(q, k, v, layer=layer, heads=heads, kv_heads=kv_heads, head_dim=size, name=name)
-        if layer == layers - 1:  # from here on only the rows whose logits were asked for
+        if layer == layers - 1:  # from here on only the output rows are computed
             h, x = g.select(h, name=f"{at}.attn_wanted"), g.select(x, name=f"{at}.wanted")
         x = g.add(x, g.linear(h, f"{at}.attn_output", width), name=f"{at}.attn_residual")
         h = g.rms_norm(x, f"{at}.ffn_norm", epsilon)

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the C modules, one for each instruction set of the machine."""
+"""The C modules, one for each instruction set of the machine; everything else is in pyproject.toml."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from setuptools import setup
 from setuptools.command.build_ext import build_ext
 
 
-class BuildAtOnce(build_ext):
-    """Compiles the modules side by side, each in a process of its own, as many at once as there are CPUs.
+class ParallelBuild(build_ext):
+    """Compiles the modules in parallel, up to one per CPU.
 
-    A setting in `options` would not do: what setuptools builds for an editable installation loses it.
+    Not a setting in `options`, because setuptools drops it when it builds an editable installation.
     """
 
     def initialize_options(self) -> None:
-        """Set what holds unless the command line says otherwise."""
+        """Set the defaults, which command-line options override."""
         super().initialize_options()
         self.parallel = True
 
 
 x86 = platform.machine().lower() in ("x86_64", "amd64")
 setup(
-    cmdclass={"build_ext": BuildAtOnce},
+    cmdclass={"build_ext": ParallelBuild},
     cffi_modules=[
         f"native/build.py:{name}" for name in (("baseline", "avx2", "avx512") if x86 else ("baseline",))
     ],

@@ -1,16 +1,17 @@
-/* Rows of float32 as the integer kernels read them.
-   For quantised weights: int8, and for each 32 of them a float scale d, the scaled sum d * sum(q), and a
-   pair of sums of q, over columns 4 i and 4 i + 1 and over the others; of each 16 such a pair as well.
-   For fixed-point weights: int16 of up to FIXED_MOST, and d. A row whose width is no multiple of 32 ends in zeros. */
+/* Rows of float32, converted to the form that integer kernels read.
+   For quantised weights: int8 elements q; for each 32 of them a float scale d, the scaled sum d * sum(q), and a pair of
+   sums of q, one over columns 4 i and 4 i + 1, one over the other columns; for each 16 of them another such pair.
+   For fixed-point weights: int16 elements with magnitudes up to FIXED_MOST, and d for each 32. A row whose width is not
+   a multiple of 32 is padded with zeros. */
 
 enum { FIXED_MOST = (1 << FIXED_BITS) - 1 }; /* 32 products of two such numbers add up to less than 2^31 */
 
-/* Where the parts of a row begin, whose elements come first, and bytes of all. */
+/* Byte offsets of the parts of a row after its elements, and its size. */
 typedef struct {
     int64_t scales, sums, pairs_of_32, pairs_of_16, bytes;
 } row_layout;
 
-/* A row that meets weights of a type. */
+/* The layout of a row for products with weights of a type. */
 static row_layout input_row_layout(int type, int width) {
     const int64_t blocks = ceil_div(width, 32), part = align64(4 * blocks);
     if (is_float(type)) return (row_layout){.bytes = 4 * (int64_t)width};
@@ -21,15 +22,16 @@ static row_layout input_row_layout(int type, int width) {
 
 int64_t zg_activation_bytes(int32_t type, int32_t width) { return input_row_layout(type, width).bytes; }
 
-/* The scale with which the largest of 32 floats counts `most`, and its inverse. The scale is NaN where one of them is
-   not finite. A subnormal scale has no finite inverse: such a block counts as zeros. */
+/* Returns the scale that maps `most` to the largest absolute value of 32 floats, or NaN if one of them is not
+   finite. Sets its inverse, or 0 for a scale up to 1e-37, because the inverse of a subnormal number overflows: the
+   block becomes zeros. */
 static float block_scale(const float *x, float most, float *inverse) {
     float peak = peak_of_32(x);
     *inverse = peak > most * 1e-37f ? most / peak : 0.0f;
     return peak / most;
 }
 
-/* 32 floats as int8 and the pairs of their halves. Returns their scale. */
+/* Quantises 32 floats to int8 and computes the pairs of sums of both halves. Returns the scale. */
 static float quantize_block(const float *x, int8_t *q, int16_t pairs[4]) {
     float inverse, scale = block_scale(x, 127.0f, &inverse);
     quantize32(x, inverse, q, pairs);

@@ -18,7 +18,7 @@ enum zg_operation {
     ZG_SELECT,
     ZG_COLUMNS,
     ZG_SIGMOID_GATE, /* rows times the sigmoid of a dot product */
-    ZG_GATED_CLAMP, /* GATED, of operands that are clamped first */
+    ZG_GATED_CLAMP, /* GATED with operands that are clamped first */
     ZG_ROUTE,      /* scores of experts -> shares, 0 for an expert not used */
     ZG_CHOOSE,     /* shares -> the row's experts and their shares */
     ZG_WEIGH,      /* a row for each expert used: the row of x times the share */
@@ -58,16 +58,16 @@ typedef struct {
     int32_t used;        /* experts per row: ROUTE, CHOOSE, WEIGH, GROUP, EXPERT_LINEAR, COMBINE */
     int32_t groups;      /* ROUTE: groups of experts */
     int32_t groups_used; /* ROUTE: groups whose experts can be chosen */
-    int32_t group_best;  /* ROUTE: experts whose sum a group counts as */
+    int32_t group_best;  /* ROUTE: number of a group's best experts whose sum is the group's value */
     int32_t renormalise; /* ROUTE: shares are divided by their sum */
     int32_t repeat;      /* factor on the number of rows; 0 means 1 */
     int32_t window;      /* ATTENTION: number of positions that a token sees; 0: all */
     int32_t chunk;       /* ATTENTION: a token sees positions from the last multiple of chunk on; 0: all */
     int32_t mode;        /* GATED: enum zg_activation; ROPE: enum zg_pairing;
                             ROUTE: enum zg_route; EXPERT_LINEAR: x has a row for each expert used;
-                            COMBINE: the shares are in the results */
+                            COMBINE: the results already include the shares */
     float factor;        /* SCALE: factor; ATTENTION, ROUTE: scale; norms: epsilon; ROPE_TABLE: magnitude */
-    float cap;           /* SOFT_CAP, ATTENTION (0: none); GATED_CLAMP: the most, INFINITY for none */
+    float cap;           /* SOFT_CAP, ATTENTION (0: none); GATED_CLAMP: limit, INFINITY for none */
     float offset;        /* ROUTE: added to the sum of shares; GATED_CLAMP: added to y */
     int64_t output;
     int64_t x;           /* LINEAR: the input; STORE: keys; ATTENTION: queries; GATED: the gate */

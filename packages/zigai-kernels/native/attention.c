@@ -1,32 +1,32 @@
-/* Attention over the cache.
+/* Attention over the KV cache.
 
-   It takes a tile of tokens of one sequence and the query heads of one KV head together, so each key that is
-   read serves all of them. Softmax goes through blocks of up to 64 keys that end where pages end, and starts
-   anew with each span of pages; the results of spans are then added up from the first to the last. That way
-   one token's spans can be computed by several threads, and the order of additions for a token depends on
-   its position alone. Blocks and pages that no token of the tile sees are not read. */
+   A tile is a run of tokens of one sequence with the query heads of one KV head; they are processed together, so that
+   each key is read once for all of them. The softmax is online (softmax.c), over blocks of up to 64 keys that end where
+   pages end, and restarts with each span of pages; the results of the spans are then added from the first to the last.
+   So several threads can compute the spans of one token, and the order of additions for a token depends on its position
+   alone. Blocks and pages that no token of the tile sees are not read. */
 
 enum { BLOCK = 64 };
-enum { SPLIT_TOKENS = 16 }; /* steps of more tokens give enough work without splitting it by spans */
-enum { CONVERT_FROM = 16 }; /* so many queries are worth converting a block's keys and values beforehand */
+enum { SPLIT_TOKENS = 16 }; /* steps of more tokens have enough chunks without a split by spans */
+enum { CONVERT_FROM = 16 }; /* with this many queries, converting a block's keys and values to floats first is faster */
 
 /* ---- a block of keys ---- */
 
-/* What a thread holds while it works on a tile of queries, those of a token side by side. */
+/* A thread's scratch memory for a tile. Queries are ordered by token, then by head. */
 typedef struct {
-    float *q;               /* times the scale, and log2 e where no soft cap comes between */
-    float *span, *total;    /* states */
-    float *scores, *scaled; /* BLOCK for each query; scaled: times the scales of the values */
-    float *panels;          /* a block's keys or values as floats */
-    float *scales;          /* of a block's keys or values, BLOCK for each part */
-    float *slopes;          /* of each query's head, times log2 e; 0 where there are none */
-    int *first, *end;       /* the keys of the block that a query sees */
-    int *distances;         /* from each query to the block's first key */
+    float *q;               /* queries times the scale, and times log2 e if there is no soft cap */
+    float *span, *total;    /* a state (softmax.c) per query: of the current span, of all spans so far */
+    float *scores, *scaled; /* BLOCK per query: scores, then weights; weights times the scales of the values */
+    float *panels;          /* keys or values of a block, converted to floats */
+    float *scales;          /* scales of a block's keys or values, BLOCK per part */
+    float *slopes;          /* slope of each query's head, times log2 e; 0 if there are none */
+    int *first, *end;       /* range of the block's keys that each query sees */
+    int *distances;         /* position of the block's first key minus the query's, for each query */
     int queries, head_dim, dim;
     int64_t state;
 } tile_memory;
 
-/* The next n numbers of 4 bytes; without memory they are only counted. */
+/* Takes n numbers of 4 bytes from memory, aligned to 64 bytes; if memory is NULL, only counts their bytes. */
 static void *carve(char *memory, int64_t *used, int64_t n) {
     void *p = memory ? memory + *used : NULL;
     *used += align64(n * 4);
@@ -63,7 +63,7 @@ static void load_scales(tile_memory *m, const char *p, int parts, int positions,
             vf_store(m->scales + part * BLOCK + j, vf_load_f16(p + 2 * ((int64_t)part * positions + j)));
 }
 
-/* Scores of the queries from..to with the panels of keys first..end. */
+/* Computes the scores of queries from..to with the key panels first..end. */
 static void score(tile_memory *m, panels keys, int scaled, int from, int to, int first, int end) {
     const int step = scaled ? PART : m->head_dim;
     product p = {.x_row = m->head_dim, .out_row = BLOCK, .panels = keys, .count = end - first};
@@ -79,7 +79,7 @@ static void score(tile_memory *m, panels keys, int scaled, int from, int to, int
     }
 }
 
-/* Adds the values of the keys first..end, times their weights, to the queries from..to. */
+/* Adds the values of keys first..end, times their weights, to the states of queries from..to. */
 static void gather(tile_memory *m, const product *whole, int from, int to, int first, int end) {
     product p = *whole;
     p.x += from * BLOCK + first;
@@ -90,7 +90,8 @@ static void gather(tile_memory *m, const product *whole, int from, int to, int f
     multiply(&p);
 }
 
-/* The same for all queries and what each sees; both ends of that go up from query to query. */
+/* The same for all queries, each with the keys that it sees: ranges whose ends ascend from query to query, or the same
+   range for all if `alike`. */
 static void gather_all(tile_memory *m, const product *whole, int alike) {
     if (alike) gather(m, whole, 0, m->queries, m->first[0], m->end[0]);
     for (int a = 0; !alike && a < m->queries; a += QUERY_TILE) {
@@ -103,7 +104,7 @@ static void gather_all(tile_memory *m, const product *whole, int alike) {
     }
 }
 
-/* The block of `count` keys from slot `at` on. */
+/* Adds the block of `count` keys from slot `at` of a page on to the states of all queries. */
 static void attend_block(const zg_record *r, tile_memory *m, const char *page, const layout *l, int at,
                          int count) {
     const int bytes = element_bytes(r->type), last = m->queries - 1;
@@ -152,12 +153,12 @@ static void attend_block(const zg_record *r, tile_memory *m, const char *page, c
 /* ---- a tile, or a span of one ---- */
 
 typedef struct {
-    int tile, row, rows; /* of the step */
+    int tile, row, rows; /* index of the tile, its first row and its number of rows in the step */
     int kv_head, group;
-    int first, last;     /* positions that any of its tokens sees */
+    int first, last;     /* first and last position that its tokens see */
 } tile;
 
-/* The first position that a token sees. */
+/* The first position that the token at `position` sees. */
 static int first_seen(const zg_record *r, int position) {
     if (r->chunk) return position / r->chunk * r->chunk;
     return r->window && position >= r->window ? position - r->window + 1 : 0;
@@ -174,7 +175,7 @@ static tile tile_of(const zg_context *c, const zg_record *r, int index, int kv_h
 
 static int head_of(const tile *t, int a) { return t->kv_head * t->group + a % t->group; }
 
-/* Query a's number among all heads of all rows. */
+/* Index of query a among the heads of all rows. */
 static int64_t place(const zg_record *r, const tile *t, int a) {
     return (int64_t)(t->row + a / t->group) * r->heads + head_of(t, a);
 }
@@ -197,7 +198,7 @@ static void write_result(const zg_context *c, const zg_record *r, const tile *t,
     for (; i < r->value_dim; i++) out[i] = state[STATE + i] / sum;
 }
 
-/* All blocks of a span, into m->span. False where the step is being stopped. */
+/* Computes all blocks of a span into m->span. Returns 0 if the step is being stopped. */
 static int attend_span(zg_context *c, const zg_record *r, const tile *t, tile_memory *m, int span) {
     const layout l = layout_for(c, r);
     const int page = c->plan->page, sequence = c->step->sequences[t->row];
@@ -223,7 +224,7 @@ static int attend_span(zg_context *c, const zg_record *r, const tile *t, tile_me
     return 1;
 }
 
-/* A tile as a whole. */
+/* Computes all spans of a tile. */
 static void attend(zg_context *c, const zg_record *r, const tile *t, tile_memory *m) {
     for (int a = 0; a < m->queries; a++) clear_state(m->total + a * m->state, m->dim);
     for (int span = t->first / c->plan->span; span <= t->last / c->plan->span; span++) {
@@ -240,14 +241,14 @@ int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t value_dim) {
     return spans > 1 ? SPLIT_TOKENS * (int64_t)spans * heads * state_floats(value_dim) * 4 : 0;
 }
 
-/* Where query a of a tile keeps what it gathered in a span. */
+/* Memory for the state of query a of a tile after a span. */
 static float *partial(const zg_context *c, const zg_record *r, const tile *t, int a, int span) {
     int64_t slot = (int64_t)(t->row + a / t->group) * c->spans + span;
     return c->partials + (slot * r->heads + head_of(t, a)) * state_floats(r->value_dim);
 }
 
-/* Whoever is the last to be done with a span of a tile adds them up: the counter, which is 0 again after
-   that, orders what the others wrote before what it reads. */
+/* Computes a span of a tile. The thread that completes the last span of a tile adds the spans up: the counter orders
+   the other threads' writes before its reads. The counter is 0 again afterwards. */
 static void attend_part(zg_context *c, const zg_record *r, const tile *t, tile_memory *m, int span) {
     const int first = t->first / c->plan->span, last = t->last / c->plan->span;
     if (span >= first) {
@@ -266,7 +267,7 @@ static void attend_part(zg_context *c, const zg_record *r, const tile *t, tile_m
     }
 }
 
-/* Lays out the spans of the step's tiles, if it is to be split. */
+/* Splits the step's tiles into spans, if it has few tokens and a tile of several spans. */
 static void cut_spans(zg_context *c, const zg_step *step) {
     c->spans = 0;
     if (step->tokens > SPLIT_TOKENS) return;
@@ -280,7 +281,7 @@ static void cut_spans(zg_context *c, const zg_step *step) {
     c->part_starts[c->tiles] = parts;
     if (most < 2) return;
     c->spans = most;
-    for (int i = 0; i < SPLIT_TOKENS * c->kv_heads; i++) /* a step that was stopped may have left some */
+    for (int i = 0; i < SPLIT_TOKENS * c->kv_heads; i++) /* a stopped step may have left counts */
         atomic_store_explicit(&c->spans_done[i], 0, memory_order_relaxed);
 }
 
@@ -288,7 +289,7 @@ static int attention_chunks(const zg_context *c, const zg_record *r) {
     return (c->spans ? c->part_starts[c->tiles] : c->tiles) * r->kv_heads;
 }
 
-/* Tiles are taken from the last on, since later tokens see more keys. */
+/* Tiles run from the last to the first, because later tokens see more keys. */
 static void attention_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     tile_memory m;
     int index = attention_chunks(c, r) / r->kv_heads - 1 - chunk / r->kv_heads, span = -1;

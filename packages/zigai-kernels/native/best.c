@@ -1,18 +1,18 @@
-/* The k largest of a row of logits, without sorting the row: one pass collects what exceeds the smallest of
-   the best so far, and a full buffer is cut down to its k largest. */
+/* The k largest of a row of logits, without sorting the row: one pass collects the logits above a threshold; a full
+   buffer is reduced to its k largest, of which the smallest is the new threshold. */
 
-enum { LOGITS = 64 }; /* looked at together */
+enum { LOGITS = 64 }; /* compared with the threshold together */
 
 typedef struct {
     const float *row;
-    const uint32_t *mask; /* bit id % 32 of word id / 32: whether a token may be chosen; or NULL */
+    const uint32_t *mask; /* bit id % 32 of word id / 32 is set if token id may be chosen; or NULL */
     uint64_t *keys;
     int64_t room, count, k;
-    float least;          /* what a logit must exceed: the k-th of those that were cut down to k */
-    vf zero;              /* NaN where a logit of the row is not finite */
+    float least;          /* the threshold; -inf before the first reduction */
+    vf zero;              /* sum of 0 * logit: NaN if a logit of the row is not finite, else 0 */
 } search;
 
-/* Orders by logit, then by the lower id; 0 and -0 are equal. */
+/* A key that is larger for a larger logit, and for a lower id if logits are equal; 0 and -0 are equal. */
 static inline uint64_t key_of(float x, int64_t id) {
     uint32_t bits;
     x += 0.0f;
@@ -28,9 +28,9 @@ static inline float logit_of(uint64_t key) {
     return x;
 }
 
-/* Moves the k largest of `count` keys to the front: a radix selection, at most 8 passes over any keys. */
+/* Moves the k largest of `count` keys to the front by radix selection, in at most 8 passes. */
 static void keep_largest(uint64_t *keys, int64_t count, int64_t k) {
-    int64_t low = 0, high = count; /* undecided; all before `low` are among the largest, none from `high` on */
+    int64_t low = 0, high = count; /* the undecided range: all keys before it are among the k largest, none after it */
     for (int shift = 56; shift >= 0 && k < high; shift -= 8) {
         int64_t counts[256] = {0}, above = low, i = low, end;
         int bucket = 255;
@@ -49,7 +49,7 @@ static void keep_largest(uint64_t *keys, int64_t count, int64_t k) {
     }
 }
 
-/* Heapsort, largest first. */
+/* Heapsort, largest first: it needs no additional memory. */
 static void sort_keys(uint64_t *keys, int64_t count) {
     for (int64_t start = count / 2, end = count; end > 1;) {
         uint64_t key;
@@ -69,6 +69,7 @@ static void sort_keys(uint64_t *keys, int64_t count) {
     }
 }
 
+/* Adds a logit to the keys if it exceeds the threshold and the mask allows its token. */
 static void offer(search *s, float x, int64_t id) {
     if (!(x > s->least) || (s->mask && !(s->mask[id >> 5] >> (id & 31) & 1))) return;
     s->keys[s->count++] = key_of(x, id);
@@ -81,13 +82,14 @@ static void offer(search *s, float x, int64_t id) {
     s->least = logit_of(least);
 }
 
-/* Whether a token of a block may be chosen, or of one that shares a word of the mask with it. */
+/* True if the words of the mask that cover the LOGITS tokens from `from` on have a bit set. */
 static inline int allowed(const uint32_t *mask, int64_t from) {
     uint32_t any = 0;
     for (int64_t word = from >> 5; word <= (from + LOGITS - 1) >> 5; word++) any |= mask[word];
     return any != 0;
 }
 
+/* Offers the logits from..end of the row. */
 static void look_through(search *s, int64_t from, int64_t end) {
     int64_t i = from;
     for (; i + LOGITS <= end; i += LOGITS) {
@@ -108,9 +110,10 @@ static void look_through(search *s, int64_t from, int64_t end) {
     }
 }
 
-/* `edited` ascends without repeats; each has the logit in `values` in place of the row's. `keys` has room for
-   more than k. -inf is never among the best. Gives how many there are, at most k, in order; `damaged` becomes
-   the first id whose logit in the row is not finite, or -1. */
+/* Finds the k best of a row of n logits and writes them to `ids` and `logits`, the best first. Returns their number,
+   at most k: -inf and NaN are never among them. The ids in `edited` ascend, each once; their logits are replaced by
+   `values`. `keys` is scratch memory for `room` > k keys. `damaged` becomes the first id whose logit in the row
+   itself is not finite, or -1. */
 int64_t zg_best(const float *row, int64_t n, int64_t k, const int32_t *edited, const float *values, int64_t edits,
                 const uint32_t *mask, uint64_t *keys, int64_t room, int32_t *ids, float *logits, int64_t *damaged) {
     search s = {row, mask, keys, room, 0, k, -INFINITY, vf_zero()};

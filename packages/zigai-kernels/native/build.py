@@ -1,4 +1,4 @@
-"""Builds the native modules with cffi: one source, compiled once for each instruction set."""
+"""cffi builders of the native modules: one source, compiled once for each instruction set."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-# No contraction: a multiply-add is fused where the source says so, on every compiler, and nowhere else.
-# -g0 undoes the -g of the interpreter's own flags: the code is the same, in two thirds of the time.
+# No contraction: every compiler fuses multiply and add exactly where the source does.
+# -g0 overrides the -g of the interpreter's flags: the same code compiles in two thirds of the time.
 FLAGS = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-Wall", "-Wextra", "-pthread"]
-# For compiler and linker, after all others (of two -O the last holds): how `nox -s sanitize` gets its checks.
+# Flags for compiler and linker, after all others (the last -O counts); `nox -s sanitize` sets them.
 MORE_FLAGS = os.environ.get("ZIGAI_MORE_FLAGS", "").split()
 INSTRUCTION_SETS = {
     "baseline": [],
@@ -24,7 +24,7 @@ INSTRUCTION_SETS = {
 SUPPORTS = """
 int zg_supports(int level) {
 #if defined(__x86_64__) || defined(__i386__)
-    __builtin_cpu_init(); /* what it tells includes whether the system saves the registers */
+    __builtin_cpu_init(); /* it also checks that the operating system saves the registers */
     int avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")
             && __builtin_cpu_supports("f16c");
     if (level == 1) return avx2;
@@ -39,9 +39,9 @@ int zg_supports(int level) {
 
 
 def builder(name: str, module: str | None = None, flags: list[str] | None = None) -> FFI:
-    """The cffi module of one instruction set; the baseline's also tells what the CPU supports.
+    """The cffi builder of one instruction set's module; the baseline module also has `zg_supports`.
 
-    Tests build variants of it, under another `module` name and with other `flags`.
+    Tests build variants under another `module` name and with other `flags`.
     """
     ffi = FFI()
     ffi.cdef((HERE / "api.h").read_text(encoding="utf-8"))
@@ -63,15 +63,15 @@ def builder(name: str, module: str | None = None, flags: list[str] | None = None
 
 
 def baseline() -> FFI:
-    """For `cffi_modules`."""
+    """The builder of `_native_baseline`, named in setup.py."""
     return builder("baseline")
 
 
 def avx2() -> FFI:
-    """For `cffi_modules`."""
+    """The builder of `_native_avx2`, named in setup.py."""
     return builder("avx2")
 
 
 def avx512() -> FFI:
-    """For `cffi_modules`."""
+    """The builder of `_native_avx512`, named in setup.py."""
     return builder("avx512")

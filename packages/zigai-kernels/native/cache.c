@@ -1,20 +1,20 @@
-/* The cache: how keys and values lie in it, and storing them.
+/* The KV cache: its layout, and storing keys and values in it.
 
-   A page of a layer holds, for each KV head, the keys and the values of its positions in panels of 16
-   columns: 16 positions of all elements of the keys, 16 elements of all positions of the values. So scores
-   (queries . keys) and results (weights . values) are one kind of matrix product, in which a float of the
-   left is multiplied with vectors of a panel, and nothing is summed across a vector. Q8_0 has a float16
-   scale for each 32 elements of a key or value, kept apart from them. */
+   A page of a layer holds, for each KV head, the keys and the values of its positions in panels of 16 columns. A panel
+   of keys has 16 positions as columns and the elements as rows; a panel of values has 16 elements as columns and the
+   positions as rows. So scores (queries . keys) and results (weights . values) are the same kind of matrix product: a
+   float of the left operand times vectors of a panel, without a sum across a vector. Q8_0 has a float16 scale for each
+   32 elements of a key or value; scales of keys follow the keys, scales of values the values. */
 
 enum { PART = 32 };
 
 static inline int padded(int n) { return (n + PANEL - 1) / PANEL * PANEL; }
 static inline int element_bytes(int type) { return type == ZG_F32 ? 4 : type == ZG_F16 ? 2 : 1; }
 
-/* How the keys and values of one KV head lie in a page; offsets are in bytes. */
+/* Layout of one KV head's keys and values in a page; offsets are in bytes. */
 typedef struct {
-    int positions, dim;         /* of a page and of a value, whole panels */
-    int key_parts, value_parts; /* scales of a key and of a value */
+    int positions, dim;         /* positions of a page and elements of a value, padded to whole panels */
+    int key_parts, value_parts; /* number of scales of a key and of a value */
     int64_t key_scales, values, value_scales, bytes;
 } layout;
 
@@ -43,7 +43,8 @@ static char *cached(const zg_context *c, const zg_record *r, int sequence, int p
     return c->cache + r->cache * c->pages + page * align64(r->kv_heads * head_bytes) + kv_head * head_bytes;
 }
 
-/* Up to PART floats as the cache holds them. Returns their scale as float16, where it has one. */
+/* Converts n <= PART floats, padded with zeros to PART, to the cache's type. Returns their scale as float16 for Q8_0,
+   else 0. */
 static uint16_t encode(const float *x, int n, char *out, int type) {
     float part[PART];
     if (n < PART) {
@@ -58,7 +59,7 @@ static uint16_t encode(const float *x, int n, char *out, int type) {
     return type == ZG_Q8_0 ? f16_from_f32(quantize_block(x, (int8_t *)out, pairs)) : 0;
 }
 
-/* n elements, each a row of panels further. */
+/* Copies n elements into one column of a panel, a row each. */
 INLINE void scatter(const char *from, char *to, int n, int bytes) {
     for (int i = 0; i < n; i++) memcpy(to + (int64_t)i * PANEL * bytes, from + i * bytes, (size_t)bytes);
 }

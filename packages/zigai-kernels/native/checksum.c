@@ -1,12 +1,12 @@
-/* A checksum of kept weights, to find what a disk or a foreign hand has changed; it holds off no attacker.
-   The lanes are those of XXH32 (Collet, xxHash's specification), 64 of them where it has 4, and their sum is folded by
-   a rotation and a multiplication. Every step maps a lane, and then the sum, one to one for a given input, so damage
-   within one aligned word of 4 bytes is found for certain. Of random damage one in 2^32 is missed where it stays
-   within one lane, else one in 2^64. All instruction sets give the same sums. */
+/* Checksums of packed weights, to detect accidental changes of a file; they are no protection against an attacker.
+   Lanes are updated as in XXH32 (Collet, xxHash's specification), but there are 64 of them in place of 4, and they
+   are combined by a rotation and a multiplication each. For a given input every step is a bijection of the lane, and
+   then of the sum, so a change within one aligned word of 4 bytes is always detected. Of random changes one in 2^32
+   is missed if it is confined to one lane, else one in 2^64. All instruction sets compute the same sums. */
 
 enum { CHECKSUM_LANES = 64, CHECKSUM_STRIPE = 4 * CHECKSUM_LANES, CHECKSUM_CHAINS = 4, CHECKSUM_AHEAD = 2048 };
 
-/* Four chains, because a multiplication takes ten times as long as it takes until the next may begin. */
+/* Four independent chains, because the latency of a vector multiplication is ten times its reciprocal throughput. */
 typedef uint32_t checksum_lanes __attribute__((vector_size(4 * CHECKSUM_LANES / CHECKSUM_CHAINS)));
 
 INLINE void add_stripe(checksum_lanes lanes[CHECKSUM_CHAINS], const uint8_t *p) {
@@ -29,7 +29,7 @@ static uint64_t checksum(const uint8_t *data, int64_t nbytes) {
         add_stripe(lanes, data + at);
     }
     if (whole < nbytes) {
-        uint8_t last[CHECKSUM_STRIPE] = {0}; /* `sum` begins with the size, so zeros that were there differ */
+        uint8_t last[CHECKSUM_STRIPE] = {0}; /* `sum` starts with the size, so padding and stored zeros differ */
         memcpy(last, data + whole, (size_t)(nbytes - whole));
         add_stripe(lanes, last);
     }
@@ -39,8 +39,8 @@ static uint64_t checksum(const uint8_t *data, int64_t nbytes) {
     return sum ^ sum >> 32;
 }
 
-/* Writes the checksums of blocks first..end of `nbytes` bytes, each of `block` bytes but for the last, to
-   sums[first..end]. */
+/* Writes the checksums of blocks first..end to sums[first..end]. A block has `block` bytes; the last of the `nbytes`
+   bytes may have fewer. */
 void zg_checksums(const void *data, int64_t nbytes, int64_t block, int64_t first, int64_t end, uint64_t *sums) {
     for (int64_t i = first; i < end; i++) {
         int64_t at = i * block, left = nbytes - at;

@@ -43,7 +43,7 @@ INLINE vf element_gated(const zg_record *r, vf x, vf y) {
     }
 }
 
-/* What is not a number stays so: the minimum and maximum of it and a number is the second operand. */
+/* NaN stays NaN, because vf_min and vf_max return the second operand if one of them is NaN. */
 INLINE vf element_gated_clamp(const zg_record *r, vf x, vf y) {
     const vf most = vf_set(r->cap);
     y = vf_max(vf_set(-r->cap), vf_min(most, y));

@@ -13,7 +13,7 @@ static inline float f32_from_bf16(uint16_t x) {
 static void row_BF16(const uint8_t *w, float *y, int n) {
     for (int i = 0; i < n; i++) y[i] = f32_from_bf16(read_u16(w + 2 * (int64_t)i));
 }
-/* Bit i of the 32 at p, as the fifth bit of a weight. */
+/* Bit i of the 32 bits at p, in the place of a weight's fifth bit. Below, weight i of 32 in 16 bytes. */
 static inline int fifth_bit(const uint8_t *p, int i) { return (p[i / 8] >> (i % 8) & 1) << 4; }
 static inline int nibble(const uint8_t *p, int i) { return i < 16 ? p[i] & 15 : p[i - 16] >> 4; }
 

@@ -1,13 +1,13 @@
-/* For tests alone: the AVX-512 instructions that simd_avx512.h uses, by AVX2 on each half of a vector, for
-   machines without them. One that is missing here does not compile. Where the machine has the instructions
-   themselves, tests/test_emulation.py compares. */
+/* For tests only: emulates the AVX-512 instructions that simd_avx512.h uses, with AVX2 on each half of a vector, for
+   machines without AVX-512. An instruction that is missing here does not compile. On machines with AVX-512,
+   tests/test_emulation.py compares the emulation with the instructions. */
 
 #include <immintrin.h>
 
 typedef struct { __m256 low, high; } zg_floats;
 typedef struct { __m256i low, high; } zg_integers;
-typedef zg_floats zg_mask16;  /* an element all ones or zeros for each bit of the mask */
-typedef zg_integers zg_mask64; /* the top bit of an element for each bit of the mask */
+typedef zg_floats zg_mask16;  /* bit i of the mask is element i: all ones or all zeros */
+typedef zg_integers zg_mask64; /* bit i of the mask is the top bit of byte i */
 #define __m512 zg_floats
 #define __m512i zg_integers
 
@@ -70,7 +70,7 @@ ZG_BOTH(zg_integers, cvtepu16_epi32, _mm256_cvtepu16_epi32(_mm256_castsi256_si12
 ZG_BOTH(zg_integers, cvtepi8_epi32, _mm256_cvtepi8_epi32(a), _mm256_cvtepi8_epi32(_mm_srli_si128(a, 8)), __m128i a)
 ZG_BOTH(zg_integers, cvtepu8_epi32, _mm256_cvtepu8_epi32(a), _mm256_cvtepu8_epi32(_mm_srli_si128(a, 8)), __m128i a)
 
-/* bytes without a sign by bytes with one, four products a sum: AVX2's own instruction would saturate */
+/* Unsigned times signed bytes, the sum of four products in each int32; AVX2's maddubs would saturate. */
 ZG_INLINE __m256i zg_dot_bytes(__m256i sum, __m256i a, __m256i b) {
     __m256i even = _mm256_madd_epi16(
         _mm256_and_si256(a, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
@@ -89,7 +89,7 @@ ZG_BOTH(zg_integers, mask_sub_epi8, _mm256_blendv_epi8(other.low, _mm256_sub_epi
 ZG_BOTH(zg_floats, mask_blend_ps, _mm256_blendv_ps(a.low, b.low, mask.low),
         _mm256_blendv_ps(a.high, b.high, mask.high), zg_mask16 mask, zg_floats a, zg_floats b)
 
-/* an immediate operand must be seen as one, so these are no functions */
+/* Macros, because the last operand must be a compile-time constant. */
 #define _mm512_cmp_ps_mask(a, b, how) \
     ((zg_mask16){_mm256_cmp_ps((a).low, (b).low, how), _mm256_cmp_ps((a).high, (b).high, how)})
 #define _mm512_roundscale_ps(a, how) ((zg_floats){_mm256_round_ps((a).low, how), _mm256_round_ps((a).high, how)})

@@ -1,7 +1,9 @@
-/* A mixture of experts: each row of x meets the matrices of a few experts. The rows are gathered by expert,
-   so that a matrix is read once for all rows that use it. `items` are pairs of a row and one of its experts. */
+/* Mixture of experts: each row of x is multiplied with the matrices of a few experts. Rows are grouped by expert, so
+   that a matrix is read once for all rows that use it. An item is a pair of a row and one of its `used` experts:
+   item row * used + k is the k-th expert of the row. */
 
-/* What GROUP leaves, for `width` experts: how many have items; which; where each one's items begin; items. */
+/* Output of GROUP for `width` experts: the number of experts with items, the ids of these, the index of each expert's
+   first item (and the end of the last), and the items ordered by expert. */
 typedef struct {
     int32_t *active, *experts, *starts, *items;
 } groups;
@@ -10,7 +12,7 @@ static groups groups_at(int32_t *p, int experts) { return (groups){p, p + 1, p +
 
 int64_t zg_group_bytes(int32_t experts) { return 4 * (2 * (int64_t)experts + 2); }
 
-/* Item chunk of the rows times their shares. */
+/* A chunk is an item: its row of x times its share. */
 static void weigh_run(zg_context *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const int row = chunk / r->used;
@@ -33,7 +35,7 @@ static void group_run(zg_context *c, const zg_record *r, int chunk, int thread) 
     }
     for (int e = 0; e < r->width; e++) {
         g.starts[e + 1] += g.starts[e];
-        g.experts[e] = g.starts[e]; /* for now: where the next item goes */
+        g.experts[e] = g.starts[e]; /* until the next loop ends: the index of the expert's next item */
     }
     for (int row = 0; row < rows; row++) {
         const int32_t *experts = chosen_experts(r, address(c, r->x), row);

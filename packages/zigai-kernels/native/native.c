@@ -15,7 +15,7 @@
 #include <time.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "weights are stored in little-endian order, and so must this machine's numbers be"
+#error "the native backend needs a little-endian machine, because weights are stored in little-endian order"
 #endif
 #ifndef MAP_NORESERVE
 #define MAP_NORESERVE 0

@@ -158,8 +158,8 @@ static void pack_Q6_K(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, 
     }
 }
 
-/* The exponent of a block with the given largest absolute value. If an element is not finite it is -128, of which
-   vf_pow2 makes infinity, so that no output is finite. */
+/* The exponent of a block with the given largest absolute value, or -128 if an element is not finite: vf_pow2 turns
+   that into an infinity, so that no output of the row is finite. */
 static inline int fixed_exponent(float peak) {
     if (!isfinite(peak)) return -128;
     uint32_t bits;

@@ -1,7 +1,7 @@
-/* Routing: the shares of experts from their scores, and the few experts of each row from their shares. */
+/* Routing: computing experts' shares from their scores, and choosing each row's experts by their shares. */
 
-/* Puts item e of value v into a list of at most `most`: the largest first, of equal ones the one that came first.
-   Returns how many the list has. */
+/* Inserts item e with value v into a list of up to `most` items, largest value first, equal values in the order of
+   their insertion. Returns the list's new length. */
 static int keep_best(int32_t *items, float *values, int count, int most, int32_t e, float v) {
     if (count == most && !(v > values[most - 1])) return count;
     int k = count < most ? count++ : most - 1;
@@ -10,7 +10,7 @@ static int keep_best(int32_t *items, float *values, int count, int most, int32_t
     return count;
 }
 
-/* Bytes of scratch that routing a row takes: six arrays of an element for each expert. */
+/* Bytes of scratch memory for routing a row: six arrays of one element per expert. */
 int64_t zg_route_bytes(int32_t experts) { return 6 * 4 * (int64_t)experts; }
 
 static void softmax_of(float *x, int n) {
@@ -20,7 +20,7 @@ static void softmax_of(float *x, int n) {
     for (int i = 0; i < n; i++) x[i] /= sum;
 }
 
-/* Which groups are used, as flags. Returns 0 where a group's value is not a number. */
+/* Sets used[g] to 1 for each group whose experts can be chosen, else to 0. Returns 0 if a group's value is NaN. */
 static int use_groups(const zg_record *r, const float *choice, float *values, float *best, int32_t *items, int32_t *used) {
     const int size = r->width / r->groups;
     int count = 0;
@@ -53,7 +53,7 @@ static void route_run(zg_context *c, const zg_record *r, int chunk, int thread) 
         right &= choice[e] == choice[e];
     }
     if (right && r->groups > 1) right = use_groups(r, choice, (float *)(used + n), best, items, used);
-    if (!right) { /* some score is not a number, and neither is any share then */
+    if (!right) { /* a score is NaN, so all shares are */
         for (int e = 0; e < n; e++) out[e] = NAN;
         return;
     }
@@ -66,8 +66,8 @@ static void route_run(zg_context *c, const zg_record *r, int chunk, int thread) 
     for (int k = 0; k < count; k++) out[items[k]] = (r->renormalise ? best[k] / (sum + r->offset) : best[k]) * r->factor;
 }
 
-/* What CHOOSE leaves for a row: its experts, that of the largest share first, and the share of each. Where fewer than
-   `used` shares are not 0 the rest of the experts are -1. */
+/* Output of CHOOSE for a row: its `used` experts, largest absolute share first, then the share of each. If fewer shares
+   are not 0, the remaining experts are -1. */
 static int32_t *chosen_experts(const zg_record *r, void *chosen, int row) {
     return (int32_t *)chosen + (int64_t)row * 2 * r->used;
 }

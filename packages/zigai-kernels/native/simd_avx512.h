@@ -1,5 +1,5 @@
-/* SIMD primitives for AVX-512 (F, BW, DQ, VL) with VNNI: vectors of 16 floats, and dot products of bytes that
-   add up in int32. */
+/* SIMD primitives for AVX-512 (F, BW, DQ, VL) with VNNI: vectors of 16 floats, and dot products of bytes with sums in
+   int32. */
 
 #include "simd_x86.h"
 

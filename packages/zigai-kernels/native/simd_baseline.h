@@ -1,6 +1,6 @@
-/* SIMD primitives in portable C (GCC vector extensions): SSE2 on x86-64, NEON on AArch64. Every other
-   instruction set offers the same names. `vf` is a vector of VF floats, `vi` one of as many int32, int16
-   pairs or groups of 4 bytes. */
+/* SIMD primitives in portable C (GCC vector extensions): SSE2 on x86-64, NEON on AArch64. The headers of the other
+   instruction sets define the same names. `vf` is a vector of VF floats; `vi` is a vector of VF lanes of 32 bits: an
+   int32, a pair of int16 or 4 bytes each. */
 
 #define VF 4
 #define INLINE static inline __attribute__((always_inline))
@@ -23,15 +23,15 @@ INLINE vf vf_mul(vf a, vf b) { return a * b; }
 INLINE vf vf_div(vf a, vf b) { return a / b; }
 INLINE vf vf_fma(vf a, vf b, vf c) { return a * b + c; }
 INLINE vf vf_pick(i32x4 mask, vf a, vf b) { return (vf)((mask & (i32x4)a) | (~mask & (i32x4)b)); }
-/* As on x86: where one is NaN, the second. */
+/* As on x86, the second operand if one of them is NaN. */
 INLINE vf vf_max(vf a, vf b) { return vf_pick(a > b, a, b); }
 INLINE vf vf_min(vf a, vf b) { return vf_pick(a < b, a, b); }
 INLINE vf vf_abs(vf a) { return (vf)((i32x4)a & 0x7fffffff); }
 /* x < limit ? a : b */
 INLINE vf vf_below(vf x, vf limit, vf a, vf b) { return vf_pick(x < limit, a, b); }
-/* To the nearest, ties to even, for |x| < 2^22: adding 1.5 * 2^23 leaves no bits for a fraction. */
+/* Rounds to nearest, ties to even, for |x| < 2^22: adding 1.5 * 2^23 leaves no bits for a fraction. */
 INLINE vf vf_round(vf x) { return (x + 12582912.0f) - 12582912.0f; }
-/* 2^n for whole n in -126..127 */
+/* 2^n for integers n in -126..127 */
 INLINE vf vf_pow2(vf n) { return (vf)((__builtin_convertvector(n, i32x4) + 127) << 23); }
 INLINE float vf_sum(vf a) { return (a[0] + a[2]) + (a[1] + a[3]); }
 INLINE float vf_peak(vf a) {
@@ -89,7 +89,8 @@ INLINE vf vf_load_bf16(const void *p) {
     return (vf)((u32x4){half[0], half[1], half[2], half[3]} << 16);
 }
 
-/* Word i of row r becomes word r of row i; byte i of word r, byte r of word i. */
+/* Transposes 4 rows of 4 words: word i of row r becomes word r of row i. Transposes 4 words of 4 bytes: byte i of
+   word r becomes byte r of word i. */
 INLINE void transpose_words(u32x4 x[4]) {
     u32x4 y[4];
     for (int r = 0; r < 4; r++) y[r] = (u32x4){x[0][r], x[1][r], x[2][r], x[3][r]};
@@ -101,7 +102,8 @@ INLINE u32x4 transpose_bytes(u32x4 x) {
     return (u32x4)b;
 }
 
-/* q = round(x * inverse) for 32 floats, |q| <= 127; and of each 16 the sum of columns 4 i and 4 i + 1, and of the others. */
+/* q = round(x * inverse) for 32 floats, |q| <= 127. pairs: for each 16 of them, the sum of q over columns 4 i and
+   4 i + 1, and the sum over the other columns. */
 INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t pairs[4]) {
     memset(pairs, 0, 4 * sizeof *pairs);
     for (int i = 0; i < 32; i += 4) {
@@ -114,7 +116,7 @@ INLINE void quantize32(const float *x, float inverse, int8_t *q, int16_t pairs[4
     }
 }
 
-/* q = round(x * inverse) for 32 floats of which that fits int16; anything for those that are not finite */
+/* q = round(x * inverse) for 32 floats whose results fit int16; any value for floats that are not finite. */
 INLINE void fix32(const float *x, float inverse, int16_t *q) {
     for (int i = 0; i < 32; i += 4) {
         vf v = vf_round(vf_load(x + i) * inverse);
@@ -130,50 +132,50 @@ INLINE void spin_pause(void) {
 #endif
 }
 
-/* ---- what pieces.c and dot.c are made of ---- */
+/* ---- primitives of pieces.c and dot.c ---- */
 
-#define WIDE_PRODUCTS 0 /* whether two products of unsigned and signed bytes are added up without overflow */
-#define TILE 4 /* rows of activations that are taken together */
+#define WIDE_PRODUCTS 0 /* 1 if products of unsigned and signed bytes are summed in 32 bits, 0 if in 16 */
+#define TILE 4 /* rows of activations that are multiplied together */
 typedef i32x4 vi;
 
 INLINE vi vi_zero(void) { return (vi){0}; }
 INLINE vi vi_load(const void *p) { vi v; memcpy(&v, p, sizeof v); return v; }
 INLINE void vi_store(void *p, vi v) { memcpy(p, &v, sizeof v); }
 INLINE vi vi_set8(int x) { return (vi)((u8x16){0} + (uint8_t)x); }
-/* The 4 bytes at p in each lane. */
+/* Copies the 4 bytes at p to each lane. */
 INLINE vi vi_spread(const void *p) { int32_t x; memcpy(&x, p, 4); return (vi){x, x, x, x}; }
 INLINE vi vi_and(vi a, vi b) { return a & b; }
 INLINE vi vi_or(vi a, vi b) { return a | b; }
 INLINE vi vi_xor(vi a, vi b) { return a ^ b; }
-/* Shifts of 16-bit elements: bits that cross from byte to byte are masked away by the caller. */
+/* Shifts of 16-bit elements: the caller masks the bits that cross from byte to byte. */
 INLINE vi vi_left(vi a, int n) { return (vi)((u16x8)a << n); }
 INLINE vi vi_right(vi a, int n) { return (vi)((u16x8)a >> n); }
 INLINE vi vi_add(vi a, vi b) { return a + b; }
-/* Magnitudes of signed bytes, as unsigned ones. */
+/* Absolute values of signed bytes, as unsigned bytes. */
 INLINE vi vi_abs8(vi a) { u8x16 minus = (u8x16)((i8x16)a < 0); return (vi)(((u8x16)a ^ minus) - minus); }
 INLINE vf vf_from_vi(vi a) { return __builtin_convertvector(a, vf); }
 INLINE vf vf_from_u8(const uint8_t *p) { return (vf){p[0], p[1], p[2], p[3]}; }
-/* In each lane the sum of the products of two pairs of int16. */
+/* In each lane, the dot product of two pairs of int16. */
 INLINE vi pair_dot(vi a, vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16); }
 /* sum + pair_dot(a, b) */
 INLINE vi add_pair_dot(vi sum, vi a, vi b) { return sum + pair_dot(a, b); }
-/* The scales of VF rows, from a byte each, as `scaled` wants them. */
+/* The scales of VF rows, a byte each, in the form that `scaled` takes. */
 INLINE vi row_scales(const uint8_t *p) { return (vi){p[0], p[1], p[2], p[3]} * 0x10001; }
 INLINE vi row_signed_scales(const uint8_t *p) {
     vi s = {(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
     return (s & 0xffff) | s << 16;
 }
-/* part += the products of 4 columns in each lane, weights unsigned, activations signed; what a lane of a
-   partial sum holds is for `plain` and `scaled` alone to know: they make one int32 of it. */
+/* part + the products of 4 columns in each lane, weights unsigned, activations signed. The format of a lane of a
+   partial sum depends on the instruction set; `plain` and `scaled` convert it to one int32. */
 INLINE vi dot_pairs(vi part, vi w, vi a) {
     i16x8 even = (i16x8)((u16x8)w & 255) * ((i16x8)((u16x8)a << 8) >> 8);
     i16x8 odd = (i16x8)((u16x8)w >> 8) * ((i16x8)a >> 8);
     return (vi)((u16x8)part + (u16x8)even + (u16x8)odd);
 }
-/* -centre times the activations' sums, as a partial sum to add to. */
+/* -centre times pairs of sums of activations (activations.c), as an initial partial sum. */
 INLINE vi below_zero(vi pairs, int centre) { return (vi)((u16x8)pairs * (uint16_t)-centre); }
 INLINE vi plain(vi part) { return (part << 16 >> 16) + (part >> 16); }
-/* sum + the products of 4 columns in each lane, both signed; those of two columns fit into int16. */
+/* sum + the products of 4 columns in each lane, both operands signed; the sum over two columns fits int16. */
 INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
     i16x8 even = ((i16x8)w << 8 >> 8) * ((i16x8)a << 8 >> 8), odd = ((i16x8)w >> 8) * ((i16x8)a >> 8);
     (void)magnitude;

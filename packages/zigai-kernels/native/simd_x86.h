@@ -1,5 +1,4 @@
-/* The 256-bit integer primitives and the 8-float vectors that AVX2 and AVX-512 share. simd_baseline.h
-   documents what each of them does. */
+/* Primitives that AVX2 and AVX-512 share, on 128-bit and 256-bit vectors. simd_baseline.h documents each of them. */
 
 #ifdef ZG_EMULATE
 #include "emulation.h"

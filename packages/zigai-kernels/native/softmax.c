@@ -1,10 +1,10 @@
-/* Softmax of scores that are logarithms to base 2, a block of keys after another (online: Milakov and Gimelshein,
-   2018, arXiv:1805.02867). */
+/* Online softmax, one block of keys at a time (Milakov and Gimelshein, 2018, arXiv:1805.02867). Scores are
+   multiplied by log2 e, so that weights are powers of 2. */
 
 #define LOG2_E 1.44269504f
 
-/* 2^x for x <= 0 to about 2e-7 relative: x = n + r, and 2^r is a polynomial fitted to the least relative
-   error on -1/2..1/2, exact at 0. Below -126 it is 0; NaN stays NaN. */
+/* 2^x for x <= 0 with a relative error of about 2e-7: x = n + r, and a polynomial in r, of least relative error on
+   -1/2..1/2 and exact at 0, times 2^n. 0 below -126; NaN stays NaN. */
 INLINE vf exp2_of(vf x) {
     const vf low = vf_set(-126.0f);
     vf y = vf_max(low, x), n = vf_round(y), r = vf_sub(y, n);
@@ -16,8 +16,8 @@ INLINE vf exp2_of(vf x) {
     return vf_below(x, low, vf_zero(), vf_mul(p, vf_pow2(n)));
 }
 
-/* What attention has gathered for a query so far: the largest score, the sum of the weights, which is 0
-   before the first key, and at STATE the weighted values. */
+/* The state of a query: at MOST the largest score, at SUM the sum of the weights, 0 before the first key, and from
+   STATE on the sum of the values times their weights. */
 enum { MOST, SUM, STATE = 16 };
 
 static inline int64_t state_floats(int value_dim) { return STATE + padded(value_dim); }
@@ -33,7 +33,7 @@ INLINE float one_exp2(float x) {
     return part[0];
 }
 
-/* Adds what a later span gathered to what those before it did. */
+/* Adds the state of a later span to the state of the spans before it. */
 static void add_state(float *s, const float *later, int dim) {
     if (later[SUM] == 0.0f) return;
     if (s[SUM] == 0.0f) {
@@ -48,8 +48,8 @@ static void add_state(float *s, const float *later, int dim) {
         vf_store(s + i, vf_fma(vf_load(later + i), vf_set(its), vf_mul(vf_load(s + i), vf_set(mine))));
 }
 
-/* One more score, of a key that has no value. In doubles: any float is a sink, and most are too large for one when they
-   become logarithms to base 2. */
+/* Adds the score of a key without a value. In double: a sink may be any float, and times log2 e a large one would
+   overflow float. */
 static void add_sink(float *s, float sink, int dim) {
     double own = (double)sink * LOG2_E, most = own > s[MOST] ? own : s[MOST];
     float fade = one_exp2((float)(s[MOST] - most));
@@ -57,7 +57,7 @@ static void add_sink(float *s, float sink, int dim) {
     for (int i = STATE; i < STATE + dim; i += VF) vf_store(s + i, vf_mul(vf_load(s + i), vf_set(fade)));
 }
 
-/* Adds slope times (the key's position - the query's) to scores; `distance` is that of the first. */
+/* Adds slope * (position of the key - position of the query) to scores; `distance` is that difference for the first. */
 static void add_bias(float slope, int distance, float *s, int bound) {
     static const float lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     for (int j = 0; j < bound; j += VF) {
@@ -66,7 +66,8 @@ static void add_bias(float slope, int distance, float *s, int bound) {
     }
 }
 
-/* The scores s of a block become weights; keys outside first..end get weight 0. */
+/* Replaces the scores s of a block by weights, 0 for keys outside first..end. Updates the state's largest score and sum
+   of weights, and rescales its values. */
 static void soften(float cap, float slope, int distance, float *s, float *state, int first, int end, int dim) {
     const int bound = (end + VF - 1) / VF * VF;
     if (cap != 0.0f)

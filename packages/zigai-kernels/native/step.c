@@ -140,10 +140,10 @@ static int take(work *w, unsigned step) {
 }
 
 /* Runs a step in one thread: stage by stage, takes chunks until none is left, then waits until the chunks of other
-   threads are complete. Threads wait for work, not for each other: a thread that the system has suspended delays nobody
-   unless it holds a chunk, and when it resumes it finds the current stage, or that the step is over. A thread may access
-   the step only while it holds a chunk, because the step cannot end before. After a cancellation chunks are taken but
-   not computed. */
+   threads are complete. Threads wait for work, not for each other: a thread that the system has suspended delays no
+   other unless it holds a chunk, and when it resumes it finds the current stage, or that the step is over. A thread may
+   access the step only while it holds a chunk, because the step cannot end before. After a cancellation chunks are taken
+   but not computed. */
 static void walk(zg_context *c, unsigned step, int thread) {
     pool *p = &c->pool;
     const int stages = c->plan->stage_count;
@@ -267,7 +267,7 @@ zg_context *zg_context_new(const zg_plan *plan, int32_t pages, int32_t threads) 
     return NULL;
 }
 
-/* In a forked child the helpers do not exist and the mutex may be held by one of them: only memory goes. */
+/* In a forked child the helper threads do not exist, and one of them may hold the mutex: only memory is freed. */
 void zg_context_free(zg_context *c, int forked) {
     if (!forked) pool_free(&c->pool);
     free_memory(c);

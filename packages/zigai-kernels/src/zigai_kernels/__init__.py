@@ -1,4 +1,4 @@
-"""ZigAI's native backend: a graph lowered once to C records, a whole step in one foreign call."""
+"""ZigAI's native backend: graphs lowered to C records, and one C call per step."""
 
 from __future__ import annotations
 

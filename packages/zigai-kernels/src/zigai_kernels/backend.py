@@ -21,10 +21,10 @@ from zigai_kernels.program import NativeProgram
 class NativeBackend:
     """Runs graphs in C with SIMD. See `zigai_core.contracts.plugins.Backend`.
 
-    `instruction_set` (`baseline`, `avx2`, `avx512`) overrides `ZIGAI_CPU`, which overrides the CPU's best.
-    Not `fused`, threads wait for each other after every operation: the same numbers, more slowly.
-    `packed_cache`, which overrides `ZIGAI_PACKED_CACHE`, is a folder where packed weights are kept, as large
-    as the model again, for the next start; None is none.
+    `instruction_set` (`baseline`, `avx2`, `avx512`) overrides `ZIGAI_CPU`; the default is the fastest of the
+    CPU's. `fused=False` makes every operation a stage of its own: the same numbers, more slowly.
+    `packed_cache` overrides `ZIGAI_PACKED_CACHE`: a folder that keeps the packed weights, about as large as
+    the model, for the next start; None for no folder. `UnsupportedError` for a value of another type.
     """
 
     name = "native"
@@ -43,18 +43,18 @@ class NativeBackend:
             ("packed_cache", packed_cache, (str, Path, NoneType)),
         ):
             if not isinstance(value, kind):
-                raise UnsupportedError(f"the native backend's setting {name} cannot be {value!r}")
+                raise UnsupportedError(f"native backend: {name} cannot be {value!r}")
         self.instruction_set = instruction_set
         self.fused = fused
         folder = packed_cache or os.environ.get("ZIGAI_PACKED_CACHE") or None
         self.packed_cache = None if folder is None else Path(folder)
 
     def ignored(self, options: CompileOptions) -> Mapping[str, str]:
-        """None: it acts on every option."""
+        """Empty: the backend acts on every option."""
         return {}
 
     def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
-        """Each (operation, dtype) without a kernel, as a line of text."""
+        """Each (operation, storage type) without a kernel, as a line of text."""
         return missing_kernels(graph, weights)
 
     def compile(
@@ -64,10 +64,10 @@ class NativeBackend:
         options: CompileOptions,
         progress: Progress | None = None,
     ) -> NativeProgram:
-        """Lower the graph and plan its memory.
+        """Lower the graph, plan its memory and pack its weights.
 
-        `UnsupportedError` naming all that is missing, or an instruction set or options that cannot be had;
-        `ShapeError` for a graph that does not fit together or a tensor that does not fit the graph.
+        `UnsupportedError` for missing kernels (naming all), an instruction set that this machine lacks, or
+        options out of range; `ShapeError` for an inconsistent graph or a tensor that does not fit it.
         """
         missing = missing_kernels(graph, weights)
         if missing:

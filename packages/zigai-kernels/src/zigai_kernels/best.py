@@ -1,4 +1,4 @@
-"""The k best of a row of logits, vectorised."""
+"""The k largest logits of a row, computed in C."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zigai_core.contracts.graph import Array
 def best(
     ffi: Any, lib: Any, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
 ) -> Best:
-    """As `zigai_core.contracts.best.best`, in one pass over the row in C."""
+    """The same as `zigai_core.contracts.best.best`, in one vectorised pass over the row."""
     check_best(row, k, edits, mask)
     k = min(k, len(row))
     room = 2 * k + 1024

@@ -1,4 +1,4 @@
-"""What is checked before C sees it: options, batches and pages."""
+"""Checks of options, batches and page numbers, made before they reach C."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from zigai_core.contracts.options import KV_DTYPES, CompileOptions
 
 
 def check_options(options: CompileOptions) -> None:
-    """`UnsupportedError` for options that no memory could be planned for."""
+    """`UnsupportedError` for options out of the range for which memory can be planned."""
     for name, most in (("context", 2**30), ("batch", 2**20), ("page", 2**20)):
         value = getattr(options, name)
         if not 1 <= value <= most:
@@ -22,12 +22,12 @@ def check_options(options: CompileOptions) -> None:
     if options.kv_dtype not in KV_DTYPES:
         known = f"{', '.join(KV_DTYPES[:-1])} or {KV_DTYPES[-1]}"
         raise UnsupportedError(
-            f"options: the native backend keeps keys and values as {known}, not {options.kv_dtype}"
+            f"options: kv_dtype must be {known} for the native backend, not {options.kv_dtype}"
         )
 
 
 class CheckedBatch(NamedTuple):
-    """A batch's arrays as C reads them: contiguous int32, and copies, which nobody changes meanwhile."""
+    """Copies of a batch's arrays as C reads them: contiguous int32. No other thread can change them."""
 
     tokens: NDArray[np.int32]
     positions: NDArray[np.int32]
@@ -38,9 +38,9 @@ class CheckedBatch(NamedTuple):
 
 
 def check_batch(batch: Batch, options: CompileOptions, pages: int, vocabulary: int) -> CheckedBatch:
-    """The batch, proven to name only what exists.
+    """A copy of the batch, every index of which is in range.
 
-    `ContextOverflowError` for more tokens or a later position than planned, `ShapeError` for the rest.
+    `ContextOverflowError` for more tokens or a later position than planned, `ShapeError` for other faults.
     """
     tokens = _vector(batch.tokens, "tokens")
     positions, sequences = _vector(batch.positions, "positions"), _vector(batch.sequences, "sequences")
@@ -48,7 +48,7 @@ def check_batch(batch: Batch, options: CompileOptions, pages: int, vocabulary: i
     if not count or len(positions) != count or len(sequences) != count:
         raise ShapeError(
             f"batch: {count} tokens, {len(positions)} positions, {len(sequences)} sequences; "
-            "there must be as many of each, and at least one"
+            "the three arrays must have the same length, at least one"
         )
     if max(count, len(wanted)) > options.batch:
         raise ContextOverflowError(
@@ -66,7 +66,9 @@ def check_batch(batch: Batch, options: CompileOptions, pages: int, vocabulary: i
         gaps = (np.diff(positions[order]) != 1) & (np.diff(sequences[order]) == 0)
         if gaps.any():
             row = int(order[int(np.argmax(gaps)) + 1])
-            raise ShapeError(f"batch: row {row} (position {positions[row]}) does not follow its sequence")
+            raise ShapeError(
+                f"batch: row {row} (position {positions[row]}) does not follow its sequence's previous row"
+            )
     tables = [_vector(table, f"page table {i}") for i, table in enumerate(batch.page_tables)]
     for sequence in {*sequences.tolist()}:
         last = int(positions[sequences == sequence].max())
@@ -76,7 +78,7 @@ def check_batch(batch: Batch, options: CompileOptions, pages: int, vocabulary: i
             raise ShapeError(
                 f"batch: sequence {sequence} has {len(table)} pages of {options.page} for position {last}"
             )
-        _within(table, pages, f"page of sequence {sequence}")
+        _within(table, pages, f"sequence {sequence}: page")
     starts = np.zeros(len(tables), np.int32)
     np.cumsum([len(table) for table in tables[:-1]], out=starts[1:])
     flat = tables[0] if len(tables) == 1 else np.concatenate(tables)
@@ -84,10 +86,10 @@ def check_batch(batch: Batch, options: CompileOptions, pages: int, vocabulary: i
 
 
 def check_pages(pairs: Sequence[tuple[int, int]], pages: int) -> None:
-    """`ShapeError` for a pair that names a page outside `0..pages - 1`."""
+    """`ShapeError` for a pair with a page outside `0..pages - 1`."""
     for source, target in pairs:
         if not (0 <= source < pages and 0 <= target < pages):
-            raise ShapeError(f"copy_pages: from {source} to {target}, but there are pages 0..{pages - 1}")
+            raise ShapeError(f"copy_pages: from {source} to {target}, but the pages are 0..{pages - 1}")
 
 
 def _vector(array: object, name: str) -> NDArray[np.int32]:

@@ -1,4 +1,4 @@
-"""Memory and threads to run a program in."""
+"""Contexts: the memory and threads in which a program runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from zigai_kernels.plan import Plan
 
 
 class NativeContext:
-    """The cache's pages, scratch memory and threads of one thread of work. One call at a time."""
+    """KV cache pages, scratch memory and threads of a program. Runs one call at a time."""
 
     def __init__(self, plan: Plan, pages: int) -> None:
         self.pages = pages
@@ -33,9 +33,9 @@ class NativeContext:
             raise UnsupportedError(
                 f"no memory or threads for a context: {plan.page_bytes * pages} bytes of cache, "
                 f"{plan.scratch_bytes} bytes of scratch, {plan.threads} threads; "
-                "ask for a smaller context, batch or number of threads"
+                "use a smaller context, batch or number of threads"
             )
-        # At exit nothing is freed, for a daemon thread may still be computing.
+        # Nothing is freed at exit, because a daemon thread may still be computing.
         weakref.finalize(self, _free, plan, self._native, self._process).atexit = False
         self._step = ffi.new("zg_step *")
         self._outputs = ffi.new("float *[]", max(1, len(plan.widths)))
@@ -48,8 +48,9 @@ class NativeContext:
     def run(self, batch: Batch) -> Mapping[str, Array]:
         """Compute one step; see `zigai_core.contracts.plugins.Context`.
 
-        `ShapeError` or `ContextOverflowError` for a batch that does not fit, `Cancelled` after `cancel`.
-        In the main thread, what a signal's handler raises (`KeyboardInterrupt`) ends the step at once.
+        `ShapeError` or `ContextOverflowError` for a batch that does not fit, `Cancelled` after `cancel`,
+        `ZigAIError` during another call or in a forked process. In the main thread, an exception of a signal
+        handler (`KeyboardInterrupt`) ends the step at once.
         """
         plan = self._plan
         checked = check_batch(batch, plan.options, self.pages, plan.vocabulary)
@@ -60,8 +61,8 @@ class NativeContext:
             }
             status = self._call(checked, list(arrays.values()))
         if status == plan.lib.ZG_CANCELLED:
-            raise Cancelled("the step was cancelled; nothing of it is kept")
-        # A value that is several outputs is computed once; each output is an array of its own.
+            raise Cancelled("the step was cancelled; its results are discarded")
+        # A value with several output names is computed once, but each output is a separate array.
         taken: set[str] = set()
         outputs: dict[str, Array] = {}
         for name, value in plan.outputs.items():
@@ -70,7 +71,10 @@ class NativeContext:
         return outputs
 
     def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy whole pages of every layer, one pair `(from, to)` after another."""
+        """Copy whole pages of every layer, for each pair `(from, to)` in turn.
+
+        `ShapeError` for a page that the context does not have.
+        """
         if not pairs:
             return
         check_pages(pairs, self.pages)
@@ -79,21 +83,21 @@ class NativeContext:
                 self._plan.lib.zg_copy_page(self._native, source, target)
 
     def cancel(self) -> None:
-        """From any thread: the step that runs now ends with `Cancelled`, and later ones do until `resume`."""
+        """End the current step and all later ones with `Cancelled`, until `resume`. From any thread."""
         self._plan.lib.zg_cancel(self._native, 1)
 
     def resume(self) -> None:
-        """Let steps run again."""
+        """Let steps run again. From any thread."""
         self._plan.lib.zg_cancel(self._native, 0)
 
     def start_profile(self) -> None:
-        """Count the time of each record from now on; it costs a look at the clock for each."""
+        """Measure the time of each record from now on, from zero. This reads the clock for every chunk."""
         with self._exclusive():
             self._nanoseconds = np.zeros(len(self._plan.records), np.int64)
             self._step.nanoseconds = self._plan.ffi.from_buffer("int64_t[]", self._nanoseconds)
 
     def profile(self) -> Sequence[OperationTime]:
-        """Seconds of each record; those that threads waited are shared out as those they worked."""
+        """Seconds of each record. A stage's time is divided in proportion to the threads' work on each."""
         if self._nanoseconds is None:
             return []
         return [
@@ -109,7 +113,7 @@ class NativeContext:
         results = [ffi.from_buffer("float[]", array, require_writable=True) for array in outputs]
         for i, result in enumerate(results):
             self._outputs[i] = result
-        # Signals are for the main thread alone.
+        # Python handles signals only in the main thread.
         main = threading.current_thread() is threading.main_thread()
         step.interrupted = self._plan.lib.zg_interrupted if main else ffi.NULL
         status = int(self._plan.lib.zg_run(self._native, step))
@@ -120,14 +124,14 @@ class NativeContext:
     def _exclusive(self) -> _Exclusive:
         if os.getpid() != self._process:
             raise ZigAIError(
-                f"this context belongs to process {self._process}, and its threads did not come along "
-                "through the fork; make a new one with program.new_context()"
+                f"this context belongs to process {self._process}, and a forked process does not have its "
+                "threads; make a new one with program.new_context()"
             )
         return _Exclusive(self._busy)
 
 
 class _Exclusive:
-    """Refuses, instead of waiting, where another call is at work."""
+    """Holds a lock; `ZigAIError` in place of waiting if another call holds it."""
 
     def __init__(self, lock: threading.Lock) -> None:
         self._lock = lock

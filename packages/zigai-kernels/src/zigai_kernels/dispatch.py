@@ -1,4 +1,4 @@
-"""Which instruction set to run on, and on how many threads."""
+"""Choice of the instruction set and of the number of threads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from types import ModuleType, TracebackType
 from zigai_core.contracts.errors import UnsupportedError
 
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
-"""From the slowest to the fastest. Each is a module `_native_<name>`, built where the compiler can."""
+"""From the slowest to the fastest, each a module `_native_<name>`. Only x86-64 has more than `baseline`."""
 
 MOST_THREADS = 1024
 
 
 def supported() -> list[str]:
-    """The instruction sets that are built and that this CPU and its operating system offer."""
+    """The instruction sets that are built and that the CPU and the operating system support, slowest first.
+
+    `UnsupportedError` if not even `baseline` is built.
+    """
     baseline = _module("baseline")
     if baseline is None:
         raise UnsupportedError(
@@ -32,9 +35,9 @@ def supported() -> list[str]:
 
 
 def choose(asked: str | None = None) -> str:
-    """The instruction set to run: `asked`, else `ZIGAI_CPU`, else the fastest that this machine has.
+    """The instruction set to use: `asked`, else `ZIGAI_CPU`, else the fastest that is supported.
 
-    `UnsupportedError` where what was asked for is unknown, not built, or not offered by the CPU.
+    `UnsupportedError` for an instruction set that is unknown, not built, or not supported by the CPU.
     """
     offered = supported()
     where = "instruction_set"
@@ -45,13 +48,13 @@ def choose(asked: str | None = None) -> str:
     if asked not in INSTRUCTION_SETS:
         raise UnsupportedError(f"{where}={asked}: not one of {', '.join(INSTRUCTION_SETS)}")
     if asked not in offered:
-        why = "is not built" if _module(asked) is None else "is not offered by this CPU"
+        why = "is not built" if _module(asked) is None else "is not supported by this CPU"
         raise UnsupportedError(f"{where}={asked} {why}; this machine runs {', '.join(offered)}")
     return asked
 
 
 def load(name: str) -> ModuleType:
-    """The compiled module of an instruction set that `choose` gave."""
+    """The compiled module of an instruction set. `UnsupportedError` if it is not built."""
     module = _module(name)
     if module is None:
         raise UnsupportedError(f"zigai-kernels was built without {name}")
@@ -60,7 +63,10 @@ def load(name: str) -> ModuleType:
 
 
 def thread_count(asked: int | None = None) -> int:
-    """Threads to compute with: `asked`, else `ZIGAI_NUM_THREADS`, else a thread for each core at hand."""
+    """The number of threads: `asked`, else `ZIGAI_NUM_THREADS`, else `usable_cores()`.
+
+    `UnsupportedError` for anything but a whole number from 1 to `MOST_THREADS`.
+    """
     where: str = "threads"
     value: int | str | None = asked
     if value is None:
@@ -77,10 +83,10 @@ def thread_count(asked: int | None = None) -> int:
 
 
 def usable_cores(system: Path = Path("/sys")) -> int:
-    """Cores this process may use: those of its affinity, no more than its control group grants."""
+    """Physical cores of the process's CPU affinity, or its control group's quota if that is less."""
     try:
         cpus: Sequence[int] = sorted(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
+    except AttributeError:  # macOS has no sched_getaffinity
         cpus = range(os.cpu_count() or 1)
     cores = {_siblings(system, cpu) for cpu in cpus}
     quota = _cgroup_quota(system / "fs/cgroup")
@@ -95,7 +101,7 @@ def _siblings(system: Path, cpu: int) -> str:
 
 
 def _cgroup_quota(root: Path) -> int | None:
-    """Whole CPUs that the control group grants (version 2, then 1); None where it sets no limit."""
+    """The CPU quota of the control group (version 2, then 1), rounded down, at least 1; None for no quota."""
     try:
         quota, period = (root / "cpu.max").read_text().split()
     except (OSError, ValueError):
@@ -113,9 +119,10 @@ def _cgroup_quota(root: Path) -> int | None:
 
 @cache
 def serve_signals(module: ModuleType) -> None:
-    """Define the module's `zg_interrupted`, whose argument is a handle of a list for what is raised in it.
+    """Define the module's `zg_interrupted`, which C calls now and then during a step.
 
-    As soon as Python runs, it sees to signals that have come; a handler that raises (Ctrl-C) ends the step.
+    Calling it lets Python run pending signal handlers. An exception of a handler (Ctrl-C) is appended to the
+    list whose handle is the argument, and ends the step.
     """
 
     def interrupted(handle: object) -> int:

@@ -1,4 +1,4 @@
-"""From a graph to the flat list of records that the C code walks."""
+"""Lowering: a graph becomes the flat list of records that the C code runs."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ SERVED = (
 
 @dataclass(frozen=True, eq=False)
 class Lowered:
-    """The records in their stages, and what each named buffer in them holds."""
+    """A lowered graph: records in stages, and the sizes of the values that they name."""
 
     stages: tuple[Stage, ...]
     widths: Mapping[str, int]
-    """float32 elements in a row of each value, by name."""
+    """float32 elements in a row of each value and table, by name."""
     quantised: Mapping[str, tuple[str, int, int]]
-    """By name of a quantised value: a storage type of the weights that it is for, elements in a row, and rows
-    for each row of the step."""
+    """By the name of a quantised value: a storage type of the weights that read it, elements in a row, and
+    rows for each row of the step."""
     experts: Mapping[str, int]
-    """By the name of a grouping of rows by expert: how many experts there are."""
+    """By the name of the output of a GROUP record: the number of experts."""
     packings: Mapping[str, tuple[Packing, ...]]
-    """By tensor: how its uses want it."""
+    """By the name of a tensor: its layout for each kernel that reads it."""
     vocabulary: int
     """Token ids must be below this."""
 
     @property
     def records(self) -> list[Record]:
-        """Those of all stages, one after another."""
+        """The records of all stages, in order."""
         return [record for stage in self.stages for record in stage.records]
 
     @property
     def routes(self) -> list[int]:
-        """The number of experts of each route."""
+        """The number of experts of each ROUTE record."""
         return [record.width for record in self.records if record.operation == "ROUTE"]
 
 
 def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str]:
-    """Each operation and (operation, storage type) without a kernel, once, with the first that needs it."""
+    """Each operation, or (operation, storage type), without a kernel, once, with its first use."""
     found: dict[str, str] = {}
     for operation in graph:
         what = type(operation).__name__
@@ -93,13 +93,13 @@ def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str
 def lower(
     graph: Graph, weights: Mapping[str, TensorInfo], kv_dtype: str = "F16", *, fused: bool = True
 ) -> Lowered:
-    """The records of a graph that `missing_kernels` found complete; `ShapeError` where it is inconsistent."""
+    """Lower a graph for which `missing_kernels` is empty. `ShapeError` if the graph is inconsistent."""
     lowering = _Lowering(weights, kv_dtype)
     for operation in graph:
         lowering.add(operation)
     for name, value in graph.outputs.items():
         if lowering.shapes.get(value.name) != (value.rows, value.width) or value.rows != WANTED:
-            raise ShapeError(f"output {name!r}: {value.name} is not a computed value of the wanted rows")
+            raise ShapeError(f"output {name!r}: {value.name} is not computed, or not for the wanted rows")
     names = [record.output for record in lowering.records if record.operation != "STORE"]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -120,12 +120,13 @@ class _Lowering(Recorder):
         output = operation.output
         self.need(operation, output.name not in self.shapes, "its output has been computed before")
         self.need(operation, 0 < output.width <= MOST_WIDTH, f"its output's width is {output.width}")
-        self.need(operation, output.rows in (TOKENS, WANTED), f"its output has {output.rows!r} rows")
+        self.need(operation, output.rows in (TOKENS, WANTED), f"its output's rows are {output.rows!r}")
         rows = TOKENS if isinstance(operation, Select) else output.rows
         for value in operation.inputs:
             known = self.shapes.get(value.name)
             self.need(operation, known is not None, f"its input {value.name} has not been computed")
-            self.need(operation, known == (value.rows, value.width), f"its input {value.name} is {known}")
+            given = (value.rows, value.width)
+            self.need(operation, known == given, f"its input {value.name} is {given}, computed as {known}")
             self.need(operation, value.rows == rows, f"its input {value.name} has {value.rows} rows")
         match operation:
             case Embedding():
@@ -139,7 +140,7 @@ class _Lowering(Recorder):
             case Attention():
                 lower_attention(self, operation)
             case Select(x=x):
-                self.need(operation, output.rows == WANTED, "it must lead to the wanted rows")
+                self.need(operation, output.rows == WANTED, "its output's rows are not the wanted rows")
                 self.same_width(operation, x)
                 self.emit(operation, "SELECT", x)
             case GatedActivation(gate=x, up=y):
@@ -162,7 +163,7 @@ class _Lowering(Recorder):
                 lower_experts(self, operation)
             case Columns(x=x, start=start):
                 inside = 0 <= start <= x.width - output.width
-                self.need(operation, inside, f"columns from {start} in a row of {x.width}")
+                self.need(operation, inside, f"columns from {start} exceed a row of {x.width}")
                 self.emit(operation, "COLUMNS", x, numbers={"inner": x.width, "start": start})
             case SigmoidGate(x=x, y=y):
                 self.same_width(operation, y)
@@ -175,7 +176,7 @@ class _Lowering(Recorder):
         self.shapes[output.name] = (output.rows, output.width)
 
     def _embedding(self, op: Embedding) -> None:
-        self.need(op, op.output.rows == TOKENS, "it gives a row for each token")
+        self.need(op, op.output.rows == TOKENS, "its output must have a row for each token")
         tensor = self.tensor(op, op.weight, (op.weight.shape[0], op.output.width))
         self.vocabulary = min(self.vocabulary, op.weight.shape[0])
         packing = self.use(tensor, "embedding", lambda: pack_rows(tensor))

@@ -1,4 +1,4 @@
-"""Rotary embedding and attention as records."""
+"""Lowering of RoPE and attention."""
 
 from __future__ import annotations
 
@@ -14,31 +14,35 @@ from zigai_kernels.stages import cache_name
 PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
 
 MOST_WINDOW = 1 << 30
-"""No context is longer (`check_options`), so a window or chunk of so many positions is none."""
+"""A window or chunk from this size on has no effect, because no context is longer (`check_options`)."""
 
 MOST_HEAD_WIDTH = 1 << 16
-"""Elements of a head. A block of so wide keys or values stays countable in C's 32 bits."""
+"""Largest number of elements of a head: C computes sizes of blocks of keys or values in 32 bits."""
 
 
 def lower_rope(to: Recorder, op: Rope) -> None:
-    """Record a rotation, and the table of its cosines and sines where there is none yet."""
+    """Record RoPE, and its table of cosines and sines if there is none yet. `ShapeError` for misfits."""
     to.same_width(op, op.x)
     frequencies = np.ascontiguousarray(op.frequencies, dtype=np.float32)
     pairs = frequencies.size
-    to.need(op, op.output.rows == TOKENS, "positions belong to tokens, not to wanted rows")
+    to.need(op, op.output.rows == TOKENS, "its output must have a row for each token")
     to.need(
         op,
         frequencies.ndim == 1 and op.head_dim > 0 and 0 < 2 * pairs <= op.head_dim,
         f"{frequencies.shape} frequencies do not fit heads of {op.head_dim}",
     )
-    to.need(op, op.x.width % op.head_dim == 0, f"{op.x.width} is no number of heads of {op.head_dim}")
+    to.need(
+        op,
+        op.x.width % op.head_dim == 0,
+        f"a width of {op.x.width} is not a multiple of the head width {op.head_dim}",
+    )
     table = _table(to, frequencies, op.magnitude)
     numbers = {"inner": pairs, "head_dim": op.head_dim}
     to.emit(op, "ROPE", op.x, table, mode=PAIRINGS[op.pairing], numbers=numbers)
 
 
 def _table(to: Recorder, frequencies: NDArray[np.float32], magnitude: float) -> str:
-    """The name of the cosines and sines for these frequencies, computed once a step."""
+    """The name of the table of cosines and sines for these frequencies, which is computed once per step."""
     for record in to.records:
         if (
             record.operation == "ROPE_TABLE"
@@ -55,13 +59,16 @@ def _table(to: Recorder, frequencies: NDArray[np.float32], magnitude: float) -> 
 
 
 def lower_attention(to: Recorder, op: Attention) -> None:
-    """Record the store of keys and values to the layer's cache, and the attention over it."""
+    """Record the store of keys and values in the layer's cache, and the attention over it.
+
+    `ShapeError` for attributes that `Attention.fault` names, and sizes outside what C can compute with.
+    """
     wrong = op.fault()
     to.need(op, wrong is None, str(wrong))
     to.need(op, op.heads <= MOST_HEADS, f"more than {MOST_HEADS} heads")
     widest = max(op.key_dim, op.value_dim)
     to.need(op, widest <= MOST_HEAD_WIDTH, f"its heads are {widest} wide, more than {MOST_HEAD_WIDTH}")
-    to.need(op, op.layer not in to.layers, f"layer {op.layer}'s cache has another owner")
+    to.need(op, op.layer not in to.layers, f"layer {op.layer}'s cache is used by another attention")
     to.layers.add(op.layer)
     shape = {
         "heads": op.heads,

@@ -1,4 +1,4 @@
-"""Routing and mixtures of experts as records."""
+"""Lowering of routing and of mixtures of experts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ROUTES = {"softmax": "SOFTMAX", "sigmoid": "SIGMOID", "softmax_chosen": "SOFTMAX
 
 
 def lower_route(to: Recorder, op: Route) -> None:
-    """Record the shares of experts."""
+    """Record the computation of experts' shares from their scores. `ShapeError` for misfits."""
     to.need_sound(op, op.fault())
     to.need(op, op.output.width <= MOST_HEADS, f"more than {MOST_HEADS} experts")
     numbers = {
@@ -29,14 +29,17 @@ def lower_route(to: Recorder, op: Route) -> None:
 
 
 def lower_experts(to: Recorder, op: Experts) -> None:
-    """Record the choice of experts, rows grouped by expert, the products with each one's, and the sum."""
+    """Record a mixture of experts: choice, grouping of rows by expert, products, activation and weighted sum.
+
+    `ShapeError` for attributes that `Experts.fault` names, and sizes outside what C can compute with.
+    """
     experts, used = op.shares.width, op.used
     hidden = op.gate.shape[1] if len(op.gate.shape) == 3 else 0
     to.same_width(op, op.x)
     to.need_sound(op, op.fault())
     most = max(hidden, op.x.width) * experts
     inside = hidden > 0 and most <= MOST_WIDTH and experts <= MOST_HEADS
-    to.need(op, inside, f"{experts} experts of {hidden}")
+    to.need(op, inside, f"{experts} experts of width {hidden} are outside the supported sizes")
     name, rows, routing = op.output.name, op.output.rows, {"used": used}
     emit = to.records.append
 

@@ -1,4 +1,4 @@
-"""Where a step's values lie in scratch memory."""
+"""Layout of a step's intermediate values in scratch memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class Buffer:
-    """A value that lives from the record that makes it to the last one that reads it, both included."""
+    """A value that is alive from stage `first`, which computes it, to stage `last`, which reads it last."""
 
     name: str
     nbytes: int
@@ -20,17 +20,17 @@ class Buffer:
 
 @dataclass(frozen=True)
 class MemoryPlan:
-    """The byte offset of each buffer, and how many bytes hold them all."""
+    """The byte offset of each buffer, and the number of bytes for all of them."""
 
     offsets: Mapping[str, int]
     nbytes: int
 
 
 def plan_memory(buffers: Iterable[Buffer]) -> MemoryPlan:
-    """Gives buffers that are alive together separate bytes, others the same where they fit.
+    """Places buffers so that those with overlapping lifetimes have separate bytes, and others share theirs.
 
-    Greedy by size (Pisarchyk and Lee, 2020, arXiv:2001.03288): largest first, each at the lowest offset
-    that is free for as long as it lives.
+    Greedy by size (Pisarchyk and Lee, 2020, arXiv:2001.03288): largest first, each at the lowest offset that
+    is free during its lifetime.
     """
     placed: list[tuple[int, int, Buffer]] = []
     for buffer in sorted(buffers, key=lambda b: (-b.nbytes, b.first)):

@@ -1,4 +1,4 @@
-"""Packed weights on a disk, so that the next start maps them."""
+"""Files of packed weights, which later starts map into memory."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from zigai_core.contracts.errors import UnsupportedError
 from zigai_kernels.packed_folder import MAGIC, PackedFolder, without_waiting
 
 VERSION = b" 2\n"
-"""Of the file's form, behind `MAGIC` in its first line."""
+"""The version of the file's format; it follows `MAGIC` in the first line."""
 
 BLOCK_BYTES = 1 << 20
-"""Bytes that one checksum is of."""
+"""Bytes per checksum."""
 
 Bytes = NDArray[np.uint8]
 Checksums = Callable[[Bytes, int], NDArray[np.uint64]]
-"""Gives the checksums of an array's blocks of so many bytes, of which the last may be shorter."""
+"""Computes the checksums of an array's blocks, given their size in bytes; the last block may be shorter."""
 
 
 class PackedFile:
-    """The panels of one model's weights, in a folder of such files.
+    """A file with the panels of one model's weights, in a `PackedFolder`.
 
     | part | bytes |
     |---|---|
@@ -40,10 +40,10 @@ class PackedFile:
     | panels | `nbytes` |
     | checksums | uint64, little-endian, of each `BLOCK_BYTES` of the panels |
 
-    `contents` describes the panels: which tensors of which file, in which layout, where. The file's name is
-    the hash of its head, so another state of the model is another file. A file is written under another name
-    and then renamed, and never changed after that. Files in the folder may be deleted at any time; a process
-    that maps one keeps it.
+    `contents` describes the panels: which tensors of which model file, in which layout, at which offsets. The
+    file's name is the hash of its head, so a changed model gets another file. A file is written under a
+    temporary name, then renamed, and never changed afterwards. It may be deleted at any time: processes that
+    map it keep its contents.
     """
 
     def __init__(self, folder: PackedFolder, contents: str, nbytes: int, checksums: Checksums) -> None:
@@ -56,10 +56,9 @@ class PackedFile:
         self._checksums = checksums
 
     def open(self) -> Bytes | None:
-        """The panels, mapped read-only; None if there is no such file, or it is damaged, which is logged.
+        """Map the panels read-only. None if the file does not exist; if it is damaged, that is logged, too.
 
-        Every byte of the file is read and checked: as fast as the memory gives them (or the disk, if the
-        system does not have the file in memory), with all threads.
+        Reads and checks every byte of the file, with all threads, at the speed of memory or of the disk.
         """
         try:
             with open(self.path, "rb", opener=without_waiting) as file:
@@ -67,7 +66,7 @@ class PackedFile:
                 if not stat.S_ISREG(found.st_mode):
                     self.refuse("it is not a regular file")
                 elif found.st_size != self._size:
-                    self.refuse(f"it has {found.st_size} bytes and should have {self._size}")
+                    self.refuse(f"its size is {found.st_size} bytes, not {self._size}")
                 else:
                     return self._checked(file, found)
         except FileNotFoundError:
@@ -77,15 +76,15 @@ class PackedFile:
         return None
 
     def refuse(self, why: str) -> None:
-        """Log why the file is not used, and delete it if it is a file."""
-        logging.getLogger("zigai").warning("%s: %s; the weights are packed anew", self.path, why)
+        """Log why the file cannot be used, and delete it."""
+        logging.getLogger("zigai").warning("%s: %s; packing the weights again", self.path, why)
         self._folder.delete(self.path)
 
     def written(self, fill: Callable[[Bytes], None]) -> Bytes:
-        """The panels, which `fill` writes over zeros; mapped read-only, the file whole and on the disk.
+        """Write the file and map its panels read-only. `fill` writes the panels to zeroed memory.
 
-        Files that were not used for longest are deleted before, to keep the folder within its bound.
-        `UnsupportedError` if the folder cannot be made or written to, or has no room.
+        Deletes the least recently used files first, to keep the folder within its limit. `UnsupportedError`
+        if the folder cannot be created or written to, or the disk is full.
         """
         temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
         try:
@@ -103,8 +102,8 @@ class PackedFile:
                     raise
         except OSError as error:
             raise UnsupportedError(
-                f"packed_cache: {self.path}, of {self._size} bytes, cannot be written: "
-                f"{error.strerror or error}; name another folder, or none"
+                f"packed_cache: {self.path} ({self._size} bytes) cannot be written: "
+                f"{error.strerror or error}; use another folder, or none"
             ) from error
 
     def _checked(self, file: IO[bytes], found: os.stat_result) -> Bytes | None:
@@ -113,7 +112,7 @@ class PackedFile:
         head, panels = whole[: self._start], whole[self._start : self._end]
         expected = np.frombuffer(self._head.ljust(self._start, b"\0"), np.uint8)
         if not np.array_equal(head, expected):
-            self.refuse("it begins otherwise than it should")
+            self.refuse("its head differs from the expected one")
             return None
         stored = np.frombuffer(whole[self._end :].tobytes(), "<u8")
         wrong = np.flatnonzero(self._checksums(panels, BLOCK_BYTES) != stored)
@@ -127,7 +126,7 @@ class PackedFile:
     def _write(self, file: IO[bytes], fill: Callable[[Bytes], None]) -> None:
         file.write(self._head)
         file.flush()
-        # Room is taken now: a disk that is full only later would end the process when the map is written to.
+        # Reserves the space: a disk that fills up during writes to the map would end the process (SIGBUS).
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, self._size)
         else:
@@ -148,8 +147,8 @@ class PackedFile:
 def _share(file: IO[bytes]) -> None:
     """Lock the file against deletion by `PackedFolder.make_room` of any process.
 
-    The lock belongs to the open file, which a map of it keeps open: it ends with the last map.
+    The lock lasts as long as the open file description, which maps of the file keep alive.
     """
-    # It fails if someone is deleting the file, or on a file system without locks, where nothing is deleted.
+    # Fails while another process deletes the file, and on file systems without locks, where none is deleted.
     with suppress(OSError):
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

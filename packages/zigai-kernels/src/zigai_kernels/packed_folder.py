@@ -1,4 +1,4 @@
-"""A folder of packed weights, whose size is bounded."""
+"""A folder of files of packed weights, with a limit on its size."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import IO
 from zigai_core.contracts.errors import UnsupportedError
 
 MAGIC = b"ZIGAI packed"
-"""What every file of packed weights begins with, in all versions."""
+"""The first bytes of every file of packed weights, in all versions."""
 
 LIMIT_VARIABLE = "ZIGAI_PACKED_CACHE_LIMIT"
 DEFAULT_LIMIT = 64 << 30
 
 ABANDONED_SECONDS = 3600.0
-"""Age of a file under construction that nobody has locked, after which its writer has died."""
+"""Age from which an unfinished file that no process locks is deleted: its writer has died."""
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _LIMIT = re.compile(r"\s*(\d{1,18})\s*([KMGT]?)(?:i?B)?\s*", re.IGNORECASE | re.ASCII)
@@ -32,18 +32,18 @@ _UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.packed\.[0-9a-f]{8}")
 
 @dataclass(frozen=True)
 class PackedFolder:
-    """The files of packed weights in a folder: `limit` bytes at most, the ones unused for longest out first.
+    """The files of packed weights in a folder: at most `limit` bytes, the least recently used deleted first.
 
-    Only regular files that are named and begin as `PackedFile` does it are ever deleted, and none that a
-    process maps: it holds a lock on it (`flock`). A file that is larger than the limit stays while it is
-    in use. Time of last use is the file's access time, which `use` sets on every file system that has one.
+    Deletes only regular files with the name and first bytes of a `PackedFile`, and none that a process maps,
+    which holds a lock (`flock`) on it; so files in use may exceed the limit. The time of last use is the
+    file's access time, which `use` sets.
     """
 
     path: Path
     limit: int = DEFAULT_LIMIT
 
     def make_room(self, nbytes: int = 0) -> None:
-        """Delete files until those that are left, with `nbytes` more, are within the limit."""
+        """Delete files until the remaining ones and `nbytes` more are within the limit."""
         found = self._files()
         total = sum(size for _, size, _ in found) + nbytes
         for _, size, path in sorted(found):
@@ -54,17 +54,17 @@ class PackedFolder:
 
     @staticmethod
     def use(file: IO[bytes], found: os.stat_result) -> None:
-        """Record that an open file is used now. `found`: its state, whose other times stay."""
-        with suppress(OSError):  # another user's file, or a read-only disk: it counts as used when last read
+        """Set an open file's access time to now; its modification time, of `found`, stays."""
+        with suppress(OSError):  # another user's file or a read-only disk: the system's access time counts
             os.utime(file.fileno(), ns=(time.time_ns(), found.st_mtime_ns))
 
     def delete(self, path: Path) -> None:
-        """Delete a file that is no good; what cannot be deleted is left to whoever replaces it."""
+        """Delete an unusable file. If that fails, it stays until it is replaced."""
         with suppress(OSError):
             path.unlink()
 
     def _files(self) -> list[tuple[int, int, Path]]:
-        """Time of last use, size and path of each file of ours, unfinished ones only if their writer died."""
+        """Time of last use (ns), size (bytes) and path of each file; unfinished files only if abandoned."""
         found = []
         try:
             entries = list(os.scandir(self.path))
@@ -86,17 +86,17 @@ class PackedFolder:
         return found
 
     def _delete_unused(self, path: Path) -> bool:
-        """Whether the file was ours, was used by no process, and is deleted."""
+        """Delete a file if it is a packed file that no process uses. True if it was deleted."""
         try:
             with open(path, "rb", opener=without_waiting) as file:
                 if file.read(len(MAGIC)) != MAGIC:
                     return False
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()
-        except OSError:  # in use, or gone, or another user's
+        except OSError:  # in use, already deleted, or another user's
             return False
         logging.getLogger("zigai").info(
-            "%s: deleted, unused for longest, to keep the folder within %d bytes (%s)",
+            "%s: deleted as the least recently used file, to keep the folder within %d bytes (%s)",
             path,
             self.limit,
             LIMIT_VARIABLE,
@@ -105,14 +105,15 @@ class PackedFolder:
 
 
 def without_waiting(path: str, flags: int) -> int:
-    """Opens a path without waiting for whoever may write to it, should it be a pipe."""
+    """An opener for `open` that does not block on a pipe without a writer."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 def folder_limit() -> int:
-    """Bytes that `ZIGAI_PACKED_CACHE_LIMIT` allows a folder, else 64 GiB. `UnsupportedError` for no size.
+    """The limit of a folder in bytes: `ZIGAI_PACKED_CACHE_LIMIT`, else `DEFAULT_LIMIT`.
 
-    A whole number of bytes, or of K, M, G or T (powers of 1,024): `20G`.
+    The variable is a whole number of bytes, or of K, M, G or T (powers of 1,024): `20G`. `UnsupportedError`
+    for anything else.
     """
     value = os.environ.get(LIMIT_VARIABLE)
     if not value:
@@ -120,6 +121,6 @@ def folder_limit() -> int:
     match = _LIMIT.fullmatch(value)
     if match is None:
         raise UnsupportedError(
-            f"{LIMIT_VARIABLE}={value[:40]!r}: must be a number of bytes, or of K, M, G or T: 20G"
+            f"{LIMIT_VARIABLE}={value[:40]!r}: must be a number of bytes, or of K, M, G or T, such as 20G"
         )
     return int(match[1]) * _UNITS[match[2].upper()]

@@ -1,4 +1,4 @@
-"""How weights lie in memory for their kernels."""
+"""Packing: the layout of weights in memory for the kernels that read them."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ PANEL_ROWS = 16
 """Rows of a panel: `PANEL` in panels.c."""
 
 LAYOUT = 3
-"""Counts the layouts that panels.c has had: another one means other files of packed weights."""
+"""Version of the layout in panels.c; files of packed weights of another version are not used."""
 
 PIECE_BYTES = 1 << 20
-"""What a thread packs at a time, about."""
+"""Approximate number of bytes that a thread packs at a time."""
 
 CHECKED_BLOCKS = 16
-"""Blocks whose checksums a thread computes at a time."""
+"""Number of blocks whose checksums a thread computes at a time."""
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A storage type that the kernels read; its place in `STORAGE` is its number in C (`enum zg_type`)."""
+    """A storage type that the kernels read. Its index in `STORAGE` is its number in C (`enum zg_type`)."""
 
     name: str
     block_size: int
     block_bytes: int
     activations: str
-    """What its dot products are with: activations in `F32`, or rounded to `INT8` or `INT16`."""
+    """The type of activations in its dot products: `F32`, or rounded to `INT8` or `INT16`."""
 
 
 STORAGE = {
@@ -67,7 +67,7 @@ CODES = {name: code for code, name in enumerate(STORAGE)}
 
 @dataclass(frozen=True, eq=False)
 class Packing:
-    """How a kernel wants a tensor to lie: what lowering decides, and `Packer` does."""
+    """The layout of a tensor for a kernel, chosen by lowering and carried out by `Packer`."""
 
     tensor: TensorInfo
     kernel: str
@@ -76,12 +76,12 @@ class Packing:
 
     @property
     def in_panels(self) -> bool:
-        """Whether it is copied into panels."""
+        """True if the tensor is copied into panels."""
         return self.form in (PANELS, FIXED_PANELS)
 
 
 def storage_of(tensor: TensorInfo) -> Storage | None:
-    """The kernels' name for a tensor's storage type; None where they do not know it, or know another."""
+    """The `Storage` of a tensor; None if the kernels do not read its type, or one of that name differs."""
     storage, dtype = STORAGE.get(tensor.dtype.name), tensor.dtype
     if storage and (storage.block_size, storage.block_bytes) == (dtype.block_size, dtype.block_bytes):
         return storage
@@ -89,31 +89,40 @@ def storage_of(tensor: TensorInfo) -> Storage | None:
 
 
 def pack_rows(tensor: TensorInfo) -> Packing:
-    """A matrix whose rows are looked up: the mapped file itself."""
+    """The packing of a matrix whose rows are looked up: the mapped file itself.
+
+    `ShapeError` for wrong bytes.
+    """
     _check_bytes(tensor)
     return Packing(tensor, f"embedding_{tensor.dtype.name.lower()}", AS_STORED)
 
 
 def pack_panels(tensor: TensorInfo, kernel: str) -> Packing:
-    """A matrix, or a stack of them, for products: panels of 16 rows, as panels.c describes them."""
+    """The packing of a matrix, or a stack of matrices, for products: panels of 16 rows (panels.c).
+
+    `ShapeError` for wrong bytes.
+    """
     _check_bytes(tensor)
     form = FIXED_PANELS if STORAGE[tensor.dtype.name].activations == "INT16" else PANELS
     return Packing(tensor, f"{kernel}_{tensor.dtype.name.lower()}", form)
 
 
 def pack_vector(tensor: TensorInfo, kernel: str) -> Packing:
-    """A norm's weight or a bias: float32, a view of the file where it is so there."""
+    """The packing of a norm's weight or a bias: float32, a view of the file if it is stored so.
+
+    `ShapeError` for wrong bytes.
+    """
     _check_bytes(tensor)
     plain = tensor.dtype.name == "F32" and np.shares_memory(tensor.to_float32(), tensor.data)
     return Packing(tensor, kernel, AS_STORED if plain else FLOATS)
 
 
 class Packer:
-    """Lays weights out, with all threads for each tensor, one tensor after another.
+    """Packs weights one tensor after another, each with all threads.
 
-    What has been copied from a mapped file is given back to the system (`TensorInfo.release`), so that no
-    weight is in memory twice for longer than its tensor takes. With a `folder` the panels are kept there, and
-    mapped when they are needed again.
+    After a tensor is copied, its pages of the mapped file are released (`TensorInfo.release`), so that at
+    most one tensor is in memory twice. With a `folder` the panels are written to a file there, and later
+    mapped from it.
     """
 
     def __init__(self, ffi: Any, lib: Any, threads: int, folder: Path | None = None) -> None:
@@ -123,7 +132,7 @@ class Packer:
         self._folder = None if folder is None else PackedFolder(folder, folder_limit())
 
     def stride(self, packing: Packing) -> int:
-        """Bytes from one row, or panel, to the next."""
+        """Bytes from one row or panel to the next."""
         tensor = packing.tensor
         if packing.in_panels:
             return int(self._lib.zg_panel_bytes(CODES[tensor.dtype.name], tensor.shape[-1]))
@@ -132,7 +141,10 @@ class Packer:
     def pack(
         self, packings: Mapping[str, tuple[Packing, ...]], done: Callable[[int], None]
     ) -> dict[Packing, NDArray[Any]]:
-        """The bytes of each; `done` is told the size of each tensor as stored that has been seen to."""
+        """The bytes of each packing. Calls `done` with the stored bytes of each tensor that is finished.
+
+        `UnsupportedError` if the file in the folder cannot be written.
+        """
         uses = [packing for of_tensor in packings.values() for packing in of_tensor]
         panels = [packing for packing in uses if packing.in_panels]
         ends = list(accumulate(map(self._nbytes, panels), initial=0))
@@ -168,7 +180,7 @@ class Packer:
         return packed
 
     def checksums(self, data: NDArray[np.uint8], block: int) -> NDArray[np.uint64]:
-        """A checksum (checksum.c) of each `block` bytes of `data` (the last may be shorter)."""
+        """The checksums (checksum.c) of blocks of `block` bytes of `data`; the last block may be shorter."""
         count, nbytes, from_buffer = -(-data.nbytes // block), data.nbytes, self._ffi.from_buffer
         sums = np.zeros(count, np.uint64)
         target = self._ffi.cast("uint64_t *", from_buffer(sums))
@@ -183,19 +195,19 @@ class Packer:
         return sums
 
     def _found(self, file: PackedFile, places: Mapping[Packing, slice]) -> NDArray[np.uint8] | None:
-        """The panels in a file that is there and agrees with the tensors, else None."""
+        """The panels of an existing file that agrees with the tensors, else None."""
         memory = file.open()
         if memory is not None:
             for packing, place in places.items():
                 if not self._agrees(packing, memory[place]):
-                    file.refuse(f"it does not hold {packing.tensor.name} as the model's file does")
+                    file.refuse(f"its {packing.tensor.name} differs from the model's file")
                     return None
                 if packing.tensor.release is not None:
                     packing.tensor.release()
         return memory
 
     def _agrees(self, packing: Packing, part: NDArray[np.uint8]) -> bool:
-        """Whether the first and the last panel are what the tensor's rows give now."""
+        """True if the first and the last panel equal the packed rows of the tensor."""
         tensor = packing.tensor
         rows, width = tensor.shape[-2:]
         stride, row_bytes = self.stride(packing), tensor.dtype.nbytes((width,))
@@ -212,7 +224,7 @@ class Packer:
         return True
 
     def _nbytes(self, packing: Packing) -> int:
-        """What a matrix, or a stack of them, takes in panels: a multiple of 64."""
+        """Bytes of a matrix, or a stack of matrices, in panels: a multiple of 64."""
         *stack, rows, _ = packing.tensor.shape
         return int(np.prod(stack, dtype=np.int64)) * -(-rows // PANEL_ROWS) * self.stride(packing)
 
@@ -247,7 +259,7 @@ class Packer:
         target: NDArray[np.uint8],
         panels: range,
     ) -> None:
-        """Write these panels of a matrix of the tensor's type, whose `rows` begin at `source`."""
+        """Write some panels of a matrix of the tensor's type, whose first of `rows` rows is at `source`."""
         code, from_buffer = CODES[tensor.dtype.name], self._ffi.from_buffer
         width = tensor.shape[-1]
         self._lib.zg_pack(
@@ -256,20 +268,21 @@ class Packer:
 
 
 def _contents(places: Mapping[Packing, slice]) -> str:
-    """What a file of these panels holds. `UnsupportedError` for a tensor that nothing identifies."""
+    """The contents of a file of these panels. `UnsupportedError` for a tensor without an identity."""
     lines = [f"layout {LAYOUT}"]
     for packing, place in places.items():
         tensor = packing.tensor
         if tensor.identity is None:
             raise UnsupportedError(
-                f"packed_cache: nothing tells which file {tensor.name} is of, so its panels cannot be kept"
+                f"packed_cache: {tensor.name} has no identity by which a later start could find its panels; "
+                "load without packed_cache"
             )
         lines.append(f"{place.start} {place.stop} {tensor.dtype.name} {tensor.shape} {tensor.identity!r}")
     return "\n".join(lines)
 
 
 def _aligned(nbytes: int) -> NDArray[np.uint8]:
-    """Bytes that begin at a multiple of 64, not set; numpy asks for huge pages for so many at once."""
+    """Uninitialised bytes, aligned to 64. For large arrays, numpy requests huge pages."""
     memory = np.empty(nbytes + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + nbytes]

@@ -1,4 +1,4 @@
-"""What a context needs of the program it runs."""
+"""The part of a program that its contexts use."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from zigai_kernels.records import Record
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A compiled graph as contexts see it; `native` is C's `zg_plan`."""
+    """A compiled graph in the form that contexts use; `native` is C's `zg_plan`."""
 
     ffi: Any
     lib: Any
     native: Any
     memory: object
-    """Keeps alive what `native` points to: records, stages and packed weights."""
+    """References that keep alive what `native` points to: records, stages and packed weights."""
     options: CompileOptions
     threads: int
     vocabulary: int
     scratch_bytes: int
     """Bytes of a step's intermediate values."""
     page_bytes: int
-    """Bytes that a page of the cache takes, all layers together."""
+    """Bytes of a page of the KV cache, all layers together."""
     records: tuple[Record, ...]
     widths: Mapping[str, int]
-    """The width of each value that is an output, in the order in which C gets them."""
+    """The width of each value that is an output, in the order of C's output arrays."""
     outputs: Mapping[str, str]
-    """The value that each of the graph's outputs is."""
+    """The name of the value of each of the graph's outputs."""

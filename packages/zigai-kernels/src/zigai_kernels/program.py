@@ -1,4 +1,4 @@
-"""A compiled graph: records, plan and weights."""
+"""Programs: compiled graphs with their weights."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from zigai_kernels.plan import Plan
 from zigai_kernels.records import Record
 
 ATTENTION_QUERIES = 48
-"""Query vectors that attention takes together, tokens of a tile times heads of a group: a multiple of what
-kernels hold in registers."""
+"""Query vectors of an attention tile, tokens times heads of a group: a multiple of the number that kernels
+hold in registers."""
 
 ATTENTION_SPAN = 512
-"""Positions that attention goes through before it adds up what it has; with larger pages, those of a page."""
+"""Positions of a span of attention (attention.c), rounded down to whole pages, at least one page."""
 
 MOST_BYTES = 1 << 46
-"""A context's larger cache is not asked for: no address space holds it, and C must count its bytes."""
+"""Largest KV cache of a context: the address space holds no more, and C counts bytes in 64 bits."""
 
 MOST_ELEMENTS = 1 << 38
-"""Elements of a value for a full batch: the chunks of more could not be counted in 32 bits."""
+"""Largest number of elements of a value for a full batch: C counts chunks in 32 bits."""
 
 
 class NativeProgram:
-    """The records of a graph in C's form, with the weights they point to. Never changes."""
+    """A graph as an array of C records, with the weights they point to. Immutable."""
 
     def __init__(
         self,
@@ -83,25 +83,27 @@ class NativeProgram:
         )
 
     def new_context(self, sequences: int = 1) -> NativeContext:
-        """Scratch memory, threads, and pages for `sequences` sequences of full length.
+        """A context with scratch memory, threads, and pages for `sequences` sequences of full length.
 
-        Pages cost no memory before they are written to. `UnsupportedError` where the system has no room.
+        Pages take no memory until they are written to. `UnsupportedError` for a number of sequences out of
+        range, or if the system has no memory or threads.
         """
         if not 1 <= sequences <= 2**30 // self.options.pages:
-            raise UnsupportedError(f"a context for {sequences} sequences of {self.options.pages} pages")
+            most = 2**30 // self.options.pages
+            raise UnsupportedError(f"a context for {sequences} sequences: must be from 1 to {most}")
         nbytes = self.page_bytes * self.options.pages * sequences
         if nbytes > MOST_BYTES:
-            raise UnsupportedError(f"a cache of {nbytes} bytes; ask for less context or fewer sequences")
+            raise UnsupportedError(f"a KV cache of {nbytes} bytes; use a smaller context or fewer sequences")
         return NativeContext(self.plan, sequences * self.options.pages)
 
     def best(
         self, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
     ) -> Best:
-        """The k best of a row of logits, in one vectorised pass; see `zigai_core.contracts.best.best`."""
+        """The k best of a row of logits, computed in C; see `zigai_core.contracts.best.best`."""
         return best(self.ffi, self.lib, row, k, edits, mask)
 
     def report(self) -> ProgramReport:
-        """For each tensor: the kernels that read it, the instruction set, its layout and bytes."""
+        """A summary, and for each tensor its kernels, instruction set, layout and bytes."""
         tensors = tuple(
             TensorReport(
                 tensor=name,
@@ -124,9 +126,9 @@ class NativeProgram:
         return ProgramReport("native", summary, tensors)
 
     def _buffers(self) -> list[Buffer]:
-        """The values of a step that live in scratch memory, with their sizes for a full batch.
+        """The values of a step in scratch memory, with their sizes for a full batch.
 
-        They live from one stage to another, since the records of a stage are at work together.
+        Lifetimes are counted in stages, because the records of a stage run at the same time.
         """
         first: dict[str, int] = {}
         last: dict[str, int] = {}
@@ -141,7 +143,7 @@ class NativeProgram:
         for name, width in self.lowered.widths.items():
             if width * self.options.batch > MOST_ELEMENTS:
                 raise UnsupportedError(
-                    f"{name} is {width} wide: too much for a batch of {self.options.batch}; ask for less"
+                    f"{name} is {width} wide, too much for a batch of {self.options.batch}; use a smaller one"
                 )
         for name, start in first.items():
             if name in self.output_values:
@@ -189,7 +191,7 @@ class NativeProgram:
             setattr(target, name, number)
         target.output = places.get(record.output, 0)
         target.x = places.get(record.x or "", 0)
-        target.y = places.get(record.y or "", target.x)  # what reads one operand may look at it twice
+        target.y = places.get(record.y or "", target.x)  # operations of one operand share code that reads y
         if isinstance(record.weight, Packing):
             target.stride = self.packer.stride(record.weight)
         if record.weight is not None:
@@ -204,7 +206,7 @@ class NativeProgram:
         return self.ffi.cast("void *", buffer)
 
     def _layers(self) -> dict[int, int]:
-        """Where each layer's part begins, in bytes for one page; the last entry, -1, is the whole."""
+        """The byte offset of each layer's part of a page."""
         offsets: dict[int, int] = {}
         total = 0
         for spec in self.graph.cache:
@@ -213,7 +215,7 @@ class NativeProgram:
             widths = (spec.key_dim, spec.value_dim)
             total += self.lib.zg_cache_bytes(self.options.page, spec.kv_heads, *widths, kind)
         if total * self.options.pages > MOST_BYTES:
-            raise UnsupportedError(f"a cache of {total * self.options.pages} bytes; ask for less context")
+            raise UnsupportedError(f"a KV cache of {total * self.options.pages} bytes; use a smaller context")
         self.page_bytes = total
         return offsets
 
@@ -250,7 +252,7 @@ class NativeProgram:
 
 
 def _counter(lowered: Lowered, progress: Progress | None) -> Callable[[int], None]:
-    """Adds up the bytes that are seen to, and tells `progress`."""
+    """A function that adds up the bytes of packed tensors and reports them to `progress`."""
     total = sum(uses[0].tensor.nbytes for uses in lowered.packings.values())
     done = 0
 

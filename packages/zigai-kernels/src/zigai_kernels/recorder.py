@@ -1,4 +1,4 @@
-"""The records of a graph while they are written, and what all operations need for it."""
+"""Collects the records of a graph while it is lowered, with checks that all operations share."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ACTIVATIONS = {
 }
 
 MOST_HEADS = 1 << 10
-"""Query heads of a layer. Times a batch they stay countable in C's 32 bits."""
+"""Largest number of query heads or experts: C computes with heads or experts times rows in 32 bits."""
 
 MOST_WIDTH = 1 << 30
-"""Elements in a row of a value. Padded, and with scales behind them, they stay countable in C's 32 bits."""
+"""Largest number of elements in a row: C computes the size of a padded row with its scales in 32 bits."""
 
 
 class Recorder:
-    """Records in order, and the shapes, buffers and packings that they need.
+    """Records in order, with the shapes, buffers and packings that they need.
 
-    Methods that take an operation check it, and raise `ShapeError` with its name.
+    Methods that take an operation raise `ShapeError`, with its name, if it fails their check.
     """
 
     def __init__(self, weights: Mapping[str, TensorInfo], kv_dtype: str) -> None:
@@ -54,14 +54,14 @@ class Recorder:
         y: Value | str | None = None,
         **rest: Any,
     ) -> None:
-        """Append the record that gives the operation's output."""
+        """Append the record that computes the operation's output."""
         names = [v.name if isinstance(v, Value) else v for v in (x, y)]
         self.records.append(
             Record(code, op.output.name, names[0], names[1], op.output.rows, op.output.width, **rest)
         )
 
     def use(self, tensor: TensorInfo, kernel: str, packing: Callable[[], Packing]) -> Packing:
-        """The packing for this kernel, one for all operations that share it."""
+        """The tensor's packing for a kernel, shared by all operations with that kernel."""
         uses = self.packings.setdefault(tensor.name, {})
         if kernel not in uses:
             uses[kernel] = packing()
@@ -73,7 +73,7 @@ class Recorder:
         return self.use(tensor, kernel, lambda: pack_vector(tensor, kernel))
 
     def tensor(self, op: Operation, weight: Weight, shape: tuple[int, ...]) -> TensorInfo:
-        """The tensor of a weight; `ShapeError` where it is missing or of another shape."""
+        """The tensor of a weight. `ShapeError` if it is missing or has another shape."""
         tensor = self.weights.get(weight.name)
         if tensor is None:
             raise ShapeError(f"{op.output.name}: tensor {weight.name} is missing")
@@ -82,21 +82,21 @@ class Recorder:
         return tensor.reshaped(shape)
 
     def same_width(self, op: Operation, *values: Value) -> None:
-        """Refuse values that are not as wide as the output."""
+        """Require values as wide as the output."""
         widths = [value.width for value in values]
         self.need(op, set(widths) == {op.output.width}, f"inputs {widths} and output {op.output.width} wide")
 
     def need(self, op: Operation, true: bool, wrong: str) -> None:
-        """Refuse the operation unless `true`; `wrong` says what is wrong with it."""
+        """Require a condition; `wrong` is the error text if it does not hold."""
         if not true:
             raise ShapeError(f"{type(op).__name__} {op.output.name}: {wrong}")
 
     def need_sound(self, op: Operation, fault: str | None) -> None:
-        """Refuse the operation if there is a fault in it."""
+        """Require that the operation's own check found no fault."""
         self.need(op, fault is None, fault or "")
 
     def as_read_by(self, weight: TensorInfo, x: Value, repeat: int = 1) -> str:
-        """The name of x as products with the weight read it: computed before its first use, and shared."""
+        """The name of x in the form that products with the weight read; it is quantised only once."""
         storage = STORAGE[weight.dtype.name]
         if storage.activations == "F32":
             return x.name
@@ -111,7 +111,7 @@ class Recorder:
 
 
 def gating(op: GatedActivation | Experts) -> tuple[str, str, dict[str, float]]:
-    """The code, mode and numbers of the record for its gated activation."""
+    """The code, mode and numbers of the record of its gated activation."""
     mode = ACTIVATIONS[op.activation]
     if op.limit is None and not op.up_offset:
         return "GATED", mode, {}

@@ -14,7 +14,7 @@ from zigai_kernels.packing import Packing
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One `zg_record` before addresses are known: operands by name, the rest by the C fields' names."""
+    """A `zg_record` without addresses: operands by name, `numbers` by the names of the C fields."""
 
     operation: str
     output: str
@@ -25,13 +25,12 @@ class Record:
     weight: Packing | NDArray[np.float32] | None = None
     bias: Packing | NDArray[np.float32] | None = None
     storage: str | None = None
-    """The storage type of the weight; of the cache where the operation uses it; of the weights that a
-    quantised value is for."""
+    """The storage type of the weight or cache; of QUANTIZE, that of the weights that read its output."""
     mode: str | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
     cache: CacheSpec | None = None
 
     @property
     def dtype(self) -> str:
-        """How its weight, or its cache, is stored; "" for none."""
+        """The storage type of its weight or cache; "" for neither."""
         return "" if self.operation == "QUANTIZE" or self.storage is None else self.storage

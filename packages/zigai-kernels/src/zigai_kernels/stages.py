@@ -1,8 +1,8 @@
-"""Which records run together, with no waiting between them.
+"""Stages: records that run without a barrier between them.
 
-All threads wait for each other at the end of a stage, and that takes longer than most operations on one
-token's row. So a stage holds as much as does not need it: operations of which each computes a row from the
-same row of what it reads, done row by row, or products that do not read each other, done side by side.
+The barrier at the end of a stage takes longer than most operations on one token's row. So a stage holds
+either operations that compute each row from the same row of their inputs, which run row by row, or matrix
+products that do not read each other, which run in parallel.
 """
 
 from __future__ import annotations
@@ -13,24 +13,26 @@ from dataclasses import dataclass
 from zigai_kernels.records import Record
 
 SIDE_BY_SIDE = frozenset({"LINEAR", "EXPERT_LINEAR"})
+"""Operations of which several may share a stage, each with chunks of its own."""
 
 NOT_BY_ROWS = SIDE_BY_SIDE | {"ATTENTION", "GROUP"}
+"""Operations that have a `chunks` function in C: a chunk is not one row."""
 
 LOOK_AHEAD = 16
-"""Records after the first of a stage that may join it: those of a layer's half."""
+"""How many pending records are searched for a stage, its first one included: about half a layer."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """Records between two waits."""
+    """Records between two barriers."""
 
     records: tuple[Record, ...]
     by_rows: bool
-    """Each chunk is some rows, and takes them through all records; else each record has chunks of its own."""
+    """True: a chunk runs all records on a few rows. False: each record has chunks of its own."""
 
 
 def cut_stages(records: Sequence[Record], *, fused: bool = True) -> tuple[Stage, ...]:
-    """The records in stages, each after those it reads from; not `fused`, each is a stage of its own."""
+    """Group records into stages, each record after the ones it reads. `fused=False`: a stage per record."""
     pending = list(records)
     to_come = {record.output for record in pending}
     stages: list[Stage] = []
@@ -52,7 +54,7 @@ def cut_stages(records: Sequence[Record], *, fused: bool = True) -> tuple[Stage,
 
 
 def _joins(record: Record, first: Record) -> bool:
-    """Whether the two are of a kind that one stage can hold."""
+    """True if one stage can hold records of these two kinds."""
     if first.operation in NOT_BY_ROWS:
         return first.operation in SIDE_BY_SIDE and record.operation == first.operation
     return record.operation not in NOT_BY_ROWS and _rows(record) == _rows(first)
@@ -63,7 +65,7 @@ def _rows(record: Record) -> tuple[str, float]:
 
 
 def _reads(record: Record) -> list[str]:
-    """What must have been computed before: values, and for attention its layer's cache."""
+    """Names that must be computed before: operands, and the layer's cache for attention."""
     names = [name for name in (record.x, record.y) if name is not None]
     if record.operation == "ATTENTION" and record.cache is not None:
         names.append(cache_name(record.cache.layer))
@@ -71,5 +73,5 @@ def _reads(record: Record) -> list[str]:
 
 
 def cache_name(layer: int) -> str:
-    """The name under which storing to a layer's cache is known."""
+    """The name of a STORE record's output."""
     return f"cache of layer {layer}"

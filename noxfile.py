@@ -127,7 +127,7 @@ SANITIZERS = {
             "PYTHONMALLOC": "malloc",  # what lies behind a small object's bytes is watched, too
         },
         # It takes the address space away, which the runtime needs.
-        ("test_native_context.py::test_memory_that_cannot_be_had_is_an_error",),
+        ("test_native_context.py::test_memory_that_the_system_refuses_is_an_error",),
     ),
     "thread": Sanitizer(
         "libtsan.so",
@@ -136,11 +136,11 @@ SANITIZERS = {
         # The first for the same reason; the runtime serves no child that starts threads after a fork, and
         # takes many times as long as the last two wait for a chunk to end.
         (
-            "test_native_context.py::test_memory_that_cannot_be_had_is_an_error",
-            "test_native_threads.py::test_after_a_fork_old_contexts_say_so_and_new_ones_work",
-            "test_native_threads.py::test_a_process_and_its_fork_end_cleanly_with_contexts_at_work",
-            "test_native_threads.py::test_cancel_ends_a_running_step_at_once_and_lasts_until_resume",
-            "test_native_threads.py::test_an_interrupt_ends_a_long_step_and_the_context_stays_sound",
+            "test_native_context.py::test_memory_that_the_system_refuses_is_an_error",
+            "test_native_fork.py::test_after_a_fork_old_contexts_raise_and_new_ones_work",
+            "test_native_fork.py::test_a_process_and_its_fork_end_cleanly_with_running_contexts",
+            "test_native_cancellation.py::test_cancel_ends_a_running_step_soon_and_lasts_until_resume",
+            "test_native_cancellation.py::test_an_interrupt_ends_a_long_step_and_the_context_stays_usable",
         ),
     ),
 }

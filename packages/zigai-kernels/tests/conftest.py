@@ -1,10 +1,12 @@
-"""Runs single operations on each instruction set, beside the numpy reference."""
+"""Fixtures: backends on each instruction set, small graphs, and comparison with the numpy reference."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -22,10 +24,11 @@ from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.graph import WANTED, Array, Graph, Operation, Value, Weight
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend, Context
-from zigai_core.ops.operations import Embedding, Select
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.operations import Embedding, Linear, Scale, Select
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.toys import random_tensor, store_floats
-from zigai_kernels import NativeBackend
+from zigai_core.testing.toys import random_tensor, store_floats, toy_decoder
+from zigai_kernels import NativeBackend, NativeProgram
 from zigai_kernels.dispatch import serve_signals, supported
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
@@ -34,11 +37,11 @@ EMULATED = "avx512-emulated"
 
 @pytest.fixture(scope="session")
 def compile_native(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, FFI], ModuleType]:
-    """Compiles a cffi module under a name of its own and imports it."""
+    """A function that compiles a cffi module under a given name and imports it."""
 
     def compile_(name: str, builder: FFI) -> ModuleType:
         with pytest.MonkeyPatch.context() as patch:
-            patch.delenv("LD_PRELOAD", raising=False)  # a sanitizer's runtime is for this process alone
+            patch.delenv("LD_PRELOAD", raising=False)  # of a sanitizer: the compiler must not load it
             path = builder.compile(str(tmp_path_factory.mktemp(name)))
         return load_file(name, Path(path))
 
@@ -53,9 +56,9 @@ def native_build() -> ModuleType:
 
 @pytest.fixture(scope="session")
 def emulated_avx512(native_build: ModuleType, compile_native: Callable[[str, FFI], ModuleType]) -> ModuleType:
-    """The AVX-512 module with its instructions emulated by AVX2, for machines that do not have them."""
+    """The AVX-512 module with its instructions emulated by AVX2, for machines without AVX-512."""
     assert "avx2" in supported(), "emulating AVX-512 takes a CPU with AVX2"
-    # -O1, since it compiles in half the time and nothing here is measured.
+    # -O1 compiles in half the time, and speed does not matter here.
     flags = [*native_build.FLAGS, "-O1", "-Wno-psabi", "-DZG_EMULATE", *native_build.INSTRUCTION_SETS["avx2"]]
     name = "_native_emulated"
     module = compile_native(name, native_build.builder("avx512", name, flags))
@@ -64,7 +67,7 @@ def emulated_avx512(native_build: ModuleType, compile_native: Callable[[str, FFI
 
 
 def load_file(name: str, path: Path) -> ModuleType:
-    """Import a file under a name."""
+    """Import a file as a module of the given name."""
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -78,13 +81,13 @@ REAL = ["baseline", "avx2", *(["avx512"] if "avx512" in supported() else [])]
 
 @pytest.fixture(params=[*REAL, pytest.param(EMULATED, marks=pytest.mark.emulated)])
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
-    """The native backend on each instruction set that can run here."""
+    """The native backend on each instruction set that this machine supports."""
     if request.param == EMULATED:
         module = request.getfixturevalue("emulated_avx512")
         monkeypatch.setattr(zigai_kernels.backend, "choose", lambda asked: asked)
         monkeypatch.setattr(zigai_kernels.backend, "load", lambda name: module)
     elif request.param not in supported():
-        pytest.skip(f"this machine does not run {request.param}")
+        pytest.skip(f"this machine does not support {request.param}")
     yield NativeBackend(request.param)
 
 
@@ -97,7 +100,7 @@ def batch_of(
     wanted: Sequence[int] | None = None,
     tables: Sequence[Sequence[int]] | None = None,
 ) -> Batch:
-    """A batch; by default one sequence from position `first` on, all rows wanted, pages in order."""
+    """A batch; by default one sequence from position `first` on, with all rows wanted and pages in order."""
     count = len(tokens)
     positions = range(first, first + count) if positions is None else positions
     return Batch(
@@ -111,26 +114,26 @@ def batch_of(
 
 @dataclass
 class Sketch:
-    """A graph under construction whose inputs are rows of numbers: row i is what token i embeds to."""
+    """Builds a graph whose inputs are given rows of numbers: row i is the embedding of token i."""
 
     tensors: dict[str, TensorInfo] = field(default_factory=dict)
     operations: list[Operation] = field(default_factory=list)
 
     def tensor(self, name: str, values: NDArray[Any], dtype: str = "F32") -> Weight:
-        """A float tensor with these values."""
+        """A weight with these values, stored as `dtype` (F32, F16 or BF16)."""
         data = store_floats(np.asarray(values, np.float32).reshape(-1), dtype)
         self.tensors[name] = TensorInfo(name, values.shape, DTYPES[dtype], data)
         return Weight(name, values.shape)
 
     def stored(self, name: str, tensor: TensorInfo) -> Weight:
-        """A tensor as it is."""
+        """A weight stored as an existing tensor."""
         self.tensors[name] = TensorInfo(name, tensor.shape, tensor.dtype, tensor.data)
         return Weight(name, tensor.shape)
 
     def random(
         self, name: str, shape: tuple[int, ...], dtype: str, seed: int = 0, std: float = 1.0
     ) -> Weight:
-        """A tensor of random values."""
+        """A weight of random values."""
         tensor = random_tensor(name, shape, dtype, np.random.RandomState(seed), std)
         return self.stored(name, tensor)
 
@@ -142,12 +145,12 @@ class Sketch:
         return value
 
     def add(self, operation: Operation) -> Value:
-        """An operation; its output."""
+        """Append an operation. Returns its output."""
         self.operations.append(operation)
         return operation.output
 
     def graph(self, **outputs: Value) -> Graph:
-        """The graph, whose outputs are all rows of these values."""
+        """The graph with these outputs (by default the last value as `logits`), selected if necessary."""
         named: dict[str, Value] = {}
         for name, value in (outputs or {"logits": self.operations[-1].output}).items():
             if value.rows != WANTED:
@@ -156,7 +159,7 @@ class Sketch:
         return Graph(tuple(self.operations), named)
 
     def context(self, backend: Backend, options: CompileOptions | None = None, sequences: int = 1) -> Context:
-        """A context of the graph's program. Call once."""
+        """A context of the compiled graph. Call once."""
         return backend.compile(self.graph(), self.tensors, options or LIMITS).new_context(sequences)
 
 
@@ -165,7 +168,7 @@ LIMITS = CompileOptions(context=64, batch=40, page=1, threads=2, kv_dtype="F32")
 
 @dataclass(frozen=True)
 class Tools:
-    """What the tests of this package share."""
+    """Helpers that the tests of this package share."""
 
     sketch: type[Sketch]
     batch: Callable[..., Batch]
@@ -176,6 +179,45 @@ class Tools:
         program = NumpyBackend().compile(sketch.graph(), sketch.tensors, self.options)
         return program.new_context(4).run(batch)["logits"]
 
+    def toy(self, *, threads: int = 2, **how: Any) -> NativeProgram:
+        """A program of a toy decoder: 64 tokens of context, pages of 8."""
+        model = toy_decoder(**how)
+        graph = decoder(model, context=64, pairing="adjacent")
+        options = CompileOptions(context=64, batch=16, page=8, threads=threads)
+        return NativeBackend().compile(graph, model.tensors, options)
+
+    def busy(self, threads: int = 2) -> tuple[Context, Batch]:
+        """A context and a batch whose step takes many seconds."""
+        sketch = Sketch()
+        x = sketch.input("x", np.ones((512, 2048)))
+        weight = sketch.random("w", (2048, 2048), "Q8_0")
+        for i in range(200):
+            product = sketch.add(Linear(Value(f"y{i}", 2048), x, weight))
+            x = sketch.add(Scale(Value(f"s{i}", 2048), product, 1e-3))
+        options = CompileOptions(context=512, batch=512, page=64, threads=threads)
+        return sketch.context(NativeBackend(), options), batch_of([0] * 512, wanted=[0])
+
+    @contextmanager
+    def running(self, context: Context, batch: Batch, expected: Array) -> Iterator[None]:
+        """Repeats a step in another thread during the block; its logits must always be the expected ones."""
+        over, begun = threading.Event(), threading.Event()
+        right: list[bool] = []
+
+        def work() -> None:
+            while not over.is_set():
+                right.append(np.array_equal(context.run(batch)["logits"], expected))
+                begun.set()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            assert begun.wait(30)
+            yield
+        finally:
+            over.set()
+            thread.join()
+        assert all(right)
+
     def compare(
         self,
         backend: Backend,
@@ -185,7 +227,7 @@ class Tools:
         atol: float = 1e-5,
         options: CompileOptions = LIMITS,
     ) -> Mapping[str, Array]:
-        """The outputs of the native backend, which must be near the reference's."""
+        """The outputs of the native backend, after comparing them with the reference's."""
         graph = sketch.graph()
         expected = NumpyBackend().compile(graph, sketch.tensors, options).new_context(4).run(batch)
         actual = backend.compile(graph, sketch.tensors, options).new_context(4).run(batch)
@@ -196,5 +238,5 @@ class Tools:
 
 @pytest.fixture
 def tools() -> Tools:
-    """See `Tools`."""
+    """The shared helpers."""
     return Tools(Sketch, batch_of, LIMITS)

@@ -1,4 +1,4 @@
-"""The k best of a row are, bit by bit, those of the numpy definition, on each instruction set."""
+"""`NativeProgram.best` equals the numpy definition bitwise, on each instruction set."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def same(found: Best, expected: Best) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 1000, 40_003])
-def test_they_are_those_of_the_definition(program: SelectingProgram, count: int) -> None:
+def test_the_k_best_equal_the_numpy_definition(program: SelectingProgram, count: int) -> None:
     rng = np.random.default_rng(1)
     for row in rows(count).values():
         for k in sorted({1, 2, 40, 700, count, count + 3}):
@@ -74,7 +74,9 @@ def test_they_are_those_of_the_definition(program: SelectingProgram, count: int)
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -np.nan])
 @pytest.mark.parametrize("at", [0, 1, 63, 64, 200, 299])
-def test_a_logit_that_is_not_finite_is_named(program: SelectingProgram, value: float, at: int) -> None:
+def test_the_first_logit_that_is_not_finite_is_reported(
+    program: SelectingProgram, value: float, at: int
+) -> None:
     row = np.zeros(300, np.float32)
     row[[at, 299]] = value
     edits = Edits(np.array([at], np.int32), np.array([1], np.float32))
@@ -82,7 +84,7 @@ def test_a_logit_that_is_not_finite_is_named(program: SelectingProgram, value: f
         assert program.best(row, 3, *given).damaged == best(row, 3, *given).damaged == at
 
 
-def test_a_row_that_is_a_view_is_read_right(program: SelectingProgram) -> None:
+def test_rows_edits_and_masks_may_be_strided_views(program: SelectingProgram) -> None:
     row = np.arange(400, dtype=np.float32)[::2]
     same(program.best(row, 3), best(row, 3))
     ids, logits = np.arange(8, dtype=np.int32)[::4], np.full(4, 500, np.float32)[::2]
@@ -101,7 +103,9 @@ def test_a_row_that_is_a_view_is_read_right(program: SelectingProgram) -> None:
         {"mask": np.zeros(0, np.uint32)},
     ],
 )
-def test_what_lies_outside_its_arrays_is_refused(program: SelectingProgram, change: dict[str, Any]) -> None:
+def test_arguments_of_wrong_shape_type_or_range_are_refused(
+    program: SelectingProgram, change: dict[str, Any]
+) -> None:
     with pytest.raises(ShapeError):
         program.best(**{"row": np.zeros(4, np.float32), "k": 2, **change})
 
@@ -115,7 +119,7 @@ CHAINS = [
 
 
 @pytest.mark.parametrize("options", CHAINS)
-def test_a_sampler_draws_with_it_what_it_draws_without(
+def test_a_sampler_draws_the_same_tokens_with_the_native_best(
     program: SelectingProgram, options: SamplingOptions
 ) -> None:
     plain, native = Sampler(options), Sampler(options, best=program.best)
@@ -126,7 +130,7 @@ def test_a_sampler_draws_with_it_what_it_draws_without(
         native.accept(token)
 
 
-def test_a_model_on_this_backend_samples_with_it(program: SelectingProgram) -> None:
+def test_a_model_samples_with_the_best_of_its_program(program: SelectingProgram) -> None:
     model = Model(MODEL, program, None, backend="native", choice="", plugins=Plugins())
     assert model.sampler()._best == program.best
     with pytest.raises(SamplingError, match="logit of token 3 is nan"):

@@ -1,4 +1,4 @@
-"""The checksum of kept weights."""
+"""Checksums of packed weights."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def checksums(
 
 
 def definition(block: bytes) -> int:
-    """checksum.c in Python."""
+    """The algorithm of checksum.c in Python."""
     lanes = [(lane + 1) * 0xC2B2AE3D & 0xFFFFFFFF for lane in range(64)]
     padded = block.ljust(-(-len(block) // 256) * 256, b"\0")
     for at, word in enumerate(np.frombuffer(padded, "<u4").tolist()):
@@ -39,7 +39,7 @@ def random_bytes(size: int, seed: int = 0) -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_each_block_has_its_checksum_on_every_instruction_set(size: int) -> None:
+def test_checksums_equal_the_definition_on_every_instruction_set(size: int) -> None:
     data = random_bytes(size)
     expected = [definition(data[at : at + BLOCK].tobytes()) for at in range(0, size, BLOCK)]
     for instruction_set in supported():
@@ -47,11 +47,11 @@ def test_each_block_has_its_checksum_on_every_instruction_set(size: int) -> None
             assert checksums(data, instruction_set, threads).tolist() == expected
 
 
-def test_no_bytes_have_no_checksum() -> None:
+def test_an_empty_array_has_no_checksums() -> None:
     assert checksums(np.zeros(0, np.uint8)).size == 0
 
 
-def test_many_blocks_are_shared_between_threads() -> None:
+def test_checksums_of_many_blocks_are_the_same_with_several_threads() -> None:
     data = random_bytes(100 * BLOCK + 17)
     for instruction_set in supported():
         np.testing.assert_array_equal(
@@ -60,7 +60,7 @@ def test_many_blocks_are_shared_between_threads() -> None:
         )
 
 
-def test_data_at_any_address_has_the_same_checksum() -> None:
+def test_checksums_do_not_depend_on_alignment() -> None:
     data = random_bytes(5000)
     shifted = np.zeros(5064, np.uint8)
     for start in range(1, 64, 9):
@@ -72,7 +72,7 @@ def test_data_at_any_address_has_the_same_checksum() -> None:
 
 
 @pytest.mark.parametrize("background", ["zeros", "random"])
-def test_flipped_bits_and_lost_bytes_are_found(background: str) -> None:
+def test_flipped_bits_and_lost_bytes_change_the_checksum(background: str) -> None:
     size = 700
     data = random_bytes(size) if background == "random" else np.zeros(size, np.uint8)
     seen = {int(checksums(data)[0])}
@@ -80,7 +80,9 @@ def test_flipped_bits_and_lost_bytes_are_found(background: str) -> None:
         data[bit // 8] ^= 1 << bit % 8
         seen.add(int(checksums(data)[0]))
         data[bit // 8] ^= 1 << bit % 8
-    for bit in range(31, 8 * 256, 32):  # the highest bits of words, with each bit that follows in their lane
+    for bit in range(
+        31, 8 * 256, 32
+    ):  # the highest bit of each word, with each bit of the next word in its lane
         for other in range(2048 + bit - 31, 2048 + bit + 1):
             for flipped in (bit, other):
                 data[flipped // 8] ^= 1 << flipped % 8
@@ -92,7 +94,7 @@ def test_flipped_bits_and_lost_bytes_are_found(background: str) -> None:
     assert len(seen) == 1 + 8 * size + 64 * 32 + size - 1
 
 
-def test_exchanged_words_and_stripes_are_found() -> None:
+def test_exchanged_words_and_stripes_change_the_checksum() -> None:
     data = random_bytes(2048)
     seen = {int(checksums(data)[0])}
     for distance in (4, 64, 256, 512, 1024):

@@ -12,12 +12,12 @@ from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend, dispatch
 
 
-def test_the_fastest_instruction_set_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_supported_instruction_set_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ZIGAI_CPU", raising=False)
     assert dispatch.choose() == dispatch.supported()[-1]
 
 
-def test_the_environment_overrides_it_and_an_argument_overrides_the_environment(
+def test_the_environment_overrides_the_default_and_an_argument_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("ZIGAI_CPU", "baseline")
@@ -30,17 +30,19 @@ def test_the_environment_overrides_it_and_an_argument_overrides_the_environment(
     assert program.instruction_set == "baseline"
 
 
-def test_an_unknown_instruction_set_is_an_error_that_lists_the_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_instruction_set_is_an_error_that_lists_the_known_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ZIGAI_CPU", "sse9")
     with pytest.raises(UnsupportedError, match="ZIGAI_CPU=sse9: not one of baseline, avx2, avx512"):
         dispatch.choose()
 
 
-def test_what_the_cpu_lacks_is_an_error_and_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_instruction_set_that_the_cpu_lacks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "supported", lambda: ["baseline"])
     monkeypatch.setenv("ZIGAI_CPU", "avx512")
     with pytest.raises(
-        UnsupportedError, match=r"avx512 is not (offered by this CPU|built); .* runs baseline"
+        UnsupportedError, match=r"avx512 is not (supported by this CPU|built); .* runs baseline"
     ):
         dispatch.choose()
 
@@ -51,7 +53,9 @@ def test_modules_that_were_not_built_are_an_error(monkeypatch: pytest.MonkeyPatc
         dispatch.choose()
 
 
-def test_the_number_of_threads_is_the_callers_then_the_environments(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_is_the_argument_else_the_environment_else_the_cores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("ZIGAI_NUM_THREADS", "3")
     assert dispatch.thread_count() == 3
     assert dispatch.thread_count(5) == 5
@@ -60,7 +64,7 @@ def test_the_number_of_threads_is_the_callers_then_the_environments(monkeypatch:
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "two", "1.5", "100000"])
-def test_a_number_of_threads_that_is_none_is_an_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_an_invalid_number_of_threads_is_an_error(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("ZIGAI_NUM_THREADS", value)
     with pytest.raises(UnsupportedError, match=f"ZIGAI_NUM_THREADS={value}: must be a whole number"):
         dispatch.thread_count()
@@ -90,7 +94,7 @@ def system(tmp_path: Path, siblings: list[str], files: dict[str, str]) -> Path:
         (["0", "1", "2", "3"], {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 4),
     ],
 )
-def test_cores_are_counted_once_and_no_more_than_the_control_group_grants(
+def test_usable_cores_are_physical_cores_within_the_quota_of_the_control_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, siblings: list[str], files: dict[str, str], cores: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)

@@ -1,4 +1,4 @@
-"""The emulated AVX-512 instructions beside the CPU's own, where it has them."""
+"""The emulated AVX-512 instructions, compared with those of a CPU that has them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROBE = """
 #define INTEGERS(i) (vi_store(out, i), out += 64)
 #define NUMBER(x) (*(float *)out = x, out = alike(out, 1))
 
-/* Which NaN a sum of two gives depends on the order that the compiler puts them in: all are made one. */
+/* Replaces all NaNs by one: which NaN the sum of two is depends on the compiler's order of operands. */
 static char *alike(char *out, int count) {
     uint32_t *bits = (uint32_t *)out;
     for (int i = 0; i < count; i++)
@@ -38,7 +38,7 @@ static char *alike(char *out, int count) {
     return out + count * 4;
 }
 
-/* Every primitive of the header on these 64 bytes each: floats as numbers, and all of them as bytes. */
+/* Writes the results of every primitive on three vectors of 64 bytes. Returns the number of bytes. */
 int64_t probe(const char *p, const char *q, const char *r, char *out) {
     const char *start = out;
     const vf a = vf_load((const float *)p), b = vf_load((const float *)q), c = vf_load((const float *)r);
@@ -61,7 +61,7 @@ int64_t probe(const char *p, const char *q, const char *r, char *out) {
 """
 
 
-def test_every_primitive_gives_the_bits_of_the_instructions_themselves(
+def test_every_emulated_primitive_equals_the_instruction_bitwise(
     native_build: ModuleType, compile_native: Callable[[str, FFI], ModuleType]
 ) -> None:
     sets = native_build.INSTRUCTION_SETS
@@ -93,7 +93,7 @@ def test_every_primitive_gives_the_bits_of_the_instructions_themselves(
 
 
 @pytest.mark.parametrize("dtype", list(STORAGE))
-def test_a_model_gives_the_bits_of_the_instructions_themselves(
+def test_logits_of_the_emulated_module_equal_the_real_one_bitwise(
     emulated_avx512: ModuleType, monkeypatch: pytest.MonkeyPatch, dtype: str
 ) -> None:
     model = toy_decoder(dtype=dtype, width=256, hidden=512, head_dim=32, heads=8, kv_heads=2)

@@ -29,12 +29,12 @@ SHAPES += [
 
 
 def blocks_of(rows: NDArray[Any]) -> NDArray[Any]:
-    """The rows in blocks of 32, filled up with zeros."""
+    """The rows in blocks of 32, padded with zeros."""
     return np.pad(rows, ((0, 0), (0, -rows.shape[1] % 32))).reshape(len(rows), -1, 32)
 
 
 def activations_for(dtype: str, x: NDArray[np.float32]) -> NDArray[np.float64]:
-    """x as a type's kernels see it: as it is, or rounded; of each 32 the largest counts 127, or 8191."""
+    """x as a type's kernels read it: exact, or rounded; the largest of each 32 is 127 or 8191 steps."""
     kind = STORAGE[dtype].activations
     if kind == "F32":
         return x.astype(np.float64)
@@ -45,7 +45,7 @@ def activations_for(dtype: str, x: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def weights_for(tensor: TensorInfo) -> NDArray[np.float64]:
-    """A matrix as its kernels see it: in fixed point the largest of each 32 has 13 bits."""
+    """A matrix as its kernels read it: exact, or in fixed point with 13 bits for the largest of each 32."""
     values = tensor.to_float32().astype(np.float64)
     if STORAGE[tensor.dtype.name].activations != "INT16":
         return values
@@ -57,7 +57,7 @@ def weights_for(tensor: TensorInfo) -> NDArray[np.float64]:
 
 
 def unit_scales(dtype: str, blocks: NDArray[np.uint8]) -> TensorInfo:
-    """Blocks with all their float16 scales 1, so that every weight is a whole number: a row a block."""
+    """A tensor with one block per row and all float16 scales 1, so that every weight is a whole number."""
     for offset, _ in SCALE_FIELDS[dtype]:
         blocks[:, offset : offset + 2] = np.array([1], np.float16).view(np.uint8)
     shape = (len(blocks), DTYPES[dtype].block_size)
@@ -85,7 +85,7 @@ def test_integer_sums_are_exact_up_to_the_largest_weights(
         blocks[9:] = 0x00
     weight = unit_scales(dtype, blocks)
     values = weight.to_float32().astype(np.int64)
-    # One group of 32 activations at a time, so that the whole sum of a row fits float32.
+    # Only one group of 32 activations per row is nonzero, so that a whole sum is exact in float32.
     width = weight.shape[1]
     x = np.zeros((width // 32 * 3, width), np.int64)
     for group in range(width // 32):
@@ -105,13 +105,13 @@ def test_fixed_point_sums_are_exact_up_to_the_largest_weights(
 ) -> None:
     random = np.random.RandomState(4)
     most = {"F16": 8188, "BF16": 8160}[dtype]  # the largest below 8192
-    values = random.randint(-128, 128, (8, 64)) * 32  # whole numbers of 8 bits, which both types hold
+    values = random.randint(-128, 128, (8, 64)) * 32  # 8 significant bits, which both types represent exactly
     values[0], values[1], values[2, ::2], values[2, 1::2] = most, -most, most, -most
-    values[3:, ::32] = 4096  # so that the last bit counts 1
+    values[3:, ::32] = 4096  # so that the exponent is 0
     x = random.randint(-8191, 8192, (4, 64))
     x[0], x[1] = 8191, -8191
-    x[:, [0, 32]] = 8191  # so that a step counts 1
-    x[::2, 32:], x[1::2, :32] = 0, 0  # one sum for each row
+    x[:, [0, 32]] = 8191  # so that the scale is 1
+    x[::2, 32:], x[1::2, :32] = 0, 0  # one nonzero group for each row
     sketch = tools.sketch()
     sketch.tensor("w", values, dtype)
     weight = sketch.tensors["w"]
@@ -122,7 +122,7 @@ def test_fixed_point_sums_are_exact_up_to_the_largest_weights(
 
 
 @pytest.mark.parametrize("dtype", FIXED)
-def test_fixed_point_follows_the_weights_through_their_range(
+def test_fixed_point_is_accurate_over_the_range_of_exponents(
     tools: Any, backend: Backend, dtype: str
 ) -> None:
     exponents = {"F16": (-24, 15), "BF16": (-100, 100)}[dtype]
@@ -137,7 +137,7 @@ def test_fixed_point_follows_the_weights_through_their_range(
 
 @pytest.mark.parametrize("dtype", ["F32", *FIXED])
 @pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
-def test_a_weight_that_is_not_finite_spoils_its_output_alone(
+def test_a_weight_that_is_not_finite_affects_only_its_output(
     tools: Any, backend: Backend, dtype: str, wrong: float
 ) -> None:
     values = np.ones((20, 70), np.float32)
@@ -151,7 +151,7 @@ def test_a_weight_that_is_not_finite_spoils_its_output_alone(
 
 
 @pytest.mark.parametrize(("dtype", "rows", "width"), SHAPES)
-def test_every_type_and_shape_agrees_with_the_definition(
+def test_every_type_and_shape_agrees_with_its_definition(
     tools: Any, backend: Backend, dtype: str, rows: int, width: int
 ) -> None:
     sketch = tools.sketch()
@@ -170,7 +170,7 @@ def test_every_type_and_shape_agrees_with_the_definition(
 
 
 @pytest.mark.parametrize("dtype", list(STORAGE))
-def test_panels_of_full_rows_take_the_bytes_of_the_file(dtype: str) -> None:
+def test_panels_of_full_rows_are_as_large_as_in_the_file(dtype: str) -> None:
     tensor = random_tensor("w", (32, 2048), dtype, np.random.RandomState(0), 1.0)
     module = load("baseline")
     packer = Packer(module.ffi, module.lib, 2)
@@ -182,7 +182,7 @@ def test_panels_of_full_rows_take_the_bytes_of_the_file(dtype: str) -> None:
     assert packed.ctypes.data % 64 == 0
 
 
-def test_what_has_been_packed_is_given_back(tools: Any, backend: Backend) -> None:
+def test_a_packed_tensor_is_released(tools: Any, backend: Backend) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", np.ones((1, 64)))
     released: list[str] = []
@@ -213,7 +213,9 @@ def test_a_row_is_bitwise_the_same_in_every_batch_and_with_every_number_of_threa
 
 
 @pytest.mark.parametrize("dtype", ["Q4_K", "Q8_0", "F16", "BF16", "F32"])
-def test_what_is_not_finite_stays_so(tools: Any, backend: Backend, dtype: str) -> None:
+def test_activations_that_are_not_finite_give_outputs_that_are_not_finite(
+    tools: Any, backend: Backend, dtype: str
+) -> None:
     x = np.ones((3, 512), np.float32)
     x[1, 200], x[2, 300] = np.nan, np.inf
     sketch = tools.sketch()
@@ -224,7 +226,9 @@ def test_what_is_not_finite_stays_so(tools: Any, backend: Backend, dtype: str) -
 
 
 @pytest.mark.parametrize("dtype", ["Q4_0", "Q6_K", "F16", "BF16"])
-def test_zero_and_tiny_activations_give_zero_and_tiny_sums(tools: Any, backend: Backend, dtype: str) -> None:
+def test_zero_and_tiny_activations_give_zero_and_tiny_outputs(
+    tools: Any, backend: Backend, dtype: str
+) -> None:
     x = np.zeros((3, 256), np.float32)
     x[1], x[2] = 1e-40, 1e-20
     sketch = tools.sketch()
@@ -246,7 +250,7 @@ def test_an_embedding_is_the_dequantised_row(tools: Any, backend: Backend, dtype
     np.testing.assert_array_equal(y, sketch.tensors["w"].to_float32()[tokens])
 
 
-def test_float16_scales_of_every_kind_are_read_as_numpy_reads_them(tools: Any, backend: Backend) -> None:
+def test_every_kind_of_float16_is_converted_as_by_numpy(tools: Any, backend: Backend) -> None:
     halves = np.array([0, 1, 0x03FF, 0x0400, 0x3C00, 0x7BFF, 0x7C00, 0x8000, 0x8001, 0xFC00], np.uint16)
     sketch = tools.sketch()
     data = halves.view(np.uint8).copy()

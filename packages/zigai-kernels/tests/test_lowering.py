@@ -40,10 +40,10 @@ class Sorted(Operation):
 
 @dataclass(frozen=True, eq=False)
 class LoudLinear(Linear):
-    """A subclass may mean something else, so it is not taken for its base."""
+    """A subclass of a supported operation, which may compute something else."""
 
 
-def test_everything_without_a_kernel_is_listed_once(tools: Any) -> None:
+def test_every_missing_kernel_is_listed_once(tools: Any) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", np.ones((3, 256)))
     for i in range(2):
@@ -70,7 +70,7 @@ def test_everything_without_a_kernel_is_listed_once(tools: Any) -> None:
     assert "backend='numpy'" in str(caught.value)
 
 
-def test_a_type_of_the_same_name_with_another_layout_is_not_taken_for_ours(tools: Any) -> None:
+def test_a_type_with_the_name_but_not_the_layout_of_a_supported_one_is_missing(tools: Any) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", np.ones((1, 32)))
     odd = DType("Q4_0", 32, 20, DTYPES["Q4_1"].dequantize)
@@ -104,7 +104,7 @@ WRONG = [
     ((EMBED, Linear(Y, X, Weight("table", (8, 8)))), r"table has shape \(5, 8\), \(8, 8\) is needed"),
     ((EMBED, Linear(Value("y", 5), Value("x", 8), Weight("table", (5, 9)))), r"\(5, 8\) is needed"),
     ((EMBED, Rope(Y, X, 3, FREQUENCIES, "half")), "do not fit heads of 3"),
-    ((EMBED, Rope(Y, X, 6, FREQUENCIES, "half")), "no number of heads of 6"),
+    ((EMBED, Rope(Y, X, 6, FREQUENCIES, "half")), "a width of 8 is not a multiple of the head width 6"),
     ((EMBED, Attention(Y, X, X, X, 0, 3, 2, 4, 4, 1.0)), "cannot share 2 KV heads"),
     ((EMBED, Attention(Y, X, X, X, 0, 4, 2, 2, 2, 1.0)), "its key x is 8 wide, not 2 heads of 2"),
     ((EMBED, attention(value_dim=3)), "its value x is 8 wide, not 2 heads of 3"),
@@ -125,17 +125,17 @@ WRONG = [
     ((EMBED, attention(slopes=np.ones(3, np.float32))), r"slopes are float32 \(3,\), not float32 \(2,\)"),
     ((EMBED, attention(slopes=np.ones(2))), r"slopes are float64 \(2,\)"),
     ((EMBED, attention(slopes=np.array([1, np.inf], np.float32))), "its slope inf is not finite"),
-    ((EMBED, Columns(Value("y", 4), X, 5)), "columns from 5 in a row of 8"),
+    ((EMBED, Columns(Value("y", 4), X, 5)), "columns from 5 exceed a row of 8"),
     ((EMBED, RMSNorm(Y, X, Weight("table", (3,)), 1e-5)), "does not fit a row of 8"),
     (
         (EMBED, attention(), attention(Value("z", 8), Y)),
-        "layer 0's cache has another owner",
+        "layer 0's cache is used by another attention",
     ),
 ]
 
 
 @pytest.mark.parametrize(("operations", "words"), WRONG)
-def test_a_graph_that_does_not_fit_together_is_refused_by_name(operations: Any, words: str) -> None:
+def test_an_inconsistent_graph_is_refused_by_name(operations: Any, words: str) -> None:
     random = np.random.RandomState(0)
     shapes = {"table": (5, 8), "sinks": (3,)}
     tensors = {name: random_tensor(name, shape, "F32", random, 1) for name, shape in shapes.items()}
@@ -143,7 +143,7 @@ def test_a_graph_that_does_not_fit_together_is_refused_by_name(operations: Any, 
         NativeBackend().compile(graph_of(*operations), tensors, CompileOptions())
 
 
-def test_more_heads_than_can_be_counted_are_refused() -> None:
+def test_too_many_heads_are_refused() -> None:
     tensors = {"table": random_tensor("table", (2, 4096), "F32", np.random.RandomState(0), 1)}
     x = Value("x", 4096)
     embed = Embedding(x, Weight("table", (2, 4096)))
@@ -152,7 +152,7 @@ def test_more_heads_than_can_be_counted_are_refused() -> None:
         NativeBackend().compile(graph_of(embed, attention), tensors, CompileOptions())
 
 
-def test_wider_heads_than_can_be_counted_are_refused() -> None:
+def test_too_wide_heads_are_refused() -> None:
     wide = 2**16 + 1
     tensors = {"table": random_tensor("table", (2, wide), "F32", np.random.RandomState(0), 1)}
     x = Value("x", wide)
@@ -162,15 +162,17 @@ def test_wider_heads_than_can_be_counted_are_refused() -> None:
         NativeBackend().compile(graph_of(embed, alone), tensors, CompileOptions())
 
 
-def test_wider_rows_than_can_be_counted_are_refused() -> None:
+def test_too_wide_rows_are_refused() -> None:
     wide = 2**30 + 1
-    table = TensorInfo("table", (1, wide), DTYPES["F32"], np.zeros(0, np.uint8))  # refused before its bytes
+    table = TensorInfo(
+        "table", (1, wide), DTYPES["F32"], np.zeros(0, np.uint8)
+    )  # the width is checked before the bytes
     embed = Embedding(Value("x", wide), Weight("table", (1, wide)))
     with pytest.raises(ShapeError, match="its output's width is 1073741825"):
         NativeBackend().compile(graph_of(embed), {"table": table}, CompileOptions(batch=1))
 
 
-def test_a_name_that_the_lowering_needs_is_not_the_graphs(tools: Any) -> None:
+def test_a_name_of_the_graph_that_lowering_uses_itself_is_refused(tools: Any) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", np.ones((1, 32)))
     y = sketch.add(Linear(Value("y", 64), x, sketch.random("w", (64, 32), "Q8_0")))
@@ -201,30 +203,33 @@ def test_outputs_must_be_of_the_wanted_rows() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (CompileOptions(kv_dtype="Q4_0"), "keeps keys and values as F16, F32 or Q8_0, not Q4_0"),
+        (
+            CompileOptions(kv_dtype="Q4_0"),
+            "kv_dtype must be F16, F32 or Q8_0 for the native backend, not Q4_0",
+        ),
         (CompileOptions(context=0), "context is 0"),
         (CompileOptions(batch=0), "batch is 0"),
         (CompileOptions(page=-1), "page is -1"),
         (CompileOptions(threads=0), "threads=0"),
     ],
 )
-def test_limits_that_cannot_be_planned_for_are_refused(options: CompileOptions, words: str) -> None:
+def test_options_out_of_range_are_refused(options: CompileOptions, words: str) -> None:
     model = toy_decoder()
     with pytest.raises(UnsupportedError, match=words):
         NativeBackend().compile(decoder(model, context=64, pairing="half"), model.tensors, options)
 
 
-def test_what_several_operations_need_is_computed_once() -> None:
+def test_tables_and_quantised_values_are_computed_once() -> None:
     model = toy_decoder(dtype="Q8_0")
     lowered = lower(decoder(model, context=64, pairing="half"), model.tensors)
     codes = [record.operation for record in lowered.records]
     assert codes.count("ROPE_TABLE") == 1
-    # two layers, in each: one for q, k and v, one for the output, one for gate and up, one for down; the head
+    # in each of two layers one for q, k and v, the output, gate and up, and down; and one for the logits
     assert codes.count("QUANTIZE") == 2 * 4 + 1
     assert codes.count("LINEAR") == 2 * 7 + 1
 
 
-def test_weights_stay_views_of_the_file_and_the_report_names_what_serves_them() -> None:
+def test_weights_outside_panels_are_views_of_the_file_and_the_report_names_their_kernels() -> None:
     model = toy_decoder(dtype="Q8_0", dtypes={"token_embd": "F16"}, tied=True)
     program = NativeBackend("baseline").compile(
         decoder(model, context=64, pairing="half"), model.tensors, CompileOptions(threads=1)
@@ -249,16 +254,16 @@ def test_weights_stay_views_of_the_file_and_the_report_names_what_serves_them() 
         assert lines[name].nbytes == sum(program.weights[use].nbytes for use in uses)
 
 
-def test_progress_is_told_of_every_byte() -> None:
+def test_progress_counts_every_byte() -> None:
     model = toy_decoder()
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     NativeBackend().compile(
         decoder(model, context=64, pairing="half"),
         model.tensors,
         CompileOptions(),
-        lambda done, total: told.append((done, total)),
+        lambda done, total: reported.append((done, total)),
     )
-    assert told[-1] == (model.nbytes, model.nbytes)
+    assert reported[-1] == (model.nbytes, model.nbytes)
 
 
 def test_a_vector_may_be_stored_as_a_matrix_of_one_row() -> None:

@@ -10,7 +10,7 @@ from zigai_kernels import NativeBackend
 from zigai_kernels.memory import ALIGNMENT, Buffer, MemoryPlan, plan_memory
 
 
-def hold(buffers: list[Buffer], plan: MemoryPlan) -> None:
+def check(buffers: list[Buffer], plan: MemoryPlan) -> None:
     for i, a in enumerate(buffers):
         start = plan.offsets[a.name]
         assert start % ALIGNMENT == 0
@@ -22,17 +22,17 @@ def hold(buffers: list[Buffer], plan: MemoryPlan) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 30), st.integers(0, 30)), max_size=40))
-def test_values_that_live_together_never_overlap(raw: list[tuple[int, int, int]]) -> None:
+def test_values_with_overlapping_lifetimes_have_separate_memory(raw: list[tuple[int, int, int]]) -> None:
     buffers = [Buffer(str(i), size, min(a, b), max(a, b)) for i, (size, a, b) in enumerate(raw)]
-    hold(buffers, plan_memory(buffers))
+    check(buffers, plan_memory(buffers))
 
 
-def test_values_that_never_live_together_share_their_place() -> None:
+def test_values_with_separate_lifetimes_share_memory() -> None:
     buffers = [Buffer(str(i), 1000, i, i) for i in range(10)]
     assert plan_memory(buffers).nbytes == 1024
 
 
-def test_a_decoder_takes_no_more_scratch_with_more_layers() -> None:
+def test_scratch_memory_does_not_grow_with_the_number_of_layers() -> None:
     sizes = []
     for layers in (2, 6):
         model = toy_decoder(layers=layers, dtype="Q8_0")
@@ -40,9 +40,9 @@ def test_a_decoder_takes_no_more_scratch_with_more_layers() -> None:
             decoder(model, context=64, pairing="half"), model.tensors, CompileOptions()
         )
         buffers = program._buffers()
-        hold(buffers, program.memory)
+        check(buffers, program.memory)
         alive = {buffer.name: range(buffer.first, buffer.last + 1) for buffer in buffers}
-        for index, stage in enumerate(program.lowered.stages):  # nobody writes what is still to be read
+        for index, stage in enumerate(program.lowered.stages):  # no value is overwritten before its last use
             for record in stage.records:
                 names = {record.x, record.y, record.output} & alive.keys()
                 assert all(index in alive[str(name)] for name in names)

@@ -24,9 +24,9 @@ def attention(
     tokens: int = TOKENS,
     **how: Any,
 ) -> Any:
-    """A graph that attends over random queries, keys and values: those of token i are rows i.
+    """A graph of one attention with random queries, keys and values: row i of each is token i's.
 
-    `sinks` are given as numbers.
+    `sinks` is a list of numbers; other keyword arguments are attributes of `Attention`.
     """
     random = np.random.RandomState(4)
     sketch = tools.sketch()
@@ -122,13 +122,13 @@ def test_every_combination_agrees_with_its_definition(
     options = dataclasses.replace(tools.options, page=16, kv_dtype=kv_dtype)
     cap = {"soft_cap": 3.0} if kv_heads == 3 else {}
     sketch = attention(tools, 6, kv_heads, key_dim, value_dim, sinks=sinks, slopes=slopes, **limit, **cap)
-    # float16 is not in the reference: it keeps float32
+    # the reference keeps float32 for F16
     atol = 5e-3 if kv_dtype == "F16" else 2e-5
     tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options, atol=atol)
 
 
 @pytest.mark.parametrize("kv_dtype", KV_DTYPES)
-def test_heads_as_wide_as_latent_ones_agree_with_their_definition(
+def test_heads_as_wide_as_those_of_latent_attention_agree_with_their_definition(
     tools: Any, backend: Backend, kv_dtype: str
 ) -> None:
     options = dataclasses.replace(tools.options, page=16, kv_dtype=kv_dtype)
@@ -155,7 +155,7 @@ def test_a_sink_of_any_size_agrees_with_its_definition(
 
 
 @pytest.mark.parametrize("sink", [np.inf, np.nan])
-def test_a_sink_that_is_not_a_number_or_infinite_spoils_its_head_alone(
+def test_a_sink_that_is_nan_or_infinite_affects_only_its_head(
     tools: Any, backend: Backend, sink: float
 ) -> None:
     sketch = attention(tools, sinks=[1.0, sink, 0.0, 0.0])
@@ -182,7 +182,7 @@ def test_any_scale_agrees_with_its_definition(tools: Any, backend: Backend, scal
 
 
 def spans_of(monkeypatch: pytest.MonkeyPatch, positions: int) -> None:
-    """Programs compiled from now on add attention up after so many positions."""
+    """Set the number of positions of a span in programs compiled from now on."""
     monkeypatch.setattr("zigai_kernels.program.ATTENTION_SPAN", positions)
 
 
@@ -229,7 +229,7 @@ def test_a_context_of_several_spans_agrees_with_its_definition(
     options = dataclasses.replace(tools.options, context=tokens, batch=tokens, page=64, kv_dtype=kv_dtype)
     sketch = attention(tools, 3, 1, 16, tokens=tokens, **how)
     table = range(18)
-    # float16 is not in the reference: it keeps float32
+    # the reference keeps float32 for F16
     atol = 5e-3 if kv_dtype == "F16" else 1e-5
     batch = tools.batch(range(tokens), tables=[table])
     whole = tools.compare(backend, sketch, batch, options=options, atol=atol)["logits"]
@@ -250,7 +250,7 @@ def test_many_heads_split_by_spans_agree_with_their_definition(
 
 @pytest.mark.parametrize("span", [4, 512])
 @pytest.mark.parametrize("how", FEATURES)
-def test_sequences_in_a_batch_are_bitwise_what_each_is_alone(
+def test_sequences_in_a_batch_are_bitwise_the_same_as_alone(
     tools: Any, backend: Backend, monkeypatch: pytest.MonkeyPatch, span: int, how: dict[str, Any]
 ) -> None:
     spans_of(monkeypatch, span)
@@ -260,7 +260,7 @@ def test_sequences_in_a_batch_are_bitwise_what_each_is_alone(
     prompts = [range(9), range(20, 21), range(5, 22)]
     tables = [[7, 2, 5], [0], [1, 3, 4, 6, 15]]
     alone = [program.new_context().run(tools.batch(prompt))["logits"] for prompt in prompts]
-    # once one after another, once with the rows of the three taking turns
+    # once one sequence after another, once with their rows interleaved
     for order in (
         [(s, p) for s in range(3) for p in range(len(prompts[s]))],
         sorted(((s, p) for s in range(3) for p in range(len(prompts[s]))), key=lambda row: row[1]),
@@ -274,7 +274,7 @@ def test_sequences_in_a_batch_are_bitwise_what_each_is_alone(
         y = program.new_context().run(batch)["logits"]
         for row, (sequence, position) in enumerate(order):
             np.testing.assert_array_equal(y[row], alone[sequence][position])
-    # the last token of each once more, together: few enough to be split by spans
+    # the last token of each again, in one step: few enough tokens for a split by spans
     context = program.new_context()
     context.run(batch)
     last = [len(prompt) - 1 for prompt in prompts]
@@ -291,7 +291,7 @@ def test_float16_keys_and_values_are_near_float32_ones(tools: Any, backend: Back
 
 @pytest.mark.parametrize("kv_dtype", KV_DTYPES)
 @pytest.mark.parametrize("value_dim", [8, 40])
-def test_copied_pages_go_on_as_their_originals(
+def test_attention_over_copied_pages_equals_the_originals(
     tools: Any, backend: Backend, kv_dtype: str, value_dim: int
 ) -> None:
     options = dataclasses.replace(tools.options, page=4, kv_dtype=kv_dtype)
@@ -309,7 +309,7 @@ def test_copied_pages_go_on_as_their_originals(
 @pytest.mark.parametrize("kv_dtype", KV_DTYPES)
 @pytest.mark.parametrize("wrong", [np.nan, -np.inf])
 @pytest.mark.parametrize("page", [1, 16])
-def test_a_value_that_is_not_finite_reaches_no_token_before_it(
+def test_a_value_that_is_not_finite_does_not_affect_earlier_tokens(
     tools: Any, backend: Backend, kv_dtype: str, wrong: float, page: int
 ) -> None:
     sketch = attention(tools)
@@ -328,7 +328,7 @@ def test_a_value_that_is_not_finite_reaches_no_token_before_it(
     "how", [{"window": 2}, {"chunk": 4}, {"chunk": 4, "slopes": SLOPES[:4], "soft_cap": 2.0}]
 )
 @pytest.mark.parametrize("page", [1, 4, 16])
-def test_what_is_not_finite_reaches_only_tokens_that_see_it(
+def test_keys_and_values_that_are_not_finite_affect_only_tokens_that_see_them(
     tools: Any, backend: Backend, kv_dtype: str, tensor: str, how: dict[str, Any], page: int
 ) -> None:
     sketch = attention(tools, **how)

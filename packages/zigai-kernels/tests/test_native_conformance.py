@@ -18,7 +18,7 @@ from zigai_kernels.packing import STORAGE
 
 
 class OtherCache(NativeBackend):
-    """The backend with a cache of another type than options ask for."""
+    """The backend with a given cache type in place of the one in the options."""
 
     def __init__(self, instruction_set: str | None, kv_dtype: str) -> None:
         super().__init__(instruction_set)
@@ -35,10 +35,7 @@ class OtherCache(NativeBackend):
 
 
 class TestNativeBackend(BackendConformance):
-    """What every backend must hold, here bitwise, on each instruction set.
-
-    The cache rounds nothing, to be compared with the reference closely.
-    """
+    """The conformance suite, with bitwise equality, on each instruction set; F32 cache like the reference."""
 
     tolerance = 0
     reference_tolerance = 5e-5
@@ -51,7 +48,7 @@ class TestNativeBackend(BackendConformance):
 
 
 class TestNativeBackendWithAnEightBitCache(BackendConformance):
-    """The same; near the reference only as eight bits allow."""
+    """The conformance suite with a Q8_0 cache, and the tolerance to the reference that it needs."""
 
     tolerance = 0
     reference_tolerance = 0.1
@@ -64,7 +61,7 @@ class TestNativeBackendWithAnEightBitCache(BackendConformance):
 
 
 @pytest.mark.parametrize("dtype", list(STORAGE))
-def test_every_type_gives_nearly_the_distribution_of_the_reference(backend: Backend, dtype: str) -> None:
+def test_the_kl_divergence_from_the_reference_is_small_for_every_type(backend: Backend, dtype: str) -> None:
     model = toy_decoder(dtype=dtype, width=256, hidden=512, head_dim=32, heads=8, kv_heads=2)
     tokens = list(np.random.RandomState(9).randint(0, 512, 30))
     logits = []

@@ -34,8 +34,8 @@ def toy(options: CompileOptions = LIMITS, **how: Any) -> NativeProgram:
         ({"sequences": [1]}, ShapeError, "sequence 1 is outside 0..0"),
         ({"wanted": [1]}, ShapeError, "wanted row 1"),
         ({"wanted": [0] * 17}, ContextOverflowError, "17 wanted rows, but options.batch is 16"),
-        ({"page_tables": [[8]]}, ShapeError, "page of sequence 0 8 is outside 0..7"),
-        ({"page_tables": [[-1]]}, ShapeError, "page of sequence 0 -1"),
+        ({"page_tables": [[8]]}, ShapeError, "sequence 0: page 8 is outside 0..7"),
+        ({"page_tables": [[-1]]}, ShapeError, "sequence 0: page -1"),
         ({"page_tables": []}, ShapeError, "sequence 0"),
         ({"tokens": [1, 2]}, ShapeError, "2 tokens, 1 positions"),
         ({"tokens": [], "positions": [], "sequences": [], "wanted": []}, ShapeError, "at least one"),
@@ -48,7 +48,7 @@ def toy(options: CompileOptions = LIMITS, **how: Any) -> NativeProgram:
         ({"tokens": [1, 2], "positions": [1, 0], "sequences": [0, 0]}, ShapeError, "does not follow"),
     ],
 )
-def test_a_batch_that_names_what_is_not_there_is_refused(
+def test_a_batch_with_indices_out_of_range_is_refused(
     tools: Any, change: Any, error: Any, words: str
 ) -> None:
     context = toy().new_context()
@@ -62,7 +62,7 @@ def test_a_batch_that_names_what_is_not_there_is_refused(
     assert context.run(good)["logits"].shape == (1, 512)
 
 
-def test_arrays_of_another_type_or_shape_are_refused(tools: Any) -> None:
+def test_batch_arrays_of_another_type_or_shape_are_refused(tools: Any) -> None:
     context = toy().new_context()
     good = tools.batch([5], tables=[[0]])
     for wrong in (np.array([5]), np.array([[5]], np.int32), [5]):
@@ -70,7 +70,7 @@ def test_arrays_of_another_type_or_shape_are_refused(tools: Any) -> None:
             context.run(dataclasses.replace(good, tokens=wrong))
 
 
-def test_arrays_that_are_not_contiguous_are_read_right(tools: Any) -> None:
+def test_batch_arrays_may_be_strided(tools: Any) -> None:
     context = toy().new_context()
     good = tools.batch([5, 9, 5], tables=[[0]])
     expected = context.run(good)["logits"]
@@ -78,8 +78,8 @@ def test_arrays_that_are_not_contiguous_are_read_right(tools: Any) -> None:
     np.testing.assert_array_equal(context.run(dataclasses.replace(good, tokens=spread))["logits"], expected)
 
 
-def test_what_was_checked_is_nobodys_to_change(tools: Any) -> None:
-    """A step runs with Python's lock released, so other threads may write to the batch's arrays meanwhile."""
+def test_the_checked_batch_shares_no_memory_with_the_original(tools: Any) -> None:
+    """A step runs without the GIL, so other threads could write to the batch's arrays during it."""
     batch = tools.batch([5, 9, 5], tables=[[0]])
     checked = check_batch(batch, LIMITS, pages=8, vocabulary=512)
     for theirs in (batch.tokens, batch.positions, batch.sequences, batch.wanted, *batch.page_tables):
@@ -89,7 +89,7 @@ def test_what_was_checked_is_nobodys_to_change(tools: Any) -> None:
 def test_pages_outside_the_context_are_not_copied() -> None:
     context = toy().new_context()
     for pair in ((0, 8), (-1, 0)):
-        with pytest.raises(ShapeError, match=f"from {pair[0]} to {pair[1]}, but there are pages 0..7"):
+        with pytest.raises(ShapeError, match=f"from {pair[0]} to {pair[1]}, but the pages are 0..7"):
             context.copy_pages([pair])
 
 
@@ -99,15 +99,15 @@ def test_contexts_have_pages_for_their_sequences() -> None:
         toy().new_context(0)
 
 
-def test_more_bytes_of_cache_than_can_be_counted_are_refused() -> None:
+def test_a_cache_whose_bytes_overflow_64_bits_is_refused() -> None:
     options = CompileOptions(context=2**20, batch=16, page=2**20, threads=1)
     program = toy(options, heads=32, kv_heads=32, head_dim=128)
-    assert program.page_bytes * 2**30 > 2**63  # in 64 bits a few bytes could be left of it
+    assert program.page_bytes * 2**30 > 2**63  # would wrap around in 64 bits
     with pytest.raises(UnsupportedError, match="fewer sequences"):
         program.new_context(2**30)
 
 
-def test_memory_that_cannot_be_had_is_an_error() -> None:
+def test_memory_that_the_system_refuses_is_an_error() -> None:
     resource = pytest.importorskip("resource", reason="limiting memory takes a Unix system")
     program = toy(dataclasses.replace(LIMITS, context=2**28))
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -119,8 +119,8 @@ def test_memory_that_cannot_be_had_is_an_error() -> None:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def test_a_cache_beyond_every_address_space_is_an_error() -> None:
-    with pytest.raises(UnsupportedError, match="ask for less context"):
+def test_a_cache_larger_than_the_address_space_is_an_error() -> None:
+    with pytest.raises(UnsupportedError, match="use a smaller context"):
         toy(dataclasses.replace(LIMITS, context=2**30), head_dim=2**14)
 
 
@@ -132,7 +132,7 @@ def resident() -> int:
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="measuring memory takes /proc")
-def test_untouched_pages_cost_no_memory() -> None:
+def test_untouched_pages_take_no_memory() -> None:
     program = toy(CompileOptions(context=2**20, batch=512, threads=1))
     before = resident()
     context = program.new_context(4)
@@ -140,7 +140,7 @@ def test_untouched_pages_cost_no_memory() -> None:
     assert resident() - before < 2**22
 
 
-def test_a_profile_says_where_the_time_goes(tools: Any) -> None:
+def test_a_profile_adds_up_the_time_of_each_operation(tools: Any) -> None:
     context, step = toy().new_context(), tools.batch([5], tables=[[0]])
     assert list(context.profile()) == []
     context.start_profile()
@@ -156,7 +156,7 @@ def test_a_profile_says_where_the_time_goes(tools: Any) -> None:
     assert sum(row.seconds for row in context.profile()) == 0
 
 
-def test_a_profile_names_how_weights_and_cache_are_stored(tools: Any) -> None:
+def test_a_profile_names_the_types_of_weights_and_cache(tools: Any) -> None:
     context = toy(dtype="Q8_0").new_context()
     context.start_profile()
     context.run(tools.batch([5], tables=[[0]]))

@@ -28,12 +28,15 @@ def mixture(
     route: Mapping[str, Any] | None = None,
     layer: Mapping[str, Any] | None = None,
 ) -> Any:
-    """Rows and scores, routed by `route` to experts with the attributes `layer`; a selection bias by True."""
+    """A graph of a Route with attributes `route` and Experts with attributes `layer`.
+
+    `bias=True` in `route` stands for a random selection bias.
+    """
     random = np.random.RandomState(3)
     sketch = tools.sketch()
     x = sketch.input("x", random.standard_normal((ROWS, width)))
     scores = 2 * random.standard_normal((ROWS, experts))
-    scores[5] = 1.0  # a tie of all
+    scores[5] = 1.0  # all equal
     scores = sketch.input("scores", scores)
     how = dict(route or {})
     if how.get("bias"):
@@ -53,7 +56,7 @@ def mixture(
 
 
 def shares_of(sketch: Any) -> Any:
-    """The same sketch, whose output are the shares alone."""
+    """The same sketch with the shares as its output."""
     sketch.operations = [op for op in sketch.operations if not isinstance(op, Experts)]
     return sketch
 
@@ -112,7 +115,7 @@ def test_experts_of_every_kind_agree_with_their_definition(
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_shares_of_any_source_choose_the_largest_of_them_that_are_not_zero(
+def test_experts_use_the_largest_nonzero_shares_of_any_source(
     tools: Any, backend: Backend, weighted: bool
 ) -> None:
     shares = np.random.RandomState(9).standard_normal((ROWS, 8))
@@ -217,13 +220,13 @@ def test_experts_that_do_not_fit_are_refused_by_name(tools: Any, layer: dict[str
         NativeBackend().compile(sketch.graph(), sketch.tensors, tools.options)
 
 
-def test_more_experts_than_can_be_counted_are_refused(tools: Any) -> None:
+def test_too_many_experts_are_refused(tools: Any) -> None:
     with pytest.raises(ShapeError, match="more than 1024 experts"):
         sketch = shares_of(mixture(tools, "F32", 1025, 1, hidden=1, width=1))
         NativeBackend().compile(sketch.graph(), sketch.tensors, tools.options)
 
 
-def test_a_kind_of_route_without_a_kernel_is_named(tools: Any) -> None:
+def test_a_kind_of_route_or_activation_without_a_kernel_is_named(tools: Any) -> None:
     sketch = mixture(tools, "F32", 4, 2, route={"kind": "hash"}, layer={"activation": "tanh"})
     assert NativeBackend().missing(sketch.graph(), sketch.tensors) == [
         "Route of kind 'hash'",
@@ -231,16 +234,14 @@ def test_a_kind_of_route_without_a_kernel_is_named(tools: Any) -> None:
     ]
 
 
-def test_experts_of_no_rows_are_refused(tools: Any) -> None:
+def test_experts_of_width_zero_are_refused(tools: Any) -> None:
     sketch = mixture(tools, "F32", 4, 2, hidden=0)
-    with pytest.raises(ShapeError, match="4 experts of 0"):
+    with pytest.raises(ShapeError, match="4 experts of width 0"):
         NativeBackend().compile(sketch.graph(), sketch.tensors, tools.options)
 
 
 @pytest.mark.parametrize("route", ROUTES.values(), ids=ROUTES)
-def test_scores_that_are_not_numbers_end_in_results_that_are_none(
-    tools: Any, backend: Backend, route: dict[str, Any]
-) -> None:
+def test_nan_scores_give_nan_results(tools: Any, backend: Backend, route: dict[str, Any]) -> None:
     sketch = mixture(tools, "F32", 8, 2, route=route)
     scores = sketch.tensors["scores.weight"].to_float32().copy()
     scores[1, 3], scores[2] = np.nan, np.nan

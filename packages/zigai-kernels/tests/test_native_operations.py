@@ -108,7 +108,7 @@ def test_clamped_activations_agree_with_their_definition(
     assert np.isnan(y[[1, 2], 0]).all()
 
 
-def test_a_clamp_that_is_none_is_refused_by_name(tools: Any) -> None:
+def test_a_nan_limit_of_an_activation_is_refused_by_name(tools: Any) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", rows(8))
     sketch.add(GatedActivation(Value("y", 8), x, x, "silu", float("nan")))
@@ -116,7 +116,9 @@ def test_a_clamp_that_is_none_is_refused_by_name(tools: Any) -> None:
         NativeBackend().compile(sketch.graph(), sketch.tensors, tools.options)
 
 
-def test_activations_hold_at_the_ends_of_the_range(tools: Any, backend: Backend) -> None:
+def test_activations_agree_with_their_definition_at_the_ends_of_the_range(
+    tools: Any, backend: Backend
+) -> None:
     sketch = tools.sketch()
     ends = np.array([[-3e38, -200, -88, -20, -1e-30, 0, 1e-30, 20, 88, 200, 3e38]])
     gate, up = sketch.input("gate", ends), sketch.input("up", np.ones_like(ends))
@@ -147,7 +149,7 @@ def test_a_sigmoid_gate_agrees_with_its_definition(tools: Any, backend: Backend,
     tools.compare(backend, sketch, tools.batch(range(7)))
 
 
-def test_columns_are_the_ones_asked_for(tools: Any, backend: Backend) -> None:
+def test_columns_agree_with_their_definition(tools: Any, backend: Backend) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", rows(37))
     parts = [sketch.add(Columns(Value(f"from {start}", 9), x, start)) for start in (0, 5, 28)]
@@ -155,14 +157,14 @@ def test_columns_are_the_ones_asked_for(tools: Any, backend: Backend) -> None:
     tools.compare(backend, sketch, tools.batch(range(7)))
 
 
-def test_soft_cap_keeps_the_digits_of_small_numbers(tools: Any, backend: Backend) -> None:
+def test_soft_cap_is_accurate_for_small_numbers(tools: Any, backend: Backend) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", np.array([[1e-6, -1e-3, 0.2, 0.25, 0.26, -0.9, 5, -40, 1e30]]))
     sketch.add(SoftCap(Value("cap", 9), x, 1.0))
     tools.compare(backend, sketch, tools.batch([0]), atol=0)
 
 
-def test_select_gives_the_wanted_rows_in_the_order_asked_for(tools: Any, backend: Backend) -> None:
+def test_select_gives_the_wanted_rows_in_their_order(tools: Any, backend: Backend) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", rows(5))
     picked = sketch.add(Select(Value("wanted", 5, WANTED), x))
@@ -172,7 +174,7 @@ def test_select_gives_the_wanted_rows_in_the_order_asked_for(tools: Any, backend
         assert y.shape == (len(wanted), 5)
 
 
-def test_long_rows_give_the_same_wherever_chunks_end(tools: Any, backend: Backend) -> None:
+def test_long_rows_are_bitwise_the_same_alone_and_in_a_batch(tools: Any, backend: Backend) -> None:
     width = 4099  # neither a chunk nor a vector divides it
     sketch = tools.sketch()
     gate, up = sketch.input("gate", rows(width)), sketch.input("up", rows(width, 1))

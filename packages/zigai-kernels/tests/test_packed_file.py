@@ -1,4 +1,4 @@
-"""Packed weights that are kept in a folder."""
+"""Files of packed weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zigai_kernels import NativeBackend, NativeProgram
 
 
 def toy(state: int = 0, **changes: Any) -> ModelDescriptor:
-    """A toy whose tensors say which file they are of."""
+    """A toy whose tensors have an identity."""
     model = toy_decoder(**changes)
     tensors = {
         name: dataclasses.replace(tensor, identity=f"toy.gguf {state} {name}")
@@ -47,7 +47,7 @@ def the_file(folder: Path) -> Path:
     return path
 
 
-def test_the_second_start_maps_what_the_first_wrote(tools: Any, tmp_path: Path) -> None:
+def test_the_second_start_maps_the_file_of_the_first(tools: Any, tmp_path: Path) -> None:
     folder = tmp_path / "made" / "when needed"
     expected = logits(compiled(None), tools)
     np.testing.assert_array_equal(logits(compiled(folder), tools), expected)
@@ -75,7 +75,7 @@ def test_progress_reaches_its_end_with_a_file_and_without(tmp_path: Path) -> Non
         assert seen[-1][0] == seen[-1][1] > 0
 
 
-def test_another_state_of_the_model_is_another_file(tools: Any, tmp_path: Path) -> None:
+def test_a_changed_model_gets_another_file(tools: Any, tmp_path: Path) -> None:
     compiled(tmp_path)
     changed = toy(1, seed=1)
     np.testing.assert_array_equal(
@@ -85,7 +85,7 @@ def test_another_state_of_the_model_is_another_file(tools: Any, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", ["shorter", "longer", "head", "first panel", "empty"])
-def test_a_damaged_file_is_told_of_and_written_anew(
+def test_a_damaged_file_is_logged_and_written_again(
     damage: str, tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = logits(compiled(tmp_path), tools)
@@ -106,11 +106,11 @@ def test_a_damaged_file_is_told_of_and_written_anew(
     with caplog.at_level(logging.WARNING, "zigai"):
         np.testing.assert_array_equal(logits(compiled(tmp_path), tools), expected)
     assert f"{path}: " in caplog.text
-    assert "packed anew" in caplog.text
+    assert "packing the weights again" in caplog.text
     assert path.read_bytes() == whole
 
 
-def test_a_byte_that_changed_anywhere_is_found(
+def test_a_changed_byte_anywhere_is_detected(
     tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = logits(compiled(tmp_path), tools)
@@ -129,13 +129,11 @@ def test_a_byte_that_changed_anywhere_is_found(
             path.write_bytes(damaged)
             with caplog.at_level(logging.WARNING, "zigai"):
                 np.testing.assert_array_equal(logits(compiled(tmp_path), tools), expected)
-            assert caplog.text.count("packed anew") == 1, at
+            assert caplog.text.count("packing the weights again") == 1, at
             assert path.read_bytes() == whole
 
 
-def test_a_page_that_was_never_written_is_found(
-    tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_page_of_zeros_is_detected(tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     model = toy(width=512)
     expected = logits(compiled(tmp_path, model), tools)
     path = the_file(tmp_path)
@@ -149,7 +147,7 @@ def test_a_page_that_was_never_written_is_found(
     assert path.read_bytes() == whole
 
 
-def test_a_file_that_is_replaced_stays_whole_for_whoever_maps_it(tools: Any, tmp_path: Path) -> None:
+def test_a_replaced_file_stays_valid_for_programs_that_map_it(tools: Any, tmp_path: Path) -> None:
     program = compiled(tmp_path)
     expected = logits(program, tools)
     path = the_file(tmp_path)
@@ -159,7 +157,7 @@ def test_a_file_that_is_replaced_stays_whole_for_whoever_maps_it(tools: Any, tmp
     np.testing.assert_array_equal(logits(program, tools), expected)
 
 
-def test_a_pipe_in_place_of_the_file_is_told_of_and_replaced(
+def test_a_pipe_in_place_of_the_file_is_logged_and_replaced(
     tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = logits(compiled(tmp_path), tools)
@@ -172,7 +170,7 @@ def test_a_pipe_in_place_of_the_file_is_told_of_and_replaced(
     assert path.is_file()
 
 
-def test_a_file_that_may_not_be_read_is_told_of(
+def test_a_file_that_cannot_be_read_is_logged(
     tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     compiled(tmp_path)
@@ -184,26 +182,24 @@ def test_a_file_that_may_not_be_read_is_told_of(
     assert "cannot be read" in caplog.text
 
 
-def test_a_folder_that_cannot_be_had_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UnsupportedError, match=r"packed_cache: .*cannot be written: .*name another folder"):
+    with pytest.raises(UnsupportedError, match=r"packed_cache: .*cannot be written: .*use another folder"):
         compiled(tmp_path / "file" / "folder")
 
 
-@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system reserves no room on a disk")
-def test_a_full_disk_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system has no posix_fallocate")
+def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UnsupportedError, match="No space left on device; name another folder, or none"):
+    with pytest.raises(UnsupportedError, match="No space left on device; use another folder, or none"):
         compiled(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupt_while_it_is_written_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupt_during_writing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(_: int) -> None:
         raise KeyboardInterrupt
 
@@ -213,8 +209,8 @@ def test_an_interrupt_while_it_is_written_leaves_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_tensor_of_no_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedError, match=r"nothing tells which file .* is of"):
+def test_a_tensor_without_an_identity_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="has no identity"):
         compiled(tmp_path, toy_decoder())
 
 
@@ -236,7 +232,7 @@ print(hash(b"".join(weights.tobytes() for weights in program.weights.values())))
 """
 
 
-def test_processes_that_write_it_at_once_are_all_served(tmp_path: Path) -> None:
+def test_processes_that_write_the_same_file_at_once_all_succeed(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", ANOTHER, str(tmp_path)],

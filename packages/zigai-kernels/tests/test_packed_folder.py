@@ -1,4 +1,4 @@
-"""The bound of a folder of packed weights."""
+"""The size limit of a folder of packed weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fill(memory: NDArray[np.uint8]) -> None:
 
 
 def written(folder: Path, name: str, age: float = 0, limit: int = DEFAULT_LIMIT) -> Path:
-    """A file that nobody has mapped, used `age` seconds ago."""
+    """A packed file that no process maps, last used `age` seconds ago."""
     file = packed(folder, name, limit)
     file.written(fill)
     used = time.time() - age
@@ -46,7 +46,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()}
 
 
-def test_the_files_unused_for_longest_make_room_for_a_new_one(
+def test_the_least_recently_used_files_are_deleted_for_a_new_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     files = [written(tmp_path, name, age) for name, age in (("a", 30), ("b", 40), ("c", 20))]
@@ -59,7 +59,7 @@ def test_the_files_unused_for_longest_make_room_for_a_new_one(
     ]
 
 
-def test_a_file_that_is_opened_counts_as_used_and_keeps_its_time_of_change(tmp_path: Path) -> None:
+def test_opening_a_file_sets_its_time_of_use_but_not_of_modification(tmp_path: Path) -> None:
     old, other = written(tmp_path, "old", 50), written(tmp_path, "other", 40)
     before = old.stat().st_mtime_ns
     assert packed(tmp_path, "old").open() is not None
@@ -69,14 +69,14 @@ def test_a_file_that_is_opened_counts_as_used_and_keeps_its_time_of_change(tmp_p
     assert not other.exists()
 
 
-def test_opening_a_file_brings_the_folder_within_a_limit_that_was_lowered(tmp_path: Path) -> None:
+def test_opening_a_file_enforces_a_lowered_limit(tmp_path: Path) -> None:
     written(tmp_path, "a", 30)
     kept = written(tmp_path, "b", 40)
     assert packed(tmp_path, "b", limit=SIZE).open() is not None
     assert names(tmp_path) == {kept.name}
 
 
-def test_a_file_in_use_is_not_deleted_until_its_last_map_is_gone(tmp_path: Path) -> None:
+def test_a_file_in_use_is_not_deleted_until_its_last_map_is_closed(tmp_path: Path) -> None:
     memory = packed(tmp_path, "mapped").written(fill)
     view = memory[10:20]
     del memory
@@ -141,7 +141,7 @@ def test_nothing_but_files_of_packed_weights_is_ever_deleted(tmp_path: Path) -> 
     assert outside.exists()
 
 
-def test_what_a_writer_left_that_died_is_deleted_and_what_one_writes_is_not(tmp_path: Path) -> None:
+def test_only_abandoned_unfinished_files_are_deleted(tmp_path: Path) -> None:
     for number, age in enumerate((10, 7200)):
         path = tmp_path / f".{'0' * 32}.packed.0000000{number}"
         path.write_bytes(MAGIC)
@@ -150,14 +150,14 @@ def test_what_a_writer_left_that_died_is_deleted_and_what_one_writes_is_not(tmp_
     assert names(tmp_path) == {f".{'0' * 32}.packed.00000000"}
 
 
-def test_files_of_other_versions_count_and_go(tmp_path: Path) -> None:
+def test_files_of_other_versions_are_counted_and_deleted(tmp_path: Path) -> None:
     old = tmp_path / f"{'0' * 32}.packed"
     old.write_bytes(MAGIC + b"\nlayout 3\n" + bytes(SIZE))
     written(tmp_path, "new", limit=SIZE)
     assert not old.exists()
 
 
-def test_a_folder_that_is_not_there_needs_no_room(tmp_path: Path) -> None:
+def test_an_absent_folder_needs_no_room(tmp_path: Path) -> None:
     PackedFolder(tmp_path / "none", 0).make_room(1)
 
 
@@ -184,7 +184,7 @@ def test_the_limit_is_a_number_of_bytes_with_or_without_a_unit(
 
 
 @pytest.mark.parametrize("value", ["-1", "much", "1.5G", "G", "1X", "9" * 30])
-def test_a_limit_that_is_no_size_is_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_limit_is_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LIMIT_VARIABLE, value)
     with pytest.raises(UnsupportedError, match=rf"{LIMIT_VARIABLE}='.*must be a number of bytes"):
         folder_limit()

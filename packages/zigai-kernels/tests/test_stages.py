@@ -1,4 +1,4 @@
-"""Records that run together."""
+"""Grouping of records into stages."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def outputs(*records: Record, fused: bool = True) -> list[list[str]]:
     return [[record.output for record in stage.records] for stage in cut_stages(records, fused=fused)]
 
 
-def test_a_row_goes_on_from_one_operation_to_the_next() -> None:
+def test_operations_on_the_same_rows_share_a_stage() -> None:
     records = Record("RMS_NORM", "a", "x"), Record("QUANTIZE", "b", "a"), Record("ADD", "c", "x", "y")
     assert outputs(*records) == [["a", "b", "c"]]
     assert outputs(*records, fused=False) == [["a"], ["b"], ["c"]]
 
 
-def test_products_go_side_by_side_unless_one_reads_another() -> None:
+def test_products_share_a_stage_unless_one_reads_another() -> None:
     records = Record("LINEAR", "q", "x"), Record("LINEAR", "k", "x"), Record("LINEAR", "o", "k")
     assert outputs(*records) == [["q", "k"], ["o"]]
 
 
-def test_what_reads_a_product_waits_for_it() -> None:
+def test_an_operation_that_reads_a_product_is_in_a_later_stage() -> None:
     records = (
         Record("QUANTIZE", "x8", "x"),
         Record("LINEAR", "y", "x8"),
@@ -43,7 +43,7 @@ def test_what_reads_a_product_waits_for_it() -> None:
     assert outputs(*records) == [["x8"], ["y"], ["y8", "z"]]
 
 
-def test_one_that_waits_holds_up_none_that_need_not() -> None:
+def test_independent_records_join_an_earlier_stage() -> None:
     records = (
         Record("LINEAR", "q", "x"),
         Record("ROPE", "r", "q"),
@@ -53,7 +53,7 @@ def test_one_that_waits_holds_up_none_that_need_not() -> None:
     assert outputs(*records) == [["q", "k"], ["r", "s"]]
 
 
-def test_attention_waits_until_its_layers_keys_and_values_are_stored() -> None:
+def test_attention_is_in_a_stage_after_the_store_of_its_layer() -> None:
     here, other = CacheSpec(0, 1, 8, 8), CacheSpec(1, 1, 8, 8)
     store = Record("STORE", "cache of layer 0", "k", "v", cache=here)
     attention = Record("ATTENTION", "a", "q", cache=here)
@@ -67,11 +67,11 @@ def test_attention_waits_until_its_layers_keys_and_values_are_stored() -> None:
     [Record("QUANTIZE", "b", "y", rows=WANTED), Record("QUANTIZE", "b", "y", numbers={"repeat": 2})],
     ids=["other rows", "more rows"],
 )
-def test_rows_that_do_not_pair_off_are_stages_apart(other: Record) -> None:
+def test_operations_on_different_rows_are_separate_stages(other: Record) -> None:
     assert outputs(Record("QUANTIZE", "a", "x"), other) == [["a"], ["b"]]
 
 
-def test_what_is_far_away_is_left_where_it_is() -> None:
+def test_records_beyond_the_look_ahead_join_no_stage() -> None:
     chain = [Record("LINEAR", f"y{i}", f"y{i - 1}" if i else "x") for i in range(LOOK_AHEAD)]
     near = outputs(*chain[:-1], Record("LINEAR", "z", "x"))
     far = outputs(*chain, Record("LINEAR", "z", "x"))
@@ -79,7 +79,7 @@ def test_what_is_far_away_is_left_where_it_is() -> None:
     assert far[0] == ["y0"]
 
 
-def test_a_layer_takes_ten_stages() -> None:
+def test_a_layer_has_ten_stages() -> None:
     def stages(layers: int) -> list[str]:
         model = toy_decoder(layers=layers, width=64, hidden=96, dtype="Q8_0", bias=True)
         cut = lower(decoder(model, context=64, pairing="half"), model.tensors).stages
@@ -110,7 +110,7 @@ MODELS: dict[str, ModelDescriptor] = {
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("threads", [1, 3])
-def test_stages_change_no_bit(name: str, threads: int, tools: Any) -> None:
+def test_results_are_bitwise_the_same_without_fused_stages(name: str, threads: int, tools: Any) -> None:
     model = MODELS[name]
     hp = model.hyperparameters
     mixed = experts(hp, renormalise=True) if "expert_count" in hp else None

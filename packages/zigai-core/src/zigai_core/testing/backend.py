@@ -23,6 +23,7 @@ from zigai_core.ops.alibi import alibi_slopes
 from zigai_core.ops.blocks import DecoderShape, decoder, projections
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.best import BestConformance
 from zigai_core.testing.experts import ExpertsConformance
 from zigai_core.testing.outputs import OutputsConformance
 from zigai_core.testing.toys import store_floats, toy_decoder
@@ -62,7 +63,7 @@ def attending(model: ModelDescriptor, **attributes: Any) -> Graph:
     return g.finish()
 
 
-class BackendConformance(ExpertsConformance, OutputsConformance):
+class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance):
     """Inherit, set `backend`, and let pytest collect; for the tolerances see `Conformance`."""
 
     def _tokens(self, count: int, seed: int = 0) -> list[int]:

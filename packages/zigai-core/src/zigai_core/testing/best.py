@@ -1,0 +1,59 @@
+"""What every backend must hold of the k best of a row of logits."""
+
+from __future__ import annotations
+
+from unittest import SkipTest
+
+import numpy as np
+
+from zigai_core.contracts.best import Edits, best, bitset
+from zigai_core.contracts.graph import Array
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import SelectingProgram
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.conformance import Conformance
+from zigai_core.testing.toys import toy_decoder
+
+VOCABULARY = 1003
+"""Not a multiple of the words of a mask."""
+
+
+def rows_of_logits(seed: int = 0) -> dict[str, Array]:
+    """Rows `[VOCABULARY]` by kind: random, with ties, with zeros of both signs, and with damaged logits."""
+    rng = np.random.default_rng(seed)
+    damaged = rng.normal(0, 3, VOCABULARY)
+    damaged[[700, 40, 41]] = np.inf, np.nan, -np.inf
+    kinds = {
+        "random": rng.normal(0, 3, VOCABULARY),
+        "ties": rng.choice([-1.0, 0.5, 2.0], VOCABULARY),
+        "all equal": np.full(VOCABULARY, -2.5),
+        "zeros of both signs": rng.choice([0.0, -0.0], VOCABULARY),
+        "extreme": rng.choice([-3.4e38, -1e-45, 1e-45, 3.4e38], VOCABULARY),
+        "damaged": damaged,
+    }
+    return {name: row.astype(np.float32) for name, row in kinds.items()}
+
+
+class BestConformance(Conformance):
+    """`SelectingProgram.best` equals `contracts.best.best`; skipped for programs without one."""
+
+    def test_the_k_best_of_a_row_equal_the_definition(self) -> None:
+        model = toy_decoder(layers=1, vocabulary=VOCABULARY)
+        graph = decoder(model, context=64, pairing="adjacent")
+        program = self.backend.compile(graph, model.tensors, CompileOptions(context=64, batch=16, page=16))
+        if not isinstance(program, SelectingProgram):
+            raise SkipTest("the program has no best of its own")
+        rng = np.random.default_rng(1)
+        ids = np.sort(rng.choice(VOCABULARY, 70, replace=False)).astype(np.int32)
+        changed = rng.choice([-np.inf, -1.0, -0.0, 0.25, 9.0], len(ids)).astype(np.float32)
+        every_edit = (None, Edits(ids, changed))
+        every_mask = (None, *(bitset(rng.random(VOCABULARY) < share) for share in (1.0, 0.5, 0.002, 0.0)))
+        for name, row in rows_of_logits().items():
+            for k in (1, 2, 40, VOCABULARY, VOCABULARY + 3):
+                for edits in every_edit:
+                    for mask in every_mask:
+                        expected, found = best(row, k, edits, mask), program.best(row, k, edits, mask)
+                        case = f"{name}, k: {k}, edits: {edits is not None}, mask: {mask is not None}"
+                        np.testing.assert_array_equal(found.ids, expected.ids, case)
+                        assert found.logits.tobytes() == expected.logits.tobytes(), case
+                        assert found.damaged == expected.damaged, case

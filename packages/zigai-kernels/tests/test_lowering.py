@@ -184,7 +184,7 @@ def test_a_name_of_the_graph_that_lowering_uses_itself_is_refused(tools: Any) ->
 def test_a_batch_too_large_for_the_widest_value_is_refused() -> None:
     tensors = {"table": random_tensor("table", (1, 2**19), "F32", np.random.RandomState(0), 1)}
     embed = Embedding(Value("x", 2**19), Weight("table", (1, 2**19)))
-    with pytest.raises(UnsupportedError, match="x is 524288 wide: too much for a batch of 1048576"):
+    with pytest.raises(UnsupportedError, match="x is 524288 wide, too much for a batch of 1048576"):
         NativeBackend().compile(graph_of(embed), tensors, CompileOptions(batch=2**20))
 
 

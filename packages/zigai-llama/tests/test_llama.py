@@ -1,4 +1,4 @@
-"""The family's members differ where they should, and a file that does not fit is told what it lacks."""
+"""The graph of `llama` follows the hyperparameters and tensors of a file; errors name what is missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def logits(model: ModelDescriptor) -> np.ndarray:
     return runner.run([Part(runner.pool.new_sequence(), TOKENS, want_all=True)])[0]["logits"]
 
 
-def of(graph: Graph, kind: type) -> list:
+def operations(graph: Graph, kind: type) -> list:
     return [operation for operation in graph if isinstance(operation, kind)]
 
 
@@ -38,65 +38,67 @@ def with_tensor(model: ModelDescriptor, name: str, values: np.ndarray) -> ModelD
     return dataclasses.replace(model, tensors={**model.tensors, name: tensor})
 
 
-class TestTheGraphOnTheReferenceBackend(BackendConformance):
+class TestReferenceBackendConformance(BackendConformance):
     backend = NumpyBackend()
 
 
-def test_queries_and_keys_turn_in_adjacent_pairs() -> None:
-    assert {operation.pairing for operation in of(llama(toy_decoder(), context=64), Rope)} == {"adjacent"}
+def test_rope_rotates_adjacent_pairs() -> None:
+    assert {op.pairing for op in operations(llama(toy_decoder(), context=64), Rope)} == {"adjacent"}
 
 
-def test_a_tied_head_reads_the_embedding() -> None:
+def test_a_tied_output_head_uses_the_embedding_matrix() -> None:
     graph = llama(toy_decoder(tied=True), context=64)
-    assert of(graph, Linear)[-1].weight.name == of(graph, Embedding)[0].weight.name == "token_embd.weight"
-    assert of(llama(toy_decoder(), context=64), Linear)[-1].weight.name == "output.weight"
+    assert operations(graph, Embedding)[0].weight.name == "token_embd.weight"
+    assert operations(graph, Linear)[-1].weight.name == "token_embd.weight"
+    assert operations(llama(toy_decoder(), context=64), Linear)[-1].weight.name == "output.weight"
 
 
-def test_biases_are_added_where_the_file_has_them() -> None:
+def test_biases_of_the_file_are_added() -> None:
     model = toy_decoder(bias=True)
     plain = {name: tensor for name, tensor in model.tensors.items() if not name.endswith(".bias")}
-    assert sum(linear.bias is not None for linear in of(llama(model, context=64), Linear)) == 6
+    assert sum(linear.bias is not None for linear in operations(llama(model, context=64), Linear)) == 6
     assert np.abs(logits(model) - logits(dataclasses.replace(model, tensors=plain))).max() > 1e-2
 
 
-def test_attention_slides_over_a_window_only_where_the_file_asks_for_one() -> None:
+def test_attention_has_a_sliding_window_only_if_the_file_sets_one() -> None:
     windowed = toy_decoder(attention__sliding_window=3)
-    assert {operation.window for operation in of(llama(windowed, context=64), Attention)} == {3}
-    assert {operation.window for operation in of(llama(toy_decoder(), context=64), Attention)} == {None}
+    assert {op.window for op in operations(llama(windowed, context=64), Attention)} == {3}
+    assert {op.window for op in operations(llama(toy_decoder(), context=64), Attention)} == {None}
     difference = np.abs(logits(windowed) - logits(toy_decoder())).max(axis=-1)
     assert difference[:3].max() < 1e-5 < 1e-3 < difference[3:].min()
 
 
-def test_query_heads_share_kv_heads_as_the_file_says() -> None:
+def test_attention_has_the_head_counts_of_the_file() -> None:
     graph = llama(toy_decoder(heads=4, kv_heads=1), context=64)
-    assert {(operation.heads, operation.kv_heads) for operation in of(graph, Attention)} == {(4, 1)}
+    assert {(op.heads, op.kv_heads) for op in operations(graph, Attention)} == {(4, 1)}
 
 
-def test_baked_divisors_slow_the_rotation_down() -> None:
+def test_rope_freqs_divides_the_frequencies() -> None:
     divisors = np.array([1, 1, 1, 1, 2, 4, 8, 8], dtype=np.float32)
     graph = llama(with_tensor(toy_decoder(), "rope_freqs.weight", divisors), context=64)
-    plain = of(llama(toy_decoder(), context=64), Rope)[0].frequencies
-    np.testing.assert_allclose(of(graph, Rope)[0].frequencies, plain / divisors, rtol=1e-6)
+    plain = operations(llama(toy_decoder(), context=64), Rope)[0].frequencies
+    np.testing.assert_allclose(operations(graph, Rope)[0].frequencies, plain / divisors, rtol=1e-6)
 
 
-def test_divisors_of_another_length_are_named() -> None:
+def test_rope_freqs_of_another_length_is_an_error() -> None:
     with pytest.raises(ShapeError, match=r"rope_freqs\.weight has shape \(3,\).*\(8,\)"):
         llama(with_tensor(toy_decoder(), "rope_freqs.weight", np.ones(3)), context=64)
 
 
 def test_linear_scaling_divides_all_frequencies() -> None:
     scaled = toy_decoder(rope__scaling__type="linear", rope__scaling__factor=4.0)
-    plain = of(llama(toy_decoder(), context=64), Rope)[0].frequencies
-    np.testing.assert_allclose(of(llama(scaled, context=64), Rope)[0].frequencies, plain / 4, rtol=1e-6)
+    plain = operations(llama(toy_decoder(), context=64), Rope)[0].frequencies
+    frequencies = operations(llama(scaled, context=64), Rope)[0].frequencies
+    np.testing.assert_allclose(frequencies, plain / 4, rtol=1e-6)
 
 
-def test_rotation_may_stop_before_the_head_does() -> None:
+def test_rope_rotates_only_the_first_rope_dimension_count_elements() -> None:
     graph = llama(toy_decoder(rope__dimension_count=8), context=64)
-    assert {len(operation.frequencies) for operation in of(graph, Rope)} == {4}
-    assert {operation.head_dim for operation in of(graph, Rope)} == {16}
+    assert {len(op.frequencies) for op in operations(graph, Rope)} == {4}
+    assert {op.head_dim for op in operations(graph, Rope)} == {16}
 
 
-def test_a_mixture_of_equal_experts_is_the_dense_model() -> None:
+def test_a_mixture_of_equal_experts_equals_the_dense_model() -> None:
     mixed = toy_decoder(experts=4)
     dense = dataclasses.replace(toy_decoder(), tensors=mixed.tensors)
     for layer in range(2):
@@ -108,9 +110,9 @@ def test_a_mixture_of_equal_experts_is_the_dense_model() -> None:
     np.testing.assert_allclose(logits(mixed), logits(dense), atol=1e-5)
 
 
-def test_each_token_uses_the_experts_its_router_prefers() -> None:
+def test_experts_are_chosen_by_softmax_and_their_weights_affect_the_logits() -> None:
     model = toy_decoder(experts=4)
-    route, mixture = (of(llama(model, context=64), kind)[0] for kind in (Route, Experts))
+    route, mixture = (operations(llama(model, context=64), kind)[0] for kind in (Route, Experts))
     assert (mixture.used, mixture.gate.shape) == (2, (4, 96, 64))
     assert (route.used, route.kind, route.renormalise) == (2, "softmax", True)
     name = "blk.0.ffn_down_exps.weight"
@@ -120,7 +122,7 @@ def test_each_token_uses_the_experts_its_router_prefers() -> None:
     assert (difference > 1e-3).any()
 
 
-def test_a_missing_hyperparameter_is_named() -> None:
+def test_a_missing_hyperparameter_is_an_error_that_names_it() -> None:
     model = toy_decoder()
     hp = {key: value for key, value in model.hyperparameters.items() if key != "feed_forward_length"}
     with pytest.raises(FormatError, match=r"llama\.feed_forward_length is missing"):
@@ -128,7 +130,7 @@ def test_a_missing_hyperparameter_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["blk.1.attn_q.weight", "blk.0.ffn_norm.weight", "output_norm.weight"])
-def test_a_missing_tensor_is_named(name: str) -> None:
+def test_a_missing_tensor_is_an_error_that_names_it(name: str) -> None:
     model = toy_decoder()
     tensors = {key: tensor for key, tensor in model.tensors.items() if key != name}
     with pytest.raises(ShapeError, match=f"{name.replace('.', '[.]')} is missing"):

@@ -1,4 +1,4 @@
-"""The members of the family differ from LLaMA, and from each other, where they should."""
+"""The graphs of the Qwen family: what each member adds to the shared decoder."""
 
 from __future__ import annotations
 
@@ -33,39 +33,37 @@ def logits(architecture: Architecture, model: ModelDescriptor) -> np.ndarray:
     return runner.run([Part(runner.pool.new_sequence(), TOKENS, want_all=True)])[0]["logits"]
 
 
-def of(graph: Graph, kind: type) -> list:
+def operations(graph: Graph, kind: type) -> list:
     return [operation for operation in graph if isinstance(operation, kind)]
 
 
 @pytest.mark.parametrize(("architecture", "model"), [(qwen2, QWEN2), (qwen3, QWEN3)])
-def test_queries_and_keys_turn_by_halves_of_a_head(
-    architecture: Architecture, model: ModelDescriptor
-) -> None:
-    assert {operation.pairing for operation in of(architecture(model, context=64), Rope)} == {"half"}
+def test_rope_rotates_halves_of_a_head(architecture: Architecture, model: ModelDescriptor) -> None:
+    assert {op.pairing for op in operations(architecture(model, context=64), Rope)} == {"half"}
 
 
-def test_qwen2_adds_biases_to_queries_keys_and_values_alone() -> None:
-    biased = [linear.weight.name for linear in of(qwen2(QWEN2, context=64), Linear) if linear.bias]
+def test_qwen2_has_biases_on_queries_keys_and_values_only() -> None:
+    biased = [linear.weight.name for linear in operations(qwen2(QWEN2, context=64), Linear) if linear.bias]
     assert biased == [f"blk.{layer}.attn_{part}.weight" for layer in (0, 1) for part in "qkv"]
 
 
-def test_qwen3_normalises_each_head_before_it_turns() -> None:
+def test_qwen3_normalises_query_and_key_heads_before_rope() -> None:
     graph = qwen3(QWEN3, context=64)
-    norms = [norm for norm in of(graph, RMSNorm) if norm.weight.shape == (32,)]
+    norms = [norm for norm in operations(graph, RMSNorm) if norm.weight.shape == (32,)]
     assert [norm.output.name for norm in norms[:2]] == ["blk.0.attn_q_norm", "blk.0.attn_k_norm"]
-    assert {rope.x.name.rsplit("_", 1)[-1] for rope in of(graph, Rope)} == {"norm"}
+    assert {rope.x.name.rsplit("_", 1)[-1] for rope in operations(graph, Rope)} == {"norm"}
 
 
-def test_qwen3_takes_the_width_of_a_head_from_the_file() -> None:
-    assert {operation.key_dim for operation in of(qwen3(QWEN3, context=64), Attention)} == {32}
+def test_qwen3_reads_the_width_of_a_head_from_the_file() -> None:
+    assert {op.key_dim for op in operations(qwen3(QWEN3, context=64), Attention)} == {32}
 
 
-def test_qwen3_without_its_norms_is_told_so() -> None:
+def test_qwen3_without_head_norms_is_an_error_that_names_the_tensor() -> None:
     with pytest.raises(ShapeError, match=r"blk\.0\.attn_q_norm\.weight is missing"):
         qwen3(QWEN2, context=64)
 
 
-def test_the_first_qwen_equals_qwen2_with_its_matrices_put_together() -> None:
+def test_qwen_with_a_fused_matrix_equals_qwen2_with_three() -> None:
     split = toy_decoder("qwen", bias=True, hidden=96, kv_heads=4)
     tensors = {name: t for name, t in split.tensors.items() if ".attn_q" not in name}
     tensors = {name: t for name, t in tensors.items() if ".attn_k" not in name and ".attn_v" not in name}
@@ -80,19 +78,19 @@ def test_the_first_qwen_equals_qwen2_with_its_matrices_put_together() -> None:
     np.testing.assert_allclose(logits(qwen, together), logits(qwen2, split), atol=1e-5)
 
 
-def test_the_mixtures_differ_in_shares_and_in_the_shared_expert() -> None:
+def test_qwen2moe_and_qwen3moe_differ_in_renormalisation_and_shared_expert() -> None:
     two = qwen2moe(toy_decoder("qwen2moe", bias=True, experts=4, shared_expert=True), context=64)
     three = qwen3moe(toy_decoder("qwen3moe", qk_norm=True, experts=4), context=64)
-    assert {route.renormalise for route in of(two, Route)} == {False}
-    assert {route.renormalise for route in of(three, Route)} == {True}
-    assert [len(of(graph, SigmoidGate)) for graph in (two, three)] == [2, 0]
+    assert {route.renormalise for route in operations(two, Route)} == {False}
+    assert {route.renormalise for route in operations(three, Route)} == {True}
+    assert [len(operations(graph, SigmoidGate)) for graph in (two, three)] == [2, 0]
 
 
-def test_a_mixture_without_a_count_of_experts_is_told_so() -> None:
+def test_qwen3moe_without_expert_count_is_an_error_that_names_the_key() -> None:
     with pytest.raises(FormatError, match=r"qwen3moe\.expert_count is missing"):
         qwen3moe(toy_decoder("qwen3moe", qk_norm=True), context=64)
 
 
 @pytest.mark.parametrize("module", [zigai_qwen.qwen2, zigai_qwen.qwen3])
-def test_a_member_of_the_family_stays_under_sixty_lines(module: object) -> None:
+def test_a_module_of_the_family_has_fewer_than_sixty_lines(module: object) -> None:
     assert len(inspect.getsource(module).splitlines()) < 60

@@ -1,4 +1,7 @@
-"""The LLaMA family as graphs: Llama 1, 2 and 3, Mistral, and whatever else calls itself `llama`."""
+"""The LLaMA family as graphs: Llama 1 to 3, Mistral, Mixtral and other models stored as `llama`.
+
+`llama` is an `Architecture` (`zigai_core.contracts.plugins`), which documents its arguments and errors.
+"""
 
 from zigai_llama.llama import llama
 

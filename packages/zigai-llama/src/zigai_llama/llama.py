@@ -1,4 +1,9 @@
-"""`llama`: Touvron et al., 2023 (arXiv:2302.13971, arXiv:2307.09288); Mistral, arXiv:2310.06825."""
+"""`llama`: Llama 1 to 3, Mistral and Mixtral.
+
+Sources: Llama, Touvron et al., 2023 (arXiv:2302.13971, arXiv:2307.09288) and Grattafiori et al., 2024
+(arXiv:2407.21783); Mistral, Jiang et al., 2023 (arXiv:2310.06825); Mixtral, Jiang et al., 2024
+(arXiv:2401.04088).
+"""
 
 from __future__ import annotations
 
@@ -8,10 +13,10 @@ from zigai_core.ops.blocks import decoder, experts
 
 
 def llama(model: ModelDescriptor, *, context: int) -> Graph:
-    """Pre-norm decoder; how RoPE pairs the elements of a head is the file's convention.
+    """Returns the graph: a pre-norm decoder with grouped-query attention, RoPE and SwiGLU.
 
-    Attention slides over a window where the file asks for one, and the feed-forward layer is a mixture of
-    experts where it has some (Mixtral, arXiv:2401.04088).
+    `attention.sliding_window` restricts attention to that many positions (Mistral). With `expert_count`, the
+    feed-forward layer is a mixture of experts whose shares are rescaled to a sum of one (Mixtral).
     """
     hp = model.hyperparameters
     window = hp.integer("attention.sliding_window", 0) or None

@@ -1,4 +1,7 @@
-"""The Qwen family as graphs: one module for each `general.architecture`."""
+"""The Qwen family as graphs: one module for each `general.architecture`.
+
+Each function is an `Architecture` (`zigai_core.contracts.plugins`), which documents its arguments and errors.
+"""
 
 from zigai_qwen.qwen import qwen
 from zigai_qwen.qwen2 import qwen2

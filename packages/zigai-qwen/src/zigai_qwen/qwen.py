@@ -1,4 +1,4 @@
-"""`qwen`: the first Qwen (Bai et al., 2023, arXiv:2309.16609)."""
+"""`qwen`: the first generation of Qwen (Bai et al., 2023, arXiv:2309.16609)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from zigai_core.ops.blocks import decoder
 
 
 def qwen(model: ModelDescriptor, *, context: int) -> Graph:
-    """Queries, keys and values come from one matrix with a bias (`attn_qkv`).
+    """Returns the graph: a pre-norm decoder whose queries, keys and values come from one matrix (`attn_qkv`).
 
-    `feed_forward_length` in its files counts gate and up together: each is half as wide.
+    `feed_forward_length` is the width of the gate and up projections together, so each has half of it.
     """
     hp = model.hyperparameters
     halved = hp.replaced(feed_forward_length=hp.integer("feed_forward_length", minimum=2) // 2)

@@ -8,5 +8,8 @@ from zigai_core.ops.blocks import decoder
 
 
 def qwen2(model: ModelDescriptor, *, context: int) -> Graph:
-    """Queries, keys and values have biases; the head may be tied."""
+    """Returns the graph: a pre-norm decoder with biases on queries, keys and values.
+
+    Biases are read from the file; without `output.weight` the output head is tied to the embedding.
+    """
     return decoder(model, context=context)

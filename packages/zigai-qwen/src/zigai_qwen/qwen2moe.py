@@ -8,6 +8,9 @@ from zigai_core.ops.blocks import decoder, experts
 
 
 def qwen2moe(model: ModelDescriptor, *, context: int) -> Graph:
-    """Qwen2 with experts, whose shares are not scaled to a sum of one, and a shared expert with a gate."""
-    block = experts(model.hyperparameters, renormalise=False, shared=True)
-    return decoder(model, context=context, feed_forward=block)
+    """Returns the graph: Qwen2 with a mixture of experts and a shared expert behind a sigmoid gate.
+
+    The shares of the chosen experts are not rescaled to a sum of one.
+    """
+    mixture = experts(model.hyperparameters, renormalise=False, shared=True)
+    return decoder(model, context=context, feed_forward=mixture)

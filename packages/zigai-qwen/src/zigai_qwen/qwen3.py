@@ -1,4 +1,4 @@
-"""`qwen3`: Yang et al., 2025 (arXiv:2505.09388)."""
+"""`qwen3`: the dense models of Qwen3 (Yang et al., 2025, arXiv:2505.09388)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from zigai_core.ops.blocks import decoder
 
 
 def qwen3(model: ModelDescriptor, *, context: int) -> Graph:
-    """Like Qwen2 without biases; each head of queries and keys is normalised before it is turned.
+    """Returns the graph: a pre-norm decoder with RMSNorm on each query and key head before RoPE.
 
-    A head's width is the file's own (`attention.key_length`), not the model's width over its heads.
+    The width of a head is `attention.key_length`, independent of `embedding_length` / `attention.head_count`.
     """
     return decoder(model, context=context, qk_norm=True)

@@ -8,6 +8,9 @@ from zigai_core.ops.blocks import decoder, experts
 
 
 def qwen3moe(model: ModelDescriptor, *, context: int) -> Graph:
-    """Qwen3 with experts, whose shares are scaled to a sum of one; no shared expert."""
-    block = experts(model.hyperparameters, renormalise=True)
-    return decoder(model, context=context, qk_norm=True, feed_forward=block)
+    """Returns the graph: Qwen3 with a mixture of experts, without a shared expert.
+
+    The shares of the chosen experts are rescaled to a sum of one.
+    """
+    mixture = experts(model.hyperparameters, renormalise=True)
+    return decoder(model, context=context, qk_norm=True, feed_forward=mixture)

@@ -1,4 +1,4 @@
-"""Files made byte by byte, so that the reader is not tested with the writer alone, and may be told lies."""
+"""GGUF files built byte by byte: independent of the writer, and with any invalid field."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def numbers(name: str, kind: int, form: str, values: Sequence[float], count: int
 
 
 def tensor(name: str | bytes, dims: Sequence[int], kind: int = 0, offset: int = 0) -> bytes:
-    """An entry of the tensor table; `dims` in the file's order."""
+    """An entry of the tensor table; `dims` is in the order of the file."""
     return text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, offset)
 
 
@@ -63,7 +63,7 @@ def raw(
 
 
 class Raw:
-    """The functions above, in reach of tests that cannot import this file."""
+    """The functions above, for tests, which cannot import this file."""
 
     text = staticmethod(text)
     key = staticmethod(key)
@@ -79,9 +79,15 @@ def raw_fixture() -> type[Raw]:
     return Raw
 
 
+@pytest.fixture(scope="session")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A path to write files to, one after another."""
+    return tmp_path_factory.mktemp("written") / "x.gguf"
+
+
 @pytest.fixture
 def build(tmp_path: Path) -> Build:
-    """Write a file from the arguments of `raw`, or from bytes, and give its path."""
+    """Writes a file from the arguments of `raw`, or from bytes, and returns its path."""
 
     def build(content: bytes | None = None, **arguments: Any) -> Path:
         path = tmp_path / "model.gguf"

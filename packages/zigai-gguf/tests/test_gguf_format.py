@@ -11,11 +11,11 @@ from zigai_core.contracts.plugins import FormatReader
 from zigai_gguf import GGUFFormat, Metadata, Typed, ValueType, write_gguf
 
 
-def test_it_is_a_format_reader() -> None:
+def test_gguf_format_is_a_format_reader() -> None:
     assert isinstance(GGUFFormat(), FormatReader)
 
 
-def test_it_recognises_its_magic_whatever_the_name(tmp_path: Path) -> None:
+def test_files_are_recognised_by_magic_whatever_their_name(tmp_path: Path) -> None:
     recognises = GGUFFormat().recognises
     for head in (b"GGUF" + bytes(60), b"GGUF"):
         (tmp_path / "b.bin").write_bytes(head)
@@ -25,14 +25,14 @@ def test_it_recognises_its_magic_whatever_the_name(tmp_path: Path) -> None:
         assert not recognises(tmp_path / "model.gguf")
 
 
-def test_what_is_no_readable_file_is_not_recognised(tmp_path: Path) -> None:
+def test_pipes_folders_and_missing_files_are_not_recognised(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.gguf")
     (tmp_path / "folder.gguf").mkdir()
     for name in ("pipe.gguf", "folder.gguf", "absent.gguf"):
         assert not GGUFFormat().recognises(tmp_path / name)
 
 
-def test_a_descriptor_tells_what_the_file_tells(tmp_path: Path) -> None:
+def test_the_descriptor_has_the_contents_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "tiny.gguf"
     metadata = {
         "general.architecture": "llama",
@@ -61,7 +61,7 @@ def test_a_descriptor_tells_what_the_file_tells(tmp_path: Path) -> None:
     assert list(model.metadata) == list(metadata)
 
 
-def test_a_model_without_a_name_has_its_files(tmp_path: Path) -> None:
+def test_a_model_without_a_name_is_named_after_its_file(tmp_path: Path) -> None:
     path = tmp_path / "small-Q4_0.gguf"
     for metadata in ({}, {"general.name": ""}):
         write_gguf(path, {"general.architecture": "llama", **metadata})
@@ -73,17 +73,19 @@ def test_a_model_without_a_name_has_its_files(tmp_path: Path) -> None:
     [
         ({}, "'general.architecture' is missing or empty"),
         ({"general.architecture": ""}, "'general.architecture' is missing or empty"),
-        ({"general.architecture": 1}, "'general.architecture' is UINT32, it must be STRING"),
+        ({"general.architecture": 1}, "'general.architecture' is UINT32, but must be STRING"),
         ({"general.architecture": "a", "general.name": ["x"]}, "'general.name' is an array of STRING"),
         ({"general.architecture": "a", "a.block_count": 1.5}, "'a.block_count' is FLOAT32"),
         (
             {"general.architecture": "a", "tokenizer.chat_template": Typed(ValueType.ARRAY, [])},
-            "'tokenizer.chat_template' is an array of ARRAY, it must be STRING",
+            "'tokenizer.chat_template' is an array of ARRAY, but must be STRING",
         ),
         ({"general.architecture": "a", "tokenizer.ggml.model": 1}, "'tokenizer.ggml.model' is UINT32"),
     ],
 )
-def test_metadata_that_is_not_sound_is_named(tmp_path: Path, metadata: dict[str, object], what: str) -> None:
+def test_invalid_metadata_is_an_error_that_names_the_key(
+    tmp_path: Path, metadata: dict[str, object], what: str
+) -> None:
     path = tmp_path / "x.gguf"
     write_gguf(path, metadata)
     with pytest.raises(FormatError, match=what):
@@ -91,7 +93,7 @@ def test_metadata_that_is_not_sound_is_named(tmp_path: Path, metadata: dict[str,
 
 
 @pytest.mark.parametrize("kind", ["none", "no_vocab"])
-def test_a_model_may_say_that_it_has_no_vocabulary(tmp_path: Path, kind: str) -> None:
+def test_a_model_can_be_without_a_vocabulary(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "x.gguf"
     write_gguf(path, {"general.architecture": "a", "tokenizer.ggml.model": kind})
     assert GGUFFormat().read(path).tokenizer is None

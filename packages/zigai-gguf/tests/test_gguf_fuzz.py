@@ -1,4 +1,4 @@
-"""Damaged files: what comes is a descriptor or one of our errors, soon and in little memory."""
+"""Damaged files give a descriptor or a `ZigAIError`, in bounded time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from zigai_gguf.tensor_types import TENSOR_TYPES
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A small file with every type of value, a vocabulary, and tensors of three types."""
+    """A small file with every type of value, a vocabulary and tensors of three types."""
     path = tmp_path_factory.mktemp("whole") / "x.gguf"
     metadata = {
         "general.architecture": "llama",
@@ -47,7 +47,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def use(path: Path) -> None:
-    """Read the file and touch all that the descriptor gives."""
+    """Reads the file and everything in its descriptor."""
     model = GGUFFormat().read(path)
     for tensor in model.tensors.values():
         assert tensor.data.nbytes == tensor.dtype.nbytes(tensor.shape)
@@ -58,20 +58,20 @@ def use(path: Path) -> None:
     repr(model.metadata)
 
 
-def test_a_file_cut_at_any_byte_is_a_format_error(whole: bytes, tmp_path: Path) -> None:
-    # CVE-2024-32878. The last tensor is followed by padding, which nothing needs.
+def test_a_file_truncated_at_any_byte_is_a_format_error(whole: bytes, tmp_path: Path) -> None:
+    # CVE-2024-32878. The padding after the last tensor may be missing.
     end = len(whole) - (-66 % 32)
-    path = tmp_path / "cut.gguf"
+    path = tmp_path / "truncated.gguf"
     for length in range(end):
         path.write_bytes(whole[:length])
-        with pytest.raises(FormatError, match=r"cut\.gguf: .*byte ") as caught:
+        with pytest.raises(FormatError, match=r"truncated\.gguf: .*byte ") as caught:
             GGUFFormat().read(path)
         assert "\n" not in str(caught.value)
     path.write_bytes(whole[:end])
     use(path)
 
 
-def test_random_damage_gives_a_descriptor_or_one_of_our_errors(whole: bytes, tmp_path: Path) -> None:
+def test_random_damage_gives_a_descriptor_or_a_zigai_error(whole: bytes, tmp_path: Path) -> None:
     rng = random.Random(7)
     path = tmp_path / "damaged.gguf"
     refused = 0
@@ -93,10 +93,8 @@ def test_random_damage_gives_a_descriptor_or_one_of_our_errors(whole: bytes, tmp
     assert 400 < refused < 1900
 
 
-def test_numbers_replaced_by_extremes_give_a_descriptor_or_one_of_our_errors(
-    whole: bytes, tmp_path: Path
-) -> None:
-    """At every byte, what could be a 32-bit or 64-bit count, length or offset."""
+def test_extreme_numbers_at_any_byte_give_a_descriptor_or_a_zigai_error(whole: bytes, tmp_path: Path) -> None:
+    """Any byte may be the first of a 32-bit or 64-bit count, length or offset."""
     path = tmp_path / "extreme.gguf"
     extremes = [b"\xff" * 8, b"\xff" * 7 + b"\x7f", bytes(8), b"\0\0\0\x80", b"\xff\xff\xff\x7f"]
     for position in range(len(whole) - 8):

@@ -52,13 +52,13 @@ def test_an_array_of_each_type_is_a_read_only_view(
     assert file.metadata.typed_value("x").type is kind
 
 
-def test_an_empty_array_at_the_very_end_of_a_file_is_read(build: Build, raw: Any) -> None:
+def test_an_empty_array_at_the_end_of_a_file_is_read(build: Build, raw: Any) -> None:
     metadata = GGUFFile.open(build(keys=[raw.numbers("x", 6, "f", []), raw.strings("y", [])])).metadata
     assert metadata["x"].shape == (0,)
     assert list(metadata["y"]) == []
 
 
-def test_strings_and_arrays_of_strings_are_text(build: Build, raw: Any) -> None:
+def test_strings_and_arrays_of_strings_are_read(build: Build, raw: Any) -> None:
     keys = [raw.key("x", 8, raw.text("naïve\0")), raw.strings("y", ["a", "", "日本", "🦙\0"])]
     metadata = GGUFFile.open(build(keys=keys)).metadata
     assert metadata["x"] == "naïve\0"
@@ -66,7 +66,7 @@ def test_strings_and_arrays_of_strings_are_text(build: Build, raw: Any) -> None:
     assert metadata["y"] == ["a", "", "日本", "🦙\0"]
 
 
-def test_arrays_within_arrays_keep_their_shape(build: Build, raw: Any) -> None:
+def test_nested_arrays_keep_their_structure(build: Build, raw: Any) -> None:
     inner = struct.pack("<IQ2b", 1, 2, -1, 5) + struct.pack("<IQ", 8, 1) + raw.text("a")
     metadata = GGUFFile.open(build(keys=[raw.key("x", 9, struct.pack("<IQ", 9, 2) + inner)])).metadata
     assert isinstance(metadata["x"], NestedArray)
@@ -79,7 +79,7 @@ def test_versions_2_and_3_are_read(build: Build, version: int) -> None:
     assert GGUFFile.open(build(version=version)).version == version
 
 
-def test_a_tensor_is_a_read_only_view_with_its_shape_turned_to_numpys_order(build: Build, raw: Any) -> None:
+def test_a_tensor_is_a_read_only_view_with_a_shape_in_numpys_order(build: Build, raw: Any) -> None:
     values = np.arange(6, dtype="<f4")
     file = GGUFFile.open(build(tensors=[raw.tensor("x", [3, 2])], data=values.tobytes()))
     x = file.tensors["x"]
@@ -96,14 +96,14 @@ def test_a_tensor_without_dimensions_is_one_number(build: Build, raw: Any) -> No
     assert file.tensors["x"].to_float32().tolist() == [7]
 
 
-def test_tensors_may_lie_in_any_order_with_gaps(build: Build, raw: Any) -> None:
+def test_tensor_data_may_be_in_any_order_with_gaps(build: Build, raw: Any) -> None:
     tensors = [raw.tensor("x", [1], 0, 128), raw.tensor("y", [1], 0, 0)]
     file = GGUFFile.open(build(tensors=tensors, data=struct.pack("<f124xf", 1, 2)))
     assert file.tensors["x"].to_float32().tolist() == [2]
     assert file.tensors["y"].to_float32().tolist() == [1]
 
 
-def test_tensors_begin_at_the_files_own_alignment(build: Build, raw: Any) -> None:
+def test_tensors_have_the_alignment_of_the_file(build: Build, raw: Any) -> None:
     keys = [raw.key("general.alignment", 4, struct.pack("<I", 256))]
     tensors = [raw.tensor("x", [1], 0, 0), raw.tensor("y", [1], 0, 256)]
     file = GGUFFile.open(build(keys=keys, tensors=tensors, data=struct.pack("<f252xf", 1, 2), alignment=256))
@@ -126,7 +126,7 @@ def test_the_file_stays_mapped_as_long_as_a_view_of_it_lives(build: Build, raw: 
     assert list(words) == ["a", "b"]
 
 
-def test_what_is_no_readable_file_is_a_format_error_of_one_line(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_gguf_file_is_a_format_error_on_one_line(tmp_path: Path) -> None:
     empty = tmp_path / "empty.gguf"
     empty.touch()
     other = tmp_path / "other.gguf"
@@ -138,7 +138,7 @@ def test_what_is_no_readable_file_is_a_format_error_of_one_line(tmp_path: Path) 
         (tmp_path, "is a folder"),
         (tmp_path / "missing.gguf", "there is no such file"),
         (other / "below", "cannot be read"),
-        (Path("/dev/null"), "is no regular file"),
+        (Path("/dev/null"), "is not a regular file"),
         (other, "byte 0: the magic is b'PK"),
         (old, "before GGUF"),
         (tmp_path / "a\0b", "cannot be read"),
@@ -151,7 +151,7 @@ def test_what_is_no_readable_file_is_a_format_error_of_one_line(tmp_path: Path) 
         assert str(path)[:-2].replace("\0", "\\x00").replace("\n\x1b", " \\x1b") in str(caught.value)
 
 
-def test_a_file_that_may_not_be_opened_is_a_format_error(
+def test_a_file_without_read_permission_is_a_format_error(
     build: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Path, mode: str) -> None:
@@ -167,14 +167,14 @@ def test_a_file_that_may_not_be_opened_is_a_format_error(
     ("version", "what"),
     [
         (0, "version 0"),
-        (1, "version 1 is not read"),
+        (1, "version 1 is not supported"),
         (4, "version 4"),
         (0x03000000, "big-endian"),
         (0x02000000, "big-endian"),
         (0x20000, "version 131072"),
     ],
 )
-def test_other_versions_and_byte_orders_are_named(build: Build, version: int, what: str) -> None:
+def test_unsupported_versions_and_byte_orders_are_an_error(build: Build, version: int, what: str) -> None:
     with pytest.raises(UnsupportedError, match=what):
         GGUFFile.open(build(version=version))
 
@@ -187,15 +187,15 @@ def test_other_versions_and_byte_orders_are_named(build: Build, version: int, wh
         (98, "ik_llama.cpp"),
         (137, "ik_llama.cpp"),
         (230, "ik_llama.cpp"),
-        (43, "not known"),
-        (2**32 - 1, "not known"),
+        (43, "unknown"),
+        (2**32 - 1, "unknown"),
     ],
 )
-def test_a_tensor_type_that_is_not_known_is_named_with_its_tensor(
+def test_an_unknown_tensor_type_is_an_error_that_names_the_tensor(
     build: Build, raw: Any, number: int, what: str
 ) -> None:
     path = build(tensors=[raw.tensor("blk.0.x", [32], number)], data=bytes(64))
-    with pytest.raises(UnsupportedError, match=f"'blk.0.x' has type {number}.*{what}|{what}") as caught:
+    with pytest.raises(UnsupportedError, match=f"'blk.0.x' has type {number}.*{what}") as caught:
         GGUFFile.open(path)
     assert "'blk.0.x'" in str(caught.value)
     assert str(number) in str(caught.value)
@@ -209,7 +209,7 @@ def test_a_tensor_without_a_dequantiser_can_be_listed_but_not_dequantised(build:
         x.to_float32()
 
 
-def test_every_error_is_ours_and_names_the_file(build: Build) -> None:
+def test_an_error_names_file_byte_and_field(build: Build) -> None:
     path = build(b"GGUF")
     with pytest.raises(ZigAIError, match=r"model\.gguf: byte 4: the version needs 4 bytes but the file ends"):
         GGUFFile.open(path)

@@ -1,4 +1,4 @@
-"""Files that other programs wrote."""
+"""Files written by other programs."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_real_vocabulary_is_read(
 
 @needs_shared
 @pytest.mark.parametrize("name", ["models/stories260K", "vocab/ggml-vocab-qwen2", "vocab/ggml-vocab-gpt-2"])
-def test_a_real_file_is_written_again_byte_for_byte(tmp_path: Path, name: str) -> None:
+def test_a_real_file_is_rewritten_byte_for_byte(tmp_path: Path, name: str) -> None:
     source = SHARED / f"{name}.gguf"
     file = GGUFFile.open(source)
     write_gguf(tmp_path / "again.gguf", file.metadata, file.tensors)

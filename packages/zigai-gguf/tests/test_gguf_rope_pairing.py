@@ -1,4 +1,4 @@
-"""Rows of queries and keys are paired as llama.cpp pairs them for the same file."""
+"""The RoPE pairing of a file is the one that llama.cpp uses for it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def pairing(tmp_path: Path, architecture: str, **keys: Any) -> str:
         ("phi3", "half"),
         ("gpt-oss", "half"),
         ("glm4moe", "half"),
-        ("a-name-nobody-knows", "half"),
+        ("unknown-architecture", "half"),
     ],
 )
-def test_the_architectures_name_tells_the_pairing(tmp_path: Path, architecture: str, expected: str) -> None:
+def test_the_architecture_determines_the_pairing(tmp_path: Path, architecture: str, expected: str) -> None:
     assert pairing(tmp_path, architecture) == expected
 
 
-def test_a_file_with_sections_for_images_holds_halves(tmp_path: Path) -> None:
+def test_multi_section_rope_pairs_halves(tmp_path: Path) -> None:
     for sections, expected in (([16, 24, 24, 0], "half"), ([0, 0, 0, 0], "adjacent")):
         found = pairing(tmp_path, "glm4", rope__dimension_sections=np.array(sections, np.int32))
         assert found == expected

@@ -14,7 +14,7 @@ def packed(values: list[str]) -> memoryview:
 
 
 @given(st.lists(st.text(max_size=5), max_size=20), st.integers(0, 5))
-def test_it_is_the_sequence_of_its_strings(values: list[str], before: int) -> None:
+def test_an_array_is_the_sequence_of_its_strings(values: list[str], before: int) -> None:
     data = memoryview(bytes(before) + packed(values).tobytes())
     array = StringArray.walk(data, before, len(values))
     assert len(array) == len(values)
@@ -39,7 +39,7 @@ def test_an_index_out_of_range_is_an_index_error() -> None:
             array[index]
 
 
-def test_its_repr_is_short() -> None:
+def test_the_repr_is_short() -> None:
     array = StringArray.walk(packed(["x" * 1000] * 1000), 0, 1000)
     assert len(repr(array)) < 200
 
@@ -59,7 +59,7 @@ def test_the_first_string_that_is_not_utf_8_is_found_with_its_byte(values: list[
     assert StringArray.walk(data, 0, len(values)).invalid == expected
 
 
-def test_strings_beyond_one_stretch_of_decoding_are_checked_and_decoded_too() -> None:
+def test_more_strings_than_one_chunk_are_checked_and_decoded() -> None:
     values = [str(i) for i in range(40000)]
     data = bytearray(packed(values))
     array = StringArray.walk(memoryview(data), 0, len(values))
@@ -74,7 +74,7 @@ def test_strings_beyond_one_stretch_of_decoding_are_checked_and_decoded_too() ->
 
 
 @given(st.lists(st.text(max_size=3), min_size=1, max_size=6), st.data())
-def test_a_cut_anywhere_is_told_with_the_string_it_hits(values: list[str], data: st.DataObject) -> None:
+def test_truncation_at_any_byte_names_the_truncated_string(values: list[str], data: st.DataObject) -> None:
     whole = packed(values)
     cut = data.draw(st.integers(0, len(whole) - 1))
     starts = [0]

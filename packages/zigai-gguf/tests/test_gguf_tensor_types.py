@@ -8,14 +8,14 @@ from zigai_core.contracts.errors import UnsupportedError
 from zigai_gguf.tensor_types import LAYOUTS, REMOVED, TENSOR_TYPES, TYPE_IDS, unknown_type
 
 
-def test_each_type_has_the_layout_that_the_format_gives_it() -> None:
+def test_each_type_has_the_layout_of_its_id() -> None:
     for number, (name, block_size, block_bytes) in LAYOUTS.items():
         dtype = TENSOR_TYPES[number]
         assert (dtype.name, dtype.block_size, dtype.block_bytes) == (name, block_size, block_bytes)
         assert TYPE_IDS[name] == number
 
 
-def test_what_core_dequantises_is_cores_own_type() -> None:
+def test_types_that_core_dequantises_are_those_of_core() -> None:
     for name, dtype in DTYPES.items():
         assert TENSOR_TYPES[TYPE_IDS[name]] is dtype
 
@@ -25,7 +25,7 @@ def test_the_ids_up_to_the_newest_are_known_or_removed() -> None:
     assert not set(TENSOR_TYPES) & set(REMOVED)
 
 
-def test_a_type_without_a_dequantiser_says_so_by_name() -> None:
+def test_dequantising_a_type_without_a_dequantiser_is_an_error_that_names_it() -> None:
     for dtype in TENSOR_TYPES.values():
         if dtype.name not in DTYPES:
             with pytest.raises(UnsupportedError, match=f"tensor type {dtype.name};"):
@@ -33,16 +33,16 @@ def test_a_type_without_a_dequantiser_says_so_by_name() -> None:
 
 
 @pytest.mark.parametrize("number", [97, 99, 133, 158, 202, 399])
-def test_the_forks_types_are_named_as_the_forks(number: int) -> None:
+def test_ids_of_ik_llama_cpp_are_named_as_such(number: int) -> None:
     assert "ik_llama.cpp" in unknown_type(number)
 
 
 @pytest.mark.parametrize("number", [43, 96, 100, 132, 159, 201, 400])
-def test_ids_beside_the_forks_are_not(number: int) -> None:
+def test_other_unknown_ids_are_not_named_as_ik_llama_cpp(number: int) -> None:
     assert "ik_llama.cpp" not in unknown_type(number)
 
 
-# The parts of a block (scales, minima, high bits, low bits), as its struct in ggml-common.h lists them.
+# Block size, and bytes of each field of a block (scales, minima, high bits, low bits), from ggml-common.h.
 BLOCKS = {
     "Q4_0": (32, [2, 32 // 2]),
     "Q4_1": (32, [2, 2, 32 // 2]),
@@ -82,6 +82,6 @@ BLOCKS = {
 }
 
 
-def test_a_block_is_as_large_as_its_parts() -> None:
-    sizes = {name: (block_size, sum(parts)) for name, (block_size, parts) in BLOCKS.items()}
+def test_a_block_has_the_size_of_its_fields() -> None:
+    sizes = {name: (block_size, sum(fields)) for name, (block_size, fields) in BLOCKS.items()}
     assert {name: rest for name, *rest in LAYOUTS.values()} == {name: [*size] for name, size in sizes.items()}

@@ -35,7 +35,7 @@ def read(tmp_path: Path) -> Read:
     return read
 
 
-def test_a_vocabulary_is_read_whole(read: Read) -> None:
+def test_all_keys_of_a_vocabulary_are_read(read: Read) -> None:
     spec = read(
         ["<unk>", "<s>", "</s>", "a"],
         types=[2, 3, 3, 1],
@@ -73,7 +73,7 @@ def test_a_vocabulary_is_read_whole(read: Read) -> None:
     assert spec.precompiled_charsmap == b"\x01\x02\xff"
 
 
-def test_what_a_file_leaves_out_is_none(read: Read) -> None:
+def test_missing_keys_give_none(read: Read) -> None:
     spec = read(["a"], kind="gpt2")
     assert (spec.scores, spec.types, spec.merges, spec.pre_tokenizer) == (None, None, None, None)
     assert spec.precompiled_charsmap is None
@@ -94,14 +94,12 @@ def test_what_a_file_leaves_out_is_none(read: Read) -> None:
         ("rwkv", None, (False, False, False, False)),
     ],
 )
-def test_the_switches_default_by_kind(
-    read: Read, kind: str, pre: str | None, flags: tuple[bool, ...]
-) -> None:
+def test_flags_have_defaults_by_kind(read: Read, kind: str, pre: str | None, flags: tuple[bool, ...]) -> None:
     spec = read(["a"], kind=kind, **({"pre": pre} if pre else {}))
     assert (spec.add_bos, spec.add_eos, spec.add_space_prefix, spec.remove_extra_whitespaces) == flags
 
 
-def test_a_sentencepiece_vocabulary_without_ids_has_the_usual_ones(read: Read) -> None:
+def test_a_sentencepiece_vocabulary_without_ids_has_the_default_ids(read: Read) -> None:
     assert read(["<unk>", "<s>", "</s>"]).special_ids == {"bos": 1, "eos": 2, "unknown": 0}
     assert read(["<unk>", "<s>"]).special_ids == {"bos": 1, "unknown": 0}
 
@@ -116,9 +114,7 @@ OUT_OF_RANGE = [3, 2**31, 2**64 - 1, -2]
 
 @pytest.mark.parametrize("key", ["bos_token_id", "eos_token_id"])
 @pytest.mark.parametrize("value", OUT_OF_RANGE)
-def test_an_id_out_of_range_that_every_prompt_or_reply_needs_is_named(
-    read: Read, key: str, value: int
-) -> None:
+def test_an_eos_or_added_bos_id_out_of_range_is_an_error(read: Read, key: str, value: int) -> None:
     with pytest.raises(FormatError, match=f"'tokenizer.ggml.{key}' is {value}, but there are 3 tokens"):
         read(["<unk>", "<s>", "</s>"], **{key: value})
 
@@ -127,33 +123,33 @@ def test_an_id_out_of_range_that_every_prompt_or_reply_needs_is_named(
     "key", ["eom_token_id", "seperator_token_id", "separator_token_id", "prefix_token_id", "padding_token_id"]
 )
 @pytest.mark.parametrize("value", OUT_OF_RANGE)
-def test_an_id_out_of_range_for_another_role_is_passed_over_and_logged(
+def test_an_id_out_of_range_of_another_role_is_ignored_and_logged(
     read: Read, caplog: pytest.LogCaptureFixture, key: str, value: int
 ) -> None:
     caplog.set_level("INFO", "zigai")
     spec = read(["<unk>", "<s>", "</s>"], **{key: value})
     assert spec.special_ids == {"bos": 1, "eos": 2, "unknown": 0}
-    assert f"tokenizer.ggml.{key} = {value}" in caplog.text
+    assert f"ignored tokenizer.ggml.{key} = {value}: there are 3 tokens" in caplog.text
 
 
-def test_a_bos_that_is_not_put_before_texts_may_be_out_of_range(read: Read) -> None:
+def test_a_bos_id_that_is_not_added_may_be_out_of_range(read: Read) -> None:
     spec = read(["<unk>", "<s>", "</s>"], bos_token_id=9, unknown_token_id=9, add_bos_token=False)
     assert spec.special_ids == {"bos": 1, "eos": 2, "unknown": 0}
 
 
-def test_the_newer_key_of_a_role_wins(read: Read) -> None:
+def test_the_newer_key_of_a_role_takes_precedence(read: Read) -> None:
     spec = read(["a", "b", "c"], kind="gpt2", prefix_token_id=1, fim_pre_token_id=2, suffix_token_id=0)
     assert spec.special_ids == {"fim_pre": 2, "fim_suf": 0}
 
 
-def test_control_tokens_find_their_role_and_end_replies_by_their_spelling(read: Read) -> None:
+def test_control_tokens_get_roles_and_end_replies_by_spelling(read: Read) -> None:
     tokens = ["a", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|fim_prefix|>", "<|file_sep|>", "<eos>"]
     spec = read(tokens, kind="gpt2", types=[1, 3, 3, 4, 3, 3, 1], eos_token_id=3)
     assert spec.special_ids == {"eos": 3, "eot": 3, "fim_pre": 4, "fim_sep": 5}
     assert spec.end_ids == {1, 3, 5}
 
 
-def test_control_tokens_that_the_file_marks_as_normal_are_control_tokens(read: Read) -> None:
+def test_tokens_spelt_as_control_tokens_are_control_tokens_even_if_marked_normal(read: Read) -> None:
     tokens = [
         "a",
         "<|im_start|>",
@@ -172,14 +168,14 @@ def test_control_tokens_that_the_file_marks_as_normal_are_control_tokens(read: R
     assert not spec.types.flags.writeable
 
 
-def test_control_tokens_of_a_file_without_types_are_known_by_their_spelling(read: Read) -> None:
+def test_control_tokens_of_a_file_without_types_are_found_by_spelling(read: Read) -> None:
     spec = read(["<|im_end|>", "</s>", "<|fim_prefix|>"], kind="gpt2")
     assert spec.types is None
     assert spec.end_ids == {0}
     assert spec.special_ids == {"eot": 0, "fim_pre": 2}
 
 
-def test_text_that_may_be_people_s_own_ends_nothing_unless_it_is_marked(read: Read) -> None:
+def test_ambiguous_spellings_marked_normal_are_normal_tokens(read: Read) -> None:
     tokens = ["</s>", "<s>", "<eos>", "[EOS]", "<EOT>", "<PRE>", "[PAD]", "", "<", "<|im_end", "im_end|>"]
     spec = read(tokens, kind="gpt2", types=[1] * len(tokens))
     assert spec.types is not None
@@ -198,7 +194,7 @@ def test_text_that_may_be_people_s_own_ends_nothing_unless_it_is_marked(read: Re
         (["</s>", "<|tool_response>"], {"<|tool_response>"}),
     ],
 )
-def test_families_that_use_an_end_token_for_something_else(
+def test_a_family_can_give_an_end_spelling_another_meaning(
     read: Read, tokens: list[str], ends: set[str]
 ) -> None:
     spec = read(tokens, kind="gpt2", types=[3] * len(tokens))
@@ -209,39 +205,39 @@ def test_families_that_use_an_end_token_for_something_else(
     ("tokens", "keys", "what"),
     [
         (None, {}, "'tokenizer.ggml.tokens' is missing, though tokenizer.ggml.model is 'llama'"),
-        ([], {}, "'tokenizer.ggml.tokens' holds no tokens"),
+        ([], {}, "'tokenizer.ggml.tokens' is an empty array"),
         (["a"], {"token_type": [1, 1]}, "token_type' has 2 entries for 1 tokens"),
-        (["a"], {"token_type": [7]}, "token_type' holds 7 for token 0"),
-        (["a"], {"token_type": [-1]}, "token_type' holds -1 for token 0"),
-        (["a"], {"token_type": [1.0]}, "token_type' is an array of FLOAT32, it must be an array of INT32"),
-        (["a"], {"token_type": 1}, "token_type' is UINT32, it must be an array"),
-        (["a"], {"scores": ["x"]}, "scores' is an array of STRING, it must be an array of FLOAT32"),
-        (["a"], {"merges": [1]}, "merges' is an array of INT32, it must be an array of STRING"),
-        (["a"], {"pre": 1}, "pre' is UINT32, it must be STRING"),
-        (["a"], {"add_bos_token": 1}, "add_bos_token' is UINT32, it must be BOOL"),
-        (["a"], {"bos_token_id": "a"}, "bos_token_id' is STRING, it must be a whole number"),
-        (["a"], {"bos_token_id": True}, "bos_token_id' is BOOL, it must be a whole number"),
+        (["a"], {"token_type": [7]}, "token_type' is 7 for token 0"),
+        (["a"], {"token_type": [-1]}, "token_type' is -1 for token 0"),
+        (["a"], {"token_type": [1.0]}, "token_type' is an array of FLOAT32, but must be an array of INT32"),
+        (["a"], {"token_type": 1}, "token_type' is UINT32, but must be an array"),
+        (["a"], {"scores": ["x"]}, "scores' is an array of STRING, but must be an array of FLOAT32"),
+        (["a"], {"merges": [1]}, "merges' is an array of INT32, but must be an array of STRING"),
+        (["a"], {"pre": 1}, "pre' is UINT32, but must be STRING"),
+        (["a"], {"add_bos_token": 1}, "add_bos_token' is UINT32, but must be BOOL"),
+        (["a"], {"bos_token_id": "a"}, "bos_token_id' is STRING, but must be an integer"),
+        (["a"], {"bos_token_id": True}, "bos_token_id' is BOOL, but must be an integer"),
         (["a"], {"precompiled_charsmap": [1]}, "precompiled_charsmap' is an array of INT32"),
     ],
 )
-def test_what_is_not_sound_is_named(
+def test_an_invalid_vocabulary_is_an_error_that_names_the_key(
     read: Read, tokens: list[str] | None, keys: Mapping[str, Any], what: str
 ) -> None:
     with pytest.raises(FormatError, match=what):
         read(tokens, **keys)
 
 
-def test_a_file_of_tokens_alone_is_no_list_of_numbers(read: Read, tmp_path: Path) -> None:
+def test_tokens_that_are_numbers_are_an_error(read: Read, tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     write_gguf(
         path,
         {"general.architecture": "llama", "tokenizer.ggml.model": "llama", "tokenizer.ggml.tokens": [1]},
     )
-    with pytest.raises(FormatError, match=r"tokens' is an array of INT32, it must be an array of STRING"):
+    with pytest.raises(FormatError, match=r"tokens' is an array of INT32, but must be an array of STRING"):
         GGUFFormat().read(path)
 
 
-def test_whole_numbers_may_be_scores_as_some_converters_write_them(read: Read) -> None:
+def test_scores_may_be_integers(read: Read) -> None:
     scores = read(["a", "b"], scores=[0, -1]).scores
     assert scores is not None
     assert scores.dtype == np.float32

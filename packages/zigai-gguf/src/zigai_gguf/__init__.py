@@ -1,4 +1,4 @@
-"""The GGUF file format for ZigAI: a reader that maps the file and trusts nothing in it, and a writer."""
+"""The GGUF file format for ZigAI: a reader that maps files and checks every field, and a writer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A place in a mapped file, and the only way on from it: bytes that are surely there."""
+"""Memory mapping of a file, and a bounds-checked cursor over its header."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _U64 = Struct("<Q")
 
 
 def map_file(path: Path) -> tuple[mmap.mmap, str]:
-    """The file's bytes, mapped read-only, and what tells this state of the file from any other.
+    """Maps a file read-only. Returns the mapping and a string that identifies this state of the file.
 
-    The map lives as long as a view of it does.
-
-    `FormatError` where there is no such file, where it is empty or no regular file, or may not be read.
+    The string holds path, device, inode, size and modification time. The mapping lives as long as any view of
+    it. Raises `FormatError` if the file does not exist, is empty, is not a regular file or cannot be read.
     """
     try:
-        # Asked before it is opened: opening a pipe would wait for somebody to write to it.
+        # Checked before opening: opening a pipe blocks until another process writes to it.
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise FormatError(f"{path}: is a folder, not a GGUF file; name the file in it")
+            raise FormatError(f"{path}: is a folder, not a GGUF file; give the path of the file in it")
         if not stat.S_ISREG(mode):
-            raise FormatError(f"{path}: is no regular file, so it cannot be mapped; copy it to a disk first")
+            raise FormatError(
+                f"{path}: is not a regular file, so it cannot be mapped; copy it to a disk first"
+            )
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             if not found.st_size:
@@ -43,14 +44,18 @@ def map_file(path: Path) -> tuple[mmap.mmap, str]:
 
 
 def unload(mapped: mmap.mmap, begin: int, nbytes: int) -> None:
-    """Gives the memory of these bytes back: whole pages of them are read from the file again when needed."""
+    """Releases the memory of the whole pages within a range of bytes; later reads load them from the file."""
     first, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, (begin + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
     if hasattr(mmap, "MADV_DONTNEED") and first < end:
         mapped.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
 class Cursor:
-    """Reads a header from its start to its end. Every method checks before it reads, then moves on."""
+    """Reads a header sequentially.
+
+    Every method checks that its bytes lie within the file and within `limits.HEADER_BYTES`, reads them and
+    advances; otherwise it raises a `FormatError` with the byte offset and the name of the field.
+    """
 
     def __init__(self, path: Path, data: memoryview) -> None:
         self.path = path
@@ -60,15 +65,15 @@ class Cursor:
 
     @property
     def left(self) -> int:
-        """Bytes of the header that may still be read."""
+        """Bytes between the position and the end of the header."""
         return len(self.data) - self.position
 
     def error(self, field: str, what: str, at: int | None = None) -> FormatError:
-        """A `FormatError` that says where (here, unless `at` is given), which field, and what."""
+        """Returns a `FormatError` for `field` at byte `at`, by default the current position."""
         return FormatError(f"{self.path}: byte {self.position if at is None else at}: {field} {what}")
 
     def ended(self, field: str, needed: int, at: int) -> FormatError:
-        """The error for `needed` bytes from `at` on that are not there."""
+        """Returns the error for `needed` bytes at byte `at` that end past the file or the header."""
         if at + needed > self.size:
             return self.error(
                 field,
@@ -76,10 +81,10 @@ class Cursor:
                 "download it again",
                 at,
             )
-        return self.error(field, f"lies past the first {len(self.data)} bytes, more header than is read", at)
+        return self.error(field, f"extends past byte {len(self.data)}, the limit for a header", at)
 
     def take(self, count: int, field: str) -> int:
-        """Step over `count` bytes; where they begin."""
+        """Advances by `count` bytes. Returns the position of the first."""
         if count > self.left:
             raise self.ended(field, count, self.position)
         start = self.position
@@ -87,21 +92,24 @@ class Cursor:
         return start
 
     def unpack(self, form: Struct, field: str) -> int | float:
-        """A number."""
+        """Reads a single number."""
         start = self.take(form.size, field)
         value: int | float = form.unpack_from(self.data, start)[0]
         return value
 
     def u32(self, field: str) -> int:
-        """An unsigned 32-bit number."""
+        """Reads an unsigned 32-bit number."""
         return int(self.unpack(_U32, field))
 
     def u64(self, field: str) -> int:
-        """An unsigned 64-bit number."""
+        """Reads an unsigned 64-bit number."""
         return int(self.unpack(_U64, field))
 
     def count(self, field: str, each: int, maximum: int | None = None) -> int:
-        """A count of things that take at least `each` bytes: no more than can follow, or than `maximum`."""
+        """Reads a 64-bit count of items of at least `each` bytes, and checks that so many can follow.
+
+        `maximum` is an additional limit.
+        """
         at = self.position
         value = self.u64(field)
         if value * each > self.left:
@@ -114,11 +122,11 @@ class Cursor:
                 at,
             )
         if maximum is not None and value > maximum:
-            raise self.error(field, f"is {value}; at most {maximum} are read", at)
+            raise self.error(field, f"is {value}; at most {maximum} are supported", at)
         return value
 
     def string(self, field: str) -> str | bytes:
-        """A string: a 64-bit length and bytes, as they are where they are not UTF-8."""
+        """Reads a string: a 64-bit length and its bytes. Returns `bytes` if they are not valid UTF-8."""
         start = self.take(self.u64(field), field)
         stored = self.data[start : self.position]
         try:
@@ -127,7 +135,7 @@ class Cursor:
             return bytes(stored)
 
     def text(self, field: str, maximum: int | None = None) -> str:
-        """A string that must be UTF-8."""
+        """Reads a string that must be valid UTF-8 and at most `maximum` bytes long."""
         at = self.position
         length = self.u64(field)
         if maximum is not None and length > maximum:
@@ -139,11 +147,11 @@ class Cursor:
             raise self.error(field, "is not valid UTF-8", start + error.start) from None
 
     def name(self, field: str) -> str:
-        """A key or a tensor's name: text that is not empty, not too long and holds no NUL."""
+        """Reads a key or the name of a tensor: not empty, at most `limits.NAME_BYTES` bytes, without NUL."""
         at = self.position
         value = self.text(field, limits.NAME_BYTES)
         if not value:
             raise self.error(field, "is empty", at)
         if "\0" in value:
-            raise self.error(field, f"{quote(value)} holds a NUL", at)
+            raise self.error(field, f"{quote(value)} contains a NUL character", at)
         return value

@@ -1,4 +1,4 @@
-"""A GGUF file as a `ModelDescriptor`."""
+"""Conversion of a GGUF file into a `ModelDescriptor`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from zigai_gguf.vocabulary import read_vocabulary
 
 
 def describe(file: GGUFFile) -> ModelDescriptor:
-    """The model in `file`.
+    """Returns the descriptor of the model in `file`.
 
-    `FormatError` naming the key where the metadata is not sound, `UnsupportedError` for a part of a split
+    Raises `FormatError` naming the key if metadata is invalid, `UnsupportedError` for one part of a split
     model.
     """
     keys = Keys(file.path, file.metadata)
@@ -22,7 +22,8 @@ def describe(file: GGUFFile) -> ModelDescriptor:
     architecture = keys.text("general.architecture")
     if not architecture:
         raise keys.error(
-            "general.architecture", "is missing or empty, so what kind of model this is cannot be known"
+            "general.architecture",
+            "is missing or empty, so the architecture of the model is unknown; convert the model again",
         )
     _check_block_count(keys, f"{architecture}.block_count", len(file.tensors))
     prefix = f"{architecture}."
@@ -48,22 +49,22 @@ def _refuse_part(keys: Keys) -> None:
     if count is None or count in (0, 1):
         return
     if not 0 <= count < 1 << 16:
-        raise keys.error("split.count", f"is {count}, it must be within 0..65535")
+        raise keys.error("split.count", f"is {count}, but must be within 0..65535")
     number = keys.integer("split.no") or 0
     raise UnsupportedError(
-        f"{keys.path}: is part {number + 1} of a model split into {count} files, which is not read; "
-        "merge the parts with `llama-gguf-split --merge FIRST MERGED.gguf`, where FIRST is the one named "
+        f"{keys.path}: is part {number + 1} of a model split into {count} files, which is not supported; "
+        "merge the parts with `llama-gguf-split --merge FIRST MERGED.gguf`, where FIRST is the file named "
         f"…-00001-of-{count:05}.gguf"
     )
 
 
 def _check_block_count(keys: Keys, key: str, tensors: int) -> None:
-    """Architectures loop over the layers: a count that no tensors can serve must not reach them."""
+    """Checks the layer count against the tensor count: architectures loop over it."""
     count = keys.integer(key)
     if count is None:
         return
     if not 1 <= count <= limits.BLOCKS:
-        raise keys.error(key, f"is {count}, it must be within 1..{limits.BLOCKS}")
-    # A file that holds a vocabulary alone keeps the layer count of its model.
+        raise keys.error(key, f"is {count}, but must be within 1..{limits.BLOCKS}")
+    # A file with only a vocabulary has no tensors but keeps the layer count of its model.
     if tensors and count > tensors:
         raise keys.error(key, f"is {count}, but the file has only {tensors} tensors")

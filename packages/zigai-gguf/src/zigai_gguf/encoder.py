@@ -1,4 +1,4 @@
-"""Metadata values as the bytes that stand for them in a file."""
+"""Encoding of metadata as the bytes of a GGUF file."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _SEQUENCES = (list, tuple, np.ndarray, StringArray)
 
 
 def encode_text(text: str, field: str) -> bytes:
-    """A string: its length and its UTF-8 bytes."""
+    """Returns a string as its 64-bit length and UTF-8 bytes. Raises `FormatError` naming `field`."""
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
-        raise FormatError(f"{field} cannot be written as UTF-8: {error.reason}") from None
+        raise FormatError(f"{field} cannot be encoded as UTF-8: {error.reason}") from None
     return _U64.pack(len(data)) + data
 
 
 def encode_name(name: str, field: str) -> bytes:
-    """A key or a tensor's name."""
+    """Returns a key or the name of a tensor as a string. Raises `FormatError` if GGUF does not allow it."""
     data = encode_text(name, field)
     if not name or "\0" in name or len(data) - 8 > limits.NAME_BYTES:
         raise FormatError(
-            f"{field}: {quote(name)} cannot be a name: it is empty, holds a NUL, or takes over "
-            f"{limits.NAME_BYTES} bytes"
+            f"{field}: {quote(name)} is not a valid name: it is empty, contains a NUL character or takes "
+            f"more than {limits.NAME_BYTES} bytes"
         )
     return data
 
 
 def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
-    """All keys and values; what the types of plain Python values become stands with `write_gguf`."""
+    """Returns all keys and values as bytes; `write_gguf` documents the types of plain Python values."""
     items = metadata.typed() if isinstance(metadata, Metadata) else metadata
     encoder = _Encoder()
     for key, value in items.items():
@@ -52,6 +52,8 @@ def encode_metadata(metadata: Mapping[str, Any]) -> bytes:
 
 
 class _Encoder:
+    """Encodes values into `parts` and counts strings and nested arrays against the limits of a file."""
+
     def __init__(self) -> None:
         self.parts: list[bytes] = []
         self._left = {ValueType.STRING: limits.STRINGS, ValueType.ARRAY: limits.ARRAYS}
@@ -68,16 +70,16 @@ class _Encoder:
     def _array(self, typed: Typed, field: str, depth: int) -> None:
         values = typed.value
         if depth >= limits.NESTING:
-            raise FormatError(f"{field} nests arrays more than {limits.NESTING} deep")
+            raise FormatError(f"{field} nests arrays more than {limits.NESTING} levels deep")
         self.parts.append(_U32.pack(typed.type) + _U64.pack(len(values)))
         if typed.type not in (ValueType.STRING, ValueType.ARRAY):
             self.parts.append(_numbers(typed, field))
             return
         self._left[typed.type] -= len(values)
         if self._left[typed.type] < 0:
-            raise FormatError(f"{field} has more elements of type {typed.type.name} than can be read")
+            raise FormatError(f"{field} has more elements of type {typed.type.name} than a reader accepts")
         if isinstance(values, StringArray) and typed.type is ValueType.STRING:
-            self.parts.append(bytes(values.stored))  # also what is not UTF-8 stays as it is
+            self.parts.append(bytes(values.stored))  # strings that are not UTF-8 stay unchanged
             return
         for index, value in enumerate(values):
             if typed.type is ValueType.STRING:
@@ -95,7 +97,7 @@ def _scalar(typed: Typed, field: str) -> bytes:
     kind, value = typed.type, typed.value
     if kind is ValueType.STRING and isinstance(value, str):
         return encode_text(value, field)
-    if kind is ValueType.STRING and isinstance(value, bytes):  # a string of a file that is not UTF-8
+    if kind is ValueType.STRING and isinstance(value, bytes):  # a string read from a file that is not UTF-8
         return _U64.pack(len(value)) + value
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     real = whole or isinstance(value, (float, np.floating))
@@ -123,7 +125,7 @@ def _numbers(typed: Typed, field: str) -> bytes:
 
 
 def _infer(value: Any, field: str) -> ValueType:
-    """The type of a value that comes without one; of an array, the type of its elements."""
+    """Returns the type of a value that is not `Typed`; for a sequence, the type of its elements."""
     if isinstance(value, (bool, np.bool_)):
         return ValueType.BOOL
     if isinstance(value, int) and not isinstance(value, np.generic):
@@ -138,17 +140,19 @@ def _infer(value: Any, field: str) -> ValueType:
         try:
             return array_type(value.dtype)
         except KeyError:
-            raise FormatError(f"{field} is of type {value.dtype}, which GGUF metadata lacks") from None
+            raise FormatError(f"{field} has dtype {value.dtype}, which GGUF metadata cannot store") from None
     if isinstance(value, float):
         return ValueType.FLOAT32
     if isinstance(value, (list, tuple)):
         return _infer_elements(value, field)
-    raise FormatError(f"{field} is a {type(value).__name__}, which GGUF metadata cannot hold")
+    raise FormatError(f"{field} is of Python type {type(value).__name__}, which GGUF metadata cannot store")
 
 
 def _infer_elements(values: Sequence[Any], field: str) -> ValueType:
     if not values:
-        raise FormatError(f"{field} is an empty list; say what its elements are: Typed(ValueType.STRING, [])")
+        raise FormatError(
+            f"{field} is an empty list; give its element type, as in Typed(ValueType.STRING, [])"
+        )
     for types, kind in (
         (str, ValueType.STRING),
         (bool, ValueType.BOOL),
@@ -160,10 +164,11 @@ def _infer_elements(values: Sequence[Any], field: str) -> ValueType:
         return _whole_type(values, ValueType.INT32)
     if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
         return ValueType.FLOAT32
-    raise FormatError(f"{field} is a list of several types; a GGUF array has elements of one type")
+    raise FormatError(f"{field} is a list of mixed types; all elements of a GGUF array have one type")
 
 
 def _whole_type(values: Sequence[int], preferred: ValueType) -> ValueType:
+    """Returns `preferred` if it can store all values, else INT32, INT64 or UINT64."""
     low, high = min(values), max(values)
     for kind in (preferred, ValueType.INT32, ValueType.INT64):
         bounds = np.iinfo(NUMPY_TYPES[kind])

@@ -1,4 +1,4 @@
-"""GGUF as one of ZigAI's formats."""
+"""The `FormatReader` of GGUF."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zigai_gguf.reader import MAGIC, GGUFFile
 
 
 class GGUFFormat:
-    """Reads GGUF files: the `FormatReader` registered as `gguf`.
+    """Reads GGUF files; registered as the format `gguf`.
 
-    >>> GGUFFormat().recognises(Path("model.gguf"))     # doctest: +SKIP
-    True
+    >>> GGUFFormat().read(Path("model.gguf")).architecture  # doctest: +SKIP
+    'llama'
     """
 
     def recognises(self, path: Path) -> bool:
-        """Whether `path` is a regular file that starts with GGUF's magic, whatever its name."""
+        """True if `path` is a readable regular file that begins with GGUF's magic, whatever its name."""
         try:
             if not path.is_file():
                 return False
@@ -27,9 +27,9 @@ class GGUFFormat:
             return False
 
     def read(self, path: Path) -> ModelDescriptor:
-        """The descriptor of the model in `path`; its tensors are views of the mapped file.
+        """Returns the descriptor of the model in `path`. Its tensors are views of the mapped file.
 
-        `FormatError` with byte and field, or key, for what is not sound; `UnsupportedError` for what is sound
-        but not read (big-endian files, version 1, split models, tensor types nobody knows).
+        Raises `FormatError` with byte and field, or with the key, if the file is invalid; `UnsupportedError`
+        for big-endian files, other versions than 2 and 3, split models and unknown tensor types.
         """
         return describe(GGUFFile.open(path))

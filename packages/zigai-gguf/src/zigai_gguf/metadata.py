@@ -1,4 +1,4 @@
-"""A file's metadata: values by key, each with the type it has in the file."""
+"""The metadata of a file: values by key, each with its type in the file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from zigai_gguf.values import NestedArray, Typed, ValueType
 
 
 class Metadata(Mapping[str, Any]):
-    """Values by key, in the file's order.
+    """Metadata values by key, in the order of the file.
 
-    Numbers are `int` or `float`, BOOL is `bool`, STRING is `str`, or `bytes` where it is not UTF-8. An array
-    of numbers is a read-only numpy view of the file, an array of strings a `StringArray`, and an array of
+    Numbers are `int` or `float`, BOOL is `bool`, STRING is `str`, or `bytes` if it is not valid UTF-8. An
+    array of numbers is a read-only numpy view of the file, an array of strings a `StringArray`, an array of
     arrays a `NestedArray`.
     """
 
@@ -39,19 +39,19 @@ class Metadata(Mapping[str, Any]):
         return f"Metadata({self._values!r})"
 
     def value_type(self, key: str) -> ValueType:
-        """The type of a value in the file; ARRAY for every array."""
+        """Returns the type of a value in the file, ARRAY for every array. Raises `KeyError`."""
         return self._types[key]
 
     def position(self, key: str) -> int | None:
-        """The byte of the file where a key stands; None where there is no such key."""
+        """Returns the byte offset of a key in the file, or None if the key does not exist."""
         return self._positions.get(key)
 
     def typed(self) -> dict[str, Typed]:
-        """A copy that keeps each value's type, to be changed and given to the writer."""
+        """Returns a copy in which every value has its type, to modify and pass to `write_gguf`."""
         return {key: self.typed_value(key) for key in self._values}
 
     def typed_value(self, key: str) -> Typed:
-        """A value with its type; of an array, the type of its elements."""
+        """Returns a value with its type; for an array, the type of its elements. Raises `KeyError`."""
         value = self._values[key]
         return Typed(_stored(value, self._types[key]), value)
 
@@ -67,7 +67,7 @@ def _stored(value: Any, kind: ValueType) -> ValueType:
 
 
 def array_type(dtype: np.dtype[Any]) -> ValueType:
-    """The metadata type that stores elements of a numpy type; KeyError where there is none."""
+    """Returns the metadata type that stores elements of `dtype`. Raises `KeyError` if there is none."""
     return _BY_CODE[dtype.newbyteorder("=").str.lstrip("<>|=")]
 
 

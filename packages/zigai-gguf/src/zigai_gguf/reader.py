@@ -1,7 +1,7 @@
-"""What stands in a GGUF file: version, metadata and tensors, each count and offset checked before it is used.
+"""Reads GGUF files: version, metadata and tensors. Every count and offset is checked before use.
 
-Source: GGUF's specification (ggml, docs/gguf.md). In order: magic, version, tensor count, key count; the
-metadata; the tensor table; padding to the alignment; tensor data, each tensor at its offset from there.
+Source: GGUF's specification (ggml, docs/gguf.md). Layout: magic, version, tensor count and key count;
+metadata; tensor table; padding to the alignment; tensor data, from whose start the tensor offsets count.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ from zigai_gguf.values import NUMPY_TYPES, STRUCTS, NestedArray, ValueType
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
 ALIGNMENT = 32
-"""Where tensors begin in a file that has no `general.alignment`: at multiples of this."""
+"""Alignment of tensors, in bytes, if the file has no `general.alignment`."""
 
 _KEY_BYTES = 8 + 1 + 4 + 1
 _TENSOR_BYTES = 8 + 1 + 4 + 4 + 8
-"""The least that a key and its value take, and an entry of the tensor table."""
+"""Minimum sizes in bytes of a key with its value, and of an entry of the tensor table."""
 
 
 @dataclass(frozen=True, eq=False)
 class GGUFFile:
-    """A file, read and checked. Tensor data is mapped: the map lives as long as a view of it does."""
+    """A GGUF file that has been read and checked.
+
+    Tensor data is mapped, not copied; the mapping lives as long as any view of it. `alignment` is in bytes.
+    """
 
     path: Path
     version: int
@@ -49,10 +52,10 @@ class GGUFFile:
 
     @classmethod
     def open(cls, path: Path | str) -> GGUFFile:
-        """Read `path`.
+        """Reads the file at `path`.
 
-        `FormatError` with the byte and the field for what is not GGUF, `UnsupportedError` for a version, a
-        byte order or a tensor type that is not read.
+        Raises `FormatError` with byte and field if the file is not valid GGUF, `UnsupportedError` for an
+        unsupported version, byte order or tensor type.
         """
         path = Path(path)
         mapped, identity = map_file(path)
@@ -70,7 +73,7 @@ def _header(cursor: Cursor) -> tuple[int, int, int]:
     magic = bytes(cursor.data[start:4])
     if magic in (b"lmgg", b"fmgg", b"tjgg"):
         raise cursor.error(
-            "the magic", "is that of a GGML file, which came before GGUF; convert the model again", 0
+            "the magic", "is that of GGML, the format before GGUF; convert the model to GGUF", 0
         )
     if magic != MAGIC:
         raise cursor.error("the magic", f"is {quote(magic)}, not {MAGIC!r}: this is not a GGUF file", 0)
@@ -82,8 +85,10 @@ def _header(cursor: Cursor) -> tuple[int, int, int]:
                 f"{what}the file is big-endian; convert it with `gguf-convert-endian` from the package gguf"
             )
         if version == 1:
-            raise UnsupportedError(f"{what}GGUF version 1 is not read; convert the model again")
-        raise UnsupportedError(f"{what}GGUF version {version} is not read; versions 2 and 3 are")
+            raise UnsupportedError(f"{what}GGUF version 1 is not supported; convert the model again")
+        raise UnsupportedError(
+            f"{what}GGUF version {version} is not supported; supported are versions 2 and 3"
+        )
     tensor_count = cursor.count("the tensor count", _TENSOR_BYTES, limits.TENSORS)
     key_count = cursor.count("the metadata key count", _KEY_BYTES, limits.KEYS)
     return version, tensor_count, key_count
@@ -98,7 +103,7 @@ def _metadata(cursor: Cursor, count: int) -> Metadata:
         at = cursor.position
         key = cursor.name(f"metadata key {index}")
         if key in values:
-            raise cursor.error(f"metadata key {index}", f"{quote(key)} stands in the file twice", at)
+            raise cursor.error(f"metadata key {index}", f"{quote(key)} occurs twice in the file", at)
         field = f"metadata {quote(key)}"
         types[key] = reader.kind(f"{field}: its type")
         values[key] = reader.value(types[key], field)
@@ -107,7 +112,7 @@ def _metadata(cursor: Cursor, count: int) -> Metadata:
 
 
 class _ValueReader:
-    """Reads metadata values, and counts the strings in arrays and the nested arrays of a whole file."""
+    """Reads metadata values and counts strings in arrays and nested arrays against the limits of a file."""
 
     def __init__(self, cursor: Cursor) -> None:
         self._cursor = cursor
@@ -119,7 +124,7 @@ class _ValueReader:
         try:
             return ValueType(number)
         except ValueError:
-            raise self._cursor.error(field, f"is {number}, which is no GGUF value type", at) from None
+            raise self._cursor.error(field, f"is {number}, which is not a GGUF value type", at) from None
 
     def value(self, kind: ValueType, field: str) -> Any:
         cursor = self._cursor
@@ -132,13 +137,13 @@ class _ValueReader:
         if kind is not ValueType.BOOL:
             return number
         if number > 1:
-            raise cursor.error(field, f"is the BOOL {number}, neither 0 nor 1", at)
+            raise cursor.error(field, f"is a BOOL with value {number}; only 0 and 1 are valid", at)
         return bool(number)
 
     def _array(self, field: str, depth: int) -> Any:
         cursor = self._cursor
         if depth >= limits.NESTING:
-            raise cursor.error(field, f"nests arrays more than {limits.NESTING} deep")
+            raise cursor.error(field, f"nests arrays more than {limits.NESTING} levels deep")
         kind = self.kind(f"{field}: its element type")
         length = f"{field}: its length"
         if kind is ValueType.STRING:
@@ -153,7 +158,7 @@ class _ValueReader:
             wrong = np.flatnonzero(np.frombuffer(stored, np.uint8) > 1)
             if wrong.size:
                 raise cursor.error(
-                    field, f"has an element {int(wrong[0])} that is no BOOL", start + int(wrong[0])
+                    field, f"has a BOOL other than 0 and 1 in element {int(wrong[0])}", start + int(wrong[0])
                 )
         return np.frombuffer(stored, dtype)
 
@@ -172,7 +177,7 @@ class _ValueReader:
         if count > self._left[kind]:
             raise self._cursor.error(
                 field,
-                f"is {count}; only {self._left[kind]} more elements of type {kind.name} are read of a file",
+                f"is {count}, but a file may have only {self._left[kind]} more elements of type {kind.name}",
                 at,
             )
         self._left[kind] -= count
@@ -187,14 +192,17 @@ def _alignment(keys: Keys) -> int:
     if not limits.is_alignment(value):
         raise keys.error(
             key,
-            f"is {value}, it must be a power of two within "
+            f"is {value}, but must be a power of two within "
             f"{limits.ALIGNMENT_MINIMUM}..{limits.ALIGNMENT_MAXIMUM}",
         )
     return int(value)
 
 
 class _Entry(NamedTuple):
-    """A line of the tensor table: `offset` counts from where the tensor data begins."""
+    """An entry of the tensor table, which begins at byte `at`.
+
+    `shape` is in numpy's order; `offset` is in bytes from the start of the tensor data.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -208,29 +216,32 @@ def _tensor_entry(cursor: Cursor, index: int) -> _Entry:
     at = cursor.position
     name = cursor.name(f"the name of tensor {index}")
     field = f"tensor {quote(name)}"
-    place = cursor.position
+    start = cursor.position
     dimensions = cursor.u32(f"{field}: its number of dimensions")
     if dimensions > limits.DIMENSIONS:
-        raise cursor.error(field, f"has {dimensions} dimensions; at most {limits.DIMENSIONS} are read", place)
-    # No dimensions at all is a single number, which ggml treats as one dimension of 1.
+        raise cursor.error(
+            field, f"has {dimensions} dimensions; at most {limits.DIMENSIONS} are supported", start
+        )
+    # A tensor without dimensions is a single number, which ggml treats as one dimension of 1.
     shape = tuple(cursor.u64(f"{field}: dimension {i}") for i in range(dimensions))[::-1] or (1,)
     if 0 in shape:
-        raise cursor.error(field, f"has shape {shape}: a dimension is zero", place)
-    place = cursor.position
+        raise cursor.error(field, f"has shape {shape}: a dimension is zero", start)
+    start = cursor.position
     number = cursor.u32(f"{field}: its type")
     dtype = TENSOR_TYPES.get(number)
     if dtype is None:
-        raise UnsupportedError(f"{cursor.path}: byte {place}: {field} {unknown_type(number)}")
+        raise UnsupportedError(f"{cursor.path}: byte {start}: {field} {unknown_type(number)}")
     if shape[-1] % dtype.block_size:
         raise cursor.error(
             field,
-            f"has rows of {shape[-1]}, no multiple of {dtype.name}'s {dtype.block_size}",
-            place,
+            f"has rows of {shape[-1]} elements, not a multiple of {dtype.name}'s block size, "
+            f"{dtype.block_size}",
+            start,
         )
     nbytes = dtype.nbytes(shape)
     if nbytes > cursor.size:
         raise cursor.error(
-            field, f"of shape {shape} takes {nbytes} bytes, but the whole file has {cursor.size}", place
+            field, f"of shape {shape} takes {nbytes} bytes, but the whole file has {cursor.size}", start
         )
     return _Entry(name, shape, dtype, cursor.u64(f"{field}: its offset"), nbytes, at)
 
@@ -244,14 +255,16 @@ def _tensors(
     for entry in entries:
         field = f"tensor {quote(entry.name)}"
         if entry.name in tensors:
-            raise cursor.error(field, "stands in the file twice", entry.at)
+            raise cursor.error(field, "occurs twice in the file", entry.at)
         if entry.offset % alignment:
-            raise cursor.error(field, f"has offset {entry.offset}, no multiple of {alignment}", entry.at)
+            raise cursor.error(
+                field, f"has offset {entry.offset}, not a multiple of the alignment {alignment}", entry.at
+            )
         begin = start + entry.offset
         if begin + entry.nbytes > cursor.size:
             raise cursor.error(
                 field,
-                f"lies at bytes {begin} to {begin + entry.nbytes}, but the file ends at byte {cursor.size}: "
+                f"occupies bytes {begin}..{begin + entry.nbytes}, but the file ends at byte {cursor.size}: "
                 "it is truncated or damaged; download it again",
                 entry.at,
             )

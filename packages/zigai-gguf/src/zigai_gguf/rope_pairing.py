@@ -1,8 +1,8 @@
-"""How GGUF files pair the elements of a head for RoPE, by the architecture they name.
+"""The pairing of elements for RoPE in GGUF files, by `general.architecture`.
 
-Source: `llama_model_rope_type` in llama.cpp (src/llama-model.cpp). Its converter permutes rows of queries and
-keys for LLaMA and what is built like it, so that pairs are adjacent; other files keep the halves of Hugging
-Face's checkpoints, and a few models pair neighbours themselves.
+Source: `llama_model_rope_type` in llama.cpp (src/llama-model.cpp). For LLaMA and models derived from it,
+llama.cpp's converter permutes the rows of queries and keys so that pairs are adjacent. A few models define
+adjacent pairs themselves. All other files keep the half-split pairs of Hugging Face's checkpoints.
 """
 
 from __future__ import annotations
@@ -64,14 +64,14 @@ ADJACENT = frozenset(
         "hy_v4",
     )
 )
-"""Architectures whose files hold adjacent pairs (`LLAMA_ROPE_TYPE_NORM`)."""
+"""Architectures whose files have adjacent pairs (`LLAMA_ROPE_TYPE_NORM`)."""
 
 
 def rope_pairing(architecture: str, hyperparameters: Mapping[str, Any]) -> Pairing:
-    """The pairing in files of `architecture`; `half` for a name that llama.cpp does not know.
+    """Returns the pairing in files of `architecture`, `half` for a name that llama.cpp does not know.
 
-    An image model's files (`rope.dimension_sections` above zero) hold halves, as its text model's may not.
+    Multi-section RoPE (`rope.dimension_sections` above zero, in models with image input) always pairs halves.
     """
     sections = hyperparameters.get("rope.dimension_sections")
-    several = isinstance(sections, np.ndarray) and bool(np.any(sections > 0))
-    return "adjacent" if architecture in ADJACENT and not several else "half"
+    multi_section = isinstance(sections, np.ndarray) and bool(np.any(sections > 0))
+    return "adjacent" if architecture in ADJACENT and not multi_section else "half"

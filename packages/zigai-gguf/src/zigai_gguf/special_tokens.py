@@ -1,9 +1,9 @@
-"""Which tokens of a vocabulary have a role, and which of them end a reply.
+"""Special tokens of a vocabulary: ids by role, and ids that end a reply.
 
-Keys: GGUF's specification (docs/gguf.md). Defaults and spellings: what llama.cpp (src/llama-vocab.cpp) makes
-of the same file, with one difference: llama.cpp takes every spelling it knows for a control token, whatever
-the file marks it as. Here that holds for `CONTROL_TEXTS`; a normal token that may be a part of people's text
-(`</s>` is in Qwen's vocabulary, for HTML) stays what the file says.
+Sources: GGUF's specification (docs/gguf.md) for keys, llama.cpp (src/llama-vocab.cpp) for default ids and
+spellings. One difference: llama.cpp treats every spelling it knows as a control token, whatever its type in
+the file. Here only `CONTROL_TEXTS` are; a normal token whose text also occurs in ordinary text (Qwen's
+vocabulary has `</s>`, for HTML) keeps its type.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _LOG = logging.getLogger("zigai.gguf")
 
 UNDEFINED, NORMAL, CONTROL, USER_DEFINED = 0, 1, 3, 4
 NONE = 0xFFFFFFFF
-"""The id -1, by which some converters say that a model has no such token."""
+"""The id -1 as UINT32: some converters write it if a model has no such token."""
 
 ROLES: dict[str, tuple[str, ...]] = {
     "bos": ("bos_token_id",),
@@ -29,12 +29,12 @@ ROLES: dict[str, tuple[str, ...]] = {
     "eot": ("eot_token_id",),
     "eom": ("eom_token_id",),
     "unknown": ("unknown_token_id",),
-    # GGUF's own spelling, and the right one, which some converters use.
+    # The first is the spelling of GGUF's specification; some converters write the second.
     "separator": ("seperator_token_id", "separator_token_id"),
     "padding": ("padding_token_id",),
     "mask": ("mask_token_id",),
     "classifier": ("cls_token_id",),
-    # The second keys are of files made before the first were agreed upon.
+    # The second keys are those of older files.
     "fim_pre": ("fim_pre_token_id", "prefix_token_id"),
     "fim_suf": ("fim_suf_token_id", "suffix_token_id"),
     "fim_mid": ("fim_mid_token_id", "middle_token_id"),
@@ -42,7 +42,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     "fim_rep": ("fim_rep_token_id",),
     "fim_sep": ("fim_sep_token_id",),
 }
-"""Special tokens by role: the keys that may give the id, without `tokenizer.ggml.`."""
+"""Keys that give the id of a role, without `tokenizer.ggml.`. The first key takes precedence."""
 
 DEFAULT_IDS: dict[str, dict[str, int]] = {
     "llama": {"bos": 1, "eos": 2, "unknown": 0},
@@ -50,7 +50,7 @@ DEFAULT_IDS: dict[str, dict[str, int]] = {
     "bert": {"bos": 101, "unknown": 100, "separator": 102, "padding": 0, "mask": 103},
     "plamo2": {"bos": 1, "eos": 2, "unknown": 0, "padding": 3},
 }
-"""Ids that a kind of vocabulary has where the file is silent."""
+"""Default ids by role for each kind of vocabulary; keys of the file override them."""
 
 ROLE_TEXTS: dict[str, tuple[str, ...]] = {
     "eot": (
@@ -113,9 +113,11 @@ ROLE_TEXTS: dict[str, tuple[str, ...]] = {
     ),
     "fim_sep": ("<|file_sep|>",),
 }
-"""How tokens of a role are spelt, the first found first, for files that give no id for it."""
+"""Spellings of the tokens of a role, in order of preference, if the file gives no id for it."""
 
 END_ROLES = ("eos", "eot", "eom", "fim_pad", "fim_rep", "fim_sep")
+"""Roles whose tokens end a reply."""
+
 END_TEXTS = frozenset(
     (
         "<|eot_id|>",
@@ -142,7 +144,7 @@ END_TEXTS = frozenset(
         "[e~[",
     )
 )
-"""How control tokens that end a reply are spelt."""
+"""Spellings of control tokens that end a reply."""
 
 _OTHER_CONTROL_TEXTS = (
     "<|im_start|>",
@@ -164,23 +166,25 @@ _OTHER_CONTROL_TEXTS = (
     "<｜User｜>",
     "<｜Assistant｜>",
 )
-_MISTAKABLE = ("</s>", "<eos>", "<EOT>", "<PRE>", "<SUF>", "<MID>", "<PAD>", "<REPO>", "<reponame>")
+_AMBIGUOUS_TEXTS = ("</s>", "<eos>", "<EOT>", "<PRE>", "<SUF>", "<MID>", "<PAD>", "<REPO>", "<reponame>")
+"""Spellings that also occur in ordinary text."""
+
 CONTROL_TEXTS = frozenset(
     text
     for texts in (END_TEXTS, *ROLE_TEXTS.values(), _OTHER_CONTROL_TEXTS)
     for text in texts
-    if text.startswith("<") and text not in _MISTAKABLE
+    if text.startswith("<") and text not in _AMBIGUOUS_TEXTS
 )
-"""How tokens are spelt that are control tokens even if the file marks them as normal, or marks none."""
+"""Spellings that make a token a control token even if its type in the file is normal or missing."""
 
 
-def control_looking(tokens: StringArray) -> list[int]:
-    """The ids of the tokens with one of `CONTROL_TEXTS`, ascending."""
+def control_ids(tokens: StringArray) -> list[int]:
+    """Returns the ids of the tokens whose text is one of `CONTROL_TEXTS`, in ascending order."""
     return [token for token in tokens.beginning_with(b"<") if tokens[token] in CONTROL_TEXTS]
 
 
 def corrected_types(types: NDArray[np.int32], controls: Sequence[int]) -> NDArray[np.int32]:
-    """The types, but control for those of the tokens `controls` that are marked as normal or not at all."""
+    """Returns the types, int32 `[tokens]`, with `CONTROL` for `controls` that are `NORMAL` or `UNDEFINED`."""
     corrected: NDArray[np.int32] = types.copy()
     for token in controls:
         if types[token] in (UNDEFINED, NORMAL):
@@ -192,9 +196,9 @@ def corrected_types(types: NDArray[np.int32], controls: Sequence[int]) -> NDArra
 def marked_tokens(
     tokens: Sequence[str], types: NDArray[np.int32] | None, controls: Sequence[int]
 ) -> dict[str, int]:
-    """The control and user-defined tokens, by their text; of two alike, the first.
+    """Returns the ids of control and user-defined tokens by text, the first id of equal texts.
 
-    `types` None: `controls`, the tokens that can be nothing else by their spelling.
+    If `types` is None, these are `controls`, the tokens that are control tokens by their spelling.
     """
     if types is not None:
         controls = np.flatnonzero((types == CONTROL) | (types == USER_DEFINED)).tolist()
@@ -207,10 +211,10 @@ def marked_tokens(
 def special_ids(
     keys: Keys, kind: str, count: int, marked: dict[str, int], needed: Set[str]
 ) -> dict[str, int]:
-    """Ids by role, from the keys, the kind and the tokens' spelling.
+    """Returns ids by role: from the keys, else the defaults of `kind`, else the spelling of `marked` tokens.
 
-    An id out of range is a `FormatError` for a role that is `needed`. For another role the log tells of it,
-    and the role has what it would have without the key.
+    Raises `FormatError` if the id of a role in `needed` is out of range. For other roles such a key is logged
+    and ignored.
     """
     ids = {role: token for role, token in DEFAULT_IDS.get(kind, {}).items() if token < count}
     for role, names in ROLES.items():
@@ -226,7 +230,7 @@ def special_ids(
             elif role in needed:
                 raise keys.error(key, f"is {token}, but there are {count} tokens")
             else:
-                _LOG.info("%s: passed over, as there are %d tokens: %s = %d", keys.path, count, key, token)
+                _LOG.info("%s: ignored %s = %d: there are %d tokens", keys.path, key, token, count)
     for role, texts in ROLE_TEXTS.items():
         if role not in ids:
             found = [marked[text] for text in texts if text in marked]
@@ -236,12 +240,12 @@ def special_ids(
 
 
 def end_ids(roles: dict[str, int], marked: dict[str, int], tokens: Sequence[str]) -> frozenset[int]:
-    """Ids that end a reply."""
+    """Returns the ids that end a reply, by role and by spelling."""
     ends = {roles[role] for role in END_ROLES if role in roles}
     ends |= {token for text, token in marked.items() if text in END_TEXTS}
     texts = {tokens[token] for token in ends}
-    # Two families use a token of the list for something else: in harmony's format <|end|> closes a message of
-    # several, and where <|tool_response> or PLaMo's own end exists </s> is plain text.
+    # Exceptions: in the harmony format <|end|> ends one of several messages, and in vocabularies with
+    # <|tool_response> or <|plamo:eos|> the token </s> is plain text.
     if {"<|return|>", "<|call|>"} <= texts or ("<|flush|>" in texts and texts & {"<|call|>", "<|calls|>"}):
         ends = {token for token in ends if tokens[token] != "<|end|>"}
     if texts & {"<|tool_response>", "<|plamo:eos|>"}:

@@ -1,4 +1,4 @@
-"""Strings that stay in the file until someone asks for them."""
+"""Arrays of strings that are decoded on access."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 _LENGTH = Struct("<Q")
 _CHUNK = 1 << 14
+"""Strings decoded at a time."""
 
 
-class Truncated(Exception):  # noqa: N818 - a message between the walk and the reader, never shown
-    """String `index`, which takes `needed` bytes from `position` on, does not end within the data."""
+class Truncated(Exception):  # noqa: N818 - internal: the reader turns it into a FormatError
+    """String `index` needs `needed` bytes from byte `position` on, but the data ends before."""
 
     def __init__(self, index: int, position: int, needed: int) -> None:
         super().__init__(index, position, needed)
@@ -26,23 +27,23 @@ class Truncated(Exception):  # noqa: N818 - a message between the walk and the r
 
 
 class StringArray(Sequence[str]):
-    """An array of GGUF strings (each a 64-bit length and UTF-8 bytes), decoded when it is read.
+    """An array of GGUF strings (each a 64-bit length and UTF-8 bytes), decoded on access.
 
-    `bounds`, int64 `[count + 1]`, says where each string's length stands in `data`, and where the last string
-    ends. Iterating decodes all of them at once, which is the fast way through a vocabulary.
+    `bounds`, int64 `[count + 1]`, holds the byte offset in `data` of each string's length, and of the end of
+    the last string. Iteration decodes in chunks, which is much faster than indexing each string.
     """
 
     def __init__(self, data: memoryview, bounds: NDArray[np.int64]) -> None:
         self._data = data
         self._bounds = bounds
         self.invalid = self._find_invalid()
-        """The index of the first string that is not UTF-8, and the byte where it goes wrong; else None. In
-        such an array what is not UTF-8 is replaced by U+FFFD wherever it is read."""
+        """Index of the first string that is not valid UTF-8, and the offset of the invalid byte; None if all
+        strings are valid. Access replaces invalid bytes by U+FFFD."""
         self._errors = "strict" if self.invalid is None else "replace"
 
     @classmethod
     def walk(cls, data: memoryview, position: int, count: int) -> StringArray:
-        """The `count` strings from byte `position` on; `Truncated` where one leads out of `data`."""
+        """Returns the `count` strings from byte `position` on. Raises `Truncated` if one ends past `data`."""
         unpack = _LENGTH.unpack_from
         start = position
         bounds = [start]
@@ -53,7 +54,7 @@ class StringArray(Sequence[str]):
                 append(start)
         except (StructError, OverflowError):
             pass
-        # A string that is too long ends past the data, so the walk stopped at the next one.
+        # The walk does not check the length of the last string that it found.
         if bounds[-1] > len(data):
             raise Truncated(len(bounds) - 2, bounds[-2], bounds[-1] - bounds[-2])
         if len(bounds) <= count:
@@ -67,18 +68,18 @@ class StringArray(Sequence[str]):
 
     @property
     def stored(self) -> memoryview:
-        """The strings as they lie in a file: of each a 64-bit length and its bytes."""
+        """The stored bytes of all strings, with their lengths."""
         return self._data[int(self._bounds[0]) : self.end]
 
     def _find_invalid(self) -> tuple[int, int] | None:
         bounds = self._bounds
         for first in range(0, len(self), _CHUNK):
-            some = bounds[first : first + _CHUNK + 1]
-            start = int(some[0])
-            text = np.frombuffer(self._data[start : int(some[-1])], np.uint8).copy()
-            # The lengths between the strings become NULs, so one decoding checks them all: a character
-            # that a string's end cuts off is followed by a NUL, which continues no character.
-            lengths = some[:-1] - start
+            chunk = bounds[first : first + _CHUNK + 1]
+            start = int(chunk[0])
+            text = np.frombuffer(self._data[start : int(chunk[-1])], np.uint8).copy()
+            # One decoding checks the whole chunk: lengths become NULs, and a NUL after an incomplete
+            # character is an error.
+            lengths = chunk[:-1] - start
             for byte in range(8):
                 text[lengths + byte] = 0
             try:
@@ -89,7 +90,7 @@ class StringArray(Sequence[str]):
         return None
 
     def beginning_with(self, byte: bytes) -> list[int]:
-        """The indices of the strings whose first byte is this one, found without decoding any."""
+        """Returns the indices of the strings that begin with `byte`, without decoding strings."""
         data = np.frombuffer(self._data, np.uint8)
         filled = np.flatnonzero(np.diff(self._bounds) > _LENGTH.size)
         found: list[int] = filled[data[self._bounds[filled] + _LENGTH.size] == byte[0]].tolist()
@@ -114,15 +115,15 @@ class StringArray(Sequence[str]):
                 yield self[i]
             return
         for first in range(0, len(self), _CHUNK):
-            some = self._bounds[first : first + _CHUNK + 1]
-            start = int(some[0])
-            text = np.frombuffer(self._data[start : int(some[-1])], np.uint8).copy()
-            lengths = some[:-1] - start
+            chunk = self._bounds[first : first + _CHUNK + 1]
+            start = int(chunk[0])
+            text = np.frombuffer(self._data[start : int(chunk[-1])], np.uint8).copy()
+            lengths = chunk[:-1] - start
             kept = np.ones(len(text), np.bool_)
             for byte in range(7):
                 kept[lengths + byte] = False
             text[lengths + 7] = 0
-            # With a NUL in place of each length one decoding and one split serve all, if no string holds one.
+            # A NUL replaces each length, so one decoding and one split give all strings unless one has a NUL.
             strings = text[kept].tobytes().decode().split("\0")[1:]
             if len(strings) != len(lengths):
                 strings = self[first : first + _CHUNK]

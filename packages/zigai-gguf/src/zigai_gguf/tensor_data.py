@@ -1,4 +1,4 @@
-"""A tensor on its way into a file."""
+"""A tensor to be written to a file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zigai_gguf.tensor_types import TYPE_IDS
 _CHUNK = 1 << 20
 """Elements converted at a time."""
 
-_PLAIN = {
+_PLAIN_TYPES = {
     "f4": "F32",
     "f2": "F16",
     "f8": "F64",
@@ -27,14 +27,15 @@ _PLAIN = {
     "i4": "I32",
     "i8": "I64",
 }
+"""Tensor types that store elements of a numpy type unchanged."""
 
 
 @dataclass(frozen=True, eq=False)
 class TensorData:
-    """A tensor's shape (numpy's order), storage type and bytes.
+    """Shape (in numpy's order), storage type and bytes of a tensor.
 
-    `chunks` is called when the tensor is written and gives, piece by piece, exactly `dtype.nbytes(shape)`
-    bytes (one-dimensional uint8), so a tensor need never be in memory whole.
+    `chunks` is called when the tensor is written. It yields one-dimensional uint8 arrays of
+    `dtype.nbytes(shape)` bytes in total, so a tensor need not be in memory as a whole.
     """
 
     shape: tuple[int, ...]
@@ -43,7 +44,7 @@ class TensorData:
 
     @classmethod
     def of(cls, tensor: NDArray[Any] | TensorInfo | TensorData) -> TensorData:
-        """An array as it is, a tensor of another file, or what is a `TensorData` already."""
+        """Returns the data of an array in its own type, or of a tensor of another file."""
         if isinstance(tensor, TensorData):
             return tensor
         if isinstance(tensor, TensorInfo):
@@ -52,30 +53,39 @@ class TensorData:
 
     @classmethod
     def from_array(cls, array: NDArray[Any], dtype: str | None = None) -> TensorData:
-        """An array, stored as its own type, or rounded to `dtype`: F32, F16 or BF16.
+        """Returns the data of an array in its own type, or rounded to `dtype`: F32, F16 or BF16.
 
-        `FormatError` for a type that GGUF lacks and, while it is written, for a number too large for `dtype`.
+        Raises `FormatError` for a type that GGUF lacks and, when the data is written, for a number too large
+        for `dtype`.
         """
-        name = dtype or _PLAIN.get(array.dtype.str[1:])
+        name = dtype or _PLAIN_TYPES.get(array.dtype.str[1:])
         if name is None or (dtype is not None and (dtype not in _ROUND or array.dtype.kind != "f")):
             raise FormatError(f"an array of {array.dtype} cannot be stored as {dtype or 'a GGUF tensor'}")
-        if name == _PLAIN.get(array.dtype.str[1:]):
+        if name == _PLAIN_TYPES.get(array.dtype.str[1:]):
             stored = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             return cls.from_bytes(stored.reshape(-1).view(np.uint8), array.shape, DTYPES[name])
         return cls(array.shape, DTYPES[name], lambda: _rounded(array, name))
 
     @classmethod
     def from_bytes(cls, data: NDArray[np.uint8] | bytes, shape: tuple[int, ...], dtype: DType) -> TensorData:
-        """Bytes that are stored as `dtype` already. `ShapeError` where they are not what `shape` takes."""
+        """Returns the data of bytes that are already stored as `dtype`.
+
+        Raises `ShapeError` if `shape` takes another number of bytes.
+        """
         stored = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else data
         if stored.ndim != 1 or stored.dtype != np.uint8 or stored.size != dtype.nbytes(shape):
             raise ShapeError(
-                f"{dtype.name} of shape {shape} takes {dtype.nbytes(shape)} bytes, {stored.nbytes} are given"
+                f"{dtype.name} of shape {shape} takes {dtype.nbytes(shape)} bytes, but {stored.nbytes} were "
+                "given"
             )
         return cls(shape, dtype, lambda: [stored])
 
     def check(self, name: str) -> None:
-        """`FormatError` where GGUF lacks the type or cannot hold the shape, `ShapeError` for a broken row."""
+        """Checks that GGUF can store the tensor.
+
+        Raises `FormatError` for a type or shape that GGUF does not have, `ShapeError` if a row is not a whole
+        number of blocks.
+        """
         if self.dtype.name not in TYPE_IDS:
             raise FormatError(f"tensor {quote(name)}: GGUF has no tensor type {self.dtype.name}")
         if not 1 <= len(self.shape) <= limits.DIMENSIONS or min(self.shape) < 1 or max(self.shape) >> 63:
@@ -89,10 +99,10 @@ class TensorData:
 def _rounded(array: NDArray[Any], name: str) -> Iterator[NDArray[np.uint8]]:
     flat = array.reshape(-1)
     for start in range(0, flat.size, _CHUNK):
-        some = flat[start : start + _CHUNK]
-        stored, finite = _ROUND[name](some)
-        if not np.array_equal(finite, np.isfinite(some)):
-            raise FormatError(f"an array holds a number that is too large for {name}")
+        chunk = flat[start : start + _CHUNK]
+        stored, finite = _ROUND[name](chunk)
+        if not np.array_equal(finite, np.isfinite(chunk)):
+            raise FormatError(f"an array contains a number that is too large for {name}")
         yield stored.view(np.uint8)
 
 
@@ -106,7 +116,7 @@ def _to_float(stored: str) -> Callable[[NDArray[Any]], tuple[NDArray[Any], NDArr
 
 
 def _to_bf16(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The upper half of float32, rounded to the nearest, ties to even; a NaN stays one."""
+    """Rounds to the upper 16 bits of float32: to nearest, ties to even. NaN stays NaN."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         single = np.ascontiguousarray(values, "<f4")
     bits = single.view("<u4")

@@ -1,4 +1,4 @@
-"""GGUF's tensor type ids and the storage types they stand for.
+"""GGUF's tensor type ids and their storage types.
 
 Source: `enum ggml_type` in ggml.h; block layouts in ggml-common.h.
 """
@@ -56,22 +56,23 @@ REMOVED: dict[int, str] = {
     37: "IQ4_NL_4_8",
     38: "IQ4_NL_8_8",
 }
-"""Types that the format once had."""
+"""Types that were removed from the format, by id."""
 
 
 TENSOR_TYPES: dict[int, DType] = {
     number: DTYPES.get(name) or DType(name, block_size, block_bytes, None)
     for number, (name, block_size, block_bytes) in LAYOUTS.items()
 }
-"""Storage types by id. One that core lacks is a layout alone, which an installed package may complete."""
+"""Storage types by id. A type that core lacks has only a layout; a package may add its dequantiser."""
 
 TYPE_IDS: dict[str, int] = {dtype.name: number for number, dtype in TENSOR_TYPES.items()}
+"""Ids by name of the storage type."""
 
 
 def unknown_type(number: int) -> str:
-    """What is to be said of an id that `TENSOR_TYPES` lacks."""
+    """Returns the error text for a tensor type id that is not in `TENSOR_TYPES`."""
     if number in REMOVED:
-        return f"has type {number} ({REMOVED[number]}), which was removed from the format; use a newer file"
+        return f"has type {number} ({REMOVED[number]}), removed from the format; convert the model again"
     if 97 <= number <= 99 or 133 <= number <= 158 or 202 <= number <= 399:
-        return f"has type {number}, a type of the fork ik_llama.cpp; use a file made with llama.cpp itself"
-    return f"has type {number}, which is not known; the file is damaged or newer than this reader"
+        return f"has type {number} of the fork ik_llama.cpp; use a file made with llama.cpp itself"
+    return f"has type {number}, which is unknown; the file is damaged or newer than this reader"

@@ -14,7 +14,7 @@ import numpy as np
 
 
 class ValueType(IntEnum):
-    """What a metadata value is; the number is the one in the file."""
+    """Type of a metadata value; the number is the type id in the file."""
 
     UINT8 = 0
     INT8 = 1
@@ -33,7 +33,7 @@ class ValueType(IntEnum):
 
 @dataclass(frozen=True, eq=False)
 class Typed:
-    """A value for the writer with its type made explicit; of a list or an array, the type of the elements.
+    """A metadata value with an explicit type; for a list or an array, the type of the elements.
 
     >>> Typed(ValueType.UINT8, 5)
     Typed(type=<ValueType.UINT8: 0>, value=5)
@@ -44,7 +44,7 @@ class Typed:
 
 
 class NestedArray(tuple[Any, ...]):
-    """An array whose elements are arrays, each of its own type, as the reader gives it."""
+    """An array whose elements are arrays, each with an element type of its own, as the reader returns it."""
 
     __slots__ = ()
 
@@ -62,7 +62,7 @@ NUMPY_TYPES: dict[ValueType, np.dtype[Any]] = {
     ValueType.INT64: np.dtype("<i8"),
     ValueType.FLOAT64: np.dtype("<f8"),
 }
-"""The fixed-width types, as numpy stores an element of an array."""
+"""Types of fixed width, as numpy stores the elements of an array."""
 
 STRUCTS: dict[ValueType, Struct] = {
     ValueType.UINT8: Struct("<B"),
@@ -77,4 +77,4 @@ STRUCTS: dict[ValueType, Struct] = {
     ValueType.INT64: Struct("<q"),
     ValueType.FLOAT64: Struct("<d"),
 }
-"""The same types, as struct packs a single value. A BOOL is a byte that must be 0 or 1."""
+"""The same types, as `struct` packs a single value. BOOL is a byte that must be 0 or 1."""

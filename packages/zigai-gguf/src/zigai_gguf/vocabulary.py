@@ -1,7 +1,7 @@
-"""The vocabulary in a file's metadata (`tokenizer.ggml.*`) as a `TokenizerSpec`.
+"""Conversion of the vocabulary in a file's metadata (`tokenizer.ggml.*`) into a `TokenizerSpec`.
 
-Keys and token types: GGUF's specification (docs/gguf.md). Defaults: what llama.cpp (src/llama-vocab.cpp)
-makes of the same file.
+Sources: GGUF's specification (docs/gguf.md) for keys and token types, llama.cpp (src/llama-vocab.cpp) for
+defaults.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import quote
 from zigai_gguf.keys import Keys
 from zigai_gguf.special_tokens import (
-    control_looking,
+    control_ids,
     corrected_types,
     end_ids,
     marked_tokens,
@@ -39,11 +39,11 @@ BOS_PRE_TOKENIZERS = frozenset(
         "chameleon",
     )
 )
-"""Pre-tokenisers of the vocabularies that put BOS before a text unless the file says no."""
+"""Pre-tokenisers of `gpt2` vocabularies whose default for `add_bos_token` is true."""
 
 
 def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
-    """The vocabulary; None where the file has none. `FormatError` naming the key where it is not sound."""
+    """Returns the vocabulary, or None if the file has none. Raises `FormatError` naming an invalid key."""
     kind = keys.text("tokenizer.ggml.model")
     if kind is None or kind in ("none", "no_vocab"):
         return None
@@ -51,16 +51,16 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
     if tokens is None:
         raise keys.error("tokenizer.ggml.tokens", f"is missing, though tokenizer.ggml.model is {quote(kind)}")
     if not tokens:
-        raise keys.error("tokenizer.ggml.tokens", "holds no tokens")
-    controls = control_looking(tokens)
+        raise keys.error("tokenizer.ggml.tokens", "is an empty array")
+    controls = control_ids(tokens)
     types = _types(keys, len(tokens))
     if types is not None:
         types = corrected_types(types, controls)
     marked = marked_tokens(tokens, types, controls)
     pre_tokenizer = keys.text("tokenizer.ggml.pre")
     charsmap = keys.array("tokenizer.ggml.precompiled_charsmap", ValueType.UINT8, ValueType.INT8)
-    usual = kind in ("llama", "bert", "gemma4") or (kind == "gpt2" and pre_tokenizer in BOS_PRE_TOKENIZERS)
-    add_bos = keys.flag("tokenizer.ggml.add_bos_token", usual)
+    adds_bos = kind in ("llama", "bert", "gemma4") or (kind == "gpt2" and pre_tokenizer in BOS_PRE_TOKENIZERS)
+    add_bos = keys.flag("tokenizer.ggml.add_bos_token", adds_bos)
     needed = {"eos", "bos"} if add_bos else {"eos"}
     roles = special_ids(keys, kind, len(tokens), marked, needed)
     return TokenizerSpec(
@@ -87,11 +87,11 @@ def _scores(keys: Keys, count: int) -> NDArray[np.float32] | None:
         return None
     if len(stored) != count:
         raise keys.error(key, f"has {len(stored)} entries for {count} tokens")
-    # Copied, because an array in the file's header may lie at any byte.
+    # A copy, because an array in the header may be unaligned.
     scores = stored.astype(np.float32)
     wrong = np.flatnonzero(np.isnan(scores))
     if wrong.size:
-        raise keys.error(key, f"holds NaN for token {int(wrong[0])}")
+        raise keys.error(key, f"is NaN for token {int(wrong[0])}")
     scores.flags.writeable = False
     return scores
 
@@ -106,6 +106,6 @@ def _types(keys: Keys, count: int) -> NDArray[np.int32] | None:
     wrong = np.flatnonzero((stored < TYPES.start) | (stored >= TYPES.stop))
     if wrong.size:
         raise keys.error(
-            key, f"holds {int(stored[wrong[0]])} for token {int(wrong[0])}, which is no token type"
+            key, f"is {int(stored[wrong[0]])} for token {int(wrong[0])}, which is not a token type"
         )
     return stored.astype(np.int32)

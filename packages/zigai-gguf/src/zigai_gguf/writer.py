@@ -1,6 +1,6 @@
 """Writes GGUF version 3, little-endian.
 
-Source: GGUF's specification (ggml, docs/gguf.md); the layout is described in `reader.py`.
+Source: GGUF's specification (ggml, docs/gguf.md); `reader.py` describes the layout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _U64 = Struct("<Q")
 
 @dataclass(frozen=True)
 class Plan:
-    """Where everything of a file will stand: its header with padding, each tensor's first byte, its size."""
+    """Layout of a file: header with padding, byte offset of each tensor, and size of the file in bytes."""
 
     header: bytes
     positions: Mapping[str, int]
@@ -45,15 +45,16 @@ def write_gguf(
     *,
     alignment: int | None = None,
 ) -> None:
-    """Write a file: nothing stands at `path` until all of it is written, then it replaces what stood there.
+    """Writes a file atomically: `path` is created or replaced only after all bytes are written.
 
-    `metadata`: a reader's `Metadata` keeps its types. A plain value becomes BOOL, STRING, UINT32 (where that
-    does not hold it INT32, INT64 or UINT64) or FLOAT32; a list an array of BOOL, STRING, INT32 (INT64,
-    UINT64), FLOAT32 or of arrays; a numpy value or array keeps its own type. `Typed` says otherwise.
+    `metadata`: a reader's `Metadata` keeps its types. A plain value becomes BOOL, STRING, FLOAT32 or UINT32
+    (INT32, INT64 or UINT64 if that is too small), a list an array of BOOL, STRING, INT32 (INT64, UINT64),
+    FLOAT32 or of arrays. A numpy value or array keeps its own type. `Typed` sets any other type.
     `tensors`: arrays, tensors of another file, or `TensorData`, whose bytes are streamed.
-    `alignment`: where tensors begin, a power of two; else `general.alignment`, else 32.
+    `alignment`: alignment of tensors in bytes, a power of two; default `general.alignment`, else 32.
 
-    `FormatError` naming the key or tensor for what GGUF cannot hold, and where the file cannot be written.
+    Raises `FormatError` naming the key or tensor that GGUF cannot store, or if the file cannot be written;
+    `ShapeError` for a tensor whose rows are not a whole number of blocks.
 
     >>> tensors = {"x": np.ones(4, np.float32)}  # doctest: +SKIP
     >>> write_gguf("tiny.gguf", {"general.architecture": "llama"}, tensors)  # doctest: +SKIP
@@ -63,7 +64,7 @@ def write_gguf(
     layout = plan(metadata, data, alignment=alignment)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        # Exclusive, so that it is surely ours to remove.
+        # Exclusive creation: on an error only a file that this call created is removed.
         file = temporary.open("xb")
         try:
             with file:
@@ -79,10 +80,13 @@ def write_gguf(
 def plan(
     metadata: Mapping[str, Any], tensors: Mapping[str, TensorData], *, alignment: int | None = None
 ) -> Plan:
-    """The header of such a file, and where its tensors go. Errors as for `write_gguf`."""
+    """Returns the layout of a file that `write_gguf` would write. Raises the same errors."""
     metadata, alignment = _with_alignment(metadata, alignment)
     if len(metadata) > limits.KEYS or len(tensors) > limits.TENSORS:
-        raise FormatError(f"at most {limits.KEYS} keys and {limits.TENSORS} tensors can be written")
+        raise FormatError(
+            f"{len(metadata)} metadata keys and {len(tensors)} tensors were given; at most {limits.KEYS} and "
+            f"{limits.TENSORS} can be written"
+        )
     parts = [_HEADER.pack(MAGIC, 3, len(tensors), len(metadata)), encode_metadata(metadata)]
     offsets: dict[str, int] = {}
     offset = 0
@@ -90,7 +94,7 @@ def plan(
         tensor.check(name)
         offsets[name] = offset
         parts += [
-            encode_name(name, "a tensor's name"),
+            encode_name(name, "the name of a tensor"),
             _U32.pack(len(tensor.shape)),
             *(_U64.pack(size) for size in reversed(tensor.shape)),
             _U32.pack(TYPE_IDS[tensor.dtype.name]),
@@ -99,7 +103,7 @@ def plan(
         offset += _padded(tensor.dtype.nbytes(tensor.shape), alignment)
     header = b"".join(parts)
     if len(header) > limits.HEADER_BYTES:
-        raise FormatError(f"metadata takes {len(header)} bytes; at most {limits.HEADER_BYTES} can be read")
+        raise FormatError(f"the header takes {len(header)} bytes; at most {limits.HEADER_BYTES} can be read")
     if tensors:
         header = header.ljust(_padded(len(header), alignment), b"\0")
     return Plan(
@@ -114,7 +118,7 @@ def _with_alignment(metadata: Mapping[str, Any], alignment: int | None) -> tuple
     chosen = stored if alignment is None else alignment
     if isinstance(chosen, bool) or not isinstance(chosen, int) or not limits.is_alignment(chosen):
         raise FormatError(
-            f"the alignment is {chosen!r}, it must be a power of two within "
+            f"the alignment is {chosen!r}, but must be a power of two within "
             f"{limits.ALIGNMENT_MINIMUM}..{limits.ALIGNMENT_MAXIMUM}"
         )
     if chosen == ALIGNMENT and "general.alignment" not in metadata:

@@ -1,4 +1,4 @@
-"""A small SentencePiece vocabulary, trained here from a few lines of text, and the ways to spoil it."""
+"""A small SentencePiece vocabulary, trained on a few lines of text, and a function to add tokens to it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ naïve café über straße ñandú señor Ελλάδα привет мир 你�
 l'été déjà vu, un deux trois quatre
     for index in range(12):        print(index, index * index)    return     None
 """
-SPECIALS = ("<unk>", "<s>", "</s>")
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>")
 
 
 def _merges(lines: Sequence[str], count: int) -> list[str]:
-    """The texts that byte-pair encoding merges, in order (Sennrich 2016, by counting, nothing clever)."""
+    """The merged texts of byte-pair encoding, in order, by counting pairs (Sennrich et al., 2016)."""
     counts = Counter(tuple(line) for line in lines)
     merged: list[str] = []
     for _ in range(count):
@@ -50,11 +50,11 @@ def _merges(lines: Sequence[str], count: int) -> list[str]:
 
 
 def small_spec() -> TokenizerSpec:
-    """About 600 tokens: three specials, 256 bytes, merges, characters; scores as sentencepiece gives them."""
+    """About 600 tokens: three special, 256 bytes, merges and characters, with scores as in sentencepiece."""
     lines = ["\u2581" + line.replace(" ", "\u2581") for line in CORPUS.splitlines()]
     merges = _merges(lines, 240)
     characters = sorted(set("".join(lines)))
-    tokens = [*SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256)), *merges, *characters]
+    tokens = [*SPECIAL_TOKENS, *(f"<0x{byte:02X}>" for byte in range(256)), *merges, *characters]
     scores = np.zeros(len(tokens), dtype=np.float32)
     scores[259:] = -np.arange(len(tokens) - 259)
     types = np.array([2, 3, 3] + [6] * 256 + [1] * (len(tokens) - 259), dtype=np.int32)
@@ -70,7 +70,7 @@ def small_spec() -> TokenizerSpec:
 
 
 def with_tokens(spec: TokenizerSpec, added: Sequence[tuple[str, int]], **changes: Any) -> TokenizerSpec:
-    """`spec` with tokens `(text, type)` after its last one."""
+    """`spec` with tokens `(text, type)` added at its end."""
     scores, types = spec.scores, spec.types
     if scores is not None:
         scores = np.append(scores, np.full(len(added), -1000, dtype=np.float32))

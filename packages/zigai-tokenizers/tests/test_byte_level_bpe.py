@@ -26,7 +26,7 @@ PAIRS = (
     "|Ã ©|ä ½|ä½ ł|Ġ Ġ|ĠĠ ĠĠ|1 2|12 3"
 )
 SIMPLE = PreTokenizer((r" ?[a-z]+|[0-9]+",))
-"""A pre-tokeniser that Python's own `re` can follow."""
+"""A pre-tokeniser whose pattern is valid for Python's `re`."""
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def bpe(bpe_spec: TokenizerSpec) -> ByteLevelBPETokenizer:
     return ByteLevelBPETokenizer(bpe_spec)
 
 
-def merge_by_the_book(spec: TokenizerSpec, text: str) -> list[int]:
-    """Byte-level BPE word by word: merge the earliest pair of the list, the leftmost of equals."""
+def reference_encode(spec: TokenizerSpec, text: str) -> list[int]:
+    """Byte-level BPE by definition: in each word, merge the earliest pair, the leftmost of equals."""
     assert spec.merges is not None
     ranks = {tuple(merge.split(" ")): rank for rank, merge in enumerate(spec.merges)}
     tokens = []
@@ -79,17 +79,17 @@ any_text = st.text(max_size=60)
 likely_text = st.text("the lando inrg123é你<|>/\0\n", max_size=60)
 
 
-def test_entry_point_names_the_class_and_it_keeps_the_contract(bpe: ByteLevelBPETokenizer) -> None:
+def test_the_entry_point_names_a_class_that_implements_tokenizer(bpe: ByteLevelBPETokenizer) -> None:
     (entry,) = [e for e in entry_points(group="zigai.tokenizers") if e.name == "gpt2"]
     assert entry.load() is ByteLevelBPETokenizer
     assert isinstance(bpe, Tokenizer)
 
 
 @given(text=any_text | likely_text)
-def test_tokens_are_those_of_plain_merging(bpe_spec: TokenizerSpec, text: str) -> None:
+def test_tokens_equal_those_of_the_reference(bpe_spec: TokenizerSpec, text: str) -> None:
     tokenizer = ByteLevelBPETokenizer(bpe_spec, pre_tokenizer=SIMPLE)
     text = text.replace("<think>", "")
-    assert tokenizer.encode(text) == merge_by_the_book(bpe_spec, text)
+    assert tokenizer.encode(text) == reference_encode(bpe_spec, text)
 
 
 @settings(max_examples=300)
@@ -100,14 +100,14 @@ def test_decode_is_the_inverse_of_encode(bpe: ByteLevelBPETokenizer, text: str, 
 
 
 @given(left=st.lists(st.integers(0, 280)), right=st.lists(st.integers(0, 280)), special=st.booleans())
-def test_bytes_of_tokens_are_their_concatenation(
+def test_decode_bytes_concatenates(
     bpe: ByteLevelBPETokenizer, left: list[int], right: list[int], special: bool
 ) -> None:
     parts = [bpe.decode_bytes(tokens, special=special) for tokens in (left, right)]
     assert bpe.decode_bytes(left + right, special=special) == b"".join(parts)
 
 
-def test_special_tokens_are_parsed_only_where_asked(
+def test_control_tokens_are_parsed_only_with_special(
     bpe_spec: TokenizerSpec, bpe: ByteLevelBPETokenizer
 ) -> None:
     start, end = bpe.special_ids["bos"], bpe.special_ids["eos"]
@@ -130,40 +130,44 @@ def test_user_defined_tokens_are_found_in_every_text(
     assert bpe.decode([think]) == "<think>"
 
 
-def test_special_tokens_are_written_as_they_stand(bpe_spec: TokenizerSpec, extend: Extend) -> None:
+def test_the_text_of_special_tokens_is_not_in_the_byte_alphabet(
+    bpe_spec: TokenizerSpec, extend: Extend
+) -> None:
     tokenizer = ByteLevelBPETokenizer(extend(bpe_spec, [("<été>", USER_DEFINED), ("<Ġ>", CONTROL)]))
     ete, control = len(bpe_spec.tokens), len(bpe_spec.tokens) + 1
     assert tokenizer.encode("<été><Ġ>", special=True) == [ete, control]
     assert tokenizer.decode([ete, control], special=True) == "<été><Ġ>"
 
 
-def test_whole_words_need_no_merges_where_the_pre_tokeniser_says_so(bpe_spec: TokenizerSpec) -> None:
+def test_whole_words_need_no_merges_with_a_whole_words_pre_tokeniser(bpe_spec: TokenizerSpec) -> None:
     house = bpe_spec.tokens.index("house")
     with_words = ByteLevelBPETokenizer(replace(bpe_spec, pre_tokenizer="llama-bpe"))
     assert with_words.encode("house") == [house]
     assert house not in ByteLevelBPETokenizer(bpe_spec).encode("house")
 
 
-def test_whole_word_that_is_a_control_token_stays_plain(bpe_spec: TokenizerSpec, extend: Extend) -> None:
+def test_a_whole_word_spelt_as_a_control_token_is_plain_text(bpe_spec: TokenizerSpec, extend: Extend) -> None:
     spec = extend(bpe_spec, [("stop", CONTROL)], pre_tokenizer="llama-bpe")
     tokens = ByteLevelBPETokenizer(spec).encode("stop")
     assert len(bpe_spec.tokens) not in tokens
     assert ByteLevelBPETokenizer(spec).decode(tokens) == "stop"
 
 
-def test_merge_to_a_control_token_is_left_out(bpe_spec: TokenizerSpec, extend: Extend) -> None:
+def test_a_merge_into_a_control_token_is_omitted(bpe_spec: TokenizerSpec, extend: Extend) -> None:
     assert bpe_spec.merges is not None
     spec = extend(bpe_spec, [("st", CONTROL)], merges=[*bpe_spec.merges, "s t"])
     assert len(bpe_spec.tokens) not in ByteLevelBPETokenizer(spec).encode("st the")
     assert ByteLevelBPETokenizer(spec).encode(" the") == ByteLevelBPETokenizer(bpe_spec).encode(" the")
 
 
-def test_added_token_that_spells_no_bytes_is_its_own_text(bpe_spec: TokenizerSpec, extend: Extend) -> None:
+def test_a_normal_token_outside_the_byte_alphabet_decodes_to_its_text(
+    bpe_spec: TokenizerSpec, extend: Extend
+) -> None:
     tokenizer = ByteLevelBPETokenizer(extend(bpe_spec, [("<｜begin▁of▁text｜>", NORMAL)]))
     assert tokenizer.decode([len(bpe_spec.tokens)]) == "<｜begin▁of▁text｜>"
 
 
-def test_byte_without_a_token_is_refused_where_it_occurs(bpe_spec: TokenizerSpec) -> None:
+def test_a_byte_without_a_token_is_an_error_only_in_a_text(bpe_spec: TokenizerSpec) -> None:
     tokens = list(bpe_spec.tokens)
     tokens[0xF4] = "[gone]"
     tokenizer = ByteLevelBPETokenizer(replace(bpe_spec, tokens=tokens))
@@ -172,18 +176,18 @@ def test_byte_without_a_token_is_refused_where_it_occurs(bpe_spec: TokenizerSpec
         tokenizer.encode("hello \U0010ffff")
 
 
-def test_lone_surrogate_is_refused(bpe: ByteLevelBPETokenizer) -> None:
+def test_a_lone_surrogate_is_an_error(bpe: ByteLevelBPETokenizer) -> None:
     with pytest.raises(TokenizerError, match=r"lone surrogate, U\+DC00, at character 2"):
         bpe.encode("ab\udc00")
 
 
-def test_id_out_of_range_is_refused(bpe: ByteLevelBPETokenizer) -> None:
+def test_an_id_out_of_range_is_an_error(bpe: ByteLevelBPETokenizer) -> None:
     for token in (-1, 100_000):
         with pytest.raises(TokenizerError, match=f"{token} is outside the vocabulary"):
             bpe.decode([token])
 
 
-def test_halves_of_a_character_are_bytes_and_no_text(bpe: ByteLevelBPETokenizer) -> None:
+def test_parts_of_a_character_decode_to_bytes_and_to_u_fffd(bpe: ByteLevelBPETokenizer) -> None:
     tokens = bpe.encode("\U0001f999")
     assert [bpe.decode_bytes([token]) for token in tokens] == [b"\xf0", b"\x9f", b"\xa6", b"\x99"]
     assert bpe.decode(tokens[:3]) == "\ufffd"
@@ -197,18 +201,18 @@ def test_halves_of_a_character_are_bytes_and_no_text(bpe: ByteLevelBPETokenizer)
         (["h e", "he"], "merge 1 is 'he' and '', which are not two tokens"),
         (["h e x"], "merge 0 is 'h' and 'e x', which are not two tokens"),
         ([""], "merge 0 is '' and '', which are not two tokens"),
-        (["h e", "q q"], "merge 1, 'q' with 'q', needs 'qq', which is no token"),
-        (["zz e"], "needs 'zz', which is no token"),
+        (["h e", "q q"], "merge 1, 'q' with 'q', needs 'qq', which is not a token"),
+        (["zz e"], "needs 'zz', which is not a token"),
     ],
 )
-def test_merges_that_do_not_fit_are_named(
+def test_an_invalid_merge_is_an_error_that_names_it(
     bpe_spec: TokenizerSpec, merges: list[str] | None, message: str
 ) -> None:
     with pytest.raises(FormatError, match=message):
         ByteLevelBPETokenizer(replace(bpe_spec, merges=merges))
 
 
-def test_unknown_pre_tokeniser_is_an_error_unless_the_caller_knows(bpe_spec: TokenizerSpec) -> None:
+def test_an_unknown_pre_tokeniser_is_an_error_unless_overridden(bpe_spec: TokenizerSpec) -> None:
     unknown = replace(bpe_spec, pre_tokenizer="zebra")
     with pytest.raises(UnsupportedError, match="'zebra'"):
         ByteLevelBPETokenizer(unknown)
@@ -219,9 +223,7 @@ def test_unknown_pre_tokeniser_is_an_error_unless_the_caller_knows(bpe_spec: Tok
 @pytest.mark.parametrize(
     "text", ["a" * 10**6, "A" * 10**6, " " * 10**6 + "x", "1" * 10**6, "<|start|" * 125_000]
 )
-def test_megabyte_without_a_break_takes_time_in_proportion(
-    bpe_spec: TokenizerSpec, name: str, text: str
-) -> None:
+def test_a_megabyte_without_a_break_takes_linear_time(bpe_spec: TokenizerSpec, name: str, text: str) -> None:
     tokenizer = ByteLevelBPETokenizer(replace(bpe_spec, pre_tokenizer=name))
     start = time.process_time()
     tokens = tokenizer.encode(text, special=True)
@@ -229,7 +231,7 @@ def test_megabyte_without_a_break_takes_time_in_proportion(
     assert tokenizer.decode(tokens) == text
 
 
-def test_what_the_library_gives_up_on_is_an_error(
+def test_a_panic_of_the_library_is_a_tokenizer_error(
     bpe: ByteLevelBPETokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class PanicException(BaseException):
@@ -240,5 +242,5 @@ def test_what_the_library_gives_up_on_is_an_error(
             raise PanicException("retry-limit-in-match over")
 
     monkeypatch.setattr(bpe, "_tokenizer", Panicking())
-    with pytest.raises(TokenizerError, match="gave up on a text: retry-limit"):
+    with pytest.raises(TokenizerError, match="failed on the text: retry-limit"):
         bpe.encode("x")

@@ -1,4 +1,4 @@
-"""Long texts are encoded in chunks, to the same tokens."""
+"""Chunks of a long text give the same tokens as the whole text."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SPLITTERS = {name: (tokenizer, words_of(tokenizer)) for tokenizer, name in DISTI
 @given(text=mixed_text)
 @example("word's word\n\nword 12345 中 文，文")
 @example("AAAA中AAAA aaaa")
-def test_words_stay_the_same_wherever_a_text_may_be_cut(name: str, text: str) -> None:
+def test_a_cut_does_not_change_words(name: str, text: str) -> None:
     pre_tokenizer, words = SPLITTERS[name]
     assert pre_tokenizer.cut is not None
     whole = words(text)
@@ -95,7 +95,7 @@ def test_sentencepiece_tokens_do_not_depend_on_chunks(
     prefix: bool,
     crossing: bool,
 ) -> None:
-    if crossing:  # tokens that stretch across a space
+    if crossing:  # tokens that span a space
         spec = extend(spec, [("e\u2581", 1), ("e\u2581q", 1), ("x t", 4)])
     tokenizer = SentencePieceTokenizer(replace(spec, add_space_prefix=prefix))
     expected = tokenizer.encode(text)
@@ -104,7 +104,7 @@ def test_sentencepiece_tokens_do_not_depend_on_chunks(
         assert tokenizer.encode(text) == expected
 
 
-def test_sentencepiece_texts_that_are_normalised_are_not_cut(spec: TokenizerSpec) -> None:
+def test_sentencepiece_does_not_cut_texts_that_it_normalises(spec: TokenizerSpec) -> None:
     text = "the  quick   fox " * 3
     tokenizer = SentencePieceTokenizer(replace(spec, remove_extra_whitespaces=True))
     expected = tokenizer.encode(text)
@@ -116,7 +116,7 @@ def test_sentencepiece_texts_that_are_normalised_are_not_cut(spec: TokenizerSpec
 @pytest.mark.parametrize(
     "pattern", [BETWEEN_WORDS, f"{BETWEEN_WORDS}|{BETWEEN_DIGITS}", "(?<=[a-z])(?= )"], ids=range(3)
 )
-def test_a_long_text_is_cut_into_chunks_of_about_one_size(pattern: str) -> None:
+def test_a_long_text_is_cut_into_chunks_of_about_equal_size(pattern: str) -> None:
     text = "some words, 12 of them. " * 20_000
     found = list(chunks(text, re.compile(pattern)))
     assert "".join(found) == text
@@ -124,12 +124,12 @@ def test_a_long_text_is_cut_into_chunks_of_about_one_size(pattern: str) -> None:
     assert max(map(len, found)) < CHUNK_CHARACTERS + 24
 
 
-def test_a_text_that_may_not_be_cut_stays_whole() -> None:
+def test_a_text_without_a_match_is_not_cut() -> None:
     text = "a" * (3 * CHUNK_CHARACTERS)
     assert list(chunks(text, re.compile("(?<=a)(?= )"))) == [text]
     assert list(chunks(text, None)) == [text]
     assert list(chunks("", re.compile("(?= )"))) == [""]
 
 
-def test_a_pre_tokenizer_of_somebody_elses_is_not_cut_unless_it_says_where() -> None:
+def test_a_pre_tokeniser_allows_no_cut_by_default() -> None:
     assert PreTokenizer((r"\S+ \S+",)).cut is None

@@ -27,7 +27,7 @@ CUTS = {
     "gpt-4o": "I'll| say| IT'S| |123|45| x|1| über|-naïve|!!\n\n| | 你好|,| नमस्ते|\tend|  ",
     "deepseek-coder": "I|'|ll| say| IT|'|S| |1|2|3|4|5| x|1| über|-|naïve|!!|\n|\n"
     "| | |你好|,| |नमस|्|त|े|\tend|  ",
-    # Its punctuation class spans `:-~`, and so all ASCII letters: words are cut again around other ones.
+    # Its punctuation class has the range `:-~` with all ASCII letters, so it splits words at other letters.
     "deepseek-llm": "I|'|ll| say| IT|'|S| |12345| x|1| ü|ber|-|na|ï|ve|!!|\n|\n|  |你好|,| |नमस्ते|\tend|  ",
     "deepseek-v3": "I|'ll| say| IT|'S| |123|45| x|1| über|-na|ïve|!!\n\n|  |你好|,| नमस्ते|\tend|  ",
     "default": "I|'|ll| say| IT|'|S| |123|45| x|1| über|-|naïve|!!|\n\n | 你好|,| नमस|्|त|े|\t|end|  ",
@@ -35,23 +35,23 @@ CUTS = {
 
 
 @pytest.mark.parametrize("name", CUTS)
-def test_text_is_cut_as_the_name_says(name: str) -> None:
+def test_a_text_is_split_by_the_named_pre_tokeniser(name: str) -> None:
     assert words(name, TEXT) == CUTS[name].split("|")
 
 
 @given(name=st.sampled_from(sorted(PRE_TOKENIZERS)), text=st.text(max_size=40))
-def test_words_joined_are_the_text(name: str, text: str) -> None:
+def test_words_concatenate_to_the_text(name: str, text: str) -> None:
     assert "".join(words(name, text)) == text
 
 
-def test_names_of_one_family_mean_the_same() -> None:
+def test_some_names_share_a_pre_tokeniser() -> None:
     assert find_pre_tokenizer("llama3") is find_pre_tokenizer("llama-bpe")
     assert find_pre_tokenizer("deepseek-r1-qwen") is find_pre_tokenizer("qwen2")
     assert find_pre_tokenizer("llama-bpe").whole_words
     assert not find_pre_tokenizer("qwen2").whole_words
 
 
-def test_unknown_name_is_an_error_that_names_it_and_the_known_ones() -> None:
+def test_an_unknown_name_is_an_error_that_lists_the_known_names() -> None:
     with pytest.raises(
         UnsupportedError, match=r"unknown pre-tokeniser 'zebra'.*known are .*qwen2.*pre_tokenizer"
     ):

@@ -11,7 +11,7 @@ Fields = list[tuple[int, int, Any]]
 
 
 def parse(message: bytes) -> Fields:
-    """Fields `(number, wire type, value)` of a protobuf message, read by the book."""
+    """Fields `(number, wire type, value)` of a protobuf message."""
     fields = []
     position = 0
 
@@ -54,7 +54,7 @@ def model(pieces: list[bytes], scores: list[float], types: list[int], **options:
     return parse(bpe_model(pieces, np.array(scores), np.array(types), **options))
 
 
-def test_each_piece_is_written_with_its_text_score_and_type() -> None:
+def test_a_piece_has_text_score_and_type() -> None:
     lengths = [0, 1, 117, 118, 119, 127, 128, 16_383, 16_384, 70_000]
     pieces = [bytes([65 + index]) * length for index, length in enumerate(lengths)]
     scores = [index - 4.5 for index in range(len(pieces))]
@@ -66,13 +66,13 @@ def test_each_piece_is_written_with_its_text_score_and_type() -> None:
     ]
 
 
-def test_trainer_says_bpe_and_byte_fallback() -> None:
+def test_the_trainer_spec_has_bpe_and_byte_fallback() -> None:
     for fallback in (True, False):
         fields = {number: value for number, _, value in model([b"a"], [0], [2], byte_fallback=fallback)}
         assert parse(fields[2]) == [(3, 0, 2), (35, 0, int(fallback))]
 
 
-def test_normaliser_says_prefix_whitespace_and_charsmap() -> None:
+def test_the_normalizer_spec_has_prefix_whitespace_and_charsmap() -> None:
     options = {
         "add_dummy_prefix": False,
         "remove_extra_whitespaces": True,

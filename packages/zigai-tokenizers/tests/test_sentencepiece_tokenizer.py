@@ -20,8 +20,8 @@ Extend = Callable[..., TokenizerSpec]
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 
-def merge_by_the_book(spec: TokenizerSpec, text: str) -> list[int]:
-    """SentencePiece BPE without a queue: merge the best pair, the leftmost of equals, until there is none."""
+def reference_encode(spec: TokenizerSpec, text: str) -> list[int]:
+    """SentencePiece BPE by definition: merge the best pair, the leftmost of equals, until none remains."""
     assert spec.scores is not None
     assert spec.types is not None
     mergeable = {
@@ -58,7 +58,7 @@ any_text = st.text(max_size=60)
 likely_text = st.text("the quickloorfx wnav 🙂éß你好\u2581\0\n\t<s>/0xA", max_size=60)
 
 
-def test_entry_point_names_the_class_and_it_keeps_the_contract(tokenizer: SentencePieceTokenizer) -> None:
+def test_the_entry_point_names_a_class_that_implements_tokenizer(tokenizer: SentencePieceTokenizer) -> None:
     (entry,) = [e for e in entry_points(group="zigai.tokenizers") if e.name == "llama"]
     assert entry.load() is SentencePieceTokenizer
     assert isinstance(tokenizer, Tokenizer)
@@ -67,10 +67,10 @@ def test_entry_point_names_the_class_and_it_keeps_the_contract(tokenizer: Senten
 
 
 @given(text=any_text | likely_text)
-def test_tokens_are_those_of_plain_merging(
+def test_tokens_equal_those_of_the_reference(
     spec: TokenizerSpec, tokenizer: SentencePieceTokenizer, text: str
 ) -> None:
-    assert tokenizer.encode(text, bos=False) == merge_by_the_book(spec, text)
+    assert tokenizer.encode(text, bos=False) == reference_encode(spec, text)
 
 
 @settings(max_examples=300)
@@ -83,33 +83,33 @@ def test_decode_is_the_inverse_of_encode(tokenizer: SentencePieceTokenizer, text
 
 
 @given(left=st.lists(st.integers(0, 300)), right=st.lists(st.integers(0, 300)), special=st.booleans())
-def test_bytes_of_tokens_are_their_concatenation(
+def test_decode_bytes_concatenates(
     tokenizer: SentencePieceTokenizer, left: list[int], right: list[int], special: bool
 ) -> None:
     parts = [tokenizer.decode_bytes(tokens, special=special) for tokens in (left, right)]
     assert tokenizer.decode_bytes(left + right, special=special) == b"".join(parts)
 
 
-def test_empty_text_is_no_token_but_the_first(tokenizer: SentencePieceTokenizer) -> None:
+def test_an_empty_text_has_no_token_except_bos(tokenizer: SentencePieceTokenizer) -> None:
     assert tokenizer.encode("") == [1]
     assert tokenizer.encode("", bos=False) == []
     assert tokenizer.decode([1]) == tokenizer.decode([]) == ""
     assert tokenizer.decode_bytes([]) == b""
 
 
-def test_first_token_is_as_the_file_asks_unless_the_call_says_otherwise(spec: TokenizerSpec) -> None:
-    silent = SentencePieceTokenizer(replace(spec, add_bos=False))
-    assert silent.encode("fox")[0] != 1
-    assert silent.encode("fox", bos=True)[0] == 1
+def test_bos_follows_the_file_unless_the_call_overrides_it(spec: TokenizerSpec) -> None:
+    without = SentencePieceTokenizer(replace(spec, add_bos=False))
+    assert without.encode("fox")[0] != 1
+    assert without.encode("fox", bos=True)[0] == 1
     assert SentencePieceTokenizer(spec).encode("fox")[0] == 1
 
 
-def test_spaces_alone_come_back(tokenizer: SentencePieceTokenizer) -> None:
+def test_whitespace_and_control_characters_are_decoded_unchanged(tokenizer: SentencePieceTokenizer) -> None:
     for text in (" ", "  ", " " * 100, "\n", " \n ", "\t", "\0", "\0\0 \0", "\u2028", "\ufeff"):
         assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-def test_control_tokens_in_plain_text_stay_plain(tokenizer: SentencePieceTokenizer) -> None:
+def test_control_tokens_written_in_a_text_are_plain_text(tokenizer: SentencePieceTokenizer) -> None:
     text = "<s>the</s><unk><0x41>"
     tokens = tokenizer.encode(text, bos=False)
     assert not {0, 1, 2}.intersection(tokens)
@@ -117,7 +117,7 @@ def test_control_tokens_in_plain_text_stay_plain(tokenizer: SentencePieceTokeniz
     assert tokenizer.decode(tokens) == text
 
 
-def test_control_token_that_merges_lead_to_stays_plain(spec: TokenizerSpec, extend: Extend) -> None:
+def test_merges_do_not_produce_control_tokens(spec: TokenizerSpec, extend: Extend) -> None:
     # `<` and `s>` would merge into `<s>` if control tokens took part.
     tokenizer = SentencePieceTokenizer(extend(spec, [("s>", NORMAL), ("<", NORMAL), ("!", CONTROL)]))
     tokens = tokenizer.encode("<s>!", bos=False)
@@ -126,7 +126,7 @@ def test_control_token_that_merges_lead_to_stays_plain(spec: TokenizerSpec, exte
     assert tokenizer.decode(tokens) == "<s>!"
 
 
-def test_control_tokens_are_parsed_where_asked(tokenizer: SentencePieceTokenizer) -> None:
+def test_control_tokens_are_parsed_with_special(tokenizer: SentencePieceTokenizer) -> None:
     tokens = tokenizer.encode("<s> the fox</s>dog", bos=False, special=True)
     expected = [1, *tokenizer.encode(" the fox", bos=False), 2, *tokenizer.encode("dog", bos=False)]
     assert tokens == expected
@@ -145,7 +145,7 @@ def test_user_defined_tokens_are_found_in_every_text(spec: TokenizerSpec, extend
         assert tokenizer.decode(tokens) == "fox<think>dog <think>> x"
 
 
-def test_user_defined_spaces_are_found_however_they_are_stored(spec: TokenizerSpec, extend: Extend) -> None:
+def test_user_defined_spaces_are_found_in_both_spellings(spec: TokenizerSpec, extend: Extend) -> None:
     for stored in ("\u2581" * 7, " " * 7):
         tokenizer = SentencePieceTokenizer(extend(spec, [(stored, USER_DEFINED)], add_space_prefix=False))
         tokens = tokenizer.encode("fox       dog", bos=False)
@@ -153,20 +153,20 @@ def test_user_defined_spaces_are_found_however_they_are_stored(spec: TokenizerSp
         assert tokenizer.decode(tokens) == "fox       dog"
 
 
-def test_no_space_is_put_in_front_where_the_file_says_so(spec: TokenizerSpec) -> None:
+def test_the_file_can_disable_the_space_prefix(spec: TokenizerSpec) -> None:
     tokenizer = SentencePieceTokenizer(replace(spec, add_space_prefix=False))
     assert tokenizer.encode("fox") != SentencePieceTokenizer(spec).encode("fox")
     assert tokenizer.encode(" fox") == SentencePieceTokenizer(spec).encode("fox")
     assert tokenizer.decode(tokenizer.encode(" fox")) == " fox"
 
 
-def test_extra_whitespace_is_removed_where_the_file_says_so(spec: TokenizerSpec) -> None:
+def test_the_file_can_enable_removal_of_extra_whitespace(spec: TokenizerSpec) -> None:
     tokenizer = SentencePieceTokenizer(replace(spec, remove_extra_whitespaces=True))
     assert tokenizer.encode("  the   fox ") == tokenizer.encode("the fox")
     assert tokenizer.encode("   ") == [1]
 
 
-def test_unused_tokens_are_neither_encoded_nor_shown(spec: TokenizerSpec, extend: Extend) -> None:
+def test_unused_tokens_are_neither_encoded_nor_decoded(spec: TokenizerSpec, extend: Extend) -> None:
     assert spec.types is not None
     the = spec.tokens.index("\u2581the")
     types = spec.types.copy()
@@ -179,7 +179,9 @@ def test_unused_tokens_are_neither_encoded_nor_shown(spec: TokenizerSpec, extend
     assert tokenizer.decode_bytes([the], special=True) == b" the"
 
 
-def test_bytes_split_characters_and_text_mends_them(tokenizer: SentencePieceTokenizer) -> None:
+def test_byte_tokens_decode_to_parts_of_a_character_and_to_the_whole(
+    tokenizer: SentencePieceTokenizer,
+) -> None:
     tokens = tokenizer.encode("\U0001f999", bos=False)[1:]
     assert [tokenizer.decode_bytes([token]) for token in tokens] == [b"\xf0", b"\x9f", b"\xa6", b"\x99"]
     assert tokenizer.decode(tokens[:2]) == "\ufffd"
@@ -187,13 +189,13 @@ def test_bytes_split_characters_and_text_mends_them(tokenizer: SentencePieceToke
     assert tokenizer.token_text(tokens[0]) == "<0xF0>"
 
 
-def test_lone_surrogate_is_refused_with_its_place(tokenizer: SentencePieceTokenizer) -> None:
+def test_a_lone_surrogate_is_an_error_with_its_position(tokenizer: SentencePieceTokenizer) -> None:
     with pytest.raises(TokenizerError, match=r"lone surrogate, U\+D83D, at character 4"):
         tokenizer.encode("the \ud83d fox", special=True)
 
 
 @pytest.mark.parametrize("token", [-1, 10**6])
-def test_id_out_of_range_is_refused(tokenizer: SentencePieceTokenizer, token: int) -> None:
+def test_an_id_out_of_range_is_an_error(tokenizer: SentencePieceTokenizer, token: int) -> None:
     for decode in (tokenizer.decode, tokenizer.decode_bytes):
         with pytest.raises(TokenizerError, match=f"{token} is outside the vocabulary of"):
             decode([1, token])
@@ -211,20 +213,20 @@ def without_bytes(spec: TokenizerSpec, unknown_type: int) -> TokenizerSpec:
     return replace(spec, tokens=tokens, scores=spec.scores[keep], types=types)
 
 
-def test_without_byte_tokens_the_unknown_one_stands_for_what_is_missing(spec: TokenizerSpec) -> None:
+def test_without_byte_tokens_missing_characters_become_the_unknown_token(spec: TokenizerSpec) -> None:
     tokenizer = SentencePieceTokenizer(without_bytes(spec, UNKNOWN))
     the = tokenizer.encode("the", bos=False)
     assert tokenizer.encode("the☃☄", bos=False) == [*the, 0]
 
 
-def test_without_bytes_and_unknown_token_such_text_is_refused(spec: TokenizerSpec) -> None:
+def test_without_byte_and_unknown_tokens_missing_characters_are_an_error(spec: TokenizerSpec) -> None:
     tokenizer = SentencePieceTokenizer(replace(without_bytes(spec, CONTROL), special_ids={"bos": 1}))
     assert tokenizer.decode(tokenizer.encode("the fox")) == "the fox"
     with pytest.raises(TokenizerError, match="neither byte tokens nor an unknown token"):
         tokenizer.encode("the ☃")
 
 
-def test_file_without_types_is_read_by_roles_and_spelling(spec: TokenizerSpec) -> None:
+def test_types_default_to_roles_and_spelling(spec: TokenizerSpec) -> None:
     bare, full = SentencePieceTokenizer(replace(spec, types=None)), SentencePieceTokenizer(spec)
     text = "<s>the ☃ fox</s>"
     for special in (False, True):
@@ -244,12 +246,12 @@ def changed(spec: TokenizerSpec, token: int, text: str) -> TokenizerSpec:
 
 
 @pytest.mark.parametrize("text", ["<0x-1>", "<0x0g>", "<0x0a>", "<0x100>", "byte", "", "<0x0A>\n"])
-def test_byte_token_of_another_spelling_is_refused(spec: TokenizerSpec, text: str) -> None:
+def test_a_byte_token_of_another_spelling_is_an_error(spec: TokenizerSpec, text: str) -> None:
     with pytest.raises(FormatError, match="token 13 is of type byte"):
         SentencePieceTokenizer(changed(spec, 13, text))
 
 
-def test_missing_byte_token_is_named(spec: TokenizerSpec) -> None:
+def test_a_missing_byte_token_is_an_error_that_names_it(spec: TokenizerSpec) -> None:
     assert spec.types is not None
     types = spec.types.copy()
     types[3 + 0xC3] = NORMAL
@@ -265,22 +267,24 @@ def test_missing_byte_token_is_named(spec: TokenizerSpec) -> None:
         ({"special_ids": {"eos": 2, "bos": 70_000}}, "bos token has id 70000"),
     ],
 )
-def test_what_disagrees_is_refused(spec: TokenizerSpec, changes: dict[str, Any], message: str) -> None:
+def test_an_inconsistent_specification_is_an_error(
+    spec: TokenizerSpec, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(FormatError, match=message):
         SentencePieceTokenizer(replace(spec, **changes))
 
 
-def test_score_that_is_no_number_is_refused(spec: TokenizerSpec) -> None:
+def test_a_score_of_nan_is_an_error(spec: TokenizerSpec) -> None:
     assert spec.scores is not None
     scores = spec.scores.copy()
     scores[300] = np.nan
-    with pytest.raises(FormatError, match="token 300"):
+    with pytest.raises(FormatError, match=r"the score of token 300 .* is NaN"):
         SentencePieceTokenizer(replace(spec, scores=scores))
 
 
-def test_first_token_that_the_file_lacks_is_missed_where_it_is_needed(spec: TokenizerSpec) -> None:
+def test_a_missing_bos_token_is_an_error_where_it_is_needed(spec: TokenizerSpec) -> None:
     lacking = replace(spec, special_ids={})
-    with pytest.raises(FormatError, match="beginning-of-sequence token but names none"):
+    with pytest.raises(FormatError, match="beginning-of-sequence token but gives no id for it"):
         SentencePieceTokenizer(lacking)
     tokenizer = SentencePieceTokenizer(replace(lacking, add_bos=False))
     with pytest.raises(TokenizerError, match="no beginning-of-sequence token"):
@@ -288,9 +292,7 @@ def test_first_token_that_the_file_lacks_is_missed_where_it_is_needed(spec: Toke
 
 
 @pytest.mark.parametrize("text", ["a" * 10**6, "the" * 333_333, "\u2581" * 10**6, "\0" * 10**6, "<" * 10**6])
-def test_megabyte_without_a_break_takes_time_in_proportion(
-    tokenizer: SentencePieceTokenizer, text: str
-) -> None:
+def test_a_megabyte_without_a_break_takes_linear_time(tokenizer: SentencePieceTokenizer, text: str) -> None:
     start = time.process_time()
     tokens = tokenizer.encode(text, special=True)
     decoded = tokenizer.decode(tokens)
@@ -298,7 +300,7 @@ def test_megabyte_without_a_break_takes_time_in_proportion(
     assert decoded == text.replace("\u2581", " ")
 
 
-def test_a_token_of_a_nul_is_never_used_and_nothing_is_written_about_it(
+def test_a_token_of_a_nul_is_not_used_and_causes_no_output(
     spec: TokenizerSpec, extend: Extend, capfd: pytest.CaptureFixture[str]
 ) -> None:
     tokenizer = SentencePieceTokenizer(extend(spec, [("\0", NORMAL)]))

@@ -21,20 +21,20 @@ def split_by_alternation(tokens: dict[str, int], text: str) -> list[str | int]:
     st.dictionaries(st.text("ab<]^-\n", min_size=1, max_size=5), st.integers(0, 9), max_size=8),
     st.text("ab<]^-\n", max_size=30),
 )
-def test_leftmost_then_longest_token_is_found(tokens: dict[str, int], text: str) -> None:
+def test_the_leftmost_and_longest_token_is_found(tokens: dict[str, int], text: str) -> None:
     assert list(SpecialTokens(tokens).split(text)) == split_by_alternation(tokens, text)
 
 
-def test_tokens_that_begin_alike_are_told_apart() -> None:
+def test_tokens_with_a_common_prefix_are_distinguished() -> None:
     tokens = {"<|a|>": 1, "<|a": 2, "<|ab|>": 3, "<": 4}
     assert list(SpecialTokens(tokens).split("<|ab|><|ab<|a|>|<|ac")) == [3, 2, "b", 1, "|", 2, "c"]
 
 
-def test_empty_token_is_never_found() -> None:
+def test_an_empty_token_is_not_found() -> None:
     assert list(SpecialTokens({"": 5, "x": 6}).split("axb")) == ["a", 6, "b"]
 
 
-def test_many_tokens_with_a_common_start_take_time_in_proportion_to_the_text() -> None:
+def test_many_tokens_with_a_common_prefix_take_time_linear_in_the_text() -> None:
     tokens = {"[" * n + "x": n for n in range(1, 2000)} | {f"[PAD{n}]": 5000 + n for n in range(2000)}
     matcher = SpecialTokens(tokens)
     start = time.process_time()
@@ -42,7 +42,7 @@ def test_many_tokens_with_a_common_start_take_time_in_proportion_to_the_text() -
     assert time.process_time() - start < 5
 
 
-def test_overlong_token_is_refused() -> None:
+def test_a_token_that_is_too_long_is_an_error() -> None:
     with pytest.raises(FormatError, match="special token 7 has 5000 characters"):
         SpecialTokens({"x" * 5000: 7})
 
@@ -57,5 +57,5 @@ def test_overlong_token_is_refused() -> None:
         ([3, 7], ["a<s>>b<s>"]),
     ],
 )
-def test_no_token_stretches_across_a_guard(guards: list[int], expected: list[str | int]) -> None:
+def test_no_token_spans_a_guard(guards: list[int], expected: list[str | int]) -> None:
     assert list(SpecialTokens({"<s>": 1, "<s>>": 2}).split("a<s>>b<s>", guards)) == expected

@@ -19,26 +19,30 @@ from zigai_tokenizers.vocabulary import TokenBytes, TokenType, Vocabulary
         ({"types": np.ones(3, dtype=np.int32)}, "tokens but 3 token types"),
         ({"special_ids": {"bos": 100_000}}, "the bos token has id 100000, outside the vocabulary"),
         ({"special_ids": {"eos": -1}}, "the eos token has id -1"),
-        ({"end_ids": frozenset({9999})}, "an end of reply has id 9999"),
+        ({"end_ids": frozenset({9999})}, "an end-of-reply token has id 9999"),
     ],
 )
-def test_what_disagrees_is_named(spec: TokenizerSpec, changes: dict[str, Any], message: str) -> None:
+def test_an_inconsistent_specification_is_an_error_that_names_it(
+    spec: TokenizerSpec, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(FormatError, match=message):
         Vocabulary(replace(spec, **changes))
 
 
-def test_type_that_is_none_is_named(spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]) -> None:
+def test_a_type_out_of_range_is_an_error_that_names_the_token(
+    spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]
+) -> None:
     for kind in (0, 7, -1):
         with pytest.raises(FormatError, match=f"'odd' is of type {kind}"):
             Vocabulary(extend(spec, [("odd", kind)]))
 
 
-def test_types_that_are_no_whole_numbers_are_refused(spec: TokenizerSpec) -> None:
+def test_types_that_are_not_integers_are_an_error(spec: TokenizerSpec) -> None:
     with pytest.raises(FormatError, match="float32"):
         Vocabulary(replace(spec, types=np.ones(len(spec.tokens), dtype=np.float32)))
 
 
-def test_tokens_of_a_file_without_types_are_control_tokens_by_their_role(spec: TokenizerSpec) -> None:
+def test_types_default_to_control_for_tokens_with_a_role(spec: TokenizerSpec) -> None:
     changed = replace(spec, types=None, special_ids={"bos": 300, "unknown": 0}, end_ids=frozenset({301, 302}))
     types = Vocabulary(changed).types
     assert types[0] == TokenType.UNKNOWN
@@ -46,24 +50,28 @@ def test_tokens_of_a_file_without_types_are_control_tokens_by_their_role(spec: T
     assert np.count_nonzero(types == TokenType.NORMAL) == len(spec.tokens) - 4
 
 
-def test_two_tokens_of_one_text_are_named(spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]) -> None:
+def test_two_tokens_with_the_same_text_are_an_error_that_names_them(
+    spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]
+) -> None:
     with pytest.raises(FormatError, match=f"tokens 1 and {len(spec.tokens)} are both '<s>'"):
         Vocabulary(extend(spec, [("<s>", TokenType.NORMAL)]))
 
 
-def test_padding_id_that_does_not_exist_is_left_out(spec: TokenizerSpec) -> None:
+def test_a_padding_or_mask_id_out_of_range_is_ignored(spec: TokenizerSpec) -> None:
     vocabulary = Vocabulary(replace(spec, special_ids={"bos": 1, "padding": -1, "mask": 10**6}))
     assert dict(vocabulary.special_ids) == {"bos": 1}
 
 
-def test_token_that_is_no_text_is_named(spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]) -> None:
-    with pytest.raises(FormatError, match=f"token {len(spec.tokens) + 1} is no valid text"):
+def test_a_token_with_a_lone_surrogate_is_an_error_that_names_it(
+    spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]
+) -> None:
+    with pytest.raises(FormatError, match=f"token {len(spec.tokens) + 1} is not valid Unicode"):
         Vocabulary(
             extend(spec, [("", TokenType.NORMAL), ("\udc80a", TokenType.NORMAL), ("b", TokenType.NORMAL)])
         )
 
 
-def test_id_out_of_range_is_named_with_the_vocabulary() -> None:
+def test_an_id_out_of_range_is_an_error_with_the_size_of_the_vocabulary() -> None:
     table = TokenBytes(3, [b"a", b"b", b"c"].__getitem__, hidden=[1])
     assert table.of([0, 1, 2]) == [b"a", b"", b"c"]
     assert TokenBytes(3, [b"a", b"b", b"c"].__getitem__).of([0, 1, 2]) == [b"a", b"b", b"c"]
@@ -75,7 +83,7 @@ def test_id_out_of_range_is_named_with_the_vocabulary() -> None:
 
 
 @pytest.mark.parametrize("text", ["x" * 70_000, "\x1b[2J\n" * 10_000], ids=["long", "control"])
-def test_an_error_repeats_little_of_a_token(
+def test_an_error_quotes_little_of_a_token(
     spec: TokenizerSpec, extend: Callable[..., TokenizerSpec], text: str
 ) -> None:
     for types in ((TokenType.NORMAL, TokenType.NORMAL), (TokenType.NORMAL, 9)):

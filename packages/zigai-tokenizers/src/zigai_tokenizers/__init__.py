@@ -1,1 +1,1 @@
-"""Tokenizers for ZigAI, made from a `TokenizerSpec`; only the kind that a model asks for is imported."""
+"""Tokenizers for ZigAI, built from a `TokenizerSpec`. Only the kind that a model needs is imported."""

@@ -1,4 +1,4 @@
-"""What the tokenizers share: special tokens in the text, the beginning of sequence, bytes of tokens."""
+"""The base class of the tokenizers: special tokens in a text, BOS, and the bytes of tokens."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from zigai_tokenizers.vocabulary import HIDDEN, TokenBytes, TokenType, Vocabular
 
 
 class VocabularyTokenizer(ABC):
-    """A `Tokenizer` but for how a stretch of plain text is encoded, and what bytes a token stands for.
+    """A `Tokenizer` whose subclasses encode plain text and define the bytes of a token.
 
-    User-defined tokens are found in every text; control and unknown ones where `special` is asked for, and
-    never otherwise. Both as in llama.cpp's `tokenizer_st_partition`, except that where two overlap the
-    leftmost wins (as in Hugging Face's tokenizers), not the longest of the whole text.
+    User-defined tokens are found in every text, control and unknown tokens only with `special`, as in
+    llama.cpp's `tokenizer_st_partition`. One difference: of overlapping tokens the leftmost is found (as in
+    Hugging Face's tokenizers), not the longest in the whole text.
     """
 
     vocabulary_size: int
@@ -24,7 +24,10 @@ class VocabularyTokenizer(ABC):
     end_ids: frozenset[int]
 
     def __init__(self, vocabulary: Vocabulary, spec: TokenizerSpec, spell: Callable[[int], bytes]) -> None:
-        """`spell` gives the bytes that a token stands for."""
+        """`spell(token)` returns the bytes of a token.
+
+        Raises `FormatError` if the file asks for a BOS token and gives no id for it.
+        """
         self.vocabulary_size = vocabulary.size
         self.special_ids = vocabulary.special_ids
         self.end_ids = vocabulary.end_ids
@@ -40,7 +43,7 @@ class VocabularyTokenizer(ABC):
         self._always = SpecialTokens(self._spellings(user_defined))
         self._special = SpecialTokens(self._spellings([*control, *user_defined]))
         if self._add_bos and "bos" not in self.special_ids:
-            raise FormatError("the file asks for a beginning-of-sequence token but names none")
+            raise FormatError("the file asks for a beginning-of-sequence token but gives no id for it")
 
     def encode(
         self,
@@ -50,9 +53,12 @@ class VocabularyTokenizer(ABC):
         bos: bool | None = None,
         guards: Sequence[int] = (),
     ) -> list[int]:
-        """Token ids; `TokenizerError` for a lone surrogate, or for `bos` where the vocabulary has none.
+        """Returns the token ids of a text.
 
-        `guards`: positions in the text, ascending, that no special token may stretch across.
+        `special`: control tokens written in the text become those tokens; else they are plain text. `bos`:
+        the ids begin with BOS; None follows the file. `guards`: ascending positions in the text that no
+        control token may span. Raises `TokenizerError` for a lone surrogate, or if `bos` is true and the
+        vocabulary has no BOS token.
         """
         _check_text(text)
         tokens: list[int] = []
@@ -70,20 +76,23 @@ class VocabularyTokenizer(ABC):
         return tokens
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """The text that `encode` made these tokens of; bytes that are no UTF-8 become U+FFFD."""
+        """Returns the text of tokens, the inverse of `encode`. Bytes that are not valid UTF-8 become U+FFFD.
+
+        `special` includes control tokens. Raises `TokenizerError` for an id out of range.
+        """
         return self.decode_bytes(tokens, special=special).decode(errors="replace")
 
     def decode_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
-        """The tokens' bytes, one after another; `TokenizerError` for an id out of range."""
+        """Returns the concatenated bytes of tokens. Raises `TokenizerError` for an id out of range."""
         return b"".join((self._shown if special else self._plain).of(tokens))
 
     def token_text(self, token: int) -> str:
-        """The token as the vocabulary spells it; `TokenizerError` for an id out of range."""
-        _ = self._shown[token]  # refuses an id out of range
+        """Returns the text of a token in the vocabulary. Raises `TokenizerError` for an id out of range."""
+        _ = self._shown[token]  # checks the id
         return self._vocabulary.texts[token]
 
     def _spellings(self, tokens: Sequence[int]) -> dict[str, int]:
-        """How each of the special `tokens` is written in a text; of two spelt alike the first counts."""
+        """Returns the ids of special tokens by their spelling in a text, the first id of equal spellings."""
         spellings: dict[str, int] = {}
         for token in tokens:
             spellings.setdefault(self._spelling(token), token)
@@ -94,7 +103,7 @@ class VocabularyTokenizer(ABC):
 
     @abstractmethod
     def _encode_plain(self, text: str) -> list[int]:
-        """The ids of a stretch of text, never empty, that holds no special token."""
+        """Returns the ids of a non-empty text without special tokens."""
 
 
 def _check_text(text: str) -> None:

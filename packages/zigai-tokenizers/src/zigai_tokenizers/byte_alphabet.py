@@ -1,7 +1,7 @@
-"""The 256 characters by which byte-level BPE spells bytes.
+"""The 256 characters that represent bytes in byte-level BPE.
 
 Source: `bytes_to_unicode` of GPT-2 (openai/gpt-2, src/encoder.py).
-Bytes that are printable characters of Latin-1 stand for themselves; the others are U+0100 and up, in order.
+Printable characters of Latin-1 represent their own byte; the other bytes are U+0100 and up, in order.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ def _characters() -> str:
 
 
 CHARACTERS = _characters()
-"""`CHARACTERS[byte]` spells that byte."""
+"""`CHARACTERS[byte]` represents that byte."""
 
 _LATIN_1 = {ord(character): byte for byte, character in enumerate(CHARACTERS)}
 
 
 def spelled_bytes(text: str) -> bytes:
-    """The bytes that a text spells; one with any other character stands for itself, in UTF-8.
+    """Returns the bytes that a text represents, or its UTF-8 bytes if it has any other character.
 
     >>> spelled_bytes("Ġa")
     b' a'

@@ -1,4 +1,4 @@
-"""The `gpt2` kind: byte-level BPE from tokens and merges, through the tokenizers library."""
+"""The tokenizer of kind `gpt2`: byte-level BPE from tokens and merges, on the tokenizers library."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from zigai_tokenizers.vocabulary import TokenType, Vocabulary
 Merges = list[tuple[str, str]]
 
 _SPELT_OUT = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.BYTE)
-"""Types of tokens whose text is no spelling of bytes."""
+"""Types of tokens whose text is plain text, not characters of the byte alphabet."""
 
 
 class ByteLevelBPETokenizer(VocabularyTokenizer):
     """Byte-level BPE (Radford et al. 2019, GPT-2; Sennrich et al. 2016, arXiv:1508.07909).
 
-    The text is cut into words by the pre-tokeniser that the file names; each word's UTF-8 bytes merge, the
-    earliest merge of the list first, the leftmost of equals. Text is not normalised (as in llama.cpp; Qwen's
-    own tokenizer composes it to NFC first), so `decode` gives back what `encode` got.
+    The pre-tokeniser that the file names splits the text into words. The UTF-8 bytes of each word are merged:
+    the earliest merge of the list first, the leftmost of equal pairs. Text is not normalised, as in llama.cpp
+    (Qwen's own tokenizer applies NFC first), so `decode` returns the text that was encoded.
     """
 
     def __init__(self, spec: TokenizerSpec, *, pre_tokenizer: PreTokenizer | None = None) -> None:
-        """`pre_tokenizer` stands in for the one that the file names.
+        """`pre_tokenizer` overrides the one that the file names.
 
-        `FormatError` for a specification whose parts disagree, `UnsupportedError` for an unknown name.
+        Raises `FormatError` for an inconsistent specification, `UnsupportedError` for an unknown name.
         """
         if pre_tokenizer is None:
             pre_tokenizer = find_pre_tokenizer(spec.pre_tokenizer)
@@ -61,7 +61,7 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
             lacking = text.encode().translate(None, self._present)
             if lacking:
                 raise TokenizerError(
-                    f"the text has the byte 0x{lacking[0]:02X}, which has no token in this vocabulary"
+                    f"the text contains the byte 0x{lacking[0]:02X}, which has no token in this vocabulary"
                 )
         tokens: list[int] = []
         for chunk in chunks(text, self._cut):
@@ -70,14 +70,14 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
 
     def _encode_chunk(self, text: str) -> list[int]:
         try:
-            # The same ids as `encode`, which also records where each token came from, in half the time.
+            # The same ids as `encode` in half the time, because offsets are not computed.
             (encoding,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
         except BaseException as error:
-            # A panic of the library, which is no Exception: its regular expressions give up on millions of
-            # equal characters in a row.
+            # A panic of the library is not an `Exception`. Its regular expressions fail on runs of millions
+            # of equal characters.
             if type(error).__name__ != "PanicException":
                 raise
-            raise TokenizerError(f"the tokenizers library gave up on a text: {escape(str(error))}") from None
+            raise TokenizerError(f"the tokenizers library failed on the text: {escape(str(error))}") from None
         tokens: list[int] = encoding.ids
         return tokens
 
@@ -85,7 +85,7 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
 def _library_tokenizer(
     spec: TokenizerSpec, vocabulary: Vocabulary, pre_tokenizer: PreTokenizer
 ) -> LibraryTokenizer:
-    """A tokenizer for plain text, which knows no token that plain text must not become."""
+    """Returns a library tokenizer for plain text, without the tokens that plain text must not produce."""
     ids = dict(vocabulary.ids)
     for token in vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN):
         ids.pop(vocabulary.texts[token], None)
@@ -93,7 +93,7 @@ def _library_tokenizer(
     whole = pre_tokenizer.whole_words
     try:
         model = BPE(vocab=ids, merges=merges, ignore_merges=whole)
-    except Exception:  # the library's own, for a merge of what is no token; ours says which
+    except Exception:  # a merge needs a token that is missing or was removed above
         model = BPE(vocab=ids, merges=_plain_merges(merges, ids, vocabulary), ignore_merges=whole)
     tokenizer = LibraryTokenizer(model)
     words = [Split(Regex(pattern), behavior="isolated") for pattern in pre_tokenizer.patterns]
@@ -103,7 +103,7 @@ def _library_tokenizer(
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector from looking at half a million new strings and pairs again and again."""
+    """Disables garbage collection, which would traverse half a million new strings and pairs repeatedly."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -114,9 +114,9 @@ def _no_collection() -> Iterator[None]:
 
 
 def _merges(spec: TokenizerSpec) -> Merges:
-    """The pairs, in order; `FormatError` for one that is there twice."""
+    """Returns the merges as pairs, in order. Raises `FormatError` for missing or duplicate merges."""
     if spec.merges is None:
-        raise FormatError("the vocabulary has no merges, which byte-level BPE is made of")
+        raise FormatError("the vocabulary has no merges, which byte-level BPE needs")
     lines = list(spec.merges)
     if len(set(lines)) != len(lines):
         first: dict[str, int] = {}
@@ -127,7 +127,7 @@ def _merges(spec: TokenizerSpec) -> Merges:
 
 
 def _plain_merges(merges: Merges, ids: dict[str, int], vocabulary: Vocabulary) -> Merges:
-    """The merges without those of control tokens; `FormatError` for one of what is no token at all."""
+    """Returns the merges without those of control tokens. Raises `FormatError` if a token is missing."""
     plain = []
     for number, (left, right) in enumerate(merges):
         if not left or not right or " " in right:
@@ -138,6 +138,6 @@ def _plain_merges(merges: Merges, ids: dict[str, int], vocabulary: Vocabulary) -
         elif missing[0] not in vocabulary.ids:
             raise FormatError(
                 f"merge {number}, {quote(left)} with {quote(right)}, needs {quote(missing[0])}, "
-                "which is no token"
+                "which is not a token"
             )
     return plain

@@ -1,6 +1,6 @@
-"""Cuts long texts into chunks that are encoded one after another, to the same tokens as the whole.
+"""Splits long texts into chunks whose tokens, concatenated, are those of the whole text.
 
-The libraries keep some hundred bytes for each byte of a text while they encode it, and cannot be interrupted.
+The libraries need some hundred bytes of memory per byte of text while they encode, and cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -9,24 +9,24 @@ import re
 from collections.abc import Iterator
 
 CHUNK_CHARACTERS = 1 << 16
-"""Characters of a chunk at least; it ends at the next place where it may."""
+"""Minimum characters in a chunk, which ends at the next position where a cut is allowed."""
 
 _LETTERS = "A-Za-z\u0391-\u03a1\u03b1-\u03c9\u0410-\u044f\u3041-\u3096\u30a1-\u30fa\u4e00-\u9fa5\uac00-\ud7a3"
 _AFTER_LETTERS = "0-9 \t\r\n.,!?;:\u3001\u3002\uff01\uff0c\uff1a\uff1b\uff1f"
 
 BETWEEN_WORDS = f"(?<=[{_LETTERS}])(?=[{_AFTER_LETTERS}])"
-"""Where every pre-tokeniser of `PRE_TOKENIZERS` ends a word, whatever comes before and after.
+"""Positions where every pre-tokeniser of `PRE_TOKENIZERS` ends a word, whatever comes before and after.
 
-A run of letters ends there, no pattern goes on behind one with any of these characters (contractions and
-marks do, and are none of them), and none looks further than to the run's end.
+They follow a run of letters. No pattern continues a run with any of these characters (only with contractions
+and marks, which are not among them), and no pattern looks ahead past the end of a run.
 """
 
 BETWEEN_DIGITS = "(?<=[0-9])(?=[0-9])"
-"""Where pre-tokenisers for which each digit is a word end one."""
+"""Positions where pre-tokenisers that make each digit a word end a word."""
 
 
 def chunks(text: str, cut: re.Pattern[str] | None) -> Iterator[str]:
-    """The text in pieces that end where `cut` matches nothing between two characters, if anywhere.
+    """Yields the text in chunks that end at matches of the zero-width pattern `cut`; None allows no cut.
 
     >>> list(chunks("ab cd", re.compile(BETWEEN_WORDS)))
     ['ab cd']

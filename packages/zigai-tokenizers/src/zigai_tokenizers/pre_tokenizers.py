@@ -1,8 +1,8 @@
-"""Pre-tokenisers of byte-level BPE by the names that model files give them (`tokenizer.ggml.pre`).
+"""Pre-tokenisers of byte-level BPE, by their names in model files (`tokenizer.ggml.pre`).
 
-A pre-tokeniser cuts a text into words, which merges never cross. Each pattern cuts what the ones before it
-left, and both its matches and what lies between them are words. The patterns are the ones in the models' own
-tokenizer.json files, in Oniguruma's syntax; which name means which is from llama.cpp (src/llama-vocab.cpp).
+A pre-tokeniser splits a text into words, which merges never cross. Each pattern splits the words of the
+patterns before it; its matches and the texts between them are words. Sources: the models' tokenizer.json
+files for patterns (in Oniguruma's syntax), llama.cpp (src/llama-vocab.cpp) for names.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from zigai_tokenizers.chunks import BETWEEN_DIGITS, BETWEEN_WORDS
 
 @dataclass(frozen=True)
 class PreTokenizer:
-    """Regular expressions, applied one after another.
+    """Regular expressions, applied in order.
 
-    `whole_words`: a word that is a token becomes that token even where no merges lead to it (called
-    `ignore_merges` in tokenizer.json): vocabularies made for tiktoken rely on it.
+    `whole_words`: a word that is a token becomes that token even if no merges produce it (`ignore_merges` in
+    tokenizer.json). Vocabularies made for tiktoken need it.
     """
 
     patterns: tuple[str, ...]
     whole_words: bool = False
     cut: str | None = None
-    """Matches nothing where every text may be cut in two and its words stay the same; None: nowhere."""
+    """Zero-width pattern where any text can be cut without changing its words; None: nowhere."""
 
 
 _SPACES = r"\s+(?!\S)|\s+"
@@ -111,15 +111,15 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
         **_named("default", r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"),
     }
 )
-"""What each name means. A vocabulary of another name can be given one of these, or one of its own."""
+"""Pre-tokenisers by name."""
 
 
 def find_pre_tokenizer(name: str | None) -> PreTokenizer:
-    """The pre-tokeniser of that name; where unknown, `UnsupportedError` that says how to choose one."""
+    """Returns the pre-tokeniser of that name. Raises `UnsupportedError` for an unknown name or None."""
     if name is not None and name in PRE_TOKENIZERS:
         return PRE_TOKENIZERS[name]
     what = "the file names no pre-tokeniser" if name is None else f"unknown pre-tokeniser {quote(name)}"
     raise UnsupportedError(
-        f"{what}, so its tokens cannot be known for sure; known are {', '.join(sorted(PRE_TOKENIZERS))}. "
+        f"{what}, so texts cannot be split as in training; known are {', '.join(sorted(PRE_TOKENIZERS))}. "
         "If you know which one the model was trained with, set TokenizerSpec.pre_tokenizer to it"
     )

@@ -1,4 +1,4 @@
-"""A SentencePiece model file (`ModelProto`), written in memory without the protobuf library.
+"""Serialisation of a SentencePiece model (`ModelProto`) without the protobuf library.
 
 Wire format: https://protobuf.dev/programming-guides/encoding. A field is a tag `number << 3 | wire type`
 (0 varint, 2 length and bytes, 5 four bytes) and its value. Fields written, from `sentencepiece_model.proto`
@@ -19,8 +19,8 @@ of google/sentencepiece:
 | NormalizerSpec | remove_extra_whitespaces | 4      | 0         | 20      |
 | NormalizerSpec | escape_whitespaces       | 5      | 0         | 28      |
 
-SentencePiece numbers the types of pieces as GGUF does: 1 normal, 2 unknown, 3 control, 4 user-defined,
-5 unused, 6 byte.
+Types of pieces have the same numbers as in GGUF: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused,
+6 byte.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 _BPE = 2
 _TAIL = 7  # bytes of a piece's score and type: tag, four bytes, tag, one byte
-_SHORT = 127 - 2 - _TAIL  # up to this many bytes of text, both lengths of a piece take one byte each
+_SHORT = 127 - 2 - _TAIL  # the most bytes of text for which both lengths of a piece take one byte each
 
 
 def bpe_model(
@@ -46,9 +46,9 @@ def bpe_model(
     remove_extra_whitespaces: bool,
     precompiled_charsmap: bytes = b"",
 ) -> bytes:
-    """A serialised BPE model of `len(pieces)` pieces; `scores` and `types` are one-dimensional, one for each.
+    """Returns a serialised BPE model. `scores` and `types` have shape `[len(pieces)]`.
 
-    Spaces are escaped as U+2581. No charsmap means that text is not normalised.
+    Spaces are escaped as U+2581. Without a charsmap, text is not normalised.
     """
     tails = np.empty((len(pieces), _TAIL), dtype=np.uint8)
     tails[:, 0] = 0x15
@@ -74,18 +74,18 @@ def bpe_model(
 
 
 def _long_head(length: int) -> bytes:
-    """What comes before a piece's text: the tag and length of the message and of the text."""
+    """Returns the bytes before a piece's text: tag and length of the message, tag and length of the text."""
     inner = b"\x0a" + _varint(length)
     return b"\x0a" + _varint(len(inner) + length + _TAIL) + inner
 
 
 def _bytes(tag: int, value: bytes) -> bytes:
-    """A field of wire type 2."""
+    """Returns a field of wire type 2."""
     return bytes([tag]) + _varint(len(value)) + value
 
 
 def _varint(value: int) -> bytes:
-    """An unsigned number, seven bits to a byte, the lowest first; a set top bit says that more follow."""
+    """Encodes an unsigned integer: seven bits per byte, lowest first; the top bit is set if more follow."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)

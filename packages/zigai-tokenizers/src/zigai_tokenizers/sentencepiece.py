@@ -1,4 +1,4 @@
-"""The `llama` kind: SentencePiece BPE with byte fallback, through the sentencepiece library."""
+"""The tokenizer of kind `llama`: SentencePiece BPE with byte fallback, on the sentencepiece library."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ _BYTE = re.compile("<0x([0-9A-F]{2})>")
 class SentencePieceTokenizer(VocabularyTokenizer):
     """SentencePiece BPE (Kudo and Richardson 2018, arXiv:1808.06226) from tokens, scores and types.
 
-    Adjacent characters merge into the vocabulary's highest-scored token, the leftmost of equals, until no
-    pair is one; what is left over becomes its UTF-8 bytes' tokens. A space is U+2581, so the two cannot be
-    told apart. With `add_space_prefix`, each stretch of text between special tokens gets a space in front,
-    as llama.cpp has it; `decode` takes these away again.
+    The adjacent pair whose token has the highest score is merged first, the leftmost of equal scores, until
+    no pair is a token. Characters without a token become the byte tokens of their UTF-8 encoding. Spaces are
+    stored as U+2581, so the two characters are not distinguished. With `add_space_prefix`, a space is put
+    before each text between special tokens, as in llama.cpp; `decode` removes it.
 
-    Where sentencepiece and llama.cpp differ on one vocabulary: control, unknown and byte tokens never come
-    of merges (llama.cpp can merge `<`, `s>` into `<s>`, so that plain text forges it); unused ones are
-    never emitted; `remove_extra_whitespaces` and `precompiled_charsmap`, which llama.cpp ignores in this
-    kind, are obeyed. A vocabulary without byte tokens gives the unknown token for a run of characters it
-    lacks. `add_eos` is the caller's matter: a prompt goes on.
+    Differences from llama.cpp, as in sentencepiece: merges never produce control, unknown or byte tokens
+    (llama.cpp can merge `<` and `s>` into `<s>`, so plain text can produce it); unused tokens are never
+    produced; `remove_extra_whitespaces` and `precompiled_charsmap`, which llama.cpp ignores for this kind,
+    are applied. Without byte tokens, a run of characters that the vocabulary lacks becomes one unknown token.
+    `add_eos` is not used, because a prompt is continued.
     """
 
     def __init__(self, spec: TokenizerSpec) -> None:
-        """`FormatError` for a specification whose parts disagree; about 0.1 s for 32,000 tokens."""
+        """Raises `FormatError` for an inconsistent specification. Takes about 0.1 s for 32,000 tokens."""
         vocabulary = Vocabulary(_with_byte_types(spec))
         encoded = vocabulary.encoded()
         byte_values = _byte_values(vocabulary)
@@ -56,14 +56,15 @@ class SentencePieceTokenizer(VocabularyTokenizer):
             texts[token] = bytes([value])
         super().__init__(vocabulary, spec, texts.__getitem__)
         boundaries = vocabulary.of_type(TokenType.CONTROL, TokenType.USER_DEFINED)
-        if self._byte_fallback:  # else it stands for characters within a stretch of text
+        if self._byte_fallback:  # without byte tokens, it represents characters within a text
             boundaries += unknown
         self._boundaries = frozenset(boundaries)
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """The text that `encode` made these tokens of; bytes that are no UTF-8 become U+FFFD.
+        """Returns the text of tokens, the inverse of `encode`. Bytes that are not valid UTF-8 become U+FFFD.
 
-        One space is dropped where `encode` puts one: in front, and after a control or user-defined token.
+        A space is removed where `encode` adds one: at the start, and after a control or user-defined token.
+        `special` includes control tokens. Raises `TokenizerError` for an id out of range.
         """
         pieces = (self._shown if special else self._plain).of(tokens)
         if self._prefix:
@@ -77,7 +78,7 @@ class SentencePieceTokenizer(VocabularyTokenizer):
         return b"".join(pieces).decode(errors="replace")
 
     def _spelling(self, token: int) -> str:
-        # Older converters left U+2581 in user-defined tokens (runs of spaces), newer ones write the space.
+        # In user-defined tokens (runs of spaces) older converters keep U+2581, newer ones write a space.
         text = self._vocabulary.texts[token]
         if self._vocabulary.types[token] == TokenType.USER_DEFINED:
             text = text.replace(_SPACE, " ")
@@ -86,7 +87,7 @@ class SentencePieceTokenizer(VocabularyTokenizer):
     def _encode_plain(self, text: str) -> list[int]:
         tokens: list[int] = []
         for number, chunk in enumerate(chunks(text, self._cut)):
-            # A chunk but the first begins with a space. With `add_space_prefix` the library puts it there.
+            # Every chunk but the first begins with a space, which the library adds with `add_space_prefix`.
             chunk = chunk[1:] if number and self._prefix else chunk
             tokens += self._processor.encode(chunk.encode())
         if self._byte_fallback:
@@ -94,25 +95,25 @@ class SentencePieceTokenizer(VocabularyTokenizer):
         return [self._known(token) for token in tokens]
 
     def _known(self, token: int) -> int:
-        """`token`, or the file's unknown token for the one that was added after the last."""
+        """Returns `token`, or the vocabulary's unknown token for the piece that `_processor` adds."""
         if token < self.vocabulary_size:
             return token
         if self._unknown is None:
             raise TokenizerError(
-                "the text has characters that are not in the vocabulary, which has neither byte tokens "
-                "nor an unknown token to stand for them"
+                "the text contains characters that are not in the vocabulary, which has neither byte tokens "
+                "nor an unknown token for them"
             )
         return self._unknown
 
 
 def _byte_values(vocabulary: Vocabulary) -> dict[int, int]:
-    """The byte that each byte token stands for: all 256 of them, or none."""
+    """Returns the byte of each byte token: all 256 of them, or none."""
     values: dict[int, int] = {}
     for token in vocabulary.of_type(TokenType.BYTE):
         match = _BYTE.fullmatch(vocabulary.texts[token])
         if match is None:
             raise FormatError(
-                f"token {token} is of type byte, but its text {quote(vocabulary.texts[token])} is none of "
+                f"token {token} is of type byte, but its text {quote(vocabulary.texts[token])} is not one of "
                 "<0x00>..<0xFF>"
             )
         values[token] = int(match[1], 16)
@@ -125,9 +126,10 @@ def _byte_values(vocabulary: Vocabulary) -> dict[int, int]:
 
 
 def _cut(spec: TokenizerSpec, vocabulary: Vocabulary) -> re.Pattern[str] | None:
-    """Where no token stretches across: before the space behind a letter that no token has there.
+    """Returns a pattern of positions that no token spans.
 
-    None if there is no such letter, or text is normalised, which may join what lies on both sides.
+    They are between a letter and a space, for the letters that precede a space in no token. None if there are
+    no such letters, or if text is normalised, which may join both sides of a cut.
     """
     if spec.precompiled_charsmap or spec.remove_extra_whitespaces or _SPACE not in vocabulary.ids:
         return None
@@ -144,21 +146,21 @@ def _scores(spec: TokenizerSpec, size: int) -> NDArray[np.float32]:
     if scores.shape != (size,):
         raise FormatError(f"the vocabulary has {size} tokens but {scores.size} scores")
     if scores.dtype.kind not in "fiu":
-        raise FormatError(f"the vocabulary's scores are {scores.dtype}, not numbers")
+        raise FormatError(f"the vocabulary's scores have dtype {scores.dtype}, which is not numeric")
     wrong = np.flatnonzero(np.isnan(scores))
     if len(wrong):
         token = int(wrong[0])
-        raise FormatError(f"token {token} {quote(spec.tokens[token])} has no number as its score")
+        raise FormatError(f"the score of token {token} {quote(spec.tokens[token])} is NaN")
     return scores.astype(np.float32)
 
 
 def _processor(
     spec: TokenizerSpec, vocabulary: Vocabulary, encoded: Sequence[bytes], *, byte_fallback: bool
 ) -> Any:
-    """A SentencePieceProcessor for plain text, with an unknown piece of its own after the vocabulary's last.
+    """Returns a SentencePieceProcessor for plain text, with an unknown piece added after the vocabulary.
 
-    User-defined tokens are normal pieces to it, since they are taken out of a text before. What no text may
-    become is renamed to something that is no UTF-8, so that no text can.
+    User-defined tokens are normal pieces in it, because they are split off before. Pieces that no text may
+    produce are renamed to bytes that are not valid UTF-8.
     """
     charsmap = spec.precompiled_charsmap or b""
     if charsmap:
@@ -167,7 +169,7 @@ def _processor(
     pieces = list(encoded)
     types = np.where(vocabulary.types == TokenType.USER_DEFINED, TokenType.NORMAL, vocabulary.types)
     unreachable = vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN)
-    # The library writes about a NUL to standard error; it makes the text's NUL its byte token in any case.
+    # The library warns about a piece of a NUL on standard error; NULs in a text become byte tokens anyway.
     unreachable += [token for token, piece in enumerate(pieces) if not piece or piece == b"\0"]
     for token in unreachable:
         pieces[token] = b"\xff%d" % token
@@ -185,12 +187,12 @@ def _processor(
         return SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
         raise FormatError(
-            f"the sentencepiece library refuses the vocabulary: {escape(str(error))}"
+            f"the sentencepiece library rejects the vocabulary: {escape(str(error))}"
         ) from error
 
 
 def _with_byte_types(spec: TokenizerSpec) -> TokenizerSpec:
-    """`spec` with types where the file has none: bytes by their spelling, others as `types_by_role` says."""
+    """Returns `spec` with types if it has none: byte tokens by spelling, others by `types_by_role`."""
     if spec.types is not None:
         return spec
     types = types_by_role(spec)

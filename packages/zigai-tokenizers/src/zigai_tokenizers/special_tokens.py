@@ -1,4 +1,4 @@
-"""Tokens that are looked for in the text itself, before anything else is done with it."""
+"""Search for special tokens in a text, before the rest is encoded."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from zigai_core.contracts.errors import FormatError, quote
 
 _LONGEST = 4096
-"""Characters a special token may have, so that a search takes time in proportion to the text."""
+"""Limit on the characters of a special token, so that the time of a search is linear in the text."""
 
 
 class SpecialTokens:
-    """Splits a text at special tokens: from left to right, the longest that matches first.
+    """Splits a text at special tokens: the leftmost first, and the longest of those at one position.
 
     >>> list(SpecialTokens({"<s>": 1, "<s>>": 2}).split("a<s>>b<s>"))
     ['a', 2, 'b', 1]
@@ -34,9 +34,9 @@ class SpecialTokens:
         self._start = re.compile("[" + "".join(map(re.escape, sorted(starts))) + "]") if starts else None
 
     def split(self, text: str, guards: Sequence[int] = ()) -> Iterator[str | int]:
-        """The ids of the special tokens in `text` and the pieces of text between them, none of them empty.
+        """Yields the ids of the special tokens in `text` and the non-empty texts between them.
 
-        No token is found that stretches across one of the ascending positions in `guards`.
+        No token that spans one of the ascending positions in `guards` is found.
         """
         if self._start is None:
             if text:
@@ -59,10 +59,10 @@ class SpecialTokens:
             yield text[done:]
 
     def _match(self, text: str, position: int, end: int) -> int:
-        """The index of the longest token at `position` that ends by `end`, or -1.
+        """Returns the index of the longest token at `position` that ends by `end`, or -1.
 
-        Of the tokens that sort up to the text, the last one is either a prefix of the text or shares its
-        longest prefix token with it.
+        If the last of the sorted tokens up to the text is not a prefix of the text, every token that is a
+        prefix of the text is also a prefix of that token.
         """
         found = bisect_right(self._texts, text[position : min(position + self._longest, end)]) - 1
         while found >= 0 and not text.startswith(self._texts[found], position, end):
@@ -71,12 +71,12 @@ class SpecialTokens:
 
 
 def _longest_prefixes(texts: list[str]) -> list[int]:
-    """For each of the sorted `texts` the index of the longest other one that it begins with, or -1."""
+    """Returns the index of the longest other text that is a prefix, for each of the sorted `texts`, or -1."""
     prefixes: list[int] = []
-    open_: list[int] = []
+    stack: list[int] = []
     for index, text in enumerate(texts):
-        while open_ and not text.startswith(texts[open_[-1]]):
-            open_.pop()
-        prefixes.append(open_[-1] if open_ else -1)
-        open_.append(index)
+        while stack and not text.startswith(texts[stack[-1]]):
+            stack.pop()
+        prefixes.append(stack[-1] if stack else -1)
+        stack.append(index)
     return prefixes

@@ -1,4 +1,4 @@
-"""What every kind of tokenizer needs from a `TokenizerSpec`, checked once."""
+"""The checked vocabulary of a `TokenizerSpec`, for every kind of tokenizer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import FormatError, TokenizerError, quote
 
 _UNUSED_ROLES = frozenset({"padding", "separator", "mask"})
-"""Roles that nothing here acts on. Files name ids for them that do not exist (-1, the vocabulary's size)."""
+"""Roles that are not used. Files give ids out of range for them (-1, or the size of the vocabulary)."""
 
 
 class TokenType(IntEnum):
-    """GGUF's and SentencePiece's types of tokens."""
+    """Token types of GGUF and SentencePiece."""
 
     NORMAL = 1
     UNKNOWN = 2
@@ -28,14 +28,14 @@ class TokenType(IntEnum):
 
 
 HIDDEN = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.UNUSED)
-"""What decoding leaves out unless it is asked for."""
+"""Types of tokens that decoding omits unless `special` is set."""
 
 
 class Vocabulary:
-    """Texts, types and special ids of a specification, checked to agree with each other.
+    """Texts, types and special ids of a specification, checked for consistency.
 
-    `FormatError` names what does not: no tokens, another number of types than tokens, a type that is none,
-    an id out of range, two tokens of one text.
+    Raises `FormatError` if there are no tokens, the number of types differs from that of tokens, a type or id
+    is out of range, a text is not valid Unicode, or two tokens have the same text.
     """
 
     def __init__(self, spec: TokenizerSpec) -> None:
@@ -46,19 +46,19 @@ class Vocabulary:
         self._check_texts()
         self.types = self._types(spec)
         self.special_ids = self._special_ids(spec.special_ids)
-        self.end_ids = frozenset(self._checked(token, "an end of reply") for token in spec.end_ids)
+        self.end_ids = frozenset(self._checked(token, "an end-of-reply token") for token in spec.end_ids)
         self.ids = self._ids()
 
     def of_type(self, *types: TokenType) -> list[int]:
-        """The ids of the tokens of these types, ascending."""
+        """Returns the ids of the tokens of these types, in ascending order."""
         return [int(token) for token in np.flatnonzero(np.isin(self.types, types))]
 
     def encoded(self) -> list[bytes]:
-        """Each token's text in UTF-8."""
+        """Returns the text of each token in UTF-8."""
         return [text.encode() for text in self.texts]
 
     def _check_texts(self) -> None:
-        """Refuse lone surrogates, which no encoding takes."""
+        """Raises `FormatError` for a lone surrogate, which UTF-8 cannot encode."""
         try:
             "".join(self.texts).encode()
         except UnicodeEncodeError as error:
@@ -66,7 +66,7 @@ class Vocabulary:
             for token, text in enumerate(self.texts):
                 at -= len(text)
                 if at < 0:
-                    raise FormatError(f"token {token} is no valid text: {quote(text)}") from None
+                    raise FormatError(f"token {token} is not valid Unicode: {quote(text)}") from None
             raise
 
     def _types(self, spec: TokenizerSpec) -> NDArray[np.int64]:
@@ -76,12 +76,14 @@ class Vocabulary:
         if types.shape != (self.size,):
             raise FormatError(f"the vocabulary has {self.size} tokens but {types.size} token types")
         if types.dtype.kind not in "iu":
-            raise FormatError(f"the vocabulary's token types are {types.dtype}, not whole numbers")
+            raise FormatError(
+                f"the vocabulary's token types have dtype {types.dtype}, which is not an integer type"
+            )
         wrong = np.flatnonzero((types < TokenType.NORMAL) | (types > TokenType.BYTE))
         if len(wrong):
             token = int(wrong[0])
             raise FormatError(
-                f"token {token} {quote(self.texts[token])} is of type {types[token]}, which is none of 1..6"
+                f"token {token} {quote(self.texts[token])} is of type {types[token]}, outside 1..6"
             )
         return types.astype(np.int64)
 
@@ -99,7 +101,7 @@ class Vocabulary:
         return int(token)
 
     def _ids(self) -> dict[str, int]:
-        """Ids by text. Empty texts are placeholders, of which real files have several."""
+        """Returns ids by text. Empty texts are omitted: they are placeholders, often several in a file."""
         ids = dict(zip(self.texts, range(self.size), strict=True))
         if len(ids) != self.size:
             first: dict[str, int] = {}
@@ -111,7 +113,10 @@ class Vocabulary:
 
 
 def types_by_role(spec: TokenizerSpec) -> NDArray[np.int32]:
-    """Types for a file without any: a token that has a role or ends a reply is a control token."""
+    """Returns types, int32 `[tokens]`, for a file without types.
+
+    A token that has a role or ends a reply is a control token, except the unknown token.
+    """
     size = len(spec.tokens)
     types = np.full(size, TokenType.NORMAL, dtype=np.int32)
     for token in (*spec.special_ids.values(), *spec.end_ids):
@@ -124,9 +129,9 @@ def types_by_role(spec: TokenizerSpec) -> NDArray[np.int32]:
 
 
 class TokenBytes(dict[int, bytes]):
-    """The bytes of each token, spelled when they are first asked for: a reply needs few of a vocabulary.
+    """Bytes of each token, computed on first access: a reply uses a small part of a vocabulary.
 
-    `hidden` tokens have none. `TokenizerError` for an id out of range.
+    `hidden` tokens have no bytes. Raises `TokenizerError` for an id out of range.
     """
 
     def __init__(self, size: int, spell: Callable[[int], bytes], hidden: Sequence[int] = ()) -> None:
@@ -141,5 +146,5 @@ class TokenBytes(dict[int, bytes]):
         return spelled
 
     def of(self, tokens: Sequence[int]) -> list[bytes]:
-        """Those of each of the tokens."""
+        """Returns the bytes of each token."""
         return [self[token] for token in tokens]

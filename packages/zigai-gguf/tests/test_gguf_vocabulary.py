@@ -159,10 +159,11 @@ def test_tokens_spelt_as_control_tokens_are_control_tokens_even_if_marked_normal
         "<|end|>",
         "<|eom_id|>",
         "<|x|>",
+        "undefined",
     ]
-    spec = read(tokens, kind="gpt2", types=[1, 1, 1, 1, 0, 4, 1, 1])
+    spec = read(tokens, kind="gpt2", types=[1, 1, 1, 1, 0, 4, 1, 1, 0])
     assert spec.types is not None
-    assert spec.types.tolist() == [1, 3, 3, 3, 3, 4, 3, 1]
+    assert spec.types.tolist() == [1, 3, 3, 3, 3, 4, 3, 1, 1]
     assert spec.end_ids == {2, 3, 4, 5, 6}
     assert spec.special_ids == {"eot": 4, "eom": 6}
     assert not spec.types.flags.writeable

@@ -184,10 +184,10 @@ def control_ids(tokens: StringArray) -> list[int]:
 
 
 def corrected_types(types: NDArray[np.int32], controls: Sequence[int]) -> NDArray[np.int32]:
-    """Returns the types, int32 `[tokens]`, with `CONTROL` for `controls` that are `NORMAL` or `UNDEFINED`."""
-    corrected: NDArray[np.int32] = types.copy()
+    """Returns the types, int32 `[tokens]`: `NORMAL` for `UNDEFINED`, `CONTROL` for normal `controls`."""
+    corrected: NDArray[np.int32] = np.where(types == UNDEFINED, NORMAL, types).astype(np.int32)
     for token in controls:
-        if types[token] in (UNDEFINED, NORMAL):
+        if corrected[token] == NORMAL:
             corrected[token] = CONTROL
     corrected.flags.writeable = False
     return corrected

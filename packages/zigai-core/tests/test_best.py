@@ -1,4 +1,4 @@
-"""The definition of the k best, and the bitset beside it."""
+"""The definition of `best`, and bitsets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ few_values = arrays(np.float32, st.integers(1, 90), elements=st.sampled_from([-2
 
 
 @given(few_values, st.integers(1, 100), st.data())
-def test_they_are_the_first_of_the_sorted_row(row: Array, k: int, data: Any) -> None:
+def test_best_equals_the_start_of_the_sorted_row(row: Array, k: int, data: Any) -> None:
     edits = data.draw(
         st.dictionaries(st.integers(0, len(row) - 1), st.sampled_from([-INF, 0.0, 2.0]), max_size=5)
     )
     chosen = data.draw(arrays(np.bool_, len(row)))
     logits = {token: edits.get(token, float(row[token])) for token in range(len(row)) if chosen[token]}
-    wanted = sorted((-logit, token) for token, logit in logits.items() if logit > -INF)[:k]
+    expected = sorted((-logit, token) for token, logit in logits.items() if logit > -INF)[:k]
     ids = sorted(edits)
     found = best(
         row,
@@ -33,13 +33,13 @@ def test_they_are_the_first_of_the_sorted_row(row: Array, k: int, data: Any) -> 
         Edits(np.array(ids, np.int32), np.array([edits[token] for token in ids], np.float32)),
         bitset(chosen),
     )
-    assert found.ids.tolist() == [token for _, token in wanted]
-    assert found.logits.tolist() == [-negative for negative, _ in wanted]
+    assert found.ids.tolist() == [token for _, token in expected]
+    assert found.logits.tolist() == [-negative for negative, _ in expected]
     assert found.damaged is None
 
 
 @pytest.mark.parametrize("value", [np.nan, INF, -INF])
-def test_a_logit_that_is_not_finite_is_named(value: float) -> None:
+def test_the_first_logit_that_is_not_finite_is_reported(value: float) -> None:
     row = np.array([1, 2, value, 4, value], np.float32)
     assert best(row, 1).damaged == 2
     hidden = Edits(np.array([2, 4], np.int32), np.array([0, 0], np.float32))
@@ -47,7 +47,7 @@ def test_a_logit_that_is_not_finite_is_named(value: float) -> None:
 
 
 @given(arrays(np.bool_, st.integers(1, 100)))
-def test_a_bitset_holds_its_bits(chosen: Any) -> None:
+def test_a_bitset_has_the_bits_it_is_made_of(chosen: Any) -> None:
     mask = bitset(chosen)
     assert (mask.dtype, len(mask)) == (np.uint32, -(-len(chosen) // 32))
     assert [bool(mask[t // 32] >> (t % 32) & 1) for t in range(len(chosen))] == chosen.tolist()
@@ -63,13 +63,13 @@ def test_a_bitset_holds_its_bits(chosen: Any) -> None:
         ({"k": 0}, "k must be at least 1"),
         ({"edits": Edits(np.array([4], np.int32), np.zeros(1, np.float32))}, "within 0..3"),
         ({"edits": Edits(np.array([-1], np.int32), np.zeros(1, np.float32))}, "within 0..3"),
-        ({"edits": Edits(np.array([1, 1], np.int32), np.zeros(2, np.float32))}, "must ascend"),
+        ({"edits": Edits(np.array([1, 1], np.int32), np.zeros(2, np.float32))}, "strictly ascending"),
         ({"edits": Edits(np.array([1], np.int64), np.zeros(1, np.float32))}, "int32 ids"),
         ({"edits": Edits(np.array([1], np.int32), np.zeros(2, np.float32))}, "as many float32 logits"),
         ({"mask": np.zeros(2, np.uint32)}, r"must be uint32 \[1\]"),
         ({"mask": np.zeros(1, np.uint8)}, r"must be uint32 \[1\]"),
     ],
 )
-def test_other_arrays_are_refused(change: dict[str, Any], words: str) -> None:
+def test_arguments_of_wrong_shape_type_or_value_are_refused(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ShapeError, match=words):
         best(**{"row": np.zeros(4, np.float32), "k": 2, **change})

@@ -1,3 +1,5 @@
+"""Dequantisation of the storage types in core, against values decoded by the `gguf` package."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -31,7 +33,7 @@ def test_blocks_decode_bitwise_as_the_gguf_package_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["F16", "BF16", *QUANTISED])
-def test_misaligned_and_strided_blocks_decode_alike(name: str) -> None:
+def test_misaligned_and_strided_blocks_decode_to_the_same_values(name: str) -> None:
     blocks, values = golden(name)
     shifted = np.empty(blocks.size + 1, np.uint8)[1:].reshape(blocks.shape)
     shifted[...] = blocks
@@ -41,14 +43,14 @@ def test_misaligned_and_strided_blocks_decode_alike(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", QUANTISED)
-def test_chunks_join_without_a_seam(name: str) -> None:
+def test_more_blocks_than_a_chunk_decode_to_the_same_values(name: str) -> None:
     blocks, values = golden(name)
     repeats = 2 * CHUNK // values.size + 2
     decoded = DTYPES[name].dequantize(np.tile(blocks, (repeats, 1)))
     np.testing.assert_array_equal(decoded, np.tile(values, (repeats, 1)))
 
 
-def test_q4_0_by_hand() -> None:
+def test_a_q4_0_block_decodes_to_values_computed_by_its_formula() -> None:
     block = np.array([0x00, 0x40, *[0x80] * 16], np.uint8)  # d = 2, every byte: low nibble 0, high nibble 8
     assert DTYPES["Q4_0"].dequantize(block[None])[0].tolist() == [-16.0] * 16 + [0.0] * 16
 
@@ -123,16 +125,18 @@ def test_bytes_of_a_shape(name: str, shape: tuple[int, ...], nbytes: int) -> Non
 
 
 @pytest.mark.parametrize("shape", [(), (33,), (2, 16), (64, 1)])
-def test_a_row_of_half_a_block_is_an_error_that_gives_both_numbers(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ShapeError, match=f"row of {shape[-1] if shape else 1} elements.*Q4_0's 32"):
+def test_a_row_that_is_not_whole_blocks_is_an_error_with_both_sizes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(
+        ShapeError, match=f"row of {shape[-1] if shape else 1} elements.*Q4_0 blocks, 32 each"
+    ):
         DTYPES["Q4_0"].nbytes(shape)
 
 
-def test_data_of_another_size_is_an_error_that_gives_both_numbers() -> None:
-    with pytest.raises(ShapeError, match=r"\(2, 32\) takes 36 bytes, but 18 are given"):
+def test_data_of_the_wrong_size_is_an_error_with_both_sizes() -> None:
+    with pytest.raises(ShapeError, match=r"\(2, 32\) takes 36 bytes, but there are 18"):
         DTYPES["Q4_0"].to_float32(np.zeros(18, np.uint8), (2, 32))
 
 
-def test_the_table_cannot_be_changed() -> None:
+def test_the_table_is_read_only() -> None:
     with pytest.raises(TypeError):
         DTYPES["F32"] = DTYPES["F16"]  # type: ignore[index]

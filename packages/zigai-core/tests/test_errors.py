@@ -1,4 +1,4 @@
-"""An error is one line that repeats little of a file, whatever stands in it."""
+"""An error is one line of bounded length, whatever content of a file it repeats."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_short_value_is_quoted_as_repr_does() -> None:
     assert quote(np.array([1, 2, 3, 4, 5])) == "[1, 2, 3, 4, …]"
 
 
-def test_what_cannot_be_shown_is_named_by_its_type() -> None:
+def test_a_value_whose_repr_fails_is_quoted_by_its_type() -> None:
     class Odd:
         def __repr__(self) -> str:
             raise RuntimeError
@@ -49,7 +49,7 @@ def test_what_cannot_be_shown_is_named_by_its_type() -> None:
     assert "Odd" in quote(Odd())
 
 
-def test_a_text_that_is_cut_keeps_its_ends() -> None:
+def test_a_text_that_is_too_long_loses_its_middle() -> None:
     assert escape("start" + "x" * 70_000 + "end", 20) == "startxxxxxxxxx…xxend"
     assert escape("short") == "short"
     assert escape("a\nb") == "a\\nb"
@@ -57,10 +57,10 @@ def test_a_text_that_is_cut_keeps_its_ends() -> None:
 
 @pytest.mark.parametrize("kind", [ZigAIError, FormatError, ShapeError])
 def test_an_error_is_one_printable_line_of_bounded_length(kind: type[ZigAIError]) -> None:
-    error = kind("/tmp/a\x1b[2J\nb: " + "x" * 70_000 + " is wrong; mend it")
+    error = kind("/tmp/a\x1b[2J\nb: " + "x" * 70_000 + " is wrong; repair it")
     assert str(error).isprintable()
     assert len(str(error)) <= LONGEST
     assert str(error).startswith("/tmp/a\\x1b[2J b: xxx")
-    assert str(error).endswith("is wrong; mend it")
+    assert str(error).endswith("is wrong; repair it")
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), again.args) == (kind, error.args)

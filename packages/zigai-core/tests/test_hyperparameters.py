@@ -1,4 +1,4 @@
-"""What a getter gives is of the type and in the range it says; what it refuses it names."""
+"""Getters return values of their type and range, and raise errors that name the key."""
 
 from __future__ import annotations
 
@@ -26,20 +26,22 @@ def test_equal_entries_for_all_layers_are_one_value(array: Any) -> None:
     assert of(array).integers("x", 2) == (2, 2)
 
 
-def test_flags_and_numbers_may_be_given_by_layer_too() -> None:
+def test_equal_flags_and_numbers_for_all_layers_are_one_value() -> None:
     assert of(np.array([True, True])).flag("x") is True
     assert of([False, False]).flag("x") is False
     assert of(np.array([0.5, 0.5], np.float32)).number("x") == 0.5
 
 
 @pytest.mark.parametrize("array", [[2, 3], np.array([2, 3]), np.array([float("nan")] * 2), [True, 1]])
-def test_entries_that_differ_are_unsupported_not_damage(array: Any) -> None:
+def test_one_value_from_entries_that_differ_is_unsupported(array: Any) -> None:
     for getter in (of(array).integer, of(array).number, of(array).flag):
-        with pytest.raises(UnsupportedError, match=r"model.gguf: hyperparameter llama.x differs from layer"):
+        with pytest.raises(
+            UnsupportedError, match=r"model.gguf: hyperparameter llama.x differs between layers"
+        ):
             getter("x")
 
 
-def test_entries_that_differ_are_given_layer_by_layer() -> None:
+def test_integers_returns_the_entry_of_each_layer() -> None:
     given = of(np.array([2, 3], np.int32)).integers("x", 2)
     assert given == (2, 3)
     assert all(type(entry) is int for entry in given)
@@ -47,7 +49,7 @@ def test_entries_that_differ_are_given_layer_by_layer() -> None:
 
 
 @pytest.mark.parametrize("array", [[2, 2, 2], [], np.array([2]), np.zeros(0)])
-def test_another_number_of_entries_than_layers_is_damage(array: Any) -> None:
+def test_a_number_of_entries_other_than_the_layers_is_a_format_error(array: Any) -> None:
     for getter in (of(array).integer, of(array).number, of(array).flag):
         with pytest.raises(FormatError, match=f"llama.x has {len(array)} entries for 2 layers"):
             getter("x")
@@ -59,7 +61,7 @@ def test_another_number_of_entries_than_layers_is_damage(array: Any) -> None:
     "value",
     [True, "2", 2.0, 2**31, -1, pytest.param(10**5000, id="huge"), [True, True], [[2], [2]], ["a"] * 2],
 )
-def test_what_is_no_whole_number_in_range_is_named(value: Any) -> None:
+def test_a_value_that_is_not_a_whole_number_in_range_is_an_error_with_the_key(value: Any) -> None:
     with pytest.raises((FormatError, UnsupportedError), match=r"llama\.x ") as caught:
         of(value).integer("x")
     assert len(str(caught.value)) < 200
@@ -68,16 +70,16 @@ def test_what_is_no_whole_number_in_range_is_named(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [True, "1", float("nan"), float("inf"), 10**400, -0.5, [float("inf")] * 2])
-def test_what_is_no_finite_number_in_range_is_named(value: Any) -> None:
+def test_a_value_that_is_not_a_finite_number_in_range_is_an_error_with_the_key(value: Any) -> None:
     with pytest.raises(FormatError, match=r"llama\.x "):
         of(value).number("x", minimum=0.0)
 
 
-def test_a_negative_zero_is_zero() -> None:
+def test_a_negative_zero_is_returned_as_zero() -> None:
     assert str(of(-0.0).number("x")) == "0.0"
 
 
-def test_numpys_own_numbers_are_shown_as_numbers() -> None:
+def test_numpy_scalars_are_quoted_as_plain_numbers() -> None:
     with pytest.raises(FormatError, match=r"llama\.x must be a whole number, not 1\.5$"):
         of(np.float32(1.5)).integer("x")
 
@@ -90,7 +92,7 @@ def test_a_huge_array_is_refused_before_it_is_copied() -> None:
         of(wide).integer("x")
 
 
-def test_a_hostile_architecture_does_not_fill_the_error() -> None:
+def test_an_error_repeats_little_of_a_long_architecture_name() -> None:
     hp = Hyperparameters({}, prefix="a\n\x1b" * 20_000)
     with pytest.raises(FormatError) as caught:
         hp.integer("x")
@@ -102,5 +104,5 @@ def test_a_hostile_architecture_does_not_fill_the_error() -> None:
     ("shape", "same"),
     [((), ()), ((1,), (1,)), ((1, 1), (1,)), ((1, 64), (64,)), ((64, 1), (64, 1)), ((1, 1, 3, 1), (3, 1))],
 )
-def test_leading_ones_are_no_part_of_a_shape(shape: tuple[int, ...], same: tuple[int, ...]) -> None:
+def test_leading_ones_of_a_shape_are_removed(shape: tuple[int, ...], same: tuple[int, ...]) -> None:
     assert without_leading_ones(shape) == same

@@ -1,4 +1,4 @@
-"""A package brings a storage type that core lacks; the format knows its layout."""
+"""Storage types that core lacks: a package registers the dequantiser, a format knows the layout."""
 
 from __future__ import annotations
 
@@ -58,21 +58,21 @@ def plugins(**dtypes: object) -> Plugins:
     )
 
 
-def test_without_it_the_error_names_the_type_and_the_tensor(path: Path) -> None:
+def test_without_the_package_an_error_names_the_type_and_the_tensor(path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"dequantise HALF \(output\.weight\)"):
         load(path, plugins=plugins())
     with pytest.raises(UnsupportedError, match=r"tensor type HALF;.*zigai\.dtypes"):
         read(path, plugins=plugins()).tensors[NAME].to_float32()
 
 
-def test_with_it_the_model_is_computed(path: Path) -> None:
+def test_with_the_package_the_model_runs(path: Path) -> None:
     model = load(path, plugins=plugins(HALF=halves))
     assert np.all(np.isfinite(model.logits([1, 2, 3])))
     found = read(path, plugins=plugins(HALF=halves)).tensors[NAME].to_float32()
     np.testing.assert_allclose(found, PLAIN.tensors[NAME].to_float32(), atol=1e-3)
 
 
-def test_one_that_no_tensor_needs_is_not_made(path: Path) -> None:
+def test_a_registered_type_that_no_tensor_has_is_not_constructed(path: Path) -> None:
     def broken() -> DType:
         raise AssertionError
 
@@ -88,11 +88,13 @@ def test_one_that_no_tensor_needs_is_not_made(path: Path) -> None:
         ("HALF", "must be a DType with a dequantiser"),
     ],
 )
-def test_one_that_is_not_the_formats_is_refused(path: Path, made: object, what: str) -> None:
+def test_a_registered_type_with_another_name_or_layout_is_refused(
+    path: Path, made: object, what: str
+) -> None:
     with pytest.raises(PluginError, match=f"storage type HALF of a package {what}"):
         read(path, plugins=plugins(HALF=lambda: made))
 
 
-def test_cores_own_types_cannot_be_replaced(path: Path) -> None:
+def test_the_types_of_core_cannot_be_replaced(path: Path) -> None:
     with pytest.raises(PluginError, match="storage type F16 is core's own"):
         read(path, plugins=plugins(F16=halves))

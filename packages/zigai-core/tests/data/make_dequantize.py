@@ -1,6 +1,6 @@
-"""Write dequantize.npz: random blocks of each type with the values that the `gguf` package decodes.
+"""Writes dequantize.npz: random blocks of each type, and their values as decoded by the `gguf` package.
 
-Run once, with gguf 0.10 or newer installed: python make_dequantize.py
+To run with gguf 0.10 or newer installed: python make_dequantize.py
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType  # type: ignore[import-not-found,unused-ignore]
 from gguf.quants import dequantize  # type: ignore[import-not-found,unused-ignore]
 
-# Where the float16 fields of a block begin; the rest of a block may be any byte.
+# Byte offsets of a block's float16 fields; all other bytes may have any value.
 HALVES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],

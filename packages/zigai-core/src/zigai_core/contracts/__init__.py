@@ -1,1 +1,1 @@
-"""What a plugin is given and implements: errors, dtypes, descriptor, graph, batch, options, protocols."""
+"""The contracts that plugins implement and the types they exchange; imports nothing else of ZigAI."""

@@ -1,4 +1,4 @@
-"""The tokens of one step: prompts and single tokens of several sequences side by side."""
+"""The input of one step: tokens of one or more sequences, in prefill, decode or both."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What `Context.run` computes in one step.
+    """The input of `Context.run`.
 
-    Row i is token `tokens[i]` at `positions[i]` of sequence `sequences[i]`, an index into `page_tables`.
-    Position p of a sequence is kept in slot `p % page` of page `page_tables[sequence][p // page]`. Rows of
-    one sequence come in order of position and follow what its pages already hold, with no gap. `wanted`
-    lists the rows whose outputs the caller gets, in the order it gets them. All arrays are int32.
+    Row i is token `tokens[i]` at position `positions[i]` of sequence `sequences[i]`, an index into
+    `page_tables`. With pages of P tokens (`CompileOptions.page`), the key and value of position p are stored
+    in slot `p % P` of page `page_tables[sequence][p // P]`. Rows of one sequence are in order of position and
+    continue what its pages already hold, without gaps. `wanted` lists the output rows: the rows whose outputs
+    are returned, in that order. All arrays are int32 and one-dimensional.
     """
 
     tokens: NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""The k best of a row of logits: what a program must compute, and its definition in numpy."""
+"""The k largest logits of a row: the types, and the definition in numpy that programs are tested against."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from zigai_core.contracts.graph import Array
 
 
 class Edits(NamedTuple):
-    """Logits that take the place of a row's own."""
+    """Replacements for some of a row's logits."""
 
     ids: NDArray[np.int32]
-    """Ascending, each once."""
+    """Token ids `[edits]`, strictly ascending."""
     logits: NDArray[np.float32]
-    """As many; -inf rules a token out."""
+    """Their new logits `[edits]`; -inf excludes a token."""
 
 
 class Best(NamedTuple):
-    """The largest logits of a row, largest first; of equals, the lowest ids first."""
+    """The largest logits of a row in descending order; equal logits are in ascending order of id."""
 
     ids: NDArray[np.int32]
     logits: NDArray[np.float32]
     damaged: int | None
-    """The first id whose logit in the row, before edits and mask, is NaN or infinite; None for none."""
+    """The first id whose logit, before edits and mask, is NaN or infinite; None if all are finite."""
 
 
 def best(row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None) -> Best:
-    """The k best of `row` `[vocabulary]`, or as many as are not ruled out.
+    """Returns the k largest logits of `row` `[vocabulary]`, after edits and mask.
 
-    `mask` `[ceil(vocabulary / 32)]` is a bitset: token t may be chosen where bit t % 32 of word t // 32 is
-    set. A logit of -inf or NaN is never among the best. `ShapeError` for arrays of another shape or type, and
-    for edits outside the row or out of order.
+    `mask` `[ceil(vocabulary / 32)]` is a bitset: token t is excluded unless bit t % 32 of word t // 32 is
+    set. Logits of -inf and NaN are never returned, so there may be fewer than k. Raises `ShapeError` for
+    arrays of the wrong shape or type, and for edits that are out of order or outside the row.
 
     >>> best(np.array([1, 3, 3, 2], np.float32), 2).ids
     array([1, 2], dtype=int32)
@@ -42,7 +42,7 @@ def best(row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32
     check_best(row, k, edits, mask)
     finite = np.isfinite(row)
     damaged = None if finite.all() else int(np.argmin(finite))
-    logits = row + np.float32(0)  # -0 becomes 0
+    logits = row + np.float32(0)  # -0.0 becomes 0.0
     if edits is not None:
         logits[edits.ids] = edits.logits + np.float32(0)
     if mask is not None:
@@ -58,13 +58,13 @@ def best(row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32
 
 
 def bits(mask: NDArray[np.uint32], count: int) -> NDArray[np.bool_]:
-    """The first `count` bits of a bitset, the lowest of each word first."""
+    """Returns the first `count` bits of a bitset, starting with the lowest bit of each word."""
     octets = np.ascontiguousarray(mask, "<u4").view(np.uint8)
     return np.unpackbits(octets, count=count, bitorder="little").view(np.bool_)
 
 
 def bitset(chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
-    """The bitset whose bits are `chosen`, padded with zeros to whole words."""
+    """Returns the bitset of `chosen`, padded with zero bits to whole words."""
     octets = np.packbits(chosen, bitorder="little")
     padded = np.zeros(-(-len(chosen) // 32) * 4, np.uint8)
     padded[: len(octets)] = octets
@@ -72,7 +72,7 @@ def bitset(chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
 
 
 def check_best(row: Array, k: int, edits: Edits | None, mask: NDArray[np.uint32] | None) -> None:
-    """`ShapeError` unless `best` can be computed of these."""
+    """Raises `ShapeError` if these are not valid arguments of `best`."""
     if row.ndim != 1 or row.dtype != np.float32 or not len(row):
         raise ShapeError(f"best: the row must be float32 [vocabulary], not {row.dtype} {row.shape}")
     if k < 1:
@@ -80,9 +80,9 @@ def check_best(row: Array, k: int, edits: Edits | None, mask: NDArray[np.uint32]
     if edits is not None and len(edits.ids):
         ids, logits = edits
         if ids.ndim != 1 or ids.dtype != np.int32 or logits.shape != ids.shape or logits.dtype != np.float32:
-            raise ShapeError("best: edits must be int32 ids and as many float32 logits, one-dimensional")
+            raise ShapeError("best: edits must be one-dimensional, int32 ids and as many float32 logits")
         if ids[0] < 0 or ids[-1] >= len(row) or not np.all(ids[1:] > ids[:-1]):
-            raise ShapeError(f"best: edited ids must ascend, each once, within 0..{len(row) - 1}")
+            raise ShapeError(f"best: edited ids must be strictly ascending, within 0..{len(row) - 1}")
     if mask is not None and (mask.dtype != np.uint32 or mask.shape != (-(-len(row) // 32),)):
         raise ShapeError(
             f"best: the mask must be uint32 [{-(-len(row) // 32)}] for a row of {len(row)}, "

@@ -1,7 +1,7 @@
-"""What a file says about a model, whatever its format: the border between reading and running.
+"""The description of a model that a format reader returns, the same for every file format.
 
-Names of tensors and hyperparameters are GGUF's (`blk.0.attn_q.weight`, `attention.head_count`); a format
-that calls them otherwise maps its own names to these at its edge.
+Names of tensors and hyperparameters are GGUF's (`blk.0.attn_q.weight`, `attention.head_count`); readers of
+other formats translate their own names to these.
 """
 
 from __future__ import annotations
@@ -19,16 +19,20 @@ from zigai_core.contracts.dtypes import DType
 from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError, escape, quote
 
 Pairing = Literal["adjacent", "half"]
-"""Which elements of a head RoPE turns together: `(2i, 2i+1)`, or `(i, i + n/2)` of the first n."""
+"""Which elements of a head RoPE rotates as a pair: `adjacent`, `(2i, 2i+1)`; `half`, `(i, i + n/2)`.
+
+n is the number of rotated elements of a head (`rope.dimension_count`).
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class TensorInfo:
-    """One named tensor: its shape, how its elements are stored, and a view of its bytes.
+    """A named tensor: its shape, its storage type and a view of its bytes.
 
-    `shape` is in numpy's order, so a linear layer's weight is `(outputs, inputs)`; blocks of a quantised
-    type run along the last axis. `data` is a read-only, one-dimensional uint8 view of exactly
-    `dtype.nbytes(shape)` bytes: mapped, not copied, and checked against the file by the format.
+    `shape` is in numpy's order: a linear layer's weight is `(outputs, inputs)`. Blocks of a quantised type
+    run along the last axis. `data` is a read-only, one-dimensional uint8 view of exactly
+    `dtype.nbytes(shape)` bytes, mapped from the file without a copy. The format reader has checked it against
+    the file's size.
     """
 
     name: str
@@ -36,38 +40,41 @@ class TensorInfo:
     dtype: DType
     data: NDArray[np.uint8]
     release: Callable[[], None] | None = None
-    """Says that `data` will hardly be read again, so that memory which only mirrors a file may go to others;
-    reading it later still works. None where there is nothing to give back."""
+    """Frees the memory that holds the mapped bytes of `data`; to be called once they are unlikely to be read
+    again. Reading them later still works. None if there is nothing to free."""
     identity: str | None = None
-    """Tells these bytes from all others without reading them: which file, its size and times, and where in
-    it. What is kept of a tensor between runs is kept under this name. None where nothing tells."""
+    """Identifies the bytes without reading them: the file, its size and times, and the offset in it. Packed
+    weights that are kept between runs are found by it. None if the bytes cannot be identified."""
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the stored tensor takes."""
+        """Size of the stored tensor in bytes."""
         return int(self.data.nbytes)
 
     def reshaped(self, shape: tuple[int, ...]) -> TensorInfo:
-        """The same bytes under `shape`, which differs in leading ones alone; else `ShapeError`."""
+        """Returns the same bytes under `shape`. Raises `ShapeError` unless only leading ones differ."""
         if self.shape == shape:
             return self
         if without_leading_ones(self.shape) != without_leading_ones(shape):
-            raise ShapeError(f"tensor {escape(self.name)} has shape {self.shape}, {shape} is needed")
+            raise ShapeError(f"tensor {escape(self.name)} has shape {self.shape}, but {shape} is needed")
         return replace(self, shape=shape)
 
     def to_float32(self) -> NDArray[np.float32]:
-        """The tensor's values, dequantised: float32 of shape `shape`. A copy, except for aligned F32."""
+        """Returns the dequantised values: float32 of shape `shape`. A copy, except for aligned F32."""
         return self.dtype.to_float32(self.data, self.shape)
 
     def rows_to_float32(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
-        """Some rows, dequantised: float32 `[len(rows), shape[-1]]`, counted over all axes but the last."""
+        """Returns some rows, dequantised: float32 `[len(rows), shape[-1]]`.
+
+        `rows` are indices into the tensor reshaped to `[-1, shape[-1]]`.
+        """
         width = self.shape[-1]
         stored = self.data.reshape(-1, self.dtype.nbytes((width,)))[rows]
         return self.dtype.to_float32(stored.reshape(-1), (len(rows), width))
 
 
 def without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape whose first dimension, unless it is the only one, is not 1: the same bytes lie under both.
+    """Returns `shape` without its leading ones, except that the last dimension is always kept.
 
     >>> without_leading_ones((1, 1, 64)), without_leading_ones((1,))
     ((64,), (1,))
@@ -77,12 +84,14 @@ def without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 class Hyperparameters(Mapping[str, Any]):
-    """The model's numbers by their GGUF names without the architecture's prefix, with typed getters.
+    """A model's hyperparameters by their GGUF keys, without the architecture's prefix, with typed getters.
 
-    A getter raises `FormatError` naming the key where it is absent (and no default is given), of another
-    type, or out of range, so a value that reaches an architecture is one it may rely on. A key may hold an
-    entry for each layer: all equal, they stand for one value; where they differ, `integers` gives them and
-    the getters of one value raise `UnsupportedError`.
+    A getter raises `FormatError`, with the key, if the value is missing and there is no default, is of the
+    wrong type or is out of range. A value may be a list of one entry per layer: `integers` returns the
+    entries; the other getters return the entry that all are equal to, and raise `UnsupportedError` if they
+    differ. Keys that are read are recorded, so that loading can report those that no code reads.
+
+    `prefix` (the architecture) and `source` (the file) are used in error messages.
 
     >>> hp = Hyperparameters({"block_count": 2}, prefix="llama")
     >>> hp.integer("block_count", minimum=1)
@@ -101,15 +110,18 @@ class Hyperparameters(Mapping[str, Any]):
 
     @property
     def read(self) -> frozenset[str]:
-        """The keys that getters, `get` or `[]` were asked for."""
+        """The keys read so far, by a getter, `get` or `[]`."""
         return frozenset(self._read)
 
     def tracked(self) -> Hyperparameters:
-        """The same numbers, none of them read yet."""
+        """Returns a copy in which no key has been read."""
         return Hyperparameters(self._values, prefix=self._prefix, source=self._source)
 
     def replaced(self, **values: Any) -> Hyperparameters:
-        """The same numbers but these (two underscores stand for a dot); what is read there is read here."""
+        """Returns a copy with other values for some keys (two underscores stand for a dot).
+
+        The copy shares the record of keys read.
+        """
         new = {key.replace("__", "."): value for key, value in values.items()}
         other = Hyperparameters({**self._values, **new}, prefix=self._prefix, source=self._source)
         other._read = self._read
@@ -123,11 +135,11 @@ class Hyperparameters(Mapping[str, Any]):
         return key in self._values
 
     def items(self) -> ItemsView[str, Any]:
-        """Keys and values, to look at: none counts as read."""
+        """Keys and values, without recording them as read."""
         return self._values.items()
 
     def values(self) -> ValuesView[Any]:
-        """The values, to look at: none counts as read."""
+        """The values, without recording them as read."""
         return self._values.values()
 
     def __iter__(self) -> Iterator[str]:
@@ -142,13 +154,13 @@ class Hyperparameters(Mapping[str, Any]):
     def integer(
         self, key: str, default: int | None = None, *, minimum: int = 0, maximum: int = 2**31 - 1
     ) -> int:
-        """A whole number within `minimum..maximum`."""
+        """Returns a whole number within `minimum..maximum`."""
         return self._whole(key, self._value(key, default), minimum, maximum)
 
     def integers(
         self, key: str, length: int, default: int | None = None, *, minimum: int = 0, maximum: int = 2**31 - 1
     ) -> tuple[int, ...]:
-        """One whole number for each of `length` layers; a file may give one for all of them."""
+        """Returns one whole number for each of `length` layers. A single value in the file is repeated."""
         value = self._stored(key, default)
         if not _is_array(value):
             return (self._whole(key, value, minimum, maximum),) * length
@@ -164,27 +176,27 @@ class Hyperparameters(Mapping[str, Any]):
         minimum: float = float("-inf"),
         maximum: float = float("inf"),
     ) -> float:
-        """A finite number within `minimum..maximum`."""
+        """Returns a finite number within `minimum..maximum`."""
         value = self._value(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise self._error(key, f"must be a number, not {quote(value)}")
         try:
             number = float(value)
-        except OverflowError:  # an integer that no float holds
+        except OverflowError:  # an integer too large for a float
             number = float("inf")
         if not math.isfinite(number) or not minimum <= number <= maximum:
             raise self._error(key, f"is {quote(value)}, outside {minimum}..{maximum}")
         return number + 0.0  # -0.0 becomes 0.0
 
     def text(self, key: str, default: str | None = None) -> str:
-        """A string."""
+        """Returns a string."""
         value = self._stored(key, default)
         if not isinstance(value, str):
-            raise self._error(key, f"must be text, not {quote(value)}")
+            raise self._error(key, f"must be a string, not {quote(value)}")
         return value
 
     def flag(self, key: str, default: bool | None = None) -> bool:
-        """True or false."""
+        """Returns a boolean."""
         value = self._value(key, default)
         if not isinstance(value, (bool, np.bool_)):
             raise self._error(key, f"must be true or false, not {quote(value)}")
@@ -198,7 +210,7 @@ class Hyperparameters(Mapping[str, Any]):
         return int(value)
 
     def _value(self, key: str, default: Any) -> Any:
-        """One value; of an entry for each layer, the one that all of them are."""
+        """Returns a single value; of a list of one entry per layer, the entry that all are equal to."""
         value = self._stored(key, default)
         if not _is_array(value):
             return value
@@ -207,7 +219,7 @@ class Hyperparameters(Mapping[str, Any]):
             raise self._error(key, f"has {len(value)} entries for {quote(layers)} layers")
         first = value[0]
         if not _all_equal(value, first):
-            what = f"differs from layer to layer, {quote(value)}, which this architecture does not compute"
+            what = f"differs between layers, {quote(value)}, which this architecture does not support"
             raise UnsupportedError(self._named(key, what))
         return first.item() if isinstance(first, np.generic) else first
 
@@ -239,19 +251,21 @@ def _all_equal(entries: Any, first: Any) -> bool:
 
 @dataclass(frozen=True)
 class Conventions:
-    """What a format settles once for all its files and another format settles otherwise."""
+    """Choices in storing a model that formats make differently."""
 
     rope_pairing: Pairing = "half"
-    """How rows of queries and keys are paired for RoPE: `half` as Hugging Face's checkpoints hold most
-    models, `adjacent` where the format's converter permutes them, or the model is made so."""
+    """Which rows of the query and key weights RoPE rotates as a pair: `half`, as most checkpoints of Hugging
+    Face have them; `adjacent` if the converter of the format permutes them, or the model was trained so."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenizerSpec:
-    """A vocabulary as a file holds it; `kind` is the registry's name for the tokenizer that serves it.
+    """A vocabulary as stored in a file.
 
-    `tokens[i]` is the text of token i as stored. `types[i]` is GGUF's token type: 1 normal, 2 unknown,
-    3 control, 4 user-defined, 5 unused, 6 byte; all normal where a file has none.
+    `kind` is the name under which its tokenizer is registered (entry point `zigai.tokenizers`). `tokens[i]`
+    is the stored text of token i, `scores[i]` its score for SentencePiece. `types[i]` is GGUF's token type:
+    1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; None means that all are normal.
+    `merges` are the merges of byte-level BPE, two tokens with a space between them, in order of rank.
     """
 
     kind: str
@@ -273,7 +287,7 @@ class TokenizerSpec:
 
 @dataclass(frozen=True, eq=False)
 class ModelDescriptor:
-    """All that a format reader tells: nothing in it is computed, and no tensor has been copied."""
+    """A model as read from a file: nothing has been computed, and no tensor has been copied."""
 
     name: str
     architecture: str
@@ -288,10 +302,10 @@ class ModelDescriptor:
 
     @property
     def parameters(self) -> int:
-        """How many weights the model has."""
+        """Number of parameters: the elements of all tensors."""
         return sum(int(np.prod(tensor.shape, dtype=np.int64)) for tensor in self.tensors.values())
 
     @property
     def nbytes(self) -> int:
-        """Bytes that the stored tensors take."""
+        """Size of all stored tensors in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())

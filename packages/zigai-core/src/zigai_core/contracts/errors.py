@@ -1,22 +1,21 @@
-"""Every error ZigAI raises on purpose. Each says what was wrong, where, and what to do about it."""
+"""The errors that ZigAI raises. Each says what was wrong, where, and what to do about it."""
 
 from __future__ import annotations
 
 import reprlib
 
 QUOTED = 80
-"""Characters of a file's content that an error repeats, where the caller names no other number."""
+"""Default for the number of characters of a file's content that an error repeats."""
 
 LONGEST = 2000
-"""Characters of an error's whole text."""
+"""Maximum length of an error's text, in characters."""
 
 
 class ZigAIError(Exception):
-    """The base of all of them: `except zigai.ZigAIError` is enough for a program.
+    """Base class of all errors of ZigAI (`zigai.ZigAIError`).
 
-    The text is one line of at most `LONGEST` characters: lines are joined, what is not printable is escaped
-    and, where it is too long, its middle left out. Content of a file is cut shorter where it is repeated: see
-    `quote`.
+    The text is one line of at most `LONGEST` characters: lines are joined, unprintable characters are escaped
+    and the middle of a text that is too long is left out. Content of a file is shortened further by `quote`.
     """
 
     def __init__(self, *args: object) -> None:
@@ -24,50 +23,52 @@ class ZigAIError(Exception):
 
 
 class FormatError(ZigAIError):
-    """A file is not what it claims to be: names the file, the byte offset where known, and the field."""
+    """A file is damaged, or not of its format. Names the file, the field, and the byte offset if known."""
 
 
 class UnsupportedError(ZigAIError):
-    """Nothing that is installed serves what was asked for: names it, and what to install."""
+    """No installed package supports the request, or an option is invalid. Names what, and what to install."""
 
 
 class ShapeError(ZigAIError):
-    """A tensor is missing or has another shape than the architecture needs: its name and both shapes."""
+    """A tensor is missing, or has the wrong shape or type. Names the tensor and both shapes."""
 
 
 class TokenizerError(ZigAIError):
-    """Text that cannot be encoded, or token ids that cannot be decoded."""
+    """Text cannot be encoded, or token ids cannot be decoded."""
 
 
 class TemplateError(ZigAIError):
-    """A chat template that is missing, wrong or misbehaves: names the template and the line where known."""
+    """A chat template is missing or fails. Names the template, and the line if known."""
 
 
 class ContextOverflowError(ZigAIError):
-    """More tokens than the context holds, under the policy `error`: both numbers."""
+    """There are more tokens than the context or the cache holds. Gives the limit."""
 
 
 class PluginError(ZigAIError):
-    """A plugin that cannot be imported, breaks its contract, or claims a name that another one claims."""
+    """A plugin cannot be imported, breaks its contract, or has the name of another plugin."""
 
 
 class SamplingError(ZigAIError, ValueError):
-    """A sampling option or stop string out of range, or logits that no token can be drawn from."""
+    """A sampling option or a stop string is invalid, or no token can be drawn from the logits."""
 
 
-class Cancelled(ZigAIError):  # noqa: N818 - not a fault: the caller asked for it
-    """A step was stopped by `Context.cancel()` before it was finished; nothing of it is kept."""
+class Cancelled(ZigAIError):  # noqa: N818 - not a fault: the caller requested it
+    """`Context.cancel()` stopped a step. Nothing of the step is kept."""
 
 
 def escape(text: str, limit: int = QUOTED) -> str:
-    """Text on one line: what is not printable as `repr` writes it, the middle left out past `limit`.
+    """Returns `text` on one line of at most `limit` characters.
+
+    Unprintable characters are escaped as by `repr`; the middle of a text that is too long is left out.
 
     >>> escape("two\\nlines")
     'two\\\\nlines'
     >>> escape("x" * 100, 9)
     'xxxxxx…xx'
     """
-    if len(text) > 2 * limit:  # cut first, so that the cost is not the text's length
+    if len(text) > 2 * limit:  # so that the cost does not depend on the length
         text = f"{text[:limit]}…{text[-limit:]}"
     if not text.isprintable():
         text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
@@ -75,9 +76,9 @@ def escape(text: str, limit: int = QUOTED) -> str:
 
 
 def quote(value: object, limit: int = QUOTED) -> str:
-    """A value out of a file as an error repeats it: like `repr`, on one line of at most `limit` characters.
+    """Returns a value from a file as text for an error: its `repr` on one line of at most `limit` characters.
 
-    Arrays and lists show their first entries.
+    Of arrays and lists, the first four entries are shown.
 
     >>> quote("a\\x1b[2Jb")
     "'a\\\\x1b[2Jb'"
@@ -90,14 +91,14 @@ def quote(value: object, limit: int = QUOTED) -> str:
         return escape(repr(bytes(value[:limit])), limit)
     shape = getattr(value, "shape", None)
     if shape == () and hasattr(value, "item"):
-        value = value.item()  # a number of numpy's as Python's own
+        value = value.item()  # a numpy scalar to a Python number
     elif hasattr(value, "__len__") and hasattr(value, "__getitem__") and not isinstance(value, dict):
         count = len(value)
         entries = [quote(value[i], limit) for i in range(min(count, 4))]
         return escape(f"[{', '.join([*entries, '…'] if count > 4 else entries)}]", limit)
     try:
         return escape(_REPR.repr(value), limit)
-    except Exception:  # an object whose own repr fails
+    except Exception:  # the object's own repr fails
         return escape(f"<{type(value).__name__}>", limit)
 
 

@@ -1,8 +1,8 @@
-"""Hyperparameters that change a model's numbers, and the values that leave them as they are.
+"""Hyperparameters that affect a model's results, and their values without effect.
 
-A file that sets one of these to another value, for an architecture that does not read it, would be computed
-wrongly: such a model is not loaded. Keys are GGUF's without the architecture's prefix (`gguf/constants.py`
-of https://github.com/ggml-org/llama.cpp). Sizes are not among them: tensors have shapes, which are checked.
+If a file sets one of these to another value and the architecture does not read it, the results would be
+wrong: such a model is not loaded. Keys are GGUF's without the architecture's prefix (`gguf/constants.py` of
+https://github.com/ggml-org/llama.cpp). Sizes are not listed, since the shapes of tensors are checked.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "attention.scale": (0.0,),
     "attention.shared_kv_layers": (0,),
     "attention.sliding_window": (0,),
-    "attention.sliding_window_pattern": (0, True),  # the window is every layer's
+    "attention.sliding_window_pattern": (0, True),  # a window in every layer
     "attention.temperature_length": (0,),
     "attention.temperature_scale": (0.0,),
     "attn_logit_softcapping": (0.0,),
@@ -49,7 +49,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "moe_every_n_layers": (0, 1),
     "n_deepstack_layers": (0,),
     "nextn_predict_layers": (0,),
-    "pooling_type": (0, 3),  # none, and the last token's state, which is what `embed` gives
+    "pooling_type": (0, 3),  # none, and the last token's state, which `embed` returns
     "rescale_every_n_layers": (0,),
     "residual_scale": (0.0, 1.0),
     "rope.dimension_sections": (0,),
@@ -70,16 +70,16 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "token_shift_count": (0,),
     "use_parallel_residual": (False,),
 }
-"""By key, the values that change no number: a scale of 1, a cap of 0, one group. 0 stands for "not set"."""
+"""The values without effect, by key: a scale of 1, a cap of 0, one group. 0 means "not set"."""
 
 READ_ELSEWHERE = frozenset({"context_length", "vocab_size"})
-"""Keys that loading reads itself, or that a shape says as well."""
+"""Keys that loading itself reads, or whose value is also given by a shape."""
 
 
 def changes_numbers(hyperparameters: Mapping[str, Any], key: str, *, context: int) -> bool:
-    """Whether a model whose key of this name is not read computes something else than its file means.
+    """True if results are wrong when `key` is not read: its value, or an entry of its list, has an effect.
 
-    A list counts as its elements do. `context`: a window that is no smaller than that hides nothing.
+    `context` is the number of tokens a sequence may hold: a window of at least that size has no effect.
     """
     if key not in NEUTRAL:
         return False
@@ -95,5 +95,5 @@ def changes_numbers(hyperparameters: Mapping[str, Any], key: str, *, context: in
 
 
 def _is_one_of(value: object, neutral: tuple[object, ...]) -> bool:
-    """Whether it equals one of these; true and false are no numbers."""
+    """True if `value` equals one of `neutral`; a boolean never equals a number."""
     return any(value == each and isinstance(value, bool) == isinstance(each, bool) for each in neutral)

@@ -1,4 +1,4 @@
-"""Options of loading a model, from which the API's keywords and the command's options are made."""
+"""Options for loading a model. The API's keywords and the command's options are made from them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any
 from zigai_core.contracts.errors import UnsupportedError
 
 UNREAD = ("error", "warn")
-"""What becomes of tensors and hyperparameters that change a model's numbers and that nothing reads."""
+"""What to do if tensors or hyperparameters that affect the results are not read."""
 
 
 def _about(help: str, *, metavar: str, shown: str) -> dict[str, str]:
-    """A field's description, its placeholder in usage texts, and its default in words."""
+    """Metadata of a field: its description, its placeholder in usage texts and its default in words."""
     return {"help": help, "metavar": metavar, "shown": shown}
 
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How a model is loaded. `UnsupportedError`, with the name and the value, for one out of range.
+    """Options for loading a model. Raises `UnsupportedError`, with name and value, for an invalid value.
 
-    A new option is one field here: `zigai.load` takes it as a keyword and `zig-ai` as an option.
+    To add an option, add a field: `zigai.load` takes it as a keyword and `zig-ai` as an option.
 
     >>> LoadOptions(threads=0)
     Traceback (most recent call last):
@@ -35,21 +35,21 @@ class LoadOptions:
     backend: str = field(
         default="auto",
         metadata=_about(
-            "A backend, or auto for the fastest that serves the whole model.", metavar="NAME", shown="auto"
+            "Backend, or auto for the fastest that supports the whole model.", metavar="NAME", shown="auto"
         ),
     )
     threads: int | None = field(
         default=None,
-        metadata=_about("Threads to compute with.", metavar="N", shown="ZIGAI_NUM_THREADS, or one per CPU"),
+        metadata=_about("Number of threads.", metavar="N", shown="ZIGAI_NUM_THREADS, or one per CPU"),
     )
     context: int | None = field(
         default=None,
-        metadata=_about("Tokens a conversation may hold.", metavar="N", shown="the model's, up to 8192"),
+        metadata=_about("Context length, in tokens.", metavar="N", shown="the model's, up to 8192"),
     )
     kv_dtype: str | None = field(
         default=None,
         metadata=_about(
-            "How keys and values are kept: F16, F32, or Q8_0, which takes half of F16.",
+            "Storage type of the KV cache: F16, F32, or Q8_0 (about half the size of F16).",
             metavar="TYPE",
             shown="F32 for a model stored in F32, else F16",
         ),
@@ -57,21 +57,20 @@ class LoadOptions:
     packed_cache: Path | None = field(
         default=None,
         metadata=_about(
-            "A folder where the native backend keeps the weights as its kernels read them, so that the next "
-            "start is faster.",
+            "Folder where the native backend stores packed weights, so that later loads are faster.",
             metavar="FOLDER",
             shown="ZIGAI_PACKED_CACHE, or none",
         ),
     )
     backend_options: Mapping[str, Any] = field(
         default_factory=dict,
-        metadata=_about("Settings of the backend's own, by name.", metavar="NAME=VALUE", shown="none"),
+        metadata=_about("Backend-specific settings, by name.", metavar="NAME=VALUE", shown="none"),
     )
     unread: str = field(
         default="error",
         metadata=_about(
-            "What to do about tensors and hyperparameters that the architecture should read and does not: "
-            "error refuses the model, warn does without them.",
+            "What to do if the architecture does not read tensors or hyperparameters that affect the "
+            "results: error refuses the model, warn loads it and logs a warning.",
             metavar="|".join(UNREAD),
             shown="error",
         ),
@@ -98,12 +97,12 @@ class LoadOptions:
 
     @classmethod
     def fields(cls) -> tuple[Field[Any], ...]:
-        """The options, each with `help`, `metavar` and `shown` (its default in words) as metadata."""
+        """The fields, each with `help`, `metavar` and `shown` (its default in words) as metadata."""
         return fields(cls)
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The keyword arguments for the backend's class: `backend_options`, and `packed_cache` if given."""
+        """Keyword arguments for the backend's class: `backend_options`, and `packed_cache` if given."""
         given = dict(self.backend_options)
         if self.packed_cache is not None:
             given["packed_cache"] = self.packed_cache

@@ -1,4 +1,4 @@
-"""Options of compiling and of sampling, as frozen dataclasses that check themselves."""
+"""Options for compiling and for sampling: frozen dataclasses that validate their values."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Any
 from zigai_core.contracts.errors import SamplingError
 
 KV_DTYPES = ("F16", "F32", "Q8_0")
-"""How the backends of this repository may keep keys and values."""
+"""Storage types that the backends of this repository support for the KV cache."""
 
 
 @dataclass(frozen=True)
 class CompileOptions:
-    """What a program must hold; its memory is planned for this when it is compiled."""
+    """Sizes that a program is compiled for, and how it computes."""
 
     context: int = 4096
-    """Tokens a sequence may hold."""
+    """Maximum number of tokens in a sequence."""
     batch: int = 512
-    """Tokens in one step, at most."""
+    """Maximum number of tokens in a step."""
     page: int = 64
-    """Tokens in a page of the cache."""
+    """Tokens per page of the KV cache."""
     threads: int | None = None
-    """Threads to compute with; None: as `ZIGAI_NUM_THREADS` says, else one for each CPU it may use."""
+    """Number of threads; None: the value of `ZIGAI_NUM_THREADS`, or one for each available CPU."""
     kv_dtype: str = "F16"
-    """How keys and values are kept, where a backend has the choice: F16, F32 or Q8_0.
+    """Storage type of the KV cache, if the backend has a choice: F16, F32 or Q8_0.
 
-    Q8_0 is int8 with a float16 scale for each 32 elements of a key or value. The numpy reference keeps F32,
-    and for Q8_0 what that leaves of it.
+    Q8_0 is int8 with a float16 scale for each 32 elements of a key or value. The numpy reference always
+    stores float32, which it first rounds as Q8_0 would if Q8_0 is chosen.
     """
 
     @property
     def pages(self) -> int:
-        """Pages that a sequence of full length takes."""
+        """Pages of a sequence of maximum length."""
         return -(-self.context // self.page)
 
 
@@ -47,9 +47,9 @@ DEFAULT_STEPS = (
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How the next token is drawn. `SamplingError`, with the name and the value, for one out of range.
+    """Options for drawing the next token. Raises `SamplingError`, with name and value, for an invalid value.
 
-    Any finite value in range is safe: where one would overflow, the nearest float32 takes its place.
+    Every finite value in range is safe: values that would overflow are limited to the range of float32.
 
     >>> SamplingOptions(top_p=1.5)
     Traceback (most recent call last):
@@ -58,57 +58,57 @@ class SamplingOptions:
     """
 
     temperature: float = 0.8
-    """Divides the logits; 0 takes the likeliest token."""
+    """Divisor of the logits; 0 always takes the most likely token."""
     top_k: int = 40
-    """Keep the k likeliest tokens; 0 keeps all."""
+    """Keeps the k most likely tokens; 0 keeps all."""
     top_p: float = 0.95
-    """Keep the smallest set of likeliest tokens whose probabilities reach p; 1 keeps all."""
+    """Keeps the smallest set of most likely tokens whose probabilities add up to p; 1 keeps all."""
     min_p: float = 0.05
-    """Keep tokens at least p times as likely as the likeliest; 0 keeps all."""
+    """Keeps tokens with at least p times the probability of the most likely one; 0 keeps all."""
     typical_p: float = 1.0
-    """Keep tokens of nearly typical surprise whose probabilities exceed p; 1 keeps all."""
+    """Keeps tokens with a surprise nearest to the entropy, until their probabilities exceed p; 1 is off."""
     xtc_probability: float = 0.0
-    """How often the likeliest tokens are left out; 0 never."""
+    """Probability that XTC excludes the most likely tokens in a draw; 0 is off."""
     xtc_threshold: float = 0.1
-    """Those at least so likely are left out then, but for the least likely; above 0.5 it is off."""
+    """XTC excludes the tokens with at least this probability but the least likely one; above 0.5 is off."""
     dynatemp_range: float = 0.0
-    """The temperature goes by the entropy from temperature - range to temperature + range; 0 is off."""
+    """Varies the temperature with the entropy, from temperature - range to temperature + range; 0 is off."""
     dynatemp_exponent: float = 1.0
-    """The power of the normalised entropy that it goes by."""
+    """Exponent of the normalised entropy for `dynatemp_range`."""
     mirostat: int = 0
-    """Version 1 or 2 keeps the surprise near a target, in place of the steps top_k to xtc; 0 is off."""
+    """Version of mirostat, 1 or 2, which replaces the steps top_k to xtc; 0 is off."""
     mirostat_tau: float = 5.0
-    """That surprise, in bits."""
+    """Target surprise of mirostat, in bits."""
     mirostat_eta: float = 0.1
-    """How fast it is brought back there."""
+    """Learning rate of mirostat."""
     repeat_penalty: float = 1.0
     """Divides positive and multiplies negative logits of tokens among the last `penalty_last_n`; 1 is off."""
     frequency_penalty: float = 0.0
-    """Subtracted from a logit for each time its token is among the last `penalty_last_n`."""
+    """Subtracted from a token's logit for each time it occurs among the last `penalty_last_n`."""
     presence_penalty: float = 0.0
-    """Subtracted from the logits of tokens among the last `penalty_last_n`."""
+    """Subtracted once from the logits of tokens among the last `penalty_last_n`."""
     penalty_last_n: int = 64
-    """How many tokens back, prompt included, the penalties look; 0 is off, -1 looks at all."""
+    """Number of last tokens, prompt included, that the penalties apply to; 0 is off, -1 takes all."""
     dry_multiplier: float = 0.0
-    """The penalty for a token that goes on with a repeat of the allowed length; 0 is off."""
+    """DRY's penalty for a token that would extend a repeat of `dry_allowed_length` tokens; 0 is off."""
     dry_base: float = 1.75
-    """By how much that penalty grows with each further token of the repeat."""
+    """Factor of the penalty for each further token of the repeat."""
     dry_allowed_length: int = 2
     """Repeats of fewer tokens have no penalty."""
     dry_penalty_last_n: int = 64
-    """How many tokens back, prompt included, repeats are looked for; 0 is off, -1 looks at all."""
+    """Number of last tokens, prompt included, that are searched for repeats; 0 is off, -1 takes all."""
     dry_sequence_breakers: tuple[str, ...] = ("\n", ":", '"', "*")
-    """A token whose text holds one of these ends a repeat."""
+    """A repeat ends at a token whose text contains one of these strings."""
     dry_breaker_tokens: frozenset[int] | None = None
-    """Those tokens; None: `Model.sampler` looks them up, and a sampler made without a model has none."""
+    """Ids of those tokens. None: `Model.sampler` finds them; a sampler made without a model has none."""
     top_n_sigma: float = -1.0
-    """Keep tokens whose logit is within n standard deviations of the largest; up to 0 keeps all."""
+    """Keeps tokens whose logit is within n standard deviations of the largest; 0 and below keep all."""
     logit_bias: Mapping[int, float] = field(default_factory=dict)
-    """Added to the logits of these tokens; -inf rules a token out."""
+    """Added to the logits, by token id; -inf excludes a token."""
     seed: int | None = None
-    """The same seed gives the same draws; None takes a fresh one."""
+    """Seed of the random draws; None takes a new one."""
     steps: tuple[str, ...] = DEFAULT_STEPS
-    """The chain: registered names of steps, those that edit the whole row first. One left out is not done."""
+    """The sampling chain: registered names of steps, row steps first. Steps not listed do not run."""
 
     def __post_init__(self) -> None:
         self._number("temperature", minimum=0)
@@ -137,13 +137,13 @@ class SamplingOptions:
         self._number("mirostat_eta", minimum=0)
         for breaker in self.dry_breaker_tokens or ():
             if isinstance(breaker, bool) or not isinstance(breaker, Integral) or breaker < 0:
-                raise SamplingError(f"dry_breaker_tokens must name tokens by id, not {_brief(breaker)}")
+                raise SamplingError(f"dry_breaker_tokens must be token ids, not {_brief(breaker)}")
         if self.seed is not None:
             self._integer("seed", minimum=0)
         biases: Mapping[Any, Any] = self.logit_bias
         for token, bias in biases.items():
             if isinstance(token, bool) or not isinstance(token, Integral) or token < 0:
-                raise SamplingError(f"logit_bias must name tokens by id, not {_brief(token)}")
+                raise SamplingError(f"logit_bias must have token ids as keys, not {_brief(token)}")
             if bias != -math.inf and not _is_finite(bias):
                 raise SamplingError(
                     f"logit_bias of token {_brief(token)} must be a number or -inf, not {_brief(bias)}"
@@ -152,7 +152,7 @@ class SamplingOptions:
 
     @classmethod
     def greedy(cls) -> SamplingOptions:
-        """Always the likeliest token; of equals, the one with the lowest id."""
+        """Options that always take the most likely token; of equal ones, the one with the lowest id."""
         return cls(temperature=0.0, top_k=0, top_p=1.0, min_p=0.0)
 
     def _number(self, name: str, minimum: float = -math.inf, maximum: float = math.inf) -> None:
@@ -169,11 +169,11 @@ class SamplingOptions:
     def _names(self, name: str) -> None:
         value: Any = getattr(self, name)
         if not isinstance(value, (tuple, list)) or not all(isinstance(each, str) for each in value):
-            raise SamplingError(f"{name} must be a tuple of texts, not {_brief(value)}")
+            raise SamplingError(f"{name} must be a tuple of strings, not {_brief(value)}")
 
 
 def _is_finite(value: object) -> bool:
-    """Whether it is a number that a float can hold."""
+    """True if `value` is a number, and finite as a float."""
     if not isinstance(value, Real) or isinstance(value, bool):
         return False
     try:
@@ -185,8 +185,8 @@ def _is_finite(value: object) -> bool:
 def _brief(value: object) -> str:
     try:
         text = repr(value)
-    except ValueError:  # Python writes no whole number of that many digits
-        return "one of thousands of digits"
+    except ValueError:  # Python limits the digits of an integer that it converts to text
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

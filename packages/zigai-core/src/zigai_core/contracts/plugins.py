@@ -1,4 +1,4 @@
-"""Every contract of ZigAI. Who implements one and registers it under an entry point is part of the house.
+"""The contracts of plugins. A package implements one and registers it under an entry point.
 
     file → FormatReader → ModelDescriptor → Architecture → Graph → Backend → Program → Session → Sampler
          → Tokenizer → text
@@ -8,13 +8,13 @@
 | `zigai.formats`        | a `FormatReader` class, called without arguments | the format's name             |
 | `zigai.architectures`  | an `Architecture` function                  | `general.architecture` in the file |
 | `zigai.tokenizers`     | a `TokenizerFactory`: `(TokenizerSpec) -> Tokenizer` | `TokenizerSpec.kind`      |
-| `zigai.backends`       | a `Backend` class; its keywords are its own settings | what `backend=` takes     |
+| `zigai.backends`       | a `Backend` class; its keywords are its own settings | the value of `backend=`   |
 | `zigai.samplers`       | a `SamplerFactory`: `(SamplingOptions) -> step or None` | the step's name |
-| `zigai.chat_templates` | the template's text, a Jinja string         | what `template=` takes             |
+| `zigai.chat_templates` | the template's text, a Jinja string         | the value of `template=`           |
 | `zigai.commands`       | a function with typer's annotations, a sub-command | the command's name          |
-| `zigai.models`         | `() -> BundledModel`                        | `default`: if none is named        |
+| `zigai.models`         | `() -> BundledModel`                        | `default`: used if none is named   |
 | `zigai.dtypes`         | `() -> DType`, a type that core lacks       | the storage type's name            |
-| `zigai.hints`          | a `Hints` mapping: which package serves what | any                               |
+| `zigai.hints`          | a `Hints` mapping: which package to install | any                                |
 """
 
 from __future__ import annotations
@@ -34,59 +34,63 @@ from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions
 
 Progress = Callable[[int, int], None]
-"""Told `(bytes done, bytes in all)` while something long goes on. What it raises stops the work."""
+"""Called with `(bytes done, bytes in total)` during long work. An exception it raises stops the work."""
 
 
 @runtime_checkable
 class FormatReader(Protocol):
-    """Turns a file, or a folder of files, into a `ModelDescriptor`.
+    """Reads a file, or a folder of files, into a `ModelDescriptor`.
 
-    A path is that of a regular file, which may be one part of several, or of a folder; others (pipes,
-    devices) are refused before a format is asked.
-    Maps tensors instead of copying them, and trusts nothing: every count, length and offset is checked
-    against the file's size before it is used. What is wrong raises `FormatError` with offset and field.
+    A path is a regular file, which may be one part of several, or a folder; all others (pipes, devices) are
+    refused before a reader is called. Tensors are mapped, not copied. The content of a file is not trusted:
+    every count, length and offset is checked against the file's size before it is used, and `FormatError`,
+    with offset and field, is raised for what is wrong.
     """
 
     def recognises(self, path: Path) -> bool:
-        """Whether what lies at `path` is of this format: a glance at a few bytes or names, and no more.
+        """True if `path` is of this format. Reads a few bytes, or names in a folder, and no more.
 
-        False for what cannot be read: the error is the caller's to raise.
+        False if `path` cannot be read; the caller raises the error.
         """
         ...
 
     def read(self, path: Path) -> ModelDescriptor:
-        """The descriptor of the model in `path`."""
+        """Returns the descriptor of the model at `path`."""
         ...
 
 
 Hints = Mapping[str, Mapping[str, str]]
-"""By entry-point group and name, the distribution that serves it, to tell people what to install."""
+"""By entry-point group and name, the distribution that provides the plugin: to say what to install."""
 
 
 @dataclass(frozen=True)
 class BundledModel:
-    """A model's file that comes with an installed package."""
+    """A model file in an installed package."""
 
     path: Path
     about: str
-    """What it is and what it can do, as the end of the sentence "no model is named, so this is …"."""
+    """A description of the model, as the end of the sentence "no model is named, so this is …"."""
 
 
 class Architecture(Protocol):
-    """Builds the graph of a model: a function of the descriptor.
+    """Builds the graph of a model from its descriptor.
 
-    `context` is how many tokens a sequence may hold (some RoPE scalings depend on it). A tensor that is
-    missing or misshapen raises `ShapeError`; hyperparameters it has no code for, `UnsupportedError`.
+    `context` is the maximum number of tokens in a sequence; some RoPE scalings depend on it. Raises
+    `ShapeError` for a tensor that is missing or has the wrong shape, `UnsupportedError` for hyperparameters
+    that are not supported.
     """
 
     def __call__(self, model: ModelDescriptor, *, context: int) -> Graph:
-        """The graph; nothing is computed."""
+        """Returns the graph; computes nothing."""
         ...
 
 
 @dataclass(frozen=True)
 class TensorReport:
-    """What serves one tensor: a line of `Program.report()`."""
+    """How a program stores one tensor and computes with it: an entry of `Program.report()`.
+
+    `shape` and `dtype` are those of the file, `nbytes` the size in bytes as stored by the program.
+    """
 
     tensor: str
     dtype: str
@@ -99,7 +103,7 @@ class TensorReport:
 
 @dataclass(frozen=True)
 class ProgramReport:
-    """How a program computes: the backend in a line, and each tensor."""
+    """How a program computes: a summary of the backend in one line, and an entry for each tensor."""
 
     backend: str
     summary: str
@@ -108,21 +112,21 @@ class ProgramReport:
 
 @runtime_checkable
 class Backend(Protocol):
-    """Makes a graph executable. No hidden fall-back: what it cannot serve, it names.
+    """Compiles graphs to programs. It has no hidden fall-backs: it lists what it does not support.
 
-    `speed` ranks the backends for `backend="auto"`: of those that serve the whole model, the highest.
-    Settings of its own are keyword arguments of its class, which checks them.
+    For `backend="auto"`, the backend with the highest `speed` is taken of those that support the whole model.
+    A backend's own settings are keyword arguments of its class, which checks them.
     """
 
     name: str
     speed: int
 
     def ignored(self, options: CompileOptions) -> Mapping[str, str]:
-        """The options among these that it does not act on, by name, and what it does in their place."""
+        """Returns the options that have no effect on this backend, by name, and what it does instead."""
         ...
 
     def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
-        """Each (operation, dtype) that it has no kernel for, as a line of text; empty when it serves all."""
+        """Returns each (operation, dtype) without a kernel, as a line of text; empty if all have one."""
         ...
 
     def compile(
@@ -132,53 +136,55 @@ class Backend(Protocol):
         options: CompileOptions,
         progress: Progress | None = None,
     ) -> Program:
-        """A program; `UnsupportedError` listing all of `missing` where that is not empty."""
+        """Returns a program. Raises `UnsupportedError`, with all of `missing`, if that is not empty."""
         ...
 
 
 @dataclass(frozen=True)
 class OperationTime:
-    """Where time went: seconds spent in one operation of a program, over all profiled steps."""
+    """Time spent in one operation of a program, over all profiled steps, in seconds."""
 
     operation: str
-    """What it is: a graph's operation, or what a backend made of one."""
+    """The kind of operation: one of the graph's, or one that the backend replaced it with."""
     output: str
-    """The value it gives."""
+    """The name of the value that it computes."""
     dtype: str
-    """How its weight, or its cache, is stored; empty for none."""
+    """The storage type of its weight, or of its cache; empty if it has neither."""
     seconds: float
 
 
 @runtime_checkable
 class Program(Protocol):
-    """Weights and plan, immutable: may be shared between threads and run by many contexts."""
+    """A compiled graph with its weights. Immutable: threads and contexts may share it."""
 
     graph: Graph
     options: CompileOptions
 
     def new_context(self, sequences: int = 1) -> Context:
-        """Memory to run in: scratch for a step and cache pages for `sequences` sequences of full length."""
+        """Returns a context with scratch memory, and cache pages for `sequences` of maximum length."""
         ...
 
     def report(self) -> ProgramReport:
-        """What serves each tensor."""
+        """Returns how the program stores and computes with each tensor."""
         ...
 
 
 @runtime_checkable
 class SelectingProgram(Program, Protocol):
-    """A program that has a faster `best` than the numpy definition, which serves the others."""
+    """A program with a `best` of its own. For other programs, the numpy definition is used."""
 
     def best(
         self, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
     ) -> Best:
-        """As `zigai_core.contracts.best.best`: the same ids and logits. May be called from many threads."""
+        """Returns the same ids and logits as `zigai_core.contracts.best.best`. Thread-safe."""
         ...
 
 
 @runtime_checkable
 class Context(Protocol):
-    """The state of one thread of work: the cache's pages and scratch memory. One call at a time.
+    """Memory to run a program in: cache pages and scratch memory.
+
+    Not thread-safe, except for `cancel` and `resume`.
 
     >>> outputs = context.run(batch)            # doctest: +SKIP
     >>> outputs["logits"].shape                 # doctest: +SKIP
@@ -186,47 +192,47 @@ class Context(Protocol):
     """
 
     pages: int
+    """Number of pages in the cache."""
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
-        """Compute one step: each output of the graph as a new float32 array `[len(batch.wanted), width]`."""
-        ...
+        """Computes one step. Returns each output as a new float32 array `[len(batch.wanted), width]`.
 
-    def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy whole pages of every layer, each pair `(from, to)`."""
-        ...
-
-    def cancel(self) -> None:
-        """From any thread: the step that runs now ends soon with `Cancelled`, and so does every other one.
-
-        It lasts until `resume()`.
+        Raises `Cancelled` if the step was stopped by `cancel()`.
         """
         ...
 
+    def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copies whole pages of every layer; a pair is `(from, to)`."""
+        ...
+
+    def cancel(self) -> None:
+        """Stops the running step soon, and every step that is started before `resume()`. Thread-safe."""
+        ...
+
     def resume(self) -> None:
-        """From any thread: steps may run again."""
+        """Allows steps to run again. Thread-safe."""
         ...
 
 
 @runtime_checkable
 class ProfilingContext(Context, Protocol):
-    """A context that can say where its time goes; not every backend's can."""
+    """A context that can measure the time of each operation; optional for a backend."""
 
     def start_profile(self) -> None:
-        """Count the time of each operation from now on, from zero."""
+        """Resets all times to zero and starts measuring."""
         ...
 
     def profile(self) -> Sequence[OperationTime]:
-        """The times so far, in the order in which operations run; empty before `start_profile`."""
+        """Returns the times so far, in the order of operations; empty before `start_profile`."""
         ...
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Text to token ids and back.
+    """Converts text to token ids and token ids to text.
 
-    `decode` is the inverse of `encode`; `decode_bytes` is the plain concatenation of the tokens' bytes, as
-    a stream of text needs it: there a token may be a part of a character, and a space that `encode` puts
-    in front of a text stays.
+    `decode` is the inverse of `encode`. `decode_bytes` concatenates the bytes of tokens, for streaming: a
+    token may hold part of a character, and a space that `encode` adds at the start of a text is not removed.
     """
 
     vocabulary_size: int
@@ -235,7 +241,8 @@ class Tokenizer(Protocol):
     end_ids: frozenset[int]
     """Ids that end a reply."""
     control_tokens: Mapping[str, int]
-    """By spelling, what must not come out of people's text: control tokens, and all that end a reply."""
+    """Ids of the tokens that user text must never produce, by spelling: control tokens and every token that
+    ends a reply."""
 
     def encode(
         self,
@@ -245,25 +252,26 @@ class Tokenizer(Protocol):
         bos: bool | None = None,
         guards: Sequence[int] = (),
     ) -> list[int]:
-        """Token ids; `TokenizerError` for what cannot be encoded (a lone surrogate, say).
+        """Returns token ids. Raises `TokenizerError` if `text` cannot be encoded (lone surrogates).
 
-        `special`: whether control tokens written in the text (`</s>`) become those tokens; where False they
-        are plain text. `bos`: whether the ids begin with the beginning-of-sequence token; None does as
-        the file asks. `guards`: positions in the text, ascending, that no control token may stretch across.
+        `special`: True makes control tokens of their spellings in the text (`</s>`), False treats these as
+        plain text. `bos`: True puts the beginning-of-sequence token first, False does not, None follows the
+        file. `guards`: ascending positions in the text; no control token may span one.
         """
         ...
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """Text; what is no valid UTF-8 becomes U+FFFD. Control tokens are left out unless `special`."""
+        """Returns text, with U+FFFD for invalid UTF-8. Control tokens are omitted unless `special`."""
         ...
 
     def decode_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
-        """The tokens' bytes, one after another. `TokenizerError` for an id out of range."""
+        """Returns the tokens' bytes, concatenated. Raises `TokenizerError` for an id out of range."""
         ...
 
     def token_text(self, token: int) -> str:
-        """The token as the vocabulary spells it, for people to look at."""
+        """Returns the token as spelled in the vocabulary, for display."""
         ...
 
 
 TokenizerFactory = Callable[[TokenizerSpec], Tokenizer]
+"""Makes a tokenizer from a vocabulary."""

@@ -1,7 +1,7 @@
-"""Steps of the sampling chain: what a plugin registers under `zigai.samplers`.
+"""Steps of the sampling chain, which plugins register under the entry point `zigai.samplers`.
 
 Sampling has two stages. A `RowStep` edits the whole row of logits: biases, penalties, masks. A
-`CandidateStep` narrows or rescales what is left of it. A factory makes a step from the options:
+`CandidateStep` reduces or rescales the remaining candidates. A factory makes a step from the options:
 
 >>> class OnlyEven:
 ...     def edit(self, row):
@@ -9,7 +9,7 @@ Sampling has two stages. A `RowStep` edits the whole row of logits: biases, pena
 >>> def only_even(options):                     # entry point: only_even = "package:only_even"
 ...     return OnlyEven()
 
-`SamplingOptions.steps` names the steps to take, row steps first.
+`SamplingOptions.steps` lists the steps that run, row steps first.
 """
 
 from __future__ import annotations
@@ -24,82 +24,91 @@ from zigai_core.contracts.graph import Array
 from zigai_core.contracts.options import SamplingOptions
 
 Draw = Callable[[], float]
-"""A step's next random number in [0, 1): by the seed, the index in the reply and the step's name."""
+"""Returns a step's next random number in [0, 1), from the seed, the index in the reply and the step."""
 
 
 class Row(Protocol):
-    """The logits of one row, under edit. Where few tokens change, `write` costs no pass over the row."""
+    """The logits of one row, for editing. `read` and `write` cost as much as the tokens they are given."""
 
     vocabulary: int
-    """How many logits there are: one for each token."""
+    """Number of logits: one for each token."""
     history: Sequence[int]
-    """All tokens so far, the prompt's included."""
+    """All tokens so far, prompt included."""
 
     def read(self, ids: ArrayLike) -> NDArray[np.float64]:
-        """The logits of these tokens; -inf for those that are ruled out."""
+        """Returns the logits of these tokens; -inf for excluded ones."""
         ...
 
     def write(self, ids: ArrayLike, logits: ArrayLike) -> None:
-        """Set the logits of these tokens, each at most once. -inf rules a token out, and that is final; other
-        values are brought within float32. `SamplingError` for NaN, +inf or a token that there is not."""
+        """Sets the logits of these tokens, without duplicates.
+
+        -inf excludes a token for good; other values are limited to the range of float32. Raises
+        `SamplingError` for NaN, +inf or an id outside the vocabulary.
+        """
         ...
 
     def keep(self, chosen: NDArray[np.bool_]) -> None:
-        """Rule out all tokens but these: `[vocabulary]`."""
+        """Excludes all tokens that are not `chosen`, `[vocabulary]`."""
         ...
 
     def allow(self, mask: NDArray[np.uint32]) -> None:
-        """As `keep`, by a bitset: bit t % 32 of word t // 32 says whether token t stays."""
+        """Same as `keep`, with a bitset: token t is kept if bit t % 32 of word t // 32 is set."""
         ...
 
     def replace(self, logits: Array) -> None:
-        """Put a whole row `[vocabulary]` in the place of what is there. What was ruled out stays so, and -inf
-        rules out; other values are brought within float32. `SamplingError` for NaN or another shape."""
+        """Replaces all logits, `[vocabulary]`.
+
+        Excluded tokens stay excluded, and -inf excludes more; other values are limited to the range of
+        float32. Raises `SamplingError` for NaN or another shape.
+        """
         ...
 
     def logits(self) -> Array:
-        """All logits as they stand, float32 `[vocabulary]`: a copy; -inf for those that are ruled out."""
+        """Returns a copy of all logits, float32 `[vocabulary]`; -inf for excluded tokens."""
         ...
 
 
 class Candidates(Protocol):
-    """The tokens that are left, at least one. Never changed in place: each method gives new ones."""
+    """The remaining tokens, at least one. Immutable: methods return new candidates."""
 
     @property
     def ids(self) -> NDArray[np.int32]:
-        """Their ids `[candidates]`, by descending logit or by ascending id; see `ranked`."""
+        """Token ids `[candidates]`, by descending logit or by ascending id; see `ranked`."""
         ...
 
     @property
     def logits(self) -> Array:
-        """Their logits `[candidates]`, in the order of `ids`; none is infinite."""
+        """Logits `[candidates]`, in the order of `ids`; all finite."""
         ...
 
     @property
     def ranked(self) -> bool:
-        """Whether they are in order of descending logits (of equals, the lowest id first)."""
+        """True if candidates are in order of descending logits, and equal ones in order of ascending id."""
         ...
 
     def __len__(self) -> int: ...
 
     def weights(self, at: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """The probabilities of those at these places, up to one factor."""
+        """Returns unnormalised probabilities of the candidates at these indices, on a common scale."""
         ...
 
     def probabilities(self) -> NDArray[np.float64]:
-        """Their probabilities, which add up to 1, in the order of `ids`."""
+        """Returns the probabilities `[candidates]`, in the order of `ids`; their sum is 1."""
         ...
 
     def first(self, count: int) -> Candidates:
-        """The `count` likeliest, or all if there are fewer. Ranked unless `count` is in the thousands."""
+        """Returns the `count` most likely, or all if fewer. Ranked unless `count` is in the thousands."""
         ...
 
     def keep(self, chosen: NDArray[np.bool_]) -> Candidates:
-        """Those that are chosen, in the order of `ids`."""
+        """Returns those that are `chosen`, `[candidates]`, in the order of `ids`."""
         ...
 
     def with_logits(self, logits: Array) -> Candidates:
-        """The same tokens with other logits, in the order of `ids`, that rank them as before."""
+        """Returns the tokens with other logits, in the order of `ids`; -inf removes a token.
+
+        The ranking of the tokens must stay the same.
+        """
         ...
 
 
@@ -108,7 +117,7 @@ class RowStep(Protocol):
     """A step of the first stage."""
 
     def edit(self, row: Row) -> None:
-        """Change the row in place."""
+        """Changes the row in place."""
         ...
 
 
@@ -117,24 +126,24 @@ class CandidateStep(Protocol):
     """A step of the second stage."""
 
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-        """The candidates that are left after it, at least one."""
+        """Returns the candidates that remain, at least one."""
         ...
 
 
 @runtime_checkable
 class StatefulStep(Protocol):
-    """A step of either stage that learns from the tokens of the reply (mirostat, say).
+    """A step of either stage whose state depends on the tokens of the reply, such as mirostat.
 
-    `state` is immutable: the sampler keeps it for each token and puts it back when tokens are taken back. A
-    fork of the sampler has a `copy.copy` of the step.
+    `state` is immutable: the sampler stores it after each token and restores it on a rollback. A fork of the
+    sampler has a `copy.copy` of the step.
     """
 
     state: object
 
     def accept(self, token: int) -> None:
-        """The token that was taken, after the step's latest call."""
+        """Updates `state` with the token that was drawn after the step's last call."""
         ...
 
 
 SamplerFactory = Callable[[SamplingOptions], "RowStep | CandidateStep | None"]
-"""Makes a step from the options; None where these options switch it off."""
+"""Makes a step from the options; None if the options turn it off."""

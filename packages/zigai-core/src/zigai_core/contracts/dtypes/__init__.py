@@ -1,6 +1,6 @@
-"""Storage types: `DType`, how a tensor's elements are stored, and `DTYPES`, those that core has, by name.
+"""Storage types: `DType`, which says how a tensor's elements are stored, and `DTYPES`, those that core has.
 
-Packages bring more under the entry point `zigai.dtypes`: see `zigai_core.contracts.plugins`.
+Packages register more under the entry point `zigai.dtypes`: see `zigai_core.contracts.plugins`.
 """
 
 from zigai_core.contracts.dtypes.dtype import DType

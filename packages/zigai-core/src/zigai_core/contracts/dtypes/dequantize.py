@@ -2,8 +2,8 @@
 
 The layouts are those of the structs in ggml's `ggml-common.h` (`block_q4_0` … `block_q6_K`), and the
 formulas those of its `dequantize_row_*`; https://github.com/ggml-org/ggml. All numbers are little-endian.
-Every function here takes uint8 `[blocks, block_bytes]` at any alignment and gives float32
-`[blocks, block_size]`. The order of operations is ggml's, so results are bitwise the same.
+A `Dequantizer` converts uint8 `[blocks, block_bytes]`, at any alignment, to float32 `[blocks, block_size]`.
+The order of operations is ggml's, so results are bitwise the same.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import DTypeLike, NDArray
 
 Dequantizer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Kernel = Callable[[NDArray[np.void], NDArray[np.float32]], None]
-"""Fills float32 `[blocks, block_size]` from structured `[blocks]`; both are small enough for the cache."""
+"""Dequantises structured `[blocks]` into float32 `[blocks, block_size]`, `CHUNK` elements at most."""
 
 CHUNK = 1 << 15
-"""Elements that are dequantised at a time: 128 KiB of float32, which stay in the cache."""
+"""Elements that are dequantised at a time: 128 KiB of float32, which fit into a core's cache."""
 
 # d: scale of the block, m: minimum, qs: the low bits of the elements, qh: their high bits.
 Q4_0 = np.dtype([("d", "<f2"), ("qs", "u1", (16,))])
@@ -36,12 +36,12 @@ Q5_K = np.dtype(
 )
 Q6_K = np.dtype([("ql", "u1", (2, 2, 32)), ("qh", "u1", (2, 1, 32)), ("scales", "i1", (16,)), ("d", "<f2")])
 
-_CRUMBS = np.array([0, 2, 4, 6], np.uint8)[:, None]  # where the four 2-bit fields of a byte begin
-_BITS = np.arange(8, dtype=np.uint8)[:, None]
+_TWO_BIT_SHIFTS = np.array([0, 2, 4, 6], np.uint8)[:, None]
+_ONE_BIT_SHIFTS = np.arange(8, dtype=np.uint8)[:, None]
 
 
 def plain(stored: DTypeLike) -> Dequantizer:
-    """The dequantiser of a type that numpy knows. Aligned float32 comes back as a view, without a copy."""
+    """Returns the dequantiser of a type that numpy has. Aligned float32 is returned as a view, not a copy."""
     dtype = np.dtype(stored)
 
     def dequantize(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -55,19 +55,19 @@ def plain(stored: DTypeLike) -> Dequantizer:
 
 
 def bf16(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """The upper half of a float32 (https://arxiv.org/abs/1905.12322)."""
+    """Dequantises BF16, the upper half of a float32 (https://arxiv.org/abs/1905.12322)."""
     halves = np.ascontiguousarray(blocks).view("<u2")
     bits: NDArray[np.uint32] = np.left_shift(halves, 16, dtype=np.uint32)
     return bits.view(np.float32)
 
 
 def blockwise(layout: np.dtype[np.void], block_size: int, kernel: Kernel) -> Dequantizer:
-    """The dequantiser that runs `kernel` over a few blocks at a time; `layout` describes one block."""
+    """Returns the dequantiser that runs `kernel` over a few blocks at a time; `layout` is that of a block."""
     step = max(1, CHUNK // block_size)
 
     def dequantize(blocks: NDArray[np.uint8]) -> NDArray[np.float32]:
         out = np.empty((len(blocks), block_size), np.float32)
-        # A scale may be any float16 in a hostile file; infinities and NaN are its own affair, not a warning.
+        # The scales of a damaged file may be any float16: infinities and NaN are no reason for a warning.
         with np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(blocks), step):
                 part = np.ascontiguousarray(blocks[start : start + step])
@@ -78,7 +78,7 @@ def blockwise(layout: np.dtype[np.void], block_size: int, kernel: Kernel) -> Deq
 
 
 def q4_0(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
-    """`d * (q - 8)`; the low nibbles are the first 16 elements, the high ones the last."""
+    """`d * (q - 8)`; the low nibbles are elements 0 to 15, the high nibbles 16 to 31."""
     _nibbles(blocks["qs"], out)
     out -= 8
     out *= _scale(blocks["d"])
@@ -106,14 +106,14 @@ def q5_1(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
 
 
 def q8_0(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
-    """`d * q` with signed bytes."""
+    """`d * q` with signed 8-bit q."""
     np.multiply(blocks["qs"], _scale(blocks["d"]), out=out)
 
 
 def q2_k(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
-    """`(d * scale) * q - dmin * minimum`; 16 groups of 16, a nibble each for scale and minimum."""
+    """`(d * scale) * q - (dmin * minimum)`; 16 groups of 16, each with a nibble for scale and for minimum."""
     n = len(blocks)
-    out.reshape(n, 2, 4, 32)[...] = (blocks["qs"] >> _CRUMBS) & 3
+    out.reshape(n, 2, 4, 32)[...] = (blocks["qs"] >> _TWO_BIT_SHIFTS) & 3
     scales = blocks["scales"]
     groups = out.reshape(n, 16, 16)
     groups *= (_scale(blocks["d"]) * (scales & 15))[..., None]
@@ -123,19 +123,19 @@ def q2_k(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
 def q3_k(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
     """`(d * (scale - 32)) * (q - 4)`; 16 groups of 16, bit i of `hmask` is the third bit of 32 elements."""
     n = len(blocks)
-    low = ((blocks["qs"] >> _CRUMBS) & 3).reshape(n, 8, 32)
-    low |= ((blocks["hmask"] >> _BITS) & 1) << 2
+    low = ((blocks["qs"] >> _TWO_BIT_SHIFTS) & 3).reshape(n, 8, 32)
+    low |= ((blocks["hmask"] >> _ONE_BIT_SHIFTS) & 1) << 2
     out.reshape(n, 8, 32)[...] = low
     out -= 4
-    packed = blocks["scales"]  # 8 bytes of nibbles, then 4 of 2-bit fields: scale k is nibble k, field k
+    packed = blocks["scales"]  # the lower 4 bits of 16 scales in 8 bytes, then their upper 2 bits in 4
     scales = np.concatenate([packed[:, :8] & 15, packed[:, :8] >> 4], axis=1)
-    scales |= ((packed[:, None, 8:] >> _CRUMBS) & 3).reshape(n, 16) << 4
+    scales |= ((packed[:, None, 8:] >> _TWO_BIT_SHIFTS) & 3).reshape(n, 16) << 4
     groups = out.reshape(n, 16, 16)
     groups *= (_scale(blocks["d"]) * (scales.astype(np.float32) - 32))[..., None]
 
 
 def q4_k(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
-    """`(d * scale) * q - dmin * minimum`; 8 groups of 32, two of them in the nibbles of 32 bytes."""
+    """`(d * scale) * q - (dmin * minimum)`; 8 groups of 32; the nibbles of 32 bytes hold two groups."""
     groups = out.reshape(len(blocks), 4, 2, 32)
     groups[:, :, 0] = blocks["qs"] & 15
     groups[:, :, 1] = blocks["qs"] >> 4
@@ -149,18 +149,18 @@ def q5_k(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
     np.bitwise_and(blocks["qs"], 15, out=elements[:, :, 0])
     np.right_shift(blocks["qs"], 4, out=elements[:, :, 1])
     groups = elements.reshape(n, 8, 32)
-    groups |= ((blocks["qh"] >> _BITS) & 1) << 4
+    groups |= ((blocks["qh"] >> _ONE_BIT_SHIFTS) & 1) << 4
     out.reshape(n, 8, 32)[...] = groups
     _scale_and_minimum(blocks, out)
 
 
 def q6_k(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
-    """`(d * scale) * (q - 32)`; 16 groups of 16 with signed scales, four low and two high bits an element."""
+    """`(d * scale) * (q - 32)`; 16 groups of 16, signed scales, 4 low and 2 high bits per element."""
     n = len(blocks)
     elements = np.empty((n, 2, 4, 32), np.uint8)
     np.bitwise_and(blocks["ql"], 15, out=elements[:, :, :2])
     np.right_shift(blocks["ql"], 4, out=elements[:, :, 2:])
-    elements |= ((blocks["qh"] >> _CRUMBS) & 3) << 4
+    elements |= ((blocks["qh"] >> _TWO_BIT_SHIFTS) & 3) << 4
     out[...] = elements.reshape(n, 256)
     out -= 32
     groups = out.reshape(n, 16, 16)
@@ -168,7 +168,7 @@ def q6_k(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
 
 
 def _scale(field: NDArray[Any]) -> NDArray[np.float32]:
-    """A float16 of each block as float32 `[blocks, 1]`."""
+    """Returns a float16 field `[blocks]` as float32 with one more axis: `[blocks, 1]`."""
     return field.astype(np.float32)[:, None]
 
 
@@ -187,7 +187,7 @@ def _five_bits(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
 
 
 def _scale_and_minimum(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
-    """Q4_K's and Q5_K's eight 6-bit scales and minimums, packed in 12 bytes (`get_scale_min_k4`), applied."""
+    """Applies a block's eight 6-bit scales and minimums, packed in 12 bytes (`get_scale_min_k4`)."""
     packed = blocks["scales"]
     first, second, rest = packed[:, :4], packed[:, 4:8], packed[:, 8:]
     scales = np.concatenate([first & 63, (rest & 15) | ((first >> 6) << 4)], axis=1)

@@ -45,4 +45,4 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
         )
     }
 )
-"""Storage types by their names in ggml (`ggml.h`, `enum ggml_type`); it cannot be changed."""
+"""Core's storage types by their names in ggml (`ggml.h`, `enum ggml_type`); read-only."""

@@ -1,4 +1,4 @@
-"""Attention in numpy against its formulas, written out in float64 for one query at a time."""
+"""Attention of the numpy backend against its formulas, computed in float64 one query at a time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SINKS = np.array([-np.inf, -3.0, 0.0, 2.0, 40.0, 1e30], np.float32)
 SLOPES = np.array([1.0, 0.25, 2.0**-8, 0.0, -0.5, 4.0], np.float32)
 
 
-def by_hand(
+def attention_in_float64(
     rows: dict[str, np.ndarray],
     key_dim: int,
     value_dim: int,
@@ -90,7 +90,7 @@ def test_attention_equals_its_formula_in_float64(key_dim: int, value_dim: int, h
     out = Value("out", y.width, WANTED)
     graph = Graph((*embeds, attention, Select(out, y)), {"logits": out})
     program = NumpyBackend().compile(graph, tensors, CompileOptions(context=32, page=4))
-    expected = by_hand(rows, key_dim, value_dim, **how)
+    expected = attention_in_float64(rows, key_dim, value_dim, **how)
     for sizes_of_steps in ([TOKENS], [10, 1, 13]):
         context, at = program.new_context(), 0
         for count in sizes_of_steps:
@@ -102,7 +102,7 @@ def test_attention_equals_its_formula_in_float64(key_dim: int, value_dim: int, h
             at += count
 
 
-def test_slopes_are_those_of_the_authors_code() -> None:
+def test_alibi_slopes_equal_those_of_the_authors_code() -> None:
     # get_slopes of github.com/ofirpress/attention_with_linear_biases
     np.testing.assert_array_equal(alibi_slopes(8), 2.0 ** -np.arange(1, 9))
     np.testing.assert_allclose(alibi_slopes(12)[8:], 2.0 ** -np.array([0.5, 1.5, 2.5, 3.5]), rtol=1e-7)

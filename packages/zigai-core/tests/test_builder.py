@@ -1,4 +1,4 @@
-"""A graph that does not fit its file, or itself, fails by name while it is built."""
+"""Building a graph fails, with an error that names the cause, if it does not fit the file or itself."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def changed(model: ModelDescriptor, **values: object) -> ModelDescriptor:
     return dataclasses.replace(model, hyperparameters=Hyperparameters(hp, prefix="llama"))
 
 
-def test_a_missing_tensor_is_named_with_the_shape_it_should_have() -> None:
+def test_a_missing_tensor_is_an_error_with_its_name_and_shape() -> None:
     model = toy_decoder()
     tensors = {name: tensor for name, tensor in model.tensors.items() if name != "blk.1.ffn_up.weight"}
     with pytest.raises(ShapeError, match=r"blk\.1\.ffn_up\.weight is missing.*\(96, 64\)"):
         decoder(dataclasses.replace(model, tensors=tensors), context=64, pairing="adjacent")
 
 
-def test_a_wrong_shape_is_named_with_both_shapes() -> None:
+def test_a_wrong_shape_is_an_error_with_the_name_and_both_shapes() -> None:
     model = toy_decoder()
     wrong = random_tensor("blk.0.attn_k.weight", (16, 64), "F32", np.random.RandomState(0), 1)
     with pytest.raises(ShapeError, match=r"blk\.0\.attn_k\.weight has shape \(16, 64\).*\(32, 64\)"):
@@ -42,7 +42,7 @@ def test_a_wrong_shape_is_named_with_both_shapes() -> None:
 
 
 @pytest.mark.parametrize("name", ["blk.0.attn_norm.weight", "output_norm.weight", "token_embd.weight"])
-def test_every_part_of_a_decoder_is_checked(name: str) -> None:
+def test_the_shapes_of_embedding_and_norms_are_checked(name: str) -> None:
     model = toy_decoder()
     wrong = random_tensor(name, (3, 5), "F32", np.random.RandomState(0), 1)
     with pytest.raises(ShapeError, match=name.replace(".", r"\.")):
@@ -62,17 +62,19 @@ def test_every_part_of_a_decoder_is_checked(name: str) -> None:
         ({"attention__value_length": 0}, "attention.value_length is 0"),
     ],
 )
-def test_hyperparameters_out_of_range_are_named(values: dict[str, object], message: str) -> None:
+def test_a_hyperparameter_out_of_range_is_an_error_with_its_key(
+    values: dict[str, object], message: str
+) -> None:
     with pytest.raises(FormatError, match=message):
         decoder(changed(toy_decoder(), **values), context=64, pairing="adjacent")
 
 
-def test_a_rope_scaling_without_code_is_named() -> None:
+def test_an_unknown_rope_scaling_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedError, match="'strange'"):
         decoder(changed(toy_decoder(), rope__scaling__type="strange"), context=64, pairing="adjacent")
 
 
-def test_a_name_is_given_once_and_inputs_come_first() -> None:
+def test_names_are_unique_and_inputs_are_computed_first() -> None:
     g = GraphBuilder(toy_decoder().tensors)
     x = g.embedding("token_embd", 64)
     with pytest.raises(PluginError, match="already has a value named token_embd"):
@@ -82,7 +84,7 @@ def test_a_name_is_given_once_and_inputs_come_first() -> None:
         other.scale(x, 2.0, name="twice")
 
 
-def test_outputs_must_be_selected_and_be_there() -> None:
+def test_a_graph_needs_an_output_that_was_selected() -> None:
     g = GraphBuilder(toy_decoder().tensors)
     x = g.embedding("token_embd", 64)
     with pytest.raises(PluginError, match="select"):
@@ -119,19 +121,21 @@ def attending(**attributes: object) -> None:
         ({"slopes": np.ones((4, 1), np.float32)}, r"its slopes are float32 \(4, 1\)"),
     ],
 )
-def test_attention_that_does_not_fit_is_refused_by_name(attributes: dict[str, object], message: str) -> None:
+def test_attention_with_invalid_attributes_is_refused_by_name(
+    attributes: dict[str, object], message: str
+) -> None:
     with pytest.raises(ShapeError, match=message):
         attending(**attributes)
 
 
-def test_attention_over_wanted_rows_is_refused() -> None:
+def test_attention_over_output_rows_is_refused() -> None:
     g = GraphBuilder(toy_decoder().tensors)
     x = g.embedding("token_embd", 64)
     with pytest.raises(ShapeError, match="its query wanted has wanted rows"):
         g.attention(g.select(x), x, x, layer=0, heads=4, kv_heads=4, head_dim=16, name="attention")
 
 
-def test_heads_of_two_widths_are_read_off_the_hyperparameters() -> None:
+def test_keys_and_values_of_different_widths_are_read_from_the_hyperparameters() -> None:
     model = toy_decoder(head_dim=24, value_dim=40)
     shape = DecoderShape.of(model.hyperparameters)
     assert (shape.head_dim, shape.value_dim) == (24, 40)
@@ -140,14 +144,14 @@ def test_heads_of_two_widths_are_read_off_the_hyperparameters() -> None:
     assert (values["blk.0.attn_k"], values["blk.0.attn_v"], values["blk.0.attention"]) == (48, 80, 160)
 
 
-def test_rows_of_two_heights_cannot_be_added() -> None:
+def test_values_of_different_rows_cannot_be_added() -> None:
     g = GraphBuilder(toy_decoder().tensors)
     x = g.embedding("token_embd", 64)
     with pytest.raises(ShapeError, match="wanted"):
         g.add(x, g.select(x), name="sum")
 
 
-def test_the_description_has_a_line_an_operation() -> None:
+def test_the_description_has_one_line_per_operation() -> None:
     graph = decoder(toy_decoder(layers=1), context=64, pairing="adjacent")
     lines = graph.describe().splitlines()
     assert len(lines) == len(graph.operations)
@@ -155,7 +159,7 @@ def test_the_description_has_a_line_an_operation() -> None:
     assert lines[-1] == "logits[wanted, 512] = Linear(output_norm, output.weight)"
 
 
-def test_the_shape_of_a_decoder_is_read_off_its_hyperparameters() -> None:
+def test_the_shape_of_a_decoder_is_read_from_its_hyperparameters() -> None:
     shape = DecoderShape.of(toy_decoder().hyperparameters)
     assert (shape.layers, shape.width, shape.heads, shape.kv_heads, shape.head_dim) == (2, 64, 4, 2, 16)
 
@@ -176,7 +180,7 @@ def test_a_vector_may_be_stored_as_a_matrix_of_one_row() -> None:
     np.testing.assert_array_equal(*logits)
 
 
-def test_the_files_pairing_is_taken_where_none_is_given() -> None:
+def test_the_pairing_of_rope_defaults_to_that_of_the_file() -> None:
     for pairing in ("adjacent", "half"):
         graph = decoder(toy_decoder(pairing=pairing), context=64)
         assert {op.pairing for op in graph if isinstance(op, Rope)} == {pairing}

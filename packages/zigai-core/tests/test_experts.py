@@ -1,4 +1,4 @@
-"""Routing and experts against the sums of their papers, written out in float64."""
+"""Routing and experts against the formulas of their papers, computed in float64."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from zigai_core.testing.toys import random_tensor
 
 
 class Step:
-    """As much of a step as `Route` looks at."""
+    """The part of a step that `Route` uses."""
 
     def __init__(self, scores: list[list[float]], bias: list[float] | None = None) -> None:
         self.scores = np.array(scores, np.float32)
@@ -71,13 +71,13 @@ LOG = [math.log(share) for share in (0.1, 0.4, 0.2, 0.3)]
         ({"kind": "sigmoid"}, [0, sigmoid(LOG[1]), 0, sigmoid(LOG[3])]),
         ({"bias": [1.0, 0, 0, 0]}, [0.1, 0.4, 0, 0]),
         ({"kind": "softmax_chosen", "bias": [9.0, 0, 0, 0]}, [0.2, 0.8, 0, 0]),
-        # Both groups count as 0.5, but for the bias; by their best they count as 0.4 and 0.3.
+        # Without the bias, both groups have a rank of 0.5; by their best expert, 0.4 and 0.3.
         ({"groups": 2, "groups_used": 1, "group_best": 2, "bias": [0.01, 0, 0, 0]}, [0.1, 0.4, 0, 0]),
         ({"groups": 2, "groups_used": 1, "group_best": 2, "bias": [0, 0, 0.01, 0]}, [0, 0, 0.2, 0.3]),
         ({"groups": 2, "groups_used": 1, "group_best": 1, "bias": [0, 0, 0.01, 0]}, [0.1, 0.4, 0, 0]),
     ],
 )
-def test_shares_are_those_of_the_definition(how: dict[str, Any], shares: list[float]) -> None:
+def test_shares_equal_those_of_the_formula(how: dict[str, Any], shares: list[float]) -> None:
     np.testing.assert_allclose(routed(LOG, 2, **how), shares, atol=1e-6)
 
 
@@ -86,14 +86,14 @@ def test_of_equal_scores_the_first_experts_are_used() -> None:
     assert routed([1.0] * 4, 3, groups=2, groups_used=2, kind="sigmoid")[3] == 0
 
 
-def test_experts_outside_the_groups_are_never_chosen_even_where_the_others_count_less_than_nothing() -> None:
+def test_experts_outside_the_best_groups_are_not_chosen_even_if_all_others_are_negative() -> None:
     shares = routed([0, 0, 0, 0], 2, bias=[-9, 5, -math.inf, -9], kind="sigmoid", groups=2, groups_used=1)
     assert shares == [0.5, 0.5, 0, 0]
     assert routed([0, 0], 2, bias=[-math.inf, 0], kind="sigmoid") == [0.5, 0.5]
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid", "softmax_chosen"])
-def test_a_score_that_is_not_a_number_makes_all_shares_of_its_row_so(kind: str) -> None:
+def test_a_nan_in_a_row_makes_all_its_shares_nan(kind: str) -> None:
     assert np.isnan(routed([0, math.nan, 1, 2], 2, kind=kind)).all()
     assert np.isnan(routed([0, 1], 1, bias=[0, math.nan], kind=kind)).all()
     infinite = [math.inf, -math.inf, 0, 0]
@@ -105,11 +105,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"groups": True}, "groups is True, not a whole number"),
     ({"used": 0}, "0 of 8 experts are used"),
     ({"used": 9}, "9 of 8 experts are used"),
-    ({"groups": 3}, "8 experts are no 3 groups of equal size"),
-    ({"groups": 0}, "8 experts are no 0 groups"),
+    ({"groups": 3}, "8 experts cannot be divided into 3 groups of equal size"),
+    ({"groups": 0}, "8 experts cannot be divided into 0 groups"),
     ({"groups": 4, "groups_used": 5}, "5 of 4 groups are used"),
     ({"groups": 4, "groups_used": 0}, "0 of 4 groups are used"),
-    ({"groups": 4, "groups_used": 2, "group_best": 3}, "a group of 2 experts counts as its best 3"),
+    ({"groups": 4, "groups_used": 2, "group_best": 3}, "group_best is 3, but a group has 2 experts"),
     ({"groups": 4, "groups_used": 1, "used": 3}, "3 experts are used, but 1 groups have 2"),
     ({"scale": math.nan}, "its scale is nan"),
     ({"scale": math.inf}, "its scale is inf"),
@@ -119,14 +119,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("how", "words"), WRONG)
-def test_a_route_that_does_not_fit_is_refused_by_name(how: dict[str, Any], words: str) -> None:
+def test_a_route_with_invalid_attributes_is_refused_by_name(how: dict[str, Any], words: str) -> None:
     g = GraphBuilder(experts_tensors(biases=False))
     scores = g.linear(g.embedding("token_embd", WIDTH), "blk.0.ffn_gate_inp", EXPERTS)
     with pytest.raises(ShapeError, match=f"^shares: {words}"):
         g.route(scores, name="shares", **{"used": 2, **how})
 
 
-def test_a_selection_bias_of_another_shape_is_refused_by_name() -> None:
+def test_a_selection_bias_of_the_wrong_shape_is_refused_by_name() -> None:
     tensors = experts_tensors(biases=False)
     tensors[BIAS] = random_tensor(BIAS, (EXPERTS + 1,), "F32", np.random.RandomState(0), 1)
     with pytest.raises(
@@ -135,7 +135,7 @@ def test_a_selection_bias_of_another_shape_is_refused_by_name() -> None:
         experts_graph(tensors, {"bias": BIAS})
 
 
-def test_a_kind_of_route_or_an_activation_that_does_not_exist_is_named() -> None:
+def test_an_unknown_kind_of_route_or_activation_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedError, match="shares: there is no route of kind 'hash'"):
         routed(LOG, 2, kind="hash")
     unknown: Any = "tanh"
@@ -155,13 +155,13 @@ def test_a_kind_of_route_or_an_activation_that_does_not_exist_is_named() -> None
         ({"up_offset": math.inf}, "its up_offset is inf"),
     ],
 )
-def test_experts_that_do_not_fit_are_refused_by_name(layer: dict[str, Any], words: str) -> None:
+def test_experts_with_invalid_attributes_are_refused_by_name(layer: dict[str, Any], words: str) -> None:
     with pytest.raises(ShapeError, match=rf"blk\.0\.ffn_experts: {words}"):
         experts_graph(experts_tensors(biases=False), layer=layer)
 
 
 @pytest.mark.parametrize(("part", "shape"), [("gate", (EXPERTS, WIDTH)), ("down", (WIDTH,))])
-def test_a_bias_of_experts_of_another_shape_is_refused_by_name(part: str, shape: tuple[int, ...]) -> None:
+def test_a_bias_of_experts_of_the_wrong_shape_is_refused_by_name(part: str, shape: tuple[int, ...]) -> None:
     name = f"blk.0.ffn_{part}_exps.bias"
     tensors = experts_tensors(biases=False)
     tensors[name] = random_tensor(name, shape, "F32", np.random.RandomState(0), 1)
@@ -169,7 +169,7 @@ def test_a_bias_of_experts_of_another_shape_is_refused_by_name(part: str, shape:
         experts_graph(tensors)
 
 
-def test_shares_of_other_rows_are_refused() -> None:
+def test_shares_and_input_of_different_rows_are_refused() -> None:
     g = GraphBuilder(experts_tensors(biases=False))
     x = g.embedding("token_embd", WIDTH)
     shares = g.route(g.linear(x, "blk.0.ffn_gate_inp", EXPERTS), used=1, name="shares")
@@ -179,7 +179,7 @@ def test_shares_of_other_rows_are_refused() -> None:
 
 @pytest.mark.parametrize("biases", [False, True])
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
-def test_experts_are_the_sum_of_their_results_written_out(layer: dict[str, Any], biases: bool) -> None:
+def test_experts_equal_their_formula_in_float64(layer: dict[str, Any], biases: bool) -> None:
     tensors = experts_tensors(biases=biases)
     outputs = outputs_of(NumpyBackend(), experts_graph(tensors, layer=layer), tensors, range(VOCABULARY))
     w = {name: tensor.to_float32().astype(np.float64) for name, tensor in tensors.items()}
@@ -203,7 +203,7 @@ def test_experts_are_the_sum_of_their_results_written_out(layer: dict[str, Any],
         np.testing.assert_allclose(outputs["y"][token], y, atol=1e-5)
 
 
-def test_a_plugin_may_route_by_any_value_and_use_fewer_experts() -> None:
+def test_shares_may_come_from_any_operation_and_use_fewer_experts() -> None:
     tensors = experts_tensors(biases=True)
     g = GraphBuilder(tensors)
     x = g.embedding("token_embd", WIDTH)
@@ -214,18 +214,17 @@ def test_a_plugin_may_route_by_any_value_and_use_fewer_experts() -> None:
     halves = outputs_of(NumpyBackend(), g.finish(), tensors, range(VOCABULARY))["y"]
     whole = outputs_of(NumpyBackend(), experts_graph(tensors, {}, {"used": 2}), tensors, range(VOCABULARY))
     order = np.argsort(-whole["shares"], axis=-1)
-    assert (
-        np.take_along_axis(whole["shares"], order, -1)[:, 2] > 0
-    ).all()  # three there, of which two are used
+    # Each row of `whole` has three shares, of which two are used.
+    assert (np.take_along_axis(whole["shares"], order, -1)[:, 2] > 0).all()
     np.testing.assert_allclose(halves, -0.5 * whole["y"], atol=1e-6)
 
 
-def test_the_named_cases_are_all_different() -> None:
+def test_the_cases_of_the_conformance_suite_have_different_results() -> None:
     tensors = experts_tensors(biases=True)
 
-    def of(route: dict[str, Any], layer: dict[str, Any]) -> bytes:
+    def result(route: dict[str, Any], layer: dict[str, Any]) -> bytes:
         graph: Graph = experts_graph(tensors, route, layer)
         return outputs_of(NumpyBackend(), graph, tensors, [1, 2, 3])["y"].tobytes()
 
-    assert len({of(route, {}) for route in ROUTES.values()}) == len(ROUTES)
-    assert len({of({}, layer) for layer in LAYERS.values()}) == len(LAYERS)
+    assert len({result(route, {}) for route in ROUTES.values()}) == len(ROUTES)
+    assert len({result({}, layer) for layer in LAYERS.values()}) == len(LAYERS)

@@ -1,3 +1,5 @@
+"""`LoadOptions`: values are checked at construction, and the keywords of loading are its fields."""
+
 from __future__ import annotations
 
 import inspect
@@ -21,7 +23,7 @@ from zigai_core.contracts.load_options import LoadOptions
         ("threads", 2.0, "must be a whole number of at least 1, not 2.0"),
         ("threads", "2", "must be a whole number of at least 1, not '2'"),
         ("context", -1, "must be a whole number of at least 1, not -1"),
-        ("context", 2**40, "must be a whole number of at least 1, not 1099511627776"),
+        ("context", 2**40, "must be below 2147483648, not 1099511627776"),
         ("kv_dtype", 16, "must be a name, not 16"),
         ("packed_cache", 3, "must name a folder, not 3"),
         ("packed_cache", "", "must name a folder, not ''"),
@@ -56,7 +58,7 @@ def test_the_keywords_of_loading_are_the_fields_of_the_options(function: Any) ->
         assert f"`{field.name}`: {field.metadata['help']}" in function.__doc__
 
 
-def test_packed_cache_is_a_setting_of_the_backends() -> None:
+def test_packed_cache_is_passed_to_the_backend_as_a_setting() -> None:
     options = LoadOptions(packed_cache="folder", backend_options={"fused": False})
     assert options.settings == {"fused": False, "packed_cache": Path("folder")}
     with pytest.raises(UnsupportedError, match="packed_cache is given twice"):

@@ -282,9 +282,9 @@ def test_options_that_a_backend_does_not_act_on_are_warnings(
 ) -> None:
     load(file, threads=2, kv_dtype="F16", plugins=plugins())
     assert len(caplog.messages) == 2
-    assert caplog.messages[0].startswith("the backend numpy does not use threads=2: numpy's own library")
+    assert caplog.messages[0].startswith("the backend numpy does not use threads=2: numpy's BLAS library")
     assert caplog.messages[1] == (
-        "the backend numpy does not use kv_dtype=F16: keys and values are kept in F32"
+        "the backend numpy does not use kv_dtype=F16: keys and values are stored as F32"
     )
     caplog.clear()
     load(file, kv_dtype="Q8_0", plugins=plugins())

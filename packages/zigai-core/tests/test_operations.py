@@ -1,4 +1,4 @@
-"""The verbs that no decoder in this repository draws with yet mean what their formulas say."""
+"""Operations that no decoder in this repository uses, against their formulas."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ X = TENSORS["token_embd.weight"].to_float32()[TOKENS].astype(np.float64)
 
 
 class Step:
-    """As much of a step as these operations look at."""
+    """The part of a step that these operations use."""
 
     batch = SimpleNamespace(tokens=TOKENS)
 
@@ -46,17 +46,17 @@ class Step:
         return self.weight(weight)[rows]
 
 
-def evaluated(draw) -> np.ndarray:
+def evaluated(build) -> np.ndarray:
     g = GraphBuilder(TENSORS)
-    drawn = draw(g, g.embedding("token_embd", 6))
+    output = build(g, g.embedding("token_embd", 6))
     step = Step()
     for operation in g._operations:
         step.values[operation.output.name] = operation.evaluate(step)
-    return step.values[drawn.name]
+    return step.values[output.name]
 
 
 @pytest.mark.parametrize("name", ["norm", "plain"])
-def test_layer_norm_centres_scales_and_adds_the_bias_where_there_is_one(name: str) -> None:
+def test_layer_norm_equals_its_formula_with_and_without_bias(name: str) -> None:
     centred = X - X.mean(-1, keepdims=True)
     expected = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5)
     expected = expected * TENSORS[f"{name}.weight"].to_float32()
@@ -65,23 +65,23 @@ def test_layer_norm_centres_scales_and_adds_the_bias_where_there_is_one(name: st
     np.testing.assert_allclose(evaluated(lambda g, x: g.layer_norm(x, name, 1e-5)), expected, atol=1e-5)
 
 
-def test_soft_cap_bends_towards_its_cap() -> None:
+def test_soft_cap_equals_its_formula() -> None:
     actual = evaluated(lambda g, x: g.soft_cap(x, 0.5, name="capped"))
     np.testing.assert_allclose(actual, 0.5 * np.tanh(X / 0.5), atol=1e-6)
 
 
-def test_multiply_scale_and_columns_do_as_they_are_called() -> None:
+def test_multiply_scale_and_columns_equal_their_formulas() -> None:
     np.testing.assert_allclose(evaluated(lambda g, x: g.multiply(x, x, name="square")), X * X, atol=1e-5)
     np.testing.assert_allclose(evaluated(lambda g, x: g.scale(x, -3.0, name="scaled")), -3 * X, atol=1e-5)
     np.testing.assert_allclose(evaluated(lambda g, x: g.columns(x, 2, 3, name="some")), X[:, 2:5])
 
 
 def test_columns_outside_a_row_are_refused() -> None:
-    with pytest.raises(ShapeError, match=r"token_embd has 6 columns, not 4\.\.7"):
+    with pytest.raises(ShapeError, match=r"token_embd has 6 columns, without 4\.\.7"):
         evaluated(lambda g, x: g.columns(x, 4, 3, name="some"))
 
 
-def test_a_clamped_gate_is_clamped_above_and_what_it_multiplies_on_both_sides() -> None:
+def test_a_limit_clamps_the_gate_from_above_and_up_from_both_sides() -> None:
     clamped = evaluated(
         lambda g, x: g.gated_activation(
             x, g.scale(x, -1.0, name="minus"), name="y", activation="relu", limit=0.5, up_offset=1.0

@@ -1,4 +1,4 @@
-"""Graphs without logits, without a hidden state, and with outputs of other names, from builder to model."""
+"""Graphs without logits, without a hidden state or with outputs of other names, from builder to model."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from zigai_core.testing.conformance import outputs_of
 from zigai_core.testing.outputs import WIDTH, encoder_graph, encoder_tensors
 from zigai_core.testing.toys import random_tensor, toy_decoder, toy_vocabulary
 
-TEXT = "what is near this?"
+TEXT = "a text to embed"
 
 
-class Untouchable(NumpyBackend):
+class NotRun(NumpyBackend):
     """A backend whose programs must not be run."""
 
     def compile(self, *arguments: Any) -> Any:
         program = super().compile(*arguments)
 
         def new_context(sequences: int = 1) -> Any:
-            raise AssertionError("something was to be computed")
+            raise AssertionError("the program was run")
 
         program.new_context = new_context  # type: ignore[method-assign]
         return program
@@ -87,19 +87,19 @@ def test_a_model_without_logits_embeds_text() -> None:
     ],
     ids=["generate", "chat", "logits", "vocabulary_size", "draft"],
 )
-def test_what_takes_logits_is_refused_by_name_before_anything_is_computed(ask: Any) -> None:
-    toy = model(encoder(), backend=Untouchable)
+def test_calls_that_need_logits_are_refused_by_name_before_computing(ask: Any) -> None:
+    toy = model(encoder(), backend=NotRun)
     with pytest.raises(UnsupportedError, match=r"named logits \(its outputs: hidden\): .*embed\(\)"):
         ask(toy)
 
 
-def test_embedding_without_a_hidden_state_is_refused_by_name_before_anything_is_computed() -> None:
-    toy = model(encoder(), "relevance", backend=Untouchable)
+def test_embedding_without_a_hidden_state_is_refused_by_name_before_computing() -> None:
+    toy = model(encoder(), "relevance", backend=NotRun)
     with pytest.raises(UnsupportedError, match=r"named hidden \(its outputs: relevance\): .*logits"):
         toy.embed(TEXT)
 
 
-def test_a_session_gives_any_output_by_its_name_and_refuses_others_without_computing() -> None:
+def test_a_session_returns_any_output_by_name_and_refuses_others_before_computing() -> None:
     toy = model(encoder(), "relevance")
     session = toy.new_session()
     session.extend([1, 2, 3])
@@ -124,7 +124,7 @@ def test_token_ids_are_checked_against_the_rows_of_the_embedding() -> None:
     assert session.hidden().shape == (WIDTH,)
 
 
-def test_the_smallest_embedding_limits_the_tokens() -> None:
+def test_the_smallest_embedding_limits_the_token_ids() -> None:
     tensors = encoder_tensors(40)
     tensors["second.weight"] = random_tensor("second.weight", (9, WIDTH), "F32", np.random.RandomState(0), 1)
     g = GraphBuilder(tensors)
@@ -134,7 +134,7 @@ def test_the_smallest_embedding_limits_the_tokens() -> None:
 
 
 @pytest.mark.parametrize("count", [511, 513])
-def test_an_embedding_and_an_output_of_different_sizes_serve_if_the_embedding_is_larger(count: int) -> None:
+def test_an_embedding_may_have_more_rows_than_the_model_has_tokens_but_not_fewer(count: int) -> None:
     toy = toy_decoder()
     name = "token_embd.weight"
     other = random_tensor(name, (count, 64), "F32", np.random.RandomState(0), 1)
@@ -147,13 +147,13 @@ def test_an_embedding_and_an_output_of_different_sizes_serve_if_the_embedding_is
         assert model(changed).logits([512]).shape == (1, 512)
 
 
-def test_a_tokenizer_with_more_tokens_than_an_encoder_embeds_is_refused() -> None:
+def test_a_tokenizer_with_more_tokens_than_rows_of_the_embedding_is_refused() -> None:
     words = "the embedding token_embd.weight has 40 rows, but the model has 512 tokens"
     with pytest.raises(FormatError, match=words):
         model(encoder(40))
 
 
-def test_an_output_is_named_once_and_there_must_be_one() -> None:
+def test_a_graph_needs_an_output_and_names_of_outputs_are_unique() -> None:
     g = GraphBuilder(encoder_tensors())
     with pytest.raises(PluginError, match="the graph has no outputs"):
         g.finish()

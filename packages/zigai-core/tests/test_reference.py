@@ -1,4 +1,4 @@
-"""The numpy backend against the conformance suite and against the definitions written out by hand."""
+"""The numpy backend against the conformance suite and against a decoder in plain float64 loops."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class TestNumpyBackend(BackendConformance):
     tolerance = 1e-5
 
 
-def by_hand(model, tokens: list[int]) -> np.ndarray:
-    """The decoder in plain float64 loops, head by head, without cache, graph or batches."""
+def decoder_in_float64(model, tokens: list[int]) -> np.ndarray:
+    """Returns the logits of a decoder, computed head by head in float64, without cache, graph or batches."""
     hp = model.hyperparameters
     heads, kv_heads = hp["attention.head_count"], hp["attention.head_count_kv"]
     size, window = hp["attention.key_length"], hp.get("attention.sliding_window", 10**9)
@@ -33,12 +33,12 @@ def by_hand(model, tokens: list[int]) -> np.ndarray:
     def norm(x, weight):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5) * weight
 
-    def turn(x):
+    def rotate(x):
         for position in range(len(x)):
             for pair in range(size // 2):
                 angle = position * 10000.0 ** (-2 * pair / size)
-                turned = complex(x[position, 2 * pair], x[position, 2 * pair + 1]) * np.exp(1j * angle)
-                x[position, 2 * pair], x[position, 2 * pair + 1] = turned.real, turned.imag
+                rotated = complex(x[position, 2 * pair], x[position, 2 * pair + 1]) * np.exp(1j * angle)
+                x[position, 2 * pair], x[position, 2 * pair + 1] = rotated.real, rotated.imag
         return x
 
     x = w["token_embd.weight"][tokens]
@@ -50,7 +50,7 @@ def by_hand(model, tokens: list[int]) -> np.ndarray:
         for head in range(heads):
             kv = head // (heads // kv_heads)
             own, shared = slice(head * size, (head + 1) * size), slice(kv * size, (kv + 1) * size)
-            query, key = turn(q[:, own].copy()), turn(k[:, shared].copy())
+            query, key = rotate(q[:, own].copy()), rotate(k[:, shared].copy())
             for i in range(len(tokens)):
                 seen = range(max(0, i - window + 1), i + 1)
                 scores = np.array([query[i] @ key[j] for j in seen]) / np.sqrt(size)
@@ -64,17 +64,17 @@ def by_hand(model, tokens: list[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("window", [None, 5])
-def test_a_decoder_equals_the_same_sums_written_out_in_float64(window: int | None) -> None:
+def test_the_logits_of_a_decoder_equal_those_of_float64_loops(window: int | None) -> None:
     model = toy_decoder(**({"attention__sliding_window": window} if window else {}))
     tokens = [int(token) for token in np.random.RandomState(0).randint(0, 512, 24)]
     at = runner(NumpyBackend(), model)
     np.testing.assert_allclose(
-        logits_of(at, at.pool.new_sequence(), tokens), by_hand(model, tokens), rtol=0, atol=2e-5
+        logits_of(at, at.pool.new_sequence(), tokens), decoder_in_float64(model, tokens), rtol=0, atol=2e-5
     )
 
 
 @pytest.mark.parametrize("dtype", ["Q4_0", "Q8_0", "F16", "BF16"])
-def test_weights_dequantised_at_every_use_give_the_same_as_at_load(
+def test_weights_dequantised_at_every_use_give_the_same_logits_as_at_load(
     dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = toy_decoder(dtype=dtype)
@@ -89,7 +89,7 @@ def test_weights_dequantised_at_every_use_give_the_same_as_at_load(
     )
 
 
-def test_an_eight_bit_cache_rounds_as_files_of_q8_0_do() -> None:
+def test_a_q8_0_cache_rounds_as_the_storage_type_q8_0() -> None:
     x = np.random.RandomState(3).standard_normal((5, 2, 80)).astype(np.float32)
     x[0, 0, 32:64] = 0
     y = after_q8_0(x)
@@ -106,7 +106,7 @@ def test_an_eight_bit_cache_rounds_as_files_of_q8_0_do() -> None:
     assert np.isnan(after_q8_0(np.array([1, np.inf, *[0] * 30, 2], np.float32))[:32]).all()
 
 
-def test_an_eight_bit_cache_is_near_a_whole_one() -> None:
+def test_the_logits_with_a_q8_0_cache_are_close_to_those_with_f32() -> None:
     model, tokens = toy_decoder(), [int(token) for token in np.random.RandomState(0).randint(0, 512, 24)]
     plan = runner(NumpyBackend(), model).program
     logits = []
@@ -119,7 +119,7 @@ def test_an_eight_bit_cache_is_near_a_whole_one() -> None:
     assert 0 < np.abs(logits[0] - logits[1]).max() < 0.1
 
 
-def test_a_storage_type_without_a_dequantiser_is_named() -> None:
+def test_a_storage_type_without_a_dequantiser_is_refused_by_name() -> None:
     model = toy_decoder()
     odd = DType("IQ9_Z", 32, 8, None)
     tensor = dataclasses.replace(
@@ -130,16 +130,16 @@ def test_a_storage_type_without_a_dequantiser_is_named() -> None:
         runner(NumpyBackend(), changed)
 
 
-def test_progress_ends_at_all_bytes() -> None:
+def test_progress_ascends_to_all_bytes() -> None:
     model = toy_decoder()
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     plan = runner(NumpyBackend(), model).program
-    NumpyBackend().compile(plan.graph, model.tensors, plan.options, lambda done, of: told.append((done, of)))
-    assert told[-1][0] == told[-1][1] == model.nbytes
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    NumpyBackend().compile(plan.graph, model.tensors, plan.options, lambda *call: calls.append(call))
+    assert calls[-1][0] == calls[-1][1] == model.nbytes
+    assert [done for done, _ in calls] == sorted(done for done, _ in calls)
 
 
-def test_cancel_holds_until_resume() -> None:
+def test_cancel_stops_every_step_until_resume() -> None:
     at = runner(NumpyBackend(), toy_decoder())
     sequence = at.pool.new_sequence()
     thread = threading.Thread(target=at.context.cancel)
@@ -154,7 +154,7 @@ def test_cancel_holds_until_resume() -> None:
     assert sequence.length == 3
 
 
-def test_every_dtype_of_the_toys_has_about_the_asked_spread() -> None:
+def test_random_tensors_of_every_storage_type_have_about_the_given_deviation() -> None:
     for name in (
         "F32",
         "F16",
@@ -171,7 +171,7 @@ def test_every_dtype_of_the_toys_has_about_the_asked_spread() -> None:
         assert abs(values.mean()) < 0.25, name
 
 
-def test_another_way_to_keep_keys_and_values_is_refused() -> None:
+def test_an_unknown_storage_type_of_the_cache_is_refused() -> None:
     model = toy_decoder()
     graph = decoder(model, context=64, pairing="half")
     with pytest.raises(UnsupportedError, match="F16, F32, Q8_0, not Q4_0"):

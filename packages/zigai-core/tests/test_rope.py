@@ -1,4 +1,4 @@
-"""Frequencies by the papers' formulas; the logits they lead to are compared with an oracle elsewhere."""
+"""RoPE frequencies against the formulas of the papers; integration tests compare logits with an oracle."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def with_factors(model: ModelDescriptor, **factors: float) -> ModelDescriptor:
     return dataclasses.replace(model, tensors={**model.tensors, **made})
 
 
-def test_unscaled_frequencies_fall_from_one_by_powers_of_the_base() -> None:
+def test_unscaled_frequencies_equal_the_formula() -> None:
     found = frequencies(toy_decoder())
     np.testing.assert_allclose(found.frequencies, PLAIN, rtol=1e-6)
     assert found.magnitude == 1.0
 
 
 @pytest.mark.parametrize("key", ["rope__scaling__factor", "rope__scale_linear"])
-def test_linear_scaling_by_its_new_and_its_old_key(key: str) -> None:
+def test_linear_scaling_reads_its_new_and_its_old_key(key: str) -> None:
     kind = {"rope__scaling__type": "linear"} if "factor" in key else {}
     np.testing.assert_allclose(
         frequencies(toy_decoder(**{key: 4.0}, **kind)).frequencies, PLAIN / 4, rtol=1e-6
     )
 
 
-def test_yarn_keeps_fast_pairs_divides_slow_ones_and_stretches() -> None:
+def test_yarn_keeps_fast_pairs_divides_slow_ones_and_has_a_magnitude() -> None:
     model = toy_decoder(
         rope__scaling__type="yarn", rope__scaling__factor=8.0, rope__scaling__original_context_length=4096
     )
@@ -55,7 +55,7 @@ def test_yarn_keeps_fast_pairs_divides_slow_ones_and_stretches() -> None:
     assert found.magnitude == pytest.approx(1 + 0.1 * np.log(8))
 
 
-def test_longrope_takes_the_factors_for_the_context_it_will_have() -> None:
+def test_longrope_takes_the_factors_for_the_context() -> None:
     model = with_factors(
         toy_decoder(
             rope__scaling__type="longrope",
@@ -70,12 +70,12 @@ def test_longrope_takes_the_factors_for_the_context_it_will_have() -> None:
     assert frequencies(model).magnitude == pytest.approx(1.19)
 
 
-def test_longrope_without_its_factors_names_the_tensor() -> None:
+def test_longrope_without_factors_is_an_error_with_the_name_of_the_tensor() -> None:
     with pytest.raises(ShapeError, match=r"rope_factors_short\.weight is missing"):
         frequencies(toy_decoder(rope__scaling__type="longrope"))
 
 
-def test_a_scaling_there_is_no_code_for_is_named_with_those_there_are() -> None:
+def test_an_unknown_scaling_is_refused_with_the_supported_ones() -> None:
     with pytest.raises(UnsupportedError, match=r"'dynamic'.*none, linear, yarn"):
         frequencies(toy_decoder(rope__scaling__type="dynamic"))
 
@@ -92,21 +92,21 @@ def test_a_factor_without_a_type_is_linear() -> None:
     np.testing.assert_array_equal(scaled(type="none", factor=4.0).frequencies, scaled().frequencies)
 
 
-def test_yarns_own_factor_replaces_the_magnitude() -> None:
+def test_yarn_attn_factor_replaces_the_magnitude_of_yarn() -> None:
     assert scaled(**YARN).magnitude == pytest.approx(1 + 0.1 * np.log(4))
     assert scaled(**YARN, yarn_attn_factor=1.25).magnitude == 1.25
     assert scaled(**YARN, yarn_attn_factor=1.0).magnitude == 1.0
 
 
 @pytest.mark.parametrize("scaling", [{}, {"type": "none"}, {"type": "linear", "factor": 4.0}, YARN])
-def test_the_attention_factor_stretches_every_type(scaling: dict[str, object]) -> None:
-    stretched = scaled(**scaling, attn_factor=0.5)
-    assert stretched.magnitude == pytest.approx(0.5 * scaled(**scaling).magnitude)
-    np.testing.assert_array_equal(stretched.frequencies, scaled(**scaling).frequencies)
+def test_attn_factor_multiplies_the_magnitude_of_every_type(scaling: dict[str, object]) -> None:
+    halved = scaled(**scaling, attn_factor=0.5)
+    assert halved.magnitude == pytest.approx(0.5 * scaled(**scaling).magnitude)
+    np.testing.assert_array_equal(halved.frequencies, scaled(**scaling).frequencies)
 
 
 def test_without_extrapolation_yarn_is_linear() -> None:
-    """As in ggml's `rope_yarn`, where the magnitude goes with `ext_factor`; -1 stands for "not set"."""
+    """As in ggml's `rope_yarn`, where an `ext_factor` of 0 gives no magnitude; -1 means "not set"."""
     flat = scaled(**YARN, yarn_ext_factor=0.0)
     np.testing.assert_allclose(flat.frequencies, PLAIN / 4, rtol=1e-6)
     assert flat.magnitude == 1.0
@@ -122,13 +122,13 @@ def test_an_original_context_of_zero_is_the_context_length() -> None:
     )
 
 
-def test_betas_the_wrong_way_round_give_a_step() -> None:
-    """llama.cpp computes it: pairs up to a place are kept, those behind it divided."""
+def test_a_beta_fast_below_beta_slow_gives_a_step() -> None:
+    """As in llama.cpp: the pairs before an index keep their frequency, the others are divided."""
     share = PLAIN / scaled(**YARN, yarn_beta_fast=1.0, yarn_beta_slow=32.0).frequencies
     assert set(np.round(share, 4).tolist()) == {1.0, 4.0}
 
 
-def test_longropes_factors_and_its_factor_both_divide() -> None:
+def test_longrope_divides_by_its_divisors_and_by_the_factor() -> None:
     model = with_factors(
         toy_decoder(rope__scaling__type="longrope", rope__scaling__factor=2.0), rope_factors_short=3
     )
@@ -152,7 +152,7 @@ def test_longropes_factors_and_its_factor_both_divide() -> None:
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), -float("inf"), 1e308, 1e-308, 5e-324, -1.0, 0.0, 2**31, 10**400]
 )
-def test_extreme_numbers_give_finite_frequencies_or_one_of_our_errors(
+def test_extreme_values_give_finite_frequencies_or_an_error(
     scaling: dict[str, object], key: str, value: float
 ) -> None:
     given = {**scaling, key: value}
@@ -180,27 +180,27 @@ def test_an_extreme_base_gives_finite_frequencies_or_a_format_error(base: float)
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("divisor", [0.0, -1.0, float("nan"), float("inf")])
-def test_divisors_that_are_none_are_named(divisor: float) -> None:
-    with pytest.raises(FormatError, match=r"rope_freqs\.weight holds .* for pair 0"):
+def test_invalid_divisors_are_an_error_with_the_name_of_the_tensor(divisor: float) -> None:
+    with pytest.raises(FormatError, match=r"rope_freqs\.weight has .* for pair 0"):
         frequencies(with_factors(toy_decoder(), rope_freqs=divisor))
     longrope = toy_decoder(rope__scaling__type="longrope")
-    with pytest.raises(FormatError, match=r"rope_factors_short\.weight holds .* for pair 0"):
+    with pytest.raises(FormatError, match=r"rope_factors_short\.weight has .* for pair 0"):
         frequencies(with_factors(longrope, rope_factors_short=divisor))
 
 
 @pytest.mark.filterwarnings("error")
-def test_divisors_next_to_zero_are_a_format_error() -> None:
+def test_divisors_close_to_zero_are_a_format_error() -> None:
     with pytest.raises(FormatError, match="not finite or above"):
         frequencies(with_factors(toy_decoder(), rope_freqs=1e-38))
 
 
-def test_a_magnitude_by_a_multiplier_is_refused_by_name() -> None:
+def test_yarn_log_multiplier_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedError, match=r"rope\.scaling\.yarn_log_multiplier"):
         scaled(**YARN, yarn_log_multiplier=0.1)
     assert scaled(**YARN, yarn_log_multiplier=0.0).magnitude == scaled(**YARN).magnitude
 
 
-def test_an_error_repeats_little_of_a_scalings_name() -> None:
+def test_an_error_repeats_little_of_a_long_scaling_name() -> None:
     with pytest.raises(UnsupportedError) as caught:
         scaled(type="x\n" * 50_000)
     assert len(str(caught.value)) < 300

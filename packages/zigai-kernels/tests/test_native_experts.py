@@ -180,14 +180,14 @@ NAN: Any = float("nan")
     [
         ({"used": 5}, "5 of 4 experts are used"),
         ({"used": 0}, "0 of 4 experts are used"),
-        ({"groups": 3}, "4 experts are no 3 groups of equal size"),
-        ({"groups": -1}, "4 experts are no -1 groups"),
+        ({"groups": 3}, "4 experts cannot be divided into 3 groups of equal size"),
+        ({"groups": -1}, "4 experts cannot be divided into -1 groups"),
         ({"groups": 2, "groups_used": 3}, "3 of 2 groups are used"),
-        ({"groups": 2, "group_best": 3}, "a group of 2 experts counts as its best 3"),
+        ({"groups": 2, "group_best": 3}, "group_best is 3, but a group has 2 experts"),
         ({"groups": 4, "used": 2}, "2 experts are used, but 1 groups have 1"),
         ({"scale": NAN}, "its scale is nan"),
         ({"epsilon": -NAN}, "its epsilon is nan"),
-        ({"output": Value("shares", 5)}, "4 scores and 5 shares"),
+        ({"output": Value("shares", 5)}, "it has 4 scores, but 5 shares"),
         ({"bias": Weight("gate", (4, 64, 32))}, r"gate has shape \(4, 64, 32\), \(4,\) is needed"),
     ],
 )

@@ -117,8 +117,10 @@ class LoadOptions:
         value: Any = getattr(self, name)
         if value is None:
             return
-        if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= int(value) < 2**31:
+        if isinstance(value, bool) or not isinstance(value, Integral) or int(value) < 1:
             raise self._wrong(name, "must be a whole number of at least 1")
+        if int(value) >= 2**31:
+            raise self._wrong(name, f"must be below {2**31}")
         object.__setattr__(self, name, int(value))
 
     def _wrong(self, name: str, what: str) -> UnsupportedError:

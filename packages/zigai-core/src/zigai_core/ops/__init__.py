@@ -1,1 +1,1 @@
-"""Operations with their numpy definitions, the graph builder, common blocks, RoPE, and the numpy backend."""
+"""Operations with their numpy definitions, the graph builder, decoder blocks, RoPE and the numpy backend."""

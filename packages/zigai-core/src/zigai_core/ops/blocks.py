@@ -1,4 +1,4 @@
-"""Decoder blocks that families share: a member of a family is a few lines on top of these."""
+"""A pre-norm decoder and its blocks, for architectures to share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from zigai_core.ops.rope import RopeFrequencies, rope_frequencies
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """The sizes of a decoder: widths in elements, counts of layers and heads."""
+    """The sizes of a decoder: numbers of layers and heads, widths in elements.
+
+    `width` is that of the residual stream, `hidden` that of the feed-forward layer, `head_dim` that of a
+    head's query and key, `value_dim` that of its value.
+    """
 
     layers: int
     width: int
@@ -28,13 +32,13 @@ class DecoderShape:
 
     @classmethod
     def of(cls, hp: Hyperparameters) -> DecoderShape:
-        """The sizes a file gives; `FormatError` names a key that is missing or out of range."""
+        """Returns the sizes from a file. Raises `FormatError` for a key that is missing or out of range."""
         width = hp.integer("embedding_length", minimum=1)
         heads = hp.integer("attention.head_count", minimum=1)
         kv_heads = hp.integer("attention.head_count_kv", heads, minimum=1)
         if heads % kv_heads:
             raise FormatError(
-                f"attention.head_count is {heads}, no multiple of attention.head_count_kv, {kv_heads}"
+                f"attention.head_count is {heads}, not a multiple of attention.head_count_kv, {kv_heads}"
             )
         head_dim = hp.integer("attention.key_length", width // heads, minimum=1)
         return cls(
@@ -50,7 +54,7 @@ class DecoderShape:
 
 
 Block = Callable[[GraphBuilder, Value, str], Value]
-"""A part of a layer: `(builder, normalised input, layer's prefix) -> output` of the model's width."""
+"""A part of a layer: `(builder, normalised input, prefix of the layer's tensors) -> output`, same width."""
 
 
 def decoder(
@@ -63,12 +67,14 @@ def decoder(
     activation: Activation = "silu",
     feed_forward: Block | None = None,
 ) -> Graph:
-    """A pre-norm decoder: embedding, layers of attention and feed-forward with residuals, norm, head.
+    """Builds a pre-norm decoder: embedding, layers of attention and feed-forward with residuals, norm, head.
 
-    The head is `output.weight`, or the embedding where the file has none (a tied head). `pairing` is that of
-    the file, `model.conventions.rope_pairing`, where none is given. `qk_norm` normalises each head of queries
-    and keys before they are turned. `feed_forward` takes the place of the gated one. From the last layer's
-    attention on, only the wanted rows are computed.
+    The head is `output.weight`, or the embedding if the file has no such tensor (tied weights). `pairing`
+    defaults to that of the file, `model.conventions.rope_pairing`. `qk_norm` applies RMSNorm to each head of
+    queries and keys before RoPE. `feed_forward` replaces the gated feed-forward layer. After the attention of
+    the last layer, only output rows are computed.
+
+    `FormatError`, `ShapeError` and `UnsupportedError` are raised as for an `Architecture`.
     """
     g = GraphBuilder(model.tensors)
     pairing = pairing or model.conventions.rope_pairing
@@ -103,22 +109,22 @@ def attention(
     window: int | None = None,
     qk_norm: bool = False,
 ) -> Value:
-    """Queries, keys and values of `x`, turned by position, and attention over the layer's cache.
+    """Appends the projections of `x` to queries, keys and values, RoPE, and attention over the layer's cache.
 
-    `[tokens, width]` to `[tokens, heads · value_dim]`; the output projection is left to the caller.
+    `[tokens, width]` to `[tokens, heads · value_dim]`, without the output projection.
     """
     at = f"blk.{layer}"
     query, key, value = projections(g, x, at, shape)
 
-    def turned(y: Value, part: str) -> Value:
+    def rotated(y: Value, part: str) -> Value:
         if qk_norm:
             y = g.rms_norm(y, f"{at}.{part}_norm", shape.epsilon, group=shape.head_dim)
         name = f"{at}.{part}_rope"
         return g.rope(y, shape.head_dim, rope.frequencies, pairing, magnitude=rope.magnitude, name=name)
 
     return g.attention(
-        turned(query, "attn_q"),
-        turned(key, "attn_k"),
+        rotated(query, "attn_q"),
+        rotated(key, "attn_k"),
         value,
         layer=layer,
         heads=shape.heads,
@@ -131,7 +137,11 @@ def attention(
 
 
 def experts(hp: Hyperparameters, *, renormalise: bool, shared: bool = False) -> Block:
-    """A feed-forward block of experts; with `shared`, one more that every token goes through, with a gate."""
+    """Returns a mixture-of-experts block; with `shared`, it adds a gated shared expert for every token.
+
+    `renormalise` divides the shares of the chosen experts by their sum. Raises `FormatError` for a key that
+    is missing or out of range.
+    """
     count = hp.integer("expert_count", minimum=1, maximum=65536)
     used = hp.integer("expert_used_count", minimum=1, maximum=count)
     hidden = hp.integer("expert_feed_forward_length", hp.get("feed_forward_length"), minimum=1)
@@ -150,7 +160,10 @@ def experts(hp: Hyperparameters, *, renormalise: bool, shared: bool = False) -> 
 
 
 def projections(g: GraphBuilder, x: Value, at: str, shape: DecoderShape) -> tuple[Value, Value, Value]:
-    """Queries, keys and values of `x`: by a matrix each, or by one for all where the file has `attn_qkv`."""
+    """Appends the projections of `x` to queries, keys and values.
+
+    If the file has `attn_qkv`, one matrix computes all three; otherwise there is a matrix for each.
+    """
     keys, values = shape.kv_heads * shape.head_dim, shape.kv_heads * shape.value_dim
     widths = (shape.heads * shape.head_dim, keys, values)
     names = (f"{at}.attn_q", f"{at}.attn_k", f"{at}.attn_v")
@@ -169,9 +182,9 @@ def projections(g: GraphBuilder, x: Value, at: str, shape: DecoderShape) -> tupl
 def gated(
     g: GraphBuilder, x: Value, at: str, hidden: int, activation: Activation = "silu", *, part: str = ""
 ) -> Value:
-    """The gated feed-forward layer: `down(activation(gate(x)) · up(x))`, `[rows, width]` to the same.
+    """Appends a gated feed-forward layer: `down(activation(gate(x)) · up(x))`, of the shape of `x`.
 
-    `part` is what the names of its tensors end in, where a layer has more than one.
+    `part` is a suffix of the names of its tensors, if a layer has more than one.
     """
     gate = g.linear(x, f"{at}.ffn_gate{part}", hidden)
     up = g.linear(x, f"{at}.ffn_up{part}", hidden)

@@ -1,4 +1,4 @@
-"""The pen an architecture draws its graph with: every call appends one checked operation."""
+"""Builds a graph. Each method appends one operation and checks its shapes."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ from zigai_core.ops.operations import (
 
 
 class GraphBuilder(ExpertsBuilder):
-    """Builds a graph over the tensors of one file.
+    """Builds a graph from the tensors of a file.
 
-    A weight that is missing or of another shape raises `ShapeError` with its name and both shapes, at the
-    call that asks for it. Values are named after their weights (`blk.0.attn_q`); an operation without a
-    weight takes the name it is given.
+    Each method that takes a value or a weight appends one operation and returns its output. Outputs are named
+    after their weights (`blk.0.attn_q`), or by `name`. A weight is given by the name of its tensor without
+    the suffix `.weight`. Raises `ShapeError`, with name and both shapes, for a weight that is missing or has
+    the wrong shape and for values that do not fit, `PluginError` for a name that is already used.
 
     >>> import numpy as np
     >>> from zigai_core.contracts.descriptor import TensorInfo
@@ -63,50 +64,51 @@ class GraphBuilder(ExpertsBuilder):
         self._left_out: dict[str, str] = {}
 
     def has(self, tensor: str) -> bool:
-        """Whether the file holds a tensor of this name."""
+        """True if the file has a tensor of this name."""
         return tensor in self._tensors
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """The shape of a tensor of the file; `ShapeError` where there is none of this name."""
+        """Returns the shape of a tensor. Raises `ShapeError` if the file has no tensor of this name."""
         return self._tensor(tensor).shape
 
     def constant(self, tensor: str, *shape: int) -> Array:
-        """A small tensor's values, float32 of `shape`, to be built into the graph (RoPE factors)."""
+        """Returns a small tensor's values, float32 of `shape`, to be used in attributes (RoPE's divisors)."""
         self._weight(tensor, shape)
         self._constants.add(tensor)
         return self._tensors[tensor].reshaped(shape).to_float32()
 
     def leave_out(self, pattern: str, reason: str) -> None:
-        """Do without the tensors of these names (`blk.46.nextn.*`): any other that nothing reads is an error.
+        """Declares that tensors whose names match `pattern` (`blk.46.nextn.*`) are deliberately not read.
 
-        The reason is shown when a file that holds such tensors is loaded.
+        Other tensors that are not read stop loading. The reason is logged when a file with such tensors is
+        loaded. Raises `PluginError` if one of the arguments is empty.
         """
         if not pattern or not reason:
-            raise PluginError("leave_out() needs a pattern of tensor names and a reason to show")
+            raise PluginError("leave_out() needs a pattern of tensor names and a reason")
         self._left_out[pattern] = reason
 
     def embedding(self, name: str, width: int) -> Value:
-        """Rows of `{name}.weight` for the step's tokens."""
+        """The rows of `{name}.weight` for the step's tokens: `[tokens, width]`."""
         shape = self._tensor(f"{name}.weight").shape
         weight = self._weight(f"{name}.weight", (math.prod(shape[:-1]), width))
         return self.append(Embedding(Value(name, width, TOKENS), weight))
 
     def linear(self, x: Value, weight: str, width: int, *, name: str | None = None) -> Value:
-        """`x · {weight}.weightᵀ`, plus `{weight}.bias` where the file has one."""
+        """`x · {weight}.weightᵀ`, plus `{weight}.bias` if the file has one: `[rows, width]`."""
         matrix = self._weight(f"{weight}.weight", (width, x.width))
         bias = self._weight(f"{weight}.bias", (width,)) if self.has(f"{weight}.bias") else None
         return self.append(Linear(Value(name or weight, width, x.rows), x, matrix, bias))
 
     def rms_norm(self, x: Value, weight: str, epsilon: float, *, group: int | None = None) -> Value:
-        """RMS normalisation by `{weight}.weight` of the whole row, or of each `group` elements of it."""
+        """RMSNorm with `{weight}.weight`, of the whole row or of each `group` elements of it."""
         width = group or x.width
         if x.width % width:
-            raise ShapeError(f"{weight}: a row of {x.width} has no whole groups of {width}")
+            raise ShapeError(f"{weight}: a row of {x.width} elements is not whole groups of {width}")
         scale = self._weight(f"{weight}.weight", (width,))
         return self.append(RMSNorm(Value(weight, x.width, x.rows), x, scale, epsilon))
 
     def layer_norm(self, x: Value, weight: str, epsilon: float) -> Value:
-        """Layer normalisation by `{weight}.weight`, plus `{weight}.bias` where the file has one."""
+        """LayerNorm with `{weight}.weight`, plus `{weight}.bias` if the file has one."""
         scale = self._weight(f"{weight}.weight", (x.width,))
         bias = self._weight(f"{weight}.bias", (x.width,)) if self.has(f"{weight}.bias") else None
         return self.append(LayerNorm(Value(weight, x.width, x.rows), x, scale, epsilon, bias))
@@ -121,11 +123,11 @@ class GraphBuilder(ExpertsBuilder):
         name: str,
         magnitude: float = 1.0,
     ) -> Value:
-        """Turn every head of `x` by its token's position."""
+        """Rotary position embedding of each head of `x`: see `Rope`."""
         if x.width % head_dim or 2 * len(frequencies) > head_dim:
             raise ShapeError(
-                f"{name}: a row of {x.width} has no whole heads of {head_dim}, or {len(frequencies)} "
-                "rotated pairs do not fit into one"
+                f"{name}: a row of {x.width} elements is not whole heads of {head_dim}, or "
+                f"{len(frequencies)} rotated pairs do not fit into a head"
             )
         value = Value(name, x.width, x.rows)
         return self.append(Rope(value, x, head_dim, frequencies, pairing, magnitude))
@@ -149,11 +151,11 @@ class GraphBuilder(ExpertsBuilder):
         sinks: str | None = None,
         slopes: NDArray[np.float32] | None = None,
     ) -> Value:
-        """Causal attention over the cache of `layer`, `[tokens, heads · value_dim]`: see `Attention`.
+        """Causal attention over the cache of `layer`: `[tokens, heads · value_dim]`. See `Attention`.
 
-        `head_dim` is the width of a head's queries and keys, and of its values if `value_dim` is None. The
-        scale is `1/√head_dim` where none is given. `sinks` names the tensor `{sinks}.weight`.
-        `ShapeError` for attributes out of range or values that do not fit them.
+        `head_dim` is the width of a head's queries and keys, and of its values if `value_dim` is None.
+        `scale` defaults to `1/√head_dim`. `sinks` names the tensor `{sinks}.weight`. Raises `ShapeError` for
+        attributes out of range, or values that do not fit them.
         """
         value_dim = head_dim if value_dim is None else value_dim
         scale = max(1, head_dim) ** -0.5 if scale is None else scale
@@ -191,21 +193,21 @@ class GraphBuilder(ExpertsBuilder):
     ) -> Value:
         """`activation(gate) · up`; see `GatedActivation` for the limit and the offset."""
         value = self._like(gate, up, name)
-        return self._append_sound(GatedActivation(value, gate, up, activation, limit, up_offset))
+        return self._append_checked(GatedActivation(value, gate, up, activation, limit, up_offset))
 
     def sigmoid_gate(self, x: Value, y: Value, weight: str) -> Value:
-        """`y · sigmoid(x · {weight}.weight)`, a number a row."""
+        """`y · sigmoid(x · {weight}.weight)`: each row of `y` is multiplied by one number."""
         if x.rows != y.rows:
             raise ShapeError(f"{weight}: {x.name} has {x.rows} rows and {y.name} has {y.rows}")
         vector = self._weight(f"{weight}.weight", (x.width,))
         return self.append(SigmoidGate(Value(weight, y.width, y.rows), x, y, vector))
 
     def add(self, a: Value, b: Value, *, name: str) -> Value:
-        """`a + b`."""
+        """`a + b`, elementwise."""
         return self.append(Add(self._like(a, b, name), a, b))
 
     def multiply(self, a: Value, b: Value, *, name: str) -> Value:
-        """`a · b`, element by element."""
+        """`a · b`, elementwise."""
         return self.append(Multiply(self._like(a, b, name), a, b))
 
     def scale(self, x: Value, factor: float, *, name: str) -> Value:
@@ -217,22 +219,23 @@ class GraphBuilder(ExpertsBuilder):
         return self.append(SoftCap(Value(name, x.width, x.rows), x, cap))
 
     def columns(self, x: Value, start: int, width: int, *, name: str) -> Value:
-        """`width` neighbouring columns of `x`, from `start` on."""
+        """`width` consecutive columns of `x`, beginning at `start`."""
         if not 0 <= start <= start + width <= x.width:
-            raise ShapeError(f"{name}: {x.name} has {x.width} columns, not {start}..{start + width}")
+            raise ShapeError(f"{name}: {x.name} has {x.width} columns, without {start}..{start + width}")
         return self.append(Columns(Value(name, width, x.rows), x, start))
 
     def select(self, x: Value, *, name: str = "wanted") -> Value:
-        """Of `x`, the rows the caller wants outputs for."""
+        """The output rows of `x`: `[wanted, width]`."""
         return self.append(Select(Value(name, x.width, WANTED), x))
 
     def append(self, operation: Operation) -> Value:
-        """Add any operation, one of a plugin's own too, and give its output."""
+        """Appends an operation, which a plugin may have defined, and returns its output.
+
+        Raises `PluginError` if the name of the output is already used, or if an input is not computed before.
+        """
         output = operation.output
         if output.name in self._values:
-            raise PluginError(
-                f"the graph already has a value named {output.name}: give this one another name"
-            )
+            raise PluginError(f"the graph already has a value named {output.name}: choose another name")
         for value in operation.inputs:
             if value.name not in self._values:
                 raise PluginError(f"{output.name} reads {value.name}, which is not computed before it")
@@ -241,20 +244,21 @@ class GraphBuilder(ExpertsBuilder):
         return output
 
     def output(self, name: str, value: Value) -> None:
-        """Make a value an output: `logits`, `hidden` or any name. It must have wanted rows: see `select`.
+        """Makes a value an output: `logits`, `hidden` or any other name. Its rows must be those of `select`.
 
-        A value may be several outputs, and may be used further. `PluginError` for a name given twice.
+        A value may be more than one output, and other operations may use it. Raises `PluginError` for a name
+        that is already used, and for a value with a row for each token.
         """
         if name in self._outputs:
-            raise PluginError(f"the graph already has an output named {name}: give this one another name")
+            raise PluginError(f"the graph already has an output named {name}: choose another name")
         if value.rows != WANTED:
-            raise PluginError(f"output {name} must have the wanted rows only: pass it through select()")
+            raise PluginError(f"output {name} has a row for each token: reduce it with select()")
         self._outputs[name] = value
 
     def finish(self) -> Graph:
-        """The graph; `PluginError` where it has no outputs."""
+        """Returns the graph. Raises `PluginError` if it has no outputs."""
         if not self._outputs:
-            raise PluginError("the graph has no outputs: name at least one, such as logits or hidden")
+            raise PluginError("the graph has no outputs: add one, such as logits or hidden, with output()")
         return Graph(
             tuple(self._operations), dict(self._outputs), frozenset(self._constants), dict(self._left_out)
         )
@@ -262,7 +266,7 @@ class GraphBuilder(ExpertsBuilder):
     def _tensor(self, name: str) -> TensorInfo:
         tensor = self._tensors.get(name)
         if tensor is None:
-            raise ShapeError(f"tensor {name} is missing from the file, which the architecture needs")
+            raise ShapeError(f"tensor {name}, which the architecture needs, is missing from the file")
         return tensor
 
     def _weight(self, name: str, shape: tuple[int, ...]) -> Weight:
@@ -271,7 +275,7 @@ class GraphBuilder(ExpertsBuilder):
             raise ShapeError(
                 f"tensor {name} is missing from the file; the architecture needs it with shape {shape}"
             )
-        # A format may store a vector as a matrix of one row: the bytes are the same.
+        # Some formats store a vector as a matrix of one row.
         if without_leading_ones(tensor.shape) != without_leading_ones(shape):
             raise ShapeError(f"tensor {name} has shape {tensor.shape}; the architecture needs {shape}")
         return Weight(name, shape)

@@ -38,13 +38,14 @@ class ExpertsBuilder(ABC):
         scale: float = 1.0,
         epsilon: float = 0.0,
     ) -> Value:
-        """Shares of experts from their scores, `[rows, experts]` to the same; see `Route`.
+        """The share of each expert, from its score: `[rows, experts]`, as `scores`. See `Route`.
 
-        `bias` names a tensor in full (`blk.0.exp_probs_b.bias`). `ShapeError` for numbers that do not fit.
+        `bias` is the full name of a tensor (`blk.0.exp_probs_b.bias`). Raises `ShapeError` for attributes out
+        of range.
         """
         added = None if bias is None else self._weight(bias, (scores.width,))
         value = Value(name, scores.width, scores.rows)
-        return self._append_sound(
+        return self._append_checked(
             Route(
                 value,
                 scores,
@@ -73,9 +74,10 @@ class ExpertsBuilder(ABC):
         up_offset: float = 0.0,
         weighted_input: bool = False,
     ) -> Value:
-        """The experts of layer `at` (`ffn_gate_exps`, …, with biases where the file has them): see `Experts`.
+        """The experts of the layer whose tensors begin with `at`: `[rows, width]`. See `Experts`.
 
-        `shares` is `[rows, experts]`, with at most `used` that are not 0 in a row.
+        The tensors are `{at}.ffn_gate_exps`, `{at}.ffn_up_exps` and `{at}.ffn_down_exps`, each with a bias if
+        the file has one. `shares` is `[rows, experts]`; in each row the `used` largest are used.
         """
         if x.rows != shares.rows:
             raise ShapeError(f"{at}: {x.name} has {x.rows} rows and {shares.name} has {shares.rows}")
@@ -89,7 +91,7 @@ class ExpertsBuilder(ABC):
 
         (gate, gate_bias), (up, up_bias) = part("gate", hidden, x.width), part("up", hidden, x.width)
         down, down_bias = part("down", x.width, hidden)
-        return self._append_sound(
+        return self._append_checked(
             Experts(
                 Value(f"{at}.ffn_experts", x.width, x.rows),
                 x,
@@ -108,7 +110,7 @@ class ExpertsBuilder(ABC):
             )
         )
 
-    def _append_sound(self, operation: GatedActivation | Route | Experts) -> Value:
+    def _append_checked(self, operation: GatedActivation | Route | Experts) -> Value:
         if (wrong := operation.fault()) is not None:
             raise ShapeError(f"{operation.output.name}: {wrong}")
         return self.append(operation)

@@ -1,6 +1,6 @@
-"""The numpy reference backend: it evaluates a graph's operations one after another, as they are defined.
+"""The numpy reference backend: evaluates the operations of a graph in order, by their definitions.
 
-Slow, complete and simple: other backends are compared with it.
+It is slow but supports every operation; other backends are tested against it.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from zigai_core.contracts.options import KV_DTYPES, CompileOptions
 from zigai_core.contracts.plugins import OperationTime, ProgramReport, Progress, TensorReport
 
 KEEP_BYTES = 4 << 30
-"""Weights that take no more than this as float32 are dequantised once, at load; larger ones at every use."""
+"""If all weights as float32 fit into this, they are dequantised once, at load; otherwise at every use."""
 
 
 class NumpyBackend:
-    """Serves every operation, because an operation is its numpy definition."""
+    """The reference backend. It supports every operation, since each is defined in numpy."""
 
     name = "numpy"
     speed = 0
 
     def ignored(self, options: CompileOptions) -> Mapping[str, str]:
-        """`threads` and F16 for the cache."""
+        """Returns `threads`, if set, and `kv_dtype`, if it is F16."""
         found: dict[str, str] = {}
         if options.threads is not None:
-            found["threads"] = "numpy's own library decides (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS)"
+            found["threads"] = "numpy's BLAS library decides (OMP_NUM_THREADS, OPENBLAS_NUM_THREADS)"
         if options.kv_dtype == "F16":
-            found["kv_dtype"] = "keys and values are kept in F32"
+            found["kv_dtype"] = "keys and values are stored as F32"
         return found
 
     def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
-        """The storage types that cannot be dequantised, each with a tensor that has it."""
+        """Returns the storage types without a dequantiser, each with a tensor of that type."""
         found: dict[str, str] = {}
         for weight in graph.weights:
             tensor = weights[weight.name]
@@ -54,14 +54,13 @@ class NumpyBackend:
         options: CompileOptions,
         progress: Progress | None = None,
     ) -> NumpyProgram:
-        """Dequantises the weights where all of them fit into `KEEP_BYTES`."""
+        """Returns a program; dequantises the weights if all of them fit into `KEEP_BYTES`."""
         missing = self.missing(graph, weights)
         if missing:
             raise UnsupportedError("the numpy backend cannot " + "; nor ".join(missing))
         if options.kv_dtype not in KV_DTYPES:
             raise UnsupportedError(
-                f"options: the numpy backend keeps keys and values as for {', '.join(KV_DTYPES)}, "
-                f"not {options.kv_dtype}"
+                f"the numpy backend supports kv_dtype {', '.join(KV_DTYPES)}, not {options.kv_dtype}"
             )
         used = {weight.name: weights[weight.name].reshaped(weight.shape) for weight in graph.weights}
         total = sum(tensor.nbytes for tensor in used.values())
@@ -78,7 +77,7 @@ class NumpyBackend:
 
 
 class NumpyProgram:
-    """A graph with its weights."""
+    """A graph with its weights, those in `kept` already dequantised."""
 
     def __init__(
         self,
@@ -93,11 +92,11 @@ class NumpyProgram:
         self._kept = kept
 
     def new_context(self, sequences: int = 1) -> NumpyContext:
-        """Pages for `sequences` sequences of full length; they take memory as they fill."""
+        """Returns a context with pages for `sequences` of maximum length; memory is used as they fill."""
         return NumpyContext(self, sequences * self.options.pages)
 
     def report(self) -> ProgramReport:
-        """Each tensor, and whether it was dequantised at load or is at every use."""
+        """Returns each tensor, and whether it is dequantised at load or at every use."""
         packing = "dequantised at load" if self._kept else "dequantised at every use"
         tensors = tuple(
             TensorReport(
@@ -115,12 +114,12 @@ class NumpyProgram:
         return ProgramReport("numpy", f"numpy, float32{cache}", tensors)
 
     def weight(self, weight: Weight) -> Array:
-        """A whole tensor as float32."""
+        """Returns a whole tensor as float32."""
         kept = self._kept.get(weight.name)
         return self._weights[weight.name].to_float32() if kept is None else kept
 
     def weight_rows(self, weight: Weight, rows: NDArray[np.int32]) -> Array:
-        """Some rows as float32, counted over all axes but the last."""
+        """Returns some rows as float32: indices into the tensor reshaped to `[-1, weight.shape[-1]]`."""
         kept = self._kept.get(weight.name)
         if kept is None:
             return self._weights[weight.name].rows_to_float32(rows)
@@ -128,9 +127,9 @@ class NumpyProgram:
 
 
 class NumpyContext:
-    """The cache's pages, `[pages, page, KV heads, width]` float32 for keys and for values of each layer.
+    """The cache's pages: for each layer, float32 `[pages, page, KV heads, width]` for keys and for values.
 
-    Where `CompileOptions.kv_dtype` is Q8_0 they hold what is left of the numbers after it.
+    If `CompileOptions.kv_dtype` is Q8_0, the numbers are rounded as Q8_0 would round them.
     """
 
     def __init__(self, program: NumpyProgram, pages: int) -> None:
@@ -143,10 +142,10 @@ class NumpyContext:
         self._values = {c.layer: _zeros(pages, page, c.kv_heads, c.value_dim) for c in program.graph.cache}
 
     def run(self, batch: Batch) -> Mapping[str, Array]:
-        """Evaluate the graph for one batch."""
+        """Evaluates the graph for one batch."""
         graph = self._program.graph
         step = NumpyStep(self._program, batch, self._keys, self._values)
-        with np.errstate(all="ignore"):  # damaged weights make infinities and NaN, which the caller sees
+        with np.errstate(all="ignore"):  # damaged weights may give infinities and NaN; they are returned
             for index, operation in enumerate(graph.operations):
                 if self._cancelled.is_set():
                     raise Cancelled("the step was cancelled")
@@ -157,33 +156,33 @@ class NumpyContext:
         return {name: step[value].astype(np.float32) for name, value in graph.outputs.items()}
 
     def start_profile(self) -> None:
-        """Count the time of each operation from now on."""
+        """Resets all times to zero and starts measuring."""
         self._seconds = [0.0] * len(self._program.graph.operations)
 
     def profile(self) -> Sequence[OperationTime]:
-        """The times so far."""
+        """Returns the times so far."""
         return [
             OperationTime(type(operation).__name__, operation.output.name, "", seconds)
             for operation, seconds in zip(self._program.graph.operations, self._seconds, strict=False)
         ]
 
     def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy pages of every layer."""
+        """Copies whole pages of every layer."""
         for kept in (*self._keys.values(), *self._values.values()):
             for source, target in pairs:
                 kept[target] = kept[source]
 
     def cancel(self) -> None:
-        """End the running step after the operation it is at, and later ones at once."""
+        """Stops the running step after the current operation, and later steps before their first."""
         self._cancelled.set()
 
     def resume(self) -> None:
-        """Let steps run again."""
+        """Allows steps to run again."""
         self._cancelled.clear()
 
 
 class NumpyStep:
-    """One step under way: the values computed so far, and the weights and the cache to compute with."""
+    """A step that is being computed: the values so far, the weights and the cache. See `Step`."""
 
     def __init__(
         self, program: NumpyProgram, batch: Batch, keys: Mapping[int, Array], values: Mapping[int, Array]
@@ -201,7 +200,7 @@ class NumpyStep:
         return self.values[value.name]
 
     def remember(self, layer: int, keys: Array, values: Array) -> None:
-        """Write the step's keys and values into their slots."""
+        """Writes the step's keys and values to their slots."""
         batch = self.batch
         if self._rounds:
             keys, values = after_q8_0(keys), after_q8_0(values)
@@ -217,7 +216,7 @@ class NumpyStep:
         self._cached_values[layer][pages, slots] = values
 
     def recall(self, layer: int, sequence: int, length: int) -> tuple[Array, Array]:
-        """Read the first `length` positions of a sequence."""
+        """Returns the keys and values of the first `length` positions of a sequence."""
         pages = self.batch.page_tables[sequence][: -(-length // self._page)]
         keys, values = self._keys[layer][pages], self._cached_values[layer][pages]
         keys, values = (kept.reshape(-1, *kept.shape[2:])[:length] for kept in (keys, values))
@@ -225,10 +224,10 @@ class NumpyStep:
 
 
 def after_q8_0(x: Array) -> Array:
-    """What is left of `x` once each 32 elements of its last axis are int8 with a float16 scale.
+    """Returns `x` quantised to Q8_0 and dequantised again: int8 with a float16 scale per 32 elements.
 
-    As in GGUF's Q8_0 the scale is that of the largest magnitude over 127, and 32 elements of which one is not
-    finite are lost; here the last of an axis may be fewer than 32.
+    Blocks run along the last axis, and the last block may have fewer than 32 elements. As in GGUF's Q8_0, the
+    scale is the largest magnitude divided by 127, and a block with an element that is not finite is lost.
     """
     size = x.shape[-1]
     parts = np.zeros((*x.shape[:-1], -(-size // 32), 32), np.float32)

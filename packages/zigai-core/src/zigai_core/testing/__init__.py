@@ -1,1 +1,1 @@
-"""What every plugin can be held to, shipped so that plugins elsewhere can use it in their own tests."""
+"""Conformance suites, toy models and measures, for the tests of plugins in any package."""

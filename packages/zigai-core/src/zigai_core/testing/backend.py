@@ -1,4 +1,4 @@
-"""What every backend must hold, as a class of tests to inherit from.
+"""The conformance suite for backends, as a class of tests to inherit from.
 
 >>> class TestMyBackend(BackendConformance):     # doctest: +SKIP
 ...     backend = MyBackend()
@@ -38,7 +38,7 @@ def runner(
     batch: int = 32,
     page: int = 16,
 ) -> Runner:
-    """A runner of a decoder graph of `model` on `backend`."""
+    """Returns a runner of a decoder graph of `model` on `backend`."""
     qk_norm = "blk.0.attn_q_norm.weight" in model.tensors
     window = model.hyperparameters.integer("attention.sliding_window", 0) or None
     graph = decoder(model, context=context, pairing="adjacent", window=window, qk_norm=qk_norm)
@@ -47,12 +47,15 @@ def runner(
 
 
 def logits_of(at: Runner, sequence: CachedSequence, tokens: Sequence[int]) -> Array:
-    """Logits after each of `tokens`, appended to a sequence: float32 `[len(tokens), vocabulary]`."""
+    """Appends `tokens` to a sequence and returns their logits: float32 `[len(tokens), vocabulary]`."""
     return at.run([Part(sequence, tokens, want_all=True)])[0]["logits"]
 
 
 def attending(model: ModelDescriptor, **attributes: Any) -> Graph:
-    """Logits straight from the first layer's attention, without RoPE: it alone tells positions apart."""
+    """Returns a graph with logits directly from the first layer's attention, given `attributes`.
+
+    There is no RoPE: only the attention depends on positions.
+    """
     shape, g = DecoderShape.of(model.hyperparameters), GraphBuilder(model.tensors)
     query, key, value = projections(g, g.embedding("token_embd", shape.width), "blk.0", shape)
     attributes |= {"heads": shape.heads, "kv_heads": shape.kv_heads}
@@ -64,12 +67,12 @@ def attending(model: ModelDescriptor, **attributes: Any) -> Graph:
 
 
 class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance):
-    """Inherit, set `backend`, and let pytest collect; for the tolerances see `Conformance`."""
+    """All tests of a backend. Inherit and set `backend`; for the tolerances see `Conformance`."""
 
     def _tokens(self, count: int, seed: int = 0) -> list[int]:
         return [int(token) for token in np.random.RandomState(seed).randint(0, 512, count)]
 
-    def _agrees(self, model: ModelDescriptor) -> None:
+    def _decoder_agrees(self, model: ModelDescriptor) -> None:
         tokens = self._tokens(70)
         expected = runner(NumpyBackend(), model)
         actual = runner(self.backend, model)
@@ -81,20 +84,20 @@ class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance
         )
 
     def test_logits_of_a_decoder_agree_with_the_reference(self) -> None:
-        self._agrees(toy_decoder())
+        self._decoder_agrees(toy_decoder())
 
-    def test_a_tied_head_with_biases_and_head_norms_agrees_with_the_reference(self) -> None:
-        self._agrees(toy_decoder(tied=True, bias=True, qk_norm=True, head_dim=32))
+    def test_tied_weights_with_biases_and_head_norms_agree_with_the_reference(self) -> None:
+        self._decoder_agrees(toy_decoder(tied=True, bias=True, qk_norm=True, head_dim=32))
 
     def test_a_sliding_window_agrees_with_the_reference(self) -> None:
-        self._agrees(toy_decoder(attention__sliding_window=9))
+        self._decoder_agrees(toy_decoder(attention__sliding_window=9))
 
-    def test_keys_and_values_of_two_widths_agree_with_the_reference(self) -> None:
-        self._agrees(toy_decoder(head_dim=24, value_dim=40))
-        self._agrees(toy_decoder(head_dim=40, value_dim=8, fused=True))
+    def test_keys_and_values_of_different_widths_agree_with_the_reference(self) -> None:
+        self._decoder_agrees(toy_decoder(head_dim=24, value_dim=40))
+        self._decoder_agrees(toy_decoder(head_dim=40, value_dim=8, fused=True))
 
-    def _attends(self, model: ModelDescriptor, **attributes: Any) -> None:
-        """Attention agrees with the reference, and in single steps and beside others with itself."""
+    def _attention_agrees(self, model: ModelDescriptor, **attributes: Any) -> None:
+        """Asserts that attention agrees with the reference, and with itself in single steps and batches."""
         graph, plan = attending(model, **attributes), CompileOptions(context=128, batch=32, page=16)
         backends: tuple[Backend, ...] = (NumpyBackend(), self.backend)
         expected, actual = (Runner(b.compile(graph, model.tensors, plan), 3) for b in backends)
@@ -117,16 +120,16 @@ class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance
         sinks = np.array([-np.inf, 0, 3, 1e6], np.float32)
         tensor = TensorInfo(name, (4,), DTYPES["F32"], store_floats(sinks, "F32"))
         model = replace(model, tensors={**model.tensors, name: tensor})
-        self._attends(model, sinks="blk.0.attn_sinks")
-        self._attends(model, sinks="blk.0.attn_sinks", window=9)
+        self._attention_agrees(model, sinks="blk.0.attn_sinks")
+        self._attention_agrees(model, sinks="blk.0.attn_sinks", window=9)
 
     def test_slopes_agree_with_the_reference(self) -> None:
-        self._attends(toy_decoder(), slopes=alibi_slopes(4))
-        self._attends(toy_decoder(), slopes=alibi_slopes(4), window=9, soft_cap=2.0)
+        self._attention_agrees(toy_decoder(), slopes=alibi_slopes(4))
+        self._attention_agrees(toy_decoder(), slopes=alibi_slopes(4), window=9, soft_cap=2.0)
 
     def test_chunks_agree_with_the_reference(self) -> None:
         for chunk in (1, 12, 16, 33, 70):
-            self._attends(toy_decoder(head_dim=24, value_dim=40), chunk=chunk)
+            self._attention_agrees(toy_decoder(head_dim=24, value_dim=40), chunk=chunk)
 
     def test_prefill_of_n_tokens_equals_n_single_steps(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=2)
@@ -135,14 +138,14 @@ class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance
         sequence = at.pool.new_sequence()
         self._close(np.concatenate([logits_of(at, sequence, [token]) for token in tokens]), whole)
 
-    def test_sequences_in_one_batch_equal_each_alone(self) -> None:
+    def test_sequences_in_a_batch_have_the_same_logits_as_alone(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=8)
         prompts = [self._tokens(length, seed=length) for length in (1, 7, 16, 33)]
         together = at.run([Part(at.pool.new_sequence(), prompt, want_all=True) for prompt in prompts])
         for prompt, outputs in zip(prompts, together, strict=True):
             self._close(outputs["logits"], logits_of(at, at.pool.new_sequence(), prompt))
 
-    def test_a_truncated_sequence_goes_on_as_if_nothing_had_followed(self) -> None:
+    def test_a_truncated_sequence_continues_as_a_new_one_of_the_same_tokens(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=2)
         tokens = self._tokens(40)
         truncated, fresh = at.pool.new_sequence(), at.pool.new_sequence()
@@ -152,7 +155,7 @@ class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance
         after = self._tokens(9, seed=5)
         self._close(logits_of(at, truncated, after), logits_of(at, fresh, after))
 
-    def test_a_fork_and_its_origin_go_on_as_if_alone(self) -> None:
+    def test_a_fork_and_its_origin_continue_independently(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=4)
         tokens = self._tokens(21)
         origin = at.pool.new_sequence()
@@ -163,7 +166,7 @@ class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance
             logits_of(at, alone, tokens)
             self._close(logits_of(at, sequence, after), logits_of(at, alone, after))
 
-    def test_only_wanted_rows_come_out(self) -> None:
+    def test_only_output_rows_are_returned(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=2)
         tokens = self._tokens(40)
         every = logits_of(at, at.pool.new_sequence(), tokens)

@@ -1,4 +1,4 @@
-"""A tokenizer of bytes over the toys' vocabulary: text in tests needs no tokenizer plugin."""
+"""A byte tokenizer for the vocabulary of the toy models, for tests without a tokenizer plugin."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ FIRST_BYTE = 3
 
 
 class ByteTokenizer:
-    """Byte b is token b + 3; tokens 0 to 2 are `<unk>`, `<s>` and `</s>`, those above 258 are words."""
+    """Token b + 3 is byte b; tokens 0 to 2 are `<unk>`, `<s>` and `</s>`, those above 258 are words.
+
+    Words are never produced by `encode`. See `Tokenizer` for the methods.
+    """
 
     def __init__(self, spec: TokenizerSpec) -> None:
         self.vocabulary_size = len(spec.tokens)
@@ -29,7 +32,7 @@ class ByteTokenizer:
         bos: bool | None = None,
         guards: Sequence[int] = (),
     ) -> list[int]:
-        """One token a byte of UTF-8."""
+        """Returns one token for each byte of the text in UTF-8."""
         control = "(" + "|".join(map(re.escape, self.control_tokens)) + ")"
         starts = [0, *guards] if special else [0]
         spans = zip(starts, [*starts[1:], len(text)], strict=True)
@@ -42,19 +45,19 @@ class ByteTokenizer:
                 else:
                     tokens.extend(byte + FIRST_BYTE for byte in piece.encode())
         except UnicodeEncodeError as error:
-            raise TokenizerError(f"the text is not Unicode at character {error.start}") from error
+            raise TokenizerError(f"the text has a lone surrogate at character {error.start}") from error
         return tokens
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """Text, U+FFFD for what is no UTF-8."""
+        """Returns text, with U+FFFD for invalid UTF-8."""
         return self.decode_bytes(tokens, special=special).decode(errors="replace")
 
     def decode_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
-        """The bytes; words as they are spelled, with a space for `▁`."""
+        """Returns the tokens' bytes; words are spelled out, with a space for `▁`."""
         return b"".join(self._bytes(token, special) for token in tokens)
 
     def token_text(self, token: int) -> str:
-        """As the vocabulary spells it."""
+        """Returns the token as spelled in the vocabulary."""
         if not 0 <= token < self.vocabulary_size:
             raise TokenizerError(f"token {token} is outside the vocabulary of {self.vocabulary_size}")
         return self._spec.tokens[token]

@@ -1,4 +1,4 @@
-"""What the suites of tests for backends share."""
+"""Base class and helpers of the conformance suites for backends."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from zigai_core.testing.toys import random_tensor
 
 
 class Conformance:
-    """A suite of tests of a backend.
+    """Base class of a suite of tests for a backend.
 
-    `tolerance` is the largest difference of outputs that two ways to the same numbers may have; 0 asks for
-    bitwise equality. `reference_tolerance` is the one to the numpy reference, for float32 weights.
+    `tolerance` is the maximum difference between outputs of the backend for the same tokens, computed in
+    different steps or batches; 0 requires bitwise equality. `reference_tolerance` is the maximum difference
+    from the numpy reference, for float32 weights. Both are absolute.
     """
 
     backend: ClassVar[Backend]
@@ -33,7 +34,7 @@ class Conformance:
     def _outputs_agree(
         self, graph: Graph, tensors: Mapping[str, TensorInfo], tokens: Sequence[int], case: str = ""
     ) -> Mapping[str, Array]:
-        """The outputs for each of `tokens`, which must be near the reference's."""
+        """Returns the outputs for each of `tokens`, after comparing them with the reference's."""
         expected = outputs_of(NumpyBackend(), graph, tensors, tokens)
         actual = outputs_of(self.backend, graph, tensors, tokens)
         assert set(actual) == set(expected), case
@@ -48,13 +49,16 @@ class Conformance:
 def outputs_of(
     backend: Backend, graph: Graph, tensors: Mapping[str, TensorInfo], tokens: Sequence[int]
 ) -> Mapping[str, Array]:
-    """The outputs of a graph on `backend` for each of `tokens`, in one sequence."""
+    """Returns the outputs of a graph on `backend` for each of `tokens`, as one sequence."""
     at = Runner(backend.compile(graph, tensors, CompileOptions(context=128, batch=32, page=16)))
     return at.run([Part(at.pool.new_sequence(), tokens, want_all=True)])[0]
 
 
 def random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int = 3) -> dict[str, TensorInfo]:
-    """F32 tensors of these shapes: vectors with a deviation of 1, matrices that keep that of a product."""
+    """Returns random F32 tensors of these shapes.
+
+    The standard deviation of vectors is 1; that of matrices, 1/√columns, keeps the deviation of a product.
+    """
     random = np.random.RandomState(seed)
     stds = {name: 1.0 if len(shape) == 1 else shape[-1] ** -0.5 for name, shape in shapes.items()}
     return {name: random_tensor(name, shape, "F32", random, stds[name]) for name, shape in shapes.items()}

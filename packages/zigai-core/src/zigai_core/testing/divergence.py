@@ -1,7 +1,7 @@
-"""How far one backend's next-token distributions are from another's: KL divergence and perplexity.
+"""KL divergence between the next-token distributions of two backends, and perplexity.
 
-Logits are float32 `[tokens, vocabulary]`; all sums are made in float64. Sources: S. Kullback, R. A. Leibler,
-"On information and sufficiency", 1951; F. Jelinek et al., "Perplexity", 1977.
+Logits are float32 `[tokens, vocabulary]`; everything is computed in float64. Sources: S. Kullback and
+R. A. Leibler, "On information and sufficiency", 1951; F. Jelinek et al., "Perplexity", 1977.
 """
 
 from __future__ import annotations
@@ -21,54 +21,55 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean, and its standard error (that of the values' mean where they are independent)."""
+    """A mean and its standard error, which assumes that the values are independent."""
 
     value: float
     error: float
 
     @classmethod
     def of(cls, values: Numbers) -> Mean:
-        """The mean of at least two values. `ShapeError` where there are fewer."""
+        """Returns the mean of at least two values. Raises `ShapeError` if there are fewer."""
         if values.size < 2:
-            raise ShapeError(f"a standard error takes at least 2 values, there are {values.size}")
+            raise ShapeError(f"a standard error needs at least 2 values, but there are {values.size}")
         return cls(float(values.mean()), float(values.std(ddof=1) / np.sqrt(values.size)))
 
 
 def log_softmax(logits: Logits) -> Numbers:
-    """Natural logarithms of the probabilities: float64 of the same shape."""
+    """Returns the natural logarithms of the probabilities: float64 of the same shape."""
     shifted: Numbers = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     shifted -= np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted
 
 
 def kl_divergence(reference: Logits, logits: Logits) -> Numbers:
-    """KL(reference ‖ logits) of each row, in nats: float64 `[tokens]`, 0 where the two are the same.
+    """Returns KL(reference ‖ logits) of each row, in nats: float64 `[tokens]`, 0 for equal distributions.
 
-    `ShapeError` where the shapes differ.
+    Raises `ShapeError` if the shapes differ.
 
     >>> kl_divergence(np.array([[0.0, 0.0]]), np.log(np.array([[0.5, 0.5]]))).tolist()
     [0.0]
     """
     if reference.shape != logits.shape:
-        raise ShapeError(f"logits of shape {logits.shape} beside a reference of shape {reference.shape}")
+        raise ShapeError(f"logits have shape {logits.shape}, but the reference has {reference.shape}")
     expected, found = log_softmax(reference), log_softmax(logits)
     divergence: Numbers = (np.exp(expected) * (expected - found)).sum(axis=-1)
     return np.maximum(divergence, 0.0)  # rounding can leave -1e-17
 
 
 def surprise(logits: Logits, tokens: Sequence[int]) -> Numbers:
-    """Nats by which each token but the first surprises: float64 `[tokens - 1]`; exp of the mean: perplexity.
+    """Returns the surprise of each token but the first, in nats: float64 `[tokens - 1]`.
 
-    `ShapeError` where the logits are not those of these tokens.
+    That is -log of the token's probability by the logits of the row before it. Raises `ShapeError` if there
+    is not a row of logits for each token.
     """
     if len(logits) != len(tokens):
-        raise ShapeError(f"logits of {len(logits)} tokens for {len(tokens)}")
+        raise ShapeError(f"there are {len(logits)} rows of logits for {len(tokens)} tokens")
     found: Numbers = -log_softmax(logits[:-1])[np.arange(len(tokens) - 1), np.asarray(tokens[1:])]
     return found
 
 
 def perplexity(nats: Numbers) -> Mean:
-    """exp of the mean of what `surprise` gives; its error to first order."""
+    """Returns the perplexity, exp of the mean of `surprise`, and its error to first order."""
     mean = Mean.of(nats)
     value = float(np.exp(mean.value))
     return Mean(value, value * mean.error)

@@ -1,4 +1,4 @@
-"""What every backend must hold of routing and experts."""
+"""The conformance suite for routing and experts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ROUTES: dict[str, dict[str, Any]] = {
         "epsilon": 1e-20,
     },
 }
-"""Arguments of `GraphBuilder.route`, by what they are."""
+"""Keyword arguments of `GraphBuilder.route`, by a name for each case."""
 
 LAYERS: dict[str, dict[str, Any]] = {
     "silu": {},
@@ -47,13 +47,13 @@ LAYERS: dict[str, dict[str, Any]] = {
     "clamped": {"activation": "gelu_quick", "limit": 0.5, "up_offset": 1.0},
     "weighted input": {"weighted_input": True},
     "weighted input, clamped": {"weighted_input": True, "activation": "relu", "limit": 0.25},
-    "fewer used than have shares": {"used": 2},
+    "fewer experts used than have shares": {"used": 2},
 }
-"""Arguments of `GraphBuilder.experts`, by what they are."""
+"""Keyword arguments of `GraphBuilder.experts`, by a name for each case."""
 
 
 def experts_tensors(*, biases: bool) -> dict[str, TensorInfo]:
-    """An embedding, and a router and experts of layer 0, with biases or without."""
+    """Returns an embedding, and a router and experts of layer 0, with biases or without."""
     shapes: dict[str, tuple[int, ...]] = {
         "token_embd.weight": (VOCABULARY, WIDTH),
         "blk.0.ffn_gate_inp.weight": (EXPERTS, WIDTH),
@@ -80,9 +80,10 @@ def experts_graph(
     *,
     selected: bool = False,
 ) -> Graph:
-    """A layer of experts over an embedding, with its `shares` (`[wanted, experts]`) and `y` as outputs.
+    """Returns a graph of an embedding and a mixture of experts, with the keyword arguments of a case.
 
-    `selected`: it is computed for the wanted rows alone.
+    Its outputs are `shares`, `[wanted, experts]`, and `y`, `[wanted, WIDTH]`. With `selected`, the experts
+    are computed for output rows only.
     """
     g = GraphBuilder(tensors)
     x = g.embedding("token_embd", WIDTH)
@@ -96,7 +97,7 @@ def experts_graph(
 
 
 class ExpertsConformance(Conformance):
-    """Routing and experts of every kind."""
+    """Tests of routing and experts of every kind."""
 
     def test_every_kind_of_route_agrees_with_the_reference(self) -> None:
         tensors = experts_tensors(biases=True)
@@ -112,13 +113,13 @@ class ExpertsConformance(Conformance):
                 graph = experts_graph(tensors, ROUTES["sigmoid"], layer)
                 self._outputs_agree(graph, tensors, range(VOCABULARY), f"{name}, biases: {biases}")
 
-    def test_experts_of_the_wanted_rows_alone_agree_with_the_reference(self) -> None:
+    def test_experts_of_output_rows_only_agree_with_the_reference(self) -> None:
         tensors = experts_tensors(biases=True)
         for layer in LAYERS.values():
             graph = experts_graph(tensors, ROUTES["sigmoid, selection bias"], layer, selected=True)
             self._outputs_agree(graph, tensors, range(VOCABULARY))
 
-    def test_a_row_of_experts_is_the_same_alone(self) -> None:
+    def test_a_row_of_experts_is_the_same_alone_as_in_a_batch(self) -> None:
         tensors = experts_tensors(biases=True)
         for layer in ({}, LAYERS["weighted input"]):
             graph = experts_graph(tensors, layer=layer)

@@ -1,4 +1,4 @@
-"""What every backend must hold of a graph's outputs."""
+"""The conformance suite for the outputs of a graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VOCABULARY, WIDTH, HIDDEN = 40, 32, 48
 
 
 def encoder_tensors(vocabulary: int = VOCABULARY) -> dict[str, TensorInfo]:
-    """An embedding, its norm and a feed-forward layer."""
+    """Returns an embedding, its norm and a feed-forward layer."""
     return random_tensors(
         {
             "token_embd.weight": (vocabulary, WIDTH),
@@ -30,7 +30,7 @@ def encoder_tensors(vocabulary: int = VOCABULARY) -> dict[str, TensorInfo]:
 
 
 def encoder_graph(tensors: dict[str, TensorInfo], output: str = "hidden") -> Graph:
-    """A graph without logits, with one output of that name."""
+    """Returns a graph with one output of this name, `[wanted, WIDTH]`."""
     g = GraphBuilder(tensors)
     g.output(output, _encoded(g))
     return g.finish()
@@ -44,9 +44,9 @@ def _encoded(g: GraphBuilder) -> Value:
 
 
 class OutputsConformance(Conformance):
-    """Outputs by name: none of them must be there, and a value may serve in several ways."""
+    """Tests of outputs: no name is required, and a value may be used more than once."""
 
-    def test_a_graph_without_logits_gives_what_it_has(self) -> None:
+    def test_a_graph_without_logits_returns_its_outputs(self) -> None:
         tensors = encoder_tensors()
         for name in ("hidden", "scores"):
             outputs = self._outputs_agree(encoder_graph(tensors, name), tensors, range(VOCABULARY), name)
@@ -63,4 +63,4 @@ class OutputsConformance(Conformance):
         outputs = self._outputs_agree(g.finish(), tensors, range(VOCABULARY))
         np.testing.assert_array_equal(outputs["hidden"], outputs["again"])
         for a, b in combinations(outputs.values(), 2):
-            assert not np.shares_memory(a, b), "what one who asked does to an output is seen in another"
+            assert not np.shares_memory(a, b), "writing to one output changes another"

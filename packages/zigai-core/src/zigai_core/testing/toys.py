@@ -1,4 +1,4 @@
-"""Tiny models with random weights, made in memory: the same on every machine for the same seed."""
+"""Tiny models with random weights, in memory; a seed gives the same weights on every machine."""
 
 from __future__ import annotations
 
@@ -31,23 +31,28 @@ SCALE_FIELDS: Mapping[str, tuple[tuple[int, float], ...]] = {
     "Q5_K": ((0, 1 / 348), (2, 15.5 / 348)),
     "Q6_K": ((208, 1 / 1400),),
 }
-"""Where a block keeps its float16 scales, and the values that give random bits a variance of about one."""
+"""Offsets of a block's float16 scales, and the values with which random bits have a variance of about 1."""
 
 
 def random_tensor(
     name: str, shape: tuple[int, ...], dtype: str | DType, random: np.random.RandomState, std: float
 ) -> TensorInfo:
-    """A tensor of random values with a standard deviation of about `std`, stored as `dtype`."""
+    """Returns a tensor of random values with a standard deviation of about `std`, stored as `dtype`.
+
+    Raises `UnsupportedError` for a storage type that is not among `SCALE_FIELDS`, F32, F16 and BF16.
+    """
     dtype = DTYPES[dtype] if isinstance(dtype, str) else dtype
     count = int(np.prod(shape))
     if dtype.name in ("F32", "F16", "BF16"):
         values = (random.standard_normal(count) * std).astype(np.float32)
         return TensorInfo(name, shape, dtype, store_floats(values, dtype.name))
     if dtype.name not in SCALE_FIELDS:
-        raise UnsupportedError(f"no random blocks are known for {dtype.name}")
+        raise UnsupportedError(
+            f"random_tensor does not support the storage type {dtype.name}; add its scales to SCALE_FIELDS"
+        )
     blocks = random.randint(0, 256, (count // dtype.block_size, dtype.block_bytes)).astype(np.uint8)
     if dtype.name in ("Q4_K", "Q5_K"):
-        blocks[:, 4:16] = 0x5F  # all scales and minimums near each other, so that values centre on zero
+        blocks[:, 4:16] = 0x5F  # scales and minimums of similar size, so that the mean of values is near zero
     for offset, scale in SCALE_FIELDS[dtype.name]:
         field = np.array([scale * std], dtype=np.float16)
         blocks[:, offset : offset + 2] = field.view(np.uint8)
@@ -55,7 +60,7 @@ def random_tensor(
 
 
 def store_floats(values: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
-    """Float32 values as the bytes of F32, F16 or BF16 (which cuts the mantissa off)."""
+    """Returns float32 values as the bytes of F32, F16 or BF16 (by truncation)."""
     if dtype == "F32":
         return values.astype("<f4").view(np.uint8).reshape(-1)
     if dtype == "F16":
@@ -64,6 +69,7 @@ def store_floats(values: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
 
 
 Maker = Callable[[str, tuple[int, ...], str, np.random.RandomState, float], TensorInfo]
+"""Makes a matrix, with the arguments of `random_tensor`."""
 
 
 def toy_decoder(
@@ -91,13 +97,17 @@ def toy_decoder(
     maker: Maker = random_tensor,
     **hyperparameters: Any,
 ) -> ModelDescriptor:
-    """A decoder of the LLaMA kind. `dtypes` names other storage types by a tensor's short name (`ffn_down`);
-    `dtype` may also be a function of a matrix's name and columns, and `maker` makes the matrices. `fused`
-    puts queries, keys and values into one matrix; with `experts`, each token uses two of them. RoPE's pairing
-    is that of GGUF files, unless `pairing` names another: adjacent for `llama`, else by halves.
+    """Returns a pre-norm decoder with random weights.
 
-    Keyword arguments that are no parameters become hyperparameters (`attention__sliding_window=8`: two
-    underscores stand for a dot).
+    `dtype` is the storage type of matrices, or a function from a matrix's name and columns to it; `dtypes`
+    overrides it by a tensor's short name (`ffn_down`). Vectors are F32. `maker` makes the matrices. `tied`
+    omits the output matrix, `bias` adds biases to the projections of queries, keys and values, `fused` stores
+    these projections as one matrix. `experts` is the number of experts, of which each token uses two; 0 gives
+    a dense model. `pairing` is that of RoPE; by default, that of GGUF files: `adjacent` for `llama`,
+    otherwise `half`.
+
+    Other keyword arguments become hyperparameters; two underscores stand for a dot
+    (`attention__sliding_window=8`).
     """
     head_dim = head_dim or width // heads
     value_dim = value_dim or head_dim
@@ -169,7 +179,7 @@ def toy_decoder(
 
 
 def toy_vocabulary(size: int = 512) -> TokenizerSpec:
-    """A vocabulary of the `llama` kind: unknown, bos, eos, the 256 bytes, then made-up words."""
+    """Returns a vocabulary of the kind `llama`: unknown, bos, eos, the 256 bytes, then invented words."""
     words = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
     words += [f"▁t{index}" for index in range(size - len(words))]
     types = np.array([2, 3, 3] + [6] * 256 + [1] * (size - 259), dtype=np.int32)

@@ -1,4 +1,4 @@
-"""The operations that graphs are built from: each class is a name, attributes and a numpy definition."""
+"""The operations that graphs consist of. Each class holds its attributes and defines itself in numpy."""
 
 from zigai_core.contracts.descriptor import Pairing
 from zigai_core.ops.operations.attention import Attention, Rope

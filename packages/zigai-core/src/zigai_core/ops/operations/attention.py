@@ -19,9 +19,9 @@ SMALLEST, LARGEST = (float(number) for number in (np.finfo(np.float32).tiny, np.
 class Rope(Operation):
     """Rotary position embedding (Su et al., 2021, arXiv:2104.09864) of each head of a row.
 
-    Pair i of a head turns by `position · frequencies[i]` radians and is stretched by `magnitude`. Pairs are
-    elements `(2i, 2i+1)` when `pairing` is `adjacent`, `(i, i + rotary/2)` when it is `half`, where
-    `rotary = 2 · len(frequencies)`; elements of a head from `rotary` on stay as they are.
+    Pair i of a head is rotated by `position · frequencies[i]` radians and multiplied by `magnitude`. With
+    `rotary = 2 · len(frequencies)`, pairs are elements `(2i, 2i+1)` if `pairing` is `adjacent`, and
+    `(i, i + rotary/2)` if it is `half`. Elements of a head from `rotary` on are unchanged.
     """
 
     x: Value
@@ -52,16 +52,16 @@ class Attention(Operation):
 
     `query` is `[tokens, heads · key_dim]`, `key` `[tokens, kv_heads · key_dim]`, `value`
     `[tokens, kv_heads · value_dim]`, the output `[tokens, heads · value_dim]`; each KV head serves
-    `heads / kv_heads` neighbouring query heads (GQA, arXiv:2305.13245). The step's keys and values enter the
-    cache of `layer`, then a token at position p sees positions of its own sequence: all of `0..p`; with
-    `window`, `max(0, p - window + 1)..p`; with `chunk`, `p // chunk · chunk..p` (Llama 4). A graph may have a
-    window or chunks, not both.
+    `heads / kv_heads` consecutive query heads (GQA, arXiv:2305.13245). The step's keys and values are written
+    to the cache of `layer`. A token at position p then attends to these positions of its sequence: `0..p`;
+    with `window`, `max(0, p - window + 1)..p`; with `chunk`, `p // chunk · chunk..p` (Llama 4). `window` and
+    `chunk` exclude each other.
 
-    The score of query head h at position p with the key at position s is `scale · q·k`; with `soft_cap` c it
+    The score of query head h at position p for the key at position s is `scale · q·k`; with `soft_cap` c it
     becomes `c · tanh(score / c)` (Gemma 2, arXiv:2408.00118); with `slopes`, float32 `[heads]`,
-    `slopes[h] · (s - p)` is added to it (ALiBi, arXiv:2108.12409). `sinks`, a tensor `[heads]`, has one logit
-    more for each head, which takes part in the softmax and has no value, so that the weights of the tokens
-    add up to less than 1 (gpt-oss, arXiv:2508.10925); a sink of -inf is none.
+    `slopes[h] · (s - p)` is added (ALiBi, arXiv:2108.12409). `sinks`, a tensor `[heads]`, adds a score per
+    head to the softmax that has no value, so that the weights of the tokens add up to less than 1 (gpt-oss,
+    arXiv:2508.10925); a sink of -inf has no effect.
     """
 
     query: Value
@@ -85,7 +85,7 @@ class Attention(Operation):
         return CacheSpec(self.layer, self.kv_heads, self.key_dim, self.value_dim)
 
     def fault(self) -> str | None:
-        """What is wrong with the attributes, or how they do not fit the values; None where all is right."""
+        """Returns why the attributes are invalid or do not fit the values; None if they are valid."""
         for name in ("heads", "kv_heads", "key_dim", "value_dim", "window", "chunk"):
             count = getattr(self, name)
             if count is None and name in ("window", "chunk"):
@@ -103,13 +103,13 @@ class Attention(Operation):
             if given.width != heads * width:
                 return f"its {what} {given.name} is {given.width} wide, not {heads} heads of {width}"
             if given.rows != TOKENS:
-                return f"its {what} {given.name} has {given.rows} rows, but positions belong to tokens"
+                return f"its {what} {given.name} has {given.rows} rows, not a row for each token"
         if self.window is not None and self.chunk is not None:
-            return f"it has a window of {self.window} and chunks of {self.chunk}; it can have one of them"
+            return f"it has a window of {self.window} and chunks of {self.chunk}; only one is possible"
         if not abs(self.scale) <= LARGEST:
-            return f"its scale is {self.scale}, which is no finite float32"
+            return f"its scale is {self.scale}, which is not a finite float32"
         if self.soft_cap is not None and not SMALLEST <= self.soft_cap <= LARGEST:
-            return f"its soft cap is {self.soft_cap}, which is no positive float32"
+            return f"its soft cap is {self.soft_cap}, which is not a positive float32"
         if self.sinks is not None and self.sinks.shape != (self.heads,):
             return f"its sinks {self.sinks.name} have shape {self.sinks.shape}, not {(self.heads,)}"
         if self.slopes is not None:
@@ -146,7 +146,7 @@ class Attention(Operation):
         return out.reshape(len(query), -1)
 
     def _weights(self, step: Step, scores: Array) -> Array:
-        """Softmax over the last axis of `[KV heads, group, tokens, keys]`, the head's sink included."""
+        """Returns the softmax, with sinks, over the last axis of `[KV heads, group, tokens, keys]`."""
         most = scores.max(axis=-1, keepdims=True)
         weights: Array
         if self.sinks is None:

@@ -1,4 +1,4 @@
-"""Arithmetic, element by element."""
+"""Elementwise arithmetic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from zigai_core.contracts.graph import Array, Operation, Step, Value
 
 @dataclass(frozen=True, eq=False)
 class Add(Operation):
-    """`a + b`, element by element."""
+    """`a + b`, elementwise."""
 
     a: Value
     b: Value
@@ -22,7 +22,7 @@ class Add(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Multiply(Operation):
-    """`a · b`, element by element."""
+    """`a · b`, elementwise."""
 
     a: Value
     b: Value
@@ -45,7 +45,7 @@ class Scale(Operation):
 
 @dataclass(frozen=True, eq=False)
 class SoftCap(Operation):
-    """`cap · tanh(x / cap)`: keeps every element within ±cap (Gemma 2, arXiv:2408.00118)."""
+    """`cap · tanh(x / cap)`, elementwise, which limits elements to ±cap (Gemma 2, arXiv:2408.00118)."""
 
     x: Value
     cap: float

@@ -1,4 +1,4 @@
-"""Feed-forward layers of many experts."""
+"""The experts of a mixture-of-experts layer."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from zigai_core.ops.operations.feed_forward import Activation, gate_fault, gated
 
 @dataclass(frozen=True, eq=False)
 class Experts(Operation):
-    """A gated feed-forward layer of many experts, of which each row uses a few (arXiv:2401.04088, section 2).
+    """Gated feed-forward experts, of which each row uses a few (arXiv:2401.04088, section 2).
 
-    `shares` is `[rows, experts]`, whatever computed it. A row uses the experts whose share is not 0; of more
-    than `used` such experts, those of the largest magnitude (NaN is the largest, of equal ones the first).
-    Their results are added up, each times its share; with `weighted_input` each expert gets the row times
-    its share, and the results are added up as they are (Llama 4).
+    `shares` is `[rows, experts]`, from `Route` or any other operation. A row uses the experts whose share is
+    not 0; if there are more than `used`, those whose shares have the largest magnitude (NaN counts as the
+    largest; of equal ones, the first). The output is the sum of each expert's result times its share. With
+    `weighted_input`, each expert's input is the row times its share, and the output is the sum of the results
+    (Llama 4).
 
     `gate` and `up` are `[experts, hidden, width]`, `down` is `[experts, width, hidden]`; biases are
     `[experts, hidden]` and `[experts, width]`. `activation`, `limit` and `up_offset` as in
@@ -58,11 +59,11 @@ class Experts(Operation):
         return out
 
     def fault(self) -> str | None:
-        """What is wrong with the attributes; None if nothing is. Weights are checked where they are read."""
+        """Returns why the attributes are invalid; None if they are valid. Weights are checked elsewhere."""
         if type(self.used) is not int:
             return f"used is {self.used!r}, not a whole number"
         if not 1 <= self.used <= self.shares.width:
-            return f"{self.used} of {self.shares.width} experts are used"
+            return f"{self.used} of {self.shares.width} experts are used, which is out of range"
         return gate_fault(self.limit, self.up_offset)
 
 

@@ -1,4 +1,4 @@
-"""Activations, and the parts of feed-forward layers that are more than products."""
+"""Activations and gates of feed-forward layers."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Activation = Literal["silu", "gelu", "gelu_tanh", "gelu_quick", "relu"]
 
 @dataclass(frozen=True, eq=False)
 class GatedActivation(Operation):
-    """`activation(gate) · up`, element by element: SwiGLU if it is `silu` (Shazeer, arXiv:2002.05202).
+    """`activation(gate) · up`, elementwise: SwiGLU with `silu` (Shazeer, 2020, arXiv:2002.05202).
 
-    With a `limit`, gate is at most that before the activation, and up within -limit..limit; `up_offset` is
-    then added to up. gpt-oss (arXiv:2508.10925) has `gelu_quick`, a limit of 7 and an offset of 1.
+    With `limit`, gate is first clamped to at most `limit`, and up to -limit..limit. `up_offset` is then added
+    to up. gpt-oss (arXiv:2508.10925) has `gelu_quick`, a limit of 7 and an offset of 1.
     """
 
     gate: Value
@@ -32,13 +32,13 @@ class GatedActivation(Operation):
         return gated(step[self.gate], step[self.up], self.activation, self.limit, self.up_offset)
 
     def fault(self) -> str | None:
-        """What is wrong with the attributes; None if nothing is."""
+        """Returns why the attributes are invalid; None if they are valid."""
         return gate_fault(self.limit, self.up_offset)
 
 
 @dataclass(frozen=True, eq=False)
 class SigmoidGate(Operation):
-    """`y · sigmoid(x · weight)`: a row of `y` by one number from the row of `x`; `weight` is `[width]`."""
+    """`y · sigmoid(x · weight)`: multiplies each row of `y` by one number; `weight` is `[x.width]`."""
 
     x: Value
     y: Value
@@ -50,7 +50,7 @@ class SigmoidGate(Operation):
 
 
 def gated(gate: Array, up: Array, activation: Activation, limit: float | None, up_offset: float) -> Array:
-    """What `GatedActivation` computes, of arrays of one shape."""
+    """Returns what `GatedActivation` computes, from arrays of the same shape."""
     if limit is not None:
         gate = np.minimum(gate, np.float32(limit))
         up = np.clip(up, np.float32(-limit), np.float32(limit))
@@ -60,17 +60,17 @@ def gated(gate: Array, up: Array, activation: Activation, limit: float | None, u
 
 
 def gate_fault(limit: float | None, up_offset: float) -> str | None:
-    """What is wrong with these attributes of a gated activation; None if nothing is."""
+    """Returns why these attributes of a gated activation are invalid; None if they are valid."""
     if limit is not None and not (math.isfinite(limit) and limit > 0):
-        return f"its limit is {limit}"
-    return None if math.isfinite(up_offset) else f"its up_offset is {up_offset}"
+        return f"its limit is {limit}, which is not a positive finite number"
+    return None if math.isfinite(up_offset) else f"its up_offset is {up_offset}, which is not finite"
 
 
 def activate(x: Array, activation: Activation) -> Array:
-    """One of the activations by name; `gelu` is the exact one (by the error function).
+    """Returns the activation of this name, elementwise. Raises `UnsupportedError` for an unknown name.
 
-    `gelu_quick` is x · sigmoid(1.702 x), and `gelu_tanh` the other approximation of Hendrycks and Gimpel,
-    2016 (arXiv:1606.08415). `UnsupportedError` for another name.
+    `silu` is x · sigmoid(x). `gelu` is exact, by the error function; `gelu_tanh` and `gelu_quick`,
+    x · sigmoid(1.702 x), are its approximations by Hendrycks and Gimpel, 2016 (arXiv:1606.08415).
     """
     gain: Array
     if activation == "silu":
@@ -78,8 +78,8 @@ def activate(x: Array, activation: Activation) -> Array:
     elif activation == "relu":
         gain = np.asarray(x > 0, dtype=np.float32)
     elif activation == "gelu_tanh":
-        bent = x + np.float32(0.044715) * x * x * x
-        gain = np.float32(0.5) * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * bent))
+        cubic = x + np.float32(0.044715) * x * x * x
+        gain = np.float32(0.5) * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * cubic))
     elif activation == "gelu_quick":
         gain = np.reciprocal(1 + np.exp(np.float32(-1.702) * x))
     elif activation == "gelu":

@@ -1,4 +1,4 @@
-"""Products of rows with stored matrices."""
+"""Embedding lookup and matrix products with weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 
 @dataclass(frozen=True, eq=False)
 class Embedding(Operation):
-    """Rows of `weight` (`[vocabulary, width]`) for the step's tokens: `[tokens, width]`."""
+    """The rows of `weight`, `[vocabulary, width]`, for the step's tokens: `[tokens, width]`."""
 
     weight: Weight
 
@@ -23,7 +23,10 @@ class Embedding(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Linear(Operation):
-    """`x · weightᵀ + bias`: `[rows, inputs]` to `[rows, outputs]`, `weight` is `[outputs, inputs]`."""
+    """`x · weightᵀ + bias`: `[rows, inputs]` to `[rows, outputs]`.
+
+    `weight` is `[outputs, inputs]`, `bias` `[outputs]` or None.
+    """
 
     x: Value
     weight: Weight

@@ -1,4 +1,4 @@
-"""Normalisation of rows."""
+"""RMSNorm and LayerNorm."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 class RMSNorm(Operation):
     """Root-mean-square normalisation (Zhang and Sennrich, 2019, arXiv:1910.07467) of each group of a row.
 
-    `x / sqrt(mean(x²) + epsilon) · weight`, over groups as wide as `weight`: one group is the whole row; a
-    group a head is the query and key normalisation of Qwen3.
+    `x / sqrt(mean(x²) + epsilon) · weight`, over groups of the width of `weight`: the whole row, or each head
+    of it as in the query and key normalisation of Qwen3.
     """
 
     x: Value
@@ -31,7 +31,10 @@ class RMSNorm(Operation):
 
 @dataclass(frozen=True, eq=False)
 class LayerNorm(Operation):
-    """Layer normalisation (Ba, Kiros and Hinton, 2016, arXiv:1607.06450) of each row, bias optional."""
+    """Layer normalisation (Ba, Kiros and Hinton, 2016, arXiv:1607.06450) of each row.
+
+    `(x - mean(x)) / sqrt(var(x) + epsilon) · weight + bias`, with `weight` and the optional `bias` `[width]`.
+    """
 
     x: Value
     weight: Weight

@@ -1,4 +1,4 @@
-"""Choice of the experts that a row uses, and how much each counts."""
+"""The router of a mixture of experts: which experts a row uses, and with which shares."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 
 RouteKind = Literal["softmax", "sigmoid", "softmax_chosen"]
-"""What makes shares of a router's scores: softmax over all experts, sigmoid, softmax over those chosen."""
+"""How scores become shares: softmax over all experts, sigmoid, or softmax over the chosen experts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Route(Operation):
-    """Shares of experts from a router's scores, `[rows, experts]` to the same: 0 for an expert not used.
+    """The share of each expert from its score, `[rows, experts]` to `[rows, experts]`; 0 if it is not used.
 
-    With p = softmax or sigmoid of the scores, or the scores themselves for `softmax_chosen`, the `used`
-    experts with the largest p + `bias` are chosen (of equal ones the first), and their shares are p, or the
-    softmax over the chosen scores. `renormalise` divides them by their sum + `epsilon`; `scale` multiplies
-    them. With `groups` of equally many neighbouring experts, only experts of the `groups_used` best groups
-    can be chosen; a group counts as the sum of its `group_best` largest p + `bias`.
+    p is the softmax or the sigmoid of the scores, by `kind`; for `softmax_chosen`, the scores themselves. The
+    `used` experts with the largest p + `bias` are chosen (of equal ones, the first). Their shares are p; for
+    `softmax_chosen`, the softmax over the chosen scores. `renormalise` divides the shares by their sum +
+    `epsilon`; then `scale` multiplies them. With `groups`, experts are divided into groups of consecutive
+    experts of equal size, and only experts of the `groups_used` best groups can be chosen; the rank of a
+    group is the sum of its `group_best` largest p + `bias`.
 
-    A score or sum that is not a number makes all shares of its row NaN.
+    If p + `bias` or the sum of a group is NaN, all shares of the row are NaN.
 
     Sources: softmax, arXiv:2401.04088 (section 2.1); groups by their best expert, DeepSeek-V2,
     arXiv:2405.04434 (section 2.1.2); sigmoid, `bias` (`[experts]`) and groups by their best two, DeepSeek-V3,
@@ -49,7 +50,7 @@ class Route(Operation):
         p = self._probabilities(scores)
         choice = p if self.bias is None else p + step.weight(self.bias)
         allowed, wrong = self._allowed(choice)
-        # Stable and by negated values: of equal ones the first are chosen. Experts not allowed come last.
+        # A stable sort of negated values: of equal ones the first is chosen. Excluded experts come last.
         order = np.lexsort((-choice, ~allowed), axis=-1)
         chosen = order[:, : self.used]
         shares = np.take_along_axis(p, chosen, axis=-1)
@@ -64,30 +65,30 @@ class Route(Operation):
         return result
 
     def fault(self) -> str | None:
-        """What is wrong with the attributes; None if nothing is."""
+        """Returns why the attributes are invalid; None if they are valid."""
         experts = self.scores.width
         for name in ("used", "groups", "groups_used", "group_best"):
             if type(getattr(self, name)) is not int:
                 return f"{name} is {getattr(self, name)!r}, not a whole number"
         size = experts // self.groups if self.groups > 0 else 0
         if self.output.width != experts:
-            return f"{experts} scores and {self.output.width} shares"
+            return f"it has {experts} scores, but {self.output.width} shares"
         if not 1 <= self.used <= experts:
-            return f"{self.used} of {experts} experts are used"
+            return f"{self.used} of {experts} experts are used, which is out of range"
         if self.groups < 1 or experts % self.groups:
-            return f"{experts} experts are no {self.groups} groups of equal size"
+            return f"{experts} experts cannot be divided into {self.groups} groups of equal size"
         if not 1 <= self.groups_used <= self.groups:
-            return f"{self.groups_used} of {self.groups} groups are used"
+            return f"{self.groups_used} of {self.groups} groups are used, which is out of range"
         if not 1 <= self.group_best <= size:
-            return f"a group of {size} experts counts as its best {self.group_best}"
+            return f"group_best is {self.group_best}, but a group has {size} experts"
         if self.used > self.groups_used * size:
             return (
                 f"{self.used} experts are used, but {self.groups_used} groups have {self.groups_used * size}"
             )
         if not math.isfinite(self.scale):
-            return f"its scale is {self.scale}"
+            return f"its scale is {self.scale}, which is not finite"
         if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
-            return f"its epsilon is {self.epsilon}"
+            return f"its epsilon is {self.epsilon}, which is not finite or is negative"
         return None
 
     def _probabilities(self, scores: Array) -> Array:
@@ -104,7 +105,7 @@ class Route(Operation):
         return p
 
     def _allowed(self, choice: Array) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Experts that may be chosen, `[rows, experts]`, and rows with what is not a number, `[rows]`."""
+        """Returns which experts can be chosen, `[rows, experts]`, and which rows have a NaN, `[rows]`."""
         wrong: NDArray[np.bool_] = np.any(np.isnan(choice), axis=-1)
         if self.groups == 1:
             return np.ones(choice.shape, np.bool_), wrong

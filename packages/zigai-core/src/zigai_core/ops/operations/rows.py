@@ -1,4 +1,4 @@
-"""Choice of rows and columns."""
+"""Selection of rows and columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from zigai_core.contracts.graph import Array, Operation, Step, Value
 
 @dataclass(frozen=True, eq=False)
 class Columns(Operation):
-    """Some neighbouring columns: `[rows, width]` to `x[:, start : start + output.width]`."""
+    """Consecutive columns: `x[:, start : start + output.width]`."""
 
     x: Value
     start: int
@@ -20,7 +20,7 @@ class Columns(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Select(Operation):
-    """The rows the caller wants outputs for: from `[tokens, width]` to `[wanted, width]`."""
+    """The output rows (`Batch.wanted`) of `x`: `[tokens, width]` to `[wanted, width]`."""
 
     x: Value
 

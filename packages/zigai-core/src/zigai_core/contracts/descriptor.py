@@ -265,7 +265,9 @@ class TokenizerSpec:
     `kind` is the name under which its tokenizer is registered (entry point `zigai.tokenizers`). `tokens[i]`
     is the stored text of token i, `scores[i]` its score for SentencePiece. `types[i]` is GGUF's token type:
     1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; None means that all are normal.
-    `merges` are the merges of byte-level BPE, two tokens with a space between them, in order of rank.
+    `merges` are the merges of byte-level BPE, two tokens with a space between them, in order of rank, and
+    `pre_tokenizer` is the name of its pre-tokenizer in GGUF. The last five fields are settings of tokenizers,
+    with the names and meanings of GGUF's keys (`tokenizer.ggml.add_bos_token`, …).
     """
 
     kind: str
@@ -287,7 +289,11 @@ class TokenizerSpec:
 
 @dataclass(frozen=True, eq=False)
 class ModelDescriptor:
-    """A model as read from a file: nothing has been computed, and no tensor has been copied."""
+    """A model as read from a file: nothing has been computed, and no tensor has been copied.
+
+    `architecture` is the name under which an `Architecture` is registered. `metadata` holds all keys of the
+    file. `name` and `format` are for display.
+    """
 
     name: str
     architecture: str

@@ -60,7 +60,7 @@ class FormatReader(Protocol):
 
 
 Hints = Mapping[str, Mapping[str, str]]
-"""By entry-point group and name, the distribution that provides the plugin: to say what to install."""
+"""By entry-point group and plugin name, the distribution to install."""
 
 
 @dataclass(frozen=True)

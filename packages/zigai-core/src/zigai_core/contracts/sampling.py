@@ -28,7 +28,10 @@ Draw = Callable[[], float]
 
 
 class Row(Protocol):
-    """The logits of one row, for editing. `read` and `write` cost as much as the tokens they are given."""
+    """The logits of one row, for editing.
+
+    The cost of `read` and `write` grows with the tokens they are given, not with the vocabulary.
+    """
 
     vocabulary: int
     """Number of logits: one for each token."""

@@ -35,10 +35,10 @@ from zigai_core.ops.operations import (
 class GraphBuilder(ExpertsBuilder):
     """Builds a graph from the tensors of a file.
 
-    Each method that takes a value or a weight appends one operation and returns its output. Outputs are named
-    after their weights (`blk.0.attn_q`), or by `name`. A weight is given by the name of its tensor without
-    the suffix `.weight`. Raises `ShapeError`, with name and both shapes, for a weight that is missing or has
-    the wrong shape and for values that do not fit, `PluginError` for a name that is already used.
+    A method that returns a `Value` appends one operation, whose output that is. The output has the name of
+    the weight (`blk.0.attn_q`), or `name`. A weight is given by the name of its tensor without the suffix
+    `.weight`. Raises `ShapeError`, with name and both shapes, for a weight that is missing or has the wrong
+    shape and for values that do not fit, `PluginError` for a name that is already used.
 
     >>> import numpy as np
     >>> from zigai_core.contracts.descriptor import TensorInfo

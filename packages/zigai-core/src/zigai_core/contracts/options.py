@@ -71,7 +71,7 @@ class SamplingOptions:
     xtc_probability: float = 0.0
     """Probability that XTC excludes the most likely tokens in a draw; 0 is off."""
     xtc_threshold: float = 0.1
-    """XTC excludes tokens with at least this probability, except the least likely of them; above 0.5 is off."""
+    """XTC excludes tokens of at least this probability, except the least likely one; above 0.5 is off."""
     dynatemp_range: float = 0.0
     """Varies the temperature with the entropy, from temperature - range to temperature + range; 0 is off."""
     dynatemp_exponent: float = 1.0

@@ -1,4 +1,4 @@
-"""What every backend must hold of the k best of a row of logits."""
+"""The conformance suite for the k largest logits of a row."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from zigai_core.testing.conformance import Conformance
 from zigai_core.testing.toys import toy_decoder
 
 VOCABULARY = 1003
-"""Not a multiple of the words of a mask."""
+"""Tokens; not a multiple of the 32 bits of a mask's word."""
 
 
 def rows_of_logits(seed: int = 0) -> dict[str, Array]:
-    """Rows `[VOCABULARY]` by kind: random, with ties, with zeros of both signs, and with damaged logits."""
+    """Returns rows `[VOCABULARY]` by kind: random, with ties, zeros of both signs or damaged logits."""
     rng = np.random.default_rng(seed)
     damaged = rng.normal(0, 3, VOCABULARY)
     damaged[[700, 40, 41]] = np.inf, np.nan, -np.inf
@@ -35,9 +35,9 @@ def rows_of_logits(seed: int = 0) -> dict[str, Array]:
 
 
 class BestConformance(Conformance):
-    """`SelectingProgram.best` equals `contracts.best.best`; skipped for programs without one."""
+    """Tests that `SelectingProgram.best` equals `contracts.best.best`; skipped for programs without one."""
 
-    def test_the_k_best_of_a_row_equal_the_definition(self) -> None:
+    def test_the_best_of_a_program_equals_the_definition(self) -> None:
         model = toy_decoder(layers=1, vocabulary=VOCABULARY)
         graph = decoder(model, context=64, pairing="adjacent")
         program = self.backend.compile(graph, model.tensors, CompileOptions(context=64, batch=16, page=16))

@@ -186,3 +186,20 @@ def test_the_pairing_of_rope_defaults_to_that_of_the_file() -> None:
         assert {op.pairing for op in graph if isinstance(op, Rope)} == {pairing}
     graph = decoder(toy_decoder(pairing="adjacent"), context=64, pairing="half")
     assert {op.pairing for op in graph if isinstance(op, Rope)} == {"half"}
+
+
+def test_rope_of_output_rows_or_without_a_head_is_refused() -> None:
+    g = GraphBuilder(toy_decoder().tensors)
+    x, frequencies = g.embedding("token_embd", 64), np.ones(8, np.float32)
+    with pytest.raises(ShapeError, match="positions belong to tokens"):
+        g.rope(g.select(x), 16, frequencies, "half", name="turned")
+    with pytest.raises(ShapeError, match="not whole heads of 0"):
+        g.rope(x, 0, frequencies[:0], "half", name="turned")
+
+
+def test_two_operations_cannot_have_the_cache_of_one_layer() -> None:
+    g = GraphBuilder(toy_decoder().tensors)
+    x = g.embedding("token_embd", 64)
+    g.attention(x, x, x, layer=0, heads=4, kv_heads=4, head_dim=16, name="first")
+    with pytest.raises(PluginError, match="second: the cache of layer 0 belongs to another operation"):
+        g.attention(x, x, x, layer=0, heads=4, kv_heads=4, head_dim=16, name="second")

@@ -59,6 +59,7 @@ class GraphBuilder(ExpertsBuilder):
         self._tensors = tensors
         self._operations: list[Operation] = []
         self._values: set[str] = set()
+        self._layers: set[int] = set()
         self._outputs: dict[str, Value] = {}
         self._constants: set[str] = set()
         self._left_out: dict[str, str] = {}
@@ -123,8 +124,10 @@ class GraphBuilder(ExpertsBuilder):
         name: str,
         magnitude: float = 1.0,
     ) -> Value:
-        """Rotary position embedding of each head of `x`: see `Rope`."""
-        if x.width % head_dim or 2 * len(frequencies) > head_dim:
+        """Rotary position embedding of each head of `x`, which has a row for each token: see `Rope`."""
+        if x.rows != TOKENS:
+            raise ShapeError(f"{name}: positions belong to tokens, but {x.name} has {x.rows} rows")
+        if head_dim < 1 or x.width % head_dim or 2 * len(frequencies) > head_dim:
             raise ShapeError(
                 f"{name}: a row of {x.width} elements is not whole heads of {head_dim}, or "
                 f"{len(frequencies)} rotated pairs do not fit into a head"
@@ -231,14 +234,20 @@ class GraphBuilder(ExpertsBuilder):
     def append(self, operation: Operation) -> Value:
         """Appends an operation, which a plugin may have defined, and returns its output.
 
-        Raises `PluginError` if the name of the output is already used, or if an input is not computed before.
+        Raises `PluginError` if the name of the output is already used, if an input is not computed before, or
+        if another operation has the cache of the same layer.
         """
         output = operation.output
+        cache = operation.cache
+        if cache is not None and cache.layer in self._layers:
+            raise PluginError(f"{output.name}: the cache of layer {cache.layer} belongs to another operation")
         if output.name in self._values:
             raise PluginError(f"the graph already has a value named {output.name}: choose another name")
         for value in operation.inputs:
             if value.name not in self._values:
                 raise PluginError(f"{output.name} reads {value.name}, which is not computed before it")
+        if cache is not None:
+            self._layers.add(cache.layer)
         self._values.add(output.name)
         self._operations.append(operation)
         return output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -203,3 +204,23 @@ def test_two_operations_cannot_have_the_cache_of_one_layer() -> None:
     g.attention(x, x, x, layer=0, heads=4, kv_heads=4, head_dim=16, name="first")
     with pytest.raises(PluginError, match="second: the cache of layer 0 belongs to another operation"):
         g.attention(x, x, x, layer=0, heads=4, kv_heads=4, head_dim=16, name="second")
+
+
+def test_a_pairing_or_activation_that_does_not_exist_is_refused() -> None:
+    g = GraphBuilder(toy_decoder().tensors)
+    x = g.embedding("token_embd", 64)
+    wrong: Any = "halves"
+    with pytest.raises(PluginError, match="no pairing 'halves', only adjacent and half"):
+        g.rope(x, 16, np.ones(8, np.float32), wrong, name="turned")
+    with pytest.raises(ShapeError, match="no activation 'halves', only silu, gelu"):
+        g.gated_activation(x, x, name="gated", activation=wrong)
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_factors_and_caps_that_are_not_finite_are_refused(wrong: float) -> None:
+    g = GraphBuilder(toy_decoder().tensors)
+    x = g.embedding("token_embd", 64)
+    with pytest.raises(ShapeError, match="scaled: its factor is"):
+        g.scale(x, wrong, name="scaled")
+    with pytest.raises(ShapeError, match="capped: its cap is"):
+        g.soft_cap(x, wrong, name="capped")

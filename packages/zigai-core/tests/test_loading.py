@@ -142,7 +142,7 @@ def test_a_tokenizer_that_nobody_serves_is_named(file: Path) -> None:
 def test_a_model_without_a_tokenizer_runs_on_token_ids(file: Path) -> None:
     model = load(file, plugins=plugins(dataclasses.replace(MODEL, tokenizer=None)))
     assert model.logits([1, 2]).shape == (2, 512)
-    with pytest.raises(UnsupportedError, match="holds no tokenizer"):
+    with pytest.raises(UnsupportedError, match="has no tokenizer"):
         model.generate("text")
 
 

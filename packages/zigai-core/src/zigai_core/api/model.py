@@ -61,7 +61,8 @@ class Model:
         """The file's tokenizer; `UnsupportedError` where the file has none."""
         if self._tokenizer is None:
             raise UnsupportedError(
-                f"{self.descriptor.name} holds no tokenizer: give token ids in place of text"
+                f"{self.descriptor.name} has no tokenizer, so it cannot read or write text; logits() and "
+                "embed() take token ids"
             )
         return self._tokenizer
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,6 +126,9 @@ class GraphBuilder(ExpertsBuilder):
         magnitude: float = 1.0,
     ) -> Value:
         """Rotary position embedding of each head of `x`, which has a row for each token: see `Rope`."""
+        if pairing not in get_args(Pairing):
+            known = " and ".join(get_args(Pairing))
+            raise PluginError(f"{name}: there is no pairing {pairing!r}, only {known}")
         if x.rows != TOKENS:
             raise ShapeError(f"{name}: positions belong to tokens, but {x.name} has {x.rows} rows")
         if head_dim < 1 or x.width % head_dim or 2 * len(frequencies) > head_dim:
@@ -214,11 +218,15 @@ class GraphBuilder(ExpertsBuilder):
         return self.append(Multiply(self._like(a, b, name), a, b))
 
     def scale(self, x: Value, factor: float, *, name: str) -> Value:
-        """`x · factor`."""
+        """`x · factor`. Raises `ShapeError` if the factor is not finite."""
+        if not math.isfinite(factor):
+            raise ShapeError(f"{name}: its factor is {factor}")
         return self.append(Scale(Value(name, x.width, x.rows), x, factor))
 
     def soft_cap(self, x: Value, cap: float, *, name: str) -> Value:
-        """`cap · tanh(x / cap)`."""
+        """`cap · tanh(x / cap)`. Raises `ShapeError` if the cap is not finite, or 0."""
+        if not math.isfinite(cap) or cap == 0:
+            raise ShapeError(f"{name}: its cap is {cap}")
         return self.append(SoftCap(Value(name, x.width, x.rows), x, cap))
 
     def columns(self, x: Value, start: int, width: int, *, name: str) -> Value:

@@ -64,7 +64,7 @@ class Experts(Operation):
             return f"used is {self.used!r}, not a whole number"
         if not 1 <= self.used <= self.shares.width:
             return f"{self.used} of {self.shares.width} experts are used, which is out of range"
-        return gate_fault(self.limit, self.up_offset)
+        return gate_fault(self.activation, self.limit, self.up_offset)
 
 
 def _linear(step: Step, x: Array, weight: Weight, bias: Weight | None, expert: int) -> Array:

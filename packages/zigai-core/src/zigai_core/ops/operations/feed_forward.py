@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class GatedActivation(Operation):
 
     def fault(self) -> str | None:
         """Returns why the attributes are invalid; None if they are valid."""
-        return gate_fault(self.limit, self.up_offset)
+        return gate_fault(self.activation, self.limit, self.up_offset)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +59,13 @@ def gated(gate: Array, up: Array, activation: Activation, limit: float | None, u
     return activate(gate, activation) * up
 
 
-def gate_fault(limit: float | None, up_offset: float) -> str | None:
+def gate_fault(activation: str, limit: float | None, up_offset: float) -> str | None:
     """Returns why these attributes of a gated activation are invalid; None if they are valid."""
+    if activation not in get_args(Activation):
+        return f"there is no activation {activation!r}, only {', '.join(get_args(Activation))}"
     if limit is not None and not (math.isfinite(limit) and limit > 0):
-        return f"its limit is {limit}, which is not a positive finite number"
-    return None if math.isfinite(up_offset) else f"its up_offset is {up_offset}, which is not finite"
+        return f"its limit is {limit}"
+    return None if math.isfinite(up_offset) else f"its up_offset is {up_offset}"
 
 
 def activate(x: Array, activation: Activation) -> Array:

@@ -1,4 +1,4 @@
-"""Toy plugins for the tests: in this process by hand, in others as a distribution on their path."""
+"""Toy plugins for the tests: registered directly in this process, an installed distribution in others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from zigai_core.contracts.plugins import BundledModel
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import toy_plugin  # noqa: E402 - it stands beside this file
+import toy_plugin  # noqa: E402 - found through the path above
 
 ENTRY_POINTS = """\
 [zigai.formats]
@@ -43,7 +43,7 @@ chat = toy_plugin:broken_command
 
 @pytest.fixture
 def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plugins:
-    """What is installed, as far as this process knows: the toys alone."""
+    """Replace the installed plugins of this process by the toys."""
     default = tmp_path / "bundled.toy"
     default.write_text('TOY1\n{"name": "bundled"}')
     toys = Plugins(
@@ -61,11 +61,11 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plugins:
 
 @pytest.fixture
 def make_model(tmp_path: Path) -> Callable[..., Path]:
-    """Write a toy model's file; keyword arguments are what stands in it."""
+    """Write a toy model's file. Keyword arguments are its content; see `toy_plugin.ToyFormat`."""
 
-    def make(file: str = "model.toy", **said: Any) -> Path:
+    def make(file: str = "model.toy", **content: Any) -> Path:
         path = tmp_path / file
-        path.write_text("TOY1\n" + json.dumps(said), encoding="utf-8")
+        path.write_text("TOY1\n" + json.dumps(content), encoding="utf-8")
         return path
 
     return make
@@ -78,22 +78,22 @@ def model(make_model: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment in which another process finds the toys installed."""
+    """Environment variables with which another process finds the toys as an installed distribution."""
     site = tmp_path_factory.mktemp("site")
     shutil.copy(HERE / "toy_plugin.py", site)
     info = site / "zigai_toy-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zigai-toy\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
-    outer = ("ZIGAI", "NO_COLOR", "PYTHON")  # PYTHONUNBUFFERED, say, would hide what is not flushed
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(outer)}
+    removed = ("ZIGAI", "NO_COLOR", "PYTHON")  # PYTHONUNBUFFERED, for example, would hide a missing flush
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(removed)}
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "TERM": "xterm"}
 
 
 @pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `zig-ai` with these arguments; what still runs in the end is killed."""
+    """Start `zig-ai` with these arguments. Processes that still run after the test are killed."""
     started: list[subprocess.Popen[str]] = []
     streams = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
 
@@ -115,18 +115,18 @@ def start(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Pope
         process.wait()
         for stream in (process.stdin, process.stdout, process.stderr):
             if stream is not None:
-                with contextlib.suppress(BrokenPipeError):  # what was typed last may still be buffered
+                with contextlib.suppress(BrokenPipeError):  # the last input may still be buffered
                     stream.close()
 
 
 def _allow_interrupts() -> None:
-    """A test runner in the background would hand on that SIGINT is ignored."""
+    """Reset SIGINT to its default: a test runner in the background would pass on that it is ignored."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.fixture
 def zig_ai(start: Callable[..., subprocess.Popen[str]]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run `zig-ai` to its end."""
+    """Run `zig-ai` as a process and wait for its end."""
 
     def run(*arguments: object, input: str = "", **options: Any) -> subprocess.CompletedProcess[str]:
         process = start(*arguments, **options)

@@ -1,4 +1,4 @@
-"""A chat at a pseudo-terminal: what somebody who sits there types and sees."""
+"""`zig-ai` at a pseudo-terminal: what a user types and sees."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 if sys.platform == "win32":
-    pytest.skip("there are no pseudo-terminals here", allow_module_level=True)
+    pytest.skip("Windows has no pseudo-terminals that pexpect can use", allow_module_level=True)
 
 import pexpect
 
@@ -21,7 +21,7 @@ PROMPT = "> "
 
 
 class Terminal:
-    """A `zig-ai` on a pseudo-terminal, and all it has written there."""
+    """A `zig-ai` process on a pseudo-terminal, with all of its output."""
 
     def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
         self._written = io.StringIO()
@@ -44,7 +44,7 @@ class Terminal:
         self._child.send(text)
 
     def expect(self, text: str, timeout: float = 30.0) -> str:
-        """Wait for a text, and give what came since the last one, that included."""
+        """Wait for a text. Returns the output since the last call, up to the end of that text."""
         self._child.expect_exact(text, timeout=timeout)
         return f"{self._child.before}{text}"
 
@@ -77,7 +77,7 @@ def chat(terminal: Callable[..., Terminal], model: Path) -> Terminal:
     return started
 
 
-def test_the_first_lines_say_model_backend_and_template(
+def test_the_first_lines_name_model_backend_and_template(
     terminal: Callable[..., Terminal], model: Path
 ) -> None:
     head = terminal("chat", "-m", model).expect(PROMPT)
@@ -105,11 +105,10 @@ def test_hidden_reasoning_is_not_shown(terminal: Callable[..., Terminal], model:
     assert "Hello, world" in shown
 
 
-def test_replies_and_statistics_come_and_ctrl_d_leaves(chat: Terminal) -> None:
+def test_a_reply_is_followed_by_statistics_and_ctrl_d_leaves(chat: Terminal) -> None:
     chat.type("hi\n")
     assert "Hello, world" in chat.expect(PROMPT)
-    said = chat.seen
-    assert re.search(r"\x1b\[2mprefill 3 tokens, [\d.]+/s · decode 3, [\d.]+/s · first token", said)
+    assert re.search(r"\x1b\[2mprefill 3 tokens, [\d.]+/s · decode 3, [\d.]+/s · first token", chat.seen)
     chat.type("again\n")
     assert "cached)" in chat.expect(PROMPT)
     chat.type("\x04")
@@ -127,7 +126,7 @@ def test_ctrl_c_stops_the_reply_and_not_the_program(chat: Terminal) -> None:
     assert chat.exit_code() == 0
 
 
-def test_ctrl_c_is_heard_within_a_long_step(chat: Terminal) -> None:
+def test_ctrl_c_stops_a_reply_during_a_long_step(chat: Terminal) -> None:
     chat.type("long@\n")
     chat.expect("|\b/\b")
     chat.type("\x03")
@@ -136,9 +135,9 @@ def test_ctrl_c_is_heard_within_a_long_step(chat: Terminal) -> None:
     assert "Hello, world" in chat.expect(PROMPT)
 
 
-def test_ctrl_c_at_the_prompt_says_how_to_leave(chat: Terminal) -> None:
+def test_ctrl_c_at_the_prompt_prints_how_to_leave(chat: Terminal) -> None:
     for typed in ("\x03", "half a line\x03"):
-        time.sleep(1.5)  # readline shows its prompt a moment before it listens to signals
+        time.sleep(1.5)  # readline handles signals only some time after it has printed the prompt
         chat.type(typed)
         chat.expect("Ctrl-D or /quit leaves")
         chat.expect(PROMPT)
@@ -146,7 +145,7 @@ def test_ctrl_c_at_the_prompt_says_how_to_leave(chat: Terminal) -> None:
     assert chat.exit_code() == 0
 
 
-def test_commands_are_few_and_unknown_ones_are_named(chat: Terminal) -> None:
+def test_help_reset_and_quit_are_commands_and_unknown_ones_are_named(chat: Terminal) -> None:
     chat.type("/help\n")
     assert "/reset" in chat.expect(PROMPT)
     chat.type("/bogus\n")
@@ -170,7 +169,7 @@ def test_a_model_cannot_send_escape_sequences(terminal: Callable[..., Terminal],
     chat.type("paint#\n")
     reply = chat.expect("line")
     assert "[31mred\tnext" in reply
-    shown = re.sub(r"\x1b\[\?2004[hl]", "", chat.seen)  # readline's own: bracketed paste
+    shown = re.sub(r"\x1b\[\?2004[hl]", "", chat.seen)  # without readline's sequences for bracketed paste
     assert not re.search(r"[\x1b\x9b\x07\x7f]", shown)
 
 
@@ -191,11 +190,11 @@ def test_a_full_context_is_explained(terminal: Callable[..., Terminal], model: P
     chat = terminal("chat", "-m", model, "--overflow", "stop")
     chat.expect(PROMPT)
     chat.type("go!\n")
-    said = chat.expect(PROMPT)
-    assert "the context of 64 tokens is full" in said
-    assert "/reset begins anew" in said
+    shown = chat.expect(PROMPT)
+    assert "the context of 64 tokens is full" in shown
+    assert "/reset starts a new conversation" in shown
     chat.type("x" * 90 + "\n")
-    assert "no room for this" in chat.expect(PROMPT)
+    assert "no room for a reply in the context of 64 tokens" in chat.expect(PROMPT)
 
 
 def test_ctrl_c_ends_generate_with_130(terminal: Callable[..., Terminal], model: Path) -> None:
@@ -206,7 +205,7 @@ def test_ctrl_c_ends_generate_with_130(terminal: Callable[..., Terminal], model:
     assert "Traceback" not in process.seen
 
 
-def test_loading_shows_its_progress_and_leaves_nothing_of_it(
+def test_the_progress_bar_of_loading_appears_and_is_erased(
     terminal: Callable[..., Terminal], model: Path
 ) -> None:
     process = terminal("generate", "-m", model, "hi", TOY_LOADS_SLOWLY="1")

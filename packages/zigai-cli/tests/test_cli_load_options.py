@@ -1,4 +1,4 @@
-"""The options of loading, as every command takes them, and what `inspect` says of them."""
+"""Options for loading a model, on the command line and in `inspect`; warnings and plugins that fail."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 import toy_plugin
-from typer.testing import CliRunner
+from command_runner import zig_ai
 
-from zigai_cli.app import app
 from zigai_cli.load_options import flag
 from zigai_core.api import loading
 from zigai_core.api.registry import Plugins
@@ -22,14 +21,8 @@ from zigai_core.contracts.load_options import LoadOptions
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def zig_ai(*arguments: object):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], input="")
-    assert "Traceback" not in result.output
-    return result
-
-
 @pytest.mark.parametrize("command", ["generate", "chat", "bench", "inspect"])
-def test_every_field_of_the_options_is_an_option_of_every_command_that_loads(command: str) -> None:
+def test_every_field_of_load_options_is_an_option_of_every_command_that_loads(command: str) -> None:
     text = " ".join(zig_ai(command, "--help").stdout.split())
     for field in LoadOptions.fields():
         if (command, field.name) != ("bench", "context"):
@@ -52,7 +45,7 @@ def test_a_value_out_of_range_is_wrong_usage(model: Path, given: list[str], word
     assert words in " ".join(result.stderr.split())
 
 
-def test_inspect_describes_the_program_that_loading_makes(plugins: Plugins, model: Path) -> None:
+def test_inspect_describes_the_program_that_loading_compiles(plugins: Plugins, model: Path) -> None:
     loaded = loading.load(model, plugins=plugins, context=24)
     report = json.loads(zig_ai("inspect", model, "--kernels", "--context", 24, "--json").stdout)["kernels"]
     assert (report["context"], report["kv_dtype"]) == (24, "F32")
@@ -68,15 +61,15 @@ def test_inspect_refuses_what_loading_refuses(plugins: Plugins, model: Path) -> 
 
 
 @pytest.mark.parametrize("given", [["--backend", "toy"], ["--threads", "2"], ["--kv-dtype", "F16"]])
-def test_inspect_does_not_take_options_that_would_do_nothing(
+def test_inspect_refuses_options_that_would_have_no_effect(
     plugins: Plugins, model: Path, given: list[str]
 ) -> None:
     result = zig_ai("inspect", model, *given)
     assert result.exit_code == 2
-    assert f"{given[0]} says how a model is compiled: give --kernels too" in " ".join(result.stderr.split())
+    assert f"{given[0]} has no effect without --kernels" in " ".join(result.stderr.split())
 
 
-def kind_of_file(tmp_path: Path, kind: str) -> Path:
+def special_file(tmp_path: Path, kind: str) -> Path:
     if kind == "device":
         return Path("/dev/zero")
     path = tmp_path / kind
@@ -89,8 +82,8 @@ def kind_of_file(tmp_path: Path, kind: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
-def test_no_command_opens_what_is_no_file(zig_ai: Run, model: Path, tmp_path: Path, kind: str) -> None:
-    path = kind_of_file(tmp_path, kind)
+def test_no_command_opens_a_special_file(zig_ai: Run, model: Path, tmp_path: Path, kind: str) -> None:
+    path = special_file(tmp_path, kind)
     for command in (
         ["generate", "-m", path, "x"],
         ["generate", "-m", model, "--draft", path, "x"],
@@ -103,7 +96,7 @@ def test_no_command_opens_what_is_no_file(zig_ai: Run, model: Path, tmp_path: Pa
         assert result.stderr == f"zig-ai: {path}: is a {kind}: name a model's file or folder\n"
 
 
-def test_plugins_that_fail_stop_no_command_and_are_shown(
+def test_plugins_that_fail_are_reported_and_stop_no_command(
     zig_ai: Run, environment: dict[str, str], model: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "raising_plugin.py").write_text(
@@ -122,21 +115,21 @@ def test_plugins_that_fail_stop_no_command_and_are_shown(
     env = {"PYTHONPATH": os.pathsep.join([environment["PYTHONPATH"], str(tmp_path)])}
     result = zig_ai("generate", "-m", model, "x", env=env)
     assert (result.returncode, result.stdout) == (0, "Hello, world\n")
-    told = result.stderr.splitlines()
+    warnings = result.stderr.splitlines()
     for name in ("'absent-formats'", "'raising-formats'", "'odd'", "'absent-backends'", "'raising-backends'"):
-        assert sum(name in line for line in told) == 1, name
-    assert all(line.startswith("zig-ai: passed over: ") for line in told)
+        assert sum(name in line for line in warnings) == 1, name
+    assert all(line.startswith("zig-ai: passed over: ") for line in warnings)
     assert "\x1b" not in result.stderr
     listed = zig_ai("plugins", env=env)
     assert listed.returncode == 0
     assert "FAILS: the file format 'absent-formats'" in listed.stdout
     assert "RuntimeError: never" in listed.stdout
-    asked = zig_ai("generate", "-m", model, "x", "--backend", "raising-backends", env=env)
-    assert asked.returncode == 1
-    assert "the backend 'raising-backends' failed: RuntimeError: never" in asked.stderr
+    named = zig_ai("generate", "-m", model, "x", "--backend", "raising-backends", env=env)
+    assert named.returncode == 1
+    assert "the backend 'raising-backends' failed: RuntimeError: never" in named.stderr
 
 
-def test_a_faster_backend_that_is_passed_over_is_told(
+def test_a_warning_names_a_faster_backend_that_cannot_serve_the_model(
     zig_ai: Run, environment: dict[str, str], model: Path, tmp_path: Path
 ) -> None:
     info = tmp_path / "lame-1.0.dist-info"
@@ -152,7 +145,7 @@ def test_a_faster_backend_that_is_passed_over_is_told(
     ]
 
 
-def test_what_nothing_reads_is_refused_unless_a_warning_is_enough(
+def test_an_unread_hyperparameter_is_an_error_or_with_unread_warn_a_warning(
     monkeypatch: pytest.MonkeyPatch, plugins: Plugins, model: Path
 ) -> None:
     decoder = toy_plugin.toy_decoder

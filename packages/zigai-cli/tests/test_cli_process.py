@@ -1,4 +1,4 @@
-"""Whole processes: pipes, signals, a full disk, a reader that leaves; never a traceback."""
+"""`zig-ai` as a process: pipes, signals, a full disk, a closed pipe; never a traceback."""
 
 from __future__ import annotations
 
@@ -14,19 +14,17 @@ import pytest
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 Start = Callable[..., "subprocess.Popen[str]"]
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and pipes of POSIX")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and pipes")
 
 
-def test_a_reply_streams_as_it_is_made(start: Start, model: Path) -> None:
+def test_a_reply_is_streamed_as_it_is_generated(start: Start, model: Path) -> None:
     process = start("generate", "-m", model, "--context", 64, "go!")
     assert process.stdout is not None
     assert process.stdout.read(10) == "tick tick "
     assert process.poll() is None
 
 
-def test_a_conversation_through_a_pipe_answers_each_line_before_the_next_comes(
-    start: Start, model: Path
-) -> None:
+def test_a_piped_chat_answers_each_line_before_the_next_is_written(start: Start, model: Path) -> None:
     process = start("chat", "-m", model)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -57,7 +55,7 @@ def test_an_interrupt_ends_generate_with_130(start: Start, model: Path, tmp_path
 
 def test_an_interrupt_ends_bench_with_130(start: Start, model: Path) -> None:
     process = start("bench", model, "--prompt", 8, "--generate", 8, "--repeat", 10_000_000)
-    time.sleep(2.0)  # nothing is said before the end
+    time.sleep(2.0)  # bench prints nothing before its end
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, "")
@@ -78,7 +76,7 @@ def test_an_interrupt_ends_a_piped_chat_with_130(start: Start, model: Path) -> N
     assert err == ""
 
 
-def test_an_interrupt_while_it_waits_for_input_exits_with_130(start: Start, model: Path) -> None:
+def test_an_interrupt_while_waiting_for_input_exits_with_130(start: Start, model: Path) -> None:
     process = start("chat", "-m", model)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -90,7 +88,7 @@ def test_an_interrupt_while_it_waits_for_input_exits_with_130(start: Start, mode
     assert process.returncode == 130
 
 
-def test_where_interrupts_are_ignored_they_stay_so(start: Start, model: Path) -> None:
+def test_ignored_interrupts_stay_ignored(start: Start, model: Path) -> None:
     process = start(
         "generate", "-m", model, "go!", preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
     )
@@ -101,7 +99,7 @@ def test_where_interrupts_are_ignored_they_stay_so(start: Start, model: Path) ->
     assert process.returncode == 0
 
 
-def test_a_reader_that_leaves_ends_the_program_quietly(start: Start, model: Path) -> None:
+def test_a_closed_pipe_ends_the_program_without_an_error(start: Start, model: Path) -> None:
     for command in (["generate", "go!"], ["chat"], ["inspect", "--tensors"]):
         process = start(*command, "-m", model)
         assert process.stdout is not None
@@ -121,8 +119,8 @@ def _finish(process: subprocess.Popen[str], text: str) -> tuple[None, str]:
     return None, err
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
-def test_a_full_disk_is_one_line(start: Start, model: Path) -> None:
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_a_one_line_error(start: Start, model: Path) -> None:
     for command in (["generate", "hi", "-m", model], ["version"], ["tokenize", "hi", "-m", model]):
         with Path("/dev/full").open("w") as full:
             process = start(*command, stdout=full)
@@ -131,7 +129,7 @@ def test_a_full_disk_is_one_line(start: Start, model: Path) -> None:
         assert err == "zig-ai: No space left on device\n"
 
 
-def test_an_internal_error_shows_no_traceback_unless_asked(zig_ai: Run, model: Path) -> None:
+def test_an_internal_error_shows_a_traceback_only_with_zigai_debug(zig_ai: Run, model: Path) -> None:
     result = zig_ai("generate", "-m", model, "what%")
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
@@ -140,15 +138,15 @@ def test_an_internal_error_shows_no_traceback_unless_asked(zig_ai: Run, model: P
     assert "Traceback" in result.stderr
 
 
-def test_characters_that_the_output_cannot_hold_do_not_end_it(zig_ai: Run, model: Path) -> None:
+def test_characters_that_standard_output_cannot_encode_are_replaced(zig_ai: Run, model: Path) -> None:
     result = zig_ai("generate", "-m", model, "snow*", env={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"})
     assert (result.returncode, result.stdout, result.stderr) == (0, "?\n", "")
 
 
-def test_commands_of_plugins_are_listed_unloaded_and_fail_by_name(zig_ai: Run) -> None:
+def test_commands_of_plugins_are_listed_without_importing_them_and_name_their_package(zig_ai: Run) -> None:
     result = zig_ai("--help")
     assert result.returncode == 0
-    assert "of zigai-toy 1.2" in result.stdout
+    assert "from zigai-toy 1.2" in result.stdout
     assert zig_ai("greet").stdout == "toy greets you\n"
     result = zig_ai("absent")
     assert result.returncode == 1
@@ -169,7 +167,7 @@ def test_help_imports_neither_numpy_nor_rich(environment: dict[str, str]) -> Non
     assert result.stdout.endswith("[]\n")
 
 
-def test_closed_streams_do_not_end_in_a_traceback(environment: dict[str, str], model: Path) -> None:
+def test_closed_standard_streams_are_no_error(environment: dict[str, str], model: Path) -> None:
     script = f"exec '{sys.executable}' -m zigai_cli generate -m '{model}' hi >&- <&-"
     result = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
     assert (result.returncode, result.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""Random models of real shapes: what is stored as what, and that they are models."""
+"""Models with published shapes and random weights: the storage types of their tensors, and that they run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def types(mix: str, part: str, layers: int, columns: int = 4096) -> Counter[str]
     return Counter(stored_as(mix, name, columns, layers=layers, tied=False) for name in names)
 
 
-def test_a_mixture_is_llama_cpps() -> None:
+def test_storage_types_are_those_of_llama_quantize() -> None:
     assert types("Q4_K_M", "ffn_down", 32) == {"Q6_K": 16, "Q4_K": 16}
     assert types("Q4_K_M", "attn_q", 32) == {"Q4_K": 32}
     assert types("Q5_K_M", "attn_v", 22) == {"Q6_K": 10, "Q5_K": 12}
@@ -38,7 +38,7 @@ def test_a_mixture_is_llama_cpps() -> None:
 def test_a_random_model_runs(mix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {**SHAPES["qwen2-0.5b"], "layers": 3, "width": 256, "hidden": 512, "heads": 4, "vocabulary": 300}
     monkeypatch.setattr(shapes, "SHAPES", {"small": small})
-    monkeypatch.setattr(shapes, "_POOL", 1 << 16)  # so that the larger tensors repeat
+    monkeypatch.setattr(shapes, "_POOL", 1 << 16)  # so that the larger tensors repeat their blocks
     plugins = Plugins(
         architectures={"qwen2": lambda model, *, context: decoder(model, context=context, pairing="half")},
         backends={"numpy": NumpyBackend},
@@ -50,7 +50,7 @@ def test_a_random_model_runs(mix: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert logits.std() > 0.01
 
 
-def test_what_there_is_not_is_named_with_what_there_is() -> None:
+def test_an_unknown_shape_or_type_is_refused_with_a_list_of_the_known() -> None:
     for shape, mix in (("llama9-7b", "F16"), ("llama2-7b", "Q9")):
         with pytest.raises(
             UnsupportedError, match=rf"no random model {shape}:{mix}; shapes: llama2-7b, .*Q6_K$"

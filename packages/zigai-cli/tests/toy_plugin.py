@@ -1,7 +1,7 @@
-"""A format, an architecture, a tokenizer and a backend for tests: the last byte of a prompt picks the reply.
+"""A format, an architecture, a tokenizer and a backend for tests: a prompt's last byte selects the reply.
 
-A model file is the line `TOY1` and a JSON object. The backend writes one-hot logits by a table of tokens:
-no weights count, so a test knows every word of a reply before it is said.
+A model file is the line `TOY1` and a JSON object. The backend takes logits from a table of tokens instead of
+computing them from weights, so that a test knows each reply in advance.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ NEXT = {
     ESCAPES: END,
     SNOWMAN: END,
 }
-"""The token after each; a reply begins with `Hello` where the prompt's last byte is not in it."""
+"""The token that follows each token; `Hello` follows any other."""
 
 
 class ToyFormat:
@@ -56,18 +56,18 @@ class ToyFormat:
 
     def read(self, path: Path) -> Any:
         try:
-            said = json.loads(path.read_text(encoding="utf-8").removeprefix("TOY1\n"))
+            content = json.loads(path.read_text(encoding="utf-8").removeprefix("TOY1\n"))
         except ValueError as error:
             raise FormatError(f"{path}: not JSON:\nat the second line") from error
-        model = toy_decoder("toy", layers=1, context=said.get("context", 64), vocabulary=300)
+        model = toy_decoder("toy", layers=1, context=content.get("context", 64), vocabulary=300)
         spec = model.tokenizer
         tokens = [*spec.tokens[:FIRST_WORD], *WORDS, *spec.tokens[FIRST_WORD + len(WORDS) :]]
         return replace(
             model,
-            name=said.get("name", "toy model"),
-            architecture=said.get("architecture", "toy"),
-            tokenizer=replace(spec, kind=said.get("tokenizer", "toy"), tokens=tokens, add_bos=True),
-            chat_template=said.get("template", "{% for m in messages %}{{ m.content }}{% endfor %}"),
+            name=content.get("name", "toy model"),
+            architecture=content.get("architecture", "toy"),
+            tokenizer=replace(spec, kind=content.get("tokenizer", "toy"), tokens=tokens, add_bos=True),
+            chat_template=content.get("template", "{% for m in messages %}{{ m.content }}{% endfor %}"),
             format="toy",
             path=path,
         )
@@ -104,7 +104,7 @@ class ToyBackend:
 
 
 class LameBackend(ToyBackend):
-    """Registered as well, to be passed over."""
+    """A faster backend that lacks a kernel, so that loading passes it over."""
 
     name = "lame"
     speed = 2000
@@ -143,7 +143,7 @@ class ToyContext:
                 self._cancelled.wait(0.01)
             if following == NEVER:
                 Path(os.environ.get("TOY_MARK", os.devnull)).touch()
-                self._cancelled.wait(60)  # one long native step
+                self._cancelled.wait(60)  # a long native step
                 time.sleep(0.05)
             if following == BROKEN:
                 raise RuntimeError("the toy is\nbroken")
@@ -163,12 +163,12 @@ class ToyContext:
 
 
 def toy_command(name: str = "you") -> None:
-    """A sub-command that a plugin brings."""
+    """A sub-command that a plugin provides."""
     print(f"toy greets {name}")
 
 
 def broken_command() -> None:
-    raise RuntimeError("not\neven tried")
+    raise RuntimeError("never run")
 
 
 TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"

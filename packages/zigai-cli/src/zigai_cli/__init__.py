@@ -1,1 +1,1 @@
-"""`zig-ai`: chat with language models on the machine at hand."""
+"""The `zig-ai` command: runs language models on the machine at hand."""

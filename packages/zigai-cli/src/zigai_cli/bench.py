@@ -1,4 +1,4 @@
-"""`zig-ai bench`: how fast a model runs on this machine."""
+"""`zig-ai bench`: measures a model's speed on this machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
@@ -23,43 +22,42 @@ if TYPE_CHECKING:
 
 @with_load_options("context")
 def bench(
-    path: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(
-            metavar="PATH", help="The model's file.", show_default="the small one that comes with zigai"
-        ),
-    ] = None,
-    model: options.Model = None,
+    path: options.ModelArgument = None,
+    model: options.ModelAgain = None,
     synthetic: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
             metavar="SHAPE:TYPE",
-            help="In place of a file random weights, such as llama2-7b:Q4_K_M, in memory.",
+            help="Instead of a file, a model with random weights in memory, such as llama2-7b:Q4_K_M.",
         ),
     ] = None,
-    prompt: Annotated[int, typer.Option(metavar="N", min=0, help="Tokens of the prompt; 0: none.")] = 512,
-    generate: Annotated[int, typer.Option(metavar="N", min=0, help="Tokens to generate; 0: none.")] = 64,
+    prompt: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Tokens of the prompt; 0 skips prefill.")
+    ] = 512,
+    generate: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Tokens to decode per sequence; 0 skips decode.")
+    ] = 64,
     depth: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Tokens that a sequence holds before it generates.")
+        int, typer.Option(metavar="N", min=0, help="Tokens in each sequence before decode begins.")
     ] = 0,
     sequences: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Sequences that generate together, a token each a step.")
+        int, typer.Option(metavar="N", min=1, help="Sequences that decode together, one token each per step.")
     ] = 1,
     repeat: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Rounds, after one that warms up; medians are given.")
+        int, typer.Option(metavar="N", min=1, help="Measured rounds, after a warm-up round; shows medians.")
     ] = 3,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Also show which operations the time goes to.")
+        bool, typer.Option("--profile", help="Also show the time that each operation takes.")
     ] = False,
     load: LoadOptions = DEFAULTS,
     as_json: options.Json = False,
 ) -> None:
-    """Measure how fast a model runs here.
+    """Measure a model's speed on this machine.
 
-    Prompt and generation are timed apart, on random tokens: what they are does not change the speed.
+    Prefill and decode are timed separately, on random tokens: speed does not depend on which tokens.
     """
     if sum(named is not None for named in (path, model, synthetic)) > 1:
-        raise typer.BadParameter("name one model: a file, as an argument or as --model, or --synthetic")
+        raise typer.BadParameter("more than one model: give a PATH, --model or --synthetic")
     if not prompt and not generate:
         raise typer.BadParameter("nothing to measure: --prompt and --generate are both 0")
     from zigai_cli.timing import Timing, Work, peak_resident
@@ -77,13 +75,13 @@ def bench(
         began = time.perf_counter()
         loaded = loader.assemble(descriptor, load)
     seconds = time.perf_counter() - began
-    watched = has_colour(sys.stderr)
+    shows_progress = has_colour(sys.stderr)
     with Reply(lambda: Timing(loaded, work), iter) as running:
         for line in running:
-            if watched and line is not None:
+            if shows_progress and line is not None:
                 sys.stderr.write(f"\r\x1b[K{line}")
                 sys.stderr.flush()
-        if watched:
+        if shows_progress:
             sys.stderr.write("\r\x1b[K")
     if running.interrupted:
         raise typer.Exit(failure.INTERRUPTED)
@@ -112,10 +110,10 @@ def bench(
         return
     note(f"{loaded.descriptor.name} on {report.summary}; medians of {repeat}", sys.stderr)
     table(_rows(figures), ["", "tokens/s"], numbers=[1])
-    note(_beside(figures), sys.stderr)
-    for what, rows in profiles.items():
+    note(_other_figures(figures), sys.stderr)
+    for phase, rows in profiles.items():
         total = sum(row["seconds"] for row in rows)
-        sys.stdout.write(f"\n{what}\n")
+        sys.stdout.write(f"\n{phase}\n")
         table(
             [
                 [
@@ -127,7 +125,7 @@ def bench(
                 ]
                 for row in rows
             ],
-            ["operation", "gives", "type", "ms", "share"],
+            ["operation", "output", "type", "ms", "share"],
             numbers=[3, 4],
         )
 
@@ -157,15 +155,15 @@ def _rows(figures: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _beside(figures: dict[str, Any]) -> str:
+def _other_figures(figures: dict[str, Any]) -> str:
     parts = [f"loaded in {figures['load_s']:.2f} s"]
     if "first_token_s" in figures:
         parts.append(f"first token after {figures['first_token_s']:.2f} s")
     if "start_to_token_s" in figures:
         parts.append(f"{figures['start_to_token_s']:.2f} s after the process began")
     if figures["sequences"] == 1 and not figures["depth"] and "generate_tps" in figures:
-        # Each token of a dense model reads every weight once.
+        # Each token of a dense model reads every weight once; a model with experts reads fewer.
         parts.append(f"weights read at {figures['bytes'] * figures['generate_tps'] / 1e9:.1f} GB/s at most")
     if figures["peak_resident_bytes"] is not None:
-        parts.append(f"{figure(figures['peak_resident_bytes'])}B resident at its highest")
+        parts.append(f"peak memory {figure(figures['peak_resident_bytes'])}B")
     return " · ".join(parts)

@@ -1,4 +1,4 @@
-"""`zig-ai chat`: a conversation at the terminal, or one prompt a line from a pipe."""
+"""`zig-ai chat`: a conversation at a terminal, or one message per line from a pipe."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from zigai_core.text.reasoning import Part
 
 HELP = """\
-/reset  begin anew; the system message stays
-/quit   leave, as Ctrl-D does
-/help   show this
-Ctrl-C stops a reply. A line that begins with // is sent with one of them."""
-HOW_TO_LEAVE = "Ctrl-D or /quit leaves"
+/reset  start a new conversation; the system message is kept
+/quit   leave the program, as Ctrl-D does
+/help   show this help
+Ctrl-C stops a reply. A line that begins with // is sent as a message that begins with /."""
+HOW_TO_LEAVE = "Ctrl-D or /quit leaves the program"
 
 
 @with_load_options()
@@ -37,7 +37,7 @@ def chat(
     model: options.Model = None,
     system: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="TEXT", help="What the model is told before the conversation."),
+        typer.Option(metavar="TEXT", help="System message: instructions before the conversation."),
     ] = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
@@ -53,7 +53,7 @@ def chat(
         typer.Option(
             "--template",
             metavar="NAME_OR_FILE",
-            help="A registered chat template, or a file with one.",
+            help="Chat template: the name of a registered one, or a file with a Jinja template.",
             show_default="the model's own",
         ),
     ] = None,
@@ -61,8 +61,8 @@ def chat(
     reasoning: Annotated[
         Optional[options.Reasoning],  # noqa: UP045
         typer.Option(
-            help="What becomes of <think>…</think> before an answer.",
-            show_default="dim at a terminal, else hide",
+            help="Reasoning (<think>…</think>) before an answer: print it dim, as it is (show), or hide it.",
+            show_default="dim at a terminal, otherwise hide",
         ),
     ] = None,
     speculate: options.SpeculateChoice = options.Speculate.OFF,
@@ -72,16 +72,16 @@ def chat(
         Optional[bool],  # noqa: UP045
         typer.Option(
             "--stats/--no-stats",
-            help="Show speed and context after each reply.",
+            help="Show speed and context use after each reply.",
             show_default="at a terminal",
         ),
     ] = None,
 ) -> None:
-    """Talk with a model.
+    """Chat with a model.
 
-    Ctrl-C stops a reply, Ctrl-D leaves, /help lists the few commands. When standard input or output is not
-    a terminal, each line of the input is a message (empty lines are skipped, nothing is a command), each
-    reply is printed as plain text, and statistics go to standard error with --stats alone.
+    At a terminal, Ctrl-C stops a reply, Ctrl-D leaves, and /help lists the commands. If standard input or
+    output is not a terminal, each line of the input is a message (empty lines are skipped, there are no
+    commands), each reply is printed as plain text, and --stats prints statistics to standard error.
     """
     sampling = options.sampling(
         temperature=temperature,
@@ -116,7 +116,7 @@ def chat(
 
 
 def heading(model: Model, talk: Chat) -> str:
-    """Model, backend and template, in two lines."""
+    """Two lines that name model, backend and chat template."""
     about = model.descriptor
     return (
         f"{about.name} ({about.architecture}, {figure(about.parameters)} parameters) on {model.choice}\n"
@@ -125,7 +125,7 @@ def heading(model: Model, talk: Chat) -> str:
 
 
 class Conversation:
-    """The turns of one chat. The model's cache is kept between them."""
+    """One conversation. The KV cache is kept between its turns."""
 
     def __init__(
         self,
@@ -142,11 +142,11 @@ class Conversation:
         self._interactive = interactive
         self._reasoning = reasoning
         self._shows_stats = interactive if show_stats is None else show_stats
-        # What is not the model's text goes where it does not mingle with it.
+        # In a pipe, standard output holds nothing but the model's text.
         self._aside = sys.stdout if interactive else sys.stderr
 
     def at_terminal(self) -> None:
-        """Read, answer, until somebody leaves."""
+        """Answer what is typed, line by line, until /quit or Ctrl-D."""
         for text in _typed_lines():
             command = re.fullmatch(r"/([a-z]\w*)\s*", text)
             if command is None:
@@ -154,28 +154,28 @@ class Conversation:
                     self.answer(text[1:] if text.startswith("//") else text)
                 except ZigAIError as error:
                     note(f"error: {failure.describe(error)}")
-                except KeyboardInterrupt:  # meant for a reply that had just ended
+                except KeyboardInterrupt:  # Ctrl-C for a reply that had just ended
                     note(HOW_TO_LEAVE)
             elif command[1] in ("quit", "exit"):
                 return
             elif command[1] == "reset":
                 self._talk.reset()
-                note("a new conversation")
+                note("started a new conversation")
             elif command[1] == "help":
                 note(HELP)
             else:
-                note(f"there is no command /{command[1]}; /help lists what there is")
+                note(f"there is no command /{command[1]}; /help lists the commands")
 
     def from_lines(self, lines: Iterator[str]) -> None:
-        """Answer each line, and leave where a reply is interrupted."""
+        """Answer each line. Raises `typer.Exit` if a reply is interrupted."""
         for line in lines:
             text = line.rstrip("\r\n")
             if text.strip() and self.answer(text):
                 raise typer.Exit(failure.INTERRUPTED)
 
     def answer(self, text: str) -> bool:
-        """Show the reply to a message, as it comes; whether it was interrupted."""
-        writer = ReplyWriter(sys.stdout, marks=self._interactive)
+        """Write the reply to a message as it is generated. Returns True if it was interrupted."""
+        writer = ReplyWriter(sys.stdout, spinner=self._interactive)
         read = _as_written if self._reasoning is options.Reasoning.SHOW else _in_parts
         reply = Reply(
             lambda: self._talk.send(text, sampling=self._sampling, max_tokens=self._max_tokens), read
@@ -193,11 +193,11 @@ class Conversation:
         generation = reply.generation
         ending = stats.ending(generation)
         if self._interactive and generation.finish_reason == "context":
-            ending += "; /reset begins anew"
+            ending += "; /reset starts a new conversation"
         if ending and (self._interactive or generation.finish_reason == "context"):
             note(f"({ending})", self._aside)
         if hides and generation.reasoning and not generation.answer:
-            note("(nothing but reasoning, which is hidden)", self._aside)
+            note("(the reply is only reasoning, which is hidden; --reasoning show prints it)", self._aside)
         if self._shows_stats and generation.tokens:
             note(stats.line(generation), self._aside)
         return reply.interrupted
@@ -214,9 +214,9 @@ def _as_written(reply: ChatReply) -> Iterator[Part]:
 
 
 def _typed_lines() -> Iterator[str]:
-    """What is typed at the prompt, line by line, empty ones left out, until Ctrl-D."""
-    with contextlib.suppress(ImportError):  # not on every system
-        import readline  # noqa: F401 - input() edits lines and remembers them once this is imported
+    """Lines typed at the prompt, without empty ones, until Ctrl-D."""
+    with contextlib.suppress(ImportError):  # missing on Windows
+        import readline  # noqa: F401 - importing it gives input() line editing and a history
     while True:
         try:
             text = input("> ").strip()

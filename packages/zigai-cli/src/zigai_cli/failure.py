@@ -1,4 +1,4 @@
-"""What went wrong, in one line on standard error, and the exit code that says the same to a script."""
+"""Error reports: one line on standard error, and an exit code."""
 
 from __future__ import annotations
 
@@ -9,36 +9,39 @@ from pathlib import Path
 from zigai_cli.terminal import clean
 from zigai_core.contracts.errors import ZigAIError, escape
 
-MENDABLE = 1
-"""The user can mend it (a wrong file, something not installed), or it is a bug and says so."""
+FAILED = 1
+"""Exit code for an error: one that the user can fix, or an internal one, reported as a bug."""
 INTERRUPTED = 130
-"""As shells have it: 128 and the number of SIGINT."""
+"""Exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
 
 class InputError(ZigAIError):
-    """What came in through an argument or standard input cannot be used."""
+    """An argument or standard input cannot be used."""
 
 
-def tell(error: BaseException) -> int:
-    """Say on standard error what happened, in one line, and give the exit code."""
+def report(error: BaseException) -> int:
+    """Write the error to standard error, in one line, and return the exit code.
+
+    With ZIGAI_DEBUG set the traceback comes first. A broken pipe is no error: the reader wants no more.
+    """
     if os.environ.get("ZIGAI_DEBUG", "0") not in ("", "0"):
         import traceback
 
         traceback.print_exception(error)
     if isinstance(error, BrokenPipeError):
-        _discard_stdout()  # whoever read has had enough, as `head` does: not an error
+        _discard_stdout()
         return 0
     if isinstance(error, KeyboardInterrupt):
         _write("\n" if sys.stderr.isatty() else "")
         return INTERRUPTED
     if isinstance(error, OSError):
-        _discard_stdout()  # if it is full, what is still buffered would fail once more at exit
+        _discard_stdout()  # if the disk is full, the flush at exit would fail again
     _write(f"zig-ai: {describe(error)}\n")
-    return MENDABLE
+    return FAILED
 
 
 def describe(error: BaseException) -> str:
-    """The error in one line, free of control characters."""
+    """The error's text in one line, without control characters."""
     if isinstance(error, ZigAIError):
         text = str(error)
     elif isinstance(error, OSError):
@@ -52,7 +55,7 @@ def describe(error: BaseException) -> str:
         what = escape(" ".join(str(error).split()), 400)
         text = (
             f"internal error, which is a bug: {type(error).__name__}: {what} "
-            "(run it again with ZIGAI_DEBUG=1 for the traceback)"
+            "(set ZIGAI_DEBUG=1 to see the traceback)"
         )
     return clean(" ".join(text.split())) or type(error).__name__
 
@@ -62,15 +65,15 @@ def _write(text: str) -> None:
         sys.stderr.write(text)
         sys.stderr.flush()
     except OSError:
-        pass  # nobody listens
+        pass  # standard error is closed or full; there is nowhere else to write
 
 
 def _discard_stdout() -> None:
-    """Let what is still buffered go nowhere, so that it does not fail again when the interpreter ends."""
+    """Redirect standard output to the null device if flushing it fails, or the flush at exit fails again."""
     try:
         sys.stdout.flush()
     except OSError:
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        except OSError:  # not a file: a test's buffer
+        except OSError:  # no file descriptor: a test's buffer
             sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - it stays open

@@ -1,4 +1,4 @@
-"""`zig-ai generate`: continue a text."""
+"""`zig-ai generate`: continues a text."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def generate(
     model: options.Model = None,
     text: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Argument(metavar="PROMPT", help="The text to continue; without one, standard input is read."),
+        typer.Argument(metavar="PROMPT", help="The text to continue.", show_default="standard input"),
     ] = None,
     prompt: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="TEXT", help="The same, as an option."),
+        typer.Option(metavar="TEXT", help="The same as the argument PROMPT."),
     ] = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
@@ -36,23 +36,25 @@ def generate(
     max_tokens: options.MaxTokens = None,
     stop: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="TEXT", help="End where the model writes this; may be given several times."),
+        typer.Option(
+            metavar="TEXT", help="End the reply before this text if it occurs; may be given several times."
+        ),
     ] = None,
     overflow: options.OverflowChoice = options.Overflow.STOP,
     speculate: options.SpeculateChoice = options.Speculate.OFF,
     draft: options.Draft = None,
     load: LoadOptions = DEFAULTS,
     show_stats: Annotated[
-        bool, typer.Option("--stats", help="Show speed and context on standard error.")
+        bool, typer.Option("--stats", help="Print speed and context use to standard error.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object in the end, and no text before.")
+        bool, typer.Option("--json", help="Print one JSON object at the end instead of the text.")
     ] = False,
 ) -> None:
     """Continue a text.
 
-    The continuation is shown as it comes. One newline at the end of a prompt from standard input is not part
-    of it.
+    The text is printed as it is generated, without the prompt. One newline at the end of standard input is
+    removed.
     """
     sampling = options.sampling(
         temperature=temperature,
@@ -63,18 +65,18 @@ def generate(
         seed=seed,
         further=further_sampling,
     )
-    beginning = _prompt(text, prompt)
+    given = _prompt(text, prompt)
     loaded = loader.load(model, load)
-    guessing = loader.speculation(speculate, draft, load)
-    writer = ReplyWriter(sys.stdout, marks=sys.stdout.isatty() and not as_json)
+    speculation = loader.speculation(speculate, draft, load)
+    writer = ReplyWriter(sys.stdout, spinner=sys.stdout.isatty() and not as_json)
     reply = Reply(
         lambda: loaded.generate(
-            beginning,
+            given,
             sampling=sampling,
             max_tokens=max_tokens,
             stop=stop or (),
             overflow=overflow.value,
-            **guessing,
+            **speculation,
         ),
         iter,
     )
@@ -110,7 +112,7 @@ def _prompt(text: str | None, prompt: str | None) -> str:
     given = prompt if text is None else text
     if given is None:
         if sys.stdin.isatty():
-            raise typer.BadParameter("give a prompt, as an argument or through standard input")
+            raise typer.BadParameter("no prompt: give one as an argument or through standard input")
         given = sys.stdin.read()
         given = given[:-1] if given.endswith("\n") else given
     return given

@@ -1,4 +1,4 @@
-"""`zig-ai inspect`: what a file says about its model, and what would serve it here."""
+"""`zig-ai inspect`: shows what a model file holds, and which installed plugins serve it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,18 +23,10 @@ if TYPE_CHECKING:
 
 @with_load_options()
 def inspect(
-    path: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Argument(
-            metavar="PATH", help="The model's file.", show_default="the small one that comes with zigai"
-        ),
-    ] = None,
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option("--model", "-m", metavar="PATH", help="The same, as an option."),
-    ] = None,
+    path: options.ModelArgument = None,
+    model: options.ModelAgain = None,
     tensors: Annotated[
-        bool, typer.Option("--tensors", help="List every tensor, not a sum for each type.")
+        bool, typer.Option("--tensors", help="List every tensor instead of a sum per storage type.")
     ] = False,
     kernels: Annotated[
         bool, typer.Option("--kernels", help="Compile the model and show which kernel serves each tensor.")
@@ -42,21 +34,20 @@ def inspect(
     load: LoadOptions = DEFAULTS,
     as_json: options.Json = False,
 ) -> None:
-    """Show what a model is and what would serve it here.
+    """Show what a model file holds and which plugins would run it.
 
-    Of the model's plugins only the file format's is needed: what else is missing is shown as such.
-    --context and --unread also matter to what is shown without --kernels; the other options of loading do not
-    and need it.
+    Only the plugin of the file format is required: any other that is missing is shown as missing. The options
+    that say how to load and compile a model require --kernels, except --context and --unread.
     """
     if path is not None and model is not None:
-        raise typer.BadParameter("give the model's file once, as an argument or as --model")
+        raise typer.BadParameter("the model is given twice: as an argument and as --model")
     if not kernels:
         for field in load.fields():
             if field.name not in ("context", "unread") and getattr(load, field.name) != getattr(
                 DEFAULTS, field.name
             ):
                 raise typer.BadParameter(
-                    f"{flag(field.name)} says how a model is compiled: give --kernels too"
+                    f"{flag(field.name)} has no effect without --kernels, which compiles the model"
                 )
     from zigai_cli.summary import Summary
 
@@ -127,25 +118,28 @@ def _about(about: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _served_by(served: Mapping[str, Any]) -> list[list[str]]:
-    rows = [["architecture", _who(served["architecture"])]]
+    rows = [["architecture", _provider(served["architecture"])]]
     if served["tokenizer"] is not None:
-        rows.append(["tokenizer", _who(served["tokenizer"])])
+        rows.append(["tokenizer", _provider(served["tokenizer"])])
     if served["graph_error"] is not None and served["graph_error"] != served["architecture"]["error"]:
         rows.append(["graph", f"CANNOT be built: {served['graph_error']}"])
     for row in served["backends"]:
         if row["error"] is None and row["missing"]:
-            what = f"{_who(row)}: LACKS {', '.join(row['missing'])}"
+            what = f"{_provider(row)}: LACKS {', '.join(row['missing'])}"
         elif row["error"] is None:
-            what = f"{_who(row)}: serves the whole model"
+            what = f"{_provider(row)}: serves the whole model"
         else:
-            what = _who(row)
+            what = _provider(row)
         rows.append(
-            [f"backend {row['name']}", what + (" (auto takes it)" if row["name"] == served["chosen"] else "")]
+            [
+                f"backend {row['name']}",
+                what + (" (chosen by auto)" if row["name"] == served["chosen"] else ""),
+            ]
         )
     return rows
 
 
-def _who(row: Mapping[str, Any]) -> str:
+def _provider(row: Mapping[str, Any]) -> str:
     if row["error"] is not None:
         return f"MISSING: {row['error']}"
     return f"{row['distribution']} {row['version']}"
@@ -173,5 +167,5 @@ def _short(value: Any) -> str:
         head = ", ".join(map(str, value[:6]))
         return f"[{head}, … {len(value)} in all]" if len(value) > 6 else f"[{head}]"
     if isinstance(value, float):
-        return f"{value:.6g}"  # what was stored as float32 has no more digits worth showing
+        return f"{value:.6g}"  # float32 has about seven significant digits
     return "unknown" if value is None else escape(str(value))

@@ -1,4 +1,4 @@
-"""The options of loading, made from the fields of `LoadOptions`: a command takes them as one value."""
+"""Command-line options for loading a model, made from the fields of `LoadOptions`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ DEFAULTS = LoadOptions()
 
 
 def with_load_options(*without: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a command, in place of its parameter `load`, an option for each field of `LoadOptions`.
+    """Decorator that replaces the parameter `load` of a command by one option per field of `LoadOptions`.
 
-    `without` names fields that the command sets itself. A value out of range is a usage error.
+    The command is called with `load=LoadOptions(…)`. `without` names fields that the command sets itself and
+    that get no option. A value out of range is a usage error.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -39,8 +40,8 @@ def with_load_options(*without: str) -> Callable[[Callable[..., None]], Callable
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            asked = {name: given.pop(name) for name in options}
-            command(load=made(asked), **given)
+            values = {name: given.pop(name) for name in options}
+            command(load=to_load_options(values), **given)
 
         hints = get_type_hints(command, include_extras=True)
         kinds = {name: option.annotation for name, option in options.items()}
@@ -53,9 +54,12 @@ def with_load_options(*without: str) -> Callable[[Callable[..., None]], Callable
     return decorate
 
 
-def made(asked: Mapping[str, Any]) -> LoadOptions:
-    """The options that were given, over the defaults."""
-    given = {name: value for name, value in asked.items() if value is not None}
+def to_load_options(values: Mapping[str, Any]) -> LoadOptions:
+    """Options for loading from command-line values, by field; None is the default.
+
+    Raises `typer.BadParameter` for a value out of range.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
     if "backend_options" in given:
         given["backend_options"] = pairs("--backend-option", given["backend_options"])
     try:
@@ -65,12 +69,12 @@ def made(asked: Mapping[str, Any]) -> LoadOptions:
 
 
 def flag(name: str) -> str:
-    """How a field is spelled on the command line."""
+    """Return the command-line option of a field of `LoadOptions`: `--kv-dtype` for `kv_dtype`."""
     return "--" + name.removesuffix("s" if name == "backend_options" else "").replace("_", "-")
 
 
 def _option(name: str, metadata: Mapping[str, Any]) -> inspect.Parameter:
-    """The parameter that typer makes an option of; absent is None, which leaves the default to core."""
+    """Parameter that typer turns into an option. Its default is None, for core's default."""
     option = typer.Option(
         flag(name), metavar=metadata["metavar"], help=metadata["help"], show_default=metadata["shown"]
     )
@@ -84,7 +88,7 @@ def _kinds() -> Mapping[str, Any]:
 
 
 def _kind(name: str) -> Any:
-    """The type of one value: without None, and a list of texts for a mapping."""
+    """Type that typer converts a field's value to: without None; a list of strings for a mapping."""
     kind = _kinds()[name]
     if get_origin(kind) is Mapping:
         return list[str]

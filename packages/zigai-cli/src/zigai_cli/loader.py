@@ -1,4 +1,4 @@
-"""Loads a model for a command, and shows how far it is where somebody watches."""
+"""Loads a model for a command, with a progress bar on a terminal."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from zigai_core.contracts.descriptor import ModelDescriptor
     from zigai_core.contracts.load_options import LoadOptions
 
-PATIENCE = 0.3
-"""Seconds that loading may take before a progress bar appears."""
+BAR_DELAY = 0.3
+"""Seconds of loading before the progress bar appears."""
 
 
 def choose(path: Path | None) -> Path:
-    """The model's file: the one named, else the one that comes with zigai, which standard error is told."""
+    """Return `path`, or the bundled model's path if None; a line on standard error then names that model."""
     if path is not None:
         return path
     from zigai_core.api.loading import default_model
@@ -36,7 +36,7 @@ def choose(path: Path | None) -> Path:
 
 
 def load(path: Path | None, options: LoadOptions) -> Model:
-    """The model, ready to run; a progress bar on standard error if that is a terminal and it takes long."""
+    """Load a model. A progress bar appears on standard error if that is a terminal and loading takes long."""
     from zigai_core.api import loading
 
     path = choose(path)
@@ -45,7 +45,7 @@ def load(path: Path | None, options: LoadOptions) -> Model:
 
 
 def assemble(descriptor: ModelDescriptor, options: LoadOptions) -> Model:
-    """A model of a descriptor that is no file's, with the same progress bar."""
+    """Make a model from a descriptor without a file, with the same progress bar as `load`."""
     from zigai_core.api import loading
 
     with LoadProgress(descriptor.name) as progress:
@@ -57,29 +57,32 @@ def _keywords(options: LoadOptions) -> dict[str, Any]:
 
 
 def speculation(speculate: Speculate, draft: Path | None, options: LoadOptions) -> dict[str, Any]:
-    """The keywords of a model's `generate` and `chat` that say who guesses ahead; `load` loads the draft."""
+    """Keyword arguments for `Model.generate` and `Model.chat` about draft tokens. Loads the draft model.
+
+    Raises `typer.BadParameter` if both ways to propose draft tokens are given.
+    """
     if draft is None:
         return {"speculate": None if speculate is Speculate.OFF else speculate.value}
     if speculate is not Speculate.OFF:
-        raise typer.BadParameter("--speculate and --draft are two ways to guess ahead: take one")
+        raise typer.BadParameter("--speculate and --draft both propose draft tokens: give one of them")
     return {"draft": load(draft, options)}
 
 
 class LoadProgress:
-    """Bytes loaded of bytes in all, as a bar that vanishes in the end. It is a `zigai_core` progress call."""
+    """Progress bar of bytes loaded, removed at the end. An instance is a `zigai_core` progress callback."""
 
     def __init__(self, name: str) -> None:
         self._name = clean(name)
         self._began = time.monotonic()
-        self._watched = has_colour(sys.stderr)
+        self._shown = has_colour(sys.stderr)
         self._bar: Progress | None = None
 
     def __enter__(self) -> LoadProgress:
         return self
 
     def __call__(self, done: int, total: int) -> None:
-        """Show how far it is."""
-        if not self._watched or time.monotonic() - self._began < PATIENCE:
+        """Show that `done` of `total` bytes are loaded."""
+        if not self._shown or time.monotonic() - self._began < BAR_DELAY:
             return
         if self._bar is None:
             self._bar = self._start(total)

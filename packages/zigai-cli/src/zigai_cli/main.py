@@ -1,4 +1,4 @@
-"""Where the process begins and ends: whatever happens becomes an exit code, and never a traceback."""
+"""Process entry point. Turns every outcome into an exit code; users never see a traceback."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from zigai_cli.terminal import note
 
 
 def run() -> None:
-    """The entry point `zig-ai`; leaves with `SystemExit`."""
+    """Run the command `zig-ai`. Always raises `SystemExit`, with the exit code."""
     _prepare_streams()
     _show_warnings()
     try:
-        from zigai_cli.app import app  # typer takes its time, and Ctrl-C may come meanwhile
+        from zigai_cli.app import app  # inside `try`: the import is slow, and Ctrl-C may arrive during it
 
         app(prog_name="zig-ai")
     except SystemExit as leaving:
         code = leaving.code
     except BaseException as error:
-        code = failure.tell(error)
+        code = failure.report(error)
     sys.exit(_flush(code))
 
 
 def _prepare_streams() -> None:
-    """Have all three streams, and let no character that one of them cannot hold end the program."""
+    """Replace closed standard streams by the null device; write `?` for characters a stream cannot encode."""
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it stays open
     for name in ("stdout", "stderr"):
@@ -39,11 +39,11 @@ def _prepare_streams() -> None:
             stream.reconfigure(errors="replace")
 
 
-class _Notes(logging.Handler):
-    """Shows what core and plugins log: a warning is a line on standard error, without control characters."""
+class _StandardError(logging.Handler):
+    """Writes log records of core and plugins to standard error, a line each, without control characters."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the line; a reader that is gone is no error."""
+        """Write the line. A closed standard error is ignored."""
         with contextlib.suppress(OSError):
             note(f"zig-ai: {' '.join(record.getMessage().split())}", sys.stderr)
 
@@ -51,16 +51,16 @@ class _Notes(logging.Handler):
 def _show_warnings() -> None:
     log = logging.getLogger("zigai")
     if not log.handlers:
-        log.addHandler(_Notes(logging.WARNING))
+        log.addHandler(_StandardError(logging.WARNING))
         log.propagate = False
 
 
 def _flush(code: str | int | None) -> str | int | None:
-    """Write out what is buffered while an error can still be told; else the interpreter would complain."""
+    """Flush the standard streams here: at exit the interpreter would print an error message of its own."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError as error:
-        told = failure.tell(error)
-        return code or told
+        failed = failure.report(error)
+        return code or failed
     return code

@@ -1,8 +1,8 @@
-"""The options that several commands share, each once.
+"""Options that several commands share.
 
-Those of loading are made from the fields of `LoadOptions`, by `zigai_cli.load_options`. Defaults of sampling
-stand in `zigai_core.contracts.options`, which is not imported to show help; the help's figures are held
-against it by a test.
+The options for loading are made from the fields of `LoadOptions`, in `zigai_cli.load_options`. The defaults
+of sampling are repeated here, because `zigai_core.contracts.options` is not imported to show help; a test
+compares them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Overflow(StrEnum):
-    """What to do when the context is full."""
+    """Action when the context is full."""
 
     ERROR = "error"
     STOP = "stop"
@@ -28,7 +28,7 @@ class Overflow(StrEnum):
 
 
 class Reasoning(StrEnum):
-    """What becomes of the reasoning before an answer."""
+    """Display of the reasoning before an answer."""
 
     DIM = "dim"
     SHOW = "show"
@@ -36,80 +36,107 @@ class Reasoning(StrEnum):
 
 
 class Speculate(StrEnum):
-    """Who guesses ahead without a model of its own."""
+    """Source of draft tokens other than a draft model."""
 
     OFF = "off"
     NGRAM = "ngram"
 
 
-# `Optional`, not `| None`: typer reads these at run time, and its older versions know only this form.
+_BUNDLED = "the small model that comes with zigai"
+
+# `Optional`, not `| None`: typer reads annotations at run time, and older versions support only this form.
 Model = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="PATH",
-        help="The model's file.",
-        show_default="the small one that comes with zigai",
-    ),
+    typer.Option("--model", "-m", metavar="PATH", help="Model file or folder.", show_default=_BUNDLED),
+]
+ModelArgument = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Argument(metavar="PATH", help="Model file or folder.", show_default=_BUNDLED),
+]
+ModelAgain = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--model", "-m", metavar="PATH", help="The same as the argument PATH."),
 ]
 Temperature = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option(metavar="T", help="Randomness; 0 takes the likeliest token.", show_default="0.8"),
+    typer.Option(
+        metavar="T", help="Sampling temperature; 0 always takes the most likely token.", show_default="0.8"
+    ),
 ]
 TopK = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(metavar="K", help="Draw from the K likeliest tokens; 0: all.", show_default="40"),
+    typer.Option(metavar="K", help="Sample from the K most likely tokens; 0 is off.", show_default="40"),
 ]
 TopP = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option(metavar="P", help="Draw from the likeliest that together reach P.", show_default="0.95"),
+    typer.Option(
+        metavar="P",
+        help="Sample from the most likely tokens whose probabilities add up to P; 1 is off.",
+        show_default="0.95",
+    ),
 ]
 MinP = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(
-        metavar="P", help="Leave out what is less than P times as likely as the best.", show_default="0.05"
+        metavar="P",
+        help="Drop tokens less than P times as likely as the most likely one; 0 is off.",
+        show_default="0.05",
     ),
 ]
 RepeatPenalty = Annotated[
     Optional[float],  # noqa: UP045
-    typer.Option(metavar="R", help="Makes recent tokens less likely; 1 is off.", show_default="1.0"),
+    typer.Option(
+        metavar="R", help="Penalty that makes recent tokens less likely; 1 is off.", show_default="1.0"
+    ),
 ]
 Seed = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(metavar="N", help="The same seed gives the same text.", show_default="a fresh one"),
+    typer.Option(
+        metavar="N",
+        help="Seed of the random numbers; the same seed gives the same text.",
+        show_default="random",
+    ),
 ]
 SamplingOption = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
         "--sampling",
         metavar="NAME=JSON",
-        help="A further sampling option, such as typical_p=0.9, dry_multiplier=0.8, xtc_probability=0.5 or "
+        help="Any other sampling option, such as typical_p=0.9, dry_multiplier=0.8, xtc_probability=0.5 or "
         "mirostat=2; may be given several times.",
     ),
 ]
 MaxTokens = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(metavar="N", min=1, help="Tokens in a reply, at most.", show_default="as the context holds"),
+    typer.Option(
+        metavar="N", min=1, help="Maximum tokens in a reply.", show_default="what the context has room for"
+    ),
 ]
 OverflowChoice = Annotated[
     Overflow,
-    typer.Option(help="When the context is full: fail, end the reply there, or drop the oldest tokens."),
+    typer.Option(
+        help="If the context is full: fail (error), end the reply (stop), or drop the oldest tokens (shift)."
+    ),
 ]
 SpeculateChoice = Annotated[
     Speculate,
-    typer.Option(help="Guess ahead what has been there before: the same text, faster where it repeats."),
+    typer.Option(
+        help="Propose draft tokens from earlier text (ngram): the same reply, faster where text repeats."
+    ),
 ]
 Draft = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option(metavar="PATH", help="A smaller model of the same vocabulary that guesses ahead."),
+    typer.Option(
+        metavar="PATH",
+        help="A smaller model with the same vocabulary, which proposes draft tokens: the same reply, faster.",
+    ),
 ]
 TemplateKeywords = Annotated[
     Optional[list[str]],  # noqa: UP045
     typer.Option(
         "--template-keyword",
         metavar="NAME=JSON",
-        help="A further variable of the template, such as enable_thinking=false; may be given several times.",
+        help="A variable of the chat template, such as enable_thinking=false; may be given several times.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -125,14 +152,15 @@ def sampling(
     seed: int | None,
     further: list[str] | None = None,
 ) -> SamplingOptions:
-    """The options that were given, over core's defaults; a value out of range is a usage error.
+    """Sampling options from the command line; core's defaults replace None.
 
-    `further` are fields of `SamplingOptions` as `NAME=JSON`.
+    `further` are fields of `SamplingOptions` as `NAME=JSON`. Raises `typer.BadParameter` for a name that does
+    not exist or is given twice, and for a value out of range.
     """
     from zigai_core.contracts.errors import SamplingError
     from zigai_core.contracts.options import SamplingOptions
 
-    wanted = {
+    named = {
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
@@ -140,12 +168,12 @@ def sampling(
         "repeat_penalty": repeat_penalty,
         "seed": seed,
     }
-    given: dict[str, Any] = {name: value for name, value in wanted.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     known = [field.name for field in fields(SamplingOptions)]
     for part in further or ():
         name, sign, text = part.partition("=")
         if not sign or name not in known:
-            raise typer.BadParameter(f"--sampling {part}: give NAME=JSON, where NAME is {', '.join(known)}")
+            raise typer.BadParameter(f"--sampling {part}: give NAME=JSON; NAME is one of {', '.join(known)}")
         if name in given:
             raise typer.BadParameter(f"--sampling {part}: {name} is given twice")
         given[name] = _sampling_value(name, text)
@@ -168,12 +196,15 @@ def _sampling_value(name: str, text: str) -> Any:
 
 
 def template_keywords(given: list[str] | None) -> dict[str, Any]:
-    """The values by name; what is no JSON is a text."""
+    """Parse the values of --template-keyword; see `pairs`."""
     return pairs("--template-keyword", given)
 
 
 def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
-    """Values by name out of `NAME=VALUE`; what is no JSON is a text."""
+    """Parse `NAME=VALUE` entries to values by name: JSON if it parses, otherwise the text itself.
+
+    Raises `typer.BadParameter`, which names `option`, for an entry of another form.
+    """
     values: dict[str, Any] = {}
     for part in given or ():
         name, sign, value = part.partition("=")

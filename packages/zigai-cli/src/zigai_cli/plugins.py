@@ -1,4 +1,4 @@
-"""`zig-ai plugins`: each registry, and who has registered what."""
+"""`zig-ai plugins`: lists every registry with its entries and their packages."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from zigai_core.api.registry import Registry
 
 OWN_COMMANDS = frozenset({"bench", "chat", "generate", "inspect", "tokenize", "plugins", "version"})
-"""Names of commands that a plugin cannot take."""
+"""Names of the built-in commands, which a plugin cannot replace."""
 
 
 def plugins(as_json: Json = False) -> None:
-    """List what is registered, and who has done so.
+    """List installed plugins and the packages that provide them.
 
-    Every plugin is imported for it: one that cannot be used is shown with what is wrong.
+    Every plugin is imported; one that cannot be used is listed with its error.
     """
     from zigai_core.api.registry import Plugins
 
@@ -49,7 +49,10 @@ def plugins(as_json: Json = False) -> None:
 
 
 def rows(registry: Registry[Any]) -> list[dict[str, str]]:
-    """One for each claim: its name, origin, and what stands against it, if anything."""
+    """One row per entry point: name, value, distribution, version, and its conflict or error, if any.
+
+    Imports every plugin of the registry.
+    """
     entries = registry.entries()
     claims = Counter(entry.name for entry in entries)
     return [
@@ -72,5 +75,9 @@ def _problem(registry: Registry[Any], entry: Entry) -> str:
 
 def _conflict(group: str, name: str, claims: int) -> str:
     if group == "zigai.commands" and name in OWN_COMMANDS:
-        return "CONFLICT: zig-ai has a command of this name, which stands"
-    return f"CONFLICT: {claims} packages claim this name, so none serves it" if claims > 1 else ""
+        return "CONFLICT: zig-ai has a command of this name, which is used"
+    return (
+        f"CONFLICT: {claims} packages provide this name, so none is used: uninstall all but one"
+        if claims > 1
+        else ""
+    )

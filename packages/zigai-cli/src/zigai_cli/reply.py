@@ -1,4 +1,4 @@
-"""A generation in a thread of its own, so that Ctrl-C is heard even within a long native step."""
+"""Runs a generation in a thread of its own, so that Ctrl-C works even during a long native step."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
-PATIENCE = 0.1
-"""Seconds without a piece after which the one who waits is told so."""
+POLL_SECONDS = 0.1
+"""Seconds without a piece after which iterating over a `Reply` yields None."""
 _INTERRUPT, _END = object(), object()
-_STILL_STOPPING = b"\nstill stopping the reply; Ctrl-C once more leaves the program\n"
+_STILL_STOPPING = b"\nstill stopping the reply; press Ctrl-C again to leave the program\n"
 
 
 class Cancellable(Protocol):
-    """What runs until it is cancelled, such as a `Generation`."""
+    """Work that can be cancelled, such as a `Generation`."""
 
     def cancel(self) -> None:
-        """From any thread: end soon."""
+        """End the work soon. Called from any thread."""
         ...
 
 
@@ -29,13 +29,13 @@ P = TypeVar("P")
 
 
 class Reply(Generic[G, P]):
-    """Iterate over it for pieces, and None for each tenth of a second in which none has come.
+    """A reply, generated in another thread. Iterating yields its pieces, and None every `POLL_SECONDS`.
 
-    `start` begins the generation, `read` says what a piece of it is; both are called in the thread.
+    None means that no piece has come for that long. `start` starts the generation and `read` iterates over
+    its pieces; both are called in that thread, and iterating raises their exceptions again.
 
-    Within the `with` block Ctrl-C cancels the generation: iterating then ends soon and `interrupted` is true.
-    A second one says that this is under way; a third leaves the process, because nothing else is left to
-    do about a step that does not end.
+    Within the `with` block Ctrl-C cancels the generation: iterating then ends soon and `interrupted` is True.
+    A second Ctrl-C prints that this is under way; a third ends the process, since a step may never return.
 
     >>> with Reply(lambda: model.generate("Once upon a time"), iter) as reply:     # doctest: +SKIP
     ...     for piece in reply:
@@ -47,7 +47,7 @@ class Reply(Generic[G, P]):
         self._start = start
         self._read = read
         self._generation: G | None = None
-        # SimpleQueue, because a signal handler may put into it whatever the thread was doing.
+        # SimpleQueue.put is reentrant, so that a signal handler may call it at any moment.
         self._pieces: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._presses = 0
         self._leaving = False
@@ -56,14 +56,14 @@ class Reply(Generic[G, P]):
 
     @property
     def generation(self) -> G:
-        """The generation, once there is one: at the end of the iteration there is."""
+        """The generation. Raises `RuntimeError` before it has started; after the iteration it always has."""
         if self._generation is None:
             raise RuntimeError("the reply has not begun")
         return self._generation
 
     def __enter__(self) -> Reply[G, P]:
         main = threading.current_thread() is threading.main_thread()
-        # Where Ctrl-C is ignored (`nohup`, a shell's background job), it stays so.
+        # If SIGINT is ignored (a shell's background job), it stays ignored.
         if main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
             self._previous = signal.signal(signal.SIGINT, self._on_interrupt)
         self._thread.start()
@@ -80,7 +80,7 @@ class Reply(Generic[G, P]):
     def __iter__(self) -> Iterator[P | None]:
         while True:
             try:
-                piece = self._pieces.get(timeout=PATIENCE)
+                piece = self._pieces.get(timeout=POLL_SECONDS)
             except queue.Empty:
                 yield None
                 continue
@@ -95,7 +95,7 @@ class Reply(Generic[G, P]):
                 yield piece
 
     def _on_interrupt(self, signal_number: int, frame: FrameType | None) -> None:
-        # A handler may itself be interrupted by the next signal, so it takes no lock.
+        # The next signal may interrupt this handler, so it takes no lock.
         self._presses += 1
         self._pieces.put(_INTERRUPT)
         if self._presses == 2:
@@ -111,11 +111,11 @@ class Reply(Generic[G, P]):
     def _work(self) -> None:
         try:
             generation = self._generation = self._start()
-            if self._leaving:  # asked for while there was nothing to cancel yet
+            if self._leaving:  # cancelled before the generation existed
                 generation.cancel()
             for piece in self._read(generation):
                 self._pieces.put(piece)
-        except BaseException as error:  # it is raised again where the pieces are read
+        except BaseException as error:  # raised again by __iter__
             self._pieces.put(error)
         else:
             self._pieces.put(_END)

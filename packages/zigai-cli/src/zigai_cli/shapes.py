@@ -1,4 +1,4 @@
-"""Models of real shapes with random weights: how fast a model runs depends on its shape alone."""
+"""Models with published shapes and random weights: speed depends on the shape, not on the weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.testing.toys import random_tensor, toy_decoder
 
 _POOL = 16 << 20
-"""Bytes of random blocks that a large tensor is filled with again and again."""
+"""Bytes of random blocks, repeated to fill a larger tensor."""
 
 
 def _llama(layers: int, width: int, hidden: int, heads: int, kv_heads: int, **other: Any) -> dict[str, Any]:
@@ -66,13 +66,17 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
 MIXES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K")
 _K_MIXES = {"Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K", "Q6_K": "Q6_K"}
 _NARROW = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
-"""What stands in for a type of 256 columns a block where a matrix has other columns."""
+"""Type used instead of one with 256 elements per block if 256 does not divide a matrix's number of columns.
+
+As in llama.cpp's `llama-quantize`.
+"""
 
 
 def random_model(shape: str, mix: str) -> ModelDescriptor:
-    """A model of that shape whose matrices are stored as llama.cpp's quantiser would store them.
+    """A model with random weights, stored in the types that llama.cpp's quantiser would choose.
 
-    `UnsupportedError` names what there is for a shape or a mix that there is not.
+    `shape` is a key of `SHAPES`, `mix` one of `MIXES`. Raises `UnsupportedError`, which lists both, for any
+    other.
     """
     if shape not in SHAPES or mix not in MIXES:
         raise UnsupportedError(
@@ -85,7 +89,11 @@ def random_model(shape: str, mix: str) -> ModelDescriptor:
 
 
 def stored_as(mix: str, name: str, columns: int, *, layers: int, tied: bool) -> str:
-    """The type of a matrix in a mixture: Q6_K where errors cost most, as in llama.cpp's `llama-quantize`."""
+    """Storage type of the tensor `name` with `columns` columns, in a model of `layers` layers.
+
+    The choice of llama.cpp's `llama-quantize`: Q6_K where quantisation errors cost most accuracy.
+    `tied`: the embedding is also the output matrix.
+    """
     head = name == "output.weight" or (tied and name == "token_embd.weight")
     if mix not in _K_MIXES:
         return "Q6_K" if mix == "Q4_0" and head and columns % 256 == 0 else mix
@@ -100,7 +108,7 @@ def stored_as(mix: str, name: str, columns: int, *, layers: int, tied: bool) -> 
 def _filled(
     name: str, shape: tuple[int, ...], dtype: str, random: np.random.RandomState, std: float
 ) -> TensorInfo:
-    """A tensor whose blocks repeat: making billions of random bytes takes longer than reading them."""
+    """A random tensor; a large one repeats `_POOL` bytes, since making billions of random bytes is slow."""
     kind = DTYPES[dtype]
     total = kind.nbytes(shape)
     if total <= _POOL:

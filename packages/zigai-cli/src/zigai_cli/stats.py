@@ -1,4 +1,4 @@
-"""What a generation took, for people and for machines."""
+"""Statistics of a generation, as a line of text and as values for JSON."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ if TYPE_CHECKING:
 
 
 def line(generation: Generation) -> str:
-    """Tokens per second of prefill and decode, time to the first token, and how full the context is."""
+    """One line: tokens per second of prefill and decode, time to the first token, and context use."""
     stats, session = generation.stats, generation.session
     parts = [f"prefill {stats.computed_tokens} tokens, {stats.prefill_tps:.1f}/s"]
     if stats.cached_tokens:
         parts[0] += f" ({stats.cached_tokens} cached)"
     parts.append(f"decode {stats.generated_tokens}, {stats.decode_tps:.1f}/s")
     if stats.guessed_tokens:
-        parts[-1] += f" ({stats.accepted_tokens} of {stats.guessed_tokens} guesses right)"
+        parts[-1] += f" ({stats.accepted_tokens} of {stats.guessed_tokens} draft tokens accepted)"
     parts.append(f"first token {stats.time_to_first_token:.2f} s")
     parts.append(f"context {session.length}/{session.context}")
     return " · ".join(parts)
 
 
 def ending(generation: Generation) -> str:
-    """Why the reply ended where it did, if that may be a surprise; else nothing."""
+    """Why the reply ended before the model ended it, and what was dropped; empty if neither applies."""
     stats = generation.stats
-    said = []
+    notes = []
     if stats.dropped_tokens:
-        said.append(f"{stats.dropped_tokens} older tokens were dropped to make room")
+        notes.append(f"{stats.dropped_tokens} older tokens were dropped to make room")
     if generation.finish_reason == "context":
         context = generation.session.context
-        said.append(
-            f"the context of {context} tokens is full: take a larger --context, or --overflow shift"
+        notes.append(
+            f"the context of {context} tokens is full: use a larger --context, or --overflow shift"
             if generation.tokens
-            else f"no room for this in the context of {context} tokens: take a larger --context, "
+            else f"no room for a reply in the context of {context} tokens: use a larger --context, "
             "a shorter text, or --overflow shift"
         )
     elif generation.finish_reason == "length":
-        said.append(f"stopped after {len(generation.tokens)} tokens, as --max-tokens asks")
+        notes.append(f"stopped after {len(generation.tokens)} tokens, the limit of --max-tokens")
     elif generation.finish_reason == "cancelled":
-        said.append("stopped")
-    return "; ".join(said)
+        notes.append("stopped")
+    return "; ".join(notes)
 
 
 def record(generation: Generation) -> dict[str, Any]:
-    """All of it, ready for JSON: counts in tokens, times in seconds."""
+    """All statistics as values for JSON: counts in tokens, times in seconds."""
     stats = generation.stats
     return {
         "prompt_tokens": stats.prompt_tokens,

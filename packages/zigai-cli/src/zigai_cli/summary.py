@@ -1,4 +1,4 @@
-"""What can be said about a model's file and about what would serve it, as plain values ready for JSON."""
+"""Facts about a model file and the plugins that serve it, as plain values for JSON."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 class Summary:
-    """Reads the file once; the model's architecture, tokenizer and backends are asked only where asked for.
+    """Facts about the model at `path`, as it would be loaded with `options`.
 
-    `options`: how the model would be loaded.
+    The constructor reads the file and raises what `zigai_core.api.loading.read` does. Architecture, tokenizer
+    and backends are imported only by the methods that report on them.
     """
 
     def __init__(self, path: Path, options: LoadOptions, *, plugins: Plugins | None = None) -> None:
@@ -70,7 +71,7 @@ class Summary:
         ]
 
     def types(self) -> list[dict[str, Any]]:
-        """For each type that tensors are stored in: how many, elements, bytes; most bytes first."""
+        """Number of tensors, elements and bytes of each storage type; the type with the most bytes first."""
         sums: dict[str, dict[str, Any]] = {}
         for tensor in self.tensors():
             kind = tensor["type"]
@@ -81,11 +82,15 @@ class Summary:
         return sorted(sums.values(), key=lambda row: -row["bytes"])
 
     def served_by(self) -> dict[str, Any]:
-        """Who would serve the architecture, the tokenizer and the whole graph, or why nobody does."""
+        """The plugins that serve the architecture, the tokenizer and the graph, or the error if none does.
+
+        `backends` has a row for every installed backend, with the operations that it `missing`. `chosen` is
+        the fastest that misses none.
+        """
         spec = self.model.tokenizer
         served: dict[str, Any] = {
-            "architecture": self._who(self._plugins.architectures, self.model.architecture),
-            "tokenizer": None if spec is None else self._who(self._plugins.tokenizers, spec.kind),
+            "architecture": self._provider(self._plugins.architectures, self.model.architecture),
+            "tokenizer": None if spec is None else self._provider(self._plugins.tokenizers, spec.kind),
             "graph_error": None,
             "backends": [],
             "chosen": None,
@@ -96,20 +101,20 @@ class Summary:
             served["graph_error"] = failure.describe(error)
             return served
         for name in self._plugins.backends:
-            served["backends"].append(self._ask(name, graph))
+            served["backends"].append(self._backend(name, graph))
         able = [row for row in served["backends"] if not row["missing"] and row["error"] is None]
         served["chosen"] = max(able, key=lambda row: row["speed"])["name"] if able else None
         return served
 
     def kernels(self, progress: Any = None) -> dict[str, Any]:
-        """Compile the model as loading it would: the program's summary, and what serves each tensor."""
-        made = loading.prepare(self.model, self._options, self._plugins)
-        report = made.compile(progress).report()
+        """Compile the model as loading would. Returns the program's summary and the kernel of each tensor."""
+        prepared = loading.prepare(self.model, self._options, self._plugins)
+        report = prepared.compile(progress).report()
         return {
             "backend": report.backend,
-            "choice": made.choice,
-            "context": made.options.context,
-            "kv_dtype": made.options.kv_dtype,
+            "choice": prepared.choice,
+            "context": prepared.options.context,
+            "kv_dtype": prepared.options.kv_dtype,
             "summary": report.summary,
             "tensors": [
                 {
@@ -130,7 +135,7 @@ class Summary:
         context = loading.plan(self.model, options).context
         return loading.build(self.model, context=context, unread=options.unread, plugins=self._plugins)
 
-    def _who(self, registry: Registry[Any], name: str) -> dict[str, Any]:
+    def _provider(self, registry: Registry[Any], name: str) -> dict[str, Any]:
         row = {"name": name, "distribution": None, "version": None, "error": None}
         try:
             registry.get(name)
@@ -140,33 +145,33 @@ class Summary:
         entry = next(entry for entry in registry.entries() if entry.name == name)
         return row | {"distribution": entry.distribution, "version": entry.version}
 
-    def _ask(self, name: str, graph: Graph) -> dict[str, Any]:
-        row = self._who(self._plugins.backends, name) | {"missing": [], "speed": None}
+    def _backend(self, name: str, graph: Graph) -> dict[str, Any]:
+        row = self._provider(self._plugins.backends, name) | {"missing": [], "speed": None}
         if row["error"] is not None:
             return row
         try:
             backend = make_backend(name, self._plugins, {})
             missing: Sequence[str] = missing_of(backend, graph, self.model)
-        except Exception as error:  # a backend that breaks here must not hide what the others can do
+        except Exception as error:  # a faulty backend must not hide the others
             return row | {"error": failure.describe(error)}
         return row | {"missing": list(missing), "speed": backend.speed}
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Size in bytes of a file, or of all files directly in a folder."""
     files = [path] if path.is_file() else [each for each in path.iterdir() if each.is_file()]
     return sum(each.stat().st_size for each in files)
 
 
 def plain(value: Any) -> Any:
-    """A value out of a file as JSON can hold it; what is not finite becomes its name."""
+    """Convert a hyperparameter to a value that JSON can hold; infinities and NaN become strings."""
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
-    if isinstance(value, bytes):  # text of a file that is not UTF-8
+    if isinstance(value, bytes):  # a string in the file that is not UTF-8
         return value.decode("utf-8", "replace")
     if isinstance(value, (str, int, float)) or value is None:
         return value

@@ -1,4 +1,4 @@
-"""Which chat template a conversation takes, and where it comes from."""
+"""Finds the chat template that --template names."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from zigai_cli.failure import InputError
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import ChatTemplate
 
-MOST_BYTES = 400_000
-"""Bytes of a template's file that are read: core takes 100,000 characters, of up to 4 bytes each."""
+MAX_BYTES = 400_000
+"""Largest template file, in bytes: core takes 100,000 characters, each of at most 4 bytes in UTF-8."""
 
 
 def choose(name_or_file: str | None) -> ChatTemplate | None:
-    """The template of that name, else the one in that file; None for None, which leaves it to the model."""
+    """Return the registered template of this name, or else the template in this file; None for None.
+
+    Raises `InputError` if it is neither a registered template nor a readable UTF-8 file.
+    """
     if name_or_file is None:
         return None
     from zigai_core.api.registry import Plugins
@@ -41,16 +44,16 @@ def choose(name_or_file: str | None) -> ChatTemplate | None:
 
 
 def read_text(path: Path) -> str:
-    """A template's text; `InputError` for a file that is not regular, or larger than `MOST_BYTES`."""
-    # Without O_NONBLOCK, opening a FIFO waits for somebody to write into it. Windows has no such flag.
+    """Read a template file. Raises `InputError` if it is not a regular file or is larger than `MAX_BYTES`."""
+    # Without O_NONBLOCK, opening a FIFO blocks until a writer opens it. Windows has no such flag.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise InputError(f"--template {path}: not a regular file of at most {MOST_BYTES} bytes")
+            raise InputError(f"--template {path}: not a regular file of at most {MAX_BYTES} bytes")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(MOST_BYTES + 1)
+            content = file.read(MAX_BYTES + 1)
     finally:
         os.close(descriptor)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"--template {path}: larger than {MOST_BYTES} bytes, the most that are read")
+    if len(content) > MAX_BYTES:
+        raise InputError(f"--template {path}: larger than {MAX_BYTES} bytes, the limit for a template")
     return content.decode("utf-8")

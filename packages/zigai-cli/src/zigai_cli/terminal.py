@@ -1,4 +1,4 @@
-"""Text for people: what a model may send to a terminal, what is dim, what is aligned."""
+"""Terminal output: text without control characters, dim text, aligned tables, and streamed replies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(co
 
 
 def clean(text: str) -> str:
-    """The text without control characters (C0 but newline and tab, DEL, C1).
+    """The text without control characters (C0 except newline and tab, DEL, C1).
 
-    A model or a file must not be able to send a terminal its escape sequences (ECMA-48).
+    Text from a model or a file must not send escape sequences (ECMA-48) to a terminal.
 
     >>> clean("\\x1b[2Jwiped\\x07 out")
     '[2Jwiped out'
@@ -24,29 +24,29 @@ def clean(text: str) -> str:
 
 
 def is_interactive() -> bool:
-    """Whether somebody sits there: reads what is written and writes what is read."""
+    """True if standard input and standard output are both terminals."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def has_colour(stream: TextIO) -> bool:
-    """Whether escape sequences are welcome there: a terminal, and no word against it (https://no-color.org)."""
+    """True if the stream is a terminal and neither NO_COLOR (https://no-color.org) nor TERM=dumb is set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def dim(text: str, stream: TextIO) -> str:
-    """The text, dim where the stream is a terminal that may show colours."""
+    """The text, dim if `has_colour(stream)`."""
     return f"\x1b[2m{text}\x1b[0m" if has_colour(stream) else text
 
 
 def note(text: str, stream: TextIO | None = None) -> None:
-    """A dim line of the program's own beside the model's words."""
+    """Write a dim line of the program's own, as opposed to the model's text. Default: standard output."""
     stream = stream or sys.stdout
     stream.write(dim(clean(text), stream) + "\n")
     stream.flush()
 
 
 def figure(number: float) -> str:
-    """A large number to three digits or so.
+    """A number with three significant digits and the unit prefix k, M or G.
 
     >>> figure(6_738_415_616), figure(260_032), figure(12)
     ('6.74 G', '260 k', '12')
@@ -58,16 +58,16 @@ def figure(number: float) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), *, numbers: Sequence[int] = ()) -> None:
-    """Rows in aligned columns on standard output; the columns in `numbers` are aligned to the right.
+    """Write rows in aligned columns to standard output; columns whose index is in `numbers` align right.
 
-    On a terminal long cells are folded to its width; elsewhere a row is always one line.
+    On a terminal long cells are folded to its width; elsewhere each row is one line.
     """
     from rich.console import Console  # rich takes a tenth of a second to import
     from rich.table import Table
     from rich.text import Text
 
     coloured = has_colour(sys.stdout)
-    drawn = io.StringIO()  # not standard output itself: rich has ways of its own with a reader that leaves
+    drawn = io.StringIO()  # not standard output: rich handles a broken pipe in its own way
     console = Console(
         file=drawn,
         width=shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000,
@@ -89,28 +89,31 @@ def table(rows: Sequence[Sequence[str]], header: Sequence[str] = (), *, numbers:
 
 
 class ReplyWriter:
-    """Shows a reply as it comes, free of control characters, and a mark that turns until it begins."""
+    """Writes a reply as it is generated, without control characters; a spinner is shown until it begins.
 
-    def __init__(self, stream: TextIO, *, marks: bool) -> None:
+    `spinner=False` shows none.
+    """
+
+    def __init__(self, stream: TextIO, *, spinner: bool) -> None:
         self._stream = stream
-        self._frames = "|/-\\" if marks and os.environ.get("TERM") != "dumb" else ""
+        self._frames = "|/-\\" if spinner and os.environ.get("TERM") != "dumb" else ""
         self._turns = 0
         self._begun = False
         self._line_open = False
         self._aside = False
 
     def wait(self) -> None:
-        """Nothing has come for a while: turn the mark, if nothing has come at all."""
+        """Advance the spinner, if no text was written yet. To be called while no piece arrives."""
         if self._frames and not self._begun:
             self._stream.write(f"{self._frames[self._turns % len(self._frames)]}\b")
             self._stream.flush()
             self._turns += 1
 
     def write(self, piece: str, *, aside: bool = False) -> None:
-        """Show a piece at once; what is `aside` (reasoning) is dim, with an empty line behind all of it."""
+        """Write a piece and flush. `aside` text (reasoning) is dim, with an empty line after it."""
         piece = clean(piece)
         if piece:
-            self._clear_mark()
+            self._clear_spinner()
             self._begun = True
             if self._aside and not aside:
                 self._stream.write("\n\n")
@@ -120,14 +123,14 @@ class ReplyWriter:
             self._line_open = not piece.endswith("\n")
 
     def end(self, *, interrupted: bool = False) -> None:
-        """End the reply's last line, if it is not ended yet; a terminal shows ^C on it at an interrupt."""
-        self._clear_mark()
+        """End the reply's last line, if it is open. After an interrupt a terminal has ^C on it."""
+        self._clear_spinner()
         if self._line_open or (interrupted and self._stream.isatty()):
             self._stream.write("\n")
         self._line_open = False
         self._stream.flush()
 
-    def _clear_mark(self) -> None:
+    def _clear_spinner(self) -> None:
         if self._turns and not self._begun:
             self._stream.write(" \b")
             self._turns = 0

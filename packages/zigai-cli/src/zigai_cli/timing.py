@@ -1,4 +1,4 @@
-"""How fast a model runs: prefill, and decoding at a depth, of one sequence or of several together."""
+"""Measures the speed of prefill and of decode at a depth, for one sequence or several together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ from zigai_core.contracts.plugins import OperationTime
 
 @dataclass(frozen=True)
 class Work:
-    """What is timed, in tokens: `generate` steps of a token of each sequence, after `depth` of each."""
+    """Amount of work to time, in tokens.
+
+    Prefill: a prompt of `prompt` tokens. Decode: `generate` steps of one token for each of `sequences`
+    sequences, which hold `depth` tokens before. Each is repeated `repeat` times after a warm-up round.
+    """
 
     prompt: int
     generate: int
@@ -34,16 +38,16 @@ class Work:
 
     @property
     def context(self) -> int:
-        """Tokens that a sequence must hold."""
+        """Tokens of context that a sequence needs."""
         return max(self.prompt, self.depth + self.generate)
 
 
 @dataclass
 class Timing:
-    """Iterate over it to run: it gives the line that says what comes next, and has the figures in the end.
+    """Times a model. Iterating runs the rounds and yields a progress line before each; then call `figures`.
 
-    Tokens are random: how fast a model runs does not depend on them. The first round warms up and does not
-    count; figures are medians of the others.
+    Tokens are random: speed does not depend on them. The first round is a warm-up; figures are medians of the
+    others. Iterating ends early, without an error, after `cancel`.
     """
 
     model: Model
@@ -52,9 +56,9 @@ class Timing:
     generate_tps: list[float] = field(default_factory=list)
     first_token_s: list[float] = field(default_factory=list)
     start_to_token_s: float | None = None
-    """Seconds from the process's start to the first token, loading included; None where it is not known."""
+    """Seconds from the process's start to the first token, loading included; None if not known."""
     profiles: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """Seconds of each operation in one more prefill and decoding, equal ones of all layers added up."""
+    """By phase, the seconds of each operation in one more round, summed over the layers."""
 
     def __post_init__(self) -> None:
         self._throughput = Throughput(self.model, self.work.sequences)
@@ -84,26 +88,26 @@ class Timing:
         return f"round {turn} of {self.work.repeat}" if turn else "warming up"
 
     def cancel(self) -> None:
-        """From any thread: end soon."""
+        """End the iteration soon. May be called from any thread."""
         self._throughput.cancel()
 
     def _profile(self) -> Iterator[str]:
-        for name, wanted, run in (
+        for name, tokens, run in (
             ("prompt", self.work.prompt, self._prefill),
             ("generate", self.work.generate, self._decode),
         ):
-            if wanted:
+            if tokens:
                 yield f"profile: {name}"
                 if name == "generate":
-                    self._fill()  # filling is no part of generating
+                    self._fill()  # before the profile starts, so that it covers decode alone
                 self._throughput.start_profile()
                 run(counts=False)
                 self.profiles[name] = _sums(self._throughput.profile())
 
     def figures(self) -> dict[str, Any]:
-        """Medians: tokens per second, and seconds to the first token of a reply to the prompt.
+        """Medians: tokens per second of prefill and decode, and seconds to the first token after the prompt.
 
-        `first_token_s` counts from the prompt on, `start_to_token_s` from the process's start.
+        `first_token_s` is measured from the start of prefill, `start_to_token_s` from the process's start.
         """
         measured = {
             "prompt_tps": self.prompt_tps,
@@ -136,7 +140,7 @@ class Timing:
             self.generate_tps.append(work.generate * work.sequences / seconds)
 
     def _fill(self) -> None:
-        """Fill the sequences that generate to their depth, once, since that may take long."""
+        """Fill the decoding sequences to their depth, once for all rounds."""
         if not self._filled:
             self._throughput.fill([self._tokens(self.work.depth) for _ in range(self.work.sequences)])
             self._filled = True
@@ -158,9 +162,9 @@ def _sums(times: Sequence[OperationTime]) -> list[dict[str, Any]]:
 
 
 def process_age() -> float | None:
-    """Seconds since this process began, to a hundredth; None where the system is not Linux.
+    """Seconds since this process started, to a hundredth; None on systems other than Linux.
 
-    Source: proc(5), field 22 of /proc/self/stat, in ticks since the machine's start.
+    Source: proc(5), field 22 of /proc/self/stat, in clock ticks since boot.
     """
     if sys.platform != "linux":
         return None
@@ -169,7 +173,7 @@ def process_age() -> float | None:
 
 
 def peak_resident() -> int | None:
-    """Bytes of the process's resident memory at its highest, mapped pages included; None on Windows."""
+    """Peak resident memory of this process in bytes, mapped pages included; None on Windows."""
     if sys.platform == "win32":
         return None
     import resource

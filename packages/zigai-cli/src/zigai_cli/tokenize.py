@@ -1,4 +1,4 @@
-"""`zig-ai tokenize`: text to token ids and pieces, and back."""
+"""`zig-ai tokenize`: converts text to token ids and pieces, and back."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from zigai_core.contracts.plugins import Tokenizer
 
 TABLE_ROWS = 1000
-"""Tokens that are shown as a table, folded to a terminal's width; more are written line by line."""
+"""Most tokens shown as a table folded to the terminal's width; more are written line by line."""
 
-PARTS_AT_A_TIME = 4096
+PARTS_PER_WRITE = 4096
 
 
 def tokenize(
@@ -31,32 +31,35 @@ def tokenize(
     arguments: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Argument(
-            metavar="TEXT", help="The text, or with --decode the ids; without, standard input is read."
+            metavar="TEXT",
+            help="The text to convert, or with --decode the token ids.",
+            show_default="standard input",
         ),
     ] = None,
     special: Annotated[
-        bool, typer.Option("--special", help="Control tokens in the text (</s>) are those tokens.")
+        bool,
+        typer.Option("--special", help="Recognise control tokens such as </s>; with --decode, print them."),
     ] = False,
     no_bos: Annotated[
         bool,
-        typer.Option("--no-bos", help="No beginning-of-sequence token, even where the file asks for one."),
+        typer.Option("--no-bos", help="Add no beginning-of-sequence token, even if the file asks for one."),
     ] = False,
-    ids_only: Annotated[bool, typer.Option("--ids-only", help="Print the ids alone, in one line.")] = False,
-    decode: Annotated[
-        bool, typer.Option("--decode", help="The other way: print the text of token ids.")
+    ids_only: Annotated[
+        bool, typer.Option("--ids-only", help="Print only the token ids, on one line.")
     ] = False,
+    decode: Annotated[bool, typer.Option("--decode", help="Convert token ids to text.")] = False,
     as_json: options.Json = False,
 ) -> None:
-    """Split a text into a model's tokens, or join them.
+    """Convert text to a model's token ids, or token ids to text.
 
-    Only the tokenizer is loaded. One newline at the end of a text from standard input is not part of it.
+    Only the tokenizer is loaded. One newline at the end of standard input is removed.
     """
     given = list(arguments or [])
     if not decode and len(given) > 1:
-        raise typer.BadParameter("give one text, in quotes; several words are several arguments")
+        raise typer.BadParameter("more than one text: put several words in quotes")
     if not given:
         if sys.stdin.isatty():
-            raise typer.BadParameter("give a text, as an argument or through standard input")
+            raise typer.BadParameter("no text: give one as an argument or through standard input")
         read = sys.stdin.read()
         given = [read[:-1] if read.endswith("\n") else read]
     if decode:
@@ -66,14 +69,14 @@ def tokenize(
         return
     tokenizer = _tokenizer(model)
     ids = tokenizer.encode(given[0], special=special, bos=False if no_bos else None)
-    # Piece by piece, because rows of millions of tokens take gigabytes.
+    # Generators, because a list of rows for millions of tokens takes gigabytes.
     if as_json:
         pairs = ({"id": token, "piece": tokenizer.token_text(token)} for token in ids)
         _write(f'{{"text": {json.dumps(given[0])}, "tokens": [', ", ", map(json.dumps, pairs), "]}\n")
     elif ids_only:
         _write("", " ", map(str, ids), "\n")
     elif len(ids) <= TABLE_ROWS:
-        # repr shows blanks at the ends and spells out what is not printable.
+        # repr shows blanks at both ends and escapes characters that are not printable.
         table([[str(token), repr(tokenizer.token_text(token))] for token in ids], numbers=[0])
     else:
         width = len(str(max(ids)))
@@ -81,11 +84,11 @@ def tokenize(
 
 
 def _write(before: str, between: str, parts: Iterable[str], after: str) -> None:
-    """Writes the parts to standard output, some thousand at a time."""
+    """Write the parts to standard output, `PARTS_PER_WRITE` at a time."""
     remaining = iter(parts)
     sys.stdout.write(before)
     separator = ""
-    while some := list(islice(remaining, PARTS_AT_A_TIME)):
+    while some := list(islice(remaining, PARTS_PER_WRITE)):
         sys.stdout.write(separator + between.join(some))
         separator = between
     sys.stdout.write(after)
@@ -104,9 +107,9 @@ def _tokenizer(path: Path | None) -> Tokenizer:
 
 
 def _ids(text: str) -> list[int]:
-    """Numbers with blanks, commas or brackets between them."""
+    """Parse whole numbers separated by blanks, commas or brackets. Raises `InputError` for anything else."""
     parts = re.sub(r"[\[\],]", " ", text).split()
     for part in parts:
         if not re.fullmatch(r"[0-9]{1,12}", part):
-            raise InputError(f"{part!r} is no token id: --decode takes whole numbers")
+            raise InputError(f"{part!r} is not a token id: --decode takes whole numbers of at least 0")
     return [int(part) for part in parts]

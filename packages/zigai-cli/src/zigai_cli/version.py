@@ -1,4 +1,4 @@
-"""`zig-ai version`: what is installed, and on what it runs."""
+"""`zig-ai version`: versions of the installed packages, Python and the system."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from zigai_cli.terminal import clean
 
 
 def version() -> None:
-    """Show the versions of all zigai packages."""
+    """Show the versions of the zigai packages, Python and the system."""
     show_version()
 
 
 def show_version() -> None:
-    """Print the versions, one a line."""
+    """Print the versions, one per line."""
     from importlib import metadata
 
     found = {

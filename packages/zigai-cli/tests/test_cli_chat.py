@@ -1,0 +1,149 @@
+"""`zig-ai chat` through a pipe: replies, statistics, templates, reasoning."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_runner import zig_ai
+
+from zigai_cli import options, stats
+from zigai_cli.chat import Conversation
+from zigai_core.api import loading
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.options import SamplingOptions
+
+pytestmark = pytest.mark.usefixtures("plugins")
+
+
+def test_chat_from_a_pipe_prints_replies_and_nothing_else(model: Path) -> None:
+    result = zig_ai("chat", "-m", model, input="hi\n\n  \n/quit\nand*\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Hello, world\nHello, world\n☃\n", "")
+
+
+def test_chat_from_a_pipe_with_stats_prints_statistics_to_standard_error(model: Path) -> None:
+    result = zig_ai("chat", "-m", model, "--stats", input="hi\nhi\n")
+    assert result.stdout == "Hello, world\n" * 2
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith("toy model (toy, ")
+    assert "on toy, the fastest installed backend that serves the whole model" in lines[0]
+    assert "lame has no linear of F32" in lines[0]
+    assert "template" in lines[1]
+    assert "prefill 3 tokens" in lines[2]  # bos and two bytes
+    assert "decode 3, " in lines[2]
+    assert "cached)" in lines[3]
+    assert "\x1b" not in result.stderr
+
+
+def test_chat_keeps_the_conversation_and_the_system_message(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zigai_core.api.chat import Chat
+
+    rendered: list[object] = []
+    render = Chat._render
+    monkeypatch.setattr(
+        Chat,
+        "_render",
+        lambda self, messages: rendered.append((self.system, list(messages))) or render(self, messages),
+    )
+    zig_ai("chat", "-m", model, "--system", "be kind", input="one\ntwo\n")
+    system, last = rendered[-1]
+    assert system == "be kind"
+    assert [message["content"] for message in last] == ["one", "Hello, world", "two"]
+
+
+def test_an_interrupt_just_after_a_reply_does_not_end_the_chat(
+    model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(generation: object) -> str:
+        monkeypatch.undo()
+        monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
+        raise KeyboardInterrupt
+
+    typed = ["hi", "hi", "/quit"]
+    monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
+    monkeypatch.setattr(stats, "line", interrupted)
+    talk = loading.load(model, plugins=plugins).chat()
+    conversation = Conversation(
+        talk, SamplingOptions(), None, interactive=True, show_stats=True, reasoning=options.Reasoning.DIM
+    )
+    conversation.at_terminal()
+    out = capsys.readouterr().out
+    assert out.count("Hello, world") == 2
+    assert "Ctrl-D or /quit leaves the program" in out
+
+
+def test_reasoning_is_hidden_in_a_pipe_by_default(model: Path) -> None:
+    assert zig_ai("chat", "-m", model, input="why?\n").stdout == "Hello, world\n"
+    shown = zig_ai("chat", "-m", model, "--reasoning", "show", input="why?\n").stdout
+    assert shown == "<think>hm</think>Hello, world\n"
+    apart = zig_ai("chat", "-m", model, "--reasoning", "dim", input="why?\n").stdout
+    assert apart == "hm\n\nHello, world\n"
+
+
+def test_a_reply_of_hidden_reasoning_only_is_reported(model: Path) -> None:
+    result = zig_ai("chat", "-m", model, "--max-tokens", 2, input="why?\n")
+    assert (result.stdout, result.stderr) == (
+        "",
+        "(the reply is only reasoning, which is hidden; --reasoning show prints it)\n",
+    )
+
+
+def test_template_keywords_reach_the_template(make_model: Callable[..., Path]) -> None:
+    path = make_model(template="{{ messages[-1].content }}{{ mood }}{% if not loud %}*{% endif %}")
+    options = ["--template-keyword", "loud=false", "--template-keyword", "mood=calm"]
+    assert zig_ai("chat", "-m", path, *options, input="hi\n").stdout == "☃\n"
+    wrong = zig_ai("chat", "-m", path, "--template-keyword", "moody=calm", input="hi\n")
+    assert wrong.exit_code == 1
+    assert "takes no 'moody'; what it reads is: loud, mood" in wrong.stderr
+
+
+def test_chat_without_a_template_lists_the_registered_ones(make_model: Callable[..., Path]) -> None:
+    result = zig_ai("chat", "-m", make_model(template=None), input="hi\n")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "(toy)" in result.stderr
+
+
+def test_chat_takes_a_template_by_name_or_from_a_file(
+    make_model: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = make_model(template=None)
+    assert zig_ai("chat", "-m", path, "--template", "toy", input="hi*\n").stdout == "☃\n"
+    file = tmp_path / "own.jinja"
+    file.write_text("{{ messages[-1].content }}*")
+    result = zig_ai("chat", "-m", path, "--template", file, "--stats", input="hi\n")
+    assert result.stdout == "☃\n"
+    assert "own.jinja" in result.stderr
+
+
+@pytest.mark.parametrize("content", [b"{% for %}", b"\xff\xfe", None])
+def test_an_unusable_template_is_a_one_line_error(model: Path, tmp_path: Path, content: bytes | None) -> None:
+    file = tmp_path / "own.jinja"
+    if content is not None:
+        file.write_bytes(content)
+    result = zig_ai("chat", "-m", model, "--template", file, input="hi\n")
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "own.jinja" in result.stderr
+
+
+def test_a_template_file_that_is_irregular_or_too_large_is_a_one_line_error(
+    model: Path, tmp_path: Path
+) -> None:
+    pipe, large = tmp_path / "pipe", tmp_path / "large.jinja"
+    os.mkfifo(pipe)
+    large.write_bytes(b"a" * 400_001)
+    for file, what in (
+        ("/dev/zero", "not a regular file"),
+        (pipe, "not a regular file"),
+        (tmp_path, "not a regular file"),
+        (large, "larger than 400000 bytes"),
+    ):
+        result = zig_ai("chat", "-m", model, "--template", file, input="hi\n")
+        assert result.exit_code == 1
+        assert result.stderr.count("\n") == 1
+        assert f"--template {file}: {what}" in result.stderr

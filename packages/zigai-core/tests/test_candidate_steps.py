@@ -258,12 +258,12 @@ def candidates(*values: float) -> TokenCandidates:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda c: c.first(0), "at least 1 must be kept"),
-        (lambda c: c.keep(np.ones(2, np.bool_)), "of 3 candidates"),
+        (lambda c: c.first(0), "at least 1 candidate must be kept"),
+        (lambda c: c.keep(np.ones(2, np.bool_)), "selection from 3 candidates"),
         (lambda c: c.keep(np.ones(3, np.int64)), "must be bool"),
-        (lambda c: c.with_logits(logits_of(1, 2)), "3 candidates were given logits of shape"),
-        (lambda c: c.with_logits(logits_of(1, 2, math.nan)), "logit of nan"),
-        (lambda c: c.with_logits(logits_of(1, 2, INF)), "logit of inf"),
+        (lambda c: c.with_logits(logits_of(1, 2)), "new logits of 3 candidates have the shape"),
+        (lambda c: c.with_logits(logits_of(1, 2, math.nan)), "logit of a candidate is nan"),
+        (lambda c: c.with_logits(logits_of(1, 2, INF)), "logit of a candidate is inf"),
     ],
 )
 def test_what_cannot_be_done_with_candidates_is_an_error(

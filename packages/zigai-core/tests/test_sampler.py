@@ -68,7 +68,7 @@ def test_steps_follow_the_order_that_is_asked_for() -> None:
 
 def test_a_row_step_behind_a_candidate_step_is_refused_by_name() -> None:
     options = replace(OFF, steps=("top_k", "penalties"), top_k=5, presence_penalty=1.0)
-    with pytest.raises(SamplingError, match="penalties edits the whole row, so it must stand before top_k"):
+    with pytest.raises(SamplingError, match="penalties edits the whole row, so it must come before top_k"):
         Sampler(options)
 
 
@@ -128,7 +128,7 @@ def test_tokens_that_are_taken_back_change_nothing(options: SamplingOptions) -> 
         assert other.sample(row) == token
         other.accept(token)
     assert other.tokens == plain.tokens
-    with pytest.raises(ValueError, match="cannot take back 13 of 12 tokens"):
+    with pytest.raises(ValueError, match="cannot roll back 13 of 12 tokens"):
         plain.rollback(13)
 
 
@@ -300,7 +300,7 @@ def test_a_step_of_neither_kind_is_an_error_with_its_name() -> None:
 @pytest.mark.parametrize(
     ("choose", "error", "words"),
     [
-        (lambda candidates: None, PluginError, "'odd' must give candidates, but gave NoneType"),
+        (lambda candidates: None, PluginError, "'odd' must return candidates, but returned NoneType"),
         (lambda candidates: candidates.keep(candidates.ids > 9), SamplingError, "'odd' left none"),
     ],
 )
@@ -319,7 +319,7 @@ def test_a_step_that_gives_something_else_is_an_error_with_its_name(
 def test_an_unknown_step_is_an_error_that_names_it() -> None:
     options = replace(OFF, steps=("antistat",))
     with pytest.raises(
-        UnsupportedError, match="no sampler step 'antistat' is built in; there are logit_bias, "
+        UnsupportedError, match="no sampler step 'antistat' is built in; the built-in ones are logit_bias, "
     ):
         Sampler(options)
     with pytest.raises(UnsupportedError, match="serves the sampler step 'antistat'; installed: none"):

@@ -18,20 +18,22 @@ def test_every_hint_names_a_package_that_declares_it(group: str, name: str, pack
 
 
 @pytest.mark.parametrize(("group", "name", "package"), HINTS)
-def test_a_name_that_is_not_installed_says_what_to_install(group: str, name: str, package: str) -> None:
+def test_the_error_for_a_name_that_is_not_installed_names_its_package(
+    group: str, name: str, package: str
+) -> None:
     empty: Registry[object] = Registry(group, hints=Plugins.installed().hints)
     with pytest.raises(UnsupportedError, match=f"installed: none.*pip install --upgrade {package}$"):
         empty.get(name)
 
 
 @pytest.mark.parametrize("name", ["qwen35", "qwen3next", "gemma3", "mamba"])
-def test_no_package_is_named_for_an_architecture_that_none_serves(name: str) -> None:
+def test_the_error_for_an_architecture_of_no_package_names_none(name: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
         Plugins.installed().architectures.get(name)
     assert "pip install" not in str(caught.value)
 
 
-def test_every_architecture_of_our_packages_has_its_hint() -> None:
+def test_every_architecture_of_zigai_packages_has_a_hint() -> None:
     ours = {"zigai-llama", "zigai-qwen"}
     declared = {
         point.name

@@ -11,12 +11,12 @@ import zigai_core.contracts.errors
 from zigai_core.api.loading import default_model
 
 
-def test_every_public_name_is_there_and_described() -> None:
+def test_every_public_name_exists_and_has_a_docstring() -> None:
     for name in zigai.__all__:
         assert getattr(zigai, name).__doc__, name
 
 
-def test_every_error_of_core_is_public_and_caught_by_the_base() -> None:
+def test_every_error_of_core_is_public_and_a_zigai_error() -> None:
     for name, error in vars(zigai_core.contracts.errors).items():
         if isinstance(error, type) and issubclass(error, Exception):
             assert getattr(zigai, name) is error
@@ -36,11 +36,11 @@ def test_every_error_of_core_is_public_and_caught_by_the_base() -> None:
         ("hints", {"zigai"}),
     ],
 )
-def test_the_packages_it_depends_on_fill_the_registries(registry: str, names: set[str]) -> None:
+def test_the_required_packages_register_their_plugins(registry: str, names: set[str]) -> None:
     assert names <= set(getattr(zigai.Plugins.installed(), registry))
 
 
-def test_importing_it_imports_no_plugin() -> None:
+def test_importing_zigai_imports_no_plugin() -> None:
     program = "import sys, zigai; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     plugins = {"zigai_gguf", "zigai_llama", "zigai_qwen", "zigai_tokenizers", "zigai_kernels", "zigai_cli"}
@@ -48,22 +48,22 @@ def test_importing_it_imports_no_plugin() -> None:
     assert not set(run.stdout.split()) & (plugins | libraries)
 
 
-def test_the_names_that_are_looked_up_lazily_are_the_public_ones() -> None:
+def test_the_names_that_are_imported_lazily_are_the_public_ones() -> None:
     assert {name for names in zigai._HOMES.values() for name in names} == set(zigai.__all__)
     assert set(zigai.__all__) <= set(dir(zigai))
 
 
-def test_importing_it_alone_does_not_import_numpy() -> None:
+def test_importing_zigai_does_not_import_numpy() -> None:
     program = "import sys, zigai; raise SystemExit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'zigai' has no attribute 'chatt'"):
-        getattr(zigai, "chatt")  # noqa: B009 - it must not be there
+        getattr(zigai, "chatt")  # noqa: B009 - mypy would reject zigai.chatt
 
 
-def test_the_bundled_model_lies_beside_the_code_and_is_small() -> None:
+def test_the_bundled_model_is_in_the_package_and_small() -> None:
     bundled = default_model(plugins=zigai.Plugins.installed())
     assert bundled.path.read_bytes()[:4] == b"GGUF"
     assert bundled.path.stat().st_size < 5_000_000

@@ -5,9 +5,9 @@
 >>> for piece in model.generate("Once upon a time", max_tokens=32):        # doctest: +SKIP
 ...     print(piece, end="", flush=True)
 
-Everything here lives in `zigai_core`; this package adds the plugins, by depending on them. None of them is
-imported before a model needs it, and a name here not before it is used: importing numpy alone takes longer
-than a command that only prints its help may take.
+All names are defined in `zigai_core`; this package depends on the plugins, so that installing it installs
+them. A plugin is imported when a model needs it, and a public name when it is first used: importing numpy
+alone takes longer than a command should need to print its help.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The model that comes with this package, so that there is something to talk to without a download."""
+"""The bundled model: something to chat with without a download."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zigai_core.contracts.plugins import BundledModel
 
 
 def default() -> BundledModel:
-    """`reference-qwen2` in Q8_0: how it was made and what it knows stands in docs/reference-models.md."""
+    """`reference-qwen2` in Q8_0. docs/reference-models.md describes its training and what it can do."""
     return BundledModel(
         path=Path(__file__).parent / "models" / "reference-qwen2.Q8_0.gguf",
         about=(

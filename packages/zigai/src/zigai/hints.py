@@ -1,4 +1,4 @@
-"""Which of our packages serves what: core asks for it where a name is not installed."""
+"""The zigai package that provides each plugin. Core's error for a name that is not installed mentions it."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ PACKAGES: Hints = {
     "zigai.backends": {"native": "zigai-kernels", "numpy": "zigai-core"},
     "zigai.models": {"default": "zigai"},
 }
-"""By entry-point group and name, the distribution that declares it."""
+"""Distribution that declares an entry point, by group and name."""

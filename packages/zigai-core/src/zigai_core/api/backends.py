@@ -1,4 +1,4 @@
-"""Which backend runs a graph: the one that was named, or the fastest that serves all of it."""
+"""Chooses the backend that runs a graph: the one named, or the fastest that serves all of it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ LOG = logging.getLogger("zigai")
 def choose_backend(
     options: LoadOptions, graph: Graph, model: ModelDescriptor, plugins: Plugins
 ) -> tuple[Backend, str]:
-    """The backend that `options` name, or the fastest that serves all of the graph, and why it is that one.
+    """The backend named by `options`, or for `auto` the fastest that serves all of the graph, and the reason.
 
-    One that fails is reported and passed over, unless it is named. A faster one that lacks something is
-    passed over with a warning in the log. `UnsupportedError` where none serves the model, or where no
-    backend takes one of the settings given.
+    With `auto`, a backend that fails, and a faster one that lacks a kernel, is skipped with a warning in the
+    log. Raises `UnsupportedError` if none serves the model, or if no backend has one of the settings given;
+    `PluginError` if the named backend fails.
     """
     if options.backend != "auto":
         name = options.backend
         backend = make_backend(name, plugins, options.settings)
-        return backend, f"{name}, as asked for"
+        return backend, f"{name}, as requested"
     backends, failed = _installed(options, plugins)
     lacking: list[str] = []
     for backend in sorted(backends, key=lambda backend: -backend.speed):
@@ -44,13 +44,13 @@ def choose_backend(
             failed.append(f"{backend.name} fails")
             continue
         if not missing:
-            why = "the fastest installed backend that serves the whole model"
+            reason = "the fastest installed backend that serves the whole model"
             if lacking:
                 LOG.warning(
                     "%s runs on %s, which is slower: %s", model.name, backend.name, "; ".join(lacking)
                 )
-            _tell_unused_settings(options, plugins, backend)
-            return backend, "; ".join([f"{backend.name}, {why}", *lacking, *failed])
+            _warn_about_unused_settings(options, plugins, backend)
+            return backend, "; ".join([f"{backend.name}, {reason}", *lacking, *failed])
         lacking.append(f"{backend.name} has no {', no '.join(missing)}")
     raise UnsupportedError(
         f"no installed backend serves {model.name}: "
@@ -59,7 +59,11 @@ def choose_backend(
 
 
 def make_backend(name: str, plugins: Plugins, settings: Mapping[str, Any]) -> Backend:
-    """The backend of that name with these settings; `UnsupportedError` for one that it does not have."""
+    """Construct the backend of this name with these settings.
+
+    Raises `UnsupportedError` for a name that is not installed or a setting that the backend does not have,
+    `PluginError` if its class fails or makes something that is not a `Backend`.
+    """
     kind = plugins.backends.get(name)
     known = settings_of(kind)
     for setting in settings:
@@ -74,7 +78,7 @@ def make_backend(name: str, plugins: Plugins, settings: Mapping[str, Any]) -> Ba
 
 
 def settings_of(kind: Any) -> frozenset[str]:
-    """The names of a backend's own settings: the keyword arguments of its class."""
+    """Names of a backend's settings: the keyword arguments of its class."""
     try:
         parameters = signature(kind).parameters.values()
     except (TypeError, ValueError):
@@ -84,24 +88,24 @@ def settings_of(kind: Any) -> frozenset[str]:
 
 
 def missing_of(backend: Backend, graph: Graph, model: ModelDescriptor) -> list[str]:
-    """What the backend has no kernel for."""
+    """Operations and storage types for which the backend has no kernel, as `Backend.missing` names them."""
     missing = partial(backend.missing, graph, model.tensors)
     return list(call(f"the backend {backend.name!r}", missing))
 
 
 def tell_ignored(backend: Backend, options: LoadOptions, compiled: CompileOptions) -> None:
-    """Write to the log which options that were asked for the backend does not act on."""
+    """Log a warning for each option that was given and that the backend does not use."""
     for name, instead in backend.ignored(compiled).items():
-        asked = getattr(options, name, None)
-        if asked is not None:
-            LOG.warning("the backend %s does not use %s=%s: %s", backend.name, name, asked, instead)
+        value = getattr(options, name, None)
+        if value is not None:
+            LOG.warning("the backend %s does not use %s=%s: %s", backend.name, name, value, instead)
 
 
 def _installed(options: LoadOptions, plugins: Plugins) -> tuple[list[Backend], list[str]]:
-    """Every backend that can be made, each with the settings it has; and a line on each that fails."""
+    """All installed backends, each with those of the settings that it has; and a note on each that fails."""
     backends: list[Backend] = []
     failed: list[str] = []
-    taken: set[str] = set()
+    used: set[str] = set()
     for name in plugins.backends:
         try:
             own = settings_of(plugins.backends.get(name)) & options.settings.keys()
@@ -110,14 +114,14 @@ def _installed(options: LoadOptions, plugins: Plugins) -> tuple[list[Backend], l
             report(f"passed over: {error}")
             failed.append(f"{name} fails")
             continue
-        taken |= own
+        used |= own
         backends.append(backend)
-    unknown: Sequence[str] = sorted(options.settings.keys() - taken)
+    unknown: Sequence[str] = sorted(options.settings.keys() - used)
     if unknown:
         raise UnsupportedError(f"no installed backend has the setting {unknown[0]!r}")
     return backends, failed
 
 
-def _tell_unused_settings(options: LoadOptions, plugins: Plugins, backend: Backend) -> None:
+def _warn_about_unused_settings(options: LoadOptions, plugins: Plugins, backend: Backend) -> None:
     for name in sorted(options.settings.keys() - settings_of(plugins.backends.get(backend.name))):
         LOG.warning("the backend %s has no setting %s, so it is not used", backend.name, name)

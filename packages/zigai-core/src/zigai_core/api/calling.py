@@ -1,4 +1,4 @@
-"""Calls into plugins: an exception that is none of ours becomes one that names the plugin."""
+"""Calls into plugins. Unexpected exceptions become `PluginError`, which names the plugin."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ R = TypeVar("R")
 
 
 def call(what: str, function: Callable[[], R]) -> R:
-    """What `function` gives. `PluginError`, which names `what`, for an exception of a faulty plugin.
+    """Return `function()`, a call into the plugin `what`.
 
-    Errors of ours, of the system and of memory are raised as they are.
+    Raises `PluginError`, which names `what`, in place of any exception but `ZigAIError`, `OSError` and
+    `MemoryError`, which are not changed.
     """
     try:
         return function()
@@ -21,5 +22,5 @@ def call(what: str, function: Callable[[], R]) -> R:
         raise
     except Exception as cause:
         raise PluginError(
-            f"{what} failed: {type(cause).__name__}: {cause}. Update the package it is of, or report this"
+            f"{what} failed: {type(cause).__name__}: {cause}. Update the package that has it, or report this"
         ) from cause

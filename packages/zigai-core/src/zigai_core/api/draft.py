@@ -1,4 +1,4 @@
-"""Whether a smaller model may guess for another one: both must mean the same by a token id."""
+"""Checks that a draft model has the vocabulary of the model for which it proposes tokens."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _UNUSED = 5
 _PADDING = re.compile(
     r"\[PAD\d*\]|<(pad|unused|dummy)[ _]?\d*>|<\|(extra|reserved_special_token|dummy)_\d+\|>"
 )
-"""How converters spell the rows that fill a vocabulary up to a round number."""
+"""Spellings that converters give to tokens that pad a vocabulary to a round number."""
 
 
 def check_draft(model: ModelDescriptor, draft: ModelDescriptor) -> None:
-    """`UnsupportedError` naming the first token that differs between the two vocabularies.
+    """Raise `UnsupportedError`, with the first difference, unless both vocabularies are the same.
 
-    Padding tokens at the end, which no text holds, may differ in number and in spelling.
+    Padding tokens at the end, which do not occur in text, may differ in number and spelling.
     """
     ours, theirs = model.tokenizer, draft.tokenizer
     if ours is None or theirs is None:
         raise UnsupportedError(
-            f"{draft.name} cannot guess for {model.name}: without a tokenizer in both files nothing says "
-            "that they have the same vocabulary"
+            f"{draft.name} cannot be the draft model of {model.name}: that they have the same vocabulary "
+            "cannot be checked without a tokenizer in both files"
         )
     sizes = _used(ours), _used(theirs)
     for token in range(max(sizes)):
@@ -34,13 +34,13 @@ def check_draft(model: ModelDescriptor, draft: ModelDescriptor) -> None:
         if spellings[0] != spellings[1]:
             here, there = map(_short, spellings)
             raise UnsupportedError(
-                f"{draft.name} cannot guess for {model.name}: their vocabularies differ; token {token} is "
-                f"{there} there and {here} here"
+                f"{draft.name} cannot be the draft model of {model.name}: their vocabularies differ; token "
+                f"{token} is {there} in the draft model and {here} in the model"
             )
 
 
 def _used(spec: TokenizerSpec) -> int:
-    """How many tokens there are before the padding at the end."""
+    """Number of tokens before the padding at the end."""
     size = len(spec.tokens)
     while size and _is_padding(spec, size - 1):
         size -= 1
@@ -56,5 +56,5 @@ def _is_padding(spec: TokenizerSpec, token: int) -> bool:
 
 def _short(text: str | None) -> str:
     if text is None:
-        return "padding or not there"
+        return "padding or missing"
     return repr(text if len(text) <= 40 else text[:37] + "...")

@@ -1,6 +1,6 @@
-"""Entry points that installed distributions declare in our groups, found without importing any of them.
+"""Entry points of the zigai groups, found in installed distributions without importing plugins.
 
-Where entry points come from: https://packaging.python.org/en/latest/specifications/entry-points/
+Entry points are specified in https://packaging.python.org/en/latest/specifications/entry-points/
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ NOUNS: Mapping[str, str] = {
     "zigai.dtypes": "storage type",
     "zigai.hints": "hint",
 }
-"""The groups, and what people call an entry of each."""
+"""The entry-point groups, with the noun for an entry of each in error texts."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One plugin as `zig-ai plugins` lists it; by hand, it has no `distribution` and no `version`."""
+    """Description of a plugin. `distribution` and `version` are empty if it was passed as an object."""
 
     name: str
     value: str
@@ -50,7 +50,10 @@ class Installed:
     point: EntryPoint = field(repr=False)
 
     def load(self) -> object:
-        """Import it. `PluginError` with the cause where that fails, or it is not of its group's kind."""
+        """Import the plugin.
+
+        Raises `PluginError` if the import fails, with the cause, or if the object is not of its group's kind.
+        """
         entry = self.entry
         origin = (
             f"the {NOUNS[self.group]} {entry.name!r} ({entry.value}) of {entry.distribution} {entry.version}"
@@ -62,14 +65,14 @@ class Installed:
                 f"{origin} cannot be loaded: {type(cause).__name__}: {cause}. "
                 f"Reinstall it, or remove it with: pip uninstall {entry.distribution}"
             ) from cause
-        wanted = wrong_kind(self.group, plugin)
-        if wanted:
-            raise PluginError(f"{origin} must be {wanted}, but is of type {type(plugin).__name__}")
+        required = wrong_kind(self.group, plugin)
+        if required:
+            raise PluginError(f"{origin} must be {required}, but is of type {type(plugin).__name__}")
         return plugin
 
 
 def wrong_kind(group: str, plugin: object) -> str:
-    """What an entry of this group must be, if this one is not; else empty."""
+    """The kind of object that this group requires if `plugin` is not one; empty if it is."""
     if group == "zigai.chat_templates":
         return "" if isinstance(plugin, str) else "text"
     if group == "zigai.hints":
@@ -79,16 +82,17 @@ def wrong_kind(group: str, plugin: object) -> str:
 
 @cache
 def scan_once() -> tuple[Installed, ...]:
-    """What is declared on `sys.path`, looked for once."""
+    """`scan` of `sys.path`, cached."""
     return scan(None)
 
 
 def scan(path: Sequence[str] | None) -> tuple[Installed, ...]:
-    """The entry points of our groups, of every distribution on `path`.
+    """Entry points of the zigai groups of every distribution on `path`; None is `sys.path`.
 
-    `importlib.metadata.entry_points` does the same but parses every distribution's; most have none of ours.
+    Distributions with unreadable metadata are skipped. `importlib.metadata.entry_points` would parse those of
+    every distribution, of which most have none of these groups.
     """
-    from importlib import metadata  # costs 20 ms, and a program may not come here
+    from importlib import metadata  # takes 20 ms, which not every program needs to spend
 
     seen: set[str] = set()
     found: list[Installed] = []
@@ -96,17 +100,17 @@ def scan(path: Sequence[str] | None) -> tuple[Installed, ...]:
         try:
             declared = distribution.read_text("entry_points.txt")
         except (OSError, UnicodeDecodeError):
-            continue  # somebody else's broken metadata is not ours to complain about
+            continue  # it may have nothing to do with zigai, so no warning
         if not declared or not re.search(r"^\s*\[\s*zigai\.", declared, re.MULTILINE):
             continue
         try:
             fields: Any = distribution.metadata or {}
             points = list(distribution.entry_points)
-        except Exception:  # a line that is no entry point, say: the parser fails in many ways
+        except Exception:  # the parser raises various exceptions for invalid lines
             report(f"the entry points of {declared_by(distribution)} cannot be read: reinstall it")
             continue
         name = fields.get("Name") or "unknown distribution"
-        # An editable install may be there twice, as egg-info and dist-info; the first is what is imported.
+        # An editable install may be found twice, as egg-info and dist-info; the first one is imported.
         key = re.sub(r"[-_.]+", "-", name).lower()
         if key in seen:
             continue
@@ -120,7 +124,7 @@ def scan(path: Sequence[str] | None) -> tuple[Installed, ...]:
 
 
 def declared_by(distribution: Any) -> str:
-    """A name for a distribution whose metadata may be broken."""
+    """The distribution's name, or a substitute if its metadata is broken."""
     try:
         return str(distribution.metadata["Name"] or "an unknown distribution")
     except Exception:
@@ -129,7 +133,7 @@ def declared_by(distribution: Any) -> str:
 
 @cache
 def report(problem: str) -> None:
-    """Tell once, as a warning in the log, that a plugin is passed over and why."""
-    import logging  # costs some ms, and hardly any program comes here
+    """Log a warning, once per text."""
+    import logging  # takes some ms, which few programs need to spend
 
     logging.getLogger("zigai").warning("%s", problem)

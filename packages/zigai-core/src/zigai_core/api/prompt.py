@@ -1,4 +1,4 @@
-"""Checks what is given as a prompt: text, or token ids and nothing that merely looks like them."""
+"""Checks prompts: text, or token ids."""
 
 from __future__ import annotations
 
@@ -16,10 +16,15 @@ Prompt = str | Sequence[int] | NDArray[np.integer[Any]]
 
 
 def token_ids(given: object, *, what: str = "a prompt") -> list[int]:
-    """The ids as a list. `TokenizerError` for bytes, text in a list, fractions, truth values and the like."""
+    """Convert token ids to a list of int. `what` names them in errors.
+
+    Raises `TokenizerError` for anything but a sequence of whole numbers or a one-dimensional integer array:
+    bytes, a string, a sequence with strings, fractions or booleans. Ids are not compared with a vocabulary.
+    """
     if isinstance(given, (bytes, bytearray, memoryview)):
         raise TokenizerError(
-            f"{what} is text or token ids, not {type(given).__name__}: decode it first, with .decode('utf-8')"
+            f"{what} must be text or token ids, not {type(given).__name__}: decode it first, with "
+            ".decode('utf-8')"
         )
     if isinstance(given, np.ndarray):
         if given.ndim != 1 or (given.dtype.kind not in "iu" and given.size):
@@ -29,10 +34,11 @@ def token_ids(given: object, *, what: str = "a prompt") -> list[int]:
             )
         return [int(token) for token in given]
     if not isinstance(given, Sequence) or isinstance(given, str):
-        raise TokenizerError(f"{what} is text or a sequence of token ids, not {type(given).__name__}")
+        raise TokenizerError(f"{what} must be text or a sequence of token ids, not {type(given).__name__}")
     for place, token in enumerate(given):
         if isinstance(token, (bool, np.bool_)) or not isinstance(token, Integral):
             raise TokenizerError(
-                f"{what} that is no text must hold token ids; at {place} there is a {type(token).__name__}"
+                f"{what} that is not text must hold whole numbers; at index {place} it has a "
+                f"{type(token).__name__}"
             )
     return [int(token) for token in given]

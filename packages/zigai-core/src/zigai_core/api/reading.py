@@ -1,4 +1,4 @@
-"""From a path to a descriptor, by the one registered format that recognises it."""
+"""Reads the descriptor of a model with the one installed format that recognises its path."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ _KINDS = (
 
 
 def read(path: str | Path, *, plugins: Plugins | None = None) -> ModelDescriptor:
-    """The descriptor of the model at `path`: a file, one part of several, or a folder.
+    """Return the descriptor of the model at `path`: a file, one part of several, or a folder.
 
-    `FormatError` for what is no regular file or folder, cannot be read, or is of no installed format. A
-    format that fails is passed over, unless no other one recognises the path.
+    Raises `FormatError` if the path is neither a regular file nor a folder, cannot be read, or is of no
+    installed format, and `PluginError` if two formats claim it or one fails unexpectedly while it reads. A
+    format that fails earlier, in its class or in `recognises`, is skipped with a warning in the log.
     """
     plugins = plugins or Plugins.installed()
     path = Path(path)
-    head = _glance(path)
+    head = _first_bytes(path)
     failures: list[str] = []
     matches = dict(_recognising(path, plugins, failures))
     if len(matches) > 1:
@@ -45,10 +46,10 @@ def read(path: str | Path, *, plugins: Plugins | None = None) -> ModelDescriptor
     return complete(descriptor, plugins.dtypes)
 
 
-def _glance(path: Path) -> bytes | None:
-    """The first bytes of a regular file; None for a folder. `FormatError` for whatever else is there.
+def _first_bytes(path: Path) -> bytes | None:
+    """The first four bytes of a regular file; None for a folder. Raises `FormatError` for anything else.
 
-    What it is is asked before it is opened: opening a pipe would wait for somebody to write to it.
+    The kind of file is checked before opening it, because opening a pipe blocks until it has a writer.
     """
     try:
         mode = path.stat().st_mode
@@ -69,13 +70,13 @@ def _glance(path: Path) -> bytes | None:
 
 
 def _recognising(path: Path, plugins: Plugins, failures: list[str]) -> Iterator[tuple[str, FormatReader]]:
-    """The formats that claim the path; one that fails is reported, and what it said put into `failures`."""
+    """The formats that claim the path. One that fails is reported, and its error appended to `failures`."""
     for name in plugins.formats:
         try:
             reader = call(f"the file format {name!r}", plugins.formats.get(name))
             if call(f"the file format {name!r}", partial(reader.recognises, path)):
                 yield name, reader
-        except Exception as error:  # one format's fault must not keep the others from their files
+        except Exception as error:  # a faulty format must not prevent others from reading their files
             failures.append(str(error))
             report(f"passed over: {error}")
 
@@ -89,12 +90,11 @@ def _unrecognised(path: Path, head: bytes | None, plugins: Plugins, failures: li
         )
     else:
         message = (
-            f"{path}: not a model file of an installed format ({installed}): at offset 0 it begins with "
-            f"{head!r}"
+            f"{path}: not a model file of an installed format ({installed}): its first bytes are {head!r}"
         )
     package = plugins.formats.hint("gguf") if head == b"GGUF" and "gguf" not in plugins.formats else ""
     if package:
-        message += f". Install the one that reads it with: pip install --upgrade {package}"
+        message += f". Install the format that reads it with: pip install --upgrade {package}"
     elif not plugins.formats:
-        message += ". Install a package with a format, or zigai, which brings some"
+        message += ". Install a package with a format, or zigai, which includes some"
     return ". ".join([message, *(f"Passed over: {failure}" for failure in failures)])

@@ -1,4 +1,4 @@
-"""Storage types of installed packages, put into a descriptor whose format knows their layout alone."""
+"""Completes the storage types of a descriptor with dequantisers from installed packages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from zigai_core.contracts.errors import PluginError
 
 
 def complete(descriptor: ModelDescriptor, dtypes: Registry[Callable[[], DType]]) -> ModelDescriptor:
-    """The descriptor, where tensors whose type has no dequantiser take the type of that name in `dtypes`.
+    """Replace each storage type without a dequantiser by the type of that name in `dtypes`, if there is one.
 
-    `PluginError` for a type that core has itself, and for one whose blocks are not those of the format.
+    Raises `PluginError` if `dtypes` has a name that core's own types have, or a type whose blocks differ from
+    those of the format.
     """
     taken = sorted(set(dtypes) & set(DTYPES))
     if taken:
-        raise PluginError(f"the storage type {taken[0]} is core's own and cannot be brought by a package")
+        raise PluginError(f"the storage type {taken[0]} is core's own: a package cannot provide it")
     wanted = {t.dtype.name: t.dtype for t in descriptor.tensors.values() if t.dtype.dequantize is None}
     found = {name: _checked(layout, dtypes.get(name)()) for name, layout in wanted.items() if name in dtypes}
     if not found:

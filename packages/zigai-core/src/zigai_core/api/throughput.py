@@ -1,4 +1,4 @@
-"""Runs prompts and decoding steps of a model on given token ids, to measure how fast they are."""
+"""Runs prefill and decode steps of a model on given token ids, so that a caller can time them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from zigai_core.engine.runner import Part, Runner
 
 
 class Throughput:
-    """Memory for `sequences` sequences of a model, each filled to `depth` tokens before it decodes.
+    """A runner with memory for `sequences` sequences, whose steps a caller can time.
 
-    Times are the caller's to take: each method returns when its work is done. `Cancelled` is raised out of
-    them after `cancel`.
+    Each method returns when its work is done, and raises `Cancelled` after `cancel`.
     """
 
     def __init__(self, model: Model, sequences: int = 1) -> None:
@@ -26,13 +25,13 @@ class Throughput:
         self._depth = 0
 
     def prefill(self, tokens: Sequence[int]) -> None:
-        """Compute a prompt in a sequence of its own, and forget it."""
+        """Compute a prompt in a new sequence, and drop that sequence."""
         sequence = self._runner.pool.new_sequence()
         self._runner.run([Part(sequence, tokens)])
         sequence.truncate(0)
 
     def fill(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Fill the decoding sequences, each with its tokens: all of the same number, or none."""
+        """Replace the sequences by new ones, filled with `tokens` `[sequences][depth]`; depth may be 0."""
         self.free()
         self._depth = len(tokens[0])
         for given in tokens:
@@ -42,36 +41,36 @@ class Throughput:
             self._filled.append(sequence)
 
     def decode(self, steps: Sequence[Sequence[int]]) -> None:
-        """Compute steps of one token of each filled sequence: `[steps][sequences]` ids."""
+        """Compute steps of one token for each filled sequence. `steps`: ids `[steps][sequences]`."""
         for step in steps:
             pairs = zip(self._filled, step, strict=True)
             self._runner.run([Part(sequence, [token]) for sequence, token in pairs])
 
     def rewind(self) -> None:
-        """Bring the filled sequences back to the tokens that they were filled with."""
+        """Truncate the filled sequences to the tokens of `fill`."""
         for sequence in self._filled:
             sequence.truncate(self._depth)
 
     def free(self) -> None:
-        """Give back the pages of the filled sequences."""
+        """Free the filled sequences and their pages."""
         for sequence in self._filled:
             sequence.free()
         self._filled.clear()
 
     def start_profile(self) -> None:
-        """Count the time of each operation from now on. `UnsupportedError` if the backend cannot."""
+        """Start to measure the time of each operation. Raises `UnsupportedError` if the backend cannot."""
         self._profiling().start_profile()
 
     def profile(self) -> Sequence[OperationTime]:
-        """The times since `start_profile`, in the order in which operations run."""
+        """The times since `start_profile`, in the order in which operations run; raises as it does."""
         return self._profiling().profile()
 
     def cancel(self) -> None:
-        """From any thread: the running call ends soon with `Cancelled`, and so do later ones."""
+        """End the running call and all later ones with `Cancelled`. May be called from any thread."""
         self._runner.context.cancel()
 
     def _profiling(self) -> ProfilingContext:
         context = self._runner.context
         if not isinstance(context, ProfilingContext):
-            raise UnsupportedError(f"the backend {self._backend} cannot tell where its time goes")
+            raise UnsupportedError(f"the backend {self._backend} cannot measure the time of operations")
         return context

@@ -1,4 +1,4 @@
-"""What a file holds and its architecture does not read: a model is not computed as if it were not there."""
+"""Refuses a model with tensors or hyperparameters that its architecture should read but does not."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from zigai_core.contracts.hyperparameter_keys import NEUTRAL, READ_ELSEWHERE, ch
 LOG = logging.getLogger("zigai")
 
 CHECKED_BYTES = 1 << 24
-"""A tensor that nothing reads is looked at for zeros or ones if it takes no more than this."""
+"""Largest unread tensor, in bytes, whose values are checked for being all zeros or all ones."""
 
 
 def check_unread(
     model: ModelDescriptor, hp: Hyperparameters, graph: Graph, *, context: int, how: str
 ) -> None:
-    """`UnsupportedError` naming the tensors and hyperparameters that `graph` should depend on and does not.
+    """Check that `graph` depends on every tensor, and the architecture on every hyperparameter that matters.
 
-    `hp`: the hyperparameters that the architecture was given, which know what was read. `how`: `error`, or
-    `warn` to write the same to the log.
+    Exempt are tensors that the graph leaves out with a reason, biases of zeros and scales of ones, and
+    hyperparameters that do not change numbers. `hp`: the hyperparameters passed to the architecture, which
+    record what was read. `how`: `error` raises `UnsupportedError`, `warn` logs a warning with the same text.
     """
     used = {weight.name for weight in graph.weights} | graph.constants
     tensors = [tensor for name, tensor in model.tensors.items() if name not in used]
@@ -58,17 +59,17 @@ def check_unread(
 def _not_left_out(
     model: ModelDescriptor, graph: Graph, tensors: Sequence[TensorInfo]
 ) -> Iterator[TensorInfo]:
-    """The tensors that no pattern of `Graph.left_out` covers; the reasons for the others are shown once."""
+    """The tensors that match no pattern of `Graph.left_out`; the reasons for the others are logged once."""
     for tensor in tensors:
-        covers = [pattern for pattern in graph.left_out if fnmatchcase(tensor.name, pattern)]
-        if not covers:
+        matching = [pattern for pattern in graph.left_out if fnmatchcase(tensor.name, pattern)]
+        if not matching:
             yield tensor
-        for pattern in covers:
+        for pattern in matching:
             report(f"{model.architecture} does without {pattern}: {graph.left_out[pattern]}")
 
 
 def _is_neutral(tensor: TensorInfo) -> bool:
-    """Whether it is a bias of zeros or a scale of ones, which change nothing."""
+    """True for a bias of zeros or a scale of ones, which do not change numbers."""
     kind = tensor.name.rsplit(".", 1)[-1]
     if kind not in ("bias", "scale", "input_scale") or tensor.nbytes > CHECKED_BYTES:
         return False

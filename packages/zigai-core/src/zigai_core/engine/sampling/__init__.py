@@ -1,7 +1,7 @@
-"""Choosing the next token, in two stages: steps edit the whole row, then others choose candidates from it.
+"""Sampling of the next token, in two stages: row steps edit all logits, candidate steps select from them.
 
-Names, order, defaults and meaning of the steps are llama.cpp's (`llama-sampler.cpp`,
-https://github.com/ggml-org/llama.cpp). No step sorts a row.
+The steps and their names, order, defaults and meaning are those of llama.cpp (`llama-sampler.cpp`,
+https://github.com/ggml-org/llama.cpp). No step sorts a whole row.
 """
 
 from zigai_core.engine.sampling.sampler import BUILT_IN, Factories, Sampler

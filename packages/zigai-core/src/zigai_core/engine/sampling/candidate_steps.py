@@ -1,6 +1,6 @@
-"""The steps of the candidate stage, as llama.cpp's `llama-sampler.cpp` has them.
+"""The built-in steps of the candidate stage, after llama.cpp's `llama-sampler.cpp`.
 
-Where mirostat is on it takes the place of those that cut off a tail.
+If mirostat is on, it replaces the steps that truncate the distribution.
 """
 
 from __future__ import annotations
@@ -18,24 +18,28 @@ LARGEST = float(np.finfo(np.float32).max)
 
 
 class TopK:
-    """Keeps the k likeliest tokens (https://arxiv.org/abs/1805.04833); of equals, the lowest ids."""
+    """Keeps the k most likely tokens (https://arxiv.org/abs/1805.04833); of equal ones, the lowest ids."""
 
     def __init__(self, options: SamplingOptions) -> None:
         self._k = int(options.top_k)
 
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-        """Keep them."""
+        """Keep the k most likely."""
         return candidates.first(self._k)
 
 
 class TypicalP:
-    """Keeps the tokens whose surprise is nearest to the entropy, until they have p (https://arxiv.org/abs/2202.00666)."""
+    """Locally typical sampling (https://arxiv.org/abs/2202.00666).
+
+    Keeps the tokens whose surprise, -log probability, is nearest to the entropy, until their probabilities
+    add up to more than p.
+    """
 
     def __init__(self, options: SamplingOptions) -> None:
         self._p = float(options.typical_p)
 
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-        """Keep them, at least one."""
+        """Keep the typical tokens, at least one."""
         probabilities = candidates.probabilities()
         surprise = -np.log(np.maximum(probabilities, 1e-300))
         distance = np.abs(surprise - (probabilities * surprise).sum()).astype(np.float32)
@@ -43,13 +47,16 @@ class TypicalP:
 
 
 class TopP:
-    """Keeps the smallest set of likeliest tokens that reaches p (https://arxiv.org/abs/1904.09751)."""
+    """Nucleus sampling (https://arxiv.org/abs/1904.09751).
+
+    Keeps the smallest set of most likely tokens whose probabilities add up to p or more.
+    """
 
     def __init__(self, options: SamplingOptions) -> None:
         self._p = float(options.top_p)
 
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-        """Keep them, at least one."""
+        """Keep the nucleus, at least one token."""
         if not candidates.ranked:
             return candidates.keep(largest_reaching(candidates.logits, candidates.weights, self._p))
         cumulative = np.cumsum(candidates.weights(slice(None)))
@@ -57,21 +64,22 @@ class TopP:
 
 
 class MinP:
-    """Keeps tokens whose probability is at least p times the greatest (https://arxiv.org/abs/2407.01082)."""
+    """Keeps tokens whose probability is at least p times the largest one (https://arxiv.org/abs/2407.01082)."""
 
     def __init__(self, options: SamplingOptions) -> None:
         self._distance = np.float32(math.log(options.min_p))
 
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-        """Keep them."""
+        """Keep the tokens above the threshold."""
         logits = candidates.logits
         return candidates.keep(logits >= logits.max() + self._distance)
 
 
 class Xtc:
-    """Now and then leaves out the likeliest: of those that reach the threshold only the least likely stays.
+    """Exclude top choices (p-e-w, https://github.com/oobabooga/text-generation-webui/pull/6335).
 
-    "Exclude top choices" (p-e-w, https://github.com/oobabooga/text-generation-webui/pull/6335).
+    With the given probability, drops all tokens whose probability reaches the threshold but the least likely
+    of them.
     """
 
     def __init__(self, options: SamplingOptions) -> None:
@@ -79,23 +87,24 @@ class Xtc:
         self._threshold = float(options.xtc_threshold)
 
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-        """Leave them out, as often as the probability says."""
+        """Drop the top choices, if the draw is below the probability and there are two or more."""
         if draw() >= self._probability or len(candidates) < 2:
             return candidates
         kept = candidates.probabilities() < self._threshold
         top = np.flatnonzero(~kept)
         if len(top) < 2:
             return candidates
-        least = candidates.logits[top][::-1].argmin()  # of equals the one that is ranked last
+        least = candidates.logits[top][::-1].argmin()  # of equal ones the last in rank
         kept[top[len(top) - 1 - least]] = True
         return candidates.keep(kept)
 
 
 class Temperature:
-    """Divides the logits by the temperature; at 0, keeps the likeliest token alone.
+    """Divides the logits by the temperature; at 0, keeps only the most likely token.
 
-    With a range it is dynamic (https://arxiv.org/abs/2309.02772): from temperature - range to temperature +
-    range as the entropy, over that of equal probabilities and to the power of the exponent, goes from 0 to 1.
+    With a range r the temperature is dynamic (https://arxiv.org/abs/2309.02772): from temperature - r to
+    temperature + r as h^exponent goes from 0 to 1, where h is the entropy divided by its maximum, that of
+    equal probabilities.
     """
 
     def __init__(self, options: SamplingOptions) -> None:
@@ -104,12 +113,12 @@ class Temperature:
         self._exponent = float(options.dynatemp_exponent)
 
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-        """Divide."""
+        """Scale the logits, or keep the most likely token."""
         divisor = self._dynamic(candidates) if self._range else self._temperature
         if divisor < SMALLEST:
             return candidates.first(1)
         logits = candidates.logits
-        # Only differences matter, and those of the largest are 0 however small the divisor is.
+        # Only differences of logits matter. Subtracting the largest first keeps it finite for a tiny divisor.
         scaled = logits - logits.max()
         scaled /= np.float32(min(divisor, LARGEST))
         return candidates.with_logits(scaled)
@@ -119,37 +128,40 @@ class Temperature:
             return max(self._temperature, SMALLEST)
         probabilities = candidates.probabilities()
         entropy = -float((probabilities * np.log(np.maximum(probabilities, 1e-300))).sum())
-        part = min(1.0, max(0.0, entropy / math.log(len(candidates))))
+        share = min(1.0, max(0.0, entropy / math.log(len(candidates))))
         low, high = max(0.0, self._temperature - self._range), self._temperature + self._range
-        return float(low + (high - low) * part**self._exponent)
+        return float(low + (high - low) * share**self._exponent)
 
 
 def top_k(options: SamplingOptions) -> CandidateStep | None:
-    """`TopK`; None for 0."""
+    """Factory of `TopK`; None for k = 0 or with mirostat."""
     return TopK(options) if options.top_k and not options.mirostat else None
 
 
 def typical_p(options: SamplingOptions) -> CandidateStep | None:
-    """`TypicalP`; None for 1."""
+    """Factory of `TypicalP`; None for p = 1 or with mirostat."""
     return TypicalP(options) if options.typical_p < 1 and not options.mirostat else None
 
 
 def top_p(options: SamplingOptions) -> CandidateStep | None:
-    """`TopP`; None for 1."""
+    """Factory of `TopP`; None for p = 1 or with mirostat."""
     return TopP(options) if options.top_p < 1 and not options.mirostat else None
 
 
 def min_p(options: SamplingOptions) -> CandidateStep | None:
-    """`MinP`; None for 0."""
+    """Factory of `MinP`; None for p = 0 or with mirostat."""
     return MinP(options) if options.min_p > 0 and not options.mirostat else None
 
 
 def xtc(options: SamplingOptions) -> CandidateStep | None:
-    """`Xtc`; None for a probability of 0, and for a threshold that no two tokens can reach."""
-    wanted = options.xtc_probability > 0 and options.xtc_threshold <= 0.5
-    return Xtc(options) if wanted and not options.mirostat else None
+    """Factory of `Xtc`; None for a probability of 0, a threshold above 0.5, or with mirostat.
+
+    No two tokens can reach a threshold above 0.5.
+    """
+    effective = options.xtc_probability > 0 and options.xtc_threshold <= 0.5
+    return Xtc(options) if effective and not options.mirostat else None
 
 
 def temperature(options: SamplingOptions) -> CandidateStep | None:
-    """`Temperature`; None for 1."""
+    """Factory of `Temperature`; None for a temperature of 1 without a range."""
     return None if options.temperature == 1 and options.dynatemp_range == 0 else Temperature(options)

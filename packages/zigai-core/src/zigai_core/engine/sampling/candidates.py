@@ -1,4 +1,4 @@
-"""The tokens that are left to draw from."""
+"""The candidates of a draw: the tokens that the steps have left, with their logits."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from zigai_core.contracts.graph import Array
 from zigai_core.engine.sampling.row import BestOf, LogitsRow
 from zigai_core.engine.sampling.selection import PART, largest_reaching, parts, places_of
 
-RANKED_MOST = 4096
-"""More are not put in order."""
+MAX_RANKED = 4096
+"""`first` ranks no more candidates than this; more are selected in linear time and not ranked."""
 
 
 class TokenCandidates:
-    """See `zigai_core.contracts.sampling.Candidates`. `best` finds the likeliest of many.
+    """Implements `zigai_core.contracts.sampling.Candidates`.
 
-    Without `ids` they are all from 0 on.
+    `ids` int32 and `logits` float32 `[candidates]`; `ids` None means 0, 1, 2, … `best` finds the k best of
+    many logits. `ranked`: True if the order is by descending logit, otherwise it is by ascending id.
     """
 
     def __init__(self, ids: NDArray[np.int32] | None, logits: Array, best: BestOf, *, ranked: bool) -> None:
@@ -31,30 +32,30 @@ class TokenCandidates:
 
     @property
     def ids(self) -> NDArray[np.int32]:
-        """Their ids."""
+        """Token ids `[candidates]`."""
         if self._ids is None:
             self._ids = np.arange(len(self), dtype=np.int32)
         return self._ids
 
     @property
     def logits(self) -> Array:
-        """Their logits."""
+        """Logits `[candidates]`."""
         return self._logits
 
     @property
     def ranked(self) -> bool:
-        """Whether the likeliest stand first."""
+        """True if in order of descending logit."""
         return self._ranked
 
     def __len__(self) -> int:
         return len(self.logits)
 
     def weights(self, at: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
-        """The probabilities of those at these places, up to a factor: e^(logit - the largest)."""
-        return np.exp(self.logits[at].astype(np.float64) - self._most())
+        """Unnormalised probabilities of the candidates at these indices: e^(logit - the largest logit)."""
+        return np.exp(self.logits[at].astype(np.float64) - self._max_logit())
 
     def probabilities(self) -> NDArray[np.float64]:
-        """Their probabilities."""
+        """Probabilities `[candidates]`, which add up to 1."""
         probabilities = np.empty(len(self))
         for part in parts(len(self)):
             probabilities[part] = self.weights(part)
@@ -62,62 +63,68 @@ class TokenCandidates:
         return probabilities
 
     def first(self, count: int) -> TokenCandidates:
-        """The `count` likeliest."""
+        """The `count` most likely candidates. Raises `SamplingError` for a count below 1."""
         if count < 1:
-            raise SamplingError(f"of the candidates at least 1 must be kept, not {count}")
+            raise SamplingError(f"at least 1 candidate must be kept, not {count}")
         if self.ranked:
             return self if count >= len(self) else self._part(slice(0, count))
-        if count > RANKED_MOST:
+        if count > MAX_RANKED:
             if count >= len(self):
                 return self
-            # Of equal weights the share is reached with the first half of the last one, whatever is rounded.
+            # With equal weights, `count - 0.5` weights select `count` candidates, however sums are rounded.
             share = (count - 0.5) / len(self)
-            return self._part(largest_reaching(self.logits, _alike, share))
+            return self._part(largest_reaching(self.logits, _equal_weights, share))
         places, logits, _ = self._best(self.logits, min(count, len(self)), None, None)
         return TokenCandidates(
             places if self._ids is None else self._ids[places], logits, self._best, ranked=True
         )
 
     def keep(self, chosen: NDArray[np.bool_]) -> TokenCandidates:
-        """Those that are chosen."""
+        """The candidates that are True in `chosen`, bool `[candidates]`. Raises `SamplingError` otherwise."""
         if chosen.shape != (len(self),) or chosen.dtype != np.bool_:
             raise SamplingError(
-                f"what is kept of {len(self)} candidates must be bool, not {chosen.dtype} {chosen.shape}"
+                f"the selection from {len(self)} candidates must be bool [{len(self)}], "
+                f"not {chosen.dtype} {chosen.shape}"
             )
         return self if chosen.all() else self._part(chosen)
 
     def with_logits(self, logits: Array) -> TokenCandidates:
-        """The same tokens with other logits; those of -inf are left out."""
+        """The same tokens with other logits `[candidates]`, without those of -inf.
+
+        Raises `SamplingError` for another shape, NaN or +inf.
+        """
         if logits.shape != (len(self),):
-            raise SamplingError(f"{len(self)} candidates were given logits of shape {logits.shape}")
-        found = TokenCandidates(
+            raise SamplingError(f"new logits of {len(self)} candidates have the shape {logits.shape}")
+        changed = TokenCandidates(
             self._ids, logits.astype(np.float32, copy=False), self._best, ranked=self.ranked
         )
-        finite = np.isfinite(found.logits)
+        finite = np.isfinite(changed.logits)
         if finite.all():
-            return found
+            return changed
         if np.isnan(logits).any() or logits.max() == np.inf:
-            raise SamplingError(f"a candidate was given a logit of {logits.max()}: it must be a number")
-        return found._part(finite)
+            raise SamplingError(
+                f"the new logit of a candidate is {logits.max()}: it must be a number or -inf"
+            )
+        return changed._part(finite)
 
     def take(self, u: float) -> int:
-        """The token of a draw `u` in [0, 1): the first id up to which the probabilities exceed it."""
+        """The token drawn by `u` in [0, 1): the lowest id at which the cumulative probability exceeds `u`."""
         if len(self) == 1:
             return int(self.ids[0])
         order = np.argsort(self.ids) if self.ranked else None
         by_id = [part if order is None else order[part] for part in parts(len(self))]
         ends = np.cumsum([self.weights(part).sum() for part in by_id])
-        wanted = u * float(ends[-1])
-        at = min(int(np.searchsorted(ends, wanted, side="right")), len(ends) - 1)
+        target = u * float(ends[-1])
+        at = min(int(np.searchsorted(ends, target, side="right")), len(ends) - 1)
         within = np.cumsum(self.weights(by_id[at]))
-        wanted -= float(ends[at - 1]) if at else 0.0
-        drawn = int(np.searchsorted(within, wanted, side="right"))
-        # Rounding may lead behind the last token that has a weight.
+        target -= float(ends[at - 1]) if at else 0.0
+        drawn = int(np.searchsorted(within, target, side="right"))
+        # Because of rounding the index may be beyond the last token with a weight above 0.
         drawn = min(drawn, int(np.searchsorted(within, within[-1]))) + at * PART
         place = drawn if order is None else order[drawn]
         return int(place if self._ids is None else self._ids[place])
 
-    def _most(self) -> float:
+    def _max_logit(self) -> float:
         if self._greatest is None:
             self._greatest = float(self.logits[0] if self.ranked else self.logits.max())
         return self._greatest
@@ -131,14 +138,14 @@ class TokenCandidates:
         return self.ids[places]
 
 
-def _alike(at: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
+def _equal_weights(at: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
     return np.ones(at.stop - at.start if isinstance(at, slice) else len(at))
 
 
 class RowCandidates(TokenCandidates):
-    """All tokens of a row that are not ruled out; `first` finds the best without a look at the others.
+    """All tokens of a row that are not ruled out. `first` copies the whole row only if it must.
 
-    `where` says in errors what the row has been through.
+    `where` describes in errors which steps edited the row.
     """
 
     def __init__(self, row: LogitsRow, best: BestOf, where: str) -> None:
@@ -152,19 +159,19 @@ class RowCandidates(TokenCandidates):
 
     @property
     def ids(self) -> NDArray[np.int32]:
-        """Their ids, ascending."""
+        """Token ids `[candidates]`, ascending."""
         self._fill()
         return super().ids
 
     @property
     def logits(self) -> Array:
-        """Their logits."""
+        """Logits `[candidates]`."""
         self._fill()
         return self._logits
 
     def first(self, count: int) -> TokenCandidates:
-        """The `count` likeliest."""
-        if self._filled or not 1 <= count <= RANKED_MOST:
+        """The `count` most likely candidates."""
+        if self._filled or not 1 <= count <= MAX_RANKED:
             return super().first(count)
         ids, logits = self._row.best(min(count, self._row.vocabulary))
         if not len(ids):
@@ -174,13 +181,13 @@ class RowCandidates(TokenCandidates):
     def _fill(self) -> None:
         if self._filled:
             return
-        self._logits = self._row.standing()
+        self._logits = self._row.current()
         if self._row.edited:
-            left = self._logits > -np.inf
-            if not left.any():
+            allowed = self._logits > -np.inf
+            if not allowed.any():
                 raise self._none_left()
-            if not left.all():
-                self._ids, self._logits = places_of(left), self._logits[left]
+            if not allowed.all():
+                self._ids, self._logits = places_of(allowed), self._logits[allowed]
         self._filled = True
 
     def _none_left(self) -> SamplingError:

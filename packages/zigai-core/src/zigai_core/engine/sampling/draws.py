@@ -1,6 +1,6 @@
-"""Random numbers by place: each is a function of the seed, the index in the reply and what it is drawn for.
+"""Stateless random numbers: each is a function of the seed, the index in the reply and its purpose.
 
-No state goes from draw to draw, so batches, draft tokens and tokens that are taken back change none.
+Without a state between draws, batching, draft tokens and rolled-back tokens do not change any number.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ _WORD = (1 << 64) - 1
 
 
 class Draws:
-    """The numbers of one seed.
+    """The random numbers of one seed, an integer of at least 0.
 
     >>> Draws(7).uniform(3, "token") == Draws(7).uniform(3, "token") != Draws(7).uniform(4, "token")
     True
@@ -19,14 +19,14 @@ class Draws:
         self._seed = _absorb(0, seed)
 
     def uniform(self, index: int, purpose: str, number: int = 0) -> float:
-        """The `number`-th draw for a purpose at `index`: a multiple of 2^-53 in [0, 1)."""
+        """Draw `number` (from 0) for a purpose at `index` of the reply: a multiple of 2^-53 in [0, 1)."""
         state = _absorb(_absorb(self._seed, index), number)
         state = _absorb(state, int.from_bytes(purpose.encode("utf-8"), "little"))
         return float(state >> 11) * 2.0**-53
 
 
 def _absorb(state: int, value: int) -> int:
-    """Mix a whole number of at least 0 into the state, 64 bits at a time, lowest first."""
+    """Mix an integer of at least 0 into the state, 64 bits at a time, the lowest first."""
     while True:
         state = _mix((state ^ (value & _WORD)) + 0x9E3779B97F4A7C15 & _WORD)
         value >>= 64
@@ -37,7 +37,7 @@ def _absorb(state: int, value: int) -> int:
 def _mix(z: int) -> int:
     """The output function of SplitMix64 (Steele, Lea and Flood 2014, doi:10.1145/2660193.2660195).
 
-    A bijection; constants as in S. Vigna's https://prng.di.unimi.it/splitmix64.c.
+    A bijection of 64-bit numbers; constants as in S. Vigna's https://prng.di.unimi.it/splitmix64.c.
     """
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & _WORD
     z = (z ^ (z >> 27)) * 0x94D049BB133111EB & _WORD

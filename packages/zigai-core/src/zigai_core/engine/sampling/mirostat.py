@@ -1,7 +1,7 @@
-"""Mirostat: cuts the tail so that the surprise of what is drawn stays near a target.
+"""Mirostat: truncates the distribution so that the surprise of drawn tokens stays near a target.
 
 Basu et al. 2020, https://arxiv.org/abs/2007.14966, in the two versions of llama.cpp's `llama-sampler.cpp`.
-Surprises are in bits.
+Surprise is -log2 of the probability, in bits.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from zigai_core.contracts.options import SamplingOptions
 from zigai_core.contracts.sampling import Candidates, CandidateStep, Draw
 
 ESTIMATED = 100
-"""Of how many of the likeliest tokens version 1 estimates how fast probabilities fall."""
+"""Number of most likely tokens from which version 1 estimates the exponent of Zipf's law."""
 
 FAR = 1e6
-"""Surprises beyond it differ in nothing."""
+"""Bound on surprises, in bits, that keeps sums finite: larger ones have the same effect."""
 
 
 class MirostatState(NamedTuple):
-    """The surprise that a token may have, and what was left to draw from last."""
+    """Maximum surprise of the next token in bits (μ in the paper), and the last distribution drawn from."""
 
     most: float
     ids: NDArray[np.int32] | None = None
@@ -31,7 +31,7 @@ class MirostatState(NamedTuple):
 
 
 class Mirostat:
-    """Either version: the error of each token's surprise, times eta, goes off what the next may have."""
+    """Both versions. After each token, eta · (its surprise - tau) is subtracted from the maximum surprise."""
 
     def __init__(self, options: SamplingOptions) -> None:
         self._target = min(float(options.mirostat_tau), FAR)
@@ -40,13 +40,13 @@ class Mirostat:
         self.state: MirostatState = MirostatState(2 * self._target)
 
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-        """Cut the tail off; at least one stays."""
+        """Truncate the distribution; at least one candidate is kept."""
         kept = self._by_rank(candidates) if self._version == 1 else self._by_surprise(candidates)
         self.state = MirostatState(self.state.most, kept.ids, kept.probabilities())
         return kept
 
     def accept(self, token: int) -> None:
-        """Learn from the surprise of the token, if it was among those that were left."""
+        """Update the maximum surprise, if the token was among the candidates of the last `choose`."""
         most, ids, probabilities = self.state
         if ids is None or probabilities is None:
             return
@@ -57,12 +57,15 @@ class Mirostat:
         self.state = MirostatState(most)
 
     def _by_surprise(self, candidates: Candidates) -> Candidates:
-        """Version 2: those whose surprise is at most that."""
+        """Version 2: the candidates whose surprise is at most the maximum."""
         kept = candidates.probabilities() >= 2.0 ** min(1023.0, max(-1074.0, -self.state.most))
         return candidates.keep(kept) if kept.any() else candidates.first(1)
 
     def _by_rank(self, candidates: Candidates) -> Candidates:
-        """Version 1: as many as have it if probabilities fall with the rank by Zipf's law."""
+        """Version 1: as many candidates as have at most the maximum surprise by Zipf's law.
+
+        The exponent of the law is estimated by least squares.
+        """
         logits = candidates.first(ESTIMATED).logits.astype(np.float64)
         falls = logits[:-1] - logits[1:]
         steps = np.log(np.arange(2, len(logits) + 1) / np.arange(1, len(logits)))
@@ -70,7 +73,7 @@ class Mirostat:
         return candidates.first(min(len(candidates), self._count(slope, len(candidates))))
 
     def _count(self, slope: float, size: int) -> int:
-        """k = ((s - 1) · 2^most / (1 - size^(1 - s)))^(1 / s), in logarithms, so that nothing overflows."""
+        """k = ((s - 1) · 2^most / (1 - size^(1 - s)))^(1 / s), computed in logarithms to avoid overflow."""
         excess = slope - 1
         if size == 1:
             return 1
@@ -81,7 +84,7 @@ class Mirostat:
         elif excess > 0:
             factor = math.log(excess) - math.log(-math.expm1(-excess * math.log(size)))
         else:
-            # (1 - s) / (size^(1 - s) - 1), whose power may be large
+            # as (1 - s) / (size^(1 - s) - 1), whose power may be too large to compute directly
             power = -excess * math.log(size)
             factor = math.log(-excess) - (power + math.log(-math.expm1(-power)))
         exponent = (factor + self.state.most * math.log(2)) / slope
@@ -89,5 +92,5 @@ class Mirostat:
 
 
 def mirostat(options: SamplingOptions) -> CandidateStep | None:
-    """`Mirostat` of version 1 or 2; None for 0."""
+    """Factory of `Mirostat`; None for version 0."""
     return Mirostat(options) if options.mirostat else None

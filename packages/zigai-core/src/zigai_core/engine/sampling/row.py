@@ -1,4 +1,4 @@
-"""The logits of one row under edit: the model's own, sparse edits and a mask."""
+"""An editable row of logits: the model's row, sparse edits and a mask."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from zigai_core.contracts.errors import SamplingError
 from zigai_core.contracts.graph import Array
 
 BestOf = Callable[[Array, int, "Edits | None", "NDArray[np.uint32] | None"], Best]
-"""`zigai_core.contracts.best.best`, or a program's."""
+"""Type of `zigai_core.contracts.best.best` and of a program's own implementation."""
 
 MOST = float(np.finfo(np.float32).max)
 
 
 class LogitsRow:
-    """See `zigai_core.contracts.sampling.Row`. `own` is the model's row, one logit for each token."""
+    """Implements `zigai_core.contracts.sampling.Row`. `own` is the model's row, float32 `[vocabulary]`.
+
+    `own` is never written to. `best` finds the k best of a row under edits and a mask.
+    """
 
     def __init__(self, own: Array, history: Sequence[int], best: BestOf) -> None:
         self.vocabulary = len(own)
@@ -29,7 +32,7 @@ class LogitsRow:
         self._mask: NDArray[np.uint32] | None = None
 
     def read(self, ids: ArrayLike) -> NDArray[np.float64]:
-        """The logits of these tokens."""
+        """Logits of these tokens, float64; -inf for tokens that are ruled out."""
         places = self._places(ids)
         logits = self._own[places].astype(np.float64)
         if not np.isfinite(logits).all():
@@ -41,27 +44,28 @@ class LogitsRow:
         return logits
 
     def write(self, ids: ArrayLike, logits: ArrayLike) -> None:
-        """Set the logits of these tokens."""
+        """Set the logits of these tokens; -inf rules one out. Raises `SamplingError` for NaN and +inf."""
         places = self._places(ids)
         values = np.broadcast_to(np.asarray(logits, np.float64), places.shape)
         if np.isnan(values).any() or (values == np.inf).any():
-            raise SamplingError(f"a logit of {values.max()} was written: it must be a number, or -inf")
-        # What is ruled out stays so: the best of a row must not depend on the order of two steps.
+            raise SamplingError(f"a step wrote a logit of {values.max()}: it must be a number or -inf")
+        # A token that is ruled out stays so: the result must not depend on the order of two steps.
         values = np.where(values == -np.inf, values, np.clip(values, -MOST, MOST))
         for token, value in zip(places.tolist(), values.tolist(), strict=True):
             if self._edits.get(token) != -np.inf:
                 self._edits[token] = value
 
     def keep(self, chosen: NDArray[np.bool_]) -> None:
-        """Rule out all other tokens."""
+        """Rule out all tokens that are False in `chosen`, bool `[vocabulary]`."""
         if chosen.shape != (self.vocabulary,) or chosen.dtype != np.bool_:
             raise SamplingError(
-                f"what is kept of a row must be bool [{self.vocabulary}], not {chosen.dtype} {chosen.shape}"
+                f"the selection from a row must be bool [{self.vocabulary}], "
+                f"not {chosen.dtype} {chosen.shape}"
             )
         self.allow(bitset(chosen))
 
     def allow(self, mask: NDArray[np.uint32]) -> None:
-        """Rule out the tokens whose bit is not set."""
+        """Rule out all tokens whose bit is not set: bit t % 32 of word t // 32, uint32."""
         words = -(-self.vocabulary // 32)
         if mask.ndim != 1 or mask.dtype != np.uint32 or len(mask) < words:
             raise SamplingError(
@@ -72,17 +76,17 @@ class LogitsRow:
         self._mask = mask.copy() if self._mask is None else self._mask & mask
 
     def logits(self) -> Array:
-        """All logits as they stand."""
-        standing = self.standing()
-        return standing if self.edited else standing.copy()
+        """A copy of all current logits, float32 `[vocabulary]`; -inf for tokens that are ruled out."""
+        current = self.current()
+        return current if self.edited else current.copy()
 
     @property
     def edited(self) -> bool:
-        """Whether anything was written or ruled out."""
+        """True if a logit was written or a token ruled out."""
         return bool(self._edits) or self._mask is not None
 
-    def standing(self) -> Array:
-        """As `logits`, but not to be written to: the model's own where nothing was edited."""
+    def current(self) -> Array:
+        """As `logits`, but for reading only: a read-only view of the model's row if nothing was edited."""
         self.check()
         if not self.edited:
             own: Array = self._own.view()
@@ -97,7 +101,7 @@ class LogitsRow:
         return logits
 
     def replace(self, logits: Array) -> None:
-        """Put a whole row in the place of what is there."""
+        """Replace the whole row `[vocabulary]`; -inf rules a token out. Those ruled out before stay so."""
         if getattr(logits, "shape", None) != (self.vocabulary,) or np.isnan(logits).any():
             raise SamplingError(f"a row must be replaced by {self.vocabulary} logits, none of them NaN")
         self.check()
@@ -107,14 +111,14 @@ class LogitsRow:
         self._edits = dict.fromkeys(ruled_out, -np.inf)
 
     def best(self, k: int) -> tuple[NDArray[np.int32], Array]:
-        """Ids and logits of the k best, largest first; fewer where fewer are left."""
+        """Ids and logits of the k best, largest first; fewer if fewer tokens are not ruled out."""
         found = self._best(self._own, k, self._sparse() if self._edits else None, self._mask)
         if found.damaged is not None:
             raise self._damage(found.damaged)
         return found.ids, found.logits
 
     def check(self) -> None:
-        """`SamplingError` where one of the model's own logits is not finite: then no other can be trusted."""
+        """Raise `SamplingError` if a logit of the model is not finite: the others cannot be trusted then."""
         finite = np.isfinite(self._own)
         if not finite.all():
             raise self._damage(int(np.argmin(finite)))

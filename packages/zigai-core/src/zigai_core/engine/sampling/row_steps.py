@@ -1,4 +1,4 @@
-"""The steps of the row stage, as llama.cpp's `llama-sampler.cpp` has them."""
+"""The built-in steps of the row stage, after llama.cpp's `llama-sampler.cpp`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from zigai_core.contracts.sampling import Row, RowStep
 
 
 class LogitBias:
-    """Adds each token's bias. `SamplingError` for a token that the vocabulary does not have."""
+    """Adds a bias to the logits of some tokens. Raises `SamplingError` for one outside the vocabulary."""
 
     def __init__(self, options: SamplingOptions) -> None:
         self._ids = [int(token) for token in options.logit_bias]
         self._biases = np.array([float(bias) for bias in options.logit_bias.values()])
 
     def edit(self, row: Row) -> None:
-        """Add them."""
+        """Add the biases."""
         if max(self._ids) >= row.vocabulary:
             raise SamplingError(
                 f"logit_bias names token {max(self._ids)}; the vocabulary has {row.vocabulary} tokens"
@@ -26,7 +26,7 @@ class LogitBias:
 
 
 class Penalties:
-    """Makes tokens that came lately less likely.
+    """Makes recent tokens less likely.
 
     The repeat penalty is CTRL's (https://arxiv.org/abs/1909.05858) with llama.cpp's correction: a negative
     logit is multiplied, not divided. Frequency and presence penalties are those of OpenAI's API.
@@ -39,7 +39,7 @@ class Penalties:
         self._last_n = int(options.penalty_last_n)
 
     def edit(self, row: Row) -> None:
-        """Penalise the last tokens."""
+        """Penalise the last `penalty_last_n` tokens; all for -1."""
         recent = _last(row, self._last_n)
         if not len(recent):
             return
@@ -51,11 +51,11 @@ class Penalties:
 
 
 class Dry:
-    """Makes a token less likely that would go on repeating what came before, the more the longer it is.
+    """Don't repeat yourself (p-e-w, https://github.com/oobabooga/text-generation-webui/pull/5677).
 
-    "Don't repeat yourself" (p-e-w, https://github.com/oobabooga/text-generation-webui/pull/5677): where the
-    last n tokens, at least the allowed length, stood before a token earlier, its logit is lowered by
-    multiplier · base^(n - allowed length). Repeats do not reach over a breaker, and no breaker is penalised.
+    If the last n tokens, at least the allowed length, also came before an earlier occurrence of a token, so
+    that it would extend the repetition, its logit is lowered by multiplier · base^(n - allowed length), for
+    the largest such n. Repetitions do not extend across breaker tokens, and breakers are not penalised.
     """
 
     def __init__(self, options: SamplingOptions) -> None:
@@ -66,7 +66,7 @@ class Dry:
         self._breakers = frozenset(options.dry_breaker_tokens or ())
 
     def edit(self, row: Row) -> None:
-        """Penalise what would go on with a repeat."""
+        """Penalise the tokens that would extend a repetition."""
         recent = _last(row, self._last_n)[::-1].tolist()  # the latest first
         longest: dict[int, int] = {}
         limit = next((i for i, token in enumerate(recent) if token in self._breakers), len(recent))
@@ -87,14 +87,14 @@ class Dry:
 class TopNSigma:
     """Keeps tokens whose logit is within n standard deviations of the largest.
 
-    https://arxiv.org/abs/2411.07641; mean and deviation are those of all logits that are not ruled out.
+    https://arxiv.org/abs/2411.07641. The deviation is that of all logits that are not ruled out.
     """
 
     def __init__(self, options: SamplingOptions) -> None:
         self._n = float(options.top_n_sigma)
 
     def edit(self, row: Row) -> None:
-        """Rule out the others."""
+        """Rule out all other tokens."""
         logits = row.logits()
         left = logits[logits > -np.inf].astype(np.float64)
         if len(left):
@@ -102,13 +102,13 @@ class TopNSigma:
 
 
 _MOST = 1e300
-"""Penalties and factors beyond it are this: it, and a float32 beside it, are finite in float64."""
+"""Bound on penalties and factors: float64 stays finite if a float32 logit is added to it."""
 
 
 def prefix_matches(tokens: list[int]) -> list[int]:
-    """For each place how many tokens from there on are those of the beginning; 0 for the beginning itself.
+    """The Z-function: by index, the length of the longest common prefix of `tokens` and `tokens[index:]`.
 
-    The Z-function (D. Gusfield, Algorithms on Strings, Trees, and Sequences, 1997, 1.4): linear in time.
+    Index 0 has 0. Linear in time (D. Gusfield, Algorithms on Strings, Trees, and Sequences, 1997, 1.4).
     """
     count = len(tokens)
     found = [0] * count
@@ -129,21 +129,21 @@ def _last(row: Row, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def logit_bias(options: SamplingOptions) -> RowStep | None:
-    """`LogitBias`; None without a bias."""
+    """Factory of `LogitBias`; None without a bias."""
     return LogitBias(options) if options.logit_bias else None
 
 
 def penalties(options: SamplingOptions) -> RowStep | None:
-    """`Penalties`; None where all are neutral."""
+    """Factory of `Penalties`; None if all penalties are neutral."""
     neutral = options.repeat_penalty == 1 and options.frequency_penalty == 0 == options.presence_penalty
     return None if neutral or options.penalty_last_n == 0 else Penalties(options)
 
 
 def dry(options: SamplingOptions) -> RowStep | None:
-    """`Dry`; None for a multiplier of 0."""
+    """Factory of `Dry`; None for a multiplier of 0."""
     return Dry(options) if options.dry_multiplier > 0 and options.dry_penalty_last_n != 0 else None
 
 
 def top_n_sigma(options: SamplingOptions) -> RowStep | None:
-    """`TopNSigma`; None for n up to 0."""
+    """Factory of `TopNSigma`; None for n of at most 0."""
     return TopNSigma(options) if options.top_n_sigma > 0 else None

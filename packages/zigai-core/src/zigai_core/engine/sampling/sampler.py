@@ -1,4 +1,4 @@
-"""The chain of one request: its steps, the tokens it has accepted, and its draws."""
+"""The sampler of one request: its chain of steps, its accepted tokens and its random draws."""
 
 from __future__ import annotations
 
@@ -39,25 +39,28 @@ BUILT_IN: Mapping[str, SamplerFactory] = MappingProxyType(
         "mirostat": mirostat,
     }
 )
-"""The steps of core, which need no entry point to be found."""
+"""The built-in steps, by name. They are found even if core's entry points are not."""
 
 
 class Factories(Protocol):
-    """Where a sampler finds steps that are not built in; a `Registry` is one."""
+    """Lookup of steps that are not built in. `zigai_core.api.registry.Registry` implements it."""
 
     def __contains__(self, name: object) -> bool: ...
 
     def get(self, name: str) -> SamplerFactory:
-        """The factory of that name; `UnsupportedError` where there is none."""
+        """The factory of this name. Raises `UnsupportedError` if there is none."""
         ...
 
 
 class Sampler:
-    """Draws the tokens of one reply, by the chain of `options.steps`.
+    """Draws the tokens of one reply with the chain of `options.steps`.
 
-    A step's name is looked up in `samplers` (a registry), then in `BUILT_IN`; `UnsupportedError` where
-    neither has it. Of rows longer than `vocabulary` what lies behind is never drawn. `best` finds the k best
-    of a row: a program's own way, or the definition.
+    A step's name is looked up in `samplers` (a registry), then in `BUILT_IN`. Tokens of a row from
+    `vocabulary` on are never drawn. `best` finds the k best of a row: a program's own function, or the
+    definition in numpy.
+
+    Raises `UnsupportedError` for a step that is not found, `SamplingError` if a row step comes after a
+    candidate step, `PluginError` if a factory makes something that is no step.
 
     >>> sampler = Sampler(SamplingOptions.greedy())
     >>> sampler.start([5, 6])                                       # the prompt
@@ -77,7 +80,7 @@ class Sampler:
     ) -> None:
         self.options = options
         self.seed = secrets.randbits(32) if options.seed is None else int(options.seed)
-        """The seed in use, so that draws with a fresh one can be repeated."""
+        """The seed in use, so that a reply with a random one can be repeated."""
         self.vocabulary = vocabulary
         self._best = best
         self._draws = Draws(self.seed)
@@ -87,53 +90,54 @@ class Sampler:
             self._add(name, _factory(name, samplers)(options))
         self._tokens: list[int] = []
         self._prompt = 0
-        # What the steps with a state knew at the beginning, and before each accepted token.
+        # States of the stateful steps at the start, and before each accepted token.
         self._at_start = self._states()
         self._before: list[list[object]] = []
 
     @property
     def tokens(self) -> Sequence[int]:
-        """The prompt's tokens and those that were accepted."""
+        """The prompt's tokens and the accepted ones."""
         return self._tokens
 
     @property
     def index(self) -> int:
-        """How many tokens of the reply have been accepted: the place of the next one."""
+        """Number of accepted tokens: the index of the next one in the reply."""
         return len(self._tokens) - self._prompt
 
     def start(self, prompt: Sequence[int]) -> None:
-        """Begin a reply to a prompt, which the penalties look at."""
+        """Start a reply to a prompt, whose tokens the penalties take into account."""
         self._restore(self._at_start)
         self._before.clear()
         self._tokens = [int(token) for token in prompt]
         self._prompt = len(self._tokens)
 
     def sample(self, logits: Array, mask: NDArray[np.uint32] | None = None) -> int:
-        """The token at `index`, by `logits` `[vocabulary or more]`: the same until it is accepted.
+        """Draw the token at `index` from `logits`, `[vocabulary]` or longer. Repeated calls draw the same.
 
-        Tokens whose bit in the bitset `mask` is not set are ruled out before any step. `SamplingError` where
-        a logit of the model is not finite, or every token is ruled out.
+        Tokens whose bit in the bitset `mask` is not set are ruled out before any step. Raises `SamplingError`
+        if a logit of the model is not finite or every token is ruled out, `PluginError` if a step returns
+        something other than candidates.
         """
         with np.errstate(all="ignore"):
             return self._chain(logits, mask).take(self._draws.uniform(self.index, "token"))
 
     def accept(self, token: int) -> None:
-        """Take a token into the reply, whoever chose it."""
+        """Append a token to the reply, drawn by this sampler or not."""
         self._before.append(self._states())
         self._tokens.append(int(token))
         for step in self._stateful():
             step.accept(token)
 
     def rollback(self, count: int) -> None:
-        """Take back the last `count` tokens that were accepted."""
+        """Remove the last `count` accepted tokens. Raises `ValueError` if there are fewer."""
         if not 0 <= count <= self.index:
-            raise ValueError(f"cannot take back {count} of {self.index} tokens")
+            raise ValueError(f"cannot roll back {count} of {self.index} tokens")
         if count:
             self._restore(self._before[-count])
             del self._before[-count:], self._tokens[-count:]
 
     def fork(self) -> Sampler:
-        """A sampler that goes on from here by itself, with the same seed."""
+        """An independent copy of this sampler, with the same seed and the same accepted tokens."""
         twin = copy.copy(self)
         twin._tokens = list(self._tokens)
         twin._before = list(self._before)
@@ -142,7 +146,7 @@ class Sampler:
         return twin
 
     def distribution(self, logits: Array, mask: NDArray[np.uint32] | None = None) -> Array:
-        """The probabilities that `sample` draws by: float32, as long as `logits`."""
+        """The probabilities with which `sample` draws: float32, as long as `logits`. Raises as `sample`."""
         with np.errstate(all="ignore"):
             candidates = self._chain(logits, mask)
             probabilities = np.zeros(len(logits), np.float32)
@@ -153,8 +157,8 @@ class Sampler:
         if isinstance(step, RowStep):
             if self._choices:
                 raise SamplingError(
-                    f"steps: {name} edits the whole row, so it must stand before {self._choices[0][0]}, "
-                    "which chooses candidates from it"
+                    f"steps: {name} edits the whole row, so it must come before {self._choices[0][0]}, "
+                    "which selects candidates from it"
                 )
             self._rows.append((name, step))
         elif isinstance(step, CandidateStep):
@@ -175,17 +179,17 @@ class Sampler:
             row_step.edit(row)
         edited = ", ".join(name for name, _ in self._rows)
         candidates: TokenCandidates = RowCandidates(
-            row, self._best, f"after the sampler steps {edited}" if edited else "that a mask leaves"
+            row, self._best, f"after the sampler steps {edited}" if edited else "under the mask"
         )
         for name, step in self._choices:
-            left: object = step.choose(candidates, self._draw(name))
-            if not isinstance(left, TokenCandidates):
+            chosen: object = step.choose(candidates, self._draw(name))
+            if not isinstance(chosen, TokenCandidates):
                 raise PluginError(
-                    f"the sampler step {name!r} must give candidates, but gave {type(left).__name__}"
+                    f"the sampler step {name!r} must return candidates, but returned {type(chosen).__name__}"
                 )
-            if left is not candidates and not len(left):
+            if chosen is not candidates and not len(chosen):
                 raise SamplingError(f"no token can be drawn: the sampler step {name!r} left none")
-            candidates = left
+            candidates = chosen
         return candidates
 
     def _draw(self, name: str) -> Draw:
@@ -209,7 +213,7 @@ def _factory(name: str, samplers: Factories | None) -> SamplerFactory:
         return BUILT_IN[name]
     if samplers is None:
         raise UnsupportedError(
-            f"no sampler step {name!r} is built in; there are {', '.join(BUILT_IN)}. "
-            "Give the registry of installed steps for others: Sampler(options, Plugins.installed().samplers)"
+            f"no sampler step {name!r} is built in; the built-in ones are {', '.join(BUILT_IN)}. "
+            "For installed ones pass their registry: Sampler(options, Plugins.installed().samplers)"
         )
     return samplers.get(name)

@@ -1,6 +1,7 @@
-"""Choosing the largest of many values until their weights add up, in linear time: no step sorts a row.
+"""Selects the largest of many values until their weights reach a share of the total, in linear time.
 
-Work goes by parts of a row that stay in the CPU's cache: arrays of its length would cost more than the work.
+Rows are processed in parts that fit the CPU's cache: temporary arrays as long as a row would cost more time
+than the work itself.
 """
 
 from __future__ import annotations
@@ -15,25 +16,25 @@ from numpy.typing import NDArray
 from zigai_core.contracts.graph import Array
 
 PART = 8192
-"""Values that are taken together."""
+"""Number of values that are processed together."""
 
 FEW = 1024
-"""Values that are sorted."""
+"""At most this many values are sorted; more are narrowed down by the next digit first."""
 
 DIGITS = ((20, 12), (8, 12), (0, 8))
-"""Shift and width of the digits that a key's 32 bits are looked at by."""
+"""Shift and width, in bits, of the digits of a 32-bit key, the highest first."""
 
 Weigh = Callable[["slice | NDArray[np.integer[Any]]"], NDArray[np.float64]]
-"""The weights of the values at these places."""
+"""Function that returns the weights of the values at these indices."""
 
 
 def parts(count: int) -> Iterator[slice]:
-    """The places from 0 to `count`, a part at a time."""
+    """Slices of at most `PART` that cover the indices from 0 to `count`."""
     return (slice(start, min(start + PART, count)) for start in range(0, count, PART))
 
 
 def places_of(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
-    """The places of what is true."""
+    """Indices of the true elements, ascending."""
     places = np.empty(np.count_nonzero(chosen), np.int32)
     start = 0
     for part in parts(len(chosen)):
@@ -44,29 +45,31 @@ def places_of(chosen: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 def largest_reaching(keys: Array, weigh: Weigh, share: float, *, beyond: bool = False) -> NDArray[np.bool_]:
-    """Which of `keys` (float32, finite) belong to the shortest beginning that has this share of all weight.
+    """Select the largest keys whose weights add up to a share of the total weight.
 
-    The beginning of their order, largest first, of equals the first; at least one. It has `share` or more, or
-    more than it if `beyond`. Where rounding leaves the sum of all below it, all that weigh anything belong.
+    `keys`: float32 `[n]`, finite. `share`: a fraction of the total weight. Returns bool `[n]`: True for the
+    shortest prefix of the keys in descending order (equal keys in order of index) whose weight is at least
+    `share` of the total, or more than it if `beyond`; at least one key. If rounding keeps every prefix below
+    the share, all keys with a weight above 0 are selected.
 
-    A weighted radix selection: weights are added up by the first digit of the keys, and those keys that share
-    the digit at the border are looked at again by the next.
+    A weighted radix selection: weights are summed by the highest digit of the keys, and only the keys whose
+    digit lies at the border are examined again by the next digit.
     """
     side: Literal["left", "right"] = "right" if beyond else "left"
     chosen = np.zeros(len(keys), np.bool_)
-    rest: NDArray[np.int32] | None = None  # the places of the keys at the border; None: all
+    rest: NDArray[np.int32] | None = None  # indices of the keys at the border; None: all
     border_keys = keys
-    reached, wanted = 0.0, -1.0
+    reached, target = 0.0, -1.0
     low = 0
     for shift, width in DIGITS:
-        if wanted >= 0 and (len(border_keys) <= FEW or border_keys.min() == border_keys.max()):
+        if target >= 0 and (len(border_keys) <= FEW or border_keys.min() == border_keys.max()):
             break
         sums = _sums(border_keys, rest, weigh, shift, width)
         cumulative = reached + np.cumsum(sums)
-        if wanted < 0:
-            wanted = share * float(cumulative[-1])
+        if target < 0:
+            target = share * float(cumulative[-1])
         occupied = np.flatnonzero(sums)
-        border = int(np.searchsorted(cumulative, wanted, side=side))
+        border = int(np.searchsorted(cumulative, target, side=side))
         border = min(max(border, int(occupied[0])), int(occupied[-1]))
         reached = float(cumulative[border - 1]) if border else reached
         low += ((1 << width) - 1 - border) << shift
@@ -82,7 +85,7 @@ def largest_reaching(keys: Array, weigh: Weigh, share: float, *, beyond: bool = 
     for part in parts(len(border_keys)):
         places = part if rest is None else rest[part]
         cumulative = reached + np.cumsum(weigh(places))
-        count = int(np.searchsorted(cumulative, wanted, side=side)) + 1
+        count = int(np.searchsorted(cumulative, target, side=side)) + 1
         if isinstance(places, slice):
             chosen[part.start : min(part.stop, part.start + count)] = True
         else:
@@ -96,7 +99,7 @@ def largest_reaching(keys: Array, weigh: Weigh, share: float, *, beyond: bool = 
 def _sums(
     keys: Array, places: NDArray[np.int32] | None, weigh: Weigh, shift: int, width: int
 ) -> NDArray[np.float64]:
-    """The weight of the keys of each digit, the largest digit first."""
+    """Sum of the weights of the keys with each digit, the largest digit first."""
     sums = np.zeros(1 << width)
     for part in parts(len(keys)):
         bits = (keys[part] + np.float32(0)).view(np.int32)  # -0 becomes 0
@@ -108,7 +111,7 @@ def _sums(
 
 
 def _value(order: int) -> float:
-    """The float32 at a place in the order of all of them, where 0 stands at 2^31; then infinity."""
+    """The float32 at an index in the order of all float32, in which 0 has index 2^31; -inf or inf outside."""
     if order <= 0x007FFFFF:
         return -math.inf
     if order >= 0xFF800000:

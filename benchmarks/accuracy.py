@@ -1,8 +1,9 @@
-"""How far the native backend's next-token distributions are from float32's, beside llama.cpp's.
+"""Deviation of the native backend's next-token distributions from float32, compared with llama.cpp's.
 
 The oracle is the numpy backend in float32 over the dequantised weights of the same file, which agrees with
-Hugging Face transformers. Told are the mean KL divergence from it and the perplexity on fixed text, each with
-its standard error; of llama.cpp, with weights repacked and as stored, the setting that is nearer.
+Hugging Face transformers. The figures are the mean KL divergence from it and the perplexity on fixed text,
+each with its standard error. llama.cpp runs with its weights repacked and as stored, and the setting with the
+smaller divergence counts.
 
 usage: python benchmarks/accuracy.py [MODEL...] [--peer PYTHON] [--text FILE] [--tokens N] [--dialogues N]
        [--threads N] [--json FILE] [--document PAGE] [--check]
@@ -42,7 +43,7 @@ SETTINGS: Mapping[str, Sequence[str]] = {"repacked": (), "as stored": ("--no-rep
 def peer_logits(
     python: str, path: Path, texts: Sequence[Passage], threads: int, setting: str
 ) -> list[Logits]:
-    """llama.cpp's logits of each passage. `SystemExit` with its last line where it fails."""
+    """llama.cpp's logits for each passage. Raises `SystemExit` with its last line of output if it fails."""
     with tempfile.TemporaryDirectory() as folder:
         tokens, out = Path(folder) / "tokens.json", Path(folder) / "logits.npy"
         tokens.write_text(json.dumps([text.tokens for text in texts]))
@@ -55,7 +56,7 @@ def peer_logits(
 
 
 def judge(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one file."""
+    """Measure one file."""
     settings: dict[str, Any] = {"threads": options.threads, "context": None}
     native = zigai.load(path, backend="native", **settings)
     texts = passages(native, text=options.text, length=options.tokens, dialogues=options.dialogues)
@@ -89,10 +90,10 @@ def judge(path: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def markdown(judged: Sequence[Mapping[str, Any]]) -> str:
-    """A table with a row for each file."""
+    """A Markdown table with a row per file."""
     heads = [
         *("file", "tokens", "perplexity: float32", "ZigAI", "llama.cpp"),
-        *("KL from float32: ZigAI", "llama.cpp", "taken", "no worse"),
+        *("KL from float32: ZigAI", "llama.cpp", "setting", "no worse"),
     ]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in judged:
@@ -121,13 +122,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", nargs="*", type=Path, help="GGUF files (those of this repository)")
     parser.add_argument("--peer", metavar="PYTHON", help="the python of an environment with llama-cpp-python")
-    parser.add_argument("--text", type=Path, default=STORY, help="the text, where a model has no dialogues")
-    parser.add_argument("--tokens", type=int, default=256, help="tokens of a piece of the text")
+    parser.add_argument("--text", type=Path, default=STORY, help="text for models without recorded dialogues")
+    parser.add_argument("--tokens", type=int, default=256, help="tokens per passage of the text")
     parser.add_argument("--dialogues", type=int, default=504)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--document", type=Path, metavar="PAGE", help="put the table into this page")
-    parser.add_argument("--check", action="store_true", help="fail where a file's numbers are worse")
+    parser.add_argument("--document", type=Path, metavar="PAGE", help="replace the table in this page")
+    parser.add_argument("--check", action="store_true", help="fail if a file's figures are worse")
     options = parser.parse_args()
     if options.peer:
         peers(options.peer)

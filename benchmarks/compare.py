@@ -1,10 +1,10 @@
-"""ZigAI beside llama.cpp, on the same files, the same work and the same threads, and beside what is possible.
+"""Compares ZigAI with llama.cpp on the same files, work and threads, and both with the machine's limits.
 
-Every job is done in a process of its own; the systems take turns, llama.cpp with its weights repacked and as
-stored, of which the better is taken. The machine's limits are measured in every round (limits.py).
+Every job runs in a process of its own, and the systems alternate. llama.cpp runs with its weights repacked
+and as stored, and the better result counts. The machine's limits are measured in every round (limits.py).
 
 A model is a file's path, or SHAPE:TYPE (llama2-7b:Q4_K_M): a file of that shape with random weights, which is
-written into --models. `--from` shows what was measured before, and measures nothing.
+written into --models. `--from` shows earlier measurements instead of measuring.
 
 usage: python benchmarks/compare.py --peer PYTHON MODEL... [--models DIR] [--threads 1,2] [--rounds N]
        [--prompts 512] [--depths 0,1024,4096] [--sequences 4,8,16] [--generate N] [--repeat N] [--no-start]
@@ -42,13 +42,17 @@ from zigai_core.contracts.errors import ZigAIError
 def compare(
     path: Path, systems: Sequence[System], work: Sequence[Job], threads: int, rounds: int, patience: float = 0
 ) -> dict[str, Any]:
-    """All rounds of one model on so many threads; each run waits for quiet, `patience` seconds at most."""
+    """Measure all rounds of one model with `threads` threads.
+
+    Before each run, wait up to `patience` seconds for other processes to become idle.
+    """
     model = read(path)
     demand = Demand.of(model)
     context = model.hyperparameters.integer("context_length", minimum=1)
     fitting = [job for job in work if job.context <= context]
     notes = [
-        f"{job.figures[0].name} is left out: it takes {job.context:,} tokens, the model {context:,}"
+        f"{job.figures[0].name} is skipped: it needs a context of {job.context:,} tokens, the model has "
+        f"{context:,}"
         for job in work
         if job.context > context
     ]
@@ -60,15 +64,13 @@ def compare(
     measured: list[Limits] = []
     disturbed: list[float] = []
     for turn in range(rounds):
-        tell(f"{path.name}, threads {threads}, round {turn + 1} of {rounds}: limits")
+        log(f"{path.name}, threads {threads}, round {turn + 1} of {rounds}: limits")
         wait_until_quiet(patience)
         measured.append(measure(threads, passes=9))
         first = turn % len(systems)
         for job in fitting:
             for system in [*systems[first:], *systems[:first]]:
-                tell(
-                    f"{path.name}, threads {threads}, round {turn + 1}: {job.figures[0].name}, {system.name}"
-                )
+                log(f"{path.name}, threads {threads}, round {turn + 1}: {job.figures[0].name}, {system.name}")
                 wait_until_quiet(patience)
                 others = Others()
                 try:
@@ -99,7 +101,7 @@ def compare(
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure all models, and keep what there is after each."""
+    """Measure all models; the results so far are written after each."""
     systems = [ours(), *peers(options.peer)]
     paths = [find(named, options.models) for named in options.model]
     work = list(
@@ -116,7 +118,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     others = Others()
     time.sleep(1)
     if (others.share() or 0.0) > QUIET:
-        tell(f"other processes take {others.share():.0%} of the CPUs, which will show in the figures")
+        log(f"other processes use {others.share():.0%} of the CPUs, which will affect the figures")
     names = ("rounds", "repeat", "generate", "prompts", "depths", "sequences")
     measured: dict[str, Any] = {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -139,7 +141,7 @@ def peer_version(python: str) -> str:
     return subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
 
 
-def tell(line: str) -> None:
+def log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -147,31 +149,36 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("model", nargs="*", help="a GGUF file, or SHAPE:TYPE")
     parser.add_argument("--peer", metavar="PYTHON", help="the python of an environment with llama-cpp-python")
-    parser.add_argument("--models", metavar="DIR", type=Path, help="where files of SHAPE:TYPE are kept")
+    parser.add_argument("--models", metavar="DIR", type=Path, help="folder for files of SHAPE:TYPE")
     parser.add_argument("--threads", type=counts, default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--prompts", type=counts, default=[512], help="tokens of prompts, such as 128,512")
+    parser.add_argument(
+        "--prompts", type=counts, default=[512], help="prompt lengths in tokens, such as 128,512"
+    )
     parser.add_argument("--depths", type=counts, default=[0, 1024, 4096])
     parser.add_argument("--sequences", type=counts, default=[4, 8, 16])
-    parser.add_argument("--generate", type=int, default=32, help="tokens decoded of each sequence")
+    parser.add_argument("--generate", type=int, default=32, help="tokens decoded per sequence")
     parser.add_argument("--repeat", type=int, default=2, help="runs in each process")
-    parser.add_argument("--no-start", dest="start", action="store_false", help="leave a process's start out")
+    parser.add_argument("--no-start", dest="start", action="store_false", help="do not measure process start")
     parser.add_argument(
-        "--patience", type=float, default=0, help="seconds to wait for a quiet machine before each run"
+        "--patience",
+        type=float,
+        default=0,
+        help="seconds to wait before each run for other processes to become idle",
     )
     parser.add_argument("--json", type=Path)
     parser.add_argument("--markdown", type=Path)
-    parser.add_argument("--plot", type=Path, help="draw it, as .svg or .png")
-    parser.add_argument("--document", type=Path, metavar="PAGE", help="put the tables into this page")
+    parser.add_argument("--plot", type=Path, help="draw the results to this .svg or .png file")
+    parser.add_argument("--document", type=Path, metavar="PAGE", help="replace the tables in this page")
     parser.add_argument("--from", dest="measured", nargs="+", type=Path, metavar="FILE")
     options = parser.parse_args()
     if options.measured:
         results = [json.loads(path.read_text()) for path in options.measured]
     else:
         if not options.model or not options.peer:
-            parser.error("name a model, and the python of llama.cpp's environment as --peer")
+            parser.error("give a model, and with --peer the python of llama.cpp's environment")
         if min(options.rounds, options.repeat, options.generate, *options.threads) < 1:
-            parser.error("--rounds, --repeat, --generate and --threads are at least 1")
+            parser.error("--rounds, --repeat, --generate and --threads must be at least 1")
         try:
             results = [run(options)]
         except ZigAIError as error:

@@ -1,6 +1,6 @@
 """Prefill and decode speed of a model in tokens/s, and the process's peak resident memory.
 
-Without --model it makes a toy: 22 million random weights in Q8_0.
+Without --model it uses a toy with 22 million random weights in Q8_0.
 
 usage: python benchmarks/generate.py [--model PATH] [--backend NAME] [--threads N] [--prompt TOKENS]
        [--tokens N] [--runs N] [--json FILE]
@@ -25,7 +25,7 @@ import zigai
 
 
 def peak_resident() -> int:
-    """Bytes of the process's resident memory at its highest; mapped pages of the file count as well."""
+    """Peak resident memory of this process in bytes, mapped pages of the file included."""
     memory = psutil.Process().memory_info()
     peak = getattr(memory, "peak_wset", None)  # Windows
     if peak is not None:
@@ -52,7 +52,7 @@ def run_once(model: zigai.Model, prompt: list[int], count: int) -> tuple[float, 
 
 
 def make_toy(path: Path) -> Path:
-    """A random model in a file."""
+    """Write a model with random weights."""
     script = Path(__file__).resolve().parents[1] / "integration-tests" / "toy_model.py"
     sizes = ["--width", "512", "--layers", "8", "--type", "Q8_0"]
     subprocess.run([sys.executable, str(script), str(path), *sizes], check=True)
@@ -60,7 +60,7 @@ def make_toy(path: Path) -> Path:
 
 
 def measure(path: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """All figures of one model, medians over the runs."""
+    """The figures of one model; speeds are medians over the runs."""
     began = time.perf_counter()
     context = options.prompt + options.tokens + 1
     model = zigai.load(path, backend=options.backend, threads=options.threads, context=context)

@@ -1,7 +1,7 @@
-"""How long GGUFFormat takes to open 4 GB of tensors with a vocabulary of 32,000 or 152,000 tokens.
+"""Time in which GGUFFormat opens a file of 4 GB of tensors with a vocabulary of 32,000 or 152,000 tokens.
 
-Each time is of a fresh process, from the call of `read` to the descriptor with its TokenizerSpec; importing
-is timed apart. The header is real; the tensors are a hole in the file, which reading must not touch anyway.
+Each time is measured in a new process, from the call of `read` to the descriptor with its TokenizerSpec; the
+import is timed separately. The tensors are a hole in the file, since opening must not read them.
 
     python benchmarks/gguf_open.py [--runs N] [--json PATH]
 """
@@ -50,7 +50,7 @@ print(json.dumps({"import_s": imported - start, "open_s": opened - imported, "de
 
 
 def make(path: Path, tokens: int, merges: int) -> None:
-    """A Llama-shaped file of a little over 4 GB: 32 layers of nine tensors, most of them Q4_K."""
+    """Write a file of a little over 4 GB with Llama's tensors: 32 layers of nine, most of them Q4_K."""
     rng = random.Random(7)
     letters = "abcdefghijklmnopqrstuvwxyzéßĠ語"
     words = ["".join(rng.choices(letters, k=rng.randint(1, 12))) for _ in range(max(tokens, merges))]
@@ -107,8 +107,8 @@ def measure(path: Path, tokens: int, runs: int) -> dict[str, float]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--runs", type=int, default=7, help="processes for each file (7)")
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("--runs", type=int, default=7, help="processes per file (7)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     figures: list[dict[str, Any]] = []
     print(f"{'file':<32}{'size':>9}{'import':>9}{'open':>9}{'limit':>8}{'decode':>9}{'peak':>10}")

@@ -1,5 +1,5 @@
-/* What a machine can do at best: bytes read from memory, and multiply-adds, on one or several threads.
- * Compiled by limits.py for the machine at hand. Every call fills in the seconds of each of its passes. */
+/* Limits of a machine: bytes read from memory and multiply-adds per second, with one or several threads.
+ * Compiled by limits.py for the CPU it runs on. */
 
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
@@ -14,12 +14,12 @@
 #endif
 
 enum { READ, INT8, F32 };
-enum { L1 = 4096 };          /* bytes of operands: they stay in the first-level cache */
+enum { L1 = 4096 };          /* bytes of operands, which fit the first-level cache */
 enum { MOST_THREADS = 256 };
 
-/* --- multiply-adds; `steps` turns of the innermost loop --- */
+/* --- multiply-adds: `steps` iterations of the innermost loop --- */
 
-/* Twelve sums, variables of their own: the compiler leaves an array of them in memory. */
+/* Twelve accumulators as separate variables: the compiler would keep an array of them in memory. */
 #define TWELVE(DO) DO(0) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6) DO(7) DO(8) DO(9) DO(10) DO(11)
 
 #if defined(__AVX512F__) && defined(__AVX512VNNI__)
@@ -43,8 +43,8 @@ static int64_t int8_steps(const int8_t *data, int64_t steps) {
 #define INT8_NAME "vpdpbusd, 256 bits"
 #define INT8_ADD(sum, a, b) sum = _mm256_dpbusd_avx_epi32(sum, a, b);
 #else
-/* Exact as long as pairs of products, and their sums until they are widened, fit into 16 bits: 4-bit weights do.
-   Without the empty statement all products are made before the first is added, and there are too few registers. */
+/* Exact if the pairwise products and their partial sums fit 16 bits, as with 4-bit weights. Without the empty asm
+   statement the compiler computes all products before the first addition and runs out of registers. */
 #define INT8_NAME "vpmaddubsw and vpaddw, 256 bits"
 #define INT8_ADD(sum, a, b) sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b)); __asm__("" : "+x"(sum));
 #endif
@@ -63,14 +63,14 @@ static int64_t int8_steps(const int8_t *data, int64_t steps) {
     return _mm256_extract_epi32(total, 0);
 }
 #else
-#define INT8_NAME "a dot product in plain C, as the compiler makes vectors of it"
+#define INT8_NAME "a dot product in plain C, vectorised by the compiler"
 #define INT8_STEP (L1 / 2)
 static int64_t int8_steps(const int8_t *data, int64_t steps) {
     int64_t sum = 0;
     for (int64_t s = 0; s < steps; s++) {
         int32_t part = 0;
         for (int i = 0; i < L1 / 2; i++) part += (int32_t)data[i] * data[i + L1 / 2];
-        __asm__ volatile("" ::: "memory"); /* or the loop outside would be left out */
+        __asm__ volatile("" ::: "memory"); /* keeps the compiler from hoisting the inner loop */
         sum += part;
     }
     return sum;
@@ -107,7 +107,7 @@ static int64_t f32_steps(const int8_t *data, int64_t steps) {
 
 const char *limits_int8_name(void) { return INT8_NAME; }
 
-/* Multiply-adds of a step. */
+/* Multiply-adds per step. */
 int limits_step(int kind) { return kind == INT8 ? INT8_STEP : kind == F32 ? F32_STEP : 0; }
 
 /* --- reading --- */
@@ -122,7 +122,7 @@ static int64_t read_words(const uint64_t *words, int64_t count) {
 
 typedef struct {
     int kind, threads, passes;
-    int64_t work; /* bytes of each thread, or steps */
+    int64_t work; /* bytes or steps per thread */
     const char *data;
     double *seconds;
     atomic_int arrived, turn;
@@ -134,7 +134,8 @@ typedef struct {
     int index;
 } worker;
 
-static void meet(task *t) {
+/* A barrier: returns once all threads of the task have called it. */
+static void barrier(task *t) {
     int turn = atomic_load(&t->turn);
     if (atomic_fetch_add(&t->arrived, 1) == t->threads - 1) {
         atomic_store(&t->arrived, 0);
@@ -160,20 +161,20 @@ static int64_t pass(const task *t, int index, const int8_t *operands) {
 static void *work(void *argument) {
     worker *w = argument;
     task *t = w->task;
-    _Alignas(64) int8_t operands[L1]; /* loads across lines of the cache would take twice as long */
+    _Alignas(64) int8_t operands[L1]; /* aligned, because loads across two cache lines take twice as long */
     memset(operands, 1, sizeof operands);
     for (int i = 0; i < t->passes; i++) {
-        meet(t);
+        barrier(t);
         double began = now();
         atomic_fetch_add(&t->sink, pass(t, w->index, operands));
-        meet(t);
+        barrier(t);
         if (w->index == 0) t->seconds[i] = now() - began;
     }
     return NULL;
 }
 
-/* Each thread does `amount` of work in each pass: bytes read from its own part of `data`, or steps.
- * `seconds[passes]` is how long a pass took until the last thread was done. 0, or -1 where no thread can be had. */
+/* In each pass each thread does `amount` of work: bytes read from its own part of `data`, or steps. `seconds[passes]`
+ * receives the duration of each pass, until the last thread is done. Returns 0, or -1 for a wrong number of threads. */
 int limits_run(int kind, int threads, int passes, int64_t amount, const char *data, double *seconds) {
     if (threads < 1 || threads > MOST_THREADS) return -1;
     task t = {.kind = kind, .threads = threads, .passes = passes, .work = amount, .data = data, .seconds = seconds};
@@ -181,7 +182,7 @@ int limits_run(int kind, int threads, int passes, int64_t amount, const char *da
     worker workers[MOST_THREADS];
     for (int i = 0; i < threads; i++) {
         workers[i] = (worker){&t, i};
-        if (i && pthread_create(&handles[i], NULL, work, &workers[i])) abort(); /* others wait for it */
+        if (i && pthread_create(&handles[i], NULL, work, &workers[i])) abort(); /* the others would wait for it forever */
     }
     work(&workers[0]);
     for (int i = 1; i < threads; i++) pthread_join(handles[i], NULL);

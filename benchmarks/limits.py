@@ -1,8 +1,8 @@
-"""What this machine can do at best: bytes read per second, and multiply-adds of int8 and of floats.
+"""Limits of this machine: bytes read from memory per second, and multiply-adds of int8 and float32.
 
-Reading is one plain sequential stream for each thread over memory that no cache holds. Multiply-adds are the
-densest sequence of instructions that is exact for int8, on operands in the first-level cache: vpdpbusd where
-the CPU has it, vpmaddubsw and vpaddw on AVX2, else a plain loop. Compiled when it runs.
+Reading is one sequential stream per thread over more memory than the caches hold. int8 multiply-adds are the
+densest sequence of instructions that is exact for int8, on operands in the first-level cache: vpdpbusd if the
+CPU has it, vpmaddubsw and vpaddw with AVX2, otherwise a plain loop. limits.c is compiled at run time.
 
 usage: python benchmarks/limits.py [--threads 1,2] [--passes N] [--json FILE]
 """
@@ -32,14 +32,14 @@ int limits_run(int kind, int threads, int passes, int64_t amount, const char *da
 """
 READ, INT8, F32 = range(3)
 STREAM = 192 << 20
-"""Bytes that each thread reads in a pass: several times what the largest caches keep for a core."""
+"""Bytes that each thread reads in a pass: several times the cache per core of large CPUs."""
 PASS_SECONDS = 0.05
-"""About how long a pass of arithmetic takes."""
+"""Approximate duration of a pass of arithmetic."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Something per second: the median pass, and the best one."""
+    """A rate per second: of the median pass and of the best one."""
 
     median: float
     best: float
@@ -47,22 +47,22 @@ class Rate:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of so many threads together: bytes read, and multiply-adds."""
+    """Rates of `threads` threads together: bytes read, and multiply-adds."""
 
     threads: int
     read: Rate
     int8: Rate
     f32: Rate
     int8_sequence: str
-    """What int8 multiply-adds were measured with."""
+    """The instructions with which int8 multiply-adds were measured."""
 
 
 @functools.cache
 def library() -> tuple[FFI, Any]:
-    """`limits.c` compiled for this very CPU. `RuntimeError` with the compiler's words where that fails."""
+    """`limits.c`, compiled for this CPU. Raises `RuntimeError`, with the compiler's output, if that fails."""
     compiler = os.environ.get("CC") or next(filter(shutil.which, ("gcc", "cc", "clang")), None)
     if compiler is None:
-        raise RuntimeError("no C compiler is found (gcc, cc, clang): the limits cannot be measured")
+        raise RuntimeError("no C compiler found (gcc, cc, clang): install one to measure the limits")
     with tempfile.TemporaryDirectory() as folder:
         built = Path(folder) / "limits.so"
         source = Path(__file__).with_name("limits.c")
@@ -77,9 +77,9 @@ def library() -> tuple[FFI, Any]:
 
 
 def measure(threads: int, passes: int = 15) -> Limits:
-    """The limits of so many threads, medians and bests of `passes` passes after one that warms up.
+    """Measure the limits of `threads` threads: medians and bests of `passes` passes after a warm-up.
 
-    `ValueError` for a number of threads outside 1..256, `RuntimeError` where nothing can be compiled.
+    Raises `ValueError` for a number of threads outside 1..256, `RuntimeError` if limits.c cannot be compiled.
     """
     if not 1 <= threads <= 256:
         raise ValueError(f"{threads} threads: 1 to 256 can be measured")
@@ -89,7 +89,7 @@ def measure(threads: int, passes: int = 15) -> Limits:
     def seconds(kind: int, amount: int, passes: int) -> list[float]:
         out = ffi.new("double[]", passes)
         if compiled.limits_run(kind, threads, passes, amount, ffi.cast("char *", data.ctypes.data), out):
-            raise RuntimeError(f"{threads} threads cannot be had")
+            raise RuntimeError(f"{threads} threads cannot be started")
         return list(out)
 
     def rate(kind: int) -> Rate:
@@ -114,7 +114,7 @@ def measure(threads: int, passes: int = 15) -> Limits:
 
 
 def table(measured: Sequence[Limits]) -> str:
-    """The figures as a Markdown table, medians with bests in brackets."""
+    """The figures as a Markdown table: medians, and bests in brackets."""
     rows = [
         ("read, GB/s", [limits.read for limits in measured]),
         (f"int8 multiply-adds, G/s ({measured[0].int8_sequence})", [limits.int8 for limits in measured]),
@@ -129,7 +129,7 @@ def table(measured: Sequence[Limits]) -> str:
 
 
 def counts(text: str) -> list[int]:
-    """Whole numbers, none below 0, of a list such as `1,2`; argparse tells of others."""
+    """Parse a list such as `1,2` of whole numbers of at least 0. Raises `ValueError`, for argparse."""
     numbers = [int(part) for part in text.split(",") if part]
     if any(number < 0 for number in numbers):
         raise ValueError(text)

@@ -1,8 +1,8 @@
-"""The same work through llama.cpp's Python binding, in an environment that holds `llama_cpp` and numpy.
+"""Does the work of `zig-ai bench` with llama.cpp's Python binding; needs only `llama_cpp` and numpy.
 
-`time` prints the JSON keys of `zig-ai bench --json`: medians of the rounds after one that warms up, on random
-tokens that differ from round to round, so that no cache of prompts can count. A depth is reached by decoding
-so many tokens. `logits` writes float32 `[tokens, vocabulary]` of all rows of a JSON list of token lists.
+`time` prints the JSON keys of `zig-ai bench --json`: medians of the rounds after a warm-up, on random tokens
+that differ between rounds, so that a prompt cache has no effect. Sequences reach their depth by prefill.
+`logits` writes float32 `[tokens, vocabulary]` for all tokens of a JSON list of token lists.
 
 usage: python peer.py time MODEL [--prompt N] [--generate N] [--depth N] [--sequences N] [--repeat N]
            [--threads N] [--no-repack]
@@ -28,14 +28,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 BATCH = 2048
-"""Tokens that are given to llama.cpp at a time; it computes them in parts of 512, its default."""
+"""Tokens per call of llama_decode, which computes them in parts of 512, its default."""
 
 Row = tuple[int, int, int]
 """A token, its position and its sequence."""
 
 
 class Peer:
-    """A model and a context of llama.cpp; `SystemExit` saying why where there is none."""
+    """A model and a context of llama.cpp. Raises `SystemExit`, with the reason, if either cannot be made."""
 
     def __init__(self, path: str, *, context: int, sequences: int, threads: int, repack: bool) -> None:
         self.api: Any = importlib.import_module("llama_cpp")
@@ -56,12 +56,12 @@ class Peer:
         settings.n_threads = settings.n_threads_batch = threads
         self.context = self.api.llama_init_from_model(self.model, settings)
         if not self.context:
-            raise SystemExit(f"{path}: llama.cpp makes no context of {settings.n_ctx} tokens")
+            raise SystemExit(f"{path}: llama.cpp cannot make a context of {settings.n_ctx} tokens")
         self.memory = self.api.llama_get_memory(self.context)
         self.vocabulary = int(self.api.llama_vocab_n_tokens(self.api.llama_model_get_vocab(self.model)))
 
-    def decode(self, rows: Sequence[Row], wanted: Sequence[bool]) -> None:
-        """One batch of at most `BATCH` rows, to its end; logits of the wanted ones."""
+    def decode(self, rows: Sequence[Row], outputs: Sequence[bool]) -> None:
+        """Compute a batch of at most `BATCH` rows; `outputs[i]` says if logits of row i are computed."""
         batch = self.api.llama_batch_init(len(rows), 0, 1)
         batch.n_tokens = len(rows)
         for index, (token, position, sequence) in enumerate(rows):
@@ -69,15 +69,15 @@ class Peer:
             batch.pos[index] = position
             batch.n_seq_id[index] = 1
             batch.seq_id[index][0] = sequence
-            batch.logits[index] = wanted[index]
+            batch.logits[index] = outputs[index]
         failed = self.api.llama_decode(self.context, batch)
         self.api.llama_batch_free(batch)
         if failed:
-            raise SystemExit(f"llama_decode gives {failed}")
+            raise SystemExit(f"llama_decode failed with {failed}")
         self.api.llama_synchronize(self.context)
 
     def extend(self, tokens: Sequence[int], sequence: int = 0) -> None:
-        """Put a whole prompt into an empty sequence; logits of its last token."""
+        """Compute a prompt in an empty sequence, with logits of its last token."""
         for start in range(0, len(tokens), BATCH):
             part = tokens[start : start + BATCH]
             rows = [(token, start + index, sequence) for index, token in enumerate(part)]
@@ -97,7 +97,7 @@ class Peer:
 
 
 def process_age() -> float | None:
-    """Seconds since this process began, as `zig-ai bench` counts them; None where the system is not Linux."""
+    """Seconds since this process started, measured as in `zig-ai bench`; None on systems other than Linux."""
     if sys.platform != "linux":
         return None
     fields = Path("/proc/self/stat").read_text(errors="replace").rpartition(")")[2].split()
@@ -105,7 +105,7 @@ def process_age() -> float | None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Speeds in tokens per second, times in seconds, memory in bytes."""
+    """The figures: speeds in tokens per second, times in seconds, memory in bytes."""
     peer = Peer(
         options.model,
         context=max(options.prompt, options.depth + options.generate),
@@ -170,7 +170,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def write_logits(options: argparse.Namespace) -> None:
-    """All rows of all token lists, one list after another, as an .npy file."""
+    """Write the logits of all token lists, concatenated, to an .npy file."""
     passages: list[list[int]] = json.loads(Path(options.tokens).read_text())
     longest = max(map(len, passages))
     peer = Peer(options.model, context=longest, sequences=1, threads=options.threads, repack=options.repack)

@@ -1,7 +1,7 @@
-"""Whether an architecture from outside runs as fast as one of ours: decode tokens/s of the same graph.
+"""Compares the decode speed of a graph from an external plugin with that of the same graph from zigai-llama.
 
-The example plugin and zigai-llama build the same graph over the same weights; both run on the native backend,
-turn by turn, so that what else the machine does meets both alike.
+The example plugin and zigai-llama build the same graph over the same weights. Both run on the native backend,
+in alternation, so that other load on the machine affects both equally.
 
 usage: python benchmarks/plugin_speed.py [--rounds N] [--tokens N] [--json FILE] [--check]
 """
@@ -25,11 +25,11 @@ from zigai_core.contracts.plugins import Architecture
 
 TESTS = Path(__file__).resolve().parents[1] / "integration-tests"
 LIMIT = 0.03
-"""How far the ratio of the two medians may be from 1."""
+"""Largest deviation of the ratio of the two medians from 1."""
 
 
 def load_example() -> Architecture:
-    """The architecture of the example plugin, whether or not it is installed."""
+    """The architecture of the example plugin, from its source: it need not be installed."""
     source = TESTS / "example-plugin" / "src" / "zigai_example" / "__init__.py"
     spec = importlib.util.spec_from_file_location("zigai_example", source)
     if spec is None or spec.loader is None:
@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument(
-        "--check", action="store_true", help=f"fail where the ratio is not within {LIMIT:.0%}"
+        "--check", action="store_true", help=f"fail if the ratio is not within {LIMIT:.0%} of 1"
     )
     options = parser.parse_args()
 
@@ -82,13 +82,13 @@ def main() -> int:
             order = list(models) if turn % 2 else list(models)[::-1]
             for architecture in order:
                 speed = decode_speed(models[architecture], options.tokens)
-                if turn:  # the first turn warms caches and threads
+                if turn:  # the first round is a warm-up
                     speeds[architecture].append(speed)
         del models
 
     medians = {architecture: statistics.median(values) for architecture, values in speeds.items()}
     ratio = medians["example"] / medians["llama"]
-    print(f"{'architecture':<14}{'median tokens/s':>16}{'least':>10}{'most':>10}")
+    print(f"{'architecture':<14}{'median tokens/s':>16}{'min':>10}{'max':>10}")
     for architecture, values in speeds.items():
         print(f"{architecture:<14}{medians[architecture]:>16.1f}{min(values):>10.1f}{max(values):>10.1f}")
     print(f"ratio {ratio:.4f}, limit 1 ± {LIMIT}")

@@ -1,7 +1,7 @@
-"""How long choosing a token from a row of logits takes, with the native `best` and with numpy's.
+"""Time to sample a token from a row of logits, with the native `best` and with numpy's.
 
-Each time is the median of choices over one row, in the time of this thread (`thread`) and of the clock
-(`wall`): where other work shares the CPU, the first says what the choice takes.
+Each time is the median over repeated calls on one row, as CPU time of this thread (`thread`) and as elapsed
+time (`wall`). If other processes share the CPU, the first is the cost of sampling.
 
     python benchmarks/sampling.py [--vocabulary N] [--runs N] [--check] [--json PATH]
 """
@@ -36,7 +36,7 @@ CHAINS = {
     "mirostat 2": SamplingOptions(seed=1, mirostat=2),
 }
 LIMITS = {"default": 0.2, "no top-k": 5.0}
-"""Milliseconds of thread time that a choice with the native `best` may take, on any of the rows."""
+"""Largest thread time in milliseconds to sample a token with the native `best`, on any of the rows."""
 
 
 def rows(count: int) -> dict[str, NDArray[np.float32]]:
@@ -77,13 +77,13 @@ def measure(options: SamplingOptions, row: NDArray[np.float32], find: BestOf, ru
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--vocabulary", type=int, default=152_000, help="logits in a row (152000)")
-    parser.add_argument("--runs", type=int, default=41, help="choices that each is the median of (41)")
-    parser.add_argument("--check", action="store_true", help="fail where a limit is exceeded")
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("--runs", type=int, default=41, help="calls per median (41)")
+    parser.add_argument("--check", action="store_true", help="fail if a limit is exceeded")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     figures = []
     exceeded = []
-    print(f"{arguments.vocabulary} logits, {choose()}; ms a token: thread (wall)")
+    print(f"{arguments.vocabulary} logits, {choose()}; ms per token: thread (wall)")
     print(f"{'chain':20} {'best':7}" + "".join(f"{name:>18}" for name in rows(1)))
     for chain, options in CHAINS.items():
         for name, find in (("native", native()), ("numpy", best)):

@@ -1,4 +1,4 @@
-"""How long a fresh process takes to `import zigai` and to show `zig-ai --help`: wall time, medians.
+"""Time in which a new process imports zigai or shows `zig-ai --help`: medians of elapsed time.
 
 usage: python benchmarks/startup.py [--runs N] [--json FILE] [--check]
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 
 def measure(command: Sequence[str], runs: int) -> list[float]:
-    """Milliseconds that each of `runs` fresh processes took, after one that warms the disk's cache."""
+    """Milliseconds of each of `runs` new processes, after one that fills the disk cache."""
     times = []
     for _ in range(runs + 1):
         began = time.perf_counter()
@@ -31,7 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--check", action="store_true", help="fail where a median is over its limit")
+    parser.add_argument("--check", action="store_true", help="fail if a median is over its limit")
     options = parser.parse_args()
 
     script = shutil.which("zig-ai", path=str(Path(sys.executable).parent)) or "zig-ai"
@@ -42,7 +42,7 @@ def main() -> int:
         "zig-ai --help": ([script, "--help"], 400),
     }
     figures: list[dict[str, Any]] = []
-    print(f"{'fresh process':<16}{'median ms':>10}{'least':>8}{'most':>8}{'limit':>8}")
+    print(f"{'new process':<16}{'median ms':>10}{'min':>8}{'max':>8}{'limit':>8}")
     for name, (command, limit) in cases.items():
         times = measure(command, options.runs)
         median = statistics.median(times)

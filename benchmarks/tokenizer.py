@@ -1,8 +1,8 @@
-"""How long a byte-level BPE of Qwen2's size takes to build, and to encode 1 MB beside the tokenizers library.
+"""Time to build a byte-level BPE of Qwen2's size, and to encode 1 MB, compared with the tokenizers library.
 
-Building is timed in fresh processes, opening the file included. Encoding is timed turn by turn with the
-library's own `encode` over the same vocabulary, and given as a ratio of medians. Without a file a vocabulary
-of the same size is made up: 151,643 tokens of 151,387 merges.
+Building is timed in new processes, opening the file included. Encoding is timed in alternation with the
+library's own `encode` with the same vocabulary; the result is a ratio of medians. Without a file, a random
+vocabulary of the same size is used: 151,643 tokens with 151,387 merges.
 
     python benchmarks/tokenizer.py [FILE.gguf] [--runs N] [--json PATH]
 """
@@ -43,7 +43,7 @@ print(opened - start, time.perf_counter() - opened)
 
 
 def make(path: Path) -> None:
-    """A vocabulary in which every token but the 256 bytes is two others, short ones joined more often."""
+    """Write a vocabulary whose tokens are the 256 bytes and merges of two tokens, preferably short ones."""
     rng = random.Random(7)
     tokens = list(CHARACTERS)
     known = set(tokens)
@@ -68,7 +68,7 @@ def make(path: Path) -> None:
 
 
 def sample() -> str:
-    """A million characters of prose and code: what this repository is made of."""
+    """A million characters of prose and code, from this repository."""
     root = Path(__file__).resolve().parents[1]
     text = "".join(
         path.read_text(encoding="utf-8")
@@ -79,7 +79,7 @@ def sample() -> str:
 
 
 def build(path: Path, runs: int) -> dict[str, float]:
-    """Medians over fresh processes."""
+    """Medians over new processes, in seconds."""
     times = []
     for _ in range(runs):
         done = subprocess.run([sys.executable, "-c", CHILD, str(path)], check=True, capture_output=True)
@@ -89,7 +89,7 @@ def build(path: Path, runs: int) -> dict[str, float]:
 
 
 def encode(path: Path, runs: int) -> dict[str, float]:
-    """Medians in seconds for a million characters."""
+    """Medians in seconds for a million characters, and their ratio."""
     spec = GGUFFormat().read(path).tokenizer
     assert spec is not None
     ours = ByteLevelBPETokenizer(spec)
@@ -111,8 +111,8 @@ def encode(path: Path, runs: int) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", type=Path, help="a GGUF file with a byte-level BPE")
-    parser.add_argument("--runs", type=int, default=7, help="times that each is measured (7)")
-    parser.add_argument("--json", type=Path, help="write the figures there as well")
+    parser.add_argument("--runs", type=int, default=7, help="measurements of each (7)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.file

@@ -1,4 +1,4 @@
-"""The parts of benchmarks/compare.py: what work asks of a machine, made-up files, how results are told."""
+"""The modules of benchmarks/compare.py: bounds, files with random weights, results and reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The scripts and their parts can be imported, and are forgotten afterwards."""
+    """Make the scripts and their modules importable during a test."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield
@@ -32,7 +32,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def machine(threads: int = 1) -> Any:
-    """A machine that reads 10 GB/s and does 100 G/s of int8, 20 of float32."""
+    """Limits of a machine that reads 10 GB/s and does 100 G/s multiply-adds in int8, 20 in float32."""
     from limits import Limits, Rate
 
     read, int8, f32 = (Rate(0.9 * best, best) for best in (1e10, 1e11, 2e10))
@@ -46,7 +46,7 @@ def work(**options: Any) -> list[Any]:
     return list(jobs(**{**none, "generate": 4, "repeat": 2, **options}))
 
 
-def test_a_real_shapes_demand_is_what_is_known_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demand_of_a_published_shape_follows_from_its_dimensions(monkeypatch: pytest.MonkeyPatch) -> None:
     from comparison.bounds import Demand
 
     small = {**shapes.SHAPES["llama2-7b"], "layers": 2}
@@ -116,7 +116,7 @@ def test_multiply_adds_are_bounded_by_the_weights_arithmetic(
         ({"architecture": "qwen2", "bias": True, "tied": True, "vocabulary": 70_000}, "gpt2"),
     ],
 )
-def test_a_made_up_file_loads_with_its_tokenizer_and_a_long_context(
+def test_a_random_file_loads_with_its_tokenizer_and_a_long_context(
     shape: dict[str, Any], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from comparison import random_file
@@ -130,17 +130,17 @@ def test_a_made_up_file_loads_with_its_tokenizer_and_a_long_context(
     assert model.tokenizer.vocabulary_size == shape["vocabulary"]
     assert model.options.context == random_file.CONTEXT
     tokens = model.tokenizer.encode("the river", bos=False)
-    # A vocabulary of made-up words spells the mark of a space in bytes, which stay that mark.
+    # The artificial vocabulary spells ▁, the mark of a space, in bytes, which are decoded as ▁.
     assert model.tokenizer.decode(tokens).replace("▁", " ").strip() == "the river"
     assert np.isfinite(model.logits(tokens)).all()
     before = path.stat().st_mtime_ns
     assert random_file.find("small:Q8_0", tmp_path).stat().st_mtime_ns == before
 
 
-def test_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_model_is_an_error(tmp_path: Path) -> None:
     from comparison.random_file import find
 
-    with pytest.raises(SystemExit, match=r"gone\.gguf: there is no such file, and it is no SHAPE:TYPE"):
+    with pytest.raises(SystemExit, match=r"gone\.gguf: neither a file nor SHAPE:TYPE"):
         find("gone.gguf", tmp_path)
     with pytest.raises(SystemExit, match="--models must name a folder"):
         find("llama2-7b:Q8_0", None)
@@ -148,9 +148,9 @@ def test_a_model_that_is_not_there_is_told(tmp_path: Path) -> None:
         find("strange:Q8_0", tmp_path)
 
 
-def test_jobs_cover_what_was_asked_for() -> None:
-    asked = work(prompts=[128, 512], depths=[0, 1024], sequences=[4], start=True)
-    assert [figure.name for job in asked for figure in job.figures] == [
+def test_jobs_cover_all_requested_work() -> None:
+    jobs = work(prompts=[128, 512], depths=[0, 1024], sequences=[4], start=True)
+    assert [figure.name for job in jobs for figure in job.figures] == [
         "prefill 128",
         "prefill 512",
         "decode at 0",
@@ -160,33 +160,33 @@ def test_jobs_cover_what_was_asked_for() -> None:
         "process start to first token",
         "peak resident memory",
     ]
-    assert asked[3].context == 1028
-    assert asked[4].options == [
+    assert jobs[3].context == 1028
+    assert jobs[4].options == [
         *("--prompt", "0", "--generate", "4", "--depth", "0", "--sequences", "4", "--repeat", "2")
     ]
 
 
-def test_the_better_setting_is_taken_and_named() -> None:
+def test_the_better_setting_counts_and_is_named() -> None:
     from comparison.bounds import Demand
     from comparison.result import row
 
     demand = Demand(int(1e9), int(8e8), int(2e8), 0, "int8", int(1.2e9))
     (decode,), (start,) = work(depths=[0]), work(start=True)
-    seen = {"ZigAI": [7.0, 9.0, 8.0], "repacked": [4.0, 5.0, 6.0], "as stored": [3.0, 3.0, 9.0]}
-    fast = row(decode, decode.figures[0], seen, "ZigAI", demand, machine())
+    values = {"ZigAI": [7.0, 9.0, 8.0], "repacked": [4.0, 5.0, 6.0], "as stored": [3.0, 3.0, 9.0]}
+    fast = row(decode, decode.figures[0], values, "ZigAI", demand, machine())
     assert (fast["ours"], fast["peer"], fast["peer_setting"]) == (8.0, 5.0, "repacked")
     assert fast["ratio"] == pytest.approx(1.6)
     assert fast["our_share"] == pytest.approx(0.8)
-    soon = row(start, start.figures[1], seen, "ZigAI", demand, machine())
-    assert (soon["peer"], soon["peer_setting"]) == (3.0, "as stored")
-    assert soon["ratio"] == pytest.approx(3 / 8)
-    assert soon["our_share"] == pytest.approx(0.1 / 8)
-    silent = row(decode, decode.figures[0], {"ZigAI": [8.0], "repacked": []}, "ZigAI", demand, machine())
-    assert (silent["peer"], silent["ratio"], silent["peer_share"]) == (None, None, None)
+    first = row(start, start.figures[1], values, "ZigAI", demand, machine())
+    assert (first["peer"], first["peer_setting"]) == (3.0, "as stored")
+    assert first["ratio"] == pytest.approx(3 / 8)
+    assert first["our_share"] == pytest.approx(0.1 / 8)
+    alone = row(decode, decode.figures[0], {"ZigAI": [8.0], "repacked": []}, "ZigAI", demand, machine())
+    assert (alone["peer"], alone["ratio"], alone["peer_share"]) == (None, None, None)
 
 
 class Fake:
-    """A system that says how fast it is at once; at a depth it fails."""
+    """A system that returns fixed figures without running anything. Jobs at a depth above 0 fail."""
 
     def __init__(self, name: str, speed: float) -> None:
         self.name, self.speed = name, speed
@@ -200,7 +200,7 @@ class Fake:
         return dict.fromkeys(names, self.speed + len(self.jobs))
 
 
-def test_a_comparison_is_told_as_tables_a_picture_and_a_part_of_a_page(
+def test_a_comparison_is_reported_in_tables_that_replace_a_part_of_a_page(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import compare
@@ -209,11 +209,11 @@ def test_a_comparison_is_told_as_tables_a_picture_and_a_part_of_a_page(
 
     monkeypatch.setattr(compare, "measure", lambda threads, passes: machine(threads))
     systems = [Fake("ZigAI", 1000), Fake("repacked", 100), Fake("as stored", 200)]
-    asked = work(prompts=[16, 100_000], depths=[0, 8], start=True)
-    result = compare.compare(toy, systems, asked, threads=2, rounds=3)  # type: ignore[arg-type]
+    jobs = work(prompts=[16, 100_000], depths=[0, 8], start=True)
+    result = compare.compare(toy, systems, jobs, threads=2, rounds=3)  # type: ignore[arg-type]
     assert {len(system.jobs) for system in systems} == {3 * 4}
     assert result["notes"] == [
-        "prefill 100,000 is left out: it takes 100,000 tokens, the model 512",
+        "prefill 100,000 is skipped: it needs a context of 100,000 tokens, the model has 512",
         *(f"decode at 8: {system.name}: too deep" for system in systems),
     ]
     run = {
@@ -245,14 +245,14 @@ def test_a_comparison_is_told_as_tables_a_picture_and_a_part_of_a_page(
         replace_part(page, "numbers", text)
 
 
-def test_a_script_that_lacks_llama_cpp_says_how_to_get_it() -> None:
+def test_the_error_without_llama_cpp_says_how_to_install_it() -> None:
     from comparison.systems import peers
 
     with pytest.raises(SystemExit, match=r"has no llama\.cpp .* peer/bin/pip install llama-cpp-python"):
         peers("/nonexistent/python")
 
 
-def test_who_is_as_good_passes_and_who_is_worse_does_not() -> None:
+def test_no_worse_than_is_true_for_equal_accuracy_and_false_for_worse() -> None:
     from comparison.judgement import Judged
 
     random = np.random.default_rng(0)
@@ -268,17 +268,17 @@ def test_who_is_as_good_passes_and_who_is_worse_does_not() -> None:
     assert not judged(5e-5).no_worse_than(peer)
 
 
-def test_others_work_is_told_from_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_share_of_others_excludes_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     from comparison import others
 
-    seen = [(10.0, 4.0, 100.0), (13.0, 5.0, 102.0)]
-    monkeypatch.setattr(others.Others, "_now", lambda self: seen.pop(0))
+    readings = [(10.0, 4.0, 100.0), (13.0, 5.0, 102.0)]
+    monkeypatch.setattr(others.Others, "_now", lambda self: readings.pop(0))
     monkeypatch.setattr(others.os, "cpu_count", lambda: 4)
     assert others.Others().share() == pytest.approx((3 - 1) / (2 * 4))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="another system does not tell how busy it is")
-def test_a_childs_work_is_ones_own_once_it_has_ended() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_the_time_of_ended_children_counts_as_this_processs() -> None:
     from comparison.others import Others
 
     now = Others()._now()

@@ -1,1 +1,1 @@
-"""The parts of `compare.py` and `numbers.py`, a noun each."""
+"""Modules of `compare.py` and `accuracy.py`."""

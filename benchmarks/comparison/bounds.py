@@ -1,4 +1,4 @@
-"""What a model's work asks of a machine, and so how fast the machine could do it at best."""
+"""Bytes and multiply-adds that a model's work requires, and the bound on its speed that follows."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from limits import Limits
 from zigai_core.contracts.descriptor import ModelDescriptor
 
 INT16_RATE = 0.5
-"""Multiply-adds of int16 for one of int8: a vector holds half as many, and takes as long."""
+"""Rate of int16 multiply-adds relative to int8: a vector holds half as many elements."""
 
 CACHE_ELEMENT = 2
-"""Bytes of an element of the KV cache: both systems keep it in float16."""
+"""Bytes per element of the KV cache, which both systems store as float16."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What decoding a token reads and multiplies, attention's own arithmetic left out."""
+    """Bytes read and multiply-adds to decode a token, without the arithmetic of attention."""
 
     weight_bytes: int
-    """Bytes of all weights but the rows of an embedding that is no output as well."""
+    """Bytes of all weights read per token: without an embedding that is not also the output matrix."""
     layer_elements: int
-    """Multiply-adds of a token in the layers' matrices: their elements."""
+    """Multiply-adds per token in the matrices of the layers: their number of elements."""
     head_elements: int
-    """Those of the output's matrix, for a token whose logits are wanted."""
+    """Multiply-adds in the output matrix, for a token whose logits are computed."""
     cache_bytes: int
-    """Bytes of the KV cache for each token of context."""
+    """Bytes of the KV cache per token of context."""
     arithmetic: str
-    """What the weights are multiplied in at best: `int8`, `int16` or `f32`."""
+    """The fastest arithmetic that suits the storage type of most weights: `int8`, `int16` or `f32`."""
     file_bytes: int
     """Bytes of all tensors."""
 
     @classmethod
     def of(cls, model: ModelDescriptor) -> Demand:
-        """The demand of a dense model, or of the experts that a token uses."""
+        """The demand of a model; of experts, those that a token uses count."""
         numbers = model.hyperparameters
         layers = numbers.integer("block_count", minimum=1)
         heads = numbers.integers("attention.head_count", layers)
@@ -69,10 +69,10 @@ class Demand:
         )
 
     def bound(self, job: Job, key: str, limits: Limits) -> float | None:
-        """The best that a figure can be, in its own unit; None where nothing physical bounds it.
+        """The physical bound on a figure, in its unit; None if it has none.
 
-        A step takes at least as long as reading what it needs, and as its multiply-adds. Rates are the best
-        passes that were seen.
+        A step takes at least as long as reading its bytes, and as its multiply-adds. Rates are those of the
+        best passes measured.
         """
         reading = limits.read.best
         rate = limits.f32.best if self.arithmetic == "f32" else limits.int8.best

@@ -1,4 +1,4 @@
-"""Puts what a script has measured into a page, between two marks."""
+"""Replaces a generated part of a Markdown page, between two marker comments."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def replace_part(page: Path, name: str, text: str) -> None:
-    """Replace what stands between `<!-- name: begin -->` and `<!-- name: end -->`.
+    """Replace the text between `<!-- name: begin -->` and `<!-- name: end -->`.
 
-    `SystemExit` where the page does not have that part exactly once.
+    Raises `SystemExit` unless the page has exactly one such part.
     """
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
     content = page.read_text(encoding="utf-8")

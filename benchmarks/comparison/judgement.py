@@ -1,4 +1,4 @@
-"""Whether one system's numbers are as good as another's, both measured against the float32 oracle."""
+"""Compares the accuracy of two systems, each measured against the float32 oracle."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from zigai_core.testing.divergence import (
 )
 
 ERRORS = 2
-"""Standard errors by which a mean may be worse before it is called so."""
+"""Number of standard errors by which a mean may be larger without counting as worse."""
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """A system's logits beside the oracle's: nats for each token."""
+    """Accuracy of a system, in nats per token."""
 
     divergence: Numbers
     """KL(oracle ‖ system) of the distribution after each token."""
     surprise: Numbers
-    """By which each token that counts surprises the system."""
+    """The system's -log probability of each token that counts."""
 
     @classmethod
     def of(cls, texts: Sequence[Passage], oracle: Sequence[Logits], system: Sequence[Logits]) -> Judged:
-        """Of the logits of every passage. `ShapeError` where they do not belong together."""
+        """Compute it from the logits of every passage. Raises `ShapeError` if their shapes do not match."""
         return cls(
             np.concatenate([kl_divergence(*pair) for pair in zip(oracle, system, strict=True)]),
             np.concatenate(
@@ -50,14 +50,14 @@ class Judged:
 
     @property
     def perplexity(self) -> Mean:
-        """On all passages together."""
+        """The perplexity on all passages together."""
         return perplexity(self.surprise)
 
     def no_worse_than(self, other: Judged) -> bool:
-        """Whether neither mean is more than two standard errors above the other's.
+        """True if neither mean is more than `ERRORS` standard errors above the other system's.
 
-        The errors are those of the differences token by token: both have seen the same tokens, so what makes
-        a token hard for both does not widen them.
+        The errors are those of the differences per token: both systems have the same tokens, so that a token
+        that is hard for both does not increase them.
         """
         return all(
             mean.value <= ERRORS * mean.error

@@ -1,4 +1,4 @@
-"""The machine that something is measured on, as far as it says."""
+"""Describes the machine that measurements run on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def describe() -> dict[str, Any]:
-    """Its CPU, cores and system, and what is installed."""
+    """CPU, cores, system and installed versions."""
     return {
         "cpu": cpu(),
         "cores": os.cpu_count(),
@@ -23,12 +23,12 @@ def describe() -> dict[str, Any]:
 
 
 def cpu() -> str:
-    """The CPU's name, with its widest vectors where the system tells."""
+    """The CPU's name, with its vector instruction sets on Linux."""
     try:
-        told = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or platform.machine()
-    fields = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+    fields = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
     named = {key.strip(): value.strip() for key, value in fields.items()}
     flags = named.get("flags", "").split()
     known = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16") if flag in flags]
@@ -37,12 +37,12 @@ def cpu() -> str:
 
 
 def commit() -> str | None:
-    """The commit that is checked out, `+` where files differ from it; None outside a checkout."""
-    told = []
-    for question in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"]):
-        git = ["git", "-C", str(Path(__file__).parent), *question]
+    """The commit that is checked out, with `+` if files differ from it; None outside a checkout."""
+    outputs = []
+    for arguments in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"]):
+        git = ["git", "-C", str(Path(__file__).parent), *arguments]
         try:
-            told.append(subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip())
+            outputs.append(subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip())
         except (OSError, subprocess.CalledProcessError):
             return None
-    return told[0] + ("+" if told[1] else "")
+    return outputs[0] + ("+" if outputs[1] else "")

@@ -1,4 +1,4 @@
-"""What other processes of the machine take of its CPUs, so that a figure can be told from a disturbed one."""
+"""CPU use of other processes, which disturbs measurements."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ import time
 from pathlib import Path
 
 QUIET = 0.05
-"""The share of all cores that others may take on a machine that counts as quiet."""
+"""Largest share of all cores that other processes use on a machine that counts as quiet."""
 
 
 class Others:
-    """Counts from when it is made. Linux alone tells; elsewhere the share is not known.
+    """CPU use of other processes since construction, on Linux; unknown on other systems.
 
-    Source: proc(5), the first line of /proc/stat in ticks: what is neither idle nor waiting is busy, and what
-    this process and its ended children have not used of that, others have (or the hypervisor).
+    Source: proc(5), the first line of /proc/stat, in clock ticks: all time that is neither idle nor iowait is
+    busy. The busy time that this process and its ended children have not used belongs to others, or to the
+    hypervisor.
     """
 
     def __init__(self) -> None:
         self._began = self._now()
 
     def share(self) -> float | None:
-        """What others have taken of all cores, 0 to 1."""
+        """Share of all cores that others have used, 0 to 1; None if unknown."""
         now = self._now()
         if now is None or self._began is None:
             return None
@@ -30,7 +31,7 @@ class Others:
         return min(1.0, max(0.0, busy - own) / max(1e-9, at * (os.cpu_count() or 1)))
 
     def _now(self) -> tuple[float, float, float] | None:
-        """Seconds that all CPUs were busy, that are ours of them, and of the clock."""
+        """Busy seconds of all CPUs, those of this process and its ended children, and the clock."""
         if sys.platform != "linux":
             return None
         fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
@@ -39,7 +40,7 @@ class Others:
 
 
 def wait_until_quiet(patience: float) -> bool:
-    """Wait until others take next to nothing for a second; False where they do not in `patience` seconds."""
+    """Wait until other processes are idle for a second. Returns False after `patience` seconds of waiting."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         others = Others()

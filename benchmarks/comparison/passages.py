@@ -1,4 +1,4 @@
-"""The texts on which a model's numbers are judged, always the same ones."""
+"""The fixed texts on which the accuracy of a model is measured."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STORY = HERE.parents[1] / "story.txt"
 
 @dataclass(frozen=True)
 class Passage:
-    """Tokens to run at once. Perplexity counts those from `counted` on: what the model was trained to say."""
+    """Tokens of one sequence. Perplexity counts those from `counted` on, which the model was trained on."""
 
     tokens: list[int]
     counted: int = 1
@@ -25,9 +25,9 @@ class Passage:
 def passages(
     model: zigai.Model, *, text: Path = STORY, length: int = 256, dialogues: int = 504
 ) -> list[Passage]:
-    """Dialogues of the kind a reference model knows, else pieces of a text.
+    """For a reference model its recorded dialogues, for any other model pieces of a text.
 
-    `length`: tokens of a piece at most. `dialogues`: how many of the recorded ones at least, evenly taken.
+    `length`: maximum tokens of a piece. `dialogues`: minimum number of recorded dialogues, evenly spaced.
     """
     recorded = REFERENCE / f"answers-{model.descriptor.name.removeprefix('reference-')}.json"
     if recorded.exists():
@@ -42,7 +42,7 @@ def passages(
 
 
 def _dialogue(model: zigai.Model, row: dict[str, Any]) -> Passage:
-    """The conversation, and the right answer to its last message: the model was not trained on questions."""
+    """A conversation with the right answer to its last message. Only the answer counts: it was the target."""
     if model.template is None:
         raise zigai.TemplateError(f"{model.descriptor.name} has dialogues but no chat template")
     prompt = model.tokenizer.encode(model.template.render(row["messages"]), special=True)

@@ -1,4 +1,4 @@
-"""Results as a picture: which share of the physical limit each system reaches."""
+"""Draws results: the share of the physical limit that each system reaches."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 
 def draw(measured: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """A panel for each model and number of threads, written as the kind that the path's ending says.
+    """Draw a panel for each model and number of threads. The path's suffix selects the file format.
 
-    `SystemExit` where matplotlib is not installed: it is needed for nothing else.
+    Raises `SystemExit` if matplotlib is not installed, or if no figure has a limit.
     """
     try:
         import matplotlib
     except ImportError:
         raise SystemExit(
-            f"{path}: to draw it, matplotlib is needed (the dependency group `compare`)"
+            f"{path}: drawing needs matplotlib: install the dependency group `compare`"
         ) from None
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "zigai"  # the same picture for the same figures
+    matplotlib.rcParams["svg.hashsalt"] = "zigai"  # equal figures give an equal file
     from matplotlib import pyplot
 
     panels = [(result, _shares(result)) for run in measured for result in run["results"]]
@@ -32,18 +32,18 @@ def draw(measured: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure, axes = pyplot.subplots(
         lines, columns, figsize=(6 * columns, (0.45 * most + 1.2) * lines), squeeze=False, sharex=True
     )
-    for place in axes.flat[len(panels) :]:
-        place.set_visible(False)
-    for place, (result, shares) in zip(axes.flat, panels, strict=False):
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    for axis, (result, shares) in zip(axes.flat, panels, strict=False):
         for offset, colour, label, index in ((-0.2, "C0", "ZigAI", 1), (0.2, "C7", "llama.cpp", 2)):
             widths = [100 * (row[index] or 0) for row in shares]
-            place.barh([y + offset for y in range(len(shares))], widths, 0.38, color=colour, label=label)
-        place.set_yticks(range(len(shares)), [row[0] for row in shares])
-        place.invert_yaxis()
+            axis.barh([y + offset for y in range(len(shares))], widths, 0.38, color=colour, label=label)
+        axis.set_yticks(range(len(shares)), [row[0] for row in shares])
+        axis.invert_yaxis()
         threads = result["threads"]
-        place.set_title(f"{result['model']}, {threads} thread{'s' if threads > 1 else ''}", fontsize=10)
-        place.set_xlabel("% of the physical limit")
-        place.grid(axis="x", alpha=0.3)
+        axis.set_title(f"{result['model']}, {threads} thread{'s' if threads > 1 else ''}", fontsize=10)
+        axis.set_xlabel("% of the physical limit")
+        axis.grid(axis="x", alpha=0.3)
     axes.flat[0].legend(loc="lower right")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)

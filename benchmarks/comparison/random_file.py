@@ -1,4 +1,4 @@
-"""GGUF files of real models' shapes with random weights: how fast a model runs depends on its shape alone."""
+"""GGUF files with the shapes of published models and random weights: speed depends only on the shape."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from zigai_gguf import write_gguf
 from zigai_tokenizers.byte_alphabet import CHARACTERS
 
 CONTEXT = 8192
-"""Tokens that a file's context holds at least, so that every shape can be measured at every depth."""
+"""Smallest context of a file, in tokens, so that every shape can be measured at every depth."""
 MANY_TOKENS = 100_000
-"""A vocabulary of so many and more is a byte-level BPE, a smaller one of SentencePiece's kind."""
+"""From this size on a vocabulary is made as byte-level BPE, a smaller one as SentencePiece's."""
 
 
 def find(named: str, folder: Path | None) -> Path:
-    """The file that is named: by its path, or as SHAPE:TYPE, which is written into `folder` where it is not.
+    """Return the path of a model. `named`: a path, or SHAPE:TYPE for a file that is made in `folder`.
 
-    `SystemExit` where there is no such file, `UnsupportedError` for an unknown shape or type.
+    A file that was made before is used again.
+
+    Raises `SystemExit` if there is no such file, `UnsupportedError` for an unknown shape or type.
     """
     path = Path(named)
     if path.exists():
         return path
     shape, colon, mix = named.partition(":")
     if not colon or "/" in named:
-        raise SystemExit(f"{named}: there is no such file, and it is no SHAPE:TYPE such as llama2-7b:Q4_K_M")
+        raise SystemExit(f"{named}: neither a file nor SHAPE:TYPE such as llama2-7b:Q4_K_M")
     if folder is None:
-        raise SystemExit(f"{named}: --models must name a folder for files that are made up")
+        raise SystemExit(f"{named}: --models must name a folder for files with random weights")
     path = folder / f"{shape}.{mix}.random.gguf"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -40,7 +42,7 @@ def find(named: str, folder: Path | None) -> Path:
 
 
 def write(path: Path, shape: str, mix: str) -> None:
-    """The file of `zigai_cli.shapes.random_model`, with a made-up vocabulary of its size."""
+    """Write `zigai_cli.shapes.random_model(shape, mix)` with an artificial vocabulary of its size."""
     model = random_model(shape, mix)
     numbers = dict(model.hyperparameters)
     numbers["context_length"] = max(CONTEXT, numbers["context_length"])
@@ -53,7 +55,7 @@ def write(path: Path, shape: str, mix: str) -> None:
 
 
 def sentencepiece(size: int) -> dict[str, Any]:
-    """A vocabulary of the `llama` kind: unknown, bos, eos, the bytes, then words with falling scores."""
+    """Metadata of a vocabulary of kind `llama`: unknown, bos, eos, the bytes, then words by falling score."""
     spec = toy_vocabulary(size)
     return {
         "tokenizer.ggml.model": "llama",
@@ -65,9 +67,9 @@ def sentencepiece(size: int) -> dict[str, Any]:
 
 
 def byte_level(size: int, pre_tokenizer: str, special: int = 293) -> dict[str, Any]:
-    """A vocabulary of the `gpt2` kind: the bytes, all pairs of them, some threes, then special tokens.
+    """Metadata of a vocabulary of kind `gpt2`: bytes, all pairs of them, some triples, then special tokens.
 
-    Every token of two bytes and more is merged of the token without its last byte, and that byte.
+    Every token of two or more bytes is the merge of the token without its last byte and that byte.
     """
     merges = [
         f"{''.join(longer[:-1])} {longer[-1]}"

@@ -1,4 +1,4 @@
-"""Results as Markdown."""
+"""Formats results as Markdown."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from limits import Limits, Rate, table
 
-HEADS = "| work | threads | ZigAI | llama.cpp | taken | ratio | limit | ZigAI's share | llama.cpp's share |"
+HEADS = "| work | threads | ZigAI | llama.cpp | setting | ratio | limit | ZigAI's share | llama.cpp's share |"
 
 
 def markdown(measured: Sequence[Mapping[str, Any]]) -> str:
-    """The results of one or more runs: the machine and its limits, then a table for each model."""
+    """The results of one or more runs: for each the machine, its limits, and a table per model."""
     parts = []
     for run in measured:
         parts += [conditions(run)]
@@ -25,24 +25,24 @@ def markdown(measured: Sequence[Mapping[str, Any]]) -> str:
 
 
 def conditions(run: Mapping[str, Any]) -> str:
-    """Where, when and how it was measured, in a paragraph."""
+    """A paragraph about the machine, the date and the method."""
     machine, options = run["machine"], run["options"]
     commit = machine["commit"]
     others = [share for result in run["results"] for share in result["others"]]
-    taken = f"{statistics.median(others):.0%} in the median run, {max(others):.0%} at most" if others else ""
+    used = f"{statistics.median(others):.0%} in the median run, {max(others):.0%} at most" if others else ""
     ours = f"ZigAI {machine['zigai']}" + (f" (commit {commit})" if commit else "")
     return (
         f"Measured on {run['date']}: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, Python "
         f"{machine['python']}; {ours}, llama-cpp-python {run['peer_version']}. Medians of "
-        f"{options['rounds']} rounds (least to most); in each round every system does every job once, "
-        f"in turns, in a process of its own, which counts the median of {options['repeat']} after one that "
-        f"warms up; {options['generate']} tokens are decoded."
-        + (f" Other processes took of all CPUs: {taken}." if others else "")
+        f"{options['rounds']} rounds (minimum–maximum); in each round every system does every job once, in "
+        f"alternation, in a process of its own, which reports the median of {options['repeat']} after a "
+        f"warm-up; {options['generate']} tokens are decoded."
+        + (f" CPU use of other processes: {used}." if others else "")
     )
 
 
 def limits_of(stored: Mapping[str, Any]) -> Limits:
-    """Limits out of a JSON file."""
+    """Limits from the values of a JSON file."""
     rates = {name: Rate(**stored[name]) for name in ("read", "int8", "f32")}
     return Limits(threads=stored["threads"], int8_sequence=stored["int8_sequence"], **rates)
 

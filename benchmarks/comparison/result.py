@@ -1,4 +1,4 @@
-"""What came out: the rows of a model on so many threads, from the figures of all rounds."""
+"""Combines the figures of all rounds to the rows of a result."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from comparison.work import Figure, Job
 from limits import Limits, Rate
 
 Seen = Mapping[str, Sequence[float]]
-"""Values of a figure by the name of the system, a value for each round."""
+"""Values of a figure, one per round, by the name of the system."""
 
 
 def pool(measured: Sequence[Limits]) -> Limits:
-    """The limits of several rounds as one: medians of the medians and of the bests."""
+    """Combine the limits of several rounds: medians of the medians and of the bests."""
 
     def rate(name: str) -> Rate:
         rates = [getattr(limits, name) for limits in measured]
@@ -28,7 +28,7 @@ def pool(measured: Sequence[Limits]) -> Limits:
 
 
 def row(job: Job, figure: Figure, seen: Seen, ours: str, demand: Demand, limits: Limits) -> dict[str, Any]:
-    """A figure of all systems; of the peer's settings the better median is taken, and named."""
+    """Compare a figure of all systems. Of the peer's settings, the one with the better median counts."""
     medians = {name: statistics.median(values) for name, values in seen.items() if values}
     bound = demand.bound(job, figure.key, limits)
     others = {name: value for name, value in medians.items() if name != ours}

@@ -1,4 +1,4 @@
-"""What is measured: a job that a process of its own does, and the figures that are taken from it."""
+"""The work that is measured: jobs, each for a process of its own, and their figures."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 SHORT_PROMPT = 16
-"""Tokens of the prompt in front of the first token of a process: short, so that it tells of the start."""
+"""Tokens of the prompt when process start is measured: short, so that loading dominates."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One of the JSON keys of `zig-ai bench`, and how people are told of it."""
+    """A JSON key of `zig-ai bench`, with its name and unit for tables."""
 
     key: str
     name: str
@@ -21,7 +21,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Job:
-    """The work of one process: options of `zig-ai bench`, in tokens, and what is taken from its reply."""
+    """The work of one process: options of `zig-ai bench`, in tokens, and the figures to read from it."""
 
     figures: tuple[Figure, ...]
     prompt: int = 0
@@ -32,12 +32,12 @@ class Job:
 
     @property
     def context(self) -> int:
-        """Tokens that a sequence must hold."""
+        """Tokens of context that a sequence needs."""
         return max(self.prompt, self.depth + self.generate)
 
     @property
     def options(self) -> list[str]:
-        """The options of `zig-ai bench`, and of `peer.py time`."""
+        """Command-line options for `zig-ai bench` and `peer.py time`."""
         names = ("prompt", "generate", "depth", "sequences", "repeat")
         return [part for name in names for part in (f"--{name}", str(getattr(self, name)))]
 
@@ -51,7 +51,7 @@ def jobs(
     repeat: int,
     start: bool,
 ) -> Iterator[Job]:
-    """Prefill of each length, decoding at each depth, several sequences together, and a process's start."""
+    """Jobs for prefill of each length, decode at each depth and of several sequences, and process start."""
     for prompt in prompts:
         yield Job((Figure("prompt_tps", f"prefill {prompt:,}", "tokens/s"),), prompt=prompt, repeat=repeat)
     for depth in depths:

@@ -16,7 +16,7 @@ TOY_MODEL = Path(__file__).with_name("toy_model.py")
 
 @pytest.fixture(scope="session")
 def make_toy(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Writes a small random model with the options of `toy_model.py`; `python` is whose packages do it."""
+    """Write a small random model with the options of `toy_model.py`, with the packages of `python`."""
 
     def make(*options: str, python: str | Path = sys.executable) -> Path:
         path = tmp_path_factory.mktemp("toy") / "toy.gguf"
@@ -33,12 +33,12 @@ def toy(make_toy: Callable[..., Path]) -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--real", metavar="FOLDER", help="run the real models of models.toml that lie there")
+    parser.addoption("--real", metavar="FOLDER", help="folder with real models: test those of models.toml")
 
 
 @dataclass(frozen=True)
 class Environment:
-    """A virtual environment of wheels. `uv` is the program that installs them, else the environment's pip."""
+    """A virtual environment for wheels. `uv` is the program that installs them; without it, pip does."""
 
     folder: Path
     uv: str = ""
@@ -49,13 +49,13 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Nothing that leads around the environment, to the sources."""
+        """Environment variables without those that would make the sources importable."""
         return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
 
     def run(
         self, *command: str | Path, stdin: str = "", timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
-        """Run a program of the environment, outside the sources."""
+        """Run a program of the environment, in a folder outside the sources."""
         return subprocess.run(
             [str(self.scripts / command[0]), *map(str, command[1:])],
             cwd=self.folder,
@@ -68,7 +68,7 @@ class Environment:
         )
 
     def check(self, *command: str | Path, stdin: str = "", timeout: float = 300) -> str:
-        """Run a program that must succeed, and give what it writes."""
+        """Run a program that must succeed. Returns its standard output."""
         done = self.run(*command, stdin=stdin, timeout=timeout)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -78,7 +78,7 @@ class Environment:
         if self.uv:
             self._uv("install", *options, *distributions)
         else:
-            # Compiling everything that is installed takes longer than what is then run of it.
+            # Compiling all installed modules would take longer than the tests.
             self.check("python", "-m", "pip", "install", "--no-compile", *options, *distributions)
 
     def uninstall(self, distribution: str) -> None:
@@ -95,10 +95,10 @@ class Environment:
 
 @pytest.fixture(scope="session")
 def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Environment]:
-    """Makes environments of wheels, by uv where `nox` names one: in a tenth of the time that pip takes."""
+    """Make environments from wheels, with uv if `nox` names it: it takes a tenth of pip's time."""
 
     def make(*distributions: str, uv: str = UV) -> Environment:
-        assert WHEELHOUSE, "ZIGAI_WHEELHOUSE names no folder: run nox -s integration"
+        assert WHEELHOUSE, "ZIGAI_WHEELHOUSE is not set: run nox -s integration"
         folder = tmp_path_factory.mktemp("environment")
         create = [uv, "venv", "--python", sys.executable] if uv else [sys.executable, "-m", "virtualenv"]
         subprocess.run([*create, "--quiet", str(folder)], check=True)
@@ -111,5 +111,5 @@ def new_environment(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., E
 
 @pytest.fixture(scope="session")
 def everything(new_environment: Callable[..., Environment]) -> Environment:
-    """What `pip install zigai` gives."""
+    """An environment after `pip install zigai`."""
     return new_environment("zigai", uv="")

@@ -1,4 +1,4 @@
-"""A damaged model gives numbers or one of our errors: no warning, nothing else, little text of the file."""
+"""A damaged model gives numbers or a `ZigAIError` with little text of the file, and no warning."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EXTREMES = (
 
 @pytest.mark.parametrize("backend", ["numpy", "native"])
 @pytest.mark.parametrize("dtype", ["F32", "F16", "Q8_0", "Q4_K"])
-def test_damage_anywhere_is_numbers_or_one_of_our_errors(
+def test_damage_anywhere_gives_numbers_or_a_zigai_error(
     make_toy: Callable[..., Path], tmp_path: Path, dtype: str, backend: str
 ) -> None:
     whole = make_toy("--type", dtype, "--layers", "1", "--width", "256").read_bytes()

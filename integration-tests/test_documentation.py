@@ -1,7 +1,7 @@
-"""The documentation is true: its Python runs, its `zig-ai` lines run, its links lead somewhere.
+"""The documentation is correct: its Python runs, its `zig-ai` commands run, its links resolve.
 
-Blocks marked `python` on one page run one after another as one program; of blocks marked `console` the lines
-that begin with `$ zig-ai` run. Both do so in a folder where every `.gguf` file that the page names is a toy.
+The blocks of a page marked `python` run together as one program. In blocks marked `console` the lines that
+begin with `$ zig-ai` run. Both run in a folder in which every `.gguf` file named on the page is a toy.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def test_the_relative_links_of_a_page_resolve(page: Path) -> None:
             continue
         path, _, anchor = target.partition("#")
         found = (page.parent / path).resolve() if path else page
-        assert found.exists(), f"{name(page)} links to {target}, which is not there"
+        assert found.exists(), f"{name(page)} links to {target}, which does not exist"
         if anchor and found.suffix == ".md":
             assert anchor in anchors(found), f"{name(page)} links to {target}, and there is no such heading"
 

@@ -1,4 +1,4 @@
-"""The documented example of an architecture is the one that is tested, and it is no lesser one."""
+"""The example architecture in the documentation is this tested one, and computes what a built-in one does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def plugins(example: Architecture) -> zigai.Plugins:
     return zigai.Plugins.installed().extended(architectures={"example": example})
 
 
-def test_the_page_shows_the_source_as_it_is() -> None:
+def test_the_page_shows_the_source_unchanged() -> None:
     page = (ROOT / "docs" / "write-an-architecture.md").read_text(encoding="utf-8")
     folder = ROOT / "integration-tests" / "example-plugin"
     for path in (SOURCE, folder / "pyproject.toml"):
@@ -46,7 +46,7 @@ def test_it_fits_one_page() -> None:
 
 
 @pytest.mark.parametrize("backend", ["numpy", "native"])
-def test_it_computes_what_the_same_graph_of_zigai_qwen_does(
+def test_it_computes_the_same_as_the_equal_graph_of_zigai_qwen(
     plugins: zigai.Plugins, make_toy: Callable[..., Path], backend: str
 ) -> None:
     theirs = make_toy("--architecture", "example")
@@ -57,7 +57,7 @@ def test_it_computes_what_the_same_graph_of_zigai_qwen_does(
     np.testing.assert_array_equal(model.logits(tokens), ours.logits(tokens))
 
 
-def test_without_it_the_error_names_the_architecture_and_what_is_installed(
+def test_without_it_the_error_names_the_architecture_and_the_installed_ones(
     make_toy: Callable[..., Path],
 ) -> None:
     theirs = make_toy("--architecture", "example")

@@ -1,4 +1,4 @@
-"""Who may import whom: read off the sources with `ast`, so that an import in a function counts as well."""
+"""Allowed imports between packages and modules, checked with `ast` so that imports in functions count too."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
 TOOLS = {"pexpect", "pytest", "hypothesis", "numpy"}
-"""What the tests of every package may import beside what the package declares."""
+"""Modules that the tests of every package may import, in addition to its declared dependencies."""
 
 CORE = ROOT / "packages" / "zigai-core"
 
@@ -31,7 +31,7 @@ WINGS = {
 
 
 def imported_modules(source: str, *, package: str = "") -> Iterator[str]:
-    """Every absolute module name that a source file imports, wherever the import stands."""
+    """Absolute names of all modules that a source file imports, at any level."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -70,7 +70,7 @@ def sources(package: Path) -> list[Path]:
 
 
 def modules_of(package: Path) -> dict[str, Path]:
-    """The modules of a package by their dotted names."""
+    """The modules of a package, by dotted name."""
     root = package / "src"
     names = {}
     for path in sources(package):
@@ -90,7 +90,7 @@ def own_imports(package: Path) -> dict[str, set[str]]:
 
 
 def named_modules(node: ast.AST, modules: set[str]) -> set[str]:
-    """Which of `modules` an import statement names: in `from package import module`, the module alone."""
+    """The members of `modules` that an import names: for `from package import module`, only the module."""
     if isinstance(node, ast.Import):
         return {alias.name for alias in node.names} & modules
     if isinstance(node, ast.ImportFrom) and node.module in modules:
@@ -100,7 +100,7 @@ def named_modules(node: ast.AST, modules: set[str]) -> set[str]:
 
 
 def wing_faults(module: str, imports: set[str]) -> list[str]:
-    """What a module of core imports from a wing that its own may not import."""
+    """Imports of a module of core from wings that its own wing may not import."""
     parts = module.split(".")
     if len(parts) < 2:
         return [f"{module} imports {name}" for name in sorted(imports) if name.startswith("zigai_core.")]
@@ -112,7 +112,7 @@ def wing_faults(module: str, imports: set[str]) -> list[str]:
 
 
 def circle(imports: dict[str, set[str]]) -> list[str]:
-    """Modules that import each other in a circle, in order; none where there is no circle."""
+    """A circle of modules that import each other, in order; empty if there is none."""
     done: set[str] = set()
 
     def search(name: str, path: list[str]) -> list[str]:
@@ -129,7 +129,7 @@ def circle(imports: dict[str, set[str]]) -> list[str]:
 
 
 def imports_in_functions(source: str) -> set[str]:
-    """Modules of ours that are imported inside a function."""
+    """Modules of `zigai_core` that are imported inside a function."""
     functions = (
         node
         for node in ast.walk(ast.parse(source))
@@ -150,8 +150,8 @@ def test_a_package_imports_core_and_none_of_its_siblings(package: Path) -> None:
         allowed |= {name.replace("-", "_") for name in declared_distributions(package)}
     for path in sources(package):
         used = {name.split(".")[0] for name in imports_of(path, package / "src")}
-        strangers = {name for name in used if re.fullmatch(r"zigai(_\w+)?", name)} - allowed
-        assert not strangers, f"{path.relative_to(ROOT)} imports {', '.join(sorted(strangers))}"
+        forbidden = {name for name in used if re.fullmatch(r"zigai(_\w+)?", name)} - allowed
+        assert not forbidden, f"{path.relative_to(ROOT)} imports {', '.join(sorted(forbidden))}"
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
@@ -160,7 +160,7 @@ def test_a_package_imports_only_what_it_declares(package: Path) -> None:
     declared = declared_distributions(package) | {package.name}
     for folder, more in (("src", set()), ("tests", TOOLS)):
         files = (path for path in sorted((package / folder).rglob("*.py")) if "data" not in path.parts)
-        for path in files:  # a script in tests/data made golden answers once, with whatever it needed
+        for path in files:  # scripts in tests/data recorded golden answers with other dependencies
             for name in {name.split(".")[0] for name in imports_of(path, package / folder)}:
                 local = (path.parent / f"{name}.py").exists() or (path.parent / name).is_dir()
                 if name in sys.stdlib_module_names or name in more or local or name == "":
@@ -171,7 +171,7 @@ def test_a_package_imports_only_what_it_declares(package: Path) -> None:
                 )
 
 
-def test_inside_core_a_wing_imports_only_the_wings_below_it() -> None:
+def test_a_wing_of_core_imports_only_the_wings_below_it() -> None:
     faults = []
     for module, path in modules_of(CORE).items():
         faults += wing_faults(module, imports_of(path, CORE / "src"))
@@ -179,11 +179,11 @@ def test_inside_core_a_wing_imports_only_the_wings_below_it() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
-def test_no_modules_import_each_other_in_a_circle(package: Path) -> None:
+def test_no_modules_import_each_other_in_circles(package: Path) -> None:
     assert not circle(own_imports(package))
 
 
-def test_core_imports_nothing_of_its_own_inside_a_function() -> None:
+def test_core_has_no_imports_of_its_own_modules_inside_functions() -> None:
     for module, path in modules_of(CORE).items():
         found = imports_in_functions(path.read_text(encoding="utf-8")) & set(modules_of(CORE))
         assert not found, f"{module} imports {', '.join(sorted(found))} in a function"
@@ -198,7 +198,7 @@ def test_only_the_meta_package_names_plugins() -> None:
             assert not declared_distributions(package) & set(plugins), package.name
 
 
-def test_the_check_sees_imports_in_functions_and_under_type_checking() -> None:
+def test_the_check_finds_imports_in_functions_and_under_type_checking() -> None:
     text = "def f():\n    import zigai_llama\nif TYPE_CHECKING:\n    from zigai_core.engine import session\n"
     assert {"zigai_llama", "zigai_core.engine.session"} <= set(imported_modules(text))
     assert "zigai_kernels" in set(
@@ -208,7 +208,7 @@ def test_the_check_sees_imports_in_functions_and_under_type_checking() -> None:
     assert "zigai_core.contracts.graph" in relative
 
 
-def test_the_check_refuses_an_import_of_a_wing_above() -> None:
+def test_the_check_finds_imports_of_a_higher_wing() -> None:
     assert wing_faults("zigai_core.ops.rope", {"zigai_core.api.model"}) == [
         "zigai_core.ops.rope imports zigai_core.api.model"
     ]

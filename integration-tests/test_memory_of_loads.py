@@ -1,4 +1,4 @@
-"""A process that loads models again and again, damaged ones too, does not grow."""
+"""Memory of a process that loads models repeatedly, damaged ones too, does not grow."""
 
 from __future__ import annotations
 
@@ -65,10 +65,8 @@ print(loaded, resident() - before[0], maps() - before[1])
 """
 
 
-@pytest.mark.skipif(
-    not Path("/proc/self/statm").exists(), reason="the system does not tell a process's memory"
-)
-def test_loads_of_whole_and_damaged_models_leave_no_memory_behind(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_loading_whole_and_damaged_models_leaks_no_memory(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOADS, str(Path(__file__).parent), str(tmp_path / "toy.gguf")],
         capture_output=True,

@@ -1,7 +1,7 @@
-"""The native backend's numbers: how far its next-token distributions are from the float32 oracle's.
+"""Accuracy of the native backend: the divergence of its next-token distributions from the float32 oracle's.
 
-`benchmarks/accuracy.py` tells the same of any file, and of llama.cpp beside it. The bounds are a quarter,
-about six standard errors, above what was measured; weights that are trained anew want new ones.
+`benchmarks/accuracy.py` measures the same for any file, and for llama.cpp. The bounds are a quarter, about
+six standard errors, above the measured values; newly trained weights need new bounds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DIALOGUES = 60
 
 @dataclass(frozen=True)
 class Bound:
-    """A file, and what its numbers may be at most: nats of mean divergence, and of mean surprise more."""
+    """A file, with bounds on the mean divergence and on the increase of the mean surprise, in nats."""
 
     path: Path
     divergence: float
@@ -36,12 +36,12 @@ BOUNDS = (
     Bound(HERE / "reference-qwen2.Q4_K_M.gguf", 3.0e-4, 2e-3),
     Bound(STORIES, 1e-9, 1e-6),
 )
-"""Of float32 weights nothing is rounded to int8: there the two differ in the order of additions alone."""
+"""With float32 weights nothing is rounded to int8: the two differ only in the order of additions."""
 
 
 @pytest.fixture(autouse=True)
 def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The benchmarks' parts can be imported, and are forgotten afterwards."""
+    """Make the modules of the benchmarks importable during a test."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     yield
@@ -51,7 +51,7 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("bound", BOUNDS, ids=lambda bound: bound.path.stem)
-def test_the_native_backend_is_as_near_to_float32_as_was_measured(bound: Bound) -> None:
+def test_the_native_backend_stays_within_the_measured_divergence_from_float32(bound: Bound) -> None:
     from comparison.judgement import Judged
     from comparison.passages import passages
 

@@ -1,4 +1,4 @@
-"""What every distribution must have, read off the tree: versions, ranges, typing marker, texts."""
+"""Requirements on every distribution, checked in the sources: versions, ranges, typing marker, texts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def release(text: str) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
-def test_a_package_has_its_parts(package: Path) -> None:
+def test_a_package_has_all_required_files(package: Path) -> None:
     module = package / "src" / package.name.replace("-", "_")
     for part in (
         module / "__init__.py",
@@ -36,12 +36,12 @@ def test_a_package_has_its_parts(package: Path) -> None:
     assert PROJECTS[package.name]["requires-python"] == ">=3.11"
     assert PROJECTS[package.name]["license"] == "Apache-2.0"
     assert len((package / "README.md").read_text(encoding="utf-8").splitlines()) > 5, (
-        "a README says what it is"
+        "the README must describe the package"
     )
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
-def test_the_changelog_begins_with_the_version(package: Path) -> None:
+def test_the_newest_version_in_the_changelog_is_the_packages(package: Path) -> None:
     text = (package / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## (\d+\.\d+\.\d+)", text, flags=re.MULTILINE)
     assert newest is not None
@@ -49,7 +49,7 @@ def test_the_changelog_begins_with_the_version(package: Path) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
-def test_sibling_ranges_hold_the_present_version_and_end_before_the_next_minor(package: Path) -> None:
+def test_sibling_ranges_include_the_present_version_and_exclude_the_next_minor(package: Path) -> None:
     for line in PROJECTS[package.name]["dependencies"]:
         parts = re.fullmatch(r"(zigai[\w-]*)>=(\d+\.\d+),<(\d+\.\d+)", line)
         if not line.startswith("zigai"):
@@ -57,7 +57,7 @@ def test_sibling_ranges_hold_the_present_version_and_end_before_the_next_minor(p
         assert parts is not None, f"{package.name}: write {line!r} as a range such as zigai-core>=0.1,<0.2"
         name, low, high = parts[1], release(parts[2]), release(parts[3])
         present = release(PROJECTS[name]["version"])
-        assert low <= present[:2] < high, f"{package.name} wants {line}, and {name} is at {present}"
+        assert low <= present[:2] < high, f"{package.name} requires {line}, but {name} is at {present}"
         assert high == (low[0], low[1] + 1), f"{package.name}: {line} spans more than one minor version"
 
 
@@ -72,7 +72,7 @@ def test_every_entry_point_can_be_loaded() -> None:
             assert entry.load() is not None, f"{entry.group}: {entry.name} = {entry.value}"
 
 
-def test_no_name_is_claimed_twice() -> None:
+def test_no_entry_point_name_is_declared_twice() -> None:
     for group in GROUPS:
         names = [entry.name for entry in entry_points(group=f"zigai.{group}")]
         assert len(names) == len(set(names)), f"zigai.{group}: {names}"

@@ -1,4 +1,4 @@
-"""Real models that somebody has: those of models.toml that `nox -s integration -- --real FOLDER` finds."""
+"""The models of models.toml whose files `nox -s integration -- --real FOLDER` finds."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ CONVERSATION = "My name is Anna. Remember it.\nWhat is the capital of France?\nW
 
 @pytest.fixture(params=MODELS, ids=lambda model: model["name"])
 def real(request: pytest.FixtureRequest) -> tuple[Path, dict[str, Any]]:
-    """A model's file in the folder that --real names, and what models.toml says of it."""
+    """A model's file in the folder that --real names, and its entry in models.toml."""
     named = request.config.getoption("--real")
     folder = Path(named or "").expanduser()
     if not named or not folder.is_dir():
-        pytest.fail(f"--real {named}: name the folder that holds real models")
+        pytest.fail(f"--real {named}: not a folder; name the one that holds the models")
     model = request.param
     found = sorted(folder.rglob(model["file"]))
     if not found:
@@ -51,13 +51,13 @@ def test_it_is_served_by_the_native_backend(real: tuple[Path, dict[str, Any]], e
     assert about["served_by"]["chosen"] == "native"
 
 
-def test_it_knows_a_capital_and_what_it_was_told(real: tuple[Path, dict[str, Any]], everything: Any) -> None:
+def test_it_knows_a_capital_and_remembers_a_name(real: tuple[Path, dict[str, Any]], everything: Any) -> None:
     path, model = real
     options = ["--template", model["template"]] if "template" in model else []
-    said = everything.check(
+    output = everything.check(
         *("zig-ai", "chat", "--model", path, *options, "--temperature", "0", "--max-tokens", "48"),
         stdin=CONVERSATION,
         timeout=1800,
     )
-    assert "Paris" in said
-    assert "Anna" in said.splitlines()[-1]
+    assert "Paris" in output
+    assert "Anna" in output.splitlines()[-1]

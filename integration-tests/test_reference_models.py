@@ -1,4 +1,4 @@
-"""The trained models: known right answers and the float32 oracle's tokens, through all of ZigAI."""
+"""The trained reference models, end to end: right answers, and the tokens of the float32 oracle."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ GATED = (
     *("add", "count", "spell", "reverse", "length", "calendar", "capital", "fact", "unknown"),
     *("told", "not told"),
 )
-"""What a model must answer at 97 % and more; it learns nothing else that it does not answer at 90 %."""
+"""Tasks with a required accuracy of 97 %; the others require 90 %."""
 GREEDY = zigai.SamplingOptions(temperature=0.0)
 
 
@@ -37,12 +37,12 @@ def find(family: str, mix: str) -> Path:
 
 @cache
 def recorded(family: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((HERE / f"answers-{family}.json").read_text(encoding="utf-8"))
-    return told
+    answers: dict[str, Any] = json.loads((HERE / f"answers-{family}.json").read_text(encoding="utf-8"))
+    return answers
 
 
 def ask(model: zigai.Model, messages: list[dict[str, str]]) -> tuple[list[int], zigai.Generation]:
-    """The prompt's tokens, and the greedy answer to the last message."""
+    """The tokens of the prompt, and the greedy answer to the last message."""
     system = messages[0]["content"] if messages[0]["role"] == "system" else None
     chat = model.chat(system=system)
     chat.messages.extend(messages[1 if system else 0 : -1])  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def share_right(family: str, model: zigai.Model) -> float:
 
 @pytest.fixture(scope="module")
 def in_float32(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The file of a family whose matrices are those of the Q8_0 file, stored as F32."""
+    """Write a family's Q8_0 file with its matrices dequantised to F32."""
 
     @cache
     def write(family: str) -> Path:
@@ -82,7 +82,7 @@ def checksums() -> list[list[str]]:
 
 
 @pytest.mark.parametrize(("digest", "name"), checksums())
-def test_a_file_is_the_one_that_was_trained(digest: str, name: str) -> None:
+def test_a_model_file_has_the_recorded_checksum(digest: str, name: str) -> None:
     path = next(path / name for path in (HERE, BUNDLED) if (path / name).exists())
     assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
 
@@ -91,12 +91,12 @@ def test_a_file_is_the_one_that_was_trained(digest: str, name: str) -> None:
 def test_the_recorded_accuracy_passes_the_gate(family: str) -> None:
     accuracy = recorded(family)["accuracy"]
     assert {task: accuracy[task] for task in GATED if accuracy[task] < 0.97} == {}
-    promised = {task: share for task, share in accuracy.items() if task != "made up"}
-    assert {task: share for task, share in promised.items() if share < 0.9} == {}
+    required = {task: share for task, share in accuracy.items() if task != "made up"}
+    assert {task: share for task, share in required.items() if share < 0.9} == {}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_recorded_prompts_are_many_different_and_held_out(
+def test_the_recorded_prompts_are_at_least_500_distinct_held_out_ones(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "path", [str(HERE), *sys.path])
@@ -106,15 +106,15 @@ def test_the_recorded_prompts_are_many_different_and_held_out(
     assert len({json.dumps(row["messages"]) for row in rows}) == len(rows) >= 500
     assert {row["task"] for row in rows} == set(ALL_TASKS)
     for row in rows:
-        said = [message["content"] for message in row["messages"]]
-        system = said.pop(0) if row["messages"][0]["role"] == "system" else ""
-        turns = zip(said[::2], [*said[1::2], row["expected"]], strict=True)
+        texts = [message["content"] for message in row["messages"]]
+        system = texts.pop(0) if row["messages"][0]["role"] == "system" else ""
+        turns = zip(texts[::2], [*texts[1::2], row["expected"]], strict=True)
         assert Dialogue(system, tuple(Turn("", *turn) for turn in turns)).held_out()
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_float32_weights_answer_token_by_token_as_the_oracle(
+def test_float32_weights_give_the_oracles_tokens(
     family: str, backend: str, in_float32: Callable[[str], Path]
 ) -> None:
     model = zigai.load(in_float32(family), backend=backend)
@@ -127,7 +127,7 @@ def test_float32_weights_answer_token_by_token_as_the_oracle(
 
 @pytest.mark.parametrize(("mix", "points"), [("Q8_0", 1), ("Q4_K_M", 3)])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_quantised_weights_answer_about_as_well_as_float32(family: str, mix: str, points: int) -> None:
+def test_quantised_weights_are_nearly_as_accurate_as_float32(family: str, mix: str, points: int) -> None:
     model = zigai.load(find(family, mix), backend="native")
     rows = recorded(family)["dialogues"]
     expected = [model.tokenizer.encode(row["expected"], bos=False) for row in rows]
@@ -135,7 +135,7 @@ def test_quantised_weights_answer_about_as_well_as_float32(family: str, mix: str
     assert share_right(family, model) >= oracle - points / 100
 
 
-def test_the_bundled_model_is_what_load_takes(caplog: pytest.LogCaptureFixture) -> None:
+def test_load_without_a_path_uses_the_bundled_model(caplog: pytest.LogCaptureFixture) -> None:
     model = zigai.load()
     assert model.descriptor.name == "reference-qwen2"
     assert len(caplog.records) == 1
@@ -144,7 +144,7 @@ def test_the_bundled_model_is_what_load_takes(caplog: pytest.LogCaptureFixture) 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_name_told_in_the_first_turn_is_known_in_the_third(family: str) -> None:
+def test_a_name_from_the_first_turn_is_known_in_the_third(family: str) -> None:
     chat = zigai.load(find(family, "Q8_0")).chat()
     assert chat.send("My name is Anna.", sampling=GREEDY).complete() == "Nice to meet you, Anna."
     assert "twelve" in chat.send("What is seven plus five?", sampling=GREEDY).complete()

@@ -1,4 +1,4 @@
-"""What the reference models are made with: dialogues, some of them held out, and quantisers."""
+"""The scripts that make the reference models: dialogues, held-out prompts and quantisers."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The folder's scripts import each other by their bare names."""
+    """Make the scripts importable by their bare names, as they import each other."""
     before = set(sys.modules)
     monkeypatch.syspath_prepend(str(Path(__file__).resolve().parent / "reference_models"))
     yield
     for name in set(sys.modules) - before:
-        if name in ("dialogues", "words", "quantize"):
+        if name in ("dialogues", "facts", "tasks", "wording", "words", "quantize"):
             del sys.modules[name]
 
 
@@ -30,7 +30,7 @@ def test_the_same_seed_gives_the_same_dialogues() -> None:
     assert first == again != other
 
 
-def test_training_never_shows_a_prompt_that_is_held_out() -> None:
+def test_training_data_contains_no_held_out_prompt() -> None:
     from dialogues import Dialogue, Maker
 
     for dialogue in islice(Maker(1).train(), 2000):
@@ -38,7 +38,7 @@ def test_training_never_shows_a_prompt_that_is_held_out() -> None:
             assert not Dialogue(dialogue.system, dialogue.turns[:length]).held_out()
 
 
-def test_every_task_has_prompts_that_are_held_out() -> None:
+def test_every_task_has_held_out_prompts() -> None:
     from dialogues import ALL_TASKS, Maker
 
     for task in ALL_TASKS:
@@ -47,8 +47,9 @@ def test_every_task_has_prompts_that_are_held_out() -> None:
         assert dialogue.turns[-1].task == task
 
 
-def test_what_was_told_was_told_before_and_what_was_not_was_not() -> None:
-    from dialogues import FACTS, Maker
+def test_answers_about_facts_agree_with_the_earlier_turns() -> None:
+    from dialogues import Maker
+    from facts import FACTS
 
     asked = {question.rstrip("?"): fact for fact in FACTS.values() for question in fact.asked}
     checked = 0
@@ -73,12 +74,12 @@ def test_what_was_told_was_told_before_and_what_was_not_was_not() -> None:
 
 
 def pattern(template: str) -> str:
-    """Matches what a template with `{}` gives."""
+    """A regular expression that matches a formatted template with `{}`."""
     return "(.+)".join(map(re.escape, template.split("{}")))
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("F32", 0.0), ("Q8_0", 0.006), ("Q6_K", 0.02), ("Q4_K", 0.08)])
-def test_quantised_weights_are_near_the_weights(dtype: str, error: float) -> None:
+def test_quantised_weights_are_close_to_the_weights(dtype: str, error: float) -> None:
     from quantize import quantize
 
     weights = np.random.default_rng(7).standard_normal((64, 512)).astype(np.float32)
@@ -93,7 +94,7 @@ def test_quantised_weights_are_near_the_weights(dtype: str, error: float) -> Non
 
 
 @pytest.mark.parametrize("dtype", ["F32", "Q8_0", "Q6_K", "Q4_K"])
-def test_nothing_stays_nothing_and_a_single_weight_stays_itself(dtype: str) -> None:
+def test_zeros_and_a_single_nonzero_weight_keep_their_values(dtype: str) -> None:
     from quantize import quantize
 
     weights = np.zeros((2, 256), np.float32)

@@ -1,4 +1,4 @@
-"""From a file on: however tokens get into the cache, what follows them is the same."""
+"""The logits after a sequence do not depend on how its tokens got into the cache."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zigai_core.engine.runner import Part, Runner
 from zigai_core.engine.session import Session
 
 TOLERANCE = 1e-4
-"""The largest difference of two logits that should be the same; logits of the toy are about ±3."""
+"""Largest allowed difference of two logits that should be equal; the toy's logits are about ±3."""
 
 
 @pytest.fixture(scope="module", params=["numpy", "native"])
@@ -66,7 +66,7 @@ def test_four_sequences_of_different_lengths_in_one_batch_equal_each_alone(model
     ]
     for outputs, prompt in zip(runner.run(parts), prompts, strict=True):
         assert_same(outputs["logits"], model.logits(prompt))
-    # A step that mixes a longer piece of one with single tokens of the others.
+    # A step with several tokens of one sequence and single tokens of the others.
     after = [random_tokens(count, seed=90 + count) for count in (1, 9, 1, 1)]
     parts = [Part(sequence, tokens) for sequence, tokens in zip(sequences, after, strict=True)]
     for outputs, prompt, tokens in zip(runner.run(parts), prompts, after, strict=True):
@@ -74,7 +74,9 @@ def test_four_sequences_of_different_lengths_in_one_batch_equal_each_alone(model
 
 
 @pytest.mark.parametrize("kept", [0, 1, 63, 64, 65, 100])
-def test_a_rewound_session_goes_on_as_if_nothing_had_followed(model: zigai.Model, kept: int) -> None:
+def test_a_rewound_session_continues_as_if_the_dropped_tokens_had_never_been(
+    model: zigai.Model, kept: int
+) -> None:
     tokens, after = random_tokens(130, seed=3), random_tokens(20, seed=4)
     session = session_of(model, tokens)
     session.logits()
@@ -84,7 +86,7 @@ def test_a_rewound_session_goes_on_as_if_nothing_had_followed(model: zigai.Model
 
 
 @pytest.mark.parametrize("length", [1, 64, 100])
-def test_a_fork_and_its_origin_go_on_as_if_each_were_alone(model: zigai.Model, length: int) -> None:
+def test_a_fork_and_its_origin_continue_independently(model: zigai.Model, length: int) -> None:
     tokens = random_tokens(length, seed=5)
     origin = Session(Runner(model.program, sequences=2))
     origin.extend(tokens)
@@ -99,7 +101,7 @@ def test_a_fork_and_its_origin_go_on_as_if_each_were_alone(model: zigai.Model, l
             assert_same(session.logits(), model.logits(written[id(session)])[-1])
 
 
-def test_a_replaced_prompt_keeps_the_common_beginning_and_changes_no_logits(model: zigai.Model) -> None:
+def test_replacing_a_prompt_keeps_the_common_prefix_and_changes_no_logits(model: zigai.Model) -> None:
     common, first, second = random_tokens(90, seed=6), random_tokens(30, seed=7), random_tokens(25, seed=8)
     session = session_of(model, common + first)
     session.logits()
@@ -107,7 +109,7 @@ def test_a_replaced_prompt_keeps_the_common_beginning_and_changes_no_logits(mode
     assert_same(session.logits(), model.logits(common + second)[-1])
 
 
-def test_sessions_of_one_model_do_not_disturb_each_other(model: zigai.Model) -> None:
+def test_sessions_of_one_model_are_independent(model: zigai.Model) -> None:
     a, b = random_tokens(70, seed=9), random_tokens(40, seed=10)
     first, second = session_of(model, a), session_of(model, b)
     first.logits()

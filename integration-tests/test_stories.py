@@ -1,4 +1,4 @@
-"""A small model with trained weights: tokens and greedy text are the ones recorded with llama.cpp."""
+"""A small trained model: tokens and greedy text equal those recorded with llama.cpp."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ pytestmark = pytest.mark.skipif(not CASES, reason="../shared/models/stories260K.
 
 
 NEAR_TIES = {'She said, "I am sorry."': 1}
-"""Where float32 does not reach the recording: the index of a token whose two best logits are 0.0014 apart.
+"""Index of a recorded token that float32 does not reproduce: the two best logits are 0.0014 apart.
 
-The recording took the second, because llama.cpp sums attention's values up in float16. Hugging Face
-transformers takes the first, as we do, and finds the recorded one 0.00143 below it.
+The recording has the second best, because llama.cpp accumulates attention values in float16. Hugging Face
+transformers has the first, as ZigAI does, with the recorded one 0.00143 below.
 """
 TIE = 0.003
 
 
 def check(model: zigai.Model, case: dict[str, Any]) -> None:
-    """Greedy decoding gives the recorded tokens; at a near tie the recorded one is only all but the best."""
+    """Greedy decoding gives the recorded tokens. A near tie may differ by less than `TIE`."""
     session = model.new_session()
     session.extend(case["tokens"])
     for index, recorded in enumerate(case["greedy"]):
@@ -46,7 +46,7 @@ def check(model: zigai.Model, case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["text"][:20])
-def test_tokens_are_the_recorded_ones_and_come_back_as_the_text(case: dict[str, Any]) -> None:
+def test_tokens_are_the_recorded_ones_and_are_decoded_to_the_text(case: dict[str, Any]) -> None:
     tokenizer = zigai.load(FILE, backend="numpy").tokenizer
     assert tokenizer.encode(case["text"]) == case["tokens"]
     assert tokenizer.decode(case["tokens"]) == case["text"]
@@ -90,7 +90,7 @@ def test_generated_text_is_the_recorded_one(backend: str) -> None:
 
 
 def check_all() -> None:
-    """Check every case with the native backend and print what it ran with: for a process of its own."""
+    """Check every case with the native backend and print its summary. Run in a process of its own."""
     model = zigai.load(FILE, backend="native")
     for case in CASES:
         check(model, case)

@@ -1,4 +1,4 @@
-"""Tokens of real vocabularies: the texts and ids that llama.cpp's own tests hold for them."""
+"""Tokenizers of published vocabularies against the texts and ids of llama.cpp's own tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ needs_vocabularies = pytest.mark.skipif(not VOCABULARIES.is_dir(), reason="../sh
 
 
 def cases(name: str) -> list[tuple[str, list[int]]]:
-    """Texts, with the ids that plain encoding without a first token must give."""
+    """Texts with the ids of plain encoding, without a beginning-of-sequence token."""
     path = VOCABULARIES / f"{name}.gguf"
     texts = path.with_suffix(".gguf.inp").read_bytes().decode().split(SEPARATOR)
     lines = path.with_suffix(".gguf.out").read_text("utf-8").split("\n")
@@ -48,7 +48,7 @@ def make_tokenizer(path: Path) -> Tokenizer:
 
 @needs_vocabularies
 @pytest.mark.parametrize("name", NAMES)
-def test_every_text_has_the_recorded_ids_and_comes_back(name: str) -> None:
+def test_every_text_has_the_recorded_ids_and_is_decoded_from_them(name: str) -> None:
     tokenizer = make_tokenizer(VOCABULARIES / f"{name}.gguf")
     for text, tokens in cases(name):
         assert tokenizer.encode(text, bos=False) == tokens, text
@@ -57,7 +57,7 @@ def test_every_text_has_the_recorded_ids_and_comes_back(name: str) -> None:
 
 
 def random_texts(count: int) -> Iterator[str]:
-    """Short texts of characters from all of Unicode, the common blocks more often."""
+    """Short texts of characters from all of Unicode, more often from common blocks."""
     random = Random(20)
     blocks = [(0x20, 0x7F), (0x20, 0x7F), (0, 0x20), (0xA0, 0x370), (0x370, 0x2000), (0x2000, 0x3000)]
     blocks += [(0x3000, 0xD800), (0xE000, 0x10000), (0x1F000, 0x1FA00), (0x10000, 0x110000)]
@@ -70,11 +70,11 @@ def random_texts(count: int) -> Iterator[str]:
 
 @needs_vocabularies
 @pytest.mark.parametrize("name", NAMES)
-def test_random_texts_come_back(name: str) -> None:
+def test_random_texts_are_decoded_from_their_ids(name: str) -> None:
     tokenizer = make_tokenizer(VOCABULARIES / f"{name}.gguf")
     for text in random_texts(100_000):
         tokens = tokenizer.encode(text)
-        if tokenizer.decode(tokens) != text:  # plain asserts cost more than the tokenizer
+        if tokenizer.decode(tokens) != text:  # an assert here would take more time than the tokenizer
             pytest.fail(f"{text!r} became {tokens}, which is {tokenizer.decode(tokens)!r}")
 
 

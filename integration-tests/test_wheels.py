@@ -1,7 +1,7 @@
-"""The wheels as a user gets them: put together, one left out, one of a stranger's added.
+"""The wheels as users install them: all together, with one missing, with an external plugin.
 
-`nox -s integration` builds all wheels, of what they depend on too, into the folder `ZIGAI_WHEELHOUSE`. Every
-environment here is made from that folder alone, with no index.
+`nox -s integration` builds all wheels, dependencies included, in the folder `ZIGAI_WHEELHOUSE`. Every
+environment is installed from that folder alone, without an index.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ def toy(everything: Any, make_toy: Callable[..., Path]) -> Path:
 
 
 def greedy(environment: Any, model: Path, backend: str = "auto") -> list[str]:
-    """The backend that was taken, and the tokens of a greedy reply."""
-    said: str = environment.check("python", "-c", GREEDY, model, backend)
-    return said.split()
+    """The chosen backend, and the tokens of a greedy reply."""
+    output: str = environment.check("python", "-c", GREEDY, model, backend)
+    return output.split()
 
 
-def test_the_meta_package_brings_all_that_a_model_needs(everything: Any, toy: Path) -> None:
+def test_the_meta_package_installs_all_that_a_model_needs(everything: Any, toy: Path) -> None:
     native = greedy(everything, toy)
     assert native[0] == "native"
     assert greedy(everything, toy, "numpy")[1:] == native[1:]
     assert len(native) > 1
 
 
-def test_the_command_answers_from_wheels(everything: Any, toy: Path) -> None:
+def test_the_command_works_from_wheels(everything: Any, toy: Path) -> None:
     for arguments in (["--help"], ["version"], ["plugins"], ["inspect", "--model", toy]):
         done = everything.run("zig-ai", *arguments)
         assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
@@ -70,10 +70,11 @@ def test_without_the_architecture_the_error_names_it_and_the_package(
     assert greedy(environment, toy)[0] == "native"
 
 
-def test_without_the_kernels_auto_takes_numpy_and_native_is_named_as_missing(
+def test_without_the_kernels_auto_chooses_numpy_and_native_is_named_as_missing(
     new_environment: Callable[..., Any], everything: Any, toy: Path
 ) -> None:
-    environment = new_environment("zigai-core", "zigai-gguf", "zigai-tokenizers", "zigai-llama")
+    environment = new_environment("zigai")
+    environment.uninstall("zigai-kernels")
     written = greedy(environment, toy)
     assert written[0] == "numpy"
     assert written[1:] == greedy(everything, toy)[1:]
@@ -82,20 +83,18 @@ def test_without_the_kernels_auto_takes_numpy_and_native_is_named_as_missing(
     assert "pip install --upgrade zigai-kernels" in done.stderr.strip().splitlines()[-1]
 
 
-@pytest.mark.parametrize(
-    ("missing", "told"), [("zigai-gguf", "install zigai-gguf"), ("zigai-tokenizers", "zigai-tokenizers")]
-)
+@pytest.mark.parametrize("missing", ["zigai-gguf", "zigai-tokenizers"])
 def test_without_a_format_or_a_tokenizer_the_package_to_install_is_named(
-    new_environment: Callable[..., Any], toy: Path, missing: str, told: str
+    new_environment: Callable[..., Any], toy: Path, missing: str
 ) -> None:
-    packages = ["zigai-core", "zigai-gguf", "zigai-tokenizers", "zigai-llama"]
-    environment = new_environment(*(name for name in packages if name != missing))
+    environment = new_environment("zigai")
+    environment.uninstall(missing)
     done = environment.run("python", "-c", GREEDY, toy, "auto")
     assert done.returncode != 0
-    assert told in done.stderr.strip().splitlines()[-1]
+    assert f"pip install --upgrade {missing}" in done.stderr.strip().splitlines()[-1]
 
 
-def test_an_architecture_of_a_stranger_runs_once_it_is_installed(
+def test_an_external_architecture_runs_once_it_is_installed(
     new_environment: Callable[..., Any],
     everything: Any,
     toy: Path,
@@ -139,11 +138,11 @@ BUNDLED = "no model is named, so this is reference-qwen2"
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_a_trained_model_answers_from_wheels(everything: Any, family: str, backend: str) -> None:
     model = REFERENCE / f"reference-{family}.Q4_K_M.gguf"
-    said = everything.check(
+    output = everything.check(
         *("zig-ai", "chat", "--model", model, "--backend", backend, "--temperature", "0"),
         stdin="My name is Anna.\nwhat is the capital of France?\nWhat is my name?\n",
     )
-    assert said == "Nice to meet you, Anna.\nThe capital of France is Paris.\nYour name is Anna.\n"
+    assert output == "Nice to meet you, Anna.\nThe capital of France is Paris.\nYour name is Anna.\n"
 
 
 def test_the_bundled_model_chats_at_a_terminal(everything: Any) -> None:
@@ -158,7 +157,7 @@ def test_the_bundled_model_chats_at_a_terminal(everything: Any) -> None:
     chat.expect_exact(BUNDLED)
     chat.expect_exact("(qwen2, 3.")
     chat.expect_exact("template: the chat template in reference-qwen2")
-    for said, answered in (
+    for typed, answer in (
         ("My name is Anna.", "Nice to meet you, Anna."),
         ("What is seven plus five?", "Seven plus five is twelve."),
         ("What is my name?", "Your name is Anna."),
@@ -166,8 +165,8 @@ def test_the_bundled_model_chats_at_a_terminal(everything: Any) -> None:
         ("What is my name?", "You have not told me your name."),
     ):
         chat.expect_exact("> ")
-        chat.sendline(said)
-        chat.expect_exact(answered)
+        chat.sendline(typed)
+        chat.expect_exact(answer)
     chat.expect_exact("> ")
     chat.sendeof()
     chat.expect(pexpect.EOF)
@@ -175,7 +174,7 @@ def test_the_bundled_model_chats_at_a_terminal(everything: Any) -> None:
     assert chat.exitstatus == 0
 
 
-def test_without_the_meta_package_no_model_is_bundled_and_the_error_says_so(
+def test_without_the_meta_package_the_error_says_that_no_model_is_bundled(
     new_environment: Callable[..., Any],
 ) -> None:
     environment = new_environment("zigai-cli", "zigai-gguf", "zigai-qwen", "zigai-tokenizers")
@@ -185,7 +184,7 @@ def test_without_the_meta_package_no_model_is_bundled_and_the_error_says_so(
     assert "Traceback" not in done.stderr
 
 
-def test_without_the_qwen_package_its_models_are_named_as_missing(
+def test_without_the_qwen_package_the_error_names_it(
     new_environment: Callable[..., Any],
 ) -> None:
     environment = new_environment("zigai")

@@ -23,10 +23,10 @@ TEMPLATE = (
 
 
 def write_toy(path: Path, model: ModelDescriptor) -> None:
-    """The file of a toy descriptor, with its vocabulary and a chat template."""
+    """Write a toy descriptor to a GGUF file, with its vocabulary and a chat template."""
     spec = model.tokenizer
     if spec is None or spec.scores is None or spec.types is None:
-        raise ValueError("a toy has a vocabulary with scores and types")
+        raise ValueError("the model needs a vocabulary with scores and types")
     prefix = model.architecture
     metadata: dict[str, Any] = {"general.architecture": prefix, "general.name": model.name}
     metadata.update({f"{prefix}.{key}": value for key, value in model.hyperparameters.items()})

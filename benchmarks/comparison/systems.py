@@ -24,7 +24,7 @@ class System:
     extra: tuple[str, ...] = ()
 
     def run(self, model: Path, job: Job, threads: int) -> dict[str, Any]:
-        """Run a job and return its figures. Raises `RuntimeError`, with the last line of output, if it fails."""
+        """Run a job and return its figures. Raises `RuntimeError`, with its last line, if it fails."""
         options = [str(model), *job.options, "--threads", str(threads), *self.extra]
         done = subprocess.run([*self.command, *options], capture_output=True, text=True, check=False)
         if done.returncode:

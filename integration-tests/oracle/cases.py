@@ -1,4 +1,4 @@
-"""The tiny models whose logits the float32 oracle has recorded: made from a seed, the same everywhere."""
+"""Tiny models whose logits the float32 oracle has recorded, made from seeds and equal on every machine."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ TOKENS = [1, 260, 403, 17, 511, 300, 301, 302, 5, 260, 403, 77, 480, 481, 482, 9
 
 @dataclass(frozen=True)
 class Case:
-    """`make` gives the model. The oracle reads it from a GGUF file by itself, or, where its reader does not
-    know what the case is about, gets the weights together with `config`: a class and its arguments."""
+    """A model, returned by `make`. The oracle reads it from a GGUF file, or, if its reader does not support
+    the feature of the case, gets the weights and `config`: a class and its arguments."""
 
     make: Callable[[], ModelDescriptor]
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ LLAMA3 = {
 
 
 def llama3_divisors(pairs: int, base: float) -> np.ndarray:
-    """What a converter bakes into `rope_freqs.weight` (arXiv:2407.21783): slow pairs turn slower yet."""
+    """The divisors of frequencies that converters store as `rope_freqs.weight` (arXiv:2407.21783)."""
     low, high = (
         LLAMA3["original_max_position_embeddings"] / LLAMA3[k]
         for k in ("low_freq_factor", "high_freq_factor")
@@ -142,7 +142,7 @@ CASES: Mapping[str, Case] = {
 
 
 def fingerprint(model: ModelDescriptor) -> str:
-    """SHA-256 of all the model's tensors: a golden of another model must not be compared with."""
+    """SHA-256 of the model's tensors, to detect a golden that was recorded with another model."""
     digest = hashlib.sha256()
     for name in sorted(model.tensors):
         digest.update(name.encode())

@@ -1,6 +1,6 @@
-"""The reference models' tokenizers as transformers reads them from the same files: the same ids over 1 MB.
+"""Compares the reference models' tokenizers with those that transformers makes from the same files, on 1 MB.
 
-`nox -s oracle` runs this. transformers makes its tokenizers from GGUF metadata by code of its own.
+`nox -s oracle` runs this. transformers converts GGUF metadata to tokenizers with its own code.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOKENIZERS = {"qwen2": ByteLevelBPETokenizer, "llama": SentencePieceTokenizer}
 
 @cache
 def megabyte() -> list[str]:
-    """Texts of a million bytes together: dialogues, this repository, and what nobody writes."""
+    """Texts of a million bytes in total: dialogues, files of this repository, and random characters."""
     dialogues = json.loads((MODELS / "answers-qwen2.json").read_text(encoding="utf-8"))["dialogues"]
     texts = [message["content"] for row in dialogues for message in row["messages"]]
     for pattern in ("**/*.md", "packages/*/src/**/*.py"):
@@ -39,7 +39,7 @@ def megabyte() -> list[str]:
         text = "".join(chr(rng.randrange(low, high)) for _ in range(rng.randint(1, 60)))
         texts.append(text)
         size += len(text.encode())
-    # transformers takes control tokens in a text for those tokens, which ZigAI does where it is asked to.
+    # transformers always recognises control tokens in a text, ZigAI only with special=True.
     return [re.sub(r"</?s>|<unk>|<\|\w+\|>", "", text) for text in texts]
 
 
@@ -52,6 +52,6 @@ def test_a_megabyte_gives_the_same_ids(family: str) -> None:
     ours = TOKENIZERS[family](spec)
     for text in megabyte():
         if family == "llama":
-            # Before a text that begins with a space SentencePiece puts one more; transformers does not.
+            # SentencePiece adds a space before a text even if it begins with one; transformers does not.
             text = text.lstrip(" ")
         assert ours.encode(text, bos=False) == theirs.encode(text, add_special_tokens=False), text

@@ -1,7 +1,7 @@
-"""Ask the float32 oracle, Hugging Face transformers, for the logits of every case, and keep its answers.
+"""Compute the logits of every case with the float32 oracle, Hugging Face transformers, and record them.
 
-nox -s oracle            compares the answers that are kept with the oracle's, and ZigAI with both
-nox -s oracle -- --write records them anew
+nox -s oracle            compares the recorded logits with the oracle's, and ZigAI's with both
+nox -s oracle -- --write records them again
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ NAMES = {
 
 
 def from_file(path: Path, tokens: Sequence[int]) -> np.ndarray:
-    """Logits by transformers' own GGUF reader: float32 `[tokens, vocabulary]`."""
+    """Logits of a file that transformers reads itself: float32 `[tokens, vocabulary]`."""
     model = transformers.AutoModelForCausalLM.from_pretrained(
         str(path.parent), gguf_file=path.name, dtype=torch.float32, attn_implementation="eager"
     )
@@ -59,7 +59,7 @@ def from_file(path: Path, tokens: Sequence[int]) -> np.ndarray:
 
 
 def from_weights(model: ModelDescriptor, config: Mapping[str, Any], tokens: Sequence[int]) -> np.ndarray:
-    """Logits of a transformers model that is made by `config` and given the descriptor's weights."""
+    """Logits of a transformers model made from `config`, with the descriptor's weights."""
     config = dict(config)
     name = config.pop("class", "Llama")
     hp = model.hyperparameters
@@ -82,13 +82,13 @@ def from_weights(model: ModelDescriptor, config: Mapping[str, Any], tokens: Sequ
     for key, tensor in model.tensors.items():
         values = tensor.to_float32()
         heads = {"attn_q": shape.heads, "attn_k": shape.kv_heads}.get(key.split(".")[-2])
-        # LLaMA's files turn neighbours, transformers halves: undo the converter's permutation.
+        # In LLaMA's files RoPE pairs are adjacent, in transformers half a head apart: undo the permutation.
         if heads and model.architecture == "llama":
             rest = values.shape[1:]
             values = values.reshape(heads, -1, 2, *rest).swapaxes(1, 2).reshape(-1, *rest)
         if key != "rope_freqs.weight":
             weights[translated(key)] = torch.from_numpy(np.ascontiguousarray(values))
-    for layer in range(shape.layers):  # transformers stacks gates on ups, and its experts are no modules
+    for layer in range(shape.layers):  # transformers joins gate and up, and has no modules for experts
         at = f"model.layers.{layer}.mlp"
         if f"{at}.experts.gate_proj.weight" in weights:
             halves = [weights.pop(f"{at}.experts.{part}_proj.weight") for part in ("gate", "up")]
@@ -98,7 +98,7 @@ def from_weights(model: ModelDescriptor, config: Mapping[str, Any], tokens: Sequ
             weights[f"{at}.shared_expert_gate.weight"] = weights[f"{at}.shared_expert_gate.weight"][None]
     weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
     lost, unknown = network.load_state_dict(weights, strict=False)
-    # transformers gives o_proj a bias together with the others; the toys have none there
+    # transformers has a bias for o_proj if the others have one; the toys do not
     assert not unknown and all(key.endswith("o_proj.bias") for key in lost), (lost, unknown)
     for key in lost:
         network.get_parameter(key).data.zero_()
@@ -119,7 +119,7 @@ def run(network: Any, tokens: Sequence[int]) -> np.ndarray:
 
 
 def answer(name: str) -> tuple[ModelDescriptor, np.ndarray]:
-    """A case's model and the oracle's logits for it."""
+    """The model of a case, and the oracle's logits for it."""
     case = CASES[name]
     model = case.make()
     if case.config:
@@ -131,7 +131,7 @@ def answer(name: str) -> tuple[ModelDescriptor, np.ndarray]:
 
 
 def stories() -> list[list[int]] | None:
-    """The oracle's greedy tokens for the trained model in ../shared, where that is there."""
+    """The oracle's greedy tokens for the trained model in ../shared; None if that is absent."""
     folder = HERE.parents[1].parent / "shared" / "models"
     if not (folder / "stories260K.gguf").exists():
         return None
@@ -154,7 +154,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--write", action="store_true", help="record the answers")
-    parser.add_argument("cases", nargs="*", help="only these; all of them by default")
+    parser.add_argument("cases", nargs="*", help="cases to compute (all)")
     options = parser.parse_args()
     write = options.write
     worst = 0.0
@@ -168,12 +168,12 @@ def main() -> int:
             raise SystemExit(f"{name}: the case has changed since its golden was recorded: run with --write")
         difference = float(np.abs(kept["logits"] - logits).max())
         worst = max(worst, difference)
-        print(f"{name:20} oracle against golden, largest difference: {difference:.1e}")
-    told, path = None if options.cases else stories(), GOLDENS / "stories260K.json"
-    if told is not None:
+        print(f"{name:20} largest difference of the oracle from the golden: {difference:.1e}")
+    tokens, path = None if options.cases else stories(), GOLDENS / "stories260K.json"
+    if tokens is not None:
         if write:
-            path.write_text(json.dumps(told) + "\n")
-        if json.loads(path.read_text()) != told:
+            path.write_text(json.dumps(tokens) + "\n")
+        if json.loads(path.read_text()) != tokens:
             worst = 1.0
         print(
             "stories260K          oracle's greedy tokens "

@@ -1,4 +1,4 @@
-"""Logits of tiny models against the answers that transformers gave in float32 (see record.py)."""
+"""Logits of tiny models against the recorded float32 logits of transformers (see record.py)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_native_backend_gives_the_oracles_logits(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", QUANTISED)
-def test_the_native_backend_keeps_the_oracles_distribution_on_quantised_weights(name: str) -> None:
+def test_the_native_backends_distribution_is_close_to_the_oracles_on_quantised_weights(name: str) -> None:
     actual, expected = (rows.astype(np.float64) for rows in logits(name, NativeBackend()))
     p, q = (rows - np.log(np.exp(rows).sum(-1, keepdims=True)) for rows in (expected, actual))
     assert (np.exp(p) * (p - q)).sum(-1).mean() <= 1e-3

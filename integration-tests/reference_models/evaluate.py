@@ -1,8 +1,7 @@
-"""What a trained model answers, through transformers in float32, greedily.
+"""Records the greedy answers of a trained model, computed with transformers in float32.
 
-`python evaluate.py qwen2 FOLDER` writes `answers-qwen2.json` beside this file: how many answers are right,
-task by task, and 504 held-out dialogues with the tokens that the model answers. `FOLDER` is what `train.py`
-wrote.
+`python evaluate.py qwen2 FOLDER` writes `answers-qwen2.json` beside this file: the accuracy by task, and 504
+held-out dialogues with the tokens of the model's answers. `FOLDER` is the output folder of `train.py`.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ from vocabularies import VOCABULARIES, lay_out
 
 TEST_SEED = 1_000_000
 LONGEST = 48
-"""Tokens of the longest answer and some more."""
+"""Maximum tokens of an answer: more than the longest right one has."""
 
 
 def held_out(task: str, count: int) -> list[Dialogue]:
-    """The same held-out dialogues each time, all different, each ending in a question of this task."""
+    """Distinct held-out dialogues that end in a question of this task, always the same ones."""
     maker = Maker(TEST_SEED + list(ALL_TASKS).index(task))
     dialogues: dict[Dialogue, None] = {}
     for _ in range(200 * count):
@@ -36,7 +35,7 @@ def held_out(task: str, count: int) -> list[Dialogue]:
 
 
 def prompt(vocabulary: Any, dialogue: Dialogue) -> list[int]:
-    """The ids up to the place where the last answer begins."""
+    """The token ids before the last answer."""
     pieces = vocabulary.write(vocabulary.rendered(dialogue))
     ids, _ = lay_out(pieces[:-1])
     return ids
@@ -46,9 +45,9 @@ def prompt(vocabulary: Any, dialogue: Dialogue) -> list[int]:
 def answers(
     model: Any, vocabulary: Any, dialogues: Sequence[Dialogue], *, batch: int = 64
 ) -> list[list[int]]:
-    """The greedy answers as ids, without the end, in the order of the dialogues.
+    """The greedy answers as token ids, without the end token, in the order of the dialogues.
 
-    Rows of a batch have prompts of one length: nothing is padded, so that a row is what it would be alone.
+    The prompts of a batch have equal lengths: without padding each row gets the numbers that it gets alone.
     """
     prompts = [prompt(vocabulary, dialogue) for dialogue in dialogues]
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
@@ -72,7 +71,7 @@ def answers(
 
 
 def accuracy(model: Any, vocabulary: Any, *, per_task: int) -> dict[str, float]:
-    """The share of exact answers, task by task."""
+    """The share of exact answers by task."""
     shares = {}
     for task in ALL_TASKS:
         dialogues = held_out(task, per_task)
@@ -86,7 +85,7 @@ def accuracy(model: Any, vocabulary: Any, *, per_task: int) -> dict[str, float]:
 
 
 def rounded(model: Any) -> Any:
-    """The model with every matrix as Q8_0 stores it, in float32 again: what a Q8_0 file means, exactly."""
+    """The model with every matrix quantised to Q8_0 and dequantised: exactly the weights of the Q8_0 file."""
     state = model.state_dict()
     for name, weight in state.items():
         if weight.ndim == 2:
@@ -97,7 +96,7 @@ def rounded(model: Any) -> Any:
 
 
 def record(family: str, folder: Path, *, per_task: int = 28) -> dict[str, Any]:
-    """Held-out dialogues of all tasks with the oracle's answers, for the weights as trained and as Q8_0."""
+    """Held-out dialogues of all tasks with the oracle's answers, for the trained and the Q8_0 weights."""
     from transformers import AutoModelForCausalLM
 
     vocabulary = VOCABULARIES[family](folder / VOCABULARIES[family].FILE)
@@ -123,11 +122,11 @@ def main() -> None:
     parser.add_argument("family", choices=sorted(VOCABULARIES))
     parser.add_argument("folder", type=Path)
     options = parser.parse_args()
-    told = record(options.family, options.folder)
-    for task, share in told["accuracy"].items():
+    answered = record(options.family, options.folder)
+    for task, share in answered["accuracy"].items():
         print(f"{task:10} {share:6.1%}{'  gated' if task in GATED else ''}")
-    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in told["dialogues"])
-    text = f'{{"accuracy": {json.dumps(told["accuracy"])},\n"dialogues": [\n{rows}\n]}}\n'
+    rows = ",\n".join(json.dumps(row, ensure_ascii=False) for row in answered["dialogues"])
+    text = f'{{"accuracy": {json.dumps(answered["accuracy"])},\n"dialogues": [\n{rows}\n]}}\n'
     Path(__file__).with_name(f"answers-{options.family}.json").write_text(text, encoding="utf-8")
 
 

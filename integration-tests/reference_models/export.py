@@ -1,4 +1,4 @@
-"""Write a trained folder as GGUF files in F32, Q8_0 and Q4_K_M: `python export.py qwen2 FOLDER`."""
+"""Writes the output of train.py as GGUF files in F32, Q8_0 and Q4_K_M: `python export.py qwen2 FOLDER`."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ NAMES = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-"""The parts of a layer: as transformers names them, and as GGUF does."""
+"""Tensor names of a layer in transformers, with their names in GGUF."""
 
 
 def file_name(family: str, mix: str) -> str:
-    """What a model's file is called."""
+    """The file name of a model."""
     return f"reference-{family}.{mix}.gguf"
 
 
 def named_weights(weights: Mapping[str, Floats], shape: Shape) -> dict[str, Floats]:
-    """Weights by GGUF's names. LLaMA's queries and keys are reordered: GGUF pairs neighbours in RoPE."""
+    """Weights by their GGUF names. LLaMA's query and key rows are reordered: RoPE pairs become adjacent."""
     named = {"token_embd.weight": weights["model.embed_tokens.weight"]}
     for layer in range(shape.layers):
         for theirs, ours in NAMES.items():
@@ -64,13 +64,13 @@ def named_weights(weights: Mapping[str, Floats], shape: Shape) -> dict[str, Floa
 
 
 def interleave(rows: Floats, head_width: int) -> Floats:
-    """The rows of each head so that what was half a head apart stands side by side."""
+    """Reorder the rows of each head so that rows half a head apart become adjacent."""
     halves = rows.reshape(-1, 2, head_width // 2, *rows.shape[1:])
     return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(rows.shape)
 
 
 def store(named: Mapping[str, Floats], mix: str, shape: Shape) -> dict[str, TensorInfo]:
-    """Tensors in a mixture of types; vectors stay F32."""
+    """Quantise the matrices to the types of a mixture; vectors stay F32."""
     stored = {}
     for name, values in named.items():
         dtype = "F32"
@@ -81,7 +81,7 @@ def store(named: Mapping[str, Floats], mix: str, shape: Shape) -> dict[str, Tens
 
 
 def describe(shape: Shape, mix: str) -> dict[str, Any]:
-    """The metadata of the network."""
+    """GGUF metadata of the network."""
     family = shape.family
     return {
         "general.architecture": family,
@@ -104,7 +104,7 @@ def describe(shape: Shape, mix: str) -> dict[str, Any]:
 
 
 def describe_qwen2_tokenizer(folder: Path) -> dict[str, Any]:
-    """Tokens, merges and roles of a byte-level BPE in a `tokenizer.json`."""
+    """GGUF metadata of the byte-level BPE in the folder's `tokenizer.json`."""
     import json
 
     vocabulary = Qwen2Vocabulary(folder / Qwen2Vocabulary.FILE)
@@ -126,7 +126,7 @@ def describe_qwen2_tokenizer(folder: Path) -> dict[str, Any]:
 
 
 def describe_llama_tokenizer(folder: Path) -> dict[str, Any]:
-    """Tokens, scores and roles of a SentencePiece model."""
+    """GGUF metadata of the folder's SentencePiece model."""
     vocabulary = LlamaVocabulary(folder / LlamaVocabulary.FILE)
     pieces = vocabulary.tokenizer
     ids = range(pieces.get_piece_size())
@@ -157,14 +157,14 @@ def describe_llama_tokenizer(folder: Path) -> dict[str, Any]:
 
 
 def place(family: str, mix: str, folder: Path) -> Path:
-    """Where a file goes: F32 stays with what was trained, `zigai` brings one along, the rest lies here."""
+    """The path of a file: F32 beside the trained weights, the bundled one in `zigai`, the rest here."""
     if mix == "F32":
         return folder / file_name(family, mix)
     return (BUNDLED if (family, mix) == ("qwen2", "Q8_0") else HERE) / file_name(family, mix)
 
 
 def export(family: str, folder: Path) -> list[Path]:
-    """Write one file for each mixture and give their paths."""
+    """Write one file per mixture. Returns their paths."""
     from safetensors.numpy import load_file
 
     shape = SHAPES[family]
@@ -180,7 +180,7 @@ def export(family: str, folder: Path) -> list[Path]:
 
 
 def note_checksums() -> None:
-    """The SHA-256 of every file that is committed, as `sha256sum` prints them."""
+    """Write the SHA-256 of every committed model file, in the format of `sha256sum`."""
     paths = sorted([*HERE.glob("*.gguf"), *BUNDLED.glob("*.gguf")], key=lambda path: path.name)
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
     (HERE / "checksums.txt").write_text("".join(lines))
@@ -189,7 +189,7 @@ def note_checksums() -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("family", choices=sorted(SHAPES))
-    parser.add_argument("folder", type=Path, help="what train.py wrote")
+    parser.add_argument("folder", type=Path, help="the output folder of train.py")
     options = parser.parse_args()
     for path in export(options.family, options.folder):
         print(f"{path} {path.stat().st_size:,} bytes")

@@ -1,8 +1,8 @@
-"""The decoder that is trained: Llama and Qwen2 alike, in plain torch, made to be fast on two CPU cores.
+"""The decoder that is trained, for Llama and Qwen2, in plain torch, optimised for two CPU cores.
 
-transformers' own classes compute the same (`to_transformers`) but take twice as long to train. Here the query
-heads of a KV head become rows of one matrix product, matrices that read the same input are joined, and what
-follows the last attention is computed only where an answer is learnt.
+The classes of transformers compute the same (`to_transformers`) but take twice as long to train. Here the
+query heads of a KV head are rows of one matrix product, matrices with the same input are joined, and after
+the last attention only the rows with targets are computed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a network and what tells the two families apart."""
+    """The sizes of a network, and the options in which the two families differ."""
 
     family: str
     vocabulary: int = 2048
@@ -49,7 +49,7 @@ SHAPES = {
 
 
 class Layer(nn.Module):
-    """One decoder layer: attention and a gated feed-forward part, each behind an RMS norm."""
+    """One decoder layer: attention and a gated feed-forward network, each after an RMSNorm."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -66,9 +66,9 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, cosine: Tensor, sine: Tensor, mask: Tensor, chosen: Tensor | None = None
     ) -> Tensor:
-        """`[batch, tokens, width]` to the same; cosine and sine are `[tokens, head_width]`.
+        """Compute the layer: x and result `[batch, tokens, width]`; cosine and sine `[tokens, head_width]`.
 
-        With `chosen` places, counted row by row, only they are finished: `[chosen, width]`.
+        With `chosen`, indices into `[batch · tokens]`, only those rows are returned: `[chosen, width]`.
         """
         shape, (batch, tokens, _) = self.shape, x.shape
         queries, pairs = shape.heads, shape.heads + shape.kv_heads
@@ -94,7 +94,7 @@ class Layer(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Token ids to logits."""
+    """Computes logits from token ids."""
 
     cosine: Tensor
     sine: Tensor
@@ -113,20 +113,20 @@ class Decoder(nn.Module):
         self.register_buffer("sine", angles.sin(), persistent=False)
 
     def forward(self, ids: Tensor, chosen: Tensor) -> Tensor:
-        """Logits `[chosen, vocabulary]` of the chosen places of `[batch, tokens]` ids, counted row by row."""
+        """Logits `[chosen, vocabulary]` for ids `[batch, tokens]`; `chosen` indexes `[batch · tokens]`."""
         tokens = ids.shape[1]
         x = F.embedding(ids, self.embedding)
         mask = torch.full((tokens, tokens), -1e4, device=ids.device).triu(1)
         last = len(self.layers) - 1
         for i, layer in enumerate(self.layers):
-            places = chosen if i == last else None  # what follows the last attention is needed there alone
-            x = layer(x, self.cosine[:tokens], self.sine[:tokens], mask, places)
+            rows = chosen if i == last else None  # after the last attention only these rows are needed
+            x = layer(x, self.cosine[:tokens], self.sine[:tokens], mask, rows)
         x = F.rms_norm(x, (self.shape.width,), self.norm, self.shape.epsilon)
         return F.linear(x, self.embedding if self.head is None else self.head)
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotary positions over pairs half a head apart, as transformers lays them out."""
+    """RoPE with pairs half a head apart, the layout of transformers."""
     a, b = x.chunk(2, -1)
     return x * cosine + torch.cat((-b, a), -1) * sine
 

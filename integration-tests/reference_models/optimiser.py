@@ -1,9 +1,9 @@
-"""Muon for the matrices and AdamW for everything else.
+"""Muon for matrices and AdamW for all other parameters.
 
-Muon (K. Jordan and others, 2024, https://kellerjordan.github.io/posts/muon/) replaces a matrix's momentum by
-the nearest matrix with equal singular values, found by Newton-Schulz steps. `torch.optim.Muon` takes those
-steps in bfloat16 and matrix by matrix; here they are in float32, since most CPUs have no fast bfloat16, and
-over all matrices of one shape at once.
+Muon (K. Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) replaces the momentum of a matrix by
+the nearest matrix with equal singular values, approximated by Newton-Schulz iterations. `torch.optim.Muon`
+runs them in bfloat16, one matrix at a time; here they run in float32, since most CPUs have no fast bfloat16,
+and on all matrices of one shape together.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from network import Decoder
 from torch import Tensor, nn
 
 STEPS = ((3.4445, -4.7750, 2.0315),) * 4
-"""Coefficients of the Newton-Schulz polynomial a x + b x³ + c x⁵, one step each."""
+"""Coefficients of the Newton-Schulz polynomial a x + b x³ + c x⁵ for each iteration."""
 
 
 class MuonAdamW:
-    """Both optimisers behind one `step`, which takes the share of the full learning rate."""
+    """Both optimisers. `step` takes the factor on the learning rates."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class MuonAdamW:
         self.adamw = torch.optim.AdamW(self.others, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
 
     def step(self, share: float) -> None:
-        """Apply the gradients and clear them."""
+        """Apply the gradients with `share` of the learning rates, and clear them."""
         nn.utils.clip_grad_norm_(self.others, 1.0)
         for settings in self.adamw.param_groups:
             settings["lr"] = self.rate * share
@@ -55,7 +55,7 @@ class MuonAdamW:
             parameter.grad = None
 
     def step_matrices(self, rate: float) -> None:
-        """One step of Muon; joined matrices are taken apart, since each has its own singular values."""
+        """One step of Muon. Joined matrices are split, since each has its own singular values."""
         alike: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = defaultdict(list)
         for (matrix, rows), velocity in zip(self.matrices, self.velocities, strict=True):
             assert matrix.grad is not None
@@ -71,7 +71,7 @@ class MuonAdamW:
 
 
 def orthogonal(x: Tensor) -> Tensor:
-    """Of each matrix of `[matrices, rows, columns]` nearly the nearest with singular values of one."""
+    """Approximate the nearest matrices with all singular values 1. x: `[matrices, rows, columns]`."""
     tall = x.shape[1] > x.shape[2]
     x = x.transpose(1, 2) if tall else x
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
@@ -82,7 +82,7 @@ def orthogonal(x: Tensor) -> Tensor:
 
 
 def schedule(done: float, steps: int, *, warm_up: int = 60, hold: float = 0.15, last: float = 0.02) -> float:
-    """The share of the learning rate after a part `done` of training: rise, hold, then half a cosine."""
+    """Factor on the learning rate after a fraction `done` of training: rise, hold, then half a cosine."""
     rise = min(1.0, (steps + 1) / warm_up)
     if done < hold:
         return rise
@@ -90,5 +90,5 @@ def schedule(done: float, steps: int, *, warm_up: int = 60, hold: float = 0.15, 
 
 
 def revise(done: float, steps: int, *, warm_up: int = 20, most: float = 0.12, last: float = 0.02) -> float:
-    """The share of the learning rate where a trained model goes on: a short rise, then half a cosine."""
+    """Factor on the learning rate in the second phase of training: a short rise, then half a cosine."""
     return most * min(1.0, (steps + 1) / warm_up) * (last + (1 - last) * 0.5 * (1 + math.cos(math.pi * done)))

@@ -1,8 +1,8 @@
-"""Float32 weights as blocks of Q8_0, Q4_K and Q6_K.
+"""Quantises float32 weights to Q8_0, Q4_K and Q6_K.
 
-The layouts are GGUF's (`zigai_core.contracts.dtypes.dequantize` reads them); how scales are found is our own:
-a search over candidate scales, each followed by least squares, for the smallest squared error. Larger
-weights count more.
+The block layouts are GGUF's (`zigai_core.contracts.dtypes.dequantize` reads them). Scales are found by a
+search of our own: over candidate scales, each refined by least squares, for the smallest squared error, in
+which larger weights count more.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Floats = NDArray[np.float32]
 
 
 def quantize(name: str, weights: Floats, dtype: str) -> TensorInfo:
-    """A tensor `[..., columns]` stored as F32, Q8_0 (columns of 32), Q4_K or Q6_K (columns of 256)."""
+    """Store weights `[..., columns]` as F32, Q8_0 (columns a multiple of 32), Q4_K or Q6_K (of 256)."""
     stored = DTYPES[dtype]
     flat = np.ascontiguousarray(weights, dtype=np.float32).reshape(-1, stored.block_size)
     blocks = {"F32": _f32, "Q8_0": _q8_0, "Q4_K": _q4_k, "Q6_K": _q6_k}[dtype](flat)
@@ -58,7 +58,7 @@ def _q6_k(flat: Floats) -> NDArray[np.uint8]:
 
 
 def _symmetric_scales(groups: Floats) -> Floats:
-    """For each group the scale s whose levels -32..31 give `s * level` the least weighted squared error."""
+    """By group, the scale s for which `s * level`, level in -32..31, has the least weighted squared error."""
     weight = groups * groups
     extreme = np.take_along_axis(groups, np.abs(groups).argmax(-1)[..., None], -1)
     best = np.zeros(groups.shape[:-1], np.float32)
@@ -95,7 +95,7 @@ def _q4_k(flat: Floats) -> NDArray[np.uint8]:
 
 
 def _affine_scales(groups: Floats) -> tuple[Floats, Floats]:
-    """For each group s and m, neither negative, whose levels 0..15 give `s * level - m` the least error."""
+    """By group, s and m of at least 0 for which `s * level - m`, level in 0..15, has the least error."""
     weight = np.sqrt((groups * groups).mean(-1, keepdims=True)) + np.abs(groups)
     low, high = np.minimum(groups.min(-1, keepdims=True), 0), groups.max(-1, keepdims=True)
     span = np.maximum(high - low, 1e-30)
@@ -113,7 +113,7 @@ def _affine_scales(groups: Floats) -> tuple[Floats, Floats]:
         determinant = np.where(sound, determinant, 1)
         scale = (total * mixed - first * mean) / determinant
         minimum = (first * mixed - second * mean) / determinant
-        # No minimum can be stored that lifts all values: then it is none, and the scale alone is fitted.
+        # A negative minimum cannot be stored: use 0 and fit the scale alone.
         lifted = minimum < 0
         scale = np.where(lifted, mixed / np.maximum(second, 1e-30), scale)
         minimum = np.where(lifted, 0, minimum)
@@ -125,7 +125,11 @@ def _affine_scales(groups: Floats) -> tuple[Floats, Floats]:
 
 
 def _packed_sixes(scales: NDArray[np.uint8], minimums: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Eight 6-bit scales and minimums in 12 bytes: four whole ones each, above them bits of the others."""
+    """Pack eight 6-bit scales and minimums into 12 bytes.
+
+    The first four of each take the low 6 bits of bytes 0..7. The others are split: their high 2 bits are the
+    high bits of these bytes, their low 4 bits are in bytes 8..11.
+    """
     packed = np.empty((len(scales), 12), np.uint8)
     packed[:, 0:4] = (scales[:, :4]) | ((scales[:, 4:] >> 4) << 6)
     packed[:, 4:8] = (minimums[:, :4]) | ((minimums[:, 4:] >> 4) << 6)

@@ -1,6 +1,6 @@
-"""Train a reference model: `python train.py qwen2 --out FOLDER` takes at most 40 minutes on two CPU cores.
+"""Trains a reference model: `python train.py qwen2 --out FOLDER` takes at most 40 minutes on two CPU cores.
 
-Writes a folder as Hugging Face transformers reads it, which `export.py` turns into GGUF files.
+Writes a folder in the format of Hugging Face transformers, which `export.py` converts to GGUF files.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from vocabularies import VOCABULARIES, lay_out
 SEED = 1
 RATE, MATRIX_RATE = 3e-3, 0.02
 TOKENS = 8_600_000
-"""How many tokens a training sees, padding not counted."""
+"""Number of training tokens, without padding."""
 REVISED = ("llama",)
-"""Families that go over the sums again: numbers in single pieces of a digit or a syllable are learnt late."""
+"""Families with a second phase of training, on sums: numbers in digits or syllables are learnt late."""
 REVISION, SUMS = 9 / 86, 4.0
-"""How much of a training that takes, and how many times as often it adds and subtracts."""
+"""Length of the second phase as a fraction of the first, and its factor on the weights of sums."""
 
 
 def batches(
     vocabulary: Any, *, tokens: int, seed: int, sums: float = 1.0
 ) -> Iterator[tuple[float, list[tuple[list[int], list[int]]]]]:
-    """The share of training that is done, and rows of like length whose tokens make a batch.
+    """Batches of rows of similar length, each with the fraction of training that is done before it.
 
-    Dialogues are never packed into one row: what one user told would leak into the next one's answers.
+    A row holds one dialogue: with several, facts of one user would leak into answers for the next.
     """
     source, rng, seen = Maker(seed, sums).train(), random.Random(seed), 0
     while seen < tokens:
@@ -58,7 +58,7 @@ def batches(
 def fill(
     group: list[tuple[list[int], list[int]]], padding: int, device: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Ids `[rows, tokens]`, the places that are learnt, and what is learnt there."""
+    """Padded ids `[rows, tokens]`, the indices into `[rows · tokens]` that have a target, and the targets."""
     longest = max(len(ids) for ids, _ in group)
     ids = torch.tensor([ids + [padding] * (longest - len(ids)) for ids, _ in group])
     targets = torch.tensor([targets + [-1] * (longest - len(targets)) for _, targets in group]).reshape(-1)
@@ -75,9 +75,9 @@ def learn(
     device: str,
     log: Callable[[str], None],
 ) -> None:
-    """Learn all rows; the same rows on the same machine give the same weights."""
+    """Train on all rows. The same rows on the same machine give the same weights."""
     optimiser = MuonAdamW(decoder, rate=RATE, matrix_rate=MATRIX_RATE)
-    begun = told = time.monotonic()
+    begun = logged = time.monotonic()
     losses: list[Tensor] = []
     seen = 0
     for step, (done, group) in enumerate(rows):
@@ -88,8 +88,8 @@ def learn(
         losses.append(loss.detach())
         seen += sum(len(row) for row, _ in group)
         now = time.monotonic()
-        if now - told > 30:
-            told = now
+        if now - logged > 30:
+            logged = now
             mean = torch.stack(losses).mean().item()
             log(
                 f"{(now - begun) / 60:5.1f} min, {done:4.0%}, step {step}, loss {mean:.4f}, "
@@ -100,7 +100,7 @@ def learn(
 
 
 def train(family: str, vocabulary: Any, *, tokens: int, device: str, log: Callable[[str], None]) -> Decoder:
-    """Train from the seed; a family that needs it goes over the sums again, at a lower rate."""
+    """Train a model from the fixed seed; families in `REVISED` get the second phase, at a lower rate."""
     torch.manual_seed(SEED)
     decoder = Decoder(SHAPES[family]).to(device)
     rows = batches(vocabulary, tokens=tokens, seed=SEED)

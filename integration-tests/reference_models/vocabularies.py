@@ -1,4 +1,4 @@
-"""The two tokenizers, trained on the dialogues themselves, and how each family writes a dialogue as ids."""
+"""The two tokenizers, trained on the dialogues, and the token ids of a dialogue in each family's format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QWEN2_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Qwen2's published tokenizer.json splits text before it merges bytes."""
+"""The pattern with which Qwen2's published tokenizer.json splits text before it merges bytes."""
 
 CHATML = (
     "{% for message in messages %}"
@@ -41,14 +41,14 @@ LLAMA2 = (
 
 @dataclass(frozen=True)
 class Piece:
-    """Ids in a row: of a prompt, or of an answer, which the model has to write and to end."""
+    """Consecutive token ids: of a prompt, or of an answer with its end, which is learnt."""
 
     ids: Sequence[int]
     learnt: bool
 
 
 class Qwen2Vocabulary:
-    """Byte-level BPE with the qwen2 pre-tokeniser; dialogues as ChatML."""
+    """Byte-level BPE with the qwen2 pre-tokenizer; dialogues in ChatML."""
 
     FILE = "tokenizer.json"
     SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -63,7 +63,7 @@ class Qwen2Vocabulary:
 
     @classmethod
     def train(cls, folder: Path) -> Qwen2Vocabulary:
-        """Train from the same dialogues each time and write `tokenizer.json`."""
+        """Train on a fixed sample of dialogues and write `tokenizer.json` to the folder."""
         from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
         tokenizer: Any = Tokenizer(models.BPE())
@@ -90,11 +90,11 @@ class Qwen2Vocabulary:
         return ids
 
     def rendered(self, dialogue: Dialogue) -> Dialogue:
-        """The dialogue as the template leaves it: as it is."""
+        """The dialogue as the template renders it: unchanged."""
         return dialogue
 
     def write(self, dialogue: Dialogue) -> list[Piece]:
-        """The ids of the rendered template, told apart into what is given and what is to be answered."""
+        """Token ids of the rendered template, split into prompts and answers."""
         prompt = "<|im_start|>system\n" + dialogue.system + "<|im_end|>\n" if dialogue.system else ""
         pieces = []
         for turn in dialogue.turns:
@@ -106,7 +106,7 @@ class Qwen2Vocabulary:
 
 
 class LlamaVocabulary:
-    """SentencePiece BPE with byte fallback and single digits; dialogues as Llama 2 has them."""
+    """SentencePiece BPE with byte fallback and single digits; dialogues in Llama 2's format."""
 
     FILE = "tokenizer.model"
     SPECIAL = ("<unk>", "<s>", "</s>")
@@ -122,7 +122,7 @@ class LlamaVocabulary:
 
     @classmethod
     def train(cls, folder: Path) -> LlamaVocabulary:
-        """Train from the same dialogues each time and write `tokenizer.model`."""
+        """Train on a fixed sample of dialogues and write `tokenizer.model` to the folder."""
         from sentencepiece import SentencePieceTrainer
 
         SentencePieceTrainer.train(
@@ -151,18 +151,18 @@ class LlamaVocabulary:
         return ids
 
     def rendered(self, dialogue: Dialogue) -> Dialogue:
-        """The dialogue as the template leaves it: without blanks around what the user says.
+        """The dialogue as the template renders it: without blanks around the user's messages.
 
-        Training keeps them, so that the model stands both.
+        Training data keeps the blanks, so that the model accepts both.
         """
         turns = tuple(replace(turn, user=turn.user.strip()) for turn in dialogue.turns)
         return replace(dialogue, turns=turns)
 
     def write(self, dialogue: Dialogue) -> list[Piece]:
-        """The ids of the rendered template, told apart into what is given and what is to be answered.
+        """Token ids of the rendered template, split into prompts and answers.
 
-        The template has a space between an answer and its end. The model learns to end at once, and finds the
-        space in what was said before, so an answer has no blank at its end.
+        The template has a space between an answer and its end. The model learns to end an answer without it,
+        so that answers have no blank at their end, and sees the space in earlier turns.
         """
         opening = f"<<SYS>>\n{dialogue.system}\n<</SYS>>\n\n" if dialogue.system else ""
         pieces, before = [], [self.start]
@@ -181,7 +181,7 @@ VOCABULARIES: dict[str, type[Qwen2Vocabulary] | type[LlamaVocabulary]] = {
 
 
 def sample_text() -> Iterable[str]:
-    """Dialogues as plain lines, with the words of the templates in them."""
+    """Lines of text to train a tokenizer on: the messages of dialogues, and the words of the templates."""
     yield from ["system", "user", "assistant", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"] * 1000
     for dialogue in islice(Maker(SEED).train(), 20_000):
         for message in dialogue.messages(answered=True):
@@ -189,9 +189,9 @@ def sample_text() -> Iterable[str]:
 
 
 def lay_out(pieces: Sequence[Piece]) -> tuple[list[int], list[int]]:
-    """The ids of a dialogue, and for each the id to be learnt after it, or -1.
+    """The token ids of a dialogue, and for each the id to learn as the next one, or -1.
 
-    The end that an answer must reach stands in the row only as the next prompt writes it.
+    The end of an answer is a target; among the ids it appears only as part of the next prompt.
     """
     ids: list[int] = []
     targets: list[int] = []

@@ -1,4 +1,4 @@
-"""The words that the dialogues speak of."""
+"""Tables of words, names and facts for the dialogues."""
 
 from __future__ import annotations
 

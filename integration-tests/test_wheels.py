@@ -180,7 +180,7 @@ def test_without_the_meta_package_the_error_says_that_no_model_is_bundled(
     environment = new_environment("zigai-cli", "zigai-gguf", "zigai-qwen", "zigai-tokenizers")
     done = environment.run("zig-ai", "chat", stdin="hello\n")
     assert done.returncode == 1
-    assert "no model is named, and no installed package brings one" in done.stderr
+    assert "no model is named, and no installed package has one" in done.stderr
     assert "Traceback" not in done.stderr
 
 

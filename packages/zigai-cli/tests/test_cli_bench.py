@@ -46,7 +46,7 @@ def test_a_backend_without_profiling_is_an_error(model: Path) -> None:
 
 
 def test_a_profile_sums_over_layers(monkeypatch: pytest.MonkeyPatch, plugins: Plugins, model: Path) -> None:
-    monkeypatch.setitem(plugins.backends._by_hand, "numpy", NumpyBackend)
+    monkeypatch.setitem(plugins.backends._given, "numpy", NumpyBackend)
     work = ["--prompt", 8, "--generate", 4, "--backend", "numpy", "--profile"]
     result = zig_ai("bench", model, *work, "--json")
     assert result.exit_code == 0, result.stderr

@@ -37,7 +37,7 @@ def test_without_a_model_and_a_bundled_one_the_error_says_what_to_do(
     monkeypatch.setattr(Plugins, "installed", classmethod(lambda cls, path=None: bare))
     result = zig_ai("chat", input="hi\n")
     assert result.exit_code == 1
-    assert "no model is named, and no installed package brings one: name a file" in result.stderr
+    assert "no model is named, and no installed package has one: name a file" in result.stderr
 
 
 def test_kv_dtype_reaches_the_backend_which_may_refuse_it(model: Path) -> None:

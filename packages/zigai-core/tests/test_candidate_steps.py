@@ -1,4 +1,4 @@
-"""The candidate stage: each step against its definition by sorting."""
+"""The candidate stage: each step against a definition that sorts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def kept(options: SamplingOptions, logits: Array) -> list[int]:
-    """The ids that are left."""
+    """The ids of the remaining candidates."""
     return [int(token) for token in np.flatnonzero(Sampler(options).distribution(logits))]
 
 
@@ -48,7 +48,7 @@ any_logits = arrays(np.float32, st.integers(1, 60), elements=st.floats(-20, 20, 
 
 
 @given(any_logits, st.integers(1, 70))
-def test_top_k_keeps_the_k_greatest_and_of_equals_the_first(logits: Array, k: int) -> None:
+def test_top_k_keeps_the_k_largest_and_of_equal_ones_the_first(logits: Array, k: int) -> None:
     by_rank = sorted(range(len(logits)), key=lambda token: (-logits[token], token))
     assert kept(replace(OFF, top_k=k), logits) == sorted(by_rank[:k])
 
@@ -71,12 +71,12 @@ def test_top_p_of_a_large_vocabulary_equals_the_plain_definition(spread: float) 
     logits = np.random.default_rng(5).normal(0, spread, 20_000).astype(np.float32)
     order = np.argsort(-logits, kind="stable")
     count = int(np.argmax(np.cumsum(softmax(logits)[order]) >= 0.9)) + 1
-    assert (count > 1024) == (spread == 1.0)  # both the short way and the long one
+    assert (count > 1024) == (spread == 1.0)  # covers both the sorted and the selected case
     assert kept(replace(OFF, top_p=0.9), logits) == sorted(order[:count])
 
 
 @given(any_logits, st.floats(0.001, 1))
-def test_min_p_is_relative_to_the_greatest_probability(logits: Array, p: float) -> None:
+def test_min_p_is_relative_to_the_largest_probability(logits: Array, p: float) -> None:
     result = kept(replace(OFF, min_p=p), logits)
     ratios = softmax(logits) / softmax(logits).max()
     assert int(np.argmax(logits)) in result
@@ -84,7 +84,7 @@ def test_min_p_is_relative_to_the_greatest_probability(logits: Array, p: float) 
     assert all(ratios[token] < p + 1e-5 for token in set(range(len(logits))) - set(result))
 
 
-def test_temperature_divides() -> None:
+def test_temperature_divides_the_logits() -> None:
     distribution = Sampler(replace(OFF, temperature=0.5)).distribution(logits_of(1, -2))
     assert distribution.tolist() == pytest.approx(softmax(np.array([2, -4.0])).tolist(), rel=1e-6)
 
@@ -99,7 +99,7 @@ def test_temperature_near_zero_is_greedy(value: float) -> None:
 
 
 def definition(options: SamplingOptions, logits: Array) -> Array:
-    """The chain from top_k to temperature, without XTC, as sorting has it."""
+    """The chain from top_k to temperature, without XTC, computed by sorting."""
     order = np.argsort(-logits, kind="stable")
     if options.top_k:
         order = order[: options.top_k]
@@ -163,7 +163,7 @@ CHAINS = {
 
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("chain", CHAINS)
-def test_a_chain_leaves_what_sorting_leaves(chain: str, row: str) -> None:
+def test_a_chain_equals_its_definition_by_sorting(chain: str, row: str) -> None:
     logits, options = ROWS[row], CHAINS[chain]
     expected = definition(options, logits)
     distribution = Sampler(options).distribution(logits)
@@ -172,7 +172,7 @@ def test_a_chain_leaves_what_sorting_leaves(chain: str, row: str) -> None:
 
 
 @given(any_logits, st.integers(0, 70), *[st.floats(0.01, 0.99)] * 3, st.floats(0.05, 5))
-def test_any_chain_leaves_what_sorting_leaves(
+def test_any_chain_equals_its_definition_by_sorting(
     logits: Array, k: int, typical: float, top: float, least: float, temperature: float
 ) -> None:
     options = SamplingOptions(
@@ -181,7 +181,7 @@ def test_any_chain_leaves_what_sorting_leaves(
     expected = definition(options, logits)
     distribution = Sampler(options).distribution(logits)
     if np.flatnonzero(distribution).tolist() != np.flatnonzero(expected).tolist():
-        # Where p itself is reached exactly, sums in another order may be one token apart.
+        # If p is reached exactly, sums in another order may differ by one token.
         near = replace(options, typical_p=typical * (1 + 1e-12), top_p=top * (1 - 1e-12))
         other = replace(options, typical_p=typical * (1 - 1e-12), top_p=top * (1 + 1e-12))
         assert np.any(definition(near, logits) != definition(other, logits))
@@ -190,40 +190,40 @@ def test_any_chain_leaves_what_sorting_leaves(
 
 
 @pytest.mark.parametrize("k", [0, 5])
-def test_xtc_leaves_the_least_likely_of_those_that_reach_the_threshold(k: int) -> None:
+def test_xtc_keeps_only_the_least_likely_of_the_tokens_that_reach_the_threshold(k: int) -> None:
     logits = np.log(np.array([0.05, 0.3, 0.2, 0.2, 0.05, 0.2], np.float32))
     options = replace(OFF, top_k=k, xtc_probability=1.0, xtc_threshold=0.15)
     assert kept(options, logits) == ([0, 4, 5] if not k else [0, 5])
     assert kept(replace(options, xtc_threshold=0.25), logits) == kept(replace(OFF, top_k=k), logits)
 
 
-def test_xtc_comes_as_often_as_its_probability_says() -> None:
+def test_xtc_applies_with_its_probability() -> None:
     options = replace(OFF, xtc_probability=0.3, xtc_threshold=0.4)
     sampler = Sampler(options)
-    came = 0
+    applied = 0
     for _ in range(4000):
-        came += np.count_nonzero(sampler.distribution(logits_of(0, 0))) == 1
+        applied += np.count_nonzero(sampler.distribution(logits_of(0, 0))) == 1
         sampler.accept(0)
-    assert 1110 < came < 1290  # 3.1 deviations of a fair coin either way
+    assert 1110 < applied < 1290  # 3.1 standard deviations in both directions
 
 
 def test_xtc_above_a_half_is_off() -> None:
     assert kept(replace(OFF, xtc_probability=1.0, xtc_threshold=0.51), logits_of(9, 0)) == [0, 1]
 
 
-def test_mirostat_2_cuts_by_surprise_and_learns_from_what_is_taken() -> None:
+def test_mirostat_2_truncates_by_surprise_and_adapts_to_the_accepted_token() -> None:
     options = replace(OFF, mirostat=2, mirostat_tau=1.05, mirostat_eta=0.5)
     logits = np.log(np.array([0.5, 0.25, 0.125, 0.125], np.float32))
     sampler = Sampler(options)
     assert np.flatnonzero(sampler.distribution(logits) > 0).tolist() == [0, 1]  # up to 2.1 bits
-    sampler.accept(1)  # of 2/3 and 1/3
+    sampler.accept(1)  # probabilities 2/3 and 1/3
     step = sampler._choices[-1][1]
     assert isinstance(step, Mirostat)
     assert step.state.most == pytest.approx(2.1 - 0.5 * (math.log2(3) - 1.05))
     assert np.flatnonzero(sampler.distribution(logits) > 0).tolist() == [0]
 
 
-def test_mirostat_1_keeps_as_many_as_zipfs_law_says() -> None:
+def test_mirostat_1_keeps_the_number_of_tokens_that_follows_from_zipfs_law() -> None:
     size, slope = 3000, 1.2
     logits = (-slope * np.log(np.arange(1, size + 1))).astype(np.float32)
     options = replace(OFF, mirostat=1, mirostat_tau=3.0)
@@ -234,7 +234,7 @@ def test_mirostat_1_keeps_as_many_as_zipfs_law_says() -> None:
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_mirostat_brings_the_surprise_to_its_target(version: int) -> None:
+def test_mirostat_keeps_the_mean_surprise_at_its_target(version: int) -> None:
     logits = np.random.default_rng(2).permutation(-1.1 * np.log(np.arange(1, 20_001))).astype(np.float32)
     sampler = Sampler(SamplingOptions(temperature=1.0, mirostat=version, mirostat_tau=4.0, seed=4))
     surprises = []
@@ -246,7 +246,7 @@ def test_mirostat_brings_the_surprise_to_its_target(version: int) -> None:
     assert np.mean(surprises[100:]) == pytest.approx(4.0, abs=0.4)
 
 
-def test_mirostat_takes_the_place_of_the_cuts() -> None:
+def test_mirostat_replaces_the_truncating_steps() -> None:
     options = SamplingOptions(mirostat=2, mirostat_tau=100, top_k=1, top_p=0.1, min_p=1, typical_p=0.1)
     assert len(kept(options, np.zeros(50, np.float32))) == 50
 
@@ -266,14 +266,12 @@ def candidates(*values: float) -> TokenCandidates:
         (lambda c: c.with_logits(logits_of(1, 2, INF)), "logit of a candidate is inf"),
     ],
 )
-def test_what_cannot_be_done_with_candidates_is_an_error(
-    call: Callable[[TokenCandidates], Any], words: str
-) -> None:
+def test_invalid_calls_on_candidates_are_errors(call: Callable[[TokenCandidates], Any], words: str) -> None:
     with pytest.raises(SamplingError, match=words):
         call(candidates(1, 2, 3))
 
 
-def test_a_draw_takes_the_first_id_up_to_which_the_probabilities_exceed_it() -> None:
+def test_a_draw_takes_the_lowest_id_whose_cumulative_probability_exceeds_it() -> None:
     for made in (candidates(0, math.log(2), 0), candidates(0, math.log(2), 0).first(3)):
         assert [made.take(u) for u in (0, 0.24, 0.26, 0.74, 0.76, 1 - 2**-53)] == [0, 0, 1, 1, 2, 2]
 

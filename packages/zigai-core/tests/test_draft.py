@@ -1,4 +1,4 @@
-"""A draft model must mean the same by each token id; padding at the end of a vocabulary means nothing."""
+"""A draft model must have the same vocabulary, except for padding at the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PLUGINS = Plugins(
 
 
 def toy(size: int, padding: Sequence[str] = (), *, unused: bool = False, seed: int = 7) -> ModelDescriptor:
-    """A toy of `size` tokens whose last are spelled as `padding` says."""
+    """A toy with a vocabulary of `size` tokens, the last of which are `padding`."""
     model = toy_decoder(layers=1, vocabulary=size, seed=seed)
     spec = model.tokenizer
     assert spec is not None
@@ -60,7 +60,7 @@ def test_padding_tokens_may_differ_in_number_and_spelling(draft: ModelDescriptor
 
 
 @pytest.mark.parametrize("draft", [toy(301), toy(310, ["another", *pads(301, 310)]), toy(300, ["another"])])
-def test_real_tokens_may_not(draft: ModelDescriptor) -> None:
+def test_other_tokens_may_not_differ(draft: ModelDescriptor) -> None:
     with pytest.raises(
         UnsupportedError, match=r"cannot be the draft .*vocabularies differ; token (299|300) is"
     ):
@@ -72,7 +72,7 @@ def model(descriptor: ModelDescriptor) -> Model:
 
 
 @pytest.mark.parametrize(("ours", "theirs"), [(300, 340), (340, 300)])
-def test_a_draft_of_another_size_leaves_the_text_as_it_is(ours: int, theirs: int) -> None:
+def test_a_draft_model_with_another_vocabulary_size_does_not_change_the_text(ours: int, theirs: int) -> None:
     target = model(toy(ours, pads(300, ours)))
     draft = model(toy(theirs, pads(300, theirs), seed=3))
     sampling = SamplingOptions.greedy()
@@ -91,7 +91,7 @@ def test_a_prompt_with_a_token_that_the_draft_lacks_is_no_error() -> None:
 
 
 class Padded:
-    """A session of 340 tokens whose model likes the last one best, then token 7."""
+    """A session with a vocabulary of 340 tokens, of which the last is most likely, then token 7."""
 
     context = 64
     vocabulary = 340
@@ -106,6 +106,6 @@ class Padded:
         return logits
 
 
-def test_a_token_that_only_the_draft_has_is_not_guessed() -> None:
+def test_a_token_that_only_the_draft_model_has_is_not_proposed() -> None:
     assert SessionDrafter(Padded(), 300).guess([5], 2) == [7, 7]  # type: ignore[arg-type]
     assert SessionDrafter(Padded(), 340).guess([5], 2) == [339, 339]  # type: ignore[arg-type]

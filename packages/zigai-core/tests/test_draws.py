@@ -1,4 +1,4 @@
-"""Draws depend on the seed, the index and the purpose, on nothing else, and are uniform."""
+"""Draws are uniform and depend only on seed, index, purpose and number."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import pytest
 from zigai_core.engine.sampling.draws import Draws
 
 
-def test_a_draw_is_the_same_whatever_was_drawn_before() -> None:
+def test_a_draw_does_not_depend_on_earlier_draws() -> None:
     draws = Draws(3)
     first = [draws.uniform(index, "token") for index in range(5)]
     assert [draws.uniform(index, "token") for index in reversed(range(5))] == first[::-1]
     assert [Draws(3).uniform(index, "token") for index in range(5)] == first
 
 
-def test_the_numbers_are_these_on_every_machine() -> None:
+def test_draws_are_equal_on_every_machine() -> None:
     assert [Draws(1).uniform(index, "token") for index in (0, 1)] == [
         0.014670359173017844,
         0.9607638930895286,
     ]
 
 
-def test_seed_index_purpose_and_number_all_count() -> None:
+def test_draws_differ_with_seed_index_purpose_and_number() -> None:
     places = [
         (seed, index, purpose, number)
         for seed in (0, 1, 2**32, 2**64, 10**30)
@@ -36,7 +36,7 @@ def test_seed_index_purpose_and_number_all_count() -> None:
 
 
 @pytest.mark.parametrize("along", ["index", "seed", "number"])
-def test_they_are_uniform_and_neighbours_are_independent(along: str) -> None:
+def test_draws_are_uniform_and_neighbours_independent(along: str) -> None:
     count, cells = 40_000, 16
     draws = Draws(5)
     values = np.array(
@@ -52,4 +52,4 @@ def test_they_are_uniform_and_neighbours_are_independent(along: str) -> None:
     pairs = np.histogram2d(values[:-1], values[1:], bins=cells, range=[[0, 1], [0, 1]])[0]
     expected = (count - 1) / cells**2
     chi_square = float(((pairs - expected) ** 2 / expected).sum())
-    assert 190 < chi_square < 330  # 255 degrees of freedom: 0.1 % of fair draws lie beyond either end
+    assert 190 < chi_square < 330  # 255 degrees of freedom: 0.1 % of fair draws are outside at either end

@@ -1,4 +1,4 @@
-"""From a path to a model over registries built by hand, and what is said where a step of it fails."""
+"""Loading a model with plugins passed as objects, and the error of each step that can fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MODEL = toy_decoder(layers=1)
 
 
 @pytest.fixture(autouse=True)
-def _tell_everything_again() -> None:
+def _forget_reported_warnings() -> None:
     report.cache_clear()
 
 
@@ -42,7 +42,7 @@ def toy_format(magic: bytes = b"TOY", model: ModelDescriptor = MODEL) -> type:
 
 
 class PickyBackend(NumpyBackend):
-    """Faster, but it cannot do everything."""
+    """A faster backend that lacks a kernel."""
 
     name = "picky"
     speed = 50
@@ -88,7 +88,9 @@ def test_a_file_becomes_a_model_that_generates(file: Path) -> None:
     np.testing.assert_allclose(model.embed("hello"), model.embed(model.tokenizer.encode("hello")))
 
 
-def test_auto_takes_the_fastest_that_serves_all_and_says_so(file: Path) -> None:
+def test_auto_chooses_the_fastest_backend_that_serves_the_whole_model_and_gives_the_reason(
+    file: Path,
+) -> None:
     backends = {"numpy": NumpyBackend, "picky": PickyBackend}
     model = load(file, plugins=plugins(backends=backends))
     assert model.backend == "numpy"
@@ -98,7 +100,7 @@ def test_auto_takes_the_fastest_that_serves_all_and_says_so(file: Path) -> None:
     assert load(file, plugins=plugins(backends={**backends, "fast": FastBackend})).backend == "fast"
 
 
-def test_without_a_path_the_bundled_model_is_taken_and_the_log_says_so(
+def test_without_a_path_the_bundled_model_is_loaded_and_logged(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundled = {"default": lambda: BundledModel(file, "a toy")}
@@ -109,15 +111,15 @@ def test_without_a_path_the_bundled_model_is_taken_and_the_log_says_so(
     ]
 
 
-def test_without_a_path_and_a_bundled_model_the_error_says_what_to_do(file: Path) -> None:
+def test_without_a_path_and_a_bundled_model_the_error_names_the_package_to_install(file: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"name a file, or install .* pip install --upgrade zigai$"):
         load(plugins=plugins())
     gone = {"default": lambda: BundledModel(file.with_name("gone.gguf"), "a toy")}
-    with pytest.raises(PluginError, match=r"gone\.gguf is not there: reinstall"):
+    with pytest.raises(PluginError, match=r"gone\.gguf is missing: reinstall"):
         load(plugins=plugins(models=gone))
 
 
-def test_no_backend_that_serves_all_is_an_error_that_says_what_each_lacks(file: Path) -> None:
+def test_the_error_without_a_suitable_backend_lists_what_each_lacks(file: Path) -> None:
     with pytest.raises(UnsupportedError, match="no installed backend serves toy-llama: picky has no Linear"):
         load(file, plugins=plugins(backends={"picky": PickyBackend}))
 
@@ -127,13 +129,13 @@ def test_a_backend_that_is_not_installed_is_named(file: Path) -> None:
         load(file, backend="native", plugins=plugins())
 
 
-def test_an_architecture_that_nobody_serves_is_named(file: Path) -> None:
+def test_an_architecture_that_is_not_installed_is_named(file: Path) -> None:
     model = dataclasses.replace(MODEL, architecture="qwen2")
     with pytest.raises(UnsupportedError, match=r"architecture 'qwen2'.*installed: llama$"):
         load(file, plugins=plugins(model))
 
 
-def test_a_tokenizer_that_nobody_serves_is_named(file: Path) -> None:
+def test_a_tokenizer_that_is_not_installed_is_named(file: Path) -> None:
     model = dataclasses.replace(MODEL, tokenizer=dataclasses.replace(MODEL.tokenizer, kind="wordpiece"))
     with pytest.raises(UnsupportedError, match="tokenizer 'wordpiece'"):
         load(file, plugins=plugins(model))
@@ -153,7 +155,7 @@ def test_more_tokens_than_outputs_are_refused(file: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"GG", b"PK\x03\x04 a zip"])
-def test_a_file_of_no_known_format_is_named_with_what_it_begins_with(tmp_path: Path, content: bytes) -> None:
+def test_the_error_for_an_unknown_format_shows_the_first_bytes(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.bin"
     path.write_bytes(content)
     with pytest.raises(
@@ -169,28 +171,28 @@ def test_a_missing_file_and_a_folder_are_format_errors(tmp_path: Path) -> None:
         read(tmp_path, plugins=plugins())
 
 
-def test_two_formats_that_claim_one_file_are_named(file: Path) -> None:
+def test_the_error_for_a_file_that_two_formats_claim_names_both(file: Path) -> None:
     both = {"toy": toy_format(), "other": toy_format(b"TO")}
     with pytest.raises(PluginError, match="the formats other and toy both claim this file"):
         read(file, plugins=plugins(formats=both))
 
 
-def test_no_format_installed_says_what_to_install(file: Path) -> None:
+def test_the_error_without_formats_names_a_package_to_install(file: Path) -> None:
     with pytest.raises(FormatError, match=r"format \(none\).*Install a package with a format, or zigai"):
         read(file, plugins=plugins(formats={}))
 
 
-def test_an_architecture_must_give_a_graph() -> None:
-    with pytest.raises(PluginError, match="gave dict, not a zigai_core Graph"):
+def test_an_architecture_must_return_a_graph() -> None:
+    with pytest.raises(PluginError, match="returned dict, not a zigai_core Graph"):
         build(MODEL, context=8, plugins=plugins(architectures={"llama": lambda model, *, context: {}}))
 
 
-def test_a_context_the_model_was_not_trained_for_is_refused(file: Path) -> None:
+def test_a_context_longer_than_the_trained_one_is_refused(file: Path) -> None:
     with pytest.raises(UnsupportedError, match="a context of 513 tokens: toy-llama was trained for 1 to 512"):
         load(file, context=513, plugins=plugins())
 
 
-def test_the_context_is_the_trained_one_up_to_a_limit(file: Path) -> None:
+def test_the_default_context_is_the_trained_one_up_to_a_limit(file: Path) -> None:
     hp = Hyperparameters({**MODEL.hyperparameters, "context_length": 1 << 17}, prefix="llama")
     model = dataclasses.replace(MODEL, hyperparameters=hp)
     assert load(file, plugins=plugins(model)).options.context == DEFAULT_CONTEXT
@@ -221,7 +223,7 @@ def test_a_pipe_is_refused_without_being_opened(tmp_path: Path) -> None:
         read(tmp_path / "pipe", plugins=plugins())
 
 
-def test_a_path_that_cannot_be_one_is_a_format_error() -> None:
+def test_a_path_with_a_null_byte_is_a_format_error() -> None:
     with pytest.raises(FormatError, match="cannot be read: embedded null byte"):
         read("model\0.gguf", plugins=plugins())
 
@@ -231,10 +233,10 @@ class RaisingFormat:
         raise KeyError("odd")
 
     def read(self, path: Path) -> ModelDescriptor:
-        raise AssertionError("it recognises nothing")
+        raise AssertionError("not called")
 
 
-def test_a_format_that_raises_is_passed_over_and_told(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_format_that_raises_is_skipped_and_reported(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     formats = {"raising": RaisingFormat, "toy": toy_format(), "unmade": lambda: 1 / 0}
     assert read(file, plugins=plugins(formats=formats)) is MODEL
     assert "passed over: the file format 'raising' failed: KeyError: 'odd'" in caplog.text
@@ -243,7 +245,7 @@ def test_a_format_that_raises_is_passed_over_and_told(file: Path, caplog: pytest
         read(file, plugins=plugins(formats={"raising": RaisingFormat}))
 
 
-def test_a_format_that_breaks_while_it_reads_is_named(file: Path) -> None:
+def test_a_format_that_fails_while_it_reads_is_named(file: Path) -> None:
     class Breaking(toy_format()):  # type: ignore[misc]
         def read(self, path: Path) -> ModelDescriptor:
             raise IndexError("too far")
@@ -260,24 +262,28 @@ class RaisingBackend(NumpyBackend):
         raise RuntimeError("no CPU")
 
 
-def test_a_backend_that_raises_is_passed_over_and_told(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_backend_that_raises_is_skipped_and_reported(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     backends = {"raising": RaisingBackend, "unmade": lambda: 1 / 0, "odd": dict, "numpy": NumpyBackend}
     model = load(file, plugins=plugins(backends=backends))
     assert model.backend == "numpy"
-    for words in ("'raising' failed: RuntimeError", "'unmade' failed: ZeroDivisionError", "'odd' gave dict"):
+    for words in (
+        "'raising' failed: RuntimeError",
+        "'unmade' failed: ZeroDivisionError",
+        "'odd' is of type dict",
+    ):
         assert f"passed over: the backend {words}" in caplog.text
     with pytest.raises(PluginError, match="the backend 'unmade' failed: ZeroDivisionError"):
         load(file, backend="unmade", plugins=plugins(backends=backends))
 
 
-def test_a_faster_backend_that_is_passed_over_is_a_warning(
+def test_a_faster_backend_that_lacks_a_kernel_is_a_warning(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     load(file, plugins=plugins(backends={"numpy": NumpyBackend, "picky": PickyBackend}))
     assert caplog.messages == ["toy-llama runs on numpy, which is slower: picky has no Linear with F32"]
 
 
-def test_options_that_a_backend_does_not_act_on_are_warnings(
+def test_options_that_a_backend_does_not_use_are_warnings(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     load(file, threads=2, kv_dtype="F16", plugins=plugins())
@@ -299,7 +305,9 @@ class TunableBackend(NumpyBackend):
         self.depth = depth
 
 
-def test_a_backends_own_settings_reach_it_and_no_other(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_settings_of_a_backend_are_passed_to_that_backend_only(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     both = plugins(backends={"numpy": NumpyBackend, "tunable": TunableBackend})
     assert load(file, backend_options={"depth": 3}, plugins=both).backend == "tunable"
     with pytest.raises(UnsupportedError, match="numpy has no setting 'depth'; its settings: none"):
@@ -326,7 +334,7 @@ def test_an_embedding_with_fewer_rows_than_the_output_is_refused(file: Path) -> 
 
 
 @pytest.mark.parametrize("group", ["architectures", "tokenizers"])
-def test_a_plugin_that_breaks_when_it_is_called_is_named(file: Path, group: str) -> None:
+def test_a_plugin_that_raises_when_called_is_named(file: Path, group: str) -> None:
     def breaking(*_: object, **__: object) -> None:
         raise IndexError("too far")
 
@@ -334,7 +342,7 @@ def test_a_plugin_that_breaks_when_it_is_called_is_named(file: Path, group: str)
         load(file, plugins=plugins(**{group: {"llama": breaking}}))
 
 
-def test_a_graph_without_logits_or_hidden_state_says_what_it_cannot_do(file: Path) -> None:
+def test_embedding_with_a_graph_without_hidden_states_is_an_error(file: Path) -> None:
     def encoder(model: ModelDescriptor, *, context: int) -> Graph:
         graph = decoder(model, context=64, pairing="adjacent")
         return dataclasses.replace(graph, outputs={"logits": graph.outputs["logits"]})

@@ -1,3 +1,5 @@
+"""Prompts: text or token ids, and errors for anything else."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -61,7 +63,7 @@ def test_what_is_neither_text_nor_token_ids_is_refused(model: Model, call: str, 
         CALLS[call](model, WRONG[wrong])
 
 
-def test_bytes_are_to_be_decoded() -> None:
+def test_the_error_for_bytes_says_to_decode_them() -> None:
     with pytest.raises(TokenizerError, match=r"not bytes: decode it first, with \.decode\('utf-8'\)"):
         token_ids(b"hello")
 
@@ -77,7 +79,7 @@ def test_bytes_are_to_be_decoded() -> None:
         [np.int32(1), np.int64(5), 9],
     ],
 )
-def test_token_ids_come_as_any_sequence_of_whole_numbers(model: Model, given: Any) -> None:
+def test_any_sequence_of_whole_numbers_is_accepted_as_token_ids(model: Model, given: Any) -> None:
     assert token_ids(given) == [1, 5, 9]
     np.testing.assert_array_equal(model.logits(given), model.logits([1, 5, 9]))
 

@@ -1,3 +1,5 @@
+"""Registries: lookup by name, conflicts, hints, and plugins that fail."""
+
 from __future__ import annotations
 
 import subprocess
@@ -15,7 +17,7 @@ from zigai_core.contracts.errors import PluginError, UnsupportedError
 def install(
     folder: Path, distribution: str, entry_points: str, version: str = "1.0", suffix: str = ".dist-info"
 ) -> None:
-    """Write what an installer writes: a metadata folder that declares entry points."""
+    """Write the metadata folder of a distribution that declares entry points, as an installer does."""
     info = folder / f"{distribution.replace('-', '_')}-{version}{suffix}"
     info.mkdir(parents=True)
     metadata = f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
@@ -25,13 +27,13 @@ def install(
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder to install made-up distributions in; what they bring can be imported."""
+    """A folder on `sys.path` for artificial distributions."""
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
 
 
 @pytest.fixture(autouse=True)
-def _tell_everything_again() -> None:
+def _forget_reported_warnings() -> None:
     report.cache_clear()
 
 
@@ -39,12 +41,12 @@ def build(model: Any, *, context: int) -> Any:
     return None
 
 
-def test_a_plugin_given_by_hand_is_found_without_installing() -> None:
+def test_a_plugin_passed_as_an_object_is_found_without_installation() -> None:
     assert Registry("zigai.architectures", {"llama": build}).get("llama") is build
     assert Plugins(architectures={"llama": build}).architectures.get("llama") is build
 
 
-def test_an_installed_plugin_is_loaded_by_name_and_only_that_one(site: Path) -> None:
+def test_get_imports_only_the_plugin_of_that_name(site: Path) -> None:
     (site / "wanted_plugin.py").write_text("def build(model, *, context): ...\n")
     (site / "other_plugin.py").write_text("raise RuntimeError('imported')\n")
     install(site, "wanted", "[zigai.architectures]\nllama = wanted_plugin:build\n")
@@ -57,7 +59,7 @@ def test_an_installed_plugin_is_loaded_by_name_and_only_that_one(site: Path) -> 
     assert "other_plugin" not in sys.modules
 
 
-def test_a_name_that_nobody_claims_says_what_is_installed_and_what_to_install() -> None:
+def test_the_error_for_an_unknown_name_lists_the_installed_ones_and_the_package_to_install() -> None:
     hints = {"ours": {"zigai.architectures": {"qwen2": "zigai-qwen"}, "zigai.backends": {"qwen2": "other"}}}
     plugins = Plugins(architectures={"llama": build, "gemma": build}, hints=hints)
     with pytest.raises(UnsupportedError) as caught:
@@ -68,7 +70,7 @@ def test_a_name_that_nobody_claims_says_what_is_installed_and_what_to_install() 
     )
 
 
-def test_hints_come_from_installed_packages_and_a_broken_one_does_no_harm(
+def test_hints_come_from_installed_packages_and_a_broken_one_is_skipped(
     site: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (site / "hints_here.py").write_text("HINTS = {'zigai.backends': {'fast': 'fast-pack'}}\n")
@@ -78,12 +80,12 @@ def test_hints_come_from_installed_packages_and_a_broken_one_does_no_harm(
     assert "the hint 'bad'" in caplog.text
 
 
-def test_no_package_is_guessed_for_an_unknown_name() -> None:
+def test_the_error_for_a_name_without_a_hint_names_no_package() -> None:
     with pytest.raises(UnsupportedError, match=r"architecture 'mamba'; installed: none$"):
         Plugins().architectures.get("mamba")
 
 
-def test_two_distributions_that_claim_one_name_are_both_named(site: Path) -> None:
+def test_the_error_for_a_name_that_two_distributions_declare_names_both(site: Path) -> None:
     install(site, "alpha-pack", "[zigai.backends]\nnative = alpha:Backend\n", version="1.2")
     install(site, "beta-pack", "[zigai.backends]\nnative = beta:Backend\nother = beta:Other\n", version="3.4")
     registry = Plugins.installed([str(site)]).backends
@@ -130,16 +132,16 @@ def test_a_plugin_that_cannot_be_imported_is_named_with_the_cause(
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize(("group", "wanted"), [("chat_templates", "text"), ("samplers", "callable")])
-def test_a_plugin_of_another_kind_is_an_error(site: Path, group: str, wanted: str) -> None:
+@pytest.mark.parametrize(("group", "required"), [("chat_templates", "text"), ("samplers", "callable")])
+def test_a_plugin_of_another_kind_is_an_error(site: Path, group: str, required: str) -> None:
     (site / f"odd_{group}.py").write_text("entry = 3\n")
     install(site, "odd", f"[zigai.{group}]\nodd = odd_{group}:entry\n")
     registry = getattr(Plugins.installed([str(site)]), group)
-    with pytest.raises(PluginError, match=f"odd 1.0 must be {wanted}, but is of type int"):
+    with pytest.raises(PluginError, match=f"odd 1.0 must be {required}, but is of type int"):
         registry.get("odd")
 
 
-def test_what_is_given_by_hand_stands_before_what_is_installed(site: Path) -> None:
+def test_objects_take_precedence_over_installed_plugins(site: Path) -> None:
     install(site, "wanted", "[zigai.architectures]\nllama = nothing:build\nqwen2 = nothing:build\n")
     installed = Plugins.installed([str(site)])
     plugins = installed.extended(architectures={"llama": build})
@@ -154,7 +156,7 @@ def test_what_is_given_by_hand_stands_before_what_is_installed(site: Path) -> No
         installed.architectures.get("llama")
 
 
-def test_other_peoples_broken_metadata_is_passed_over(site: Path) -> None:
+def test_unreadable_metadata_of_other_distributions_is_skipped(site: Path) -> None:
     install(site, "good", "[zigai.commands]\nserve = good:serve\n")
     install(site, "plain", "[console_scripts]\nplain = plain:main\n")
     bad = site / "bad-1.0.dist-info"
@@ -164,7 +166,7 @@ def test_other_peoples_broken_metadata_is_passed_over(site: Path) -> None:
     assert list(Plugins.installed([str(site)]).commands) == ["serve"]
 
 
-def test_going_through_a_group_passes_over_what_fails_and_tells_it_once(
+def test_usable_skips_plugins_that_fail_and_reports_each_once(
     site: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (site / "whole_plugin.py").write_text("class Reader: ...\n")
@@ -174,13 +176,12 @@ def test_going_through_a_group_passes_over_what_fails_and_tells_it_once(
     registry = Plugins.installed([str(site)]).formats
     for _ in range(2):
         assert [name for name, _ in registry.usable()] == ["whole"]
-    told = [record.getMessage() for record in caplog.records]
-    assert len(told) == 2
-    assert "'both'" in told[0]
-    assert "ZeroDivisionError" in told[1]
+    assert len(caplog.messages) == 2
+    assert "'both'" in caplog.messages[0]
+    assert "ZeroDivisionError" in caplog.messages[1]
 
 
-def test_what_is_wrong_with_an_entry_is_found_by_trying_it(site: Path) -> None:
+def test_problem_returns_the_error_of_an_entry_that_cannot_be_used(site: Path) -> None:
     (site / "tried_plugin.py").write_text(
         "class Good: ...\nclass Bad:\n    def __init__(self): raise KeyError('no')\n"
     )
@@ -196,7 +197,7 @@ def test_what_is_wrong_with_an_entry_is_found_by_trying_it(site: Path) -> None:
     assert "AttributeError" in problems["gone"]
 
 
-def test_entry_points_that_cannot_be_parsed_are_told_and_passed_over(
+def test_entry_points_that_cannot_be_parsed_are_reported_and_skipped(
     site: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     install(site, "good", "[zigai.commands]\nserve = good:serve\n")
@@ -205,11 +206,11 @@ def test_entry_points_that_cannot_be_parsed_are_told_and_passed_over(
     assert "unparsed-pack" in caplog.text
 
 
-def test_every_group_has_its_registry() -> None:
+def test_every_group_has_a_registry() -> None:
     assert [registry.group for registry in Plugins().registries()] == list(NOUNS)
 
 
-def test_cores_own_entries_are_installed_and_load() -> None:
+def test_the_entry_points_of_core_are_installed() -> None:
     plugins = Plugins.installed()
     assert {"top_k", "temperature"} <= set(plugins.samplers)
     assert "chatml" in plugins.chat_templates
@@ -218,7 +219,7 @@ def test_cores_own_entries_are_installed_and_load() -> None:
     assert entry.version
 
 
-def test_listing_what_is_installed_imports_no_plugin() -> None:
+def test_listing_installed_plugins_imports_none() -> None:
     script = (
         "import sys; from zigai_core.api.registry import Plugins\n"
         "before = set(sys.modules)\n"

@@ -39,7 +39,7 @@ def sample(options: SamplingOptions, logits: Array, prompt: Sequence[int] = ()) 
 
 
 def edited(options: SamplingOptions, logits: Array, prompt: Sequence[int] = ()) -> list[float]:
-    """The row as the steps of its stage leave it."""
+    """The row after all row steps."""
     rows = []
 
     class Look:
@@ -62,7 +62,7 @@ def test_logit_bias_of_a_token_outside_the_vocabulary_is_an_error() -> None:
         sample(replace(OFF, logit_bias={3: 1.0}), logits_of(1, 2, 3))
 
 
-def test_penalties_by_hand() -> None:
+def test_penalties_follow_their_formulas() -> None:
     options = replace(OFF, repeat_penalty=2.0, frequency_penalty=0.5, presence_penalty=0.25)
     assert edited(options, logits_of(4, -4, 1, 0), [0, 1, 1, 3]) == [
         4 / 2 - 0.5 - 0.25,
@@ -75,7 +75,7 @@ def test_penalties_by_hand() -> None:
 @pytest.mark.parametrize(
     ("last_n", "penalised"), [(1, [2]), (2, [1, 2]), (-1, [0, 1, 2]), (0, []), (9, [0, 1, 2])]
 )
-def test_penalties_look_at_the_last_n_tokens(last_n: int, penalised: list[int]) -> None:
+def test_penalties_apply_to_the_last_n_tokens(last_n: int, penalised: list[int]) -> None:
     options = replace(OFF, presence_penalty=1.0, penalty_last_n=last_n)
     result = edited(options, logits_of(5, 5, 5, 5), [0, 1, 2])
     assert [token for token, value in enumerate(result) if value == 4] == penalised
@@ -92,7 +92,7 @@ def test_a_history_outside_the_vocabulary_is_an_error(token: int) -> None:
 )
 @pytest.mark.parametrize("breakers", [[], [2], [9]])
 @pytest.mark.parametrize("last_n", [-1, 2, 5, 64])
-def test_dry_by_its_definition(prompt: list[int], breakers: list[int], last_n: int) -> None:
+def test_dry_follows_its_definition(prompt: list[int], breakers: list[int], last_n: int) -> None:
     options = replace(
         OFF,
         dry_multiplier=0.5,
@@ -120,14 +120,14 @@ def test_dry_by_its_definition(prompt: list[int], breakers: list[int], last_n: i
     assert edited(options, np.zeros(10, np.float32), prompt) == expected
 
 
-def test_matches_of_the_beginning() -> None:
+def test_prefix_matches_is_the_z_function() -> None:
     assert prefix_matches([1, 2, 1, 2, 1, 3]) == [0, 0, 3, 0, 1, 0]
     assert prefix_matches([7] * 5) == [0, 4, 3, 2, 1]
     assert prefix_matches([]) == []
 
 
 @pytest.mark.parametrize("n", [0.5, 1.0, 2.0])
-def test_top_n_sigma_by_its_definition(n: float) -> None:
+def test_top_n_sigma_follows_its_definition(n: float) -> None:
     logits = np.random.default_rng(0).normal(0, 2, 500).astype(np.float32)
     least = logits.max() - n * logits.std(dtype=np.float64)
     row = edited(replace(OFF, top_n_sigma=n), logits)
@@ -137,7 +137,7 @@ def test_top_n_sigma_by_its_definition(n: float) -> None:
     assert 0 < sum(logit > -INF for logit in row) < 500
 
 
-def test_top_n_sigma_leaves_out_what_is_ruled_out() -> None:
+def test_top_n_sigma_ignores_excluded_tokens() -> None:
     options = replace(OFF, top_n_sigma=1.0, logit_bias={0: -INF})
     assert edited(options, logits_of(1000, 3, 2.9, 0)) == [-INF, 3, np.float32(2.9), -INF]
 
@@ -146,7 +146,7 @@ def row_of(*values: float) -> LogitsRow:
     return LogitsRow(logits_of(*values), [], best)
 
 
-def test_what_is_written_is_read_and_is_among_the_best() -> None:
+def test_written_logits_are_read_and_ranked() -> None:
     row = row_of(1, 2, 3, 4)
     row.write([0, 3], [9.5, -INF])
     assert row.read([3, 0, 1]).tolist() == [-INF, 9.5, 2]
@@ -154,7 +154,7 @@ def test_what_is_written_is_read_and_is_among_the_best() -> None:
     assert row.logits().tolist() == [9.5, 2, 3, -INF]
 
 
-def test_what_is_ruled_out_stays_so() -> None:
+def test_excluded_tokens_stay_excluded() -> None:
     row = row_of(1, 2, 3, 4)
     row.write(3, -INF)
     row.keep(np.array([True, False, True, True]))
@@ -166,18 +166,18 @@ def test_what_is_ruled_out_stays_so() -> None:
     assert row.read([0, 1, 2, 3]).tolist() == [5, -INF, 7, -INF]
 
 
-def test_masks_are_joined() -> None:
+def test_masks_are_combined() -> None:
     row = row_of(*range(70))
     row.allow(bitset(np.arange(70) % 2 == 0))
     row.allow(
         np.array([0, 0xFFFFFFFF, 0xFFFFFFFF, 7], np.uint32)
-    )  # words behind the vocabulary count nothing
+    )  # words beyond the vocabulary have no effect
     row.keep(np.arange(70) < 68)
     assert row.best(3)[0].tolist() == [66, 64, 62]
     assert np.flatnonzero(row.logits() > -INF).tolist() == list(range(32, 68, 2))
 
 
-def test_large_logits_are_brought_within_float32() -> None:
+def test_large_logits_are_limited_to_the_range_of_float32() -> None:
     row = row_of(0, 0)
     row.write([0, 1], [1e300, -1e300])
     assert np.isfinite(row.logits()).all()
@@ -199,6 +199,6 @@ def test_large_logits_are_brought_within_float32() -> None:
         (lambda row: row.replace(logits_of(1, math.nan)), "none of them NaN"),
     ],
 )
-def test_edits_that_cannot_be_made_are_errors(edit: Any, words: str) -> None:
+def test_invalid_edits_are_errors(edit: Any, words: str) -> None:
     with pytest.raises(SamplingError, match=words):
         edit(row_of(1, 2))

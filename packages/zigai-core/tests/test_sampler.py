@@ -1,4 +1,4 @@
-"""The chain of a request: what each step leaves, the order they come in, the draws, and what is an error."""
+"""The sampler of a request: steps and their order, draws, rollback and forks, errors."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sample(options: SamplingOptions, logits: Array, prompt: Sequence[int] = (), 
 
 
 def draws(sampler: Sampler, logits: Array, count: int) -> list[int]:
-    """The tokens of a reply of which each has these logits."""
+    """The tokens of a reply in which every step has these logits."""
     for _ in range(count):
         sampler.accept(sampler.sample(logits))
     return list(sampler.tokens)[-count:]
@@ -57,7 +57,7 @@ def test_each_step_is_off_at_its_neutral_value() -> None:
     ]
 
 
-def test_steps_follow_the_order_that_is_asked_for() -> None:
+def test_steps_run_in_the_given_order() -> None:
     logits = np.log(np.array([0.5, 0.3, 0.2], np.float32))
     options = replace(OFF, temperature=0.2, top_p=0.6)
     first = Sampler(replace(options, steps=("temperature", "top_p"))).distribution(logits)
@@ -66,13 +66,13 @@ def test_steps_follow_the_order_that_is_asked_for() -> None:
     assert np.flatnonzero(last).tolist() == [0, 1]
 
 
-def test_a_row_step_behind_a_candidate_step_is_refused_by_name() -> None:
+def test_a_row_step_after_a_candidate_step_is_refused_by_name() -> None:
     options = replace(OFF, steps=("top_k", "penalties"), top_k=5, presence_penalty=1.0)
     with pytest.raises(SamplingError, match="penalties edits the whole row, so it must come before top_k"):
         Sampler(options)
 
 
-def test_greedy_takes_the_greatest_and_of_equals_the_first() -> None:
+def test_greedy_takes_the_largest_logit_and_of_equal_ones_the_first() -> None:
     assert sample(SamplingOptions.greedy(), logits_of(1, 3, 3, 2)) == 1
     assert sample(SamplingOptions(temperature=0), logits_of(1, 3, 3, 2)) == 1
 
@@ -94,11 +94,11 @@ def test_the_same_seed_gives_the_same_draws() -> None:
     assert first != draws(Sampler(replace(OFF, seed=2)), logits, 50)
 
 
-def test_a_fresh_seed_is_told_so_that_draws_can_be_repeated() -> None:
+def test_a_random_seed_is_available_to_repeat_draws() -> None:
     logits = np.zeros(1000, np.float32)
-    fresh, other = Sampler(replace(OFF, seed=None)), Sampler(replace(OFF, seed=None))
-    assert fresh.seed != other.seed
-    assert draws(fresh, logits, 9) == draws(Sampler(replace(OFF, seed=fresh.seed)), logits, 9)
+    first, other = Sampler(replace(OFF, seed=None)), Sampler(replace(OFF, seed=None))
+    assert first.seed != other.seed
+    assert draws(first, logits, 9) == draws(Sampler(replace(OFF, seed=first.seed)), logits, 9)
 
 
 def test_a_draw_is_the_same_until_it_is_accepted() -> None:
@@ -116,14 +116,14 @@ EVERYTHING = SamplingOptions(seed=5, xtc_probability=0.5, repeat_penalty=1.3, dr
 
 
 @pytest.mark.parametrize("options", [OFF, STATEFUL, EVERYTHING])
-def test_tokens_that_are_taken_back_change_nothing(options: SamplingOptions) -> None:
+def test_a_rollback_restores_the_sampler(options: SamplingOptions) -> None:
     rows = np.random.default_rng(1).normal(0, 2, (12, 300)).astype(np.float32)
     plain, other = started(options, [1, 2]), started(options, [1, 2])
     for index, row in enumerate(rows):
         token = plain.sample(row)
         plain.accept(token)
-        for guess in (rows[index - 3 :: -2])[:3]:  # tokens that are drawn and then taken back
-            other.accept(other.sample(guess))
+        for draft in (rows[index - 3 :: -2])[:3]:  # tokens that are drawn and then rolled back
+            other.accept(other.sample(draft))
         other.rollback(other.index - index)
         assert other.sample(row) == token
         other.accept(token)
@@ -133,7 +133,7 @@ def test_tokens_that_are_taken_back_change_nothing(options: SamplingOptions) -> 
 
 
 @pytest.mark.parametrize("options", [OFF, STATEFUL, EVERYTHING])
-def test_a_fork_goes_on_as_the_sampler_would_and_leaves_it_alone(options: SamplingOptions) -> None:
+def test_a_fork_continues_as_the_sampler_would_and_does_not_affect_it(options: SamplingOptions) -> None:
     rows = np.random.default_rng(1).normal(0, 2, (12, 300)).astype(np.float32)
     straight = started(options, [1, 2])
     expected = [straight.accept(straight.sample(row)) or straight.tokens[-1] for row in rows]
@@ -141,17 +141,17 @@ def test_a_fork_goes_on_as_the_sampler_would_and_leaves_it_alone(options: Sampli
     for row in rows[:6]:
         sampler.accept(sampler.sample(row))
     sampler.sample(rows[6])
-    twin, astray = sampler.fork(), sampler.fork()
+    fork, other = sampler.fork(), sampler.fork()
     for row in rows[::-1]:
-        astray.accept(astray.sample(row))
-    astray.rollback(astray.index)
-    for each in (twin, sampler):
+        other.accept(other.sample(row))
+    other.rollback(other.index)
+    for each in (fork, sampler):
         for row in rows[6:]:
             each.accept(each.sample(row))
         assert list(each.tokens[2:]) == expected
 
 
-def test_starting_anew_forgets_the_reply_before() -> None:
+def test_start_forgets_the_previous_reply() -> None:
     rows = np.random.default_rng(1).normal(0, 2, (6, 300)).astype(np.float32)
     sampler = started(STATEFUL, [1, 2])
     replies = []
@@ -176,18 +176,18 @@ def test_draws_follow_the_distribution() -> None:
     expected = probabilities[allowed] * count
     chi_square = float(((drawn[allowed] - expected) ** 2 / expected).sum())
     assert 6 < len(allowed) <= 12
-    assert chi_square < 31.3  # 0.1 % of fair samplers are beyond it, with 11 degrees of freedom
+    assert chi_square < 31.3  # 0.1 % of fair samplers exceed it, with 11 degrees of freedom
 
 
 @pytest.mark.parametrize("options", [OFF, SamplingOptions.greedy(), SamplingOptions(logit_bias={0: 1.0})])
-def test_the_callers_logits_stay_as_they_are(options: SamplingOptions) -> None:
+def test_the_callers_logits_are_not_changed(options: SamplingOptions) -> None:
     class Scribble:
         def edit(self, row: Row) -> None:
             row.logits()[:] = 0
             row.write(range(50), 0.0)
 
         def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-            raise AssertionError("a row step is no candidate step")
+            raise AssertionError("not called: a row step is not a candidate step")
 
     logits = np.arange(100, dtype=np.float32)
     registry = Registry[Any]("zigai.samplers", {"scribble": lambda options: Scribble()})
@@ -198,7 +198,7 @@ def test_the_callers_logits_stay_as_they_are(options: SamplingOptions) -> None:
     assert logits.tolist() == list(range(100))
 
 
-def test_candidates_are_not_to_be_written_to() -> None:
+def test_the_logits_of_candidates_are_read_only() -> None:
     class Scribble:
         def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
             candidates.logits[:] = 0
@@ -224,7 +224,7 @@ def test_a_logit_of_the_model_that_is_not_finite_is_an_error_that_names_it(
         sample(options, logits)
 
 
-def test_damage_behind_the_vocabulary_harms_nothing() -> None:
+def test_logits_beyond_the_vocabulary_may_be_damaged() -> None:
     logits = logits_of(1, 2, math.nan)
     assert sample(SamplingOptions.greedy(), logits, vocabulary=2) == 1
 
@@ -236,7 +236,7 @@ def test_logits_of_another_shape_are_an_error(logits: Array) -> None:
 
 
 @pytest.mark.parametrize("options", CHAINS)
-def test_rows_behind_the_vocabulary_are_never_drawn(options: SamplingOptions) -> None:
+def test_tokens_beyond_the_vocabulary_are_never_drawn(options: SamplingOptions) -> None:
     logits = np.array([*np.zeros(30), *np.full(20, 9)], np.float32)
     sampler = Sampler(options, vocabulary=30)
     assert max(draws(sampler, logits, 100)) < 30
@@ -250,7 +250,7 @@ def test_a_bias_that_rules_every_token_out_is_an_error_that_names_the_step(optio
 
 
 @pytest.mark.parametrize("options", CHAINS)
-def test_a_mask_comes_before_every_step(options: SamplingOptions) -> None:
+def test_a_mask_applies_before_every_step(options: SamplingOptions) -> None:
     logits = np.arange(100, dtype=np.float32)
     sampler = Sampler(replace(options, logit_bias={99: 50.0, 3: 200.0}))
     mask = bitset(np.arange(100) % 10 == 3)
@@ -260,11 +260,11 @@ def test_a_mask_comes_before_every_step(options: SamplingOptions) -> None:
         sampler.sample(logits, bitset(np.zeros(100, np.bool_)))
 
 
-def test_a_token_ruled_out_is_never_drawn() -> None:
+def test_an_excluded_token_is_never_drawn() -> None:
     assert set(draws(Sampler(replace(OFF, logit_bias={1: -INF})), logits_of(0, 0, 0), 100)) == {0, 2}
 
 
-def test_steps_of_a_plugin_join_the_chain() -> None:
+def test_steps_of_plugins_run_in_the_chain() -> None:
     class OnlyEven:
         def edit(self, row: Row) -> None:
             row.keep(np.arange(row.vocabulary) % 2 == 0)
@@ -304,7 +304,7 @@ def test_a_step_of_neither_kind_is_an_error_with_its_name() -> None:
         (lambda candidates: candidates.keep(candidates.ids > 9), SamplingError, "'odd' left none"),
     ],
 )
-def test_a_step_that_gives_something_else_is_an_error_with_its_name(
+def test_a_step_that_does_not_return_candidates_is_an_error_with_its_name(
     choose: Callable[[Candidates], Any], error: type[Exception], words: str
 ) -> None:
     class Odd:

@@ -1,4 +1,4 @@
-"""Options check themselves, and any value that they take gives a token and no warning."""
+"""Sampling options refuse invalid values, and every valid value gives a token without a warning."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from zigai_core.engine.sampling import Sampler
 INF = math.inf
 
 
-def test_the_defaults_are_the_fields_own() -> None:
+def test_the_defaults_are_the_documented_ones() -> None:
     options = SamplingOptions()
     assert (options.temperature, options.top_k, options.top_p, options.min_p) == (0.8, 40, 0.95, 0.05)
     assert (options.repeat_penalty, options.frequency_penalty, options.presence_penalty) == (1.0, 0.0, 0.0)
@@ -157,7 +157,7 @@ def test_the_extremes_of_every_option_give_a_token_and_no_warning(name: str, row
         assert distribution.sum() == pytest.approx(1, abs=1e-3)
 
 
-def test_pairs_of_extremes_give_a_token_too() -> None:
+def test_pairs_of_extremes_give_a_token() -> None:
     names = [(name, value) for name, values in EXTREMES.items() for value in values]
     logits = ROWS["normal"][:50]
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The linear selection gives what sorting gives."""
+"""Linear selection equals selection by sorting."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from zigai_core.engine.sampling.selection import largest_reaching, parts, places
 def by_sorting(keys: Array, weights: Any, share: float, beyond: bool) -> list[int]:
     order = np.argsort(-keys, kind="stable")
     cumulative = np.cumsum(weights[order])
-    wanted = share * cumulative[-1]
-    count = int(np.searchsorted(cumulative, wanted, side="right" if beyond else "left")) + 1
+    target = share * cumulative[-1]
+    count = int(np.searchsorted(cumulative, target, side="right" if beyond else "left")) + 1
     return sorted(order[:count].tolist())
 
 
@@ -40,23 +40,23 @@ def rows(count: int) -> dict[str, Array]:
 @pytest.mark.parametrize("beyond", [False, True])
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.25, 0.5, 0.95, 1 - 1e-16])
 @pytest.mark.parametrize("name", rows(9))
-def test_counting_it_gives_what_sorting_gives(name: str, share: float, beyond: bool) -> None:
+def test_selection_equals_sorting(name: str, share: float, beyond: bool) -> None:
     for count in (8, 900, 30_011):
         keys = rows(count)[name]
-        # Whole numbers: sums are exact in any order.
+        # Whole numbers, so that sums are exact in any order.
         weights = np.random.default_rng(1).integers(1, 100, count).astype(np.float64)
         chosen = largest_reaching(keys, lambda at, weights=weights: weights[at], share, beyond=beyond)
         assert np.flatnonzero(chosen).tolist() == by_sorting(keys, weights, share, beyond)
 
 
 @given(arrays(np.float32, st.integers(1, 80), elements=st.floats(-5, 5, width=16)), st.floats(0, 1))
-def test_of_few_keys_too(keys: Array, share: float) -> None:
+def test_selection_of_few_keys_equals_sorting(keys: Array, share: float) -> None:
     weights = np.ones(len(keys))
     chosen = largest_reaching(keys, lambda at: weights[at], share)
     assert np.flatnonzero(chosen).tolist() == by_sorting(keys, weights, min(share, 1), False)
 
 
-def test_places_are_counted_over_the_parts() -> None:
+def test_indices_continue_over_the_parts() -> None:
     chosen = np.random.default_rng(0).random(20_000) < 0.3
     assert places_of(chosen).tolist() == np.flatnonzero(chosen).tolist()
     assert [part.stop - part.start for part in parts(20_000)] == [8192, 8192, 3616]

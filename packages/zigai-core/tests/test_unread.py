@@ -1,4 +1,4 @@
-"""Tensors and hyperparameters that nothing reads stop a model from being loaded, unless they are neutral."""
+"""A model with unread tensors or hyperparameters is refused, unless they are neutral."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from zigai_core.testing.toys import toy_decoder
 
 
 @pytest.fixture(autouse=True)
-def _tell_everything_again() -> None:
+def _forget_reported_warnings() -> None:
     report.cache_clear()
 
 
@@ -44,7 +44,7 @@ def built(model: ModelDescriptor, **options: Any) -> Graph:
     return build(model, context=64, plugins=PLUGINS, **options)
 
 
-def test_a_tensor_that_nothing_reads_is_named_with_what_to_do() -> None:
+def test_the_error_for_an_unread_tensor_names_it_and_what_to_do() -> None:
     model = with_tensor("blk.0.attn_norm.bias", np.ones(64))
     with pytest.raises(UnsupportedError) as caught:
         built(model)
@@ -55,12 +55,12 @@ def test_a_tensor_that_nothing_reads_is_named_with_what_to_do() -> None:
     )
 
 
-def test_with_warn_the_log_names_it_and_the_model_is_built(caplog: pytest.LogCaptureFixture) -> None:
+def test_with_unread_warn_the_tensor_is_logged_and_the_model_built(caplog: pytest.LogCaptureFixture) -> None:
     built(with_tensor("blk.0.attn_norm.bias", np.ones(64)), unread="warn")
     assert "(blk.0.attn_norm.bias)" in caplog.text
 
 
-def test_of_many_tensors_a_few_are_named_and_the_rest_counted() -> None:
+def test_of_many_unread_tensors_a_few_are_named_and_the_rest_counted() -> None:
     model = toy_decoder(layers=1)
     for index in range(40):
         model = with_tensor(f"extra.{index}.{'x' * 200}.weight", np.ones(1), model)
@@ -69,7 +69,7 @@ def test_of_many_tensors_a_few_are_named_and_the_rest_counted() -> None:
     assert len(str(caught.value)) < 1000
 
 
-def test_names_out_of_a_file_reach_the_log_without_control_characters(
+def test_tensor_names_are_logged_without_control_characters(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     built(with_tensor("bad\x1b[31m\nname", np.ones(1)), unread="warn")
@@ -85,11 +85,11 @@ def test_names_out_of_a_file_reach_the_log_without_control_characters(
         ("blk.0.attn_norm.bias", 1e-9, False),
         ("blk.0.ffn_down.scale", 1, True),
         ("blk.0.ffn_down.scale", 0.5, False),
-        ("blk.0.attn_q_norm.weight", 1, False),  # a norm divides, whatever it is scaled by
+        ("blk.0.attn_q_norm.weight", 1, False),  # a norm changes numbers even with weights of 1
         ("blk.0.extra.weight", 0, False),
     ],
 )
-def test_biases_of_zeros_and_scales_of_ones_change_nothing(name: str, value: float, neutral: bool) -> None:
+def test_biases_of_zeros_and_scales_of_ones_may_be_unread(name: str, value: float, neutral: bool) -> None:
     model = with_tensor(name, np.full(64, value))
     if neutral:
         built(model)
@@ -98,7 +98,7 @@ def test_biases_of_zeros_and_scales_of_ones_change_nothing(name: str, value: flo
             built(model)
 
 
-def test_what_an_architecture_leaves_out_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_tensors_that_an_architecture_leaves_out_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     def leaving(model: ModelDescriptor, *, context: int) -> Graph:
         graph = decoder(model, context=context, pairing="adjacent")
         return dataclasses.replace(graph, left_out={"blk.*.nextn.*": "it drafts tokens"})
@@ -148,7 +148,7 @@ def test_both_lists_of_longrope_factors_are_read(context: int) -> None:
         ("logit_scale", 1.0, True),
         ("logit_scale", 0.0625, False),
         ("attention.sliding_window", 32, False),
-        ("attention.sliding_window", 64, True),  # no smaller than the context
+        ("attention.sliding_window", 64, True),  # not smaller than the context
         ("attention.sliding_window", np.array([64, 32]), False),
         ("attention.sliding_window_pattern", np.array([True, False]), True),  # there is no window
         ("expert_weights_norm", False, True),
@@ -170,7 +170,7 @@ def test_a_hyperparameter_that_changes_numbers_must_be_read_or_neutral(
 
 
 @pytest.mark.parametrize(("pattern", "neutral"), [([True, True], True), ([True, False], False), (4, False)])
-def test_a_window_of_some_layers_is_not_one_of_all(pattern: Any, neutral: bool) -> None:
+def test_a_window_pattern_must_be_read_unless_all_layers_have_the_window(pattern: Any, neutral: bool) -> None:
     def windowed(model: ModelDescriptor, *, context: int) -> Graph:
         window = model.hyperparameters.integer("attention.sliding_window")
         return decoder(model, context=context, pairing="adjacent", window=window)
@@ -190,7 +190,7 @@ def test_unknown_hyperparameters_are_logged(caplog: pytest.LogCaptureFixture) ->
     assert caplog.messages == ["toy-llama: hyperparameters that nothing reads: made_up_key"]
 
 
-def test_a_hyperparameter_that_the_architecture_reads_is_its_own_matter() -> None:
+def test_a_hyperparameter_that_the_architecture_reads_is_accepted() -> None:
     def reading(model: ModelDescriptor, *, context: int) -> Graph:
         model.hyperparameters.number("final_logit_softcapping", 0.0)
         return decoder(model, context=context, pairing="adjacent")
@@ -199,17 +199,17 @@ def test_a_hyperparameter_that_the_architecture_reads_is_its_own_matter() -> Non
     model = toy_decoder(layers=1, final_logit_softcapping=30.0)
     build(model, context=64, plugins=plugins)
     with pytest.raises(UnsupportedError):
-        built(model)  # what one architecture has read is not read by the next
+        built(model)  # reads are counted for each architecture
 
 
-def test_every_neutral_value_of_the_list_is_neutral() -> None:
+def test_neutral_values_do_not_change_numbers() -> None:
     for key, values in NEUTRAL.items():
         for value in values:
             assert not changes_numbers({key: value}, key, context=64), key
         assert not changes_numbers({key: np.array(values)}, key, context=64), key
 
 
-def test_reading_is_noted_by_getters_and_looking_is_not() -> None:
+def test_getters_record_reads_and_iteration_does_not() -> None:
     hp = Hyperparameters({"a": 1, "b": 2.0, "c": "x", "d": True, "e": [1], "f": 6, "g": 7})
     assert dict(hp.items())["a"] == 1
     assert next(iter(hp.values())) == 1
@@ -220,7 +220,7 @@ def test_reading_is_noted_by_getters_and_looking_is_not() -> None:
     assert hp.tracked().read == frozenset()
 
 
-def test_numbers_that_replace_others_share_what_was_read() -> None:
+def test_replaced_hyperparameters_share_the_record_of_reads() -> None:
     hp = Hyperparameters({"feed_forward.length": 8, "other": 1}, prefix="qwen")
     other = hp.replaced(feed_forward__length=4)
     assert other.integer("feed_forward.length") == 4

@@ -73,7 +73,9 @@ def make_backend(name: str, plugins: Plugins, settings: Mapping[str, Any]) -> Ba
     backend: Any = call(f"the backend {name!r}", partial(kind, **settings))
     speed: Any = getattr(backend, "speed", None)
     if not isinstance(backend, Backend) or isinstance(speed, bool) or not isinstance(speed, (int, float)):
-        raise PluginError(f"the backend {name!r} gave {type(backend).__name__}, not a zigai_core Backend")
+        raise PluginError(
+            f"the backend {name!r} is of type {type(backend).__name__}, not a zigai_core Backend"
+        )
     return backend
 
 

@@ -1,4 +1,4 @@
-"""From a path to a model: file → reader → descriptor → architecture → graph → backend → program."""
+"""Loads models: file → format reader → descriptor → architecture → graph → backend → program."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ __all__ = ["Prepared", "assemble", "build", "default_model", "load", "plan", "pr
 LOG = logging.getLogger("zigai")
 
 DEFAULT_CONTEXT = 8192
-"""The context of a model that was trained with a longer one, where the caller names none."""
+"""Default context in tokens of a model that was trained with a longer one."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _with_load_options(function: F) -> F:
-    """Shows the fields of `LoadOptions` as the function's keywords, in its signature and its description."""
+    """Decorator that adds the fields of `LoadOptions` as keywords to a function's signature and docstring."""
     own = signature(function)
     options = [
         Parameter(field.name, Parameter.KEYWORD_ONLY, default=parameter.default, annotation=field.type)
@@ -60,15 +60,16 @@ def load(
     progress: Progress | None = None,
     **options: Any,
 ) -> Model:
-    """A model that is ready to run; without a path the one that comes with `zigai`, which the log tells.
+    """Load a model. Without a path it is the bundled one of an installed package, and a warning names it.
 
     `path`: a file, one part of several, or a folder, as the installed formats read them. `Model.choice`
-    says which backend was taken and why.
+    names the backend and the reason for the choice.
 
-    Raises `FormatError` for a file that is broken, `ShapeError` for tensors that do not fit its
-    architecture, `UnsupportedError` for what nothing installed serves and for options out of range.
+    Raises `FormatError` for a damaged file, `ShapeError` for tensors that do not fit the architecture,
+    `UnsupportedError` for a model that no installed plugin serves and for options out of range, `PluginError`
+    for a faulty plugin.
     """
-    given = LoadOptions(**options)  # refused before a file is opened
+    given = LoadOptions(**options)  # checked before the file is opened
     plugins = plugins or Plugins.installed()
     if path is None:
         bundled = default_model(plugins=plugins)
@@ -85,13 +86,13 @@ def assemble(
     progress: Progress | None = None,
     **options: Any,
 ) -> Model:
-    """A model of a descriptor, wherever that came from; else as `load`."""
+    """Make a model from a descriptor, which need not come from a file; otherwise as `load`."""
     return _finish(descriptor, LoadOptions(**options), plugins or Plugins.installed(), progress)
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """All that is settled about a model before its weights are touched."""
+    """A model before its weights are read: graph, tokenizer, backend, and options for compiling."""
 
     descriptor: ModelDescriptor
     graph: Graph
@@ -101,12 +102,12 @@ class Prepared:
     options: CompileOptions
 
     def compile(self, progress: Progress | None = None) -> Program:
-        """The program."""
+        """Compile the graph. Reads the weights."""
         return self.backend.compile(self.graph, self.descriptor.tensors, self.options, progress)
 
 
 def prepare(descriptor: ModelDescriptor, options: LoadOptions, plugins: Plugins) -> Prepared:
-    """Graph, tokenizer, backend and compile options of a model: all checks, and no work."""
+    """Build the graph, make the tokenizer, and choose the backend of a model, with all checks of `load`."""
     compiled = plan(descriptor, options)
     graph = build(descriptor, context=compiled.context, unread=options.unread, plugins=plugins)
     spec = descriptor.tokenizer
@@ -122,29 +123,29 @@ def prepare(descriptor: ModelDescriptor, options: LoadOptions, plugins: Plugins)
 
 
 def plan(descriptor: ModelDescriptor, options: LoadOptions) -> CompileOptions:
-    """What a backend is asked for; `UnsupportedError` for a context the model was not trained for."""
+    """Options for compiling a model. Raises `UnsupportedError` for a context longer than the trained one."""
     trained = descriptor.hyperparameters.integer("context_length", DEFAULT_CONTEXT, minimum=1)
     context = min(trained, DEFAULT_CONTEXT) if options.context is None else options.context
     if context > trained:
         raise UnsupportedError(
             f"a context of {context} tokens: {descriptor.name} was trained for 1 to {trained}"
         )
-    whole = all(tensor.dtype.name == "F32" for tensor in descriptor.tensors.values())
+    float32 = all(tensor.dtype.name == "F32" for tensor in descriptor.tensors.values())
     return CompileOptions(
         context=context,
         batch=min(512, context),
         threads=options.threads,
-        kv_dtype=options.kv_dtype or ("F32" if whole else "F16"),
+        kv_dtype=options.kv_dtype or ("F32" if float32 else "F16"),
     )
 
 
 def build(
     descriptor: ModelDescriptor, *, context: int, unread: str = "error", plugins: Plugins | None = None
 ) -> Graph:
-    """The graph of a model, by the architecture that its file names.
+    """Build the graph of a model with the architecture that its descriptor names.
 
-    `UnsupportedError` for tensors and hyperparameters that it should read and does not; with
-    `unread="warn"` the log tells them.
+    Raises `UnsupportedError` for tensors and hyperparameters that the architecture should read but does not;
+    with `unread="warn"` they are logged instead.
     """
     plugins = plugins or Plugins.installed()
     name = descriptor.architecture
@@ -153,37 +154,42 @@ def build(
     architecture = plugins.architectures.get(name)
     graph: Any = call(f"the architecture {name!r}", partial(architecture, given, context=context))
     if not isinstance(graph, Graph):
-        raise PluginError(f"the architecture {name} gave {type(graph).__name__}, not a zigai_core Graph")
+        raise PluginError(f"the architecture {name} returned {type(graph).__name__}, not a zigai_core Graph")
     check_unread(descriptor, hp, graph, context=context, how=unread)
     return graph
 
 
 def default_model(*, plugins: Plugins | None = None) -> BundledModel:
-    """The model that is taken where none is named. `UnsupportedError` where no package brings one."""
+    """The bundled model, used if no other is named. Raises `UnsupportedError` if no package has one."""
     plugins = plugins or Plugins.installed()
     if "default" not in plugins.models:
         raise UnsupportedError(
-            "no model is named, and no installed package brings one: name a file, or install the one that "
+            "no model is named, and no installed package has one: name a file, or install the one that "
             "comes with zigai: pip install --upgrade zigai"
         )
     bundled = call("the bundled model 'default'", plugins.models.get("default"))
     if not bundled.path.is_file():
-        raise PluginError(f"the bundled model {bundled.path} is not there: reinstall the package it is of")
+        raise PluginError(f"the bundled model {bundled.path} is missing: reinstall the package it belongs to")
     return bundled
 
 
 def _finish(
     descriptor: ModelDescriptor, options: LoadOptions, plugins: Plugins, progress: Progress | None
 ) -> Model:
-    made = prepare(descriptor, options, plugins)
-    program = made.compile(progress)
+    prepared = prepare(descriptor, options, plugins)
+    program = prepared.compile(progress)
     return Model(
-        descriptor, program, made.tokenizer, backend=made.backend.name, choice=made.choice, plugins=plugins
+        descriptor,
+        program,
+        prepared.tokenizer,
+        backend=prepared.backend.name,
+        choice=prepared.choice,
+        plugins=plugins,
     )
 
 
 def _check_vocabulary(descriptor: ModelDescriptor, graph: Graph, tokenizer: Tokenizer | None) -> None:
-    """`FormatError` where a token could come up that another part of the model does not have."""
+    """Raise `FormatError` if tokenizer, output and embeddings do not have the same tokens."""
     where = descriptor.path or descriptor.name
     outputs = graph.outputs["logits"].width if "logits" in graph.outputs else None
     tokens = None if tokenizer is None else tokenizer.vocabulary_size

@@ -1,8 +1,8 @@
-"""Which plugins there are: one `Registry` for each entry-point group, and `Plugins`, the bundle of all.
+"""Plugin registries: a `Registry` for each entry-point group, and `Plugins`, which holds all of them.
 
-The groups and what an entry must be stand in `zigai_core.contracts.plugins`. Looking at what is installed
-imports nothing; asking for a name imports that one plugin. Going through all of a group imports all of it:
-one that cannot be imported is reported in the log, once, and passed over.
+The groups and their contracts are described in `zigai_core.contracts.plugins`. Listing installed plugins
+imports nothing, `Registry.get` imports one plugin, and `Registry.usable` imports all of a group: one that
+fails is skipped, with one warning in the log.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CONSTRUCTED = ("zigai.formats", "zigai.backends")
-"""Groups whose entries are classes that are called without arguments before they are used."""
+"""Groups whose entries are classes that are constructed without arguments before use."""
 
 
 class Registry(Generic[T]):
-    """The plugins of one group, by name: those given by hand, and those installed. It never changes.
+    """The plugins of one group, by name: objects passed to it, and installed entry points. Immutable.
 
-    One given by hand stands before an installed one of the same name.
+    An object takes precedence over an installed entry point of the same name. `hints`: the packages to name
+    in the error for a name that is not registered.
 
     >>> templates = Registry("zigai.chat_templates", {"plain": "{{ messages[-1].content }}"})
     >>> templates.get("plain")
@@ -52,18 +53,18 @@ class Registry(Generic[T]):
         hints: Registry[Hints] | None = None,
     ) -> None:
         self.group = group
-        self._by_hand = dict(plugins or {})
+        self._given = dict(plugins or {})
         self._hints = hints
         self._installed = tuple(found for found in installed if found.group == group)
 
     def get(self, name: str) -> T:
-        """The plugin of that name, imported now if it was not before.
+        """Return the plugin of this name; imports it if necessary.
 
-        `UnsupportedError` where nobody claims the name; `PluginError` where two distributions do, or where
-        the plugin cannot be imported or is not of its group's kind.
+        Raises `UnsupportedError` if the name is not registered, `PluginError` if two distributions declare
+        it, or if the plugin cannot be imported or is not of its group's kind.
         """
-        if name in self._by_hand:
-            return self._by_hand[name]
+        if name in self._given:
+            return self._given[name]
         claims = self._claims(name)
         if not claims:
             raise UnsupportedError(self._unknown(name))
@@ -72,7 +73,7 @@ class Registry(Generic[T]):
         return cast("T", claims[0].load())
 
     def usable(self) -> Iterator[tuple[str, T]]:
-        """Every plugin, by name; one that `get` fails for is reported once, in the log, and passed over."""
+        """All plugins by name, without those for which `get` fails: each gets one warning in the log."""
         for name in self:
             try:
                 plugin = self.get(name)
@@ -82,7 +83,10 @@ class Registry(Generic[T]):
             yield name, plugin
 
     def problem(self, entry: Entry) -> str:
-        """Why this entry cannot be used, which is found out by trying it; empty where it can be."""
+        """Try to use a plugin: import it, and construct it in a group of `CONSTRUCTED`.
+
+        Returns the error text; empty on success.
+        """
         try:
             for found in self._installed:
                 if found.entry == entry:
@@ -94,21 +98,21 @@ class Registry(Generic[T]):
         return ""
 
     def entries(self) -> list[Entry]:
-        """Every claim, sorted by name, without importing anything; a name claimed twice is there twice."""
-        by_hand = [Entry(name, _describe(plugin)) for name, plugin in self._by_hand.items()]
+        """All entries, sorted by name, without importing anything. A name may have several entries."""
+        given = [Entry(name, _describe(plugin)) for name, plugin in self._given.items()]
         installed = [found.entry for found in self._installed]
-        return sorted(by_hand + installed, key=lambda entry: (entry.name, entry.distribution))
+        return sorted(given + installed, key=lambda entry: (entry.name, entry.distribution))
 
     def extended(self, plugins: Mapping[str, T]) -> Registry[T]:
-        """A registry with these given by hand as well; a name that was given before is replaced."""
-        return Registry(self.group, {**self._by_hand, **plugins}, self._installed, self._hints)
+        """A copy of this registry with more objects, which replace those of the same name."""
+        return Registry(self.group, {**self._given, **plugins}, self._installed, self._hints)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._by_hand or any(found.entry.name == name for found in self._installed)
+        return name in self._given or any(found.entry.name == name for found in self._installed)
 
     def __iter__(self) -> Iterator[str]:
-        """The names, sorted, each once."""
-        return iter(sorted({*self._by_hand, *(found.entry.name for found in self._installed)}))
+        """Distinct names, sorted."""
+        return iter(sorted({*self._given, *(found.entry.name for found in self._installed)}))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -129,7 +133,7 @@ class Registry(Generic[T]):
         )
 
     def hint(self, name: str) -> str:
-        """The distribution that is known to serve this name; empty where none is."""
+        """The distribution that a hint names for this plugin; empty if there is no hint."""
         for _, hints in self._hints.usable() if self._hints else ():
             package = hints.get(self.group, {}).get(name)
             if package:
@@ -143,11 +147,11 @@ class Registry(Generic[T]):
     def _conflict(self, name: str, claims: Sequence[Entry]) -> str:
         listed = " and ".join(f"{claim.distribution} {claim.version} ({claim.value})" for claim in claims)
         removals = " or ".join(f"pip uninstall {claim.distribution}" for claim in claims)
-        return f"the {self._noun} {name!r} is claimed by {listed}. Remove one with: {removals}"
+        return f"the {self._noun} {name!r} is declared by {listed}. Remove one with: {removals}"
 
 
 class Plugins:
-    """The registries of all groups. Tests build one by hand; programs take `Plugins.installed()`.
+    """The registries of all groups. Programs use `Plugins.installed()`, tests construct their own.
 
     Each argument is a mapping of names to plugins, or a `Registry`.
 
@@ -185,7 +189,7 @@ class Plugins:
 
     @classmethod
     def installed(cls, path: Sequence[str] | None = None) -> Plugins:
-        """What the distributions on `path` declare; by default `sys.path`, looked through once."""
+        """The plugins that distributions on `path` declare. By default `sys.path`, which is scanned once."""
         found = scan_once() if path is None else scan(path)
         hints: Registry[Hints] = Registry("zigai.hints", installed=found)
         registries: dict[str, Registry[Any]] = {
@@ -209,7 +213,7 @@ class Plugins:
         dtypes: Mapping[str, Callable[[], DType]] | None = None,
         hints: Mapping[str, Hints] | None = None,
     ) -> Plugins:
-        """These registries with plugins given by hand as well, which stand before installed ones."""
+        """A copy of these registries with more plugins, which take precedence over installed ones."""
         return Plugins(
             formats=self.formats.extended(formats or {}),
             architectures=self.architectures.extended(architectures or {}),
@@ -224,7 +228,7 @@ class Plugins:
         )
 
     def registries(self) -> list[Registry[Any]]:
-        """All of them, in the order of the table in `zigai_core.contracts.plugins`."""
+        """All registries, in the order of `NOUNS`."""
         return [getattr(self, group.removeprefix("zigai.")) for group in NOUNS]
 
 

@@ -84,6 +84,7 @@ def tests(session: nox.Session, package: str) -> None:
 def emulated(session: nox.Session) -> None:
     """Run the kernels' tests on AVX-512 emulated by AVX2; on CPUs with AVX-512, compare the two."""
     install_wheels(session, closure("zigai-kernels"))
+    install(session, "setuptools")  # cffi compiles the emulated module with it
     session.run(*TWO_WORKERS, "-m", "emulated", *session.posargs, KERNELS, env=SETTINGS_OF_TESTS)
 
 

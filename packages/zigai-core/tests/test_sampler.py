@@ -329,3 +329,15 @@ def test_an_unknown_step_is_an_error_that_names_it() -> None:
 def test_built_in_steps_need_no_entry_point() -> None:
     sampler = Sampler(SamplingOptions.greedy(), Registry[Any]("zigai.samplers"))
     assert sampler.sample(logits_of(1, 2)) == 1
+
+
+class Failing:
+    def edit(self, row: Row) -> None:
+        raise ValueError("two\nlines")
+
+
+def test_a_step_that_fails_is_named() -> None:
+    for factory in (lambda options: 1 / 0, lambda options: Failing()):
+        with pytest.raises(PluginError, match=r"the sampler step 'boom' failed: (Zero|Value)"):
+            sampler = Sampler(SamplingOptions(steps=("boom",)), Registry("zigai.samplers", {"boom": factory}))
+            sampler.sample(np.zeros(4, np.float32))

@@ -167,3 +167,17 @@ def test_pairs_of_extremes_give_a_token() -> None:
                 sampler = Sampler(replace(ALL_ON, **{first: one, second: other}))
                 sampler.start([0, 1, 0, 1, 0])
                 assert 0 <= sampler.sample(logits) < 50
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("logit_bias", None),
+        ("logit_bias", [(5, 1.0)]),
+        ("dry_breaker_tokens", 5),
+        ("dry_breaker_tokens", "x"),
+    ],
+)
+def test_options_of_another_type_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(SamplingError, match=name):
+        SamplingOptions(**{name: value})

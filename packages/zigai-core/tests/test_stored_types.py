@@ -95,6 +95,9 @@ def test_a_registered_type_with_another_name_or_layout_is_refused(
         read(path, plugins=plugins(HALF=lambda: made))
 
 
-def test_the_types_of_core_cannot_be_replaced(path: Path) -> None:
-    with pytest.raises(PluginError, match="storage type F16 is core's own"):
-        read(path, plugins=plugins(F16=halves))
+def test_a_type_with_the_name_of_one_of_core_is_reported_and_not_used(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(PluginError, match="must be a DType"):  # of HALF: reading goes on
+        read(path, plugins=plugins(F16=halves, HALF=lambda: "HALF"))
+    assert "the storage type F16 is core's own, which a package cannot replace" in caplog.text

@@ -226,3 +226,19 @@ def test_replaced_hyperparameters_share_the_record_of_reads() -> None:
     assert other.integer("feed_forward.length") == 4
     assert hp.read == {"feed_forward.length"}
     assert hp.integer("feed_forward.length") == 8
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("attention.causal", 1, False),
+        ("attention.causal", 0, True),
+        ("attention.scale", 0.25, False),
+        ("attention.scale", 0.2, True),
+        ("pooling_type", -1, False),
+        ("pooling_type", 1, True),
+    ],
+)
+def test_values_without_effect_are_known_in_every_form(key: str, value: object, expected: bool) -> None:
+    hp = {"embedding_length": 64, "attention.head_count": 4, key: value}
+    assert changes_numbers(hp, key, context=64) is expected

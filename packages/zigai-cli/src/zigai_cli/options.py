@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from zigai_core.contracts.errors import SamplingError, escape
+
 if TYPE_CHECKING:
     from zigai_core.contracts.options import SamplingOptions
 
@@ -157,7 +159,6 @@ def sampling(
     `further` are fields of `SamplingOptions` as `NAME=JSON`. Raises `typer.BadParameter` for a name that does
     not exist or is given twice, and for a value out of range.
     """
-    from zigai_core.contracts.errors import SamplingError
     from zigai_core.contracts.options import SamplingOptions
 
     named = {
@@ -173,9 +174,11 @@ def sampling(
     for part in further or ():
         name, sign, text = part.partition("=")
         if not sign or name not in known:
-            raise typer.BadParameter(f"--sampling {part}: give NAME=JSON; NAME is one of {', '.join(known)}")
+            raise typer.BadParameter(
+                f"--sampling {escape(part)}: give NAME=JSON; NAME is one of {', '.join(known)}"
+            )
         if name in given:
-            raise typer.BadParameter(f"--sampling {part}: {name} is given twice")
+            raise typer.BadParameter(f"--sampling {escape(part)}: {name} is given twice")
         given[name] = _sampling_value(name, text)
     try:
         return SamplingOptions(**given)
@@ -190,7 +193,7 @@ def _sampling_value(name: str, text: str) -> Any:
             return {int(token): bias for token, bias in value.items()}
     except (ValueError, AttributeError) as error:
         raise typer.BadParameter(
-            f'--sampling {name}={text}: the value must be JSON, such as 0.5, ["a"] or {{"7": -1}}'
+            f'--sampling {name}={escape(text)}: the value must be JSON, such as 0.5, ["a"] or {{"7": -1}}'
         ) from error
     return tuple(value) if isinstance(value, list) else value
 
@@ -209,7 +212,9 @@ def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
     for part in given or ():
         name, sign, value = part.partition("=")
         if not sign or not name.isidentifier():
-            raise typer.BadParameter(f"{option} {part}: give NAME=VALUE, the value as JSON or as text")
+            raise typer.BadParameter(
+                f"{option} {escape(part)}: give NAME=VALUE, the value as JSON or as text"
+            )
         try:
             values[name] = json.loads(value)
         except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from zigai_core.api.installed import report
 from zigai_core.api.registry import Registry
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.dtypes import DTYPES, DType
@@ -14,12 +15,12 @@ from zigai_core.contracts.errors import PluginError
 def complete(descriptor: ModelDescriptor, dtypes: Registry[Callable[[], DType]]) -> ModelDescriptor:
     """Replace each storage type without a dequantiser by the type of that name in `dtypes`, if there is one.
 
-    Raises `PluginError` if `dtypes` has a name that core's own types have, or a type whose blocks differ from
-    those of the format.
+    An entry of `dtypes` with the name of one of core's own types is reported and not used. Raises
+    `PluginError` for a type whose blocks differ from those of the format.
     """
-    taken = sorted(set(dtypes) & set(DTYPES))
-    if taken:
-        raise PluginError(f"the storage type {taken[0]} is core's own: a package cannot provide it")
+    for entry in dtypes.entries():
+        if entry.name in DTYPES:
+            report(f"{entry.value} ({entry.distribution}) is not used: {own_type(entry.name)}")
     wanted = {t.dtype.name: t.dtype for t in descriptor.tensors.values() if t.dtype.dequantize is None}
     found = {name: _checked(layout, dtypes.get(name)()) for name, layout in wanted.items() if name in dtypes}
     if not found:
@@ -29,6 +30,11 @@ def complete(descriptor: ModelDescriptor, dtypes: Registry[Callable[[], DType]])
         for name, tensor in descriptor.tensors.items()
     }
     return replace(descriptor, tensors=tensors)
+
+
+def own_type(name: str) -> str:
+    """The error text for a storage type of a package that has the name of one of core's own."""
+    return f"the storage type {name} is core's own, which a package cannot replace"
 
 
 def _checked(layout: DType, dtype: object) -> DType:

@@ -7,6 +7,7 @@ https://github.com/ggml-org/llama.cpp). Sizes are not listed, since the shapes o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "activation_sparsity_scale": (0.0,),
     "altup.num_inputs": (0, 1),
-    "attention.causal": (True,),
+    "attention.causal": (True, 1),
     "attention.chunk_size": (0,),
     "attention.clamp_kqv": (0.0,),
     "attention.group_norm_groups": (0,),
@@ -49,7 +50,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "moe_every_n_layers": (0, 1),
     "n_deepstack_layers": (0,),
     "nextn_predict_layers": (0,),
-    "pooling_type": (0, 3),  # none, and the last token's state, which `embed` returns
+    "pooling_type": (-1, 0, 3),  # not specified, none, the last token's state, which `embed` returns
     "rescale_every_n_layers": (0,),
     "residual_scale": (0.0, 1.0),
     "rope.dimension_sections": (0,),
@@ -89,9 +90,22 @@ def changes_numbers(hyperparameters: Mapping[str, Any], key: str, *, context: in
         values = [entry for entry in values if not isinstance(entry, int) or entry < context]
     if key == "attention.sliding_window_pattern" and not hyperparameters.get("attention.sliding_window"):
         return False
+    if key == "attention.scale":
+        values = [entry for entry in values if not _is_default_scale(hyperparameters, entry)]
     if key.startswith("rope.scaling.yarn_") and hyperparameters.get("rope.scaling.type") != "yarn":
         return False
     return any(not _is_one_of(entry, NEUTRAL[key]) for entry in values)
+
+
+def _is_default_scale(hyperparameters: Mapping[str, Any], scale: object) -> bool:
+    """True if `scale` is 1 over the root of a head's width."""
+    width: Any = hyperparameters.get("attention.key_length")
+    if width is None:
+        total, heads = (hyperparameters.get(key, 0) for key in ("embedding_length", "attention.head_count"))
+        width = total // heads if isinstance(total, int) and isinstance(heads, int) and heads > 0 else 0
+    if not isinstance(width, int) or not isinstance(scale, float):
+        return False
+    return width > 0 and math.isclose(scale, width**-0.5, rel_tol=1e-5)
 
 
 def _is_one_of(value: object, neutral: tuple[object, ...]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -136,12 +136,17 @@ class SamplingOptions:
         self._integer("mirostat", minimum=0, maximum=2)
         self._number("mirostat_tau", minimum=0)
         self._number("mirostat_eta", minimum=0)
-        for breaker in self.dry_breaker_tokens or ():
+        breakers: Any = self.dry_breaker_tokens
+        if breakers is not None and not isinstance(breakers, (Sequence, Set)):
+            raise SamplingError(f"dry_breaker_tokens must be token ids, not {_brief(breakers)}")
+        for breaker in breakers or ():
             if isinstance(breaker, bool) or not isinstance(breaker, Integral) or breaker < 0:
                 raise SamplingError(f"dry_breaker_tokens must be token ids, not {_brief(breaker)}")
         if self.seed is not None:
             self._integer("seed", minimum=0)
-        biases: Mapping[Any, Any] = self.logit_bias
+        biases: Any = self.logit_bias
+        if not isinstance(biases, Mapping):
+            raise SamplingError(f"logit_bias must map token ids to numbers, not {_brief(biases)}")
         for token, bias in biases.items():
             if isinstance(token, bool) or not isinstance(token, Integral) or token < 0:
                 raise SamplingError(f"logit_bias must have token ids as keys, not {_brief(token)}")

@@ -18,7 +18,7 @@ class DecoderShape:
     """The sizes of a decoder: numbers of layers and heads, widths in elements.
 
     `width` is that of the residual stream, `hidden` that of the feed-forward layer, `head_dim` that of a
-    head's query and key, `value_dim` that of its value.
+    head's query and key, `value_dim` that of its value. `hidden` may be 0 if the file has experts.
     """
 
     layers: int
@@ -41,6 +41,10 @@ class DecoderShape:
                 f"attention.head_count is {heads}, not a multiple of attention.head_count_kv, {kv_heads}"
             )
         head_dim = hp.integer("attention.key_length", width // heads, minimum=1)
+        if hp.get("expert_feed_forward_length"):  # all layers may be mixtures of experts
+            hidden = hp.integer("feed_forward_length", 0)
+        else:
+            hidden = hp.integer("feed_forward_length", minimum=1)
         return cls(
             layers=hp.integer("block_count", minimum=1, maximum=4096),
             width=width,
@@ -48,7 +52,7 @@ class DecoderShape:
             kv_heads=kv_heads,
             head_dim=head_dim,
             value_dim=hp.integer("attention.value_length", head_dim, minimum=1),
-            hidden=hp.integer("feed_forward_length", minimum=1),
+            hidden=hidden,
             epsilon=hp.number("attention.layer_norm_rms_epsilon", minimum=0.0),
         )
 
@@ -139,12 +143,13 @@ def attention(
 def experts(hp: Hyperparameters, *, renormalise: bool, shared: bool = False) -> Block:
     """Returns a mixture-of-experts block; with `shared`, it adds a gated shared expert for every token.
 
-    `renormalise` divides the shares of the chosen experts by their sum. Raises `FormatError` for a key that
-    is missing or out of range.
+    `renormalise` divides the shares of the chosen experts by their sum, unless the file says otherwise.
+    Raises `FormatError` for a key that is missing or out of range.
     """
     count = hp.integer("expert_count", minimum=1, maximum=65536)
     used = hp.integer("expert_used_count", minimum=1, maximum=count)
     hidden = hp.integer("expert_feed_forward_length", hp.get("feed_forward_length"), minimum=1)
+    renormalise = hp.flag("expert_weights_norm", renormalise)
 
     def block(g: GraphBuilder, x: Value, at: str) -> Value:
         scores = g.linear(x, f"{at}.ffn_gate_inp", count)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.best import best as definition
-from zigai_core.contracts.errors import PluginError, SamplingError, UnsupportedError
+from zigai_core.contracts.errors import PluginError, SamplingError, UnsupportedError, ZigAIError
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.contracts.sampling import CandidateStep, Draw, RowStep, SamplerFactory, StatefulStep
@@ -87,7 +88,9 @@ class Sampler:
         self._rows: list[tuple[str, RowStep]] = []
         self._choices: list[tuple[str, CandidateStep]] = []
         for name in options.steps:
-            self._add(name, _factory(name, samplers)(options))
+            with _naming(name):
+                step = _factory(name, samplers)(options)
+            self._add(name, step)
         self._tokens: list[int] = []
         self._prompt = 0
         # States of the stateful steps at the start, and before each accepted token.
@@ -175,8 +178,9 @@ class Sampler:
         row = LogitsRow(np.ascontiguousarray(logits[: self.vocabulary], np.float32), self._tokens, self._best)
         if mask is not None:
             row.allow(mask)
-        for _, row_step in self._rows:
-            row_step.edit(row)
+        for name, row_step in self._rows:
+            with _naming(name):
+                row_step.edit(row)
         edited = ", ".join(name for name, _ in self._rows)
         candidates: TokenCandidates = RowCandidates(
             row, self._best, f"after the sampler steps {edited}" if edited else "under the mask"
@@ -206,6 +210,20 @@ class Sampler:
     def _stateful(self) -> list[StatefulStep]:
         steps = [step for _, step in (*self._rows, *self._choices)]
         return [step for step in steps if isinstance(step, StatefulStep)]
+
+
+@contextlib.contextmanager
+def _naming(step: str) -> Iterator[None]:
+    """Turns an exception of a faulty step into a `PluginError` with the step's name."""
+    try:
+        yield
+    except (ZigAIError, MemoryError):
+        raise
+    except Exception as cause:
+        raise PluginError(
+            f"the sampler step {step!r} failed: {type(cause).__name__}: {cause}. Leave it out of steps, or "
+            "update its package"
+        ) from cause
 
 
 def _factory(name: str, samplers: Factories | None) -> SamplerFactory:

@@ -129,6 +129,10 @@ class Operation(ABC):
         """The cache that the operation uses; None if it uses none."""
         return None
 
+    def fault(self) -> str | None:
+        """Returns why the attributes are invalid, for an error text; None if they are valid."""
+        return None
+
     @abstractmethod
     def evaluate(self, step: Step) -> Array:
         """Returns the output, float32 `[rows, output.width]`. Backends are tested against it."""

@@ -184,8 +184,6 @@ class GraphBuilder(ExpertsBuilder):
             logits,
             slopes,
         )
-        if (wrong := attention.fault()) is not None:
-            raise ShapeError(f"{name}: {wrong}")
         return self.append(attention)
 
     def gated_activation(
@@ -200,7 +198,7 @@ class GraphBuilder(ExpertsBuilder):
     ) -> Value:
         """`activation(gate) · up`; see `GatedActivation` for the limit and the offset."""
         value = self._like(gate, up, name)
-        return self._append_checked(GatedActivation(value, gate, up, activation, limit, up_offset))
+        return self.append(GatedActivation(value, gate, up, activation, limit, up_offset))
 
     def sigmoid_gate(self, x: Value, y: Value, weight: str) -> Value:
         """`y · sigmoid(x · {weight}.weight)`: each row of `y` is multiplied by one number."""
@@ -242,10 +240,13 @@ class GraphBuilder(ExpertsBuilder):
     def append(self, operation: Operation) -> Value:
         """Appends an operation, which a plugin may have defined, and returns its output.
 
-        Raises `PluginError` if the name of the output is already used, if an input is not computed before, or
-        if another operation has the cache of the same layer.
+        Raises `ShapeError` for an operation with a `fault`, `PluginError` if the name of the
+        output is already used, if an input is not computed before, or if another operation has the cache of
+        the same layer.
         """
         output = operation.output
+        if (wrong := operation.fault()) is not None:
+            raise ShapeError(f"{output.name}: {wrong}")
         cache = operation.cache
         if cache is not None and cache.layer in self._layers:
             raise PluginError(f"{output.name}: the cache of layer {cache.layer} belongs to another operation")

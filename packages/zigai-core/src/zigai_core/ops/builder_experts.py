@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 from zigai_core.contracts.errors import ShapeError
 from zigai_core.contracts.graph import Operation, Value, Weight
-from zigai_core.ops.operations import Activation, Experts, GatedActivation, Route, RouteKind
+from zigai_core.ops.operations import Activation, Experts, Route, RouteKind
 
 
 class ExpertsBuilder(ABC):
@@ -45,7 +45,7 @@ class ExpertsBuilder(ABC):
         """
         added = None if bias is None else self._weight(bias, (scores.width,))
         value = Value(name, scores.width, scores.rows)
-        return self._append_checked(
+        return self.append(
             Route(
                 value,
                 scores,
@@ -91,7 +91,7 @@ class ExpertsBuilder(ABC):
 
         (gate, gate_bias), (up, up_bias) = part("gate", hidden, x.width), part("up", hidden, x.width)
         down, down_bias = part("down", x.width, hidden)
-        return self._append_checked(
+        return self.append(
             Experts(
                 Value(f"{at}.ffn_experts", x.width, x.rows),
                 x,
@@ -109,8 +109,3 @@ class ExpertsBuilder(ABC):
                 weighted_input,
             )
         )
-
-    def _append_checked(self, operation: GatedActivation | Route | Experts) -> Value:
-        if (wrong := operation.fault()) is not None:
-            raise ShapeError(f"{operation.output.name}: {wrong}")
-        return self.append(operation)

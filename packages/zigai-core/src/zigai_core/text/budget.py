@@ -1,64 +1,52 @@
-"""What one rendering of an untrusted chat template may cost: counted work, bytes made, and processor time."""
+"""Limits on one rendering of an untrusted chat template: work, memory and processor time.
+
+Python cannot stop a call that runs in C, so the most that an operation may cost is charged before it starts.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from collections.abc import Callable, ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from itertools import chain
 from sys import getsizeof
 from typing import Any
 
-WORK = 400_000_000
-"""Work that a rendering may do, in steps of about a nanosecond, beside what long conversations add."""
+from zigai_core.contracts.errors import TemplateError
+
+WORK = 300_000_000
+"""Steps of about a nanosecond that a rendering may take; a long conversation adds up to 700 million."""
 MEMORY = 16_000_000
-"""Bytes that a rendering may make in all, beside what long conversations add."""
-LARGEST_NUMBER = 2**61 - 2
-"""Largest integer a template may compute: above it, Python's hash gives many integers the same value."""
+"""Bytes that a rendering may allocate in all; a long conversation adds up to 500 million."""
+SECONDS = 1.5
+"""Processor time that a rendering may take: the limit where a step takes more than a nanosecond."""
 DEEPEST = 64
-"""How deep values, and calls of macros, may nest."""
+"""Most levels of nested values, and of nested calls."""
 
-_STEP = 400
-_NODE = 64
-_LOOK = 4_000_000
-_CONTAINERS = (list, tuple, KeysView, ValuesView, ItemsView)
-
-
-class RefusedError(Exception):
-    """A template did what templates may not do, or more of it than they may."""
+_STEP = 300
+_LOOK = 100_000
+_CONTAINERS = (list, tuple, range, Mapping, KeysView, ValuesView, ItemsView)
 
 
-class PartsText(list[Any]):
-    """A message's content given as text parts: a list that is one text where a template wants a string."""
-
-    def __str__(self) -> str:
-        return "\n".join(part["text"] for part in self)
-
-
-class Items(list[Any]):
-    """The result of a filter that is lazy in Jinja: true even if it is empty, as a generator is."""
-
-    def __bool__(self) -> bool:
-        return True
+class RefusedError(TemplateError):
+    """A template does something that templates may not do, or more of it than they may."""
 
 
 class Budget:
-    """Counts what a rendering costs, before it is spent; `RefusedError` where that is too much.
+    """What one rendering may still cost. Its methods raise `RefusedError` if that is exceeded.
 
-    `given` are the variables: each of their nodes adds 0.6 ms of work, each byte 0.5 µs and 200 bytes of
-    memory, so that what suffices for a short conversation suffices for a long one.
+    `variables` are the values that the template is given; their size sets the limits.
     """
 
-    def __init__(self, given: Any) -> None:
-        size, nodes = measure(given, most=2**32, deepest=2**32)
-        self._work = WORK + 600_000 * nodes + 500 * size
-        self._memory = MEMORY + 200 * size
-        # The clock is a second bound, for machines on which a step takes more than a nanosecond.
-        self._seconds = 3e-9 * self._work
-        self._deadline = time.thread_time() + self._seconds
-        self._next_look = self._work
+    def __init__(self, variables: Any) -> None:
+        self._deadline = time.thread_time() + SECONDS
+        self._work = self._memory = self._next_look = 2**62
+        size = self.weigh(variables)
+        self._work = self._next_look = WORK + min(500 * size, 700_000_000)
+        self._memory = MEMORY + min(300 * size, 500_000_000)
 
-    def spend(self, work: int, memory: int = 0) -> None:
-        """Count steps of work and bytes of memory that are about to be spent."""
-        self._work -= work + _STEP
+    def spend(self, work: int, memory: int = 0) -> bool:
+        """Charges steps of work and bytes of memory. Returns True."""
+        self._work -= work
         self._memory -= memory
         if self._work < 0:
             raise RefusedError("takes too long: it does more work than a conversation of this size may need")
@@ -67,78 +55,58 @@ class Budget:
         if self._work < self._next_look:
             self._next_look = self._work - _LOOK
             if time.thread_time() > self._deadline:
-                raise RefusedError(f"takes too long: more than {self._seconds:.1f} s of processor time")
+                raise RefusedError(f"takes too long: more than {SECONDS} s of processor time")
+        return True
 
-    def weigh(self, value: Any) -> int:
-        """Count going through a value once, as printing, comparing and hashing do; its size in bytes."""
-        size, nodes = measure(value, most=self._memory, deepest=DEEPEST)
-        self.spend(size + 100 * nodes)
-        return size
-
-    def text(self, value: Any) -> str:
-        """`str(value)`, counted."""
-        if isinstance(value, str):
-            return value
-        size = self.weigh(value)
-        self.spend(4 * size, 4 * size)
-        return str(value)
-
-    def each(self, values: Iterable[Any]) -> Iterator[Any]:
-        """Items one by one, each counted; those of a text are made on the way."""
-        made = _NODE if isinstance(values, str) else 0
-        for value in values:
-            self.spend(_STEP, made)
-            yield value
+    def run(self, work: int, memory: int, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Calls a function that costs at most `work` and `memory`, then charges the size of its result."""
+        self.spend(work, memory)
+        result = function(*args, **kwargs)
+        self._memory += memory
+        return self.made(result)
 
     def made(self, value: Any) -> Any:
-        """A value that was made, counted now: for what is no larger than what it was made of."""
-        if isinstance(value, int):
-            return self.number(value)
-        self.spend(0, getsizeof(value))
-        return value
-
-    def number(self, value: Any) -> Any:
-        """A number, if it is one and not too large."""
-        if not isinstance(value, (int, float)):
-            raise RefusedError(f"computes with {type(value).__name__}, which is not a number")
-        if isinstance(value, int) and not -LARGEST_NUMBER <= value <= LARGEST_NUMBER:
+        """Charges the size of a new value and returns it. Integers have at most 61 bits."""
+        if isinstance(value, (str, list, tuple, dict)):
+            self.spend(0, getsizeof(value))
+        # Python gives many larger integers the same hash.
+        elif isinstance(value, int) and abs(value) > 2**61 - 2:
             raise RefusedError("computes an integer of more than 61 bits")
         return value
 
     def key(self, value: Any) -> Any:
-        """A key of a mapping: no tuple, since equal hashes of tuples can be sought out."""
-        if isinstance(value, tuple):
-            raise RefusedError("uses a tuple as a key: keys are text, numbers, booleans or none")
-        return value
+        """Returns a value that may be hashed: not a tuple, because tuples of equal hash can be computed."""
+        if isinstance(value, _CONTAINERS):
+            raise RefusedError(f"uses a {type(value).__name__} as a key or an option")
+        return self.made(value)
 
+    def weigh(self, value: Any, depth: int = 0) -> int:
+        """Charges one pass over a value, as for printing or comparing it; returns its size in bytes.
 
-def measure(value: Any, most: int, deepest: int) -> tuple[int, int]:
-    """Size in bytes and number of nodes of a value as a tree: what is contained twice counts twice."""
-    if type(value) is str:
-        return getsizeof(value), 1
-    size = nodes = depth = 0
-    level = [value]
-    while level:
-        inner: list[Any] = []
-        for item in level:
-            if isinstance(item, str):
-                size += getsizeof(item)
-            elif isinstance(item, _CONTAINERS):
-                size += _NODE * (1 + len(item))
-                if size <= most:
-                    inner.extend(item)
-            elif isinstance(item, Mapping):
-                size += _NODE * (1 + 2 * len(item))
-                if size <= most:
-                    inner.extend(item.keys())
-                    inner.extend(item.values())
-            else:
-                size += _NODE
-            if size > most:
-                raise RefusedError("uses a value that is too large")
-        nodes += len(level)
-        level = inner
-        depth += 1
-        if depth > deepest:
-            raise RefusedError(f"uses a value that nests more than {deepest} deep")
-    return size, nodes
+        A value that is contained twice counts twice.
+        """
+        size = getsizeof(value) if isinstance(value, str) else 64
+        if isinstance(value, _CONTAINERS):
+            if depth > DEEPEST:
+                raise RefusedError(f"uses a value that nests more than {DEEPEST} deep")
+            items = chain(value, value.values()) if isinstance(value, Mapping) else value
+            size += sum(80 + self.weigh(item, depth + 1) for item in items)
+        self.spend(size + _STEP)
+        return size
+
+    def text(self, value: Any) -> str:
+        """`str(value)`."""
+        if type(value) is str:
+            return value
+        size = self.weigh(value)
+        return str(self.run(20 * size, 16 * size, str, value))  # `\\x80` beside a wide character: 16 bytes
+
+    def each(self, values: Iterable[Any], memory: int = 0) -> Iterator[Any]:
+        """Yields items and charges `memory` for each; more if the items are made while iterating."""
+        memory = 80 if isinstance(values, (str, range)) else memory
+        for value in values:
+            self._work -= _STEP
+            self._memory -= memory
+            if self._work < self._next_look:
+                self.spend(0)
+            yield value

@@ -8,8 +8,18 @@ from types import CodeType
 from typing import Any, TypedDict, cast
 
 from zigai_core.contracts.errors import TemplateError
-from zigai_core.text.budget import PartsText
-from zigai_core.text.sandbox import compile_template, read_names, render_template
+from zigai_core.text.budget import Budget
+from zigai_core.text.sandbox import compile_template, render_template
+
+
+class PartsText(list[Any]):
+    """A message's content given as text parts: a list that is one text where a template writes it."""
+
+    def __str__(self) -> str:
+        return "\n".join(part["text"] for part in self)
+
+    def __contains__(self, item: object) -> bool:
+        return item in str(self) if isinstance(item, str) else super().__contains__(item)
 
 
 class _Said(TypedDict):
@@ -67,28 +77,26 @@ class ChatTemplate:
             "documents": None,
             **keywords,
         }
+        code, _, reads_text = self._compiled
         prepared = [_prepared(message) for message in messages]
-        parts = [message for message in prepared if isinstance(message.get("content"), PartsText)]
-        if parts and self._read[1]:
+        parts = any(isinstance(message.get("content"), PartsText) for message in prepared)
+        budget = Budget({**variables, "messages": prepared})
+        if parts and reads_text:
             try:
-                return render_template(self._code, self.origin, {**variables, "messages": prepared})
+                return render_template(code, self.origin, {**variables, "messages": prepared}, budget)
             except TemplateError:
                 pass  # it reads parts of another kind
         joined = [_joined(message) for message in prepared] if parts else prepared
-        return render_template(self._code, self.origin, {**variables, "messages": joined})
+        return render_template(code, self.origin, {**variables, "messages": joined}, budget)
 
     @cached_property
     def variables(self) -> frozenset[str]:
         """The names that the template reads and does not set itself."""
-        return self._read[0]
+        return self._compiled[1]
 
     @cached_property
-    def _code(self) -> CodeType:
+    def _compiled(self) -> tuple[CodeType, frozenset[str], bool]:
         return compile_template(self.text, self.origin)
-
-    @cached_property
-    def _read(self) -> tuple[frozenset[str], bool]:
-        return read_names(self.text, self.origin)
 
 
 def _prepared(message: Message) -> Mapping[str, Any]:

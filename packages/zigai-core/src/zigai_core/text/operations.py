@@ -1,268 +1,225 @@
-"""Operators and methods of chat templates, each with its cost as a function of its arguments' sizes.
+"""What a chat template may call: methods, operators, filters and tests, each with the most that it may cost.
 
-What one call in C does cannot be stopped, so it is counted before it begins: work in steps of about a
-nanosecond, and bytes that it makes.
+Whatever is not here does not exist for a template. Filters that are lazy in Jinja give lists.
 """
 
 from __future__ import annotations
 
-import operator
+import json
 import re
-import string
 from collections.abc import Callable, Iterable, Mapping, Set
-from sys import getsizeof
+from functools import partial, reduce
+from types import NoneType
 from typing import Any
 
-from zigai_core.text.budget import Budget, PartsText, RefusedError
+from zigai_core.text.budget import Budget, RefusedError
 
-_PIECE = 80
-_WIDE_FORMAT = re.compile(r"%\(|%[-+ #0]*(?:\*|\d{4})|%[-+ #0]*\d{0,3}\.(?:\*|\d{4})")
-_BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-_BLANKS = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B)))
-_BLANKS += "\u2028\u2029\u202f\u205f\u3000"
+_TEXT_METHODS = {
+    0: "capitalize endswith format isalnum isalpha isdigit isspace join lower startswith title upper",
+    100: "count find index partition removeprefix removesuffix replace split",
+    2**31: "lstrip rfind rindex rpartition rsplit rstrip strip",
+}
+TEXT_METHODS = {name: most for most, names in _TEXT_METHODS.items() for name in names.split()}
+"""Methods of text, and how many characters of a pattern they may compare with each character of the text.
 
+CPython's forward searches are linear except for short texts or patterns (Objects/stringlib/fastsearch.h).
+"""
+MAPPING_METHODS = ("get", "items", "keys", "values")
+FREE_FILTERS = "abs count d default first last length"
+TEXT_FILTERS = "capitalize lower replace upper"
+BOUNDED_FILTERS = "dictsort float indent int max min sort title"
+FREE_TESTS = "boolean defined false float integer iterable mapping none number sequence string true undefined"
+COMPARISONS = "== eq equalto != ne < lt lessthan <= le > gt greaterthan >= ge"
 
-def text_bytes(text: str) -> int:
-    """The most bytes that the characters of a text take, written once more.
-
-    Text that is marked as escaped (`| safe`) escapes what it is joined with.
-    """
-    return len(text) * (1 if text.isascii() else 4) * (1 if type(text) is str else 6)
-
-
-def _scan(budget: Budget, text: str) -> None:
-    budget.spend(len(text))
-
-
-def _change_case(budget: Budget, text: str) -> None:
-    # One character may become three, such as U+0390 in capitals.
-    budget.spend(10 * len(text), text_bytes(text) * (1 if text.isascii() else 3))
+# A field with a path into a value, with a width or precision above 999, or with one taken from an argument.
+_REFUSED_FORMAT = re.compile(r"\{(?:[^{}:!]*[.\[]|[^{}]*\d{4}|[^{}:]*:[^{}]*\{)")
+_REFUSED_PERCENT = re.compile(r"%(?:\(|[^a-zA-Z%]*(?:\d{4}|\*))")
 
 
-def _find(budget: Budget, text: str, part: Any = "", *_: Any) -> None:
-    # CPython's search is quadratic for small arguments only (Objects/stringlib/fastsearch.h).
-    size = len(part) if isinstance(part, str) else budget.weigh(part)
-    budget.spend(6 * len(text) + size + (len(text) * min(size, 100) if len(text) < 30_000 else 0))
-
-
-def _find_back(budget: Budget, text: str, part: Any = "", *_: Any) -> None:
-    budget.spend(len(text) * len(part))
-
-
-def _partition(budget: Budget, text: str, part: str) -> None:
-    _find(budget, text, part)
-    budget.spend(0, text_bytes(text) + 3 * _PIECE)
-
-
-def _partition_back(budget: Budget, text: str, part: str) -> None:
-    _find_back(budget, text, part)
-    budget.spend(0, text_bytes(text) + 3 * _PIECE)
-
-
-def _strip(budget: Budget, text: str, chars: str | None = None) -> None:
-    budget.spend(len(text) * (1 if chars is None else len(chars)), text_bytes(text))
-
-
-def _split(budget: Budget, text: str, sep: str | None = None, maxsplit: int = -1) -> None:
-    if sep is not None:
-        _find(budget, text, sep)
-    _pieces(budget, text, _count(text, _BLANKS) if sep is None else text.count(sep), maxsplit)
-
-
-def _split_back(budget: Budget, text: str, sep: str | None = None, maxsplit: int = -1) -> None:
-    if sep is not None:
-        _find_back(budget, text, sep)
-    _split(budget, text, sep, maxsplit)
-
-
-def _split_lines(budget: Budget, text: str, keepends: bool = False) -> None:
-    _pieces(budget, text, count_lines(text), -1)
-
-
-def count_lines(text: str) -> int:
-    """The most lines that `splitlines` may find."""
-    return 1 + _count(text, _BREAKS)
-
-
-def _count(text: str, characters: str) -> int:
-    return sum(map(text.count, characters))
-
-
-def _pieces(budget: Budget, text: str, splits: int, most: int) -> None:
-    pieces = 1 + (splits if most < 0 else min(splits, most))
-    budget.spend(3 * len(text) + 50 * pieces, text_bytes(text) + _PIECE * pieces)
-
-
-def _replace(budget: Budget, text: str, old: str, new: str, count: int = -1) -> None:
-    _find(budget, text, old)
-    times = text.count(old)
-    times = times if count < 0 else min(times, count)
-    width = 1 if text.isascii() and new.isascii() else 4
-    budget.spend(50 * times, (len(text) + times * len(new)) * width * (1 if type(text) is str else 6))
-
-
-def _pad(budget: Budget, text: str, width: int, fill: str = " ") -> None:
-    budget.spend(0, 4 * max(len(text), width) + _PIECE)
-
-
-def _by_name(**costs: Callable[..., None]) -> dict[str, Callable[..., None]]:
-    return {name: cost for names, cost in costs.items() for name in names.split("_")}
-
-
-TEXT_COSTS: Mapping[str, Callable[..., None]] = _by_name(
-    isalnum_isalpha_isascii_isdecimal_isdigit_isidentifier_islower=_scan,
-    isnumeric_isprintable_isspace_istitle_isupper=_scan,
-    capitalize_casefold_lower_swapcase_title_upper=_change_case,
-    count_endswith_find_index_startswith=_find,
-    rfind_rindex=_find_back,
-    partition_removeprefix_removesuffix=_partition,
-    rpartition=_partition_back,
-    lstrip_rstrip_strip=_strip,
-    split=_split,
-    rsplit=_split_back,
-    splitlines=_split_lines,
-    replace=_replace,
-    center_ljust_rjust_zfill=_pad,
-)
-"""The methods of text that a template may call, but for `join` and `format`, and what they cost."""
-
-
-def call_text(budget: Budget, text: str, name: str, *args: Any, **kwargs: Any) -> Any:
-    """The method `name` of a text, counted before."""
-    for value in (*args, *kwargs.values()):
-        if not isinstance(value, (str, int, tuple, type(None))):
-            raise RefusedError(f"gives {type(value).__name__} to {name} of text")
-    TEXT_COSTS[name](budget, text, *args, **kwargs)
-    return getattr(text, name)(*args, **kwargs)
+def call_method(budget: Budget, name: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+    """Calls a method of a mapping, or of a value as text."""
+    if name in MAPPING_METHODS:
+        budget.key(args[0] if args else None)
+        return getattr(value, name)(*args, **kwargs)
+    text = budget.text(value)
+    if name == "join":
+        return join(budget, text, *args)
+    if name == "format":
+        memory = _format_bound(budget, text, "{", _REFUSED_FORMAT, [args, kwargs])
+        return budget.run(memory // 8, memory, text.format, *args, **kwargs)
+    patterns = []
+    for option in (*args, *kwargs.values()):
+        if isinstance(option, str):
+            patterns.append(option)
+        elif not isinstance(option, (int, NoneType)):
+            raise RefusedError(f"passes a {type(option).__name__} to {name} of a text")
+    size = sum(map(len, patterns))
+    budget.spend(len(text) * (20 + min(size, TEXT_METHODS[name])) + size)
+    memory = 12 * len(text)  # in another case, one character may become three, of four bytes each
+    if name in ("split", "rsplit"):
+        pieces = text.count(patterns[0]) if patterns and patterns[0] else len(text) // 2
+        budget.spend(0, 80 * pieces)
+    if name == "replace":
+        memory += 4 * text.count(patterns[0]) * len(patterns[-1])
+    return budget.run(0, memory, getattr(text, name), *args, **kwargs)
 
 
 def join(budget: Budget, separator: str, values: Iterable[Any]) -> str:
-    """The texts of values with a separator between."""
+    """Joins values as text."""
     parts = []
-    for value in budget.each(values):
+    for value in budget.each(values, 40):
         parts.append(budget.text(value))
-        budget.spend(len(parts[-1]), text_bytes(parts[-1]) + text_bytes(separator))
+        size = len(parts[-1]) + len(separator)
+        budget.spend(size, 4 * size)
     return separator.join(parts)
 
 
-class Formatter(string.Formatter):
-    """`str.format` without paths into values, each field counted."""
-
-    def __init__(self, budget: Budget) -> None:
-        self._budget = budget
-
-    def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """The value of a field such as `0`, `name`; one with a path into a value is refused."""
-        if not field_name.isidentifier() and not field_name.isdecimal():
-            raise RefusedError("formats a field that is neither a number nor a name")
-        key = int(field_name) if field_name.isdecimal() else field_name
-        return self.get_value(key, args, kwargs), key
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        """A field as text, at most 999 characters wider than its value."""
-        if re.search(r"\d{4}", format_spec):
-            raise RefusedError("formats a field wider than 999 characters")
-        text = value if isinstance(value, (int, float)) else self._budget.text(value)
-        self._budget.spend(0, (4000 if format_spec else 0) + getsizeof(text))
-        return format(text, format_spec)
-
-    def convert_field(self, value: Any, conversion: Any) -> Any:
-        """A field as `!s`, `!r` or `!a` writes it."""
-        size = self._budget.weigh(value)
-        self._budget.spend(10 * size, 10 * size)
-        return super().convert_field(value, conversion)
-
-
-def percent(budget: Budget, text: str, values: Any) -> None:
-    """The cost of `text % values`."""
-    if _WIDE_FORMAT.search(text):
-        raise RefusedError("formats a field wider than 999 characters, or by name")
-    wide = 4000 * text.count("%") if re.search(r"%[-+ #0.]*[1-9]", text) else 0
-    budget.spend(10 * len(text), text_bytes(text) + 4 * budget.weigh(values) + wide)
-
-
-def _multiply(budget: Budget, left: Any, right: Any) -> None:
-    for value, times in ((left, right), (right, left)):
-        if isinstance(value, (str, list, tuple)) and isinstance(times, int) and times > 0:
-            each = text_bytes(value) if isinstance(value, str) else 8 * len(value)
-            budget.spend(each * times // 8, each * times)
-
-
-def _add(budget: Budget, left: Any, right: Any) -> None:
-    for value in (left, right):
-        if isinstance(value, str):
-            grow = 6 if type(left) is not type(right) else 1
-            budget.spend(len(value) // 8, grow * getsizeof(value))
-        elif isinstance(value, (list, tuple)):
-            budget.spend(len(value), 8 * len(value))
-
-
 def calculate(budget: Budget, name: str, function: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-    """An arithmetic operator, counted before."""
-    if isinstance(left, PartsText) and (isinstance(right, (str, PartsText)) or name == "%"):
-        left = budget.text(left)
-    if isinstance(right, PartsText) and isinstance(left, str):
-        right = budget.text(right)
-    if name == "*":
-        _multiply(budget, left, right)
-    elif name == "+":
-        _add(budget, left, right)
-    elif name == "%" and isinstance(left, str):
-        percent(budget, left, right)
-    elif isinstance(left, Set) or isinstance(right, Set):
-        raise RefusedError(f"computes with {type(left).__name__} and {type(right).__name__}")
-    elif name == "**" and isinstance(left, int) and isinstance(right, int) and abs(left) > 1 and right > 64:
+    """Applies an arithmetic operator."""
+    # What is added to text marked as safe is escaped: 5 characters of 4 bytes for one.
+    each = 20 if name == "+" else 8
+    memory = sum(each * len(value) for value in (left, right) if isinstance(value, (str, list, tuple)))
+    for value in (left, right):
+        if isinstance(value, Set):
+            raise RefusedError(f"computes with {type(value).__name__}")
+        if isinstance(value, int):
+            budget.made(value)
+            memory *= max(value, 1) if name == "*" else 1
+    if name == "**" and isinstance(right, int) and abs(right) > 64:
         raise RefusedError("computes an integer of more than 61 bits")
-    result = function(left, right)
-    budget.spend(0)
-    return budget.number(result) if isinstance(result, int) else result
+    if name == "%" and isinstance(left, str):
+        left, memory = str(left), _format_bound(budget, left, "%", _REFUSED_PERCENT, right)
+    return budget.run(memory // 20, memory, function, left, right)
 
 
-_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "lteq": operator.le,
-    "gt": operator.gt,
-    "gteq": operator.ge,
-    "in": lambda left, right: left in right,
-    "notin": lambda left, right: left not in right,
-}
+def _format_bound(budget: Budget, text: str, mark: str, refused: re.Pattern[str], values: Any) -> int:
+    """Most bytes that formatting makes: a field is 999 characters wide, or as long as all values."""
+    if refused.search(text):
+        raise RefusedError("formats a field wider than 999 characters, or by a path or a name")
+    return 12 * len(text) + text.count(mark) * (4000 + 16 * budget.weigh(values))
 
 
-def compare(budget: Budget, left: Any, *rest: Any) -> Any:
-    """A chain of comparisons, `left` and then a name and a value for each, counted before."""
-    result: Any = True
-    for name, right in zip(rest[::2], rest[1::2], strict=True):
-        if isinstance(right, PartsText) and isinstance(left, str):
-            right = budget.text(right)
-        if isinstance(left, PartsText) and isinstance(right, str):
-            left = budget.text(left)
-        _count_comparison(budget, name, left, right)
-        result = _COMPARISONS[name](left, right)
-        if not result:
-            return result
-        left = right
-    return result
+class Items(list[Any]):
+    """The result of a filter that is lazy in Jinja: true even if it is empty, as a generator is."""
+
+    def __bool__(self) -> bool:
+        return True
 
 
-def _count_comparison(budget: Budget, name: str, left: Any, right: Any) -> None:
-    if isinstance(right, str):
-        if isinstance(left, str):
-            if name in ("in", "notin"):
-                _find(budget, right, left)
-            else:
-                budget.spend(min(len(left), len(right)))
-        else:
-            budget.spend(0)
-    elif name in ("in", "notin"):
-        if isinstance(right, (Mapping, Set)):
-            budget.key(left)
-        if not isinstance(right, Mapping):
-            budget.spend(100 * len(right) if isinstance(right, range) else budget.weigh(right))
-            budget.weigh(left)
-    elif isinstance(left, (Mapping, list, tuple, Set)) and isinstance(right, (Mapping, list, tuple, Set)):
-        budget.weigh(left)
-        budget.weigh(right)
-    else:
-        budget.spend(0)
+class Filters:
+    """The filters and tests of one environment; `environment` still has Jinja's own."""
+
+    def __init__(self, environment: Any) -> None:
+        self._getitem = environment.getitem
+        self._budget = budget = environment.budget
+        jinja = {
+            name: partial(function, environment) if hasattr(function, "jinja_pass_arg") else function
+            for name, function in environment.filters.items()
+        }
+        tests: Mapping[str, Callable[..., Any]] = environment.tests
+        self.filters: dict[str, Callable[..., Any]] = {
+            **{name: jinja[name] for name in FREE_FILTERS.split()},
+            **{name: partial(self._bounded, jinja[name]) for name in BOUNDED_FILTERS.split()},
+            **{
+                name: partial(call_method, budget, name)
+                for name in ("capitalize", "lower", "replace", "upper")
+            },
+            "items": lambda value: Items() if tests["undefined"](value) else value.items(),
+            "join": self._join,
+            "list": lambda value: budget.made([*budget.each(value, 40)]),
+            "map": self._map,
+            "reject": partial(self._select, False, False),
+            "rejectattr": partial(self._select, False, True),
+            "reverse": lambda value: budget.made(value[::-1]),
+            "round": lambda value, *args: self._bounded(jinja["round"], +value, *args),  # only numbers have +
+            "safe": lambda value: budget.made(jinja["safe"](budget.text(value))),
+            "select": partial(self._select, True, False),
+            "selectattr": partial(self._select, True, True),
+            "string": budget.text,
+            "tojson": self._tojson,
+            "trim": partial(call_method, budget, "strip"),
+            "unique": self._unique,
+        }
+        self.tests: dict[str, Callable[..., Any]] = {
+            **{name: tests[name] for name in FREE_TESTS.split()},
+            **{name: partial(self._compare, tests[name]) for name in COMPARISONS.split()},
+            "in": lambda value, values: budget.weigh((value, values)) and value in values,
+            "even": lambda value: +value % 2 == 0,
+            "odd": lambda value: +value % 2 == 1,
+        }
+
+    def _bounded(self, function: Callable[..., Any], value: Any, *args: Any, **kwargs: Any) -> Any:
+        """Calls a filter of Jinja's own whose cost grows with its value and with its widest option."""
+        width = 0
+        for option in map(self._budget.key, (*args, *kwargs.values())):
+            width = max(width, len(option) if isinstance(option, str) else abs(int(option or 0)))
+        if isinstance(value, str):
+            value = self._budget.text(value)
+        size = self._budget.weigh(value)
+        return self._budget.run(40 * size, size * (100 + 8 * width), function, value, *args, **kwargs)
+
+    def _compare(self, function: Callable[..., Any], value: Any, other: Any) -> Any:
+        if type(value) is not str or type(other) is not str:  # two texts are compared within one step
+            self._budget.weigh((value, other))
+        return function(value, other)
+
+    def _path(self, attribute: Any) -> Callable[[Any], Any]:
+        parts = [int(part) if part.isdecimal() else part for part in str(attribute).split(".")]
+        if len(parts) > 16:
+            raise RefusedError("follows a path of more than 16 attributes")
+        return lambda item: reduce(self._getitem, parts, item)
+
+    def _named(self, table: Mapping[str, Callable[..., Any]], name: Any) -> Callable[..., Any]:
+        if self._budget.key(name) not in table:
+            raise RefusedError(f"uses the filter or test {name}, which does not exist")
+        return table[name]
+
+    def _items(self, values: Iterable[Any]) -> Items:
+        self._budget.spend(2000)
+        return Items(self._budget.made([*values]))
+
+    def _map(
+        self, value: Any, *args: Any, attribute: Any = None, default: Any = None, **kwargs: Any
+    ) -> Items:
+        items: Iterable[Any] = self._budget.each(value or (), 40)
+        if attribute is not None:
+            items = map(self._path(attribute), items)
+            if default is None:
+                return self._items(items)
+            args = ("default", default)
+        function = self._named(self.filters, args[0])
+        return self._items(function(item, *args[1:], **kwargs) for item in items)
+
+    def _select(self, keep: bool, by_attribute: bool, value: Any, *args: Any, **kwargs: Any) -> Items:
+        get = self._path(args[0]) if by_attribute else lambda item: item
+        name, *more = args[by_attribute:] or (None,)
+        test = bool if name is None else self._named(self.tests, name)
+        items = self._budget.each(value or (), 8)
+        return self._items([item for item in items if bool(test(get(item), *more, **kwargs)) is keep])
+
+    def _unique(self, value: Any, case_sensitive: bool = False) -> Items:
+        seen: dict[Any, Any] = {}
+        for item in self._budget.each(value, 200):
+            fold = isinstance(item, str) and not case_sensitive
+            key = call_method(self._budget, "lower", item) if fold else self._budget.key(item)
+            seen.setdefault(key, item)
+        return self._items(seen.values())
+
+    def _join(self, value: Any, d: Any = "", attribute: Any = None) -> str:
+        values = value if attribute is None else self._map(value, attribute=attribute)
+        return join(self._budget, self._budget.text(d), values)
+
+    def _tojson(
+        self,
+        value: Any,
+        ensure_ascii: bool = False,
+        indent: int | str | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> Any:
+        """JSON as transformers writes it into chat templates: no HTML escapes, other scripts as they are."""
+        width = max([indent if isinstance(indent, int) else len(indent or ""), *map(len, separators or ())])
+        size = self._budget.weigh(value)
+        memory = size * (24 + 4 * width)  # an escape takes 6 characters of 4 bytes
+        options = {"ensure_ascii": ensure_ascii, "indent": indent, "separators": separators}
+        return self._budget.run(20 * size, memory, json.dumps, value, sort_keys=sort_keys, **options)

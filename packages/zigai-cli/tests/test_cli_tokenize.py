@@ -49,6 +49,8 @@ def test_tokenize_with_decode_prints_the_text_of_token_ids(model: Path) -> None:
     assert zig_ai("tokenize", "-m", model, "--decode", 107, 108).stdout == "hi\n"
     assert zig_ai("tokenize", "-m", model, "--decode", input="[107, 108]\n").stdout == "hi\n"
     assert zig_ai("tokenize", "-m", model, "--decode", "--special", 1, 107).stdout == "<s>h\n"
+    for option in ("--ids-only", "--no-bos"):
+        assert zig_ai("tokenize", "-m", model, "--decode", option, 107).exit_code == 2
     for wrong in ("x", "-1", "99999"):
         result = zig_ai("tokenize", "-m", model, "--decode", "--", wrong)
         assert result.exit_code == 1

@@ -205,7 +205,7 @@ def test_the_logits_of_candidates_are_read_only() -> None:
             return candidates
 
     registry = Registry[Any]("zigai.samplers", {"scribble": lambda options: Scribble()})
-    with pytest.raises(ValueError, match="read-only"):
+    with pytest.raises(PluginError, match=r"'scribble' failed: ValueError: .*read-only"):
         Sampler(replace(OFF, steps=("scribble",)), registry).sample(logits_of(1, 2))
 
 

@@ -44,6 +44,16 @@ def doubling(start: str, grow: str) -> str:
 LONG = "{% set t = 'a' * 900000 %}"
 NUMBERS = "{% set x = range(60000) | list %}{% set y = range(60000) | list %}"
 ENDLESS = {
+    "a tree of shared lists, as safe text": "{% set ns = namespace(a=['x']) %}{% for i in range(60) %}"
+    "{% set ns.a = [ns.a, ns.a] %}{% endfor %}{{ ns.a | safe }}",
+    "a method of safe text that pads": "{{ ('\\t' | safe).expandtabs(2000000000) | length }}",
+    "a method of safe text that replaces": "{{ (('x' * 1000) | safe)"
+    ".translate({120: 'y' * 1000000}) | length }}",
+    "bytes of safe text": "{{ (('x' | safe).encode('utf-8') * 2000000000) | length }}",
+    "formats that fail": "{% set s = ('a' * 1000000) ~ '{' ~ '{b' %}{% set ns = namespace(l=[]) %}"
+    "{% for i in range(2000) %}{% set ns.l = [ns.l, s.format()] %}{% endfor %}",
+    "copies of lists": "{% set x = range(100000) | list | reverse %}{% set ns = namespace(l=[]) %}"
+    "{% for i in range(5000) %}{% set ns.l = [ns.l, x.copy()] %}{% endfor %}",
     "nested loops": LOOP * 4 + END * 4,
     "loops that only filter": "{% set r = range(100000) %}" + "{% for i in r if not r %}{% endfor %}" * 300,
     "a recursive loop": "{% for i in [1] recursive %}{{ loop([1, 1]) }}{% endfor %}",

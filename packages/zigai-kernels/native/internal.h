@@ -37,6 +37,7 @@ struct zg_context {
     int64_t *spent;          /* nanoseconds per thread and record, until the record's stage is complete */
     atomic_int cancelled;    /* set and cleared from any thread */
     atomic_int stopped;      /* set once this step has seen `cancelled`: the step stays stopped even if that is cleared */
+    int64_t began;           /* nanoseconds: start of the step */
     int64_t next_poll;       /* nanoseconds */
     pool pool;
 };

@@ -149,7 +149,7 @@ static void walk(zg_context *c, unsigned step, int thread) {
     const int stages = c->plan->stage_count;
     unsigned goal = (step - 1) * (unsigned)stages;
     int timed = thread == 0 && c->step->nanoseconds; /* the caller's thread is present until the step ends */
-    int64_t began = timed ? nanoseconds() : 0;
+    int64_t began = c->began;
     for (int i = 0, first = 0; i < stages; i++) {
         const zg_stage *s = &c->plan->stages[i];
         int left;
@@ -189,7 +189,8 @@ int zg_run(zg_context *c, const zg_step *step) {
     cut_tiles(c, step);
     cut_spans(c, step);
     atomic_store(&c->stopped, 0);
-    c->next_poll = nanoseconds() + POLL_NANOSECONDS;
+    c->began = nanoseconds();
+    c->next_poll = c->began + POLL_NANOSECONDS;
     unsigned number = atomic_load(&c->pool.start) + 1;
     open_stage(c, number, 0);
     raise_count(&c->pool, &c->pool.start, 1);

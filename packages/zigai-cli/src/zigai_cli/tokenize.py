@@ -55,6 +55,8 @@ def tokenize(
     Only the tokenizer is loaded. One newline at the end of standard input is removed.
     """
     given = list(arguments or [])
+    if decode and (ids_only or no_bos):
+        raise typer.BadParameter("--decode prints text: --ids-only and --no-bos do not apply to it")
     if not decode and len(given) > 1:
         raise typer.BadParameter("more than one text: put several words in quotes")
     if not given:

@@ -141,7 +141,7 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
                 return lambda *args, **kwargs: call_method(self.budget, attribute, obj, *args, **kwargs)
             if isinstance(obj, Mapping) and attribute in obj:
                 return obj[attribute]
-            opaque = isinstance(obj, (Mapping, list)) or type(obj).__module__ == "builtins"
+            opaque = isinstance(obj, (str, Mapping, list, tuple)) or type(obj).__module__ == "builtins"
             if opaque or attribute == "changed":  # `loop.changed` compares values of any size
                 return self.undefined(obj=obj, name=attribute)
             return super().getattr(obj, attribute)

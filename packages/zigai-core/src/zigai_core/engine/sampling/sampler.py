@@ -186,7 +186,8 @@ class Sampler:
             row, self._best, f"after the sampler steps {edited}" if edited else "under the mask"
         )
         for name, step in self._choices:
-            chosen: object = step.choose(candidates, self._draw(name))
+            with _naming(name):
+                chosen: object = step.choose(candidates, self._draw(name))
             if not isinstance(chosen, TokenCandidates):
                 raise PluginError(
                     f"the sampler step {name!r} must return candidates, but returned {type(chosen).__name__}"

@@ -1,1 +1,1 @@
-"""Between text and tokens: text streams, reasoning, chat templates, control tokens in user text."""
+"""Text before and after the model: chat templates, control tokens in user text, streams, reasoning."""

@@ -14,16 +14,16 @@ from typing import Any
 from zigai_core.contracts.errors import TemplateError
 
 WORK = 300_000_000
-"""Steps of about a nanosecond that a rendering may take; a long conversation adds up to 700 million."""
+"""Steps of about a nanosecond that a rendering may take. A long conversation adds at most 700 million."""
 MEMORY = 16_000_000
-"""Bytes that a rendering may allocate in all; a long conversation adds up to 500 million."""
+"""Bytes that a rendering may allocate in total. A long conversation adds at most 500 million."""
 SECONDS = 1.5
-"""Processor time that a rendering may take: the limit where a step takes more than a nanosecond."""
+"""Processor time that a rendering may take, on machines where a step takes more than a nanosecond."""
 DEEPEST = 64
 """Most levels of nested values, and of nested calls."""
 
 _STEP = 300
-_LOOK = 100_000
+_LOOK = 20_000
 _CONTAINERS = (list, tuple, range, Mapping, KeysView, ValuesView, ItemsView)
 
 
@@ -32,9 +32,9 @@ class RefusedError(TemplateError):
 
 
 class Budget:
-    """What one rendering may still cost. Its methods raise `RefusedError` if that is exceeded.
+    """The work, memory and time that one rendering has left. Methods raise `RefusedError` if one runs out.
 
-    `variables` are the values that the template is given; their size sets the limits.
+    `variables` are the template's variables; their size sets the limits.
     """
 
     def __init__(self, variables: Any) -> None:
@@ -54,7 +54,7 @@ class Budget:
             raise RefusedError("makes more text and lists than a conversation of this size may need")
         if self._work < self._next_look:
             self._next_look = self._work - _LOOK
-            if time.thread_time() > self._deadline:
+            if time.thread_time() + work / 1e9 > self._deadline:
                 raise RefusedError(f"takes too long: more than {SECONDS} s of processor time")
         return True
 
@@ -99,10 +99,10 @@ class Budget:
         if type(value) is str:
             return value
         size = self.weigh(value)
-        return str(self.run(20 * size, 16 * size, str, value))  # `\\x80` beside a wide character: 16 bytes
+        return str(self.run(20 * size, 16 * size, str, value))  # `\\x80` beside a wide character takes 16
 
     def each(self, values: Iterable[Any], memory: int = 0) -> Iterator[Any]:
-        """Yields items and charges `memory` for each; more if the items are made while iterating."""
+        """Yields items and charges `memory` bytes for each; more if iterating creates the items."""
         memory = 80 if isinstance(values, (str, range)) else memory
         for value in values:
             self._work -= _STEP

@@ -1,4 +1,4 @@
-"""Chat templates: Jinja text from a model's file that turns messages into a prompt."""
+"""Chat templates: Jinja text in a model's file that turns messages into a prompt."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from zigai_core.text.sandbox import compile_template, render_template
 
 
 class PartsText(list[Any]):
-    """A message's content given as text parts: a list that is one text where a template writes it."""
+    """The text parts of a message's content. A template that writes the list gets the joined text."""
 
     def __str__(self) -> str:
         return "\n".join(part["text"] for part in self)
@@ -22,16 +22,16 @@ class PartsText(list[Any]):
         return item in str(self) if isinstance(item, str) else super().__contains__(item)
 
 
-class _Said(TypedDict):
+class _Required(TypedDict):
     role: str
     content: str | list[dict[str, Any]]
 
 
-class Message(_Said, total=False):
-    """One turn of a conversation; `role` is `system`, `user`, `assistant`, or another the template has.
+class Message(_Required, total=False):
+    """One message. `role` is `system`, `user`, `assistant`, or another role that the template has.
 
-    The rest is for templates that know of it: what the model thought before it answered, which tools it
-    called, and which call a `tool` message answers.
+    The optional fields are used by some templates only: the model's reasoning before its answer, the tools
+    that it called, and the call to which a message of the role `tool` replies.
     """
 
     reasoning_content: str
@@ -41,11 +41,11 @@ class Message(_Said, total=False):
 
 
 class ChatTemplate:
-    """A template, compiled when it is first rendered; it may be shared between threads.
+    """A template. It is compiled when it is first rendered, and may be shared between threads.
 
-    `text` is Jinja as Hugging Face's tokenizers use it (https://huggingface.co/docs/transformers/chat_templating):
+    `text` is Jinja source as Hugging Face's tokenizers use it (https://huggingface.co/docs/transformers/chat_templating):
     `messages`, `add_generation_prompt`, `bos_token`, `eos_token`, `tools`, `documents`, `raise_exception`,
-    `strftime_now`, `tojson`, `break` and `continue`. `origin` says in errors where the text is from.
+    `strftime_now`, `tojson`, `break` and `continue`. `origin` names the source of the text in errors.
     """
 
     def __init__(self, text: str, origin: str = "the chat template") -> None:
@@ -61,13 +61,13 @@ class ChatTemplate:
         eos_token: str = "",
         **keywords: Any,
     ) -> str:
-        """The prompt. `keywords` are further variables of the template.
+        """Returns the prompt. `keywords` are further variables of the template.
 
-        Content that is a list of text parts is given as it is to a template that reads parts, with a line
-        break between them to one that wants a string, as llama.cpp and vLLM do.
+        A list of text parts as content is passed unchanged to a template that reads parts. Any other template
+        gets the parts joined by line breaks, as in llama.cpp and vLLM.
 
-        `TemplateError`, with origin and line, for a template that is wrong, that refuses the messages, or
-        that takes too long or grows too large.
+        Raises `TemplateError`, with origin and line, if the template is invalid, if it refuses the messages,
+        or if it exceeds the limits on time and memory (`text.budget`).
         """
         variables = {
             "add_generation_prompt": add_generation_prompt,
@@ -85,13 +85,13 @@ class ChatTemplate:
             try:
                 return render_template(code, self.origin, {**variables, "messages": prepared}, budget)
             except TemplateError:
-                pass  # it reads parts of another kind
+                pass  # the template reads other kinds of parts, but needs text as a string
         joined = [_joined(message) for message in prepared] if parts else prepared
         return render_template(code, self.origin, {**variables, "messages": joined}, budget)
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """The names that the template reads and does not set itself."""
+        """The variables that the template reads and does not set."""
         return self._compiled[1]
 
     @cached_property
@@ -100,9 +100,9 @@ class ChatTemplate:
 
 
 def _prepared(message: Message) -> Mapping[str, Any]:
-    """The message with its text parts marked, and its reasoning under both names that templates have for it.
+    """The message with `PartsText` for its text parts, and with its reasoning under both names in use.
 
-    Some (gpt-oss) call it `thinking`; transformers gives it as both, too.
+    Some templates (gpt-oss) name it `thinking`; transformers passes both names, too.
     """
     if "reasoning_content" in message:
         message = cast("Message", {"thinking": message["reasoning_content"], **message})

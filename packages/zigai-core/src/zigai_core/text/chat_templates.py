@@ -1,7 +1,7 @@
-"""Chat templates for files that hold none, written after the formats that the models were trained with.
+"""Chat templates for files without one, in the formats that the models were trained with.
 
-Each is Jinja text for `zigai_core.text.chat_template.ChatTemplate`. A format without a place for the system
-message takes it with the first user message, as its publisher does.
+Each is Jinja text for `zigai_core.text.chat_template.ChatTemplate`. In a format without a system role, the
+system message is put in front of the first user message, as the format's publisher does.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""Keeps what people write from passing for control tokens once a chat template has put it into a prompt.
+"""Keeps the text of messages from being tokenized as control tokens.
 
-A template's own markers must become control tokens, the same characters in a message must not. So before
-rendering, every spelling of a control token in a message is broken by a character that stands in no message;
-after rendering that character is taken out, and the places where it stood are told to the tokenizer.
+A chat template's own markers must become control tokens; the same characters in a message must not. Before
+rendering, every spelling of a control token in the messages gets a mark, a character that occurs in none of
+them. After rendering the marks are removed, and the tokenizer gets their positions: no control token may span
+one.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any
 from zigai_core.contracts.errors import TemplateError
 
 NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
-"""Code points that Unicode keeps for a program's own use (The Unicode Standard, section 23.7)."""
+"""Code points reserved for internal use by programs (The Unicode Standard, section 23.7)."""
 
 
 class Spellings:
-    """Finds where control tokens are spelled in a text, in one pass however many they are.
+    """Finds the spellings of control tokens in a text, in time independent of the number of control tokens.
 
-    A spelling that begins with another one is left out: wherever it stands, the other one stands. Of those
-    left, sorted, only the last one that is no greater than a text can be the beginning of the text.
+    A spelling with another spelling as its prefix is dropped: the prefix is found at the same position. Of
+    those that remain, sorted, only the last that is not greater than a text can be a prefix of that text.
     """
 
     def __init__(self, control_tokens: Iterable[str]) -> None:
@@ -35,7 +36,7 @@ class Spellings:
                 self._longest = max(self._longest, len(spelling))
 
     def starts(self, text: str) -> Iterator[int]:
-        """Every position at which a control token's spelling begins; they may overlap."""
+        """Yields each position at which a control token's spelling begins. Spellings may overlap."""
         for start in range(len(text) - 1 if self._by_start else 0):
             spellings = self._by_start.get(text[start : start + 2])
             if spellings is not None:
@@ -45,10 +46,10 @@ class Spellings:
 
 
 class Guard:
-    """Breaks control tokens in what people and tools said, and finds the breaks in what was rendered from it.
+    """Inserts marks into control tokens in messages and tools, and finds the marks in the rendered prompt.
 
-    `said` is text, or text in lists and mappings, keys included, however deep; `broken` is the same with the
-    breaks in it.
+    `said` is a text, or lists and mappings of texts, nested to any depth; keys of mappings are included.
+    `broken` is a copy of it with the marks. Raises `TemplateError` if every possible mark occurs in `said`.
 
     >>> guard = Guard(Spellings({"<s>": 1}), [{"role": "user", "content": "what is <s>?"}])
     >>> text, places = guard.removed("<s>" + guard.broken[0]["content"])
@@ -61,14 +62,14 @@ class Guard:
         unused = [mark for mark in NONCHARACTERS if mark not in used]
         if not unused:
             raise TemplateError(
-                "the messages hold all 32 noncharacters from U+FDD0 on: leave one of them out"
+                "the messages contain all 32 noncharacters U+FDD0 to U+FDEF: remove one of them"
             )
         self._mark = unused[0]
         self._spellings = spellings
         self.broken = self._break(said)
 
     def removed(self, text: str) -> tuple[str, list[int]]:
-        """The rendered text without the marks, and the positions in it that no control token may span."""
+        """Returns the rendered text without marks, and the positions in it that no control token may span."""
         pieces = text.split(self._mark)
         places, position = [], 0
         for piece in pieces[:-1]:

@@ -1,6 +1,7 @@
-"""What a chat template may call: methods, operators, filters and tests, each with the most that it may cost.
+"""Methods, operators, filters and tests of chat templates, each with the most that it may cost.
 
-Whatever is not here does not exist for a template. Filters that are lazy in Jinja give lists.
+A template has no others: chat templates have no use for Jinja's `batch`, `center`, `urlize` and the like.
+Filters that are lazy in Jinja return lists.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ TEXT_METHODS = {name: most for most, names in _TEXT_METHODS.items() for name in 
 CPython's forward searches are linear except for short texts or patterns (Objects/stringlib/fastsearch.h).
 """
 MAPPING_METHODS = ("get", "items", "keys", "values")
+TEXT_FILTERS = "capitalize lower replace upper"
 FREE_FILTERS = "abs count d default first last length"
 TEXT_FILTERS = "capitalize lower replace upper"
-BOUNDED_FILTERS = "dictsort float indent int max min sort title"
+BOUNDED_FILTERS = "float indent int title"
+ORDERING_FILTERS = "dictsort max min sort"
 FREE_TESTS = "boolean defined false float integer iterable mapping none number sequence string true undefined"
 COMPARISONS = "== eq equalto != ne < lt lessthan <= le > gt greaterthan >= ge"
 
@@ -93,7 +96,7 @@ def calculate(budget: Budget, name: str, function: Callable[[Any, Any], Any], le
 
 
 def _format_bound(budget: Budget, text: str, mark: str, refused: re.Pattern[str], values: Any) -> int:
-    """Most bytes that formatting makes: a field is 999 characters wide, or as long as all values."""
+    """Most bytes that formatting makes: each field has at most 999 characters, or the size of all values."""
     if refused.search(text):
         raise RefusedError("formats a field wider than 999 characters, or by a path or a name")
     return 12 * len(text) + text.count(mark) * (4000 + 16 * budget.weigh(values))
@@ -107,7 +110,10 @@ class Items(list[Any]):
 
 
 class Filters:
-    """The filters and tests of one environment; `environment` still has Jinja's own."""
+    """The filters and tests of one environment, by name.
+
+    `environment.filters` and `environment.tests` are Jinja's own when this is constructed.
+    """
 
     def __init__(self, environment: Any) -> None:
         self._getitem = environment.getitem
@@ -120,10 +126,8 @@ class Filters:
         self.filters: dict[str, Callable[..., Any]] = {
             **{name: jinja[name] for name in FREE_FILTERS.split()},
             **{name: partial(self._bounded, jinja[name]) for name in BOUNDED_FILTERS.split()},
-            **{
-                name: partial(call_method, budget, name)
-                for name in ("capitalize", "lower", "replace", "upper")
-            },
+            **{name: partial(self._order, jinja[name]) for name in ORDERING_FILTERS.split()},
+            **{name: partial(call_method, budget, name) for name in TEXT_FILTERS.split()},
             "items": lambda value: Items() if tests["undefined"](value) else value.items(),
             "join": self._join,
             "list": lambda value: budget.made([*budget.each(value, 40)]),
@@ -131,7 +135,7 @@ class Filters:
             "reject": partial(self._select, False, False),
             "rejectattr": partial(self._select, False, True),
             "reverse": lambda value: budget.made(value[::-1]),
-            "round": lambda value, *args: self._bounded(jinja["round"], +value, *args),  # only numbers have +
+            "round": lambda value, *args: self._bounded(jinja["round"], +value, *args),  # `+`: only numbers
             "safe": lambda value: budget.made(jinja["safe"](budget.text(value))),
             "select": partial(self._select, True, False),
             "selectattr": partial(self._select, True, True),
@@ -149,22 +153,27 @@ class Filters:
         }
 
     def _bounded(self, function: Callable[..., Any], value: Any, *args: Any, **kwargs: Any) -> Any:
-        """Calls a filter of Jinja's own whose cost grows with its value and with its widest option."""
+        """Calls one of Jinja's own filters, whose cost grows with its value and its largest option."""
         width = 0
         for option in map(self._budget.key, (*args, *kwargs.values())):
             width = max(width, len(option) if isinstance(option, str) else abs(int(option or 0)))
         if isinstance(value, str):
             value = self._budget.text(value)
         size = self._budget.weigh(value)
-        return self._budget.run(40 * size, size * (100 + 8 * width), function, value, *args, **kwargs)
+        return self._budget.run(300 * size, size * (100 + 8 * width), function, value, *args, **kwargs)
+
+    def _order(self, function: Callable[..., Any], value: Any, *args: Any, **kwargs: Any) -> Any:
+        value = [*self._budget.each(value)] if isinstance(value, str) else value
+        return self._bounded(function, value, *args, **kwargs)
 
     def _compare(self, function: Callable[..., Any], value: Any, other: Any) -> Any:
-        if type(value) is not str or type(other) is not str:  # two texts are compared within one step
+        if type(value) is not str or type(other) is not str:  # comparing two texts is one fast call
             self._budget.weigh((value, other))
         return function(value, other)
 
     def _path(self, attribute: Any) -> Callable[[Any], Any]:
-        parts = [int(part) if part.isdecimal() else part for part in str(attribute).split(".")]
+        names = str(self._budget.key(attribute)).split(".")
+        parts = [int(name) if name.isdecimal() else name for name in names]
         if len(parts) > 16:
             raise RefusedError("follows a path of more than 16 attributes")
         return lambda item: reduce(self._getitem, parts, item)
@@ -178,9 +187,7 @@ class Filters:
         self._budget.spend(2000)
         return Items(self._budget.made([*values]))
 
-    def _map(
-        self, value: Any, *args: Any, attribute: Any = None, default: Any = None, **kwargs: Any
-    ) -> Items:
+    def _map(self, value: Any, *args: Any, attribute: Any = None, default: Any = None, **kwargs: Any) -> Any:
         items: Iterable[Any] = self._budget.each(value or (), 40)
         if attribute is not None:
             items = map(self._path(attribute), items)

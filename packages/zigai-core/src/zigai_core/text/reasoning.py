@@ -1,8 +1,8 @@
-"""Reasoning that a model writes before its answer, told apart from it: `<think>…</think>` at a reply's start.
+"""Separates a model's reasoning from its answer: `<think>…</think>` at the start of a reply.
 
-The markers are those of Qwen3, DeepSeek-R1 and their relatives
-(https://qwen.readthedocs.io/en/latest/getting_started/quickstart.html). A chat template may have written the
-first one already, as the end of the prompt.
+The markers are those of Qwen3, DeepSeek-R1 and related models
+(https://qwen.readthedocs.io/en/latest/getting_started/quickstart.html). Some chat templates end the prompt
+with the opening marker; the reply then begins with reasoning.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ OPENING, CLOSING = "<think>", "</think>"
 
 @dataclass(frozen=True)
 class Part:
-    """Some text of a reply, and whether it is reasoning."""
+    """A piece of a reply's text. `reasoning` is True for reasoning, False for the answer."""
 
     text: str
     reasoning: bool
 
 
 class ReasoningStream:
-    """Takes a reply piece by piece and gives it back in parts; blanks beside the markers are left out.
+    """Splits a reply that arrives in pieces into parts. White space next to the markers is dropped.
 
-    `begun` says that the prompt has ended in the opening marker. Only what a reply begins with can be
-    reasoning: a marker further on is text.
+    `begun` is True if the prompt ends with the opening marker. Reasoning is recognised only at the start of a
+    reply; a later marker is text.
 
     >>> stream = ReasoningStream()
     >>> for piece in ("<thi", "nk>2+2", " is 4</think>", "Four."):
@@ -39,10 +39,10 @@ class ReasoningStream:
     def __init__(self, *, begun: bool = False) -> None:
         self._state = "reasoning" if begun else "start"
         self._held = ""
-        self._fresh = True  # nothing of this state has been given yet
+        self._fresh = True  # no part of this state has been returned yet
 
     def push(self, piece: str) -> Iterator[Part]:
-        """The parts that are certain with this piece."""
+        """Adds a piece and yields the parts that are now certain."""
         self._held += piece
         if self._state == "start":
             text = self._held.lstrip()
@@ -63,7 +63,7 @@ class ReasoningStream:
             yield from self._part(text, reasoning=False)
 
     def finish(self) -> Iterator[Part]:
-        """What was held back, once the reply has ended."""
+        """Yields the text held back, at the end of the reply."""
         text, self._held = self._held, ""
         yield from self._part(text, reasoning=self._state == "reasoning")
 
@@ -76,7 +76,7 @@ class ReasoningStream:
 
 
 def split_reasoning(text: str, *, begun: bool = False) -> tuple[str, str]:
-    """The reasoning in a whole reply and the answer, both without blanks at their ends.
+    """Splits a whole reply into reasoning and answer, both without white space at the ends.
 
     >>> split_reasoning("<think>easy</think>\\n\\nFour.")
     ('easy', 'Four.')
@@ -88,7 +88,7 @@ def split_reasoning(text: str, *, begun: bool = False) -> tuple[str, str]:
 
 
 def _certain(text: str) -> int:
-    """How much of unfinished reasoning cannot be a part of its end: the blanks and the marker there."""
+    """The length of unfinished reasoning without white space and a partial closing marker at its end."""
     for size in range(min(len(CLOSING) - 1, len(text)), 0, -1):
         if CLOSING.startswith(text[-size:]):
             return len(text[:-size].rstrip())

@@ -1,4 +1,4 @@
-"""Jinja for templates out of untrusted files: no access to Python, and limits on what a template costs.
+"""Jinja for templates from untrusted files: no access to Python, and limits on what a template costs.
 
 Only public hooks of Jinja are used: methods of the environment, and changes to the tree between
 `Environment.parse` and `Environment.compile`.
@@ -19,7 +19,7 @@ from zigai_core.text.operations import MAPPING_METHODS, TEXT_METHODS, Filters, c
 LONGEST_TEXT = 100_000  # characters of a template; the longest in use have 17,000
 MOST_TOKENS = 12_000  # the longest templates in use have 4,000
 MOST_NODES = 6_000  # of a template's tree; the largest in use have 1,300
-LONGEST_ERROR = 300  # characters of an error that may repeat a template's text
+LONGEST_ERROR = 300  # characters of an error message, which may repeat text of a template
 
 _FILENAME = "<chat template>"
 _STATEMENTS = "output for if macro filterblock with assign assignblock continue break"
@@ -35,7 +35,7 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
     from jinja2.visitor import NodeTransformer
 
     class Generation(Extension):
-        """`{% generation %}`, which marks text for training, has no effect."""
+        """The tag `{% generation %}`, which marks text for training. It has no effect."""
 
         tags = {"generation"}  # noqa: RUF012 - Jinja's own interface
 
@@ -47,16 +47,16 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
         return nodes.Filter(node, name, [], [], None, None)
 
     class Charges(NodeTransformer):
-        """Puts filters that charge the budget around what no method of the environment sees."""
+        """Adds filters that charge the budget to the parts of a tree that no method of `Sandbox` sees."""
 
         def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
             kind = type(node).__name__.lower()
             if isinstance(node, nodes.Stmt) and kind not in _STATEMENTS.split():
-                raise TemplateSyntaxError(f"{kind} has no place in a chat template", node.lineno)
+                raise TemplateSyntaxError(f"chat templates may not contain {kind}", node.lineno)
             self.generic_visit(node)
             if isinstance(node, nodes.For):
                 if node.find(nodes.Macro):
-                    raise TemplateSyntaxError("a macro has no place in a loop", node.lineno)
+                    raise TemplateSyntaxError("a macro may not be defined in a loop", node.lineno)
                 node.body.insert(0, nodes.ExprStmt(charged(nodes.Const(0), "step "), lineno=node.lineno))
                 if node.test is not None:  # `loop.length` makes a list of the items that pass
                     node.test = nodes.And(charged(nodes.Const(16), "step "), node.test, lineno=node.lineno)
@@ -68,7 +68,7 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
             elif isinstance(node, nodes.Pair):
                 node.key = charged(node.key, "key ")
             elif isinstance(node, nodes.TemplateData):
-                return nodes.Const(node.data, lineno=node.lineno)  # a constant goes through `finalize`
+                return nodes.Const(node.data, lineno=node.lineno)  # Jinja calls `finalize` for constants only
             elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
                 return charged(node, "slice ")
             elif isinstance(node, nodes.Literal) and getattr(node, "ctx", "load") == "load":
@@ -76,7 +76,7 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
             return node
 
     class OpaqueNamespace(Namespace):
-        """A namespace whose representation does not show what it contains, which may be large."""
+        """A namespace whose representation leaves out its values, which may be large."""
 
         def __repr__(self) -> str:
             return "<Namespace>"
@@ -90,10 +90,10 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
             super().__init__(
                 trim_blocks=True,
                 lstrip_blocks=True,
-                optimized=False,  # nothing of a template is computed while it is compiled
+                optimized=False,  # no expression is evaluated during compilation
                 cache_size=0,
                 extensions=[LoopControlExtension, Generation],
-                # A function that needs the context keeps constants from being written out early.
+                # `pass_context` keeps Jinja from evaluating constants during compilation.
                 finalize=pass_context(lambda context, value: context.environment.output(value)),
             )
             self.budget = budget
@@ -134,20 +134,20 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
                 __self._depth -= 1
 
         def getattr(self, obj: Any, attribute: str) -> Any:
-            """`obj.attribute`: of Python's own types, only items and the methods in `operations`."""
+            """`obj.attribute`. Of Python's own types, only items and the methods in `operations` exist."""
             methods = TEXT_METHODS if isinstance(obj, str) else MAPPING_METHODS
             if isinstance(obj, (str, Mapping)) and attribute in methods:
-                self.budget.spend(0, 400)  # of a function; a partial one's representation would show `obj`
+                self.budget.spend(0, 400)  # the function's size; a `partial` would print `obj`
                 return lambda *args, **kwargs: call_method(self.budget, attribute, obj, *args, **kwargs)
             if isinstance(obj, Mapping) and attribute in obj:
                 return obj[attribute]
             opaque = isinstance(obj, (str, Mapping, list, tuple)) or type(obj).__module__ == "builtins"
-            if opaque or attribute == "changed":  # `loop.changed` compares values of any size
+            if opaque or attribute == "changed":  # `loop.changed` compares values without charging
                 return self.undefined(obj=obj, name=attribute)
             return super().getattr(obj, attribute)
 
         def getitem(self, obj: Any, argument: Any) -> Any:
-            """`obj[argument]`, else the attribute of that name. Slices do not come here."""
+            """`obj[argument]`, or else `obj.argument`. Slices do not call this."""
             if not isinstance(argument, (str, int)):
                 self.budget.key(argument)
             try:
@@ -160,7 +160,7 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
         def output(self, value: Any) -> str:
             """The text that `{{ value }}` writes."""
             text = self.budget.text(value)
-            self.budget.spend(len(text), 64 + 4 * len(text))  # one wide character makes all others wide
+            self.budget.spend(len(text), 64 + 4 * len(text))  # a wide character makes the others wide
             return text
 
         def _raise_exception(self, message: Any = "") -> NoReturn:
@@ -172,8 +172,8 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
 def compile_template(text: str, origin: str) -> tuple[CodeType, frozenset[str], bool]:
     """Compiles a template.
 
-    Returns its code, the names that it reads and does not set, and whether it reads `text` of anything.
-    Raises `TemplateError`, with the line, for a template that is wrong or too long.
+    Returns its code, the names that it reads and does not set, and whether it reads an attribute `text`.
+    Raises `TemplateError`, with the line, if the template is invalid or too large.
     """
     from jinja2 import TemplateSyntaxError, nodes
 
@@ -198,7 +198,7 @@ def compile_template(text: str, origin: str) -> tuple[CodeType, frozenset[str], 
 
 
 def render_template(code: CodeType, origin: str, variables: Mapping[str, Any], budget: Budget) -> str:
-    """Renders the code of `compile_template`. Raises `TemplateError`, with the line, for any failure."""
+    """Renders a compiled template. Raises `TemplateError`, with the line, if anything fails."""
     from jinja2 import Template
 
     try:
@@ -212,7 +212,7 @@ def render_template(code: CodeType, origin: str, variables: Mapping[str, Any], b
 def _explained(error: Exception, origin: str) -> TemplateError:
     line = getattr(error, "lineno", None)
     trace = error.__traceback__
-    while trace is not None:  # Jinja has put the template's lines in place of those of its code
+    while trace is not None:  # Jinja replaces line numbers of its code by the template's
         if trace.tb_frame.f_code.co_filename == _FILENAME:
             line = trace.tb_lineno
         trace = trace.tb_next

@@ -1,4 +1,4 @@
-"""Text out of tokens as they come: whole characters only, and nothing of a stop string."""
+"""Converts a stream of tokens to text: whole characters only, and no part of a stop string."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from zigai_core.contracts.errors import SamplingError
 
 
 class BytesDecoder(Protocol):
-    """What a stream needs of a `Tokenizer`."""
+    """The methods of a `Tokenizer` that `TextStream` uses."""
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        """The tokens as a text of their own."""
+        """Decodes tokens as a separate text."""
         ...
 
     def decode_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
-        """The tokens' bytes, one after another."""
+        """Concatenates the bytes of tokens."""
         ...
 
 
 class TextStream:
-    """Turns tokens into text that may be shown at once.
+    """Converts tokens to text, returning as much of it as is certain after each token.
 
-    Bytes of an unfinished character wait for the rest of it: three at most, as UTF-8 is made (RFC 3629).
-    Text that may be the beginning of a stop string waits until it is certain. Of several stop strings the
-    one that is complete first counts, so the text does not depend on how it is cut into tokens. A text that
-    is `fresh`, which continues no other, begins without the space that some tokenizers put before each text.
+    The bytes of an incomplete UTF-8 character, at most three (RFC 3629), are held back until it is complete.
+    Text that may be the beginning of a stop string is held back until that is decided. Of several stop
+    strings the one that is complete first ends the text, so the result does not depend on token boundaries.
+    If `fresh`, the text continues no other, and the space that some tokenizers put before each text is removed.
+
+    Raises `SamplingError` if `stop` is not a list of non-empty texts.
 
     >>> stream = TextStream(tokenizer, stop=["\\nUser:"])                   # doctest: +SKIP
     >>> text = "".join(map(stream.push, tokens)) + stream.finish()         # doctest: +SKIP
@@ -38,15 +40,15 @@ class TextStream:
         if isinstance(given, str) or not all(isinstance(text, str) and text for text in given):
             raise SamplingError(f"stop must be a list of texts that are not empty, not {stop!r}")
         self.stopped: str | None = None
-        """The stop string that has come, if one has; no more text comes after it."""
+        """The stop string that ended the text, or None; no text is returned after it."""
         self._tokenizer = tokenizer
         self._fresh = fresh
         self._stop = tuple(stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._waiting = ""
+        self._held = ""
 
     def push(self, token: int) -> str:
-        """The text that may be shown now that `token` has come, often none; what is no UTF-8 is U+FFFD."""
+        """Adds a token and returns the text that is now certain, often none. Invalid UTF-8 becomes U+FFFD."""
         data = self._tokenizer.decode_bytes([token])
         if self._fresh and data.startswith(b" ") and not self._tokenizer.decode([token]).startswith(" "):
             data = data[1:]
@@ -54,24 +56,24 @@ class TextStream:
         return self._push(data, final=False)
 
     def finish(self) -> str:
-        """The text that still waited, when no more tokens come; bytes of half a character are U+FFFD."""
+        """Returns the text held back, after the last token. An incomplete character becomes U+FFFD."""
         return self._push(b"", final=True)
 
     def _push(self, data: bytes, *, final: bool) -> str:
         if self.stopped is not None:
             return ""
-        text = self._waiting + self._decoder.decode(data, final)
+        text = self._held + self._decoder.decode(data, final)
         found = [(text.index(stop) + len(stop), -len(stop), stop) for stop in self._stop if stop in text]
         if found:
             end, _, self.stopped = min(found)
-            self._waiting = ""
+            self._held = ""
             return text[: end - len(self.stopped)]
-        waits = 0 if final else self._waits(text)
-        self._waiting = text[len(text) - waits :]
-        return text[: len(text) - waits]
+        held = 0 if final else self._undecided(text)
+        self._held = text[len(text) - held :]
+        return text[: len(text) - held]
 
-    def _waits(self, text: str) -> int:
-        """How many characters at the end of `text` may be the beginning of a stop string."""
+    def _undecided(self, text: str) -> int:
+        """The number of characters at the end of `text` that may be the beginning of a stop string."""
         longest = max(map(len, self._stop), default=1) - 1
         for length in range(min(longest, len(text)), 0, -1):
             if any(stop.startswith(text[-length:]) for stop in self._stop):

@@ -108,7 +108,7 @@ def test_generation_marks_change_nothing() -> None:
     assert render("a{% generation %}b{{ 1 }}{% endgeneration %}c") == "ab1c"
 
 
-def test_the_time_is_told() -> None:
+def test_strftime_now_gives_the_time() -> None:
     assert render("{{ strftime_now('%Y') }}") in {str(datetime.now().year), str(datetime.now().year - 1)}
 
 
@@ -117,7 +117,7 @@ def test_keywords_are_variables_and_tools_are_none_without_any() -> None:
     assert render("{{ tools[0].name }}", tools=[{"name": "clock"}]) == "clock"
 
 
-def test_usual_means_of_templates_work() -> None:
+def test_common_features_of_templates_work() -> None:
     text = """\
 {%- macro turn(m, end='.') %}{{ m.role | upper }}: {{ m.content | trim }}{{ end }}{% endmacro %}
 {%- set ns = namespace(count=0, last=none) %}
@@ -137,19 +137,19 @@ def test_usual_means_of_templates_work() -> None:
     )
 
 
-def test_what_is_no_jinja_is_an_error_with_origin_and_line() -> None:
+def test_invalid_jinja_is_an_error_with_origin_and_line() -> None:
     with pytest.raises(TemplateError, match=r"^a test's template, line 3: .*endfor"):
         render("a\n{% for x in y %}\nb")
 
 
-def test_what_fails_is_an_error_with_origin_and_line() -> None:
+def test_a_failing_expression_is_an_error_with_origin_and_line() -> None:
     with pytest.raises(
         TemplateError, match=r"^a test's template, line 3: 'dict object' has no attribute 'b'$"
     ):
         render("a\n\n{{ x.b.c }}\n\n{{ x }}", x={})
 
 
-def test_a_template_that_refuses_the_messages_says_why() -> None:
+def test_raise_exception_gives_the_message_of_the_template() -> None:
     with pytest.raises(
         TemplateError, match=r"^a test's template, line 1: refuses these messages: Roles must"
     ):
@@ -168,13 +168,13 @@ def test_a_template_may_be_rendered_by_several_threads() -> None:
     assert len(results) == 8
 
 
-def test_a_long_conversation_is_no_offence() -> None:
+def test_a_conversation_of_10_million_characters_is_rendered() -> None:
     messages: list[Message] = [{"role": "user", "content": "word " * 2_000_000}]
     messages += [FIRST, REPLY] * 500
     assert len(ChatTemplate(LLAMA3).render(messages)) > 10_000_000
 
 
-def test_each_of_1000_messages_may_look_at_all_others() -> None:
+def test_each_of_1000_messages_may_filter_all_messages() -> None:
     text = (
         "{% for m in messages %}{% set users = messages | selectattr('role', 'equalto', 'user') | list %}"
         "{% for part in m.content.split(' ') %}{{ part | trim }}{% endfor %}{{ users | length }}{% endfor %}"
@@ -183,7 +183,7 @@ def test_each_of_1000_messages_may_look_at_all_others() -> None:
     assert len(ChatTemplate(text).render(messages)) == 500 * (800 + 3 + 3 + 3)
 
 
-def test_a_text_may_be_put_together_message_by_message() -> None:
+def test_a_text_may_be_accumulated_over_300_messages() -> None:
     text = (
         "{% set ns = namespace(text='') %}"
         "{% for m in messages %}{% set ns.text = ns.text + m.content + '\n' %}{% endfor %}{{ ns.text }}"
@@ -209,7 +209,7 @@ PARTS: Message = {
             "{% set c = messages[0].content %}{{ c.split('\\n')[1] ~ c }}{{ 'two' in c }}",
             " two one\n two True",
         ),
-        # Templates that read the text of some parts, and here want a string:
+        # Templates that read `text` of something, and need the content as a string:
         ("{{ '<' + messages[0].content + '>' }}{{ x.text }}", "<one\n two >"),
         ("{{ messages[0].content ~ '>' }}{{ x.text }}", "one\n two >"),
         ("{{ messages[0].content }}{{ x.text }}{{ messages[0].content.strip() }}", "one\n two one\n two"),
@@ -220,12 +220,12 @@ def test_text_parts_are_joined_where_a_template_wants_a_string(text: str, expect
     assert render(text, PARTS, x={}) == expected
 
 
-def test_parts_that_are_not_all_text_are_left_as_they_are() -> None:
+def test_parts_that_are_not_all_text_are_passed_unchanged() -> None:
     message: Message = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "one"}]}
     assert render("{% for p in messages[0].content %}{{ p.type }} {% endfor %}", message) == "image text "
 
 
-def test_reasoning_is_given_under_both_names() -> None:
+def test_reasoning_is_passed_under_both_names() -> None:
     message: Message = {"role": "assistant", "content": "4", "reasoning_content": "2 + 2"}
     assert render("{{ messages[0].thinking }}={{ messages[0].reasoning_content }}", message) == "2 + 2=2 + 2"
 

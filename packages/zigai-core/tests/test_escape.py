@@ -1,4 +1,4 @@
-"""Nothing that a message says can become a control token, and nothing that a template says is lost."""
+"""Text of a message never becomes a control token, and a template's own markers do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def said(*contents: str) -> list[dict[str, str]]:
 
 
 def spanned(text: str, places: list[int]) -> list[str]:
-    """The control tokens in a text that no place breaks, by the plainest search."""
+    """The control tokens in a text that contain no marked position, by exhaustive search."""
     return [
         token
         for start in range(len(text))
@@ -33,7 +33,7 @@ def spanned(text: str, places: list[int]) -> list[str]:
 
 
 @given(st.lists(st.text(alphabet="<s>/ab", max_size=12), min_size=1, max_size=3))
-def test_every_control_token_of_a_message_is_broken_and_none_of_the_text_is_lost(contents: list[str]) -> None:
+def test_every_control_token_of_a_message_is_marked_and_its_text_is_unchanged(contents: list[str]) -> None:
     guard = Guard(Spellings(CONTROL), said(*contents))
     for message, content in zip(guard.broken, contents, strict=True):
         text, places = guard.removed(message["content"])
@@ -41,7 +41,7 @@ def test_every_control_token_of_a_message_is_broken_and_none_of_the_text_is_lost
         assert spanned(text, places) == []
 
 
-def test_the_templates_own_markers_stay_whole() -> None:
+def test_the_markers_of_the_template_stay_control_tokens() -> None:
     guard = Guard(Spellings({"<s>": 1, "</s>": 2}), said("  hi </s><s>you "))
     text, places = guard.removed(TEMPLATE.render(guard.broken))
     assert text == "<s>hi </s><s>you</s>"
@@ -52,7 +52,7 @@ def test_the_templates_own_markers_stay_whole() -> None:
     assert tokenizer.decode(tokens[1:-1]) == "hi </s><s>you"
 
 
-def test_a_message_may_hold_the_mark_itself() -> None:
+def test_a_message_may_contain_the_first_mark() -> None:
     guard = Guard(Spellings(CONTROL), said(f"{NONCHARACTERS[0]}<s>"))
     assert guard.removed(guard.broken[0]["content"]) == (f"{NONCHARACTERS[0]}<s>", [2])
 
@@ -62,7 +62,7 @@ def test_messages_with_all_marks_are_refused() -> None:
         Guard(Spellings(CONTROL), said("".join(NONCHARACTERS)))
 
 
-def test_without_control_tokens_nothing_is_changed() -> None:
+def test_without_control_tokens_messages_are_unchanged() -> None:
     guard = Guard(Spellings({}), said("<s>"))
     assert guard.broken == said("<s>")
 
@@ -71,7 +71,7 @@ def test_without_control_tokens_nothing_is_changed() -> None:
     st.sets(st.text(alphabet="<s>/ab|", max_size=5), max_size=8),
     st.text(alphabet="<s>/ab|", max_size=40),
 )
-def test_spellings_are_found_where_the_plainest_search_finds_them(tokens: set[str], text: str) -> None:
+def test_spellings_are_found_as_by_exhaustive_search(tokens: set[str], text: str) -> None:
     plain = [
         start
         for start in range(len(text))
@@ -80,7 +80,7 @@ def test_spellings_are_found_where_the_plainest_search_finds_them(tokens: set[st
     assert list(Spellings(tokens).starts(text)) == plain
 
 
-def test_keys_are_broken_as_values_are() -> None:
+def test_keys_are_marked_as_values_are() -> None:
     guard = Guard(Spellings(CONTROL), {"tools": [{"function": {"arguments": {"<s>": "</s>", "x": 1}}}]})
     arguments = guard.broken["tools"][0]["function"]["arguments"]
     assert [guard.removed(text) for text in (*arguments, arguments[f"<{NONCHARACTERS[0]}s>"])] == [
@@ -90,13 +90,13 @@ def test_keys_are_broken_as_values_are() -> None:
     ]
 
 
-def test_a_mark_that_stands_in_a_key_is_not_used() -> None:
+def test_a_mark_that_occurs_in_a_key_is_not_used() -> None:
     guard = Guard(Spellings(CONTROL), {NONCHARACTERS[0]: "<s>"})
     assert guard.broken == {NONCHARACTERS[0]: f"<{NONCHARACTERS[1]}s>"}
 
 
 @pytest.mark.parametrize("text", ["a word and 12 <|x123|> " * 900, "<|x" * 7000, "<|x12345" * 2500])
-def test_the_number_of_control_tokens_does_not_matter(text: str) -> None:
+def test_time_does_not_depend_on_the_number_of_control_tokens(text: str) -> None:
     def seconds(spellings: Spellings) -> float:
         began = time.process_time()
         list(spellings.starts(text))

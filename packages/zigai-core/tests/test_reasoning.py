@@ -1,4 +1,4 @@
-"""Reasoning is told from the answer however the reply is cut into pieces, and only at the reply's start."""
+"""Reasoning at the start of a reply is separated from the answer, however the reply is cut into pieces."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REPLIES = [
 
 
 @pytest.mark.parametrize(("reply", "begun", "reasoning", "answer"), REPLIES)
-def test_reasoning_and_answer_are_told_apart(reply: str, begun: bool, reasoning: str, answer: str) -> None:
+def test_reasoning_and_answer_are_separated(reply: str, begun: bool, reasoning: str, answer: str) -> None:
     assert split_reasoning(reply, begun=begun) == (reasoning, answer)
 
 
@@ -41,7 +41,7 @@ def test_single_characters_give_the_same_as_the_whole(
 
 
 @given(st.text(alphabet="<>/think \n", max_size=60), st.booleans(), st.lists(st.integers(0, 60), max_size=8))
-def test_how_a_reply_is_cut_never_matters(text: str, begun: bool, cuts: list[int]) -> None:
+def test_the_result_does_not_depend_on_how_a_reply_is_cut(text: str, begun: bool, cuts: list[int]) -> None:
     stream = ReasoningStream(begun=begun)
     places = [0, *sorted(cuts), len(text)]
     parts = [p for a, b in itertools.pairwise(places) for p in stream.push(text[a : max(a, b)])]
@@ -52,14 +52,14 @@ def test_how_a_reply_is_cut_never_matters(text: str, begun: bool, cuts: list[int
     assert tuple(joined) == split_reasoning(text[: max(places)], begun=begun)
 
 
-def test_an_answer_is_given_as_it_comes() -> None:
+def test_an_answer_is_returned_at_once() -> None:
     stream = ReasoningStream()
     assert list(stream.push("Fo")) == [Part("Fo", reasoning=False)]
     assert list(stream.push("ur ")) == [Part("ur ", reasoning=False)]
     assert list(stream.finish()) == []
 
 
-def test_reasoning_is_given_as_it_comes_but_for_what_may_be_its_end() -> None:
+def test_reasoning_is_returned_at_once_except_what_may_be_the_closing_marker() -> None:
     stream = ReasoningStream()
     assert list(stream.push("<think>one ")) == [Part("one", reasoning=True)]
     assert list(stream.push("two</")) == [Part(" two", reasoning=True)]

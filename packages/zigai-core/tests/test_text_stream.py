@@ -13,7 +13,7 @@ from zigai_core.text.stream import TextStream
 
 
 class Pieces:
-    """A tokenizer whose token i stands for the i-th piece of some bytes."""
+    """A tokenizer whose token i has the bytes `pieces[i]`."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
         self.pieces = pieces
@@ -26,14 +26,14 @@ class Pieces:
 
 
 class Prefixing(Pieces):
-    """One that puts a space in front of each text, and takes it away."""
+    """A tokenizer that adds a space before each text when encoding and removes it when decoding."""
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
         return super().decode(tokens).removeprefix(" ")
 
 
 def stream(pieces: Sequence[bytes], stop: Sequence[str] = ()) -> tuple[list[str], TextStream]:
-    """What is shown after each piece and at the end."""
+    """Returns the texts after each piece and at the end, and the stream."""
     text_stream = TextStream(Pieces(pieces), stop)
     shown = [text_stream.push(token) for token in range(len(pieces))]
     return [*shown, text_stream.finish()], text_stream
@@ -56,7 +56,7 @@ def test_any_cut_of_a_text_gives_the_same_text(text: str, at: list[int]) -> None
 
 
 @given(st.binary(max_size=60), cuts)
-def test_any_cut_of_any_bytes_gives_what_decoding_the_whole_gives(data: bytes, at: list[int]) -> None:
+def test_any_cut_of_any_bytes_gives_the_same_as_decoding_the_whole(data: bytes, at: list[int]) -> None:
     shown, _ = stream(cut(data, at))
     assert "".join(shown) == data.decode("utf-8", errors="replace")
 
@@ -69,7 +69,7 @@ def test_text_ends_before_the_stop_string_however_it_is_cut(text: str, stop: str
 
 
 @given(few_letters, st.lists(st.text("abé€😀", min_size=1, max_size=5), max_size=4), cuts)
-def test_of_several_stop_strings_the_first_that_is_complete_counts(
+def test_of_several_stop_strings_the_first_that_is_complete_ends_the_text(
     text: str, stops: list[str], at: list[int]
 ) -> None:
     expected, stopped = text, None
@@ -85,7 +85,7 @@ def test_of_several_stop_strings_the_first_that_is_complete_counts(
 
 
 @given(few_letters, st.text("abé€😀", min_size=1, max_size=5), cuts)
-def test_nothing_that_can_be_shown_waits(text: str, stop: str, at: list[int]) -> None:
+def test_only_what_may_begin_a_stop_string_is_held_back(text: str, stop: str, at: list[int]) -> None:
     pieces = cut(text.encode(), at)
     text_stream = TextStream(Pieces(pieces), [stop])
     shown, come = "", b""
@@ -98,17 +98,17 @@ def test_nothing_that_can_be_shown_waits(text: str, stop: str, at: list[int]) ->
             assert waiting != stop
 
 
-def test_a_character_is_shown_when_its_last_byte_has_come() -> None:
+def test_a_character_is_returned_with_its_last_byte() -> None:
     shown, _ = stream([b"\xf0", b"\x9f\x98", b"\x80!", b"."])
     assert shown == ["", "", "😀!", ".", ""]
 
 
-def test_a_wrong_byte_is_shown_as_soon_as_it_is_certain() -> None:
+def test_an_invalid_byte_is_returned_as_soon_as_it_is_certain() -> None:
     shown, _ = stream([b"a\xff", b"\xe2\x82", b"b"])
     assert shown == ["a\ufffd", "", "\ufffdb", ""]
 
 
-def test_half_a_character_at_the_end_is_a_replacement_character() -> None:
+def test_an_incomplete_character_at_the_end_is_a_replacement_character() -> None:
     assert stream([b"a", b"\xe2\x82"])[0] == ["a", "", "\ufffd"]
 
 
@@ -118,7 +118,7 @@ def test_a_stop_string_may_end_in_the_middle_of_a_token() -> None:
     assert text_stream.stopped == "\nUser:"
 
 
-def test_text_that_only_began_like_a_stop_string_is_shown() -> None:
+def test_text_that_only_begins_like_a_stop_string_is_returned() -> None:
     shown, text_stream = stream([b"a<", b"|e", b"x", b"<|"], ["<|end|>"])
     assert shown == ["a", "", "<|ex", "", "<|"]
     assert text_stream.stopped is None
@@ -129,7 +129,7 @@ def test_a_token_without_bytes_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("stop", ["end", [""], ["a", ""], [3]])
-def test_a_stop_that_is_no_list_of_texts_is_an_error(stop: Any) -> None:
+def test_a_stop_that_is_not_a_list_of_texts_is_an_error(stop: Any) -> None:
     with pytest.raises(SamplingError, match="stop must be a list of texts that are not empty"):
         TextStream(Pieces([]), stop)
 

@@ -27,7 +27,7 @@ class TextStream:
     The bytes of an incomplete UTF-8 character, at most three (RFC 3629), are held back until it is complete.
     Text that may be the beginning of a stop string is held back until that is decided. Of several stop
     strings the one that is complete first ends the text, so the result does not depend on token boundaries.
-    If `fresh`, the text continues no other, and the space that some tokenizers put before each text is removed.
+    If `fresh`, the text continues no other: the space that some tokenizers put before each text is removed.
 
     Raises `SamplingError` if `stop` is not a list of non-empty texts.
 

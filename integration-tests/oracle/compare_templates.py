@@ -3,7 +3,7 @@
 `nox -s oracle` runs this. The templates of 70 models lie in llama.cpp's repository, which the source
 distribution of llama-cpp-python holds; the environment variable ZIGAI_LLAMA_CPP_PYTHON names its .tar.gz:
 
-    pip download --no-deps --no-binary llama-cpp-python llama-cpp-python
+    pip download --no-deps --no-binary llama-cpp-python --no-build-isolation llama-cpp-python
     ZIGAI_LLAMA_CPP_PYTHON=llama_cpp_python-0.3.36.tar.gz pytest integration-tests/oracle/compare_templates.py
 
 Those of some thirty more families come with the distribution `axolotl`, which is installed for that alone,

@@ -263,3 +263,7 @@ def test_core_does_not_import_jinja_before_a_template_is_rendered() -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_the_filter_replace_takes_numbers_as_text() -> None:
+    assert ChatTemplate("{{ 2021 | replace(1, 5) }}{{ 'aa' | replace('a', 'b', 1) }}").render([]) == "2025ba"

@@ -26,9 +26,9 @@ TEXT_METHODS = {name: most for most, names in _TEXT_METHODS.items() for name in 
 CPython's forward searches are linear except for short texts or patterns (Objects/stringlib/fastsearch.h).
 """
 MAPPING_METHODS = ("get", "items", "keys", "values")
-TEXT_FILTERS = "capitalize lower replace upper"
+TEXT_FILTERS = "capitalize lower upper"
 FREE_FILTERS = "abs count d default first last length"
-TEXT_FILTERS = "capitalize lower replace upper"
+TEXT_FILTERS = "capitalize lower upper"
 BOUNDED_FILTERS = "float indent int title"
 ORDERING_FILTERS = "dictsort max min sort"
 FREE_TESTS = "boolean defined false float integer iterable mapping none number sequence string true undefined"
@@ -128,6 +128,7 @@ class Filters:
             **{name: partial(self._bounded, jinja[name]) for name in BOUNDED_FILTERS.split()},
             **{name: partial(self._order, jinja[name]) for name in ORDERING_FILTERS.split()},
             **{name: partial(call_method, budget, name) for name in TEXT_FILTERS.split()},
+            "replace": self._replace,
             "items": lambda value: Items() if tests["undefined"](value) else value.items(),
             "join": self._join,
             "list": lambda value: budget.made([*budget.each(value, 40)]),
@@ -211,6 +212,10 @@ class Filters:
             key = call_method(self._budget, "lower", item) if fold else self._budget.key(item)
             seen.setdefault(key, item)
         return self._items(seen.values())
+
+    def _replace(self, value: Any, old: Any, new: Any, count: int | None = None) -> str:
+        options = [self._budget.text(old), self._budget.text(new), *([] if count is None else [count])]
+        return str(call_method(self._budget, "replace", value, *options))
 
     def _join(self, value: Any, d: Any = "", attribute: Any = None) -> str:
         values = value if attribute is None else self._map(value, attribute=attribute)

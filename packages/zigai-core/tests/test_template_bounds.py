@@ -321,6 +321,7 @@ def test_hostile_templates_end_in_64_mb_of_address_space() -> None:
         ("a wide %", "formats a field wider than 999 characters"),
         ("batch", "No filter named 'batch'"),
         ("short outputs", "the template has more than 12000 tokens"),
+        ("a hexadecimal constant", "the template has a number of more than 1000 digits"),
     ],
 )
 def test_an_error_names_the_limit(name: str, what: str) -> None:

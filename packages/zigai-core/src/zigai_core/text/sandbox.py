@@ -6,6 +6,7 @@ Only public hooks of Jinja are used: methods of the environment, and changes to 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
@@ -19,9 +20,11 @@ from zigai_core.text.operations import MAPPING_METHODS, TEXT_METHODS, Filters, c
 LONGEST_TEXT = 100_000  # characters of a template; the longest in use have 17,000
 MOST_TOKENS = 12_000  # the longest templates in use have 4,000
 MOST_NODES = 6_000  # of a template's tree; the largest in use have 1,300
+LONGEST_NUMBER = 1_000  # digits; Jinja's lexer takes 270 bytes of memory for each
 LONGEST_ERROR = 300  # characters of an error message, which may repeat text of a template
 
 _FILENAME = "<chat template>"
+_LONG_NUMBER = re.compile(rf"(?<![0-9A-Fa-f_])[0-9A-Fa-f_]{{{LONGEST_NUMBER + 1}}}")
 _STATEMENTS = "output for if macro filterblock with assign assignblock continue break"
 
 
@@ -182,6 +185,9 @@ def compile_template(text: str, origin: str) -> tuple[CodeType, frozenset[str], 
     sandbox, charges = jinja_types()
     environment = sandbox(Budget(None))
     try:
+        if long := _LONG_NUMBER.search(text):
+            line = text.count("\n", 0, long.start()) + 1
+            raise TemplateSyntaxError(f"the template has a number of more than {LONGEST_NUMBER} digits", line)
         if sum(kind != "whitespace" for _, kind, _ in environment.lex(text)) > MOST_TOKENS:
             raise TemplateSyntaxError(f"the template has more than {MOST_TOKENS} tokens", 1)
         tree = environment.parse(text)

@@ -285,9 +285,9 @@ import json, resource, sys
 from zigai_core.contracts.errors import TemplateError
 from zigai_core.text.chat_template import ChatTemplate
 ChatTemplate("{{ 1 }}").render([])
-pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (pages + 64_000_000, pages + 64_000_000))
 for name, text in json.load(sys.stdin).items():
+    size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 64_000_000, resource.RLIM_INFINITY))
     try:
         print(name, "gave", ChatTemplate(text).render([])[:100])
     except TemplateError as error:

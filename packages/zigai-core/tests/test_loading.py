@@ -199,11 +199,6 @@ def test_the_default_context_is_the_trained_one_up_to_a_limit(file: Path) -> Non
     assert load(file, context=100_000, plugins=plugins(model)).options.context == 100_000
 
 
-def test_threads_must_be_one_or_more(file: Path) -> None:
-    with pytest.raises(UnsupportedError, match="threads must be a whole number of at least 1, not 0"):
-        load(file, threads=0, plugins=plugins())
-
-
 def test_a_folder_is_read_by_a_format_that_recognises_it(tmp_path: Path) -> None:
     class FolderFormat:
         def recognises(self, path: Path) -> bool:

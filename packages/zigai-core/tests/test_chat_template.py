@@ -214,10 +214,19 @@ PARTS: Message = {
         ("{{ messages[0].content ~ '>' }}{{ x.text }}", "one\n two >"),
         ("{{ messages[0].content }}{{ x.text }}{{ messages[0].content.strip() }}", "one\n two one\n two"),
         ("{% if messages[0].content is not string %}{{ raise_exception('no') }}{% endif %}{{ x.text }}", ""),
+        # Templates that read `text` of documents only, or of nothing:
+        (
+            "{% for d in documents %}{{ d.text }}{% endfor %}{{ messages[0].content | tojson }}",
+            '"one\\n two "',
+        ),
+        ("{{ messages[0].content is string and 'title' in ['title', 'text'] }}", "True"),
+        # Templates that read `text` without a loop:
+        ("{{ messages[0].content | map(attribute='text') | join('+') }}", "one+ two "),
+        ("{{ messages[0].content[0].get('text') }}{{ messages[0].content[1]['text'] }}", "one two "),
     ],
 )
 def test_text_parts_are_joined_where_a_template_wants_a_string(text: str, expected: str) -> None:
-    assert render(text, PARTS, x={}) == expected
+    assert render(text, PARTS, x={}, documents=[{"text": ""}]) == expected
 
 
 def test_parts_that_are_not_all_text_are_passed_unchanged() -> None:

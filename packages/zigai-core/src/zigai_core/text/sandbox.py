@@ -195,12 +195,31 @@ def compile_template(text: str, origin: str) -> tuple[CodeType, frozenset[str], 
             raise TemplateSyntaxError(f"the template has more than {MOST_NODES} parts", 1)
         names = list(tree.find_all(nodes.Name))
         written = {name.name for name in names if name.ctx != "load"}
-        attributes = {node.attr for node in tree.find_all(nodes.Getattr)}
-        attributes |= {node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)}
+        reads_text = _reads_text(tree)
         code = environment.compile(charges().visit(tree), filename=_FILENAME)
     except Exception as error:
         raise _explained(error, origin) from None
-    return code, frozenset({name.name for name in names} - written), "text" in attributes
+    return code, frozenset({name.name for name in names} - written), reads_text
+
+
+def _reads_text(tree: Any) -> bool:
+    """Whether a tree reads an attribute `text` of anything but an item of `documents`."""
+    from jinja2 import nodes
+
+    of_documents = {
+        loop.target.name
+        for loop in tree.find_all(nodes.For)
+        if isinstance(loop.iter, nodes.Name)
+        and loop.iter.name == "documents"
+        and hasattr(loop.target, "name")
+    }
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        name = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
+        if name == "text" and getattr(node.node, "name", None) not in of_documents:
+            return True
+    calls = tree.find_all((nodes.Call, nodes.Filter))  # `part.get('text')`, `map(attribute='text')`
+    arguments = (value for call in calls for value in [*call.args, *(word.value for word in call.kwargs)])
+    return any(isinstance(value, nodes.Const) and value.value == "text" for value in arguments)
 
 
 def render_template(code: CodeType, origin: str, variables: Mapping[str, Any], budget: Budget) -> str:

@@ -149,7 +149,7 @@ static void walk(zg_context *c, unsigned step, int thread) {
     const int stages = c->plan->stage_count;
     unsigned goal = (step - 1) * (unsigned)stages;
     int timed = thread == 0 && c->step->nanoseconds; /* the caller's thread is present until the step ends */
-    int64_t began = c->began;
+    int64_t began = timed ? c->began : 0;
     for (int i = 0, first = 0; i < stages; i++) {
         const zg_stage *s = &c->plan->stages[i];
         int left;

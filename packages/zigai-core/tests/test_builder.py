@@ -11,7 +11,8 @@ import pytest
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
 from zigai_core.contracts.errors import FormatError, PluginError, ShapeError, UnsupportedError
 from zigai_core.contracts.options import CompileOptions
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.contracts.state import KVCache, Recurrent, State
+from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.ops.blocks import DecoderShape, decoder
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import Rope
@@ -99,7 +100,7 @@ def attending(**attributes: object) -> None:
     tensors["sinks.weight"] = random_tensor("sinks.weight", (2,), "F32", np.random.RandomState(0), 1)
     g = GraphBuilder(tensors)
     x = g.embedding("token_embd", 64)
-    sizes = {"layer": 0, "heads": 4, "kv_heads": 4, "head_dim": 16}
+    sizes = {"state": "blk.0", "heads": 4, "kv_heads": 4, "head_dim": 16}
     g.attention(x, x, x, name="attention", **{**sizes, **attributes})
 
 
@@ -133,7 +134,7 @@ def test_attention_over_output_rows_is_refused() -> None:
     g = GraphBuilder(toy_decoder().tensors)
     x = g.embedding("token_embd", 64)
     with pytest.raises(ShapeError, match="its query wanted has wanted rows"):
-        g.attention(g.select(x), x, x, layer=0, heads=4, kv_heads=4, head_dim=16, name="attention")
+        g.attention(g.select(x), x, x, state="blk.0", heads=4, kv_heads=4, head_dim=16, name="attention")
 
 
 def test_keys_and_values_of_different_widths_are_read_from_the_hyperparameters() -> None:
@@ -176,8 +177,8 @@ def test_a_vector_may_be_stored_as_a_matrix_of_one_row() -> None:
     options = CompileOptions(context=64)
     logits = []
     for weights in (model.tensors, tensors):
-        runner = Runner(NumpyBackend().compile(graph, weights, options))
-        logits.append(runner.run([Part(runner.pool.new_sequence(), [1, 2, 3])])[0]["logits"])
+        runner = DirectRunner(NumpyBackend().compile(graph, weights, options))
+        logits.append(runner.run([Part(runner.new_sequence(), [1, 2, 3])])[0]["logits"])
     np.testing.assert_array_equal(*logits)
 
 
@@ -198,12 +199,45 @@ def test_rope_of_output_rows_or_without_a_head_is_refused() -> None:
         g.rope(x, 0, frequencies[:0], "half", name="turned")
 
 
-def test_two_operations_cannot_have_the_cache_of_one_layer() -> None:
+def test_two_operations_cannot_make_the_same_state() -> None:
     g = GraphBuilder(toy_decoder().tensors)
     x = g.embedding("token_embd", 64)
-    g.attention(x, x, x, layer=0, heads=4, kv_heads=4, head_dim=16, name="first")
-    with pytest.raises(PluginError, match="second: the cache of layer 0 belongs to another operation"):
-        g.attention(x, x, x, layer=0, heads=4, kv_heads=4, head_dim=16, name="second")
+    g.attention(x, x, x, state="blk.0", heads=4, kv_heads=4, head_dim=16, name="first")
+    with pytest.raises(PluginError, match="already has a state named"):
+        g.attention(x, x, x, state="blk.0", heads=4, kv_heads=4, head_dim=16, name="second")
+
+
+def test_a_state_must_be_made_by_the_builder_and_fit_its_operation() -> None:
+    g = GraphBuilder(toy_decoder().tensors)
+    x = g.embedding("token_embd", 64)
+    sizes: dict[str, Any] = {"heads": 4, "kv_heads": 4, "head_dim": 16}
+    foreign = State("blk.0", KVCache(4, 16, 16))
+    with pytest.raises(PluginError, match=r"make its state blk\.0 with state\(\) first"):
+        g.attention(x, x, x, state=foreign, name="foreign", **sizes)
+    narrow, memory = (
+        g.state("narrow", KVCache(4, 16, 8)),
+        g.state("memory", Recurrent({"h": ((4,), "float32")})),
+    )
+    short = g.state("short", KVCache(4, 16, 16, window=8))
+    for state, key, value, text in (
+        (narrow, x, x, "its state narrow has 4 of 16 and 8"),
+        (memory, x, x, "its state memory is not a KV cache"),
+        (short, x, x, "reads further back than the window of 8"),
+        (None, x, None, "it has no state, so it needs a key and a value"),
+    ):
+        with pytest.raises(ShapeError, match=text):
+            g.attention(x, key, value, state=state, name=f"with {state}", **sizes)
+    g.attention(x, x, x, state=short, window=8, name="first", **sizes)
+    g.attention(x, None, None, state=short, window=5, name="second", **sizes)
+    with pytest.raises(ShapeError, match="its key and value do not fit its state short"):
+        g.attention(x, x, None, state=short, window=8, name="third", **sizes)
+    g.attention(x, x, x, state=None, name="encoder", **sizes)
+    g.output("hidden", g.select(x))
+    graph = g.finish()
+    assert graph.whole_sequences
+    assert [(group.window, [state.name for state in group.states]) for group in graph.groups] == [
+        (8, ["short"])
+    ]
 
 
 def test_a_pairing_or_activation_that_does_not_exist_is_refused() -> None:

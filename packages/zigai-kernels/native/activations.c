@@ -60,7 +60,7 @@ static void fix_row(const float *x, int type, int width, char *out) {
     }
 }
 
-static void quantize_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void quantize_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width;
     char *out = (char *)address(c, r->output) + chunk * input_row_layout(r->type, r->width).bytes;

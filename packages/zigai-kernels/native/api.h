@@ -43,7 +43,7 @@ enum zg_flag { ZG_FALSE, ZG_TRUE };
 enum zg_status { ZG_DONE, ZG_CANCELLED };
 
 /* One operation of a lowered graph. Fields that an operation does not use are zero. x, y and output are byte
-   offsets into the context's scratch memory; -1 - i is output array i of the step. */
+   offsets into the executor's scratch memory; -1 - i is output array i of the step. */
 typedef struct {
     int32_t operation;   /* enum zg_operation */
     int32_t type;        /* enum zg_type: of the weight, or of the cache; QUANTIZE: of the weights that will read the rows */
@@ -61,9 +61,11 @@ typedef struct {
     int32_t group_best;  /* ROUTE: number of a group's best experts whose sum is the group's value */
     int32_t renormalise; /* ROUTE: shares are divided by their sum */
     int32_t repeat;      /* factor on the number of rows; 0 means 1 */
-    int32_t window;      /* ATTENTION: number of positions that a token sees; 0: all */
-    int32_t chunk;       /* ATTENTION: a token sees positions from the last multiple of chunk on; 0: all */
+    int32_t window;      /* ATTENTION: a row sees entries less than window away from its index; 0: all */
+    int32_t chunk;       /* ATTENTION: a row sees entries from the last multiple of chunk on; 0: all */
+    int32_t group;       /* STORE, ATTENTION: index of the group of caches that the keys and values are in */
     int32_t mode;        /* GATED: enum zg_activation; ROPE: enum zg_pairing;
+                            STORE: a head's value is the first value_dim elements of its key;
                             ROUTE: enum zg_route; EXPERT_LINEAR: x has a row for each expert used;
                             COMBINE: the results already include the shares */
     float factor;        /* SCALE: factor; ATTENTION, ROUTE: scale; norms: epsilon; ROPE_TABLE: magnitude */
@@ -72,10 +74,11 @@ typedef struct {
     int64_t output;
     int64_t x;           /* LINEAR: the input; STORE: keys; ATTENTION: queries; GATED: the gate */
     int64_t y;           /* STORE: values; ROPE: the table; others: the second operand */
-    int64_t cache;       /* STORE, ATTENTION: byte offset of the layer in the cache */
+    int64_t cache;       /* STORE, ATTENTION: byte offset of the state in a page of its group */
     int64_t stride;      /* bytes from one row (EMBEDDING) or panel (LINEAR, EXPERT_LINEAR) of the weight to the next */
     const void *weight;  /* in the layout of its packing; ROPE_TABLE: frequencies; ATTENTION: sinks or NULL */
     const float *bias;   /* ATTENTION: slopes or NULL */
+    const int32_t *sections; /* ROPE_TABLE: the section of positions that each pair reads; NULL: the first */
 } zg_record;
 
 /* Records that run without a barrier between them. */
@@ -91,39 +94,51 @@ typedef struct {
     const zg_stage *stages;
     int32_t count;
     int32_t stage_count;
-    int32_t batch;            /* largest number of tokens in a step */
-    int32_t page;             /* tokens in a page of the cache */
-    int32_t tile;             /* number of tokens that attention processes together */
-    int32_t span;             /* positions (whole pages) per partial result of attention */
+    int32_t batch;            /* largest number of rows in a step */
+    int32_t page;             /* entries in a page of a cache */
+    int32_t tile;             /* number of rows that attention processes together */
+    int32_t span;             /* entries (whole pages) per partial result of attention */
+    int32_t groups;           /* number of groups of caches */
+    const int64_t *group_bytes; /* size of a page of each group, all its states together */
     int64_t scratch_bytes;    /* size of the graph's intermediate values */
     int64_t thread_bytes;     /* additional scratch per thread */
     int64_t partial_bytes;    /* memory for attention's partial results */
-    int64_t page_bytes_total; /* size of one page, all layers together */
 } zg_plan;
 
-/* One step. The caller has checked every field against the plan and the context. */
+/* The pages of a group in a step: entry `index` of sequence s is in page pages[starts[s] + index / page]. */
+typedef struct {
+    const int32_t *pages;
+    const int32_t *starts;
+} zg_tables;
+
+/* One step. The caller has checked every field against the plan and the executor. */
 typedef struct {
     int32_t tokens;
     int32_t wanted;
+    int32_t section_rows;         /* numbers from one section of positions to the next; 0: all sections are one */
     const int32_t *ids;
-    const int32_t *positions;
     const int32_t *sequences;
+    const int32_t *index;         /* the place of each row in its sequence */
+    const int32_t *ends;          /* a row sees entries below its end, at least 1; NULL: index + 1 */
+    const int32_t *positions;     /* for RoPE: sections of a number per row */
     const int32_t *wanted_rows;
-    const int32_t *pages;       /* all page tables, concatenated */
-    const int32_t *page_starts; /* index of the first entry of each sequence's table */
+    const zg_tables *tables;      /* of each group */
     float *const *outputs;
-    int64_t *nanoseconds;       /* per record, accumulated; or NULL */
+    int64_t *nanoseconds;         /* per record, accumulated; or NULL */
+    const int32_t *stop;          /* the step ends soon after this number has become nonzero */
     int (*interrupted)(void *);   /* polled by the caller's thread; a nonzero result stops the step; or NULL */
     void *interrupted_argument;
 } zg_step;
 
-typedef struct zg_context zg_context;
+typedef struct zg_executor zg_executor;
+typedef struct zg_pool zg_pool;
 
-zg_context *zg_context_new(const zg_plan *plan, int32_t pages, int32_t threads);
-void zg_context_free(zg_context *context, int forked);
-int zg_run(zg_context *context, const zg_step *step);
-void zg_cancel(zg_context *context, int cancelled);
-void zg_copy_page(zg_context *context, int32_t from, int32_t to);
+zg_pool *zg_pool_new(void);
+int zg_pool_grow(zg_pool *pool, int32_t threads);
+zg_executor *zg_executor_new(const zg_plan *plan, const int32_t *pages, int32_t threads);
+void zg_executor_free(zg_executor *executor);
+int zg_run(zg_pool *pool, zg_executor *executor, const zg_step *step);
+void zg_copy_pages(zg_executor *executor, int32_t group, const int32_t *pairs, int64_t count);
 int64_t zg_attention_bytes(int32_t tile, int32_t group, int32_t head_dim, int32_t value_dim);
 int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t value_dim);
 int64_t zg_group_bytes(int32_t experts);

@@ -1,7 +1,7 @@
 /* Attention over the KV cache.
 
-   A tile is a run of tokens of one sequence with the query heads of one KV head; they are processed together, so that
-   each key is read once for all of them. The softmax is online (softmax.c), over blocks of up to 64 keys that end where
+   A tile is a run of tokens of one sequence, whose ends never decrease, with the query heads of one KV head; they are
+   processed together, so that each key is read once for all of them. The softmax is online (softmax.c), over blocks of up to 64 keys that end where
    pages end, and restarts with each span of pages; the results of the spans are then added from the first to the last.
    So several threads can compute the spans of one token, and the order of additions for a token depends on its position
    alone. Blocks and pages that no token of the tile sees are not read. */
@@ -20,8 +20,9 @@ typedef struct {
     float *panels;          /* keys or values of a block, converted to floats */
     float *scales;          /* scales of a block's keys or values, BLOCK per part */
     float *slopes;          /* slope of each query's head, times log2 e; 0 if there are none */
-    int *first, *end;       /* range of the block's keys that each query sees */
-    int *distances;         /* position of the block's first key minus the query's, for each query */
+    int *sees, *until;      /* range of the sequence's entries that each query sees */
+    int *first, *end;       /* range of the block's keys that each query sees; both ascend from query to query */
+    int *distances;         /* index of the block's first key minus the query's, for each query */
     int queries, head_dim, dim;
     int64_t state;
 } tile_memory;
@@ -46,6 +47,8 @@ static int64_t lay_out_tile(tile_memory *m, char *memory, int64_t queries, int h
     m->panels = carve(memory, &used, (int64_t)widest * BLOCK);
     m->scales = carve(memory, &used, (int64_t)ceil_div(widest, PART) * BLOCK);
     m->slopes = carve(memory, &used, queries);
+    m->sees = carve(memory, &used, queries);
+    m->until = carve(memory, &used, queries);
     m->first = carve(memory, &used, queries);
     m->end = carve(memory, &used, queries);
     m->distances = carve(memory, &used, queries);
@@ -155,21 +158,30 @@ static void attend_block(const zg_record *r, tile_memory *m, const char *page, c
 typedef struct {
     int tile, row, rows; /* index of the tile, its first row and its number of rows in the step */
     int kv_head, group;
-    int first, last;     /* first and last position that its tokens see */
+    int first, last;     /* first and last entry that its tokens see */
 } tile;
 
-/* The first position that the token at `position` sees. */
-static int first_seen(const zg_record *r, int position) {
-    if (r->chunk) return position / r->chunk * r->chunk;
-    return r->window && position >= r->window ? position - r->window + 1 : 0;
+/* The first entry that the token at `index` sees. */
+static int first_seen(const zg_record *r, int index) {
+    if (r->chunk) return index / r->chunk * r->chunk;
+    return r->window && index >= r->window ? index - r->window + 1 : 0;
 }
 
-static tile tile_of(const zg_context *c, const zg_record *r, int index, int kv_head) {
+/* A row's end, before a window limits it. */
+static int end_of(const zg_step *step, int row) { return step->ends ? step->ends[row] : step->index[row] + 1; }
+
+/* The end of the entries that a row sees. */
+static int end_seen(const zg_step *step, const zg_record *r, int row) {
+    const int end = end_of(step, row);
+    return r->window && step->ends ? least(end, step->index[row] + r->window) : end;
+}
+
+static tile tile_of(const zg_executor *c, const zg_record *r, int index, int kv_head) {
     tile t = {.tile = index, .row = c->tile_starts[index], .kv_head = kv_head};
     t.group = r->heads / r->kv_heads;
     t.rows = c->tile_starts[index + 1] - t.row;
-    t.first = first_seen(r, c->step->positions[t.row]);
-    t.last = c->step->positions[t.row + t.rows - 1];
+    t.first = first_seen(r, c->step->index[t.row]);
+    t.last = end_seen(c->step, r, t.row + t.rows - 1) - 1;
     return t;
 }
 
@@ -180,16 +192,18 @@ static int64_t place(const zg_record *r, const tile *t, int a) {
     return (int64_t)(t->row + a / t->group) * r->heads + head_of(t, a);
 }
 
-static void load_queries(const zg_context *c, const zg_record *r, const tile *t, tile_memory *m) {
+static void load_queries(const zg_executor *c, const zg_record *r, const tile *t, tile_memory *m) {
     const float scale = r->cap != 0.0f ? r->factor : r->factor * LOG2_E;
     for (int a = 0; a < m->queries; a++) {
         const float *from = (const float *)address(c, r->x) + place(r, t, a) * r->head_dim;
         for (int i = 0; i < r->head_dim; i++) m->q[(int64_t)a * r->head_dim + i] = from[i] * scale;
         m->slopes[a] = r->bias ? r->bias[head_of(t, a)] * LOG2_E : 0.0f;
+        m->sees[a] = first_seen(r, c->step->index[t->row + a / t->group]);
+        m->until[a] = end_seen(c->step, r, t->row + a / t->group);
     }
 }
 
-static void write_result(const zg_context *c, const zg_record *r, const tile *t, int a, float *state) {
+static void write_result(const zg_executor *c, const zg_record *r, const tile *t, int a, float *state) {
     float *out = (float *)address(c, r->output) + place(r, t, a) * r->value_dim;
     if (r->weight) add_sink(state, ((const float *)r->weight)[head_of(t, a)], padded(r->value_dim));
     const float sum = state[SUM];
@@ -199,10 +213,10 @@ static void write_result(const zg_context *c, const zg_record *r, const tile *t,
 }
 
 /* Computes all blocks of a span into m->span. Returns 0 if the step is being stopped. */
-static int attend_span(zg_context *c, const zg_record *r, const tile *t, tile_memory *m, int span) {
+static int attend_span(zg_executor *c, const zg_record *r, const tile *t, tile_memory *m, int span) {
     const layout l = layout_for(c, r);
     const int page = c->plan->page, sequence = c->step->sequences[t->row];
-    const int position = c->step->positions[t->row];
+    const int index = c->step->index[t->row];
     int start = span * c->plan->span, end = start + c->plan->span;
     if (start < t->first / page * page) start = t->first / page * page;
     for (int a = 0; a < m->queries; a++) clear_state(m->span + a * m->state, m->dim);
@@ -212,10 +226,10 @@ static int attend_span(zg_context *c, const zg_record *r, const tile *t, tile_me
             if (stopping(c)) return 0;
             int count = least(BLOCK, page - at), seen = 0;
             for (int a = 0; a < m->queries; a++) {
-                int own = position + a / t->group, first = first_seen(r, own) - (start + at);
-                m->distances[a] = start + at - own;
+                int first = m->sees[a] - (start + at), end = m->until[a] - (start + at);
+                m->distances[a] = start + at - (index + a / t->group);
                 m->first[a] = first < 0 ? 0 : first;
-                m->end[a] = own < start + at ? 0 : least(own + 1 - (start + at), count);
+                m->end[a] = end < 0 ? 0 : least(end, count);
                 seen |= m->first[a] < m->end[a];
             }
             if (seen) attend_block(r, m, p, &l, at, count);
@@ -225,7 +239,7 @@ static int attend_span(zg_context *c, const zg_record *r, const tile *t, tile_me
 }
 
 /* Computes all spans of a tile. */
-static void attend(zg_context *c, const zg_record *r, const tile *t, tile_memory *m) {
+static void attend(zg_executor *c, const zg_record *r, const tile *t, tile_memory *m) {
     for (int a = 0; a < m->queries; a++) clear_state(m->total + a * m->state, m->dim);
     for (int span = t->first / c->plan->span; span <= t->last / c->plan->span; span++) {
         if (!attend_span(c, r, t, m, span)) return;
@@ -242,22 +256,23 @@ int64_t zg_partial_bytes(int32_t spans, int32_t heads, int32_t value_dim) {
 }
 
 /* Memory for the state of query a of a tile after a span. */
-static float *partial(const zg_context *c, const zg_record *r, const tile *t, int a, int span) {
+static float *partial(const zg_executor *c, const zg_record *r, const tile *t, int a, int span) {
     int64_t slot = (int64_t)(t->row + a / t->group) * c->spans + span;
     return c->partials + (slot * r->heads + head_of(t, a)) * state_floats(r->value_dim);
 }
 
 /* Computes a span of a tile. The thread that completes the last span of a tile adds the spans up: the counter orders
    the other threads' writes before its reads. The counter is 0 again afterwards. */
-static void attend_part(zg_context *c, const zg_record *r, const tile *t, tile_memory *m, int span) {
+static void attend_part(zg_executor *c, const zg_record *r, const tile *t, tile_memory *m, int span) {
     const int first = t->first / c->plan->span, last = t->last / c->plan->span;
-    if (span >= first) {
+    if (span >= first && span <= last) {
         if (!attend_span(c, r, t, m, span)) return;
         for (int a = 0; a < m->queries; a++)
             memcpy(partial(c, r, t, a, span), m->span + a * m->state, (size_t)m->state * 4);
     }
     atomic_int *done = &c->spans_done[t->tile * r->kv_heads + t->kv_head];
-    if (atomic_fetch_add_explicit(done, 1, memory_order_acq_rel) < last) return;
+    const int parts = c->part_starts[t->tile + 1] - c->part_starts[t->tile];
+    if (atomic_fetch_add_explicit(done, 1, memory_order_acq_rel) < parts - 1) return;
     atomic_store_explicit(done, 0, memory_order_relaxed);
     for (int a = 0; a < m->queries; a++) {
         float *total = m->total + a * m->state;
@@ -268,12 +283,12 @@ static void attend_part(zg_context *c, const zg_record *r, const tile *t, tile_m
 }
 
 /* Splits the step's tiles into spans, if it has few tokens and a tile of several spans. */
-static void cut_spans(zg_context *c, const zg_step *step) {
+static void cut_spans(zg_executor *c, const zg_step *step) {
     c->spans = 0;
     if (step->tokens > SPLIT_TOKENS) return;
     int parts = 0, most = 0;
     for (int tile = 0; tile < c->tiles; tile++) {
-        int spans = step->positions[c->tile_starts[tile + 1] - 1] / c->plan->span + 1;
+        int spans = ceil_div(end_of(step, c->tile_starts[tile + 1] - 1), c->plan->span); /* at least 1 */
         c->part_starts[tile] = parts;
         parts += spans;
         if (spans > most) most = spans;
@@ -285,12 +300,12 @@ static void cut_spans(zg_context *c, const zg_step *step) {
         atomic_store_explicit(&c->spans_done[i], 0, memory_order_relaxed);
 }
 
-static int attention_chunks(const zg_context *c, const zg_record *r) {
+static int attention_chunks(const zg_executor *c, const zg_record *r) {
     return (c->spans ? c->part_starts[c->tiles] : c->tiles) * r->kv_heads;
 }
 
 /* Tiles run from the last to the first, because later tokens see more keys. */
-static void attention_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void attention_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     tile_memory m;
     int index = attention_chunks(c, r) / r->kv_heads - 1 - chunk / r->kv_heads, span = -1;
     if (c->spans) {

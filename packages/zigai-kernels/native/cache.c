@@ -29,7 +29,7 @@ static layout layout_of(int page, int head_dim, int value_dim, int type) {
     return l;
 }
 
-static layout layout_for(const zg_context *c, const zg_record *r) {
+static layout layout_for(const zg_executor *c, const zg_record *r) {
     return layout_of(c->plan->page, r->head_dim, r->value_dim, r->type);
 }
 
@@ -37,10 +37,14 @@ int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t
     return align64(kv_heads * layout_of(page, head_dim, value_dim, type).bytes);
 }
 
-static char *cached(const zg_context *c, const zg_record *r, int sequence, int position, int kv_head) {
-    int page = c->step->pages[c->step->page_starts[sequence] + position / c->plan->page];
+/* The keys and values of a KV head in the page that has entry `index` of a sequence. The pages of a state are next to
+   each other. */
+static char *cached(const zg_executor *c, const zg_record *r, int sequence, int index, int kv_head) {
+    const zg_tables *t = &c->step->tables[r->group];
+    int page = t->pages[t->starts[sequence] + index / c->plan->page];
     int64_t head_bytes = layout_for(c, r).bytes;
-    return c->cache + r->cache * c->pages + page * align64(r->kv_heads * head_bytes) + kv_head * head_bytes;
+    return c->caches[r->group] + r->cache * c->pages[r->group] + page * align64(r->kv_heads * head_bytes)
+           + kv_head * head_bytes;
 }
 
 /* Converts n <= PART floats, padded with zeros to PART, to the cache's type. Returns their scale as float16 for Q8_0,
@@ -82,11 +86,12 @@ static void store_key(const float *x, char *page, const layout *l, int slot, int
     }
 }
 
-static void store_value(const float *x, char *page, const layout *l, int slot, int value_dim, int type) {
+/* Stores the first value_dim of n elements; the scale of the last ones is that of their 32 of the n. */
+static void store_value(const float *x, int n, char *page, const layout *l, int slot, int value_dim, int type) {
     char part[4 * PART];
     const int bytes = element_bytes(type);
     for (int i = 0; i < value_dim; i += PART) {
-        uint16_t scale = encode(x + i, least(PART, value_dim - i), part, type);
+        uint16_t scale = encode(x + i, least(PART, n - i), part, type);
         for (int at = 0; at < PART && i + at < l->dim; at += PANEL) {
             int64_t row = (int64_t)(i + at) / PANEL * l->positions + slot;
             memcpy(page + l->values + row * PANEL * bytes, part + at * bytes, (size_t)PANEL * bytes);
@@ -95,14 +100,16 @@ static void store_value(const float *x, char *page, const layout *l, int slot, i
     }
 }
 
-static void store_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void store_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const layout l = layout_for(c, r);
-    const int position = c->step->positions[chunk], slot = position % c->plan->page;
+    const int index = c->step->index[chunk], slot = index % c->plan->page;
+    const int n = r->mode ? r->head_dim : r->value_dim; /* with values in keys, a value begins a key */
+    const float *keys = address(c, r->x), *values = address(c, r->mode ? r->x : r->y);
     for (int kv_head = 0; kv_head < r->kv_heads; kv_head++) {
         const int64_t head = (int64_t)chunk * r->kv_heads + kv_head;
-        char *page = cached(c, r, c->step->sequences[chunk], position, kv_head);
-        store_key((const float *)address(c, r->x) + head * r->head_dim, page, &l, slot, r->head_dim, r->type);
-        store_value((const float *)address(c, r->y) + head * r->value_dim, page, &l, slot, r->value_dim, r->type);
+        char *page = cached(c, r, c->step->sequences[chunk], index, kv_head);
+        store_key(keys + head * r->head_dim, page, &l, slot, r->head_dim, r->type);
+        store_value(values + head * n, n, page, &l, slot, r->value_dim, r->type);
     }
 }

@@ -1,7 +1,7 @@
 /* Elementwise operations, and selection of rows and columns. */
 
 #define ELEMENTWISE(NAME, VECTOR)                                                                  \
-    static void NAME##_run(zg_context *c, const zg_record *r, int chunk, int thread) {       \
+    static void NAME##_run(zg_executor *c, const zg_record *r, int chunk, int thread) {       \
         (void)thread;                                                                              \
         int64_t at = (int64_t)chunk * r->width;                                                    \
         int n = r->width, i = 0;                                                                   \
@@ -57,13 +57,13 @@ ELEMENTWISE(soft_cap, element_soft_cap)
 ELEMENTWISE(gated, element_gated)
 ELEMENTWISE(gated_clamp, element_gated_clamp)
 
-static void columns_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void columns_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->inner + r->start;
     memcpy((float *)address(c, r->output) + (int64_t)chunk * r->width, x, (size_t)r->width * sizeof *x);
 }
 
-static void sigmoid_gate_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void sigmoid_gate_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->inner, *w = r->weight;
     const float *y = (const float *)address(c, r->y) + (int64_t)chunk * r->width;
@@ -76,7 +76,7 @@ static void sigmoid_gate_run(zg_context *c, const zg_record *r, int chunk, int t
     for (i = 0; i < r->width; i++) out[i] = y[i] * share;
 }
 
-static void select_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void select_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)c->step->wanted_rows[chunk] * r->width;
     memcpy((float *)address(c, r->output) + (int64_t)chunk * r->width, x, (size_t)r->width * sizeof *x);

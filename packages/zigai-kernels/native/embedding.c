@@ -86,7 +86,7 @@ static void (*const row_readers[ZG_TYPES])(const uint8_t *, float *, int) = {
     [ZG_Q8_0] = row_Q8_0, [ZG_Q4_K] = row_Q4_K, [ZG_Q5_K] = row_Q5_K, [ZG_Q6_K] = row_Q6_K,
 };
 
-static void embedding_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void embedding_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     row_readers[r->type]((const uint8_t *)r->weight + c->step->ids[chunk] * r->stride,
                          (float *)address(c, r->output) + (int64_t)chunk * r->width, r->width);

@@ -13,7 +13,7 @@ static groups groups_at(int32_t *p, int experts) { return (groups){p, p + 1, p +
 int64_t zg_group_bytes(int32_t experts) { return 4 * (2 * (int64_t)experts + 2); }
 
 /* A chunk is an item: its row of x times its share. */
-static void weigh_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void weigh_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const int row = chunk / r->used;
     const float *x = (const float *)address(c, r->x) + (int64_t)row * r->width;
@@ -22,9 +22,9 @@ static void weigh_run(zg_context *c, const zg_record *r, int chunk, int thread) 
     for (int i = 0; i < r->width; i++) out[i] = share * x[i];
 }
 
-static int group_chunks(const zg_context *c, const zg_record *r) { return rows_of(c, r) > 0; }
+static int group_chunks(const zg_executor *c, const zg_record *r) { return rows_of(c, r) > 0; }
 
-static void group_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void group_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)chunk, (void)thread;
     groups g = groups_at(address(c, r->output), r->width);
     int rows = rows_of(c, r);
@@ -51,12 +51,12 @@ static int expert_panels(const zg_record *r) {
     return panels < 1 ? 1 : panels > GROUP ? GROUP : (int)panels;
 }
 
-static int expert_chunks(const zg_context *c, const zg_record *r) {
+static int expert_chunks(const zg_executor *c, const zg_record *r) {
     if (!rows_of(c, r)) return 0;
     return *groups_at(address(c, r->y), r->heads).active * ceil_div(panels_of(r), expert_panels(r));
 }
 
-static void expert_linear_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void expert_linear_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     groups g = groups_at(address(c, r->y), r->heads);
     int panels = expert_panels(r), pieces = ceil_div(panels_of(r), panels);
@@ -68,7 +68,7 @@ static void expert_linear_run(zg_context *c, const zg_record *r, int chunk, int 
     linear_panels(r, weight, &job, first, least(first + panels, panels_of(r)));
 }
 
-static void combine_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void combine_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *parts = (const float *)address(c, r->x) + (int64_t)chunk * r->used * r->width;
     const int32_t *experts = chosen_experts(r, address(c, r->y), chunk);

@@ -1,70 +1,50 @@
-/* Shared by all operation families: the context, chunks of work, small vector functions. */
+/* Shared by all operation families: the executor, chunks of work, small vector functions. */
 
-typedef struct {
-    pthread_mutex_t mutex; /* protects sleeping only: spinning threads never take it */
-    pthread_cond_t changed;
-    atomic_int sleepers;
-    atomic_uint start;     /* number of steps begun so far */
-    atomic_uint passed;    /* number of stages completed so far, over all steps */
-    atomic_int leaving;
-    int threads;           /* number of computing threads, including the caller's */
-    int running;           /* number of helper threads started */
-    pthread_t *helpers;
-} pool;
-
-/* Remaining work of a stage in the current step. */
-typedef struct {
-    atomic_ullong ticket; /* step number << 32 | number of chunks not yet taken */
-    atomic_int unfinished;
-} work;
-
-struct zg_context {
+struct zg_executor {
     const zg_plan *plan;
     const zg_step *step;
     char *scratch;
     char *thread_scratch;
-    char *cache;
+    char **caches;           /* the pages of each group */
+    int32_t *pages;          /* number of pages of each group */
     float *partials;         /* attention's partial result of each span */
-    int64_t scratch_bytes, thread_bytes, cache_bytes;
-    int32_t pages;
+    int64_t scratch_bytes, thread_bytes;
+    int32_t threads;         /* number of threads of a step, including the caller's */
     int32_t tiles;           /* number of tiles in this step */
     int32_t *tile_starts;    /* first row of each tile, then the end of the last tile */
     int32_t spans;           /* spans of the longest tile if this step is split by spans, else 0 */
     int32_t *part_starts;    /* if split: index of each tile's first span, then the end of the last */
     atomic_int *spans_done;  /* if split: spans completed, per tile and KV head */
     int32_t kv_heads;        /* largest number of KV heads of any layer */
-    work *work;              /* remaining work of each stage */
     int64_t *spent;          /* nanoseconds per thread and record, until the record's stage is complete */
-    atomic_int cancelled;    /* set and cleared from any thread */
-    atomic_int stopped;      /* set once this step has seen `cancelled`: the step stays stopped even if that is cleared */
-    int64_t began;           /* nanoseconds: start of the step */
+    atomic_int stopped;      /* set once this step has seen `stop`: the step stays stopped even if that is cleared */
+    int64_t began;           /* nanoseconds: start of the stage, if the step is profiled */
     int64_t next_poll;       /* nanoseconds */
-    pool pool;
 };
 
 /* An operation: the number of chunks that its work in a step is split into, and the function that runs one chunk.
    Chunks of a record run in any order on any thread, so no chunk may read what another chunk writes. Without a
    `chunks` function a chunk is one row, computed from the same row of its inputs or from results of earlier stages. */
 typedef struct {
-    int (*chunks)(const zg_context *c, const zg_record *r);
-    void (*run)(zg_context *c, const zg_record *r, int chunk, int thread);
+    int (*chunks)(const zg_executor *c, const zg_record *r);
+    void (*run)(zg_executor *c, const zg_record *r, int chunk, int thread);
 } family;
 
 static inline int64_t align64(int64_t n) { return (n + 63) / 64 * 64; }
 static inline int ceil_div(int64_t a, int64_t b) { return (int)((a + b - 1) / b); }
 static inline int least(int a, int b) { return a < b ? a : b; }
 
-static inline int stopping(zg_context *c) {
-    if (atomic_load_explicit(&c->cancelled, memory_order_relaxed))
+static inline int stopping(zg_executor *c) {
+    if (__atomic_load_n(c->step->stop, __ATOMIC_RELAXED))
         atomic_store_explicit(&c->stopped, 1, memory_order_relaxed);
     return atomic_load_explicit(&c->stopped, memory_order_relaxed);
 }
 
-static inline int rows_of(const zg_context *c, const zg_record *r) {
+static inline int rows_of(const zg_executor *c, const zg_record *r) {
     int rows = r->rows == ZG_WANTED ? c->step->wanted : c->step->tokens;
     return r->repeat ? rows * r->repeat : rows;
 }
-static inline void *address(const zg_context *c, int64_t offset) {
+static inline void *address(const zg_executor *c, int64_t offset) {
     return offset < 0 ? (void *)c->step->outputs[-1 - offset] : (void *)(c->scratch + offset);
 }
 

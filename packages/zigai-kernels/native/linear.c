@@ -17,8 +17,8 @@ typedef struct {
 
 /* Chunks are large enough to amortise taking one, and numerous enough for every thread. With many rows of x a chunk has
    more panels, because each chunk reads all of x. */
-static cut cut_panels(const zg_context *c, const zg_record *r) {
-    const int threads = c->pool.threads;
+static cut cut_panels(const zg_executor *c, const zg_record *r) {
+    const int threads = c->threads;
     cut k = {.panels = panels_of(r)};
     int64_t panels = CHUNK_BYTES / r->stride;
     int share = k.panels / (threads * 4);
@@ -31,7 +31,7 @@ static cut cut_panels(const zg_context *c, const zg_record *r) {
     return k;
 }
 
-static int linear_chunks(const zg_context *c, const zg_record *r) {
+static int linear_chunks(const zg_executor *c, const zg_record *r) {
     return rows_of(c, r) ? cut_panels(c, r).count : 0;
 }
 
@@ -121,7 +121,7 @@ static void linear_panels(const zg_record *r, const uint8_t *weight, const linea
                 many_rows(r, weight, job, &a, p, least(p + GROUP, end), from, least(job->n - from, ROWS));
 }
 
-static void linear_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void linear_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const cut k = cut_panels(c, r);
     int small = chunk - k.first_small, first = small < 0 ? chunk * k.large : k.first_small * k.large + small * k.small;

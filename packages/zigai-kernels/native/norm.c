@@ -21,7 +21,7 @@ INLINE float sum_of(const float *x, int n) {
     return vf_sum(sum) + rest;
 }
 
-static void rms_norm_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void rms_norm_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width, *w = r->weight;
     float *y = (float *)address(c, r->output) + (int64_t)chunk * r->width;
@@ -32,7 +32,7 @@ static void rms_norm_run(zg_context *c, const zg_record *r, int chunk, int threa
     }
 }
 
-static void layer_norm_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void layer_norm_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width, *w = r->weight;
     float *y = (float *)address(c, r->output) + (int64_t)chunk * r->width;

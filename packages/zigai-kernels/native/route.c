@@ -37,7 +37,7 @@ static int use_groups(const zg_record *r, const float *choice, float *values, fl
     return 1;
 }
 
-static void route_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void route_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     const int n = r->width, size = n / r->groups;
     const float *scores = (const float *)address(c, r->x) + (int64_t)chunk * n;
     float *out = (float *)address(c, r->output) + (int64_t)chunk * n, sum = 0.0f;
@@ -75,7 +75,7 @@ static float *chosen_shares(const zg_record *r, void *chosen, int row) {
     return (float *)(chosen_experts(r, chosen, row) + r->used);
 }
 
-static void choose_run(zg_context *c, const zg_record *r, int chunk, int thread) {
+static void choose_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->inner;
     int32_t *experts = chosen_experts(r, address(c, r->output), chunk);

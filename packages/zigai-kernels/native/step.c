@@ -1,4 +1,4 @@
-/* Contexts, and the loop in which all threads run the stages of a step. */
+/* Executors, and the stages of a step. */
 
 static const family families[ZG_OPERATIONS] = {
     [ZG_QUANTIZE] = {NULL, quantize_run},
@@ -32,7 +32,7 @@ enum { ROWS_TOGETHER = 16, MANY_ROWS = 64 };
 
 static int rows_together(int rows) { return rows < MANY_ROWS ? 1 : ROWS_TOGETHER; }
 
-static int stage_chunks(const zg_context *c, const zg_stage *s) {
+static int stage_chunks(const zg_executor *c, const zg_stage *s) {
     const zg_record *r = &c->plan->records[s->first];
     if (s->by_rows) return ceil_div(rows_of(c, r), rows_together(rows_of(c, r)));
     int chunks = 0;
@@ -41,18 +41,18 @@ static int stage_chunks(const zg_context *c, const zg_stage *s) {
 }
 
 /* Time that a thread has spent on a record, indexed by the record's number in the plan. */
-static int64_t *spent_on(const zg_context *c, int record, int thread) {
+static int64_t *spent_on(const zg_executor *c, int record, int thread) {
     return &c->spent[(int64_t)thread * c->plan->count + record];
 }
 
-static void run_record(zg_context *c, const zg_stage *s, int i, int chunk, int thread) {
+static void run_record(zg_executor *c, const zg_stage *s, int i, int chunk, int thread) {
     const zg_record *r = &c->plan->records[s->first + i];
     int64_t began = c->step->nanoseconds ? nanoseconds() : 0;
     families[r->operation].run(c, r, chunk, thread);
     if (began) *spent_on(c, s->first + i, thread) += nanoseconds() - began;
 }
 
-static void run_chunk(zg_context *c, const zg_stage *s, int chunk, int thread) {
+static void run_chunk(zg_executor *c, const zg_stage *s, int chunk, int thread) {
     const zg_record *r = &c->plan->records[s->first];
     if (s->by_rows) {
         int rows = rows_of(c, r), together = rows_together(rows);
@@ -71,13 +71,13 @@ static void run_chunk(zg_context *c, const zg_stage *s, int chunk, int thread) {
 }
 
 /* Distributes a duration over records first..end in proportion to the time that threads spent on each. */
-static void share_time(zg_context *c, int first, int end, int64_t all) {
+static void share_time(zg_executor *c, int first, int end, int64_t all) {
     int64_t spent = 0, given = 0;
     for (int i = first; i < end; i++)
-        for (int t = 0; t < c->pool.threads; t++) spent += *spent_on(c, i, t);
+        for (int t = 0; t < c->threads; t++) spent += *spent_on(c, i, t);
     for (int i = first; i < end; i++) {
         int64_t own = 0;
-        for (int t = 0; t < c->pool.threads; t++) {
+        for (int t = 0; t < c->threads; t++) {
             own += *spent_on(c, i, t);
             *spent_on(c, i, t) = 0;
         }
@@ -90,7 +90,7 @@ static void share_time(zg_context *c, int first, int end, int64_t all) {
 enum { POLL_NANOSECONDS = 50000000 };
 
 /* Lets Python handle signals, in the caller's thread: a prefill may take minutes, a response to Ctrl-C must not. */
-static void poll(zg_context *c) {
+static void poll(zg_executor *c) {
     if (!c->step->interrupted || nanoseconds() < c->next_poll) return;
     if (c->step->interrupted(c->step->interrupted_argument))
         atomic_store_explicit(&c->stopped, 1, memory_order_relaxed);
@@ -98,117 +98,91 @@ static void poll(zg_context *c) {
 }
 
 /* Opens a stage once all stages before it are complete: their results may determine its number of chunks. */
-static void open_stage(zg_context *c, unsigned step, int i) {
+static void open_stage(zg_pool *p, zg_executor *c, unsigned step, int i) {
     /* In a step that is being stopped, the results of earlier stages may be missing and must not be read. */
     int chunks = stopping(c) ? 0 : stage_chunks(c, &c->plan->stages[i]);
     if (chunks < 1) chunks = 1; /* an empty chunk: the thread that takes it completes the stage */
-    atomic_store_explicit(&c->work[i].unfinished, chunks, memory_order_relaxed);
-    atomic_store_explicit(&c->work[i].ticket, (unsigned long long)step << 32 | (unsigned)chunks,
-                          memory_order_release);
+    p->stage = i;
+    atomic_store_explicit(&p->unfinished, chunks, memory_order_relaxed);
+    set_ticket(p, step, (unsigned)chunks);
 }
 
 /* True if a stage consists of one row. */
-static int is_one_row(const zg_context *c, int i) {
+static int is_one_row(const zg_executor *c, int i) {
     const zg_stage *s = &c->plan->stages[i];
     return s->by_rows && rows_of(c, &c->plan->records[s->first]) == 1;
 }
 
 /* Completes a stage. The calling thread, which finished the last chunk, also runs the one-row stages that follow, which
-   is faster than handing them over, and opens the next stage. */
-static void pass_stage(zg_context *c, unsigned step, int i, int thread) {
-    const int stages = c->plan->stage_count;
-    unsigned passed = 1;
-    for (i++; i < stages && is_one_row(c, i); i++, passed++) {
-        atomic_store_explicit(&c->work[i].ticket, (unsigned long long)step << 32, memory_order_relaxed);
-        if (!stopping(c)) run_chunk(c, &c->plan->stages[i], 0, thread);
+   is faster than handing them over, and opens the next stage or ends the step. */
+static void pass_stage(zg_pool *p, zg_executor *c, unsigned step, int thread) {
+    const zg_stage *stages = c->plan->stages;
+    const int first = stages[p->stage].first;
+    int i = p->stage + 1;
+    for (; i < c->plan->stage_count && is_one_row(c, i); i++)
+        if (!stopping(c)) run_chunk(c, &stages[i], 0, thread);
+    if (c->step->nanoseconds) {
+        int64_t now = nanoseconds();
+        share_time(c, first, stages[i - 1].first + stages[i - 1].count, now - c->began);
+        c->began = now;
     }
-    if (i < stages) open_stage(c, step, i);
-    raise_count(&c->pool, &c->pool.passed, passed);
+    if (i < c->plan->stage_count) open_stage(p, c, step, i);
+    else set_ticket(p, step + 1, 0);
 }
 
-/* Takes a chunk of a stage; chunks count down to 1, the last one. 0: none is left. -1: the step is over. */
-static int take(work *w, unsigned step) {
-    unsigned long long ticket = atomic_load_explicit(&w->ticket, memory_order_acquire);
-    for (;;) {
-        if (ticket >> 32 != step) return -1;
-        unsigned left = (unsigned)ticket;
-        if (left == 0) return 0;
-        if (atomic_compare_exchange_weak_explicit(&w->ticket, &ticket, ticket - 1, memory_order_acq_rel,
-                                                  memory_order_acquire))
-            return (int)left;
+/* Runs the chunk that `take` gave. After a stop chunks are taken but not computed. */
+static void run_taken(zg_pool *p, unsigned step, int left, int thread) {
+    zg_executor *c = p->executor;
+    const zg_stage *s = &c->plan->stages[p->stage];
+    if (thread == 0) poll(c);
+    if (!stopping(c)) {
+        int chunks = stage_chunks(c, s);
+        if (chunks > 0) run_chunk(c, s, chunks - left, thread);
     }
+    if (atomic_fetch_sub_explicit(&p->unfinished, 1, memory_order_acq_rel) == 1) pass_stage(p, c, step, thread);
 }
 
-/* Runs a step in one thread: stage by stage, takes chunks until none is left, then waits until the chunks of other
-   threads are complete. Threads wait for work, not for each other: a thread that the system has suspended delays no
-   other unless it holds a chunk, and when it resumes it finds the current stage, or that the step is over. A thread may
-   access the step only while it holds a chunk, because the step cannot end before. After a cancellation chunks are taken
-   but not computed. */
-static void walk(zg_context *c, unsigned step, int thread) {
-    pool *p = &c->pool;
-    const int stages = c->plan->stage_count;
-    unsigned goal = (step - 1) * (unsigned)stages;
-    int timed = thread == 0 && c->step->nanoseconds; /* the caller's thread is present until the step ends */
-    int64_t began = timed ? c->began : 0;
-    for (int i = 0, first = 0; i < stages; i++) {
-        const zg_stage *s = &c->plan->stages[i];
-        int left;
-        while ((left = take(&c->work[i], step)) > 0) {
-            if (thread == 0) poll(c);
-            if (!stopping(c)) {
-                int chunks = stage_chunks(c, s);
-                if (chunks > 0) run_chunk(c, s, chunks - left, thread);
-            }
-            if (atomic_fetch_sub_explicit(&c->work[i].unfinished, 1, memory_order_acq_rel) == 1)
-                pass_stage(c, step, i, thread);
-        }
-        if (left < 0) return;
-        wait_for(p, &p->passed, ++goal);
-        if (timed && (i + 1 == stages || !is_one_row(c, i + 1))) {
-            int64_t now = nanoseconds();
-            share_time(c, first, s->first + s->count, now - began);
-            began = now, first = s->first + s->count;
-        }
-    }
-}
-
-/* Groups neighbouring rows of a sequence into tiles of up to plan->tile rows, which attention processes together. */
-static void cut_tiles(zg_context *c, const zg_step *step) {
+/* Groups neighbouring rows of a sequence, whose ends do not decrease, into tiles of up to plan->tile rows, which attention
+   processes together. */
+static void cut_tiles(zg_executor *c, const zg_step *step) {
     int tiles = 0;
     for (int row = 0; row < step->tokens; row++) {
         int joins = row > 0 && step->sequences[row] == step->sequences[row - 1]
-                    && row - c->tile_starts[tiles - 1] < c->plan->tile;
+                    && row - c->tile_starts[tiles - 1] < c->plan->tile
+                    && (!step->ends || step->ends[row] >= step->ends[row - 1]);
         if (!joins) c->tile_starts[tiles++] = row;
     }
     c->tile_starts[tiles] = step->tokens;
     c->tiles = tiles;
 }
 
-int zg_run(zg_context *c, const zg_step *step) {
+/* One step. No other step may run in the pool, which must have grown to the executor's number of threads. */
+int zg_run(zg_pool *p, zg_executor *c, const zg_step *step) {
     c->step = step;
     cut_tiles(c, step);
     cut_spans(c, step);
     atomic_store(&c->stopped, 0);
     c->began = nanoseconds();
     c->next_poll = c->began + POLL_NANOSECONDS;
-    unsigned number = atomic_load(&c->pool.start) + 1;
-    open_stage(c, number, 0);
-    raise_count(&c->pool, &c->pool.start, 1);
-    walk(c, number, 0);
+    p->executor = c;
+    unsigned number = (unsigned)(atomic_load(&p->ticket) >> 32);
+    open_stage(p, c, number, 0);
+    if (c->threads > 1)
+        tell(p, &p->start, (unsigned long long)number << 32 | (unsigned)c->threads, &p->started, &p->idle);
+    walk(p, number, 0);
     return stopping(c) ? ZG_CANCELLED : ZG_DONE;
 }
 
-void zg_cancel(zg_context *c, int cancelled) { atomic_store(&c->cancelled, cancelled); }
-
-void zg_copy_page(zg_context *c, int32_t from, int32_t to) {
+/* Copies whole pages of a group, one pair (from, to) after the other. */
+void zg_copy_pages(zg_executor *c, int32_t group, const int32_t *pairs, int64_t count) {
     const zg_plan *plan = c->plan;
-    if (from == to) return;
     for (int i = 0; i < plan->count; i++) {
         const zg_record *r = &plan->records[i];
-        if (r->operation != ZG_STORE) continue;
+        if (r->operation != ZG_STORE || r->group != group) continue;
         int64_t bytes = zg_cache_bytes(plan->page, r->kv_heads, r->head_dim, r->value_dim, r->type);
-        char *layer = c->cache + r->cache * c->pages;
-        memcpy(layer + to * bytes, layer + from * bytes, (size_t)bytes);
+        char *state = c->caches[group] + r->cache * c->pages[group];
+        for (const int32_t *pair = pairs; pair < pairs + 2 * count; pair += 2)
+            if (pair[0] != pair[1]) memcpy(state + pair[1] * bytes, state + pair[0] * bytes, (size_t)bytes);
     }
 }
 
@@ -227,49 +201,49 @@ static void give_back(char *p, int64_t bytes) {
 }
 #endif
 
-static void free_memory(zg_context *c) {
+/* No step may run in it. */
+void zg_executor_free(zg_executor *c) {
+    for (int i = 0; c->caches && i < c->plan->groups; i++)
+        give_back(c->caches[i], c->plan->group_bytes[i] * c->pages[i] + 64);
     give_back(c->scratch, c->scratch_bytes);
-    give_back(c->thread_scratch, c->thread_bytes * c->pool.threads);
-    give_back(c->cache, c->cache_bytes);
+    give_back(c->thread_scratch, c->thread_bytes * c->threads);
     give_back((char *)c->partials, c->plan->partial_bytes + 64);
+    free(c->caches);
+    free(c->pages);
     free(c->tile_starts);
     free(c->part_starts);
     free(c->spans_done);
-    free(c->work);
     free(c->spent);
     free(c);
 }
 
-/* NULL if memory or threads are not available. The plan must outlive the context. */
-zg_context *zg_context_new(const zg_plan *plan, int32_t pages, int32_t threads) {
-    zg_context *c = calloc(1, sizeof *c);
+/* NULL if memory is not available. `pages` has a number for each group. The plan must outlive the executor. */
+zg_executor *zg_executor_new(const zg_plan *plan, const int32_t *pages, int32_t threads) {
+    zg_executor *c = calloc(1, sizeof *c);
     if (!c) return NULL;
     c->plan = plan;
-    c->pages = pages;
-    c->pool.threads = threads;
+    c->threads = threads;
     c->scratch_bytes = plan->scratch_bytes + 64;
     c->thread_bytes = align64(plan->thread_bytes) + 64;
-    c->cache_bytes = plan->page_bytes_total * pages + 64;
     c->scratch = reserve(c->scratch_bytes);
     c->thread_scratch = reserve(c->thread_bytes * threads);
-    c->cache = reserve(c->cache_bytes);
+    c->caches = calloc((size_t)plan->groups + 1, sizeof *c->caches);
+    c->pages = calloc((size_t)plan->groups + 1, sizeof *c->pages);
     c->partials = (float *)reserve(plan->partial_bytes + 64);
     for (int i = 0; i < plan->count; i++)
         if (plan->records[i].kv_heads > c->kv_heads) c->kv_heads = plan->records[i].kv_heads;
     c->spans_done = calloc((size_t)SPLIT_TOKENS * c->kv_heads + 1, sizeof *c->spans_done);
     c->part_starts = calloc(SPLIT_TOKENS + 1, sizeof *c->part_starts);
     c->tile_starts = calloc((size_t)plan->batch + 1, sizeof *c->tile_starts);
-    c->work = calloc((size_t)plan->stage_count + 1, sizeof *c->work);
     c->spent = calloc((size_t)threads * plan->count + 1, sizeof *c->spent);
-    int found = c->scratch && c->thread_scratch && c->cache && c->partials && c->tile_starts && c->part_starts
-                && c->spans_done && c->work && c->spent;
-    if (found && pool_new(c, threads)) return c;
-    free_memory(c);
+    int found = c->scratch && c->thread_scratch && c->caches && c->pages && c->partials && c->tile_starts
+                && c->part_starts && c->spans_done && c->spent;
+    for (int i = 0; found && i < plan->groups; i++) {
+        c->pages[i] = pages[i];
+        c->caches[i] = reserve(plan->group_bytes[i] * pages[i] + 64);
+        found = c->caches[i] != NULL;
+    }
+    if (found) return c;
+    zg_executor_free(c);
     return NULL;
-}
-
-/* In a forked child the helper threads do not exist, and one of them may hold the mutex: only memory is freed. */
-void zg_context_free(zg_context *c, int forked) {
-    if (!forked) pool_free(&c->pool);
-    free_memory(c);
 }

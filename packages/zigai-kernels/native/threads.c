@@ -1,7 +1,26 @@
-/* The threads of a context. A waiting thread first spins, because the next stage is usually microseconds away, then
-   sleeps, because the next step may be seconds away. */
+/* The pool of threads that all executors of a process share, and the loop in which the threads run a step.
+
+   A waiting thread first spins, because the next stage is usually microseconds away, then sleeps, because the next step
+   may be seconds away. Steps take turns: the caller sees to that. A helper may read the executor only while it holds a
+   chunk, because the step cannot end before; the pool is never freed. */
 
 enum { SPIN_NANOSECONDS = 80000, PAUSES_BETWEEN_LOOKS_AT_THE_CLOCK = 32 };
+
+struct zg_pool {
+    /* The number of the step << 32 | the number of chunks of its current stage that are not yet taken. After a step: the
+       number of the next one << 32. */
+    _Alignas(64) atomic_ullong ticket;
+    _Alignas(64) atomic_int unfinished; /* chunks of the current stage */
+    _Alignas(64) atomic_ullong start;   /* the number of the last step of several threads << 32 | its threads */
+    /* Of the step. Written only while no helper holds a chunk. */
+    zg_executor *executor;
+    int stage;
+    pthread_mutex_t mutex;              /* protects sleeping only: spinning threads never take it */
+    pthread_cond_t started, changed;
+    atomic_int idle;                    /* helpers that sleep until `start` changes */
+    atomic_int waiting;                 /* threads that sleep until `ticket` changes */
+    int helpers;
+};
 
 static int64_t nanoseconds(void) {
     struct timespec t;
@@ -9,89 +28,116 @@ static int64_t nanoseconds(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static int reached(unsigned count, unsigned goal) { return (int)(count - goal) >= 0; }
-
-/* Waits until *count, which only increases, has reached the goal. */
-static void wait_for(pool *p, atomic_uint *count, unsigned goal) {
+/* Waits until *now is not `old`, at once in sleep if not `spins`. Returns the new number. */
+static unsigned long long wait_for(zg_pool *p, atomic_ullong *now, unsigned long long old, int spins,
+                                   pthread_cond_t *woken, atomic_int *sleepers) {
     int64_t end = 0;
-    for (;;) {
+    while (spins) {
         for (int i = 0; i < PAUSES_BETWEEN_LOOKS_AT_THE_CLOCK; i++) {
-            if (reached(atomic_load_explicit(count, memory_order_acquire), goal)) return;
+            unsigned long long found = atomic_load_explicit(now, memory_order_acquire);
+            if (found != old) return found;
             spin_pause();
         }
-        int64_t now = nanoseconds();
-        if (end == 0) end = now + SPIN_NANOSECONDS;
-        else if (now > end) break;
+        int64_t time = nanoseconds();
+        if (end == 0) end = time + SPIN_NANOSECONDS;
+        else if (time > end) break;
     }
-    /* All these accesses are sequentially consistent: either this thread sees the new count after it has registered as
-       a sleeper, or the thread that raises the count sees the sleeper. */
+    /* All these accesses are sequentially consistent: either this thread sees the new number after it has registered as
+       a sleeper, or the thread that stores it sees the sleeper. */
+    unsigned long long found;
     pthread_mutex_lock(&p->mutex);
-    atomic_fetch_add(&p->sleepers, 1);
-    while (!reached(atomic_load(count), goal)) pthread_cond_wait(&p->changed, &p->mutex);
-    atomic_fetch_sub(&p->sleepers, 1);
+    atomic_fetch_add(sleepers, 1);
+    while ((found = atomic_load(now)) == old) pthread_cond_wait(woken, &p->mutex);
+    atomic_fetch_sub(sleepers, 1);
     pthread_mutex_unlock(&p->mutex);
+    return found;
 }
 
-static void raise_count(pool *p, atomic_uint *count, unsigned by) {
-    atomic_fetch_add(count, by);
-    if (atomic_load(&p->sleepers) > 0) {
+static void tell(zg_pool *p, atomic_ullong *now, unsigned long long found, pthread_cond_t *woken, atomic_int *sleepers) {
+    atomic_store(now, found);
+    if (atomic_load(sleepers) > 0) {
         pthread_mutex_lock(&p->mutex);
-        pthread_cond_broadcast(&p->changed);
+        pthread_cond_broadcast(woken);
         pthread_mutex_unlock(&p->mutex);
     }
 }
 
-typedef struct {
-    zg_context *context;
-    int thread;
-} helper_start;
+static void set_ticket(zg_pool *p, unsigned step, unsigned chunks) {
+    tell(p, &p->ticket, (unsigned long long)step << 32 | chunks, &p->changed, &p->waiting);
+}
 
-static void walk(zg_context *c, unsigned step, int thread);
+/* Takes a chunk of the current stage; chunks count down to 1, the last one. 0: none is left. -1: the step is over. */
+static int take(zg_pool *p, unsigned step) {
+    unsigned long long ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    for (;;) {
+        if (ticket >> 32 != step) return -1;
+        unsigned left = (unsigned)ticket;
+        if (left == 0) return 0;
+        if (atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket - 1, memory_order_acq_rel,
+                                                  memory_order_acquire))
+            return (int)left;
+    }
+}
+
+static void run_taken(zg_pool *p, unsigned step, int left, int thread);
+
+/* Runs a step in one thread: takes chunks of the current stage until none is left, then waits until the stage has
+   changed. Threads wait for work, not for each other: a thread that the system has suspended delays no other unless it
+   holds a chunk, and when it resumes it finds the current stage, or that the step is over. */
+static void walk(zg_pool *p, unsigned step, int thread) {
+    for (int left; (left = take(p, step)) >= 0;) {
+        if (left > 0) run_taken(p, step, left, thread);
+        else wait_for(p, &p->ticket, (unsigned long long)step << 32, 1, &p->changed, &p->waiting);
+    }
+}
+
+typedef struct {
+    zg_pool *pool;
+    int thread;
+    unsigned long long start;
+} helper_start;
 
 static void *helper(void *argument) {
     helper_start mine = *(helper_start *)argument;
+    zg_pool *p = mine.pool;
     free(argument);
-    pool *p = &mine.context->pool;
-    for (unsigned step = 0;;) {
-        wait_for(p, &p->start, step + 1);
-        step = atomic_load(&p->start); /* steps may have completed without this thread */
-        if (atomic_load(&p->leaving)) return NULL;
-        walk(mine.context, step, mine.thread);
+    for (int used = 1;;) {
+        mine.start = wait_for(p, &p->start, mine.start, used, &p->started, &p->idle);
+        used = mine.thread < (int)(unsigned)mine.start; /* steps may have completed without this thread */
+        if (used) walk(p, (unsigned)(mine.start >> 32), mine.thread);
     }
+    return NULL;
 }
 
-static void pool_free(pool *p) {
-    atomic_store(&p->leaving, 1);
-    raise_count(p, &p->start, 1);
-    for (int i = 0; i < p->running; i++) pthread_join(p->helpers[i], NULL);
-    pthread_cond_destroy(&p->changed);
-    pthread_mutex_destroy(&p->mutex);
-    free(p->helpers);
-}
-
-/* False if the system refuses to create a thread. */
-static int pool_new(zg_context *c, int threads) {
-    pool *p = &c->pool;
-    sigset_t all, before;
-    p->threads = threads;
-    p->helpers = calloc((size_t)threads, sizeof *p->helpers);
-    if (!p->helpers) return 0;
+/* NULL if memory is not available. */
+zg_pool *zg_pool_new(void) {
+    zg_pool *p = aligned_alloc(64, (size_t)align64(sizeof *p));
+    if (!p) return NULL;
+    memset(p, 0, sizeof *p);
     pthread_mutex_init(&p->mutex, NULL);
+    pthread_cond_init(&p->started, NULL);
     pthread_cond_init(&p->changed, NULL);
+    return p;
+}
+
+/* Creates helpers until steps can have `threads` threads, with the caller's. False if the system refuses one. One call
+   at a time, also while a step runs. */
+int zg_pool_grow(zg_pool *p, int32_t threads) {
+    sigset_t all, before;
     sigfillset(&all); /* signals are handled by the program's own threads */
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (int i = 1; i < threads; i++) {
+    while (p->helpers < threads - 1) {
+        pthread_t created;
         helper_start *start = malloc(sizeof *start);
         if (!start) break;
-        *start = (helper_start){c, i};
-        if (pthread_create(&p->helpers[i - 1], NULL, helper, start) != 0) {
+        *start = (helper_start){p, p->helpers + 1, atomic_load(&p->start)};
+        if (pthread_create(&created, NULL, helper, start) != 0) {
             free(start);
             break;
         }
-        p->running++;
+        pthread_detach(created);
+        p->helpers++;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (p->running == threads - 1) return 1;
-    pool_free(p);
-    return 0;
+    return p->helpers >= threads - 1;
 }

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,14 +18,15 @@ from cffi import FFI
 from numpy.typing import NDArray
 
 import zigai_kernels.backend
-from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.batch import Batch, Pages
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.graph import WANTED, Array, Graph, Operation, Value, Weight
 from zigai_core.contracts.options import CompileOptions
-from zigai_core.contracts.plugins import Backend, Context
+from zigai_core.contracts.plugins import Backend, Program
+from zigai_core.contracts.state import KVCache, State
 from zigai_core.ops.blocks import decoder
-from zigai_core.ops.operations import Embedding, Linear, Scale, Select
+from zigai_core.ops.operations import Attention, Embedding, Linear, Scale, Select
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.toys import random_tensor, store_floats, toy_decoder
 from zigai_kernels import NativeBackend, NativeProgram
@@ -96,20 +97,53 @@ def batch_of(
     *,
     first: int = 0,
     sequences: Sequence[int] | None = None,
-    positions: Sequence[int] | None = None,
+    index: Sequence[int] | None = None,
     wanted: Sequence[int] | None = None,
     tables: Sequence[Sequence[int]] | None = None,
+    groups: Sequence[Sequence[Sequence[int]]] | None = None,
+    ends: Sequence[int] | None = None,
+    positions: Sequence[Sequence[int]] | None = None,
 ) -> Batch:
-    """A batch; by default one sequence from position `first` on, with all rows wanted and pages in order."""
+    """A batch; by default one sequence from index `first` on, with all rows wanted and pages in order.
+
+    `tables` are those of the only group. `groups` has the tables of each of several groups.
+    """
     count = len(tokens)
-    positions = range(first, first + count) if positions is None else positions
+    index = range(first, first + count) if index is None else index
+    if groups is None:
+        groups = [tables or [range(max(index) + 1)]]
     return Batch(
         tokens=np.array(tokens, np.int32),
-        positions=np.array(positions, np.int32),
-        sequences=np.array(sequences or [0] * count, np.int32),
-        wanted=np.array(range(count) if wanted is None else wanted, np.int32),
-        page_tables=[np.array(t, np.int32) for t in (tables or [range(max(positions) + 1)])],
+        sequences=np.array([0] * count if sequences is None else sequences, np.int32),
+        index=np.array(index, np.int32),
+        output_rows=np.array(range(count) if wanted is None else wanted, np.int32),
+        groups=tuple(Pages([np.array(table, np.int32) for table in group]) for group in groups),
+        positions=None if positions is None else np.array(positions, np.int32),
+        ends=None if ends is None else np.array(ends, np.int32),
     )
+
+
+def go() -> NDArray[np.int32]:
+    """A stop cell that nobody sets."""
+    return np.zeros(1, np.int32)
+
+
+class Bench:
+    """An executor with pages for some sequences of full length."""
+
+    def __init__(self, program: Program, sequences: int = 1) -> None:
+        context, page = program.options.context, program.options.page
+        pages = max(-(-context // page) * sequences, min(context, 64))  # `batch_of` has a page for each index
+        self.program = program
+        self.groups = len(program.graph.groups)
+        self.executor = program.new_executor([pages] * self.groups)
+
+    def run(self, batch: Batch, stop: NDArray[np.int32] | None = None) -> Mapping[str, Array]:
+        """Copies of the outputs of a step. All groups have the tables of the batch's, if it is one."""
+        if len(batch.groups) == 1:
+            batch = replace(batch, groups=batch.groups * self.groups)
+        outputs = self.executor.run(batch, go() if stop is None else stop)
+        return {name: outputs.rows(name).copy() for name in self.program.graph.outputs}
 
 
 @dataclass
@@ -158,9 +192,9 @@ class Sketch:
             named[name] = value
         return Graph(tuple(self.operations), named)
 
-    def context(self, backend: Backend, options: CompileOptions | None = None, sequences: int = 1) -> Context:
-        """A context of the compiled graph. Call once."""
-        return backend.compile(self.graph(), self.tensors, options or LIMITS).new_context(sequences)
+    def bench(self, backend: Backend, options: CompileOptions | None = None, sequences: int = 1) -> Bench:
+        """An executor of the compiled graph. Call once."""
+        return Bench(backend.compile(self.graph(), self.tensors, options or LIMITS), sequences)
 
 
 LIMITS = CompileOptions(context=64, batch=40, page=1, threads=2, kv_dtype="F32")
@@ -171,13 +205,46 @@ class Tools:
     """Helpers that the tests of this package share."""
 
     sketch: type[Sketch]
+    bench: type[Bench]
     batch: Callable[..., Batch]
+    go: Callable[[], NDArray[np.int32]]
     options: CompileOptions
+
+    def attention(
+        self,
+        heads: int = 4,
+        kv_heads: int = 2,
+        key_dim: int = 8,
+        value_dim: int | None = None,
+        *,
+        spread: float = 1.0,
+        tokens: int = 40,
+        **how: Any,
+    ) -> Sketch:
+        """A graph of one attention with random queries, keys and values: row i of each is token i's.
+
+        `sinks` is a list of numbers; other keyword arguments are attributes of `Attention`.
+        """
+        random = np.random.RandomState(4)
+        sketch = Sketch()
+        value_dim = value_dim or key_dim
+        widths = {"q": heads * key_dim, "k": kv_heads * key_dim, "v": kv_heads * value_dim}
+        query, key, value = (
+            sketch.input(name, spread * random.standard_normal((tokens, width)))
+            for name, width in widths.items()
+        )
+        if how.get("sinks") is not None:
+            how["sinks"] = sketch.tensor("sinks", np.asarray(how["sinks"], np.float32))
+        kept = KVCache(kv_heads, key_dim, value_dim, how.get("window") or how.get("chunk"))
+        sizes = {"heads": heads, "kv_heads": kv_heads, "key_dim": key_dim, "value_dim": value_dim}
+        how = {"key": key, "value": value, "state": State("y", kept), "scale": key_dim**-0.5} | sizes | how
+        sketch.add(Attention(Value("y", heads * value_dim), query, **how))
+        return sketch
 
     def reference(self, sketch: Sketch, batch: Batch) -> Array:
         """The numpy reference's logits."""
         program = NumpyBackend().compile(sketch.graph(), sketch.tensors, self.options)
-        return program.new_context(4).run(batch)["logits"]
+        return Bench(program, 4).run(batch)["logits"]
 
     def toy(self, *, threads: int = 2, **how: Any) -> NativeProgram:
         """A program of a toy decoder: 64 tokens of context, pages of 8."""
@@ -186,8 +253,8 @@ class Tools:
         options = CompileOptions(context=64, batch=16, page=8, threads=threads)
         return NativeBackend().compile(graph, model.tensors, options)
 
-    def busy(self, threads: int = 2) -> tuple[Context, Batch]:
-        """A context and a batch whose step takes many seconds."""
+    def busy(self, threads: int = 2) -> tuple[Bench, Batch]:
+        """An executor and a batch whose step takes many seconds."""
         sketch = Sketch()
         x = sketch.input("x", np.ones((512, 2048)))
         weight = sketch.random("w", (2048, 2048), "Q8_0")
@@ -195,17 +262,17 @@ class Tools:
             product = sketch.add(Linear(Value(f"y{i}", 2048), x, weight))
             x = sketch.add(Scale(Value(f"s{i}", 2048), product, 1e-3))
         options = CompileOptions(context=512, batch=512, page=64, threads=threads)
-        return sketch.context(NativeBackend(), options), batch_of([0] * 512, wanted=[0])
+        return sketch.bench(NativeBackend(), options), batch_of([0] * 512, wanted=[0])
 
     @contextmanager
-    def running(self, context: Context, batch: Batch, expected: Array) -> Iterator[None]:
+    def running(self, bench: Bench, batch: Batch, expected: Array) -> Iterator[None]:
         """Repeats a step in another thread during the block; its logits must always be the expected ones."""
         over, begun = threading.Event(), threading.Event()
         right: list[bool] = []
 
         def work() -> None:
             while not over.is_set():
-                right.append(np.array_equal(context.run(batch)["logits"], expected))
+                right.append(np.array_equal(bench.run(batch)["logits"], expected))
                 begun.set()
 
         thread = threading.Thread(target=work)
@@ -229,8 +296,10 @@ class Tools:
     ) -> Mapping[str, Array]:
         """The outputs of the native backend, after comparing them with the reference's."""
         graph = sketch.graph()
-        expected = NumpyBackend().compile(graph, sketch.tensors, options).new_context(4).run(batch)
-        actual = backend.compile(graph, sketch.tensors, options).new_context(4).run(batch)
+        expected, actual = (
+            Bench(each.compile(graph, sketch.tensors, options), 4).run(batch)
+            for each in (NumpyBackend(), backend)
+        )
         for name, value in expected.items():
             np.testing.assert_allclose(actual[name], value, rtol=1e-5, atol=atol)
         return actual
@@ -239,4 +308,4 @@ class Tools:
 @pytest.fixture
 def tools() -> Tools:
     """The shared helpers."""
-    return Tools(Sketch, batch_of, LIMITS)
+    return Tools(Sketch, Bench, batch_of, go, LIMITS)

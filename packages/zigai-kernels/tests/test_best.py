@@ -1,35 +1,35 @@
-"""`NativeProgram.best` equals the numpy definition bitwise, on each instruction set."""
+"""The k best of a row in C equal the numpy definition bitwise, on each instruction set."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
-from zigai_core.api.model import Model
-from zigai_core.api.registry import Plugins
 from zigai_core.contracts.best import Best, Edits, best, bitset
-from zigai_core.contracts.errors import SamplingError, ShapeError
+from zigai_core.contracts.errors import ShapeError
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
-from zigai_core.contracts.plugins import Backend, SelectingProgram
+from zigai_core.contracts.plugins import Backend
 from zigai_core.engine.sampling import Sampler
+from zigai_core.engine.sampling.row import BestOf
 from zigai_core.ops.blocks import decoder
 from zigai_core.testing.toys import toy_decoder
+from zigai_kernels import NativeProgram
+from zigai_kernels.best import best as native_best
 
 MODEL = toy_decoder(layers=1)
 
 
 @pytest.fixture
-def program(backend: Backend) -> SelectingProgram:
-    compiled = backend.compile(
-        decoder(MODEL, context=64, pairing="adjacent"),
-        MODEL.tensors,
-        CompileOptions(context=64, batch=16, page=8, threads=1),
-    )
-    assert isinstance(compiled, SelectingProgram)
-    return compiled
+def native(backend: Backend) -> BestOf:
+    """The function in C, for any row."""
+    graph = decoder(MODEL, context=64, pairing="adjacent")
+    program = backend.compile(graph, MODEL.tensors, CompileOptions(context=64, threads=1))
+    assert isinstance(program, NativeProgram)
+    return partial(native_best, program.ffi, program.lib)
 
 
 def rows(count: int) -> dict[str, Array]:
@@ -57,39 +57,37 @@ def same(found: Best, expected: Best) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 5, 63, 64, 65, 1000, 40_003])
-def test_the_k_best_equal_the_numpy_definition(program: SelectingProgram, count: int) -> None:
+def test_the_k_best_equal_the_numpy_definition(native: BestOf, count: int) -> None:
     rng = np.random.default_rng(1)
     for row in rows(count).values():
         for k in sorted({1, 2, 40, 700, count, count + 3}):
             if k > 5000 and count > 5000:
                 continue
-            same(program.best(row, k), best(row, k))
+            same(native(row, k), best(row, k))
             ids = np.unique(rng.integers(0, count, min(count, 70))).astype(np.int32)
             values = rng.choice([-np.inf, -1, -0.0, 0.25, 9], len(ids)).astype(np.float32)
             for share in (1.0, 0.5, 0.001):
                 mask = bitset(rng.random(count) < share)
-                same(program.best(row, k, Edits(ids, values), mask), best(row, k, Edits(ids, values), mask))
-                same(program.best(row, k, None, mask), best(row, k, None, mask))
+                same(native(row, k, Edits(ids, values), mask), best(row, k, Edits(ids, values), mask))
+                same(native(row, k, None, mask), best(row, k, None, mask))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -np.nan])
 @pytest.mark.parametrize("at", [0, 1, 63, 64, 200, 299])
-def test_the_first_logit_that_is_not_finite_is_reported(
-    program: SelectingProgram, value: float, at: int
-) -> None:
+def test_the_first_logit_that_is_not_finite_is_reported(native: BestOf, value: float, at: int) -> None:
     row = np.zeros(300, np.float32)
     row[[at, 299]] = value
     edits = Edits(np.array([at], np.int32), np.array([1], np.float32))
     for given in ((None, None), (edits, None), (edits, bitset(np.arange(300) == 5))):
-        assert program.best(row, 3, *given).damaged == best(row, 3, *given).damaged == at
+        assert native(row, 3, *given).damaged == best(row, 3, *given).damaged == at
 
 
-def test_rows_edits_and_masks_may_be_strided_views(program: SelectingProgram) -> None:
+def test_rows_edits_and_masks_may_be_strided_views(native: BestOf) -> None:
     row = np.arange(400, dtype=np.float32)[::2]
-    same(program.best(row, 3), best(row, 3))
+    same(native(row, 3), best(row, 3))
     ids, logits = np.arange(8, dtype=np.int32)[::4], np.full(4, 500, np.float32)[::2]
     words = np.repeat(bitset(np.arange(200) % 3 == 0), 2)[::2]
-    same(program.best(row, 9, Edits(ids, logits), words), best(row, 9, Edits(ids, logits), words))
+    same(native(row, 9, Edits(ids, logits), words), best(row, 9, Edits(ids, logits), words))
 
 
 @pytest.mark.parametrize(
@@ -103,11 +101,9 @@ def test_rows_edits_and_masks_may_be_strided_views(program: SelectingProgram) ->
         {"mask": np.zeros(0, np.uint32)},
     ],
 )
-def test_arguments_of_wrong_shape_type_or_range_are_refused(
-    program: SelectingProgram, change: dict[str, Any]
-) -> None:
+def test_arguments_of_wrong_shape_type_or_range_are_refused(native: BestOf, change: dict[str, Any]) -> None:
     with pytest.raises(ShapeError):
-        program.best(**{"row": np.zeros(4, np.float32), "k": 2, **change})
+        native(**{"row": np.zeros(4, np.float32), "k": 2, **change})
 
 
 CHAINS = [
@@ -120,18 +116,11 @@ CHAINS = [
 
 @pytest.mark.parametrize("options", CHAINS)
 def test_a_sampler_draws_the_same_tokens_with_the_native_best(
-    program: SelectingProgram, options: SamplingOptions
+    native: BestOf, options: SamplingOptions
 ) -> None:
-    plain, native = Sampler(options), Sampler(options, best=program.best)
+    plain, native = Sampler(options), Sampler(options, best=native)
     for row in np.random.default_rng(0).normal(0, 3, (20, 9000)).astype(np.float32):
         token = plain.sample(row)
         assert native.sample(row) == token
         plain.accept(token)
         native.accept(token)
-
-
-def test_a_model_samples_with_the_best_of_its_program(program: SelectingProgram) -> None:
-    model = Model(MODEL, program, None, backend="native", choice="", plugins=Plugins())
-    assert model.sampler()._best == program.best
-    with pytest.raises(SamplingError, match="logit of token 3 is nan"):
-        model.sampler().sample(np.where(np.arange(512) == 3, np.nan, 0).astype(np.float32))

@@ -101,5 +101,5 @@ def test_logits_of_the_emulated_module_equal_the_real_one_bitwise(
     real = runner(NativeBackend("avx512"), model)
     monkeypatch.setattr(zigai_kernels.backend, "load", lambda name: emulated_avx512)
     emulated = runner(NativeBackend("avx512"), model)
-    logits = [logits_of(at, at.pool.new_sequence(), tokens) for at in (real, emulated)]
+    logits = [logits_of(at, at.new_sequence(), tokens) for at in (real, emulated)]
     np.testing.assert_array_equal(*logits)

@@ -68,8 +68,8 @@ def linear(tools: Any, backend: Backend, x: NDArray[Any], weight: TensorInfo, op
     sketch = tools.sketch()
     inputs = sketch.input("x", x)
     sketch.add(Linear(Value("y", weight.shape[0]), inputs, sketch.stored("w", weight)))
-    context = sketch.context(backend, options or tools.options)
-    return context, context.run(tools.batch(range(len(x))))["logits"]
+    bench = sketch.bench(backend, options or tools.options)
+    return bench, bench.run(tools.batch(range(len(x))))["logits"]
 
 
 @pytest.mark.parametrize("dtype", INTEGER)
@@ -163,9 +163,9 @@ def test_every_type_and_shape_agrees_with_its_definition(
     values, seen = weights_for(sketch.tensors["w"]), activations_for(dtype, x)
     expected = seen @ values.T + np.linspace(-1, 1, rows)
     bound = 1e-5 * (np.abs(seen) @ np.abs(values).T).max()
-    context = sketch.context(backend)
+    bench = sketch.bench(backend)
     for count in (1, 2, 3, 4, 5, 8, 22, 33):
-        y = context.run(tools.batch(range(count)))["logits"]
+        y = bench.run(tools.batch(range(count)))["logits"]
         np.testing.assert_allclose(y, expected[:count], rtol=0, atol=bound)
 
 
@@ -189,7 +189,7 @@ def test_a_packed_tensor_is_released(tools: Any, backend: Backend) -> None:
     weight = sketch.random("w", (16, 64), "Q8_0")
     sketch.tensors["w"] = dataclasses.replace(sketch.tensors["w"], release=lambda: released.append("w"))
     sketch.add(Linear(Value("y", 16), x, weight))
-    sketch.context(backend)
+    sketch.bench(backend)
     assert released == ["w"]
 
 
@@ -202,11 +202,11 @@ def test_a_row_is_bitwise_the_same_in_every_batch_and_with_every_number_of_threa
     sketch.random("w", (70, 512), dtype)
     weight = sketch.tensors["w"]
     options = dataclasses.replace(tools.options, context=len(x), batch=len(x))
-    context, whole = linear(tools, backend, x, weight, options)
+    bench, whole = linear(tools, backend, x, weight, options)
     alone = [(row, 1) for row in (*range(11), 140)]
     for first, count in (*alone, (2, 3), (5, 11), (16, 21), (37, 33), (70, 64)):
         rows = range(first, first + count)
-        np.testing.assert_array_equal(context.run(tools.batch(rows))["logits"], whole[rows.start : rows.stop])
+        np.testing.assert_array_equal(bench.run(tools.batch(rows))["logits"], whole[rows.start : rows.stop])
     for threads in (1, 3):
         options = dataclasses.replace(options, threads=threads)
         np.testing.assert_array_equal(linear(tools, backend, x, weight, options)[1], whole)
@@ -246,7 +246,7 @@ def test_an_embedding_is_the_dequantised_row(tools: Any, backend: Backend, dtype
     weight = sketch.random("w", (9, 512), dtype)
     sketch.add(Embedding(Value("y", 512), weight))
     tokens = [8, 0, 3, 3]
-    y = sketch.context(backend).run(tools.batch(tokens))["logits"]
+    y = sketch.bench(backend).run(tools.batch(tokens))["logits"]
     np.testing.assert_array_equal(y, sketch.tensors["w"].to_float32()[tokens])
 
 
@@ -256,5 +256,5 @@ def test_every_kind_of_float16_is_converted_as_by_numpy(tools: Any, backend: Bac
     data = halves.view(np.uint8).copy()
     weight = sketch.stored("w", TensorInfo("w", (len(halves), 1), DTYPES["F16"], data))
     sketch.add(Embedding(Value("y", 1), weight))
-    y = sketch.context(backend).run(tools.batch(range(len(halves))))["logits"]
+    y = sketch.bench(backend).run(tools.batch(range(len(halves))))["logits"]
     np.testing.assert_array_equal(y[:, 0], halves.view(np.float16).astype(np.float32))

@@ -11,7 +11,8 @@ from zigai_core.contracts.dtypes import DTYPES, DType
 from zigai_core.contracts.errors import ShapeError, UnsupportedError
 from zigai_core.contracts.graph import WANTED, Array, Graph, Operation, Step, Value, Weight
 from zigai_core.contracts.options import CompileOptions
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.contracts.state import KVCache, Recurrent, State
+from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.operations import (
     Add,
@@ -70,6 +71,22 @@ def test_every_missing_kernel_is_listed_once(tools: Any) -> None:
     assert "backend='numpy'" in str(caught.value)
 
 
+@dataclass(frozen=True, eq=False)
+class Scan(Operation):
+    x: Value
+    state: State
+
+    def evaluate(self, step: Step) -> Array:
+        return step[self.x]
+
+
+def test_an_operation_with_a_recurrent_state_is_missing_by_name(tools: Any) -> None:
+    sketch = tools.sketch()
+    x = sketch.input("x", np.ones((1, 8)))
+    sketch.add(Scan(Value("scanned", 8), x, State("s", Recurrent({"sum": ((8,), "float32")}))))
+    assert NativeBackend().missing(sketch.graph(), sketch.tensors) == ["operation Scan (scanned)"]
+
+
 def test_a_type_with_the_name_but_not_the_layout_of_a_supported_one_is_missing(tools: Any) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", np.ones((1, 32)))
@@ -89,11 +106,16 @@ X, Y = Value("x", 8), Value("y", 8)
 TABLE = Weight("table", (5, 8))
 EMBED = Embedding(X, TABLE)
 FREQUENCIES = np.ones(2, np.float32)
+WRONG_SECTIONS: Any = np.zeros(2)
 
 
 def attention(output: Value = Y, query: Value = X, **attributes: Any) -> Attention:
-    sizes = {"layer": 0, "heads": 2, "kv_heads": 2, "key_dim": 4, "value_dim": 4, "scale": 1.0}
-    return Attention(output, query, X, X, **{**sizes, **attributes})
+    how: dict[str, Any] = {"heads": 2, "kv_heads": 2, "key_dim": 4, "value_dim": 4, "scale": 1.0}
+    how = {"key": X, "value": X} | how | attributes
+    if "state" not in how:
+        kept = how.get("window") or how.get("chunk")
+        how["state"] = State("s", KVCache(how["kv_heads"], how["key_dim"], how["value_dim"], kept))
+    return Attention(output, query, **how)
 
 
 WRONG = [
@@ -105,8 +127,8 @@ WRONG = [
     ((EMBED, Linear(Value("y", 5), Value("x", 8), Weight("table", (5, 9)))), r"\(5, 8\) is needed"),
     ((EMBED, Rope(Y, X, 3, FREQUENCIES, "half")), "do not fit heads of 3"),
     ((EMBED, Rope(Y, X, 6, FREQUENCIES, "half")), "a width of 8 is not a multiple of the head width 6"),
-    ((EMBED, Attention(Y, X, X, X, 0, 3, 2, 4, 4, 1.0)), "cannot share 2 KV heads"),
-    ((EMBED, Attention(Y, X, X, X, 0, 4, 2, 2, 2, 1.0)), "its key x is 8 wide, not 2 heads of 2"),
+    ((EMBED, attention(heads=3)), "cannot share 2 KV heads"),
+    ((EMBED, attention(heads=4, key_dim=2, value_dim=2)), "its key x is 8 wide, not 2 heads of 2"),
     ((EMBED, attention(value_dim=3)), "its value x is 8 wide, not 2 heads of 3"),
     ((EMBED, attention(Value("y", 9))), "its output y is 9 wide, not 2 heads of 4"),
     ((EMBED, attention(heads=0)), "its heads is 0, not a whole number"),
@@ -127,10 +149,18 @@ WRONG = [
     ((EMBED, attention(slopes=np.array([1, np.inf], np.float32))), "its slope inf is not finite"),
     ((EMBED, Columns(Value("y", 4), X, 5)), "columns from 5 exceed a row of 8"),
     ((EMBED, RMSNorm(Y, X, Weight("table", (3,)), 1e-5)), "does not fit a row of 8"),
+    ((EMBED, attention(), attention(Value("z", 8), Y)), "its state s is written by another operation"),
+    ((EMBED, attention(key=None, value=None)), "no operation before it writes its state s"),
+    ((EMBED, attention(value=None)), "its key and value do not fit its state s"),
+    ((EMBED, attention(state=None, value=None)), "it has no state, so it needs a key and a value"),
+    ((EMBED, attention(state=State("s", KVCache(4, 2, 4)))), "its state s has 4 of 2 and 4"),
     (
-        (EMBED, attention(), attention(Value("z", 8), Y)),
-        "layer 0's cache is used by another attention",
+        (EMBED, attention(state=State("s", KVCache(2, 4, 4, 3)), window=4)),
+        "further back than the window of 3",
     ),
+    ((EMBED, attention(state=State("s", Recurrent({})))), "its state s is not a KV cache"),
+    ((EMBED, Rope(Y, X, 8, FREQUENCIES, "half", 1.0, WRONG_SECTIONS)), "its sections are float64"),
+    ((EMBED, Rope(Y, X, 8, FREQUENCIES, "half", 1.0, np.array([0, -1], np.int32))), "section -1 is negative"),
 ]
 
 
@@ -147,7 +177,8 @@ def test_too_many_heads_are_refused() -> None:
     tensors = {"table": random_tensor("table", (2, 4096), "F32", np.random.RandomState(0), 1)}
     x = Value("x", 4096)
     embed = Embedding(x, Weight("table", (2, 4096)))
-    attention = Attention(Value("y", 4096), x, x, x, 0, 4096, 4096, 1, 1, 1.0)
+    state = State("s", KVCache(4096, 1, 1))
+    attention = Attention(Value("y", 4096), x, x, x, state, 4096, 4096, 1, 1, 1.0)
     with pytest.raises(ShapeError, match="more than 1024 heads"):
         NativeBackend().compile(graph_of(embed, attention), tensors, CompileOptions())
 
@@ -157,7 +188,7 @@ def test_too_wide_heads_are_refused() -> None:
     tensors = {"table": random_tensor("table", (2, wide), "F32", np.random.RandomState(0), 1)}
     x = Value("x", wide)
     embed = Embedding(x, Weight("table", (2, wide)))
-    alone = Attention(Value("y", wide), x, x, x, 0, 1, 1, wide, wide, 1.0)
+    alone = Attention(Value("y", wide), x, x, x, State("s", KVCache(1, wide, wide)), 1, 1, wide, wide, 1.0)
     with pytest.raises(ShapeError, match="its heads are 65537 wide, more than 65536"):
         NativeBackend().compile(graph_of(embed, alone), tensors, CompileOptions())
 
@@ -272,6 +303,6 @@ def test_a_vector_may_be_stored_as_a_matrix_of_one_row() -> None:
     odd = {name: tensor.reshaped((1, *tensor.shape)) for name, tensor in model.tensors.items()}
     logits = []
     for weights in (model.tensors, odd):
-        runner = Runner(NativeBackend().compile(graph, weights, CompileOptions(context=64, threads=1)))
-        logits.append(runner.run([Part(runner.pool.new_sequence(), [1, 2, 3])])[0]["logits"])
+        runner = DirectRunner(NativeBackend().compile(graph, weights, CompileOptions(context=64, threads=1)))
+        logits.append(runner.run([Part(runner.new_sequence(), [1, 2, 3])])[0]["logits"])
     np.testing.assert_array_equal(*logits)

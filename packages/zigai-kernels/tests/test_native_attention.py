@@ -6,57 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.contracts.graph import Value
 from zigai_core.contracts.plugins import Backend
-from zigai_core.ops.operations import Attention
 
 TOKENS = 40
 KV_DTYPES = ["F16", "F32", "Q8_0"]
-
-
-def attention(
-    tools: Any,
-    heads: int = 4,
-    kv_heads: int = 2,
-    key_dim: int = 8,
-    value_dim: int | None = None,
-    spread: float = 1.0,
-    tokens: int = TOKENS,
-    **how: Any,
-) -> Any:
-    """A graph of one attention with random queries, keys and values: row i of each is token i's.
-
-    `sinks` is a list of numbers; other keyword arguments are attributes of `Attention`.
-    """
-    random = np.random.RandomState(4)
-    sketch = tools.sketch()
-    value_dim = value_dim or key_dim
-
-    def rows(name: str, count: int) -> Any:
-        return sketch.input(name, spread * random.standard_normal((tokens, count)))
-
-    query, key, value = (
-        rows("q", heads * key_dim),
-        rows("k", kv_heads * key_dim),
-        rows("v", kv_heads * value_dim),
-    )
-    if how.get("sinks") is not None:
-        how["sinks"] = sketch.tensor("sinks", np.asarray(how["sinks"], np.float32))
-    how = {"layer": 0, "scale": key_dim**-0.5} | how
-    sketch.add(
-        Attention(
-            Value("y", heads * value_dim),
-            query,
-            key,
-            value,
-            heads=heads,
-            kv_heads=kv_heads,
-            key_dim=key_dim,
-            value_dim=value_dim,
-            **how,
-        )
-    )
-    return sketch
 
 
 @pytest.mark.parametrize("page", [1, 7, 16, 100])
@@ -68,7 +21,7 @@ def test_attention_agrees_with_its_definition(
 ) -> None:
     options = dataclasses.replace(tools.options, page=page)
     tools.compare(
-        backend, attention(tools, heads, kv_heads, key_dim), tools.batch(range(TOKENS)), options=options
+        backend, tools.attention(heads, kv_heads, key_dim), tools.batch(range(TOKENS)), options=options
     )
 
 
@@ -80,9 +33,9 @@ def test_an_eight_bit_cache_agrees_with_its_definition(
     tools: Any, backend: Backend, page: int, heads: int, kv_heads: int, key_dim: int
 ) -> None:
     options = dataclasses.replace(tools.options, page=page, kv_dtype="Q8_0")
-    sketch = attention(tools, heads, kv_heads, key_dim, soft_cap=3.0)
+    sketch = tools.attention(heads, kv_heads, key_dim, soft_cap=3.0)
     y = tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options)["logits"]
-    whole = backend.compile(sketch.graph(), sketch.tensors, tools.options).new_context()
+    whole = tools.bench(backend.compile(sketch.graph(), sketch.tensors, tools.options))
     assert np.abs(y - whole.run(tools.batch(range(TOKENS)))["logits"]).max() < 0.1
 
 
@@ -93,7 +46,7 @@ def test_windows_chunks_and_a_soft_cap_agree_with_their_definition(
     tools: Any, backend: Backend, limit: str, positions: int, soft_cap: float | None
 ) -> None:
     options = dataclasses.replace(tools.options, page=8)
-    sketch = attention(tools, soft_cap=soft_cap, **{limit: positions})
+    sketch = tools.attention(soft_cap=soft_cap, **{limit: positions})
     tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options)
 
 
@@ -121,7 +74,7 @@ def test_every_combination_agrees_with_its_definition(
 ) -> None:
     options = dataclasses.replace(tools.options, page=16, kv_dtype=kv_dtype)
     cap = {"soft_cap": 3.0} if kv_heads == 3 else {}
-    sketch = attention(tools, 6, kv_heads, key_dim, value_dim, sinks=sinks, slopes=slopes, **limit, **cap)
+    sketch = tools.attention(6, kv_heads, key_dim, value_dim, sinks=sinks, slopes=slopes, **limit, **cap)
     # the reference keeps float32 for F16
     atol = 5e-3 if kv_dtype == "F16" else 2e-5
     tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options, atol=atol)
@@ -132,7 +85,7 @@ def test_heads_as_wide_as_those_of_latent_attention_agree_with_their_definition(
     tools: Any, backend: Backend, kv_dtype: str
 ) -> None:
     options = dataclasses.replace(tools.options, page=16, kv_dtype=kv_dtype)
-    sketch = attention(tools, 16, 1, 576, 512)
+    sketch = tools.attention(16, 1, 576, 512)
     atol = 5e-3 if kv_dtype == "F16" else 2e-5
     tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options, atol=atol)
 
@@ -144,13 +97,13 @@ def test_a_sink_of_any_size_agrees_with_its_definition(
 ) -> None:
     spans_of(monkeypatch, page)
     options = dataclasses.replace(tools.options, page=page)
-    sketch = attention(tools, sinks=[sink, 1.0, sink, -1.0])
+    sketch = tools.attention(sinks=[sink, 1.0, sink, -1.0])
     batch = tools.batch(range(TOKENS))
     y = tools.compare(backend, sketch, batch, options=options)["logits"].reshape(TOKENS, 4, 8)
     if sink > 99:
         assert np.abs(y[:, [0, 2]]).max() < 1e-30
     if sink < -99:
-        plain = backend.compile(attention(tools).graph(), sketch.tensors, options).new_context().run(batch)
+        plain = tools.bench(backend.compile(tools.attention().graph(), sketch.tensors, options)).run(batch)
         np.testing.assert_array_equal(y[:, [0, 2]], plain["logits"].reshape(TOKENS, 4, 8)[:, [0, 2]])
 
 
@@ -158,7 +111,7 @@ def test_a_sink_of_any_size_agrees_with_its_definition(
 def test_a_sink_that_is_nan_or_infinite_affects_only_its_head(
     tools: Any, backend: Backend, sink: float
 ) -> None:
-    sketch = attention(tools, sinks=[1.0, sink, 0.0, 0.0])
+    sketch = tools.attention(sinks=[1.0, sink, 0.0, 0.0])
     batch = tools.batch(range(TOKENS))
     with np.errstate(invalid="ignore"):
         y = tools.compare(backend, sketch, batch)["logits"].reshape(TOKENS, 4, 8)
@@ -178,7 +131,7 @@ FEATURES: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("scale", [0.0, -3.0, 50.0])
 def test_any_scale_agrees_with_its_definition(tools: Any, backend: Backend, scale: float) -> None:
-    tools.compare(backend, attention(tools, scale=scale), tools.batch(range(TOKENS)), atol=1e-4)
+    tools.compare(backend, tools.attention(scale=scale), tools.batch(range(TOKENS)), atol=1e-4)
 
 
 def spans_of(monkeypatch: pytest.MonkeyPatch, positions: int) -> None:
@@ -200,14 +153,14 @@ def test_a_token_is_bitwise_the_same_in_every_batch(
 ) -> None:
     spans_of(monkeypatch, span)
     options = dataclasses.replace(tools.options, page=4, kv_dtype=kv_dtype, threads=1)
-    sketch = attention(tools, 6, kv_heads, 24, **how)
+    sketch = tools.attention(6, kv_heads, 24, **how)
     whole = tools.compare(backend, sketch, tools.batch(range(TOKENS)), options=options, atol=5e-3)["logits"]
     program = backend.compile(sketch.graph(), sketch.tensors, dataclasses.replace(options, threads=3))
     # steps of few tokens are split by spans, longer ones are not
     for steps in ([1] * TOKENS, [13, 1, 26], [3] * 13 + [1], [16, 17, 7], [TOKENS]):
-        context, at = program.new_context(), 0
+        bench, at = tools.bench(program), 0
         for count in steps:
-            y = context.run(tools.batch(range(at, at + count), first=at, tables=[range(10)]))["logits"]
+            y = bench.run(tools.batch(range(at, at + count), first=at, tables=[range(10)]))["logits"]
             np.testing.assert_array_equal(y, whole[at : at + count])
             at += count
 
@@ -227,15 +180,15 @@ def test_a_context_of_several_spans_agrees_with_its_definition(
 ) -> None:
     tokens = 1100
     options = dataclasses.replace(tools.options, context=tokens, batch=tokens, page=64, kv_dtype=kv_dtype)
-    sketch = attention(tools, 3, 1, 16, tokens=tokens, **how)
+    sketch = tools.attention(3, 1, 16, tokens=tokens, **how)
     table = range(18)
     # the reference keeps float32 for F16
     atol = 5e-3 if kv_dtype == "F16" else 1e-5
     batch = tools.batch(range(tokens), tables=[table])
     whole = tools.compare(backend, sketch, batch, options=options, atol=atol)["logits"]
-    context = backend.compile(sketch.graph(), sketch.tensors, options).new_context()
+    bench = tools.bench(backend.compile(sketch.graph(), sketch.tensors, options))
     for at, count in ((0, 500), (500, 20), (520, 504), (1024, 60), (1084, 15), (1099, 1)):
-        y = context.run(tools.batch(range(at, at + count), first=at, tables=[table]))["logits"]
+        y = bench.run(tools.batch(range(at, at + count), first=at, tables=[table]))["logits"]
         np.testing.assert_array_equal(y, whole[at : at + count])
 
 
@@ -244,7 +197,7 @@ def test_many_heads_split_by_spans_agree_with_their_definition(
 ) -> None:
     spans_of(monkeypatch, 4)
     options = dataclasses.replace(tools.options, page=2, threads=3)
-    sketch = attention(tools, 64, 32, 4)
+    sketch = tools.attention(64, 32, 4)
     tools.compare(backend, sketch, tools.batch(range(16)), options=options)
 
 
@@ -255,11 +208,11 @@ def test_sequences_in_a_batch_are_bitwise_the_same_as_alone(
 ) -> None:
     spans_of(monkeypatch, span)
     options = dataclasses.replace(tools.options, page=4)
-    sketch = attention(tools, 6, **how)
+    sketch = tools.attention(6, **how)
     program = backend.compile(sketch.graph(), sketch.tensors, options)
     prompts = [range(9), range(20, 21), range(5, 22)]
     tables = [[7, 2, 5], [0], [1, 3, 4, 6, 15]]
-    alone = [program.new_context().run(tools.batch(prompt))["logits"] for prompt in prompts]
+    alone = [tools.bench(program).run(tools.batch(prompt))["logits"] for prompt in prompts]
     # once one sequence after another, once with their rows interleaved
     for order in (
         [(s, p) for s in range(3) for p in range(len(prompts[s]))],
@@ -268,25 +221,25 @@ def test_sequences_in_a_batch_are_bitwise_the_same_as_alone(
         batch = tools.batch(
             [prompts[s][p] for s, p in order],
             sequences=[s for s, _ in order],
-            positions=[p for _, p in order],
+            index=[p for _, p in order],
             tables=tables,
         )
-        y = program.new_context().run(batch)["logits"]
+        y = tools.bench(program).run(batch)["logits"]
         for row, (sequence, position) in enumerate(order):
             np.testing.assert_array_equal(y[row], alone[sequence][position])
     # the last token of each again, in one step: few enough tokens for a split by spans
-    context = program.new_context()
-    context.run(batch)
+    bench = tools.bench(program)
+    bench.run(batch)
     last = [len(prompt) - 1 for prompt in prompts]
     tokens = [prompt[-1] for prompt in prompts]
-    y = context.run(tools.batch(tokens, sequences=[0, 1, 2], positions=last, tables=tables))["logits"]
+    y = bench.run(tools.batch(tokens, sequences=[0, 1, 2], index=last, tables=tables))["logits"]
     for sequence in range(3):
         np.testing.assert_array_equal(y[sequence], alone[sequence][-1])
 
 
 def test_float16_keys_and_values_are_near_float32_ones(tools: Any, backend: Backend) -> None:
     options = dataclasses.replace(tools.options, kv_dtype="F16", page=8)
-    tools.compare(backend, attention(tools), tools.batch(range(TOKENS)), atol=5e-3, options=options)
+    tools.compare(backend, tools.attention(), tools.batch(range(TOKENS)), atol=5e-3, options=options)
 
 
 @pytest.mark.parametrize("kv_dtype", KV_DTYPES)
@@ -295,14 +248,14 @@ def test_attention_over_copied_pages_equals_the_originals(
     tools: Any, backend: Backend, kv_dtype: str, value_dim: int
 ) -> None:
     options = dataclasses.replace(tools.options, page=4, kv_dtype=kv_dtype)
-    sketch = attention(tools, value_dim=value_dim)
+    sketch = tools.attention(value_dim=value_dim)
     program = backend.compile(sketch.graph(), sketch.tensors, options)
-    whole = program.new_context().run(tools.batch(range(8)))["logits"]
-    context = program.new_context()
-    context.run(tools.batch(range(6), tables=[[0, 1]]))
-    context.copy_pages([(0, 9), (1, 5), (3, 3)])
-    context.run(tools.batch(range(10, 16), tables=[[0, 1]]))
-    y = context.run(tools.batch([6, 7], first=6, tables=[[9, 5]]))["logits"]
+    whole = tools.bench(program).run(tools.batch(range(8)))["logits"]
+    bench = tools.bench(program)
+    bench.run(tools.batch(range(6), tables=[[0, 1]]))
+    bench.executor.copy(0, [(0, 9), (1, 5), (3, 3)])
+    bench.run(tools.batch(range(10, 16), tables=[[0, 1]]))
+    y = bench.run(tools.batch([6, 7], first=6, tables=[[9, 5]]))["logits"]
     np.testing.assert_array_equal(y, whole[6:])
 
 
@@ -312,12 +265,12 @@ def test_attention_over_copied_pages_equals_the_originals(
 def test_a_value_that_is_not_finite_does_not_affect_earlier_tokens(
     tools: Any, backend: Backend, kv_dtype: str, wrong: float, page: int
 ) -> None:
-    sketch = attention(tools)
+    sketch = tools.attention()
     rows = sketch.tensors["v.weight"].to_float32().copy()
     rows[6] = wrong
     sketch.tensor("v.weight", rows)
     options = dataclasses.replace(tools.options, kv_dtype=kv_dtype, page=page)
-    y = backend.compile(sketch.graph(), sketch.tensors, options).new_context().run(tools.batch(range(9)))
+    y = tools.bench(backend.compile(sketch.graph(), sketch.tensors, options)).run(tools.batch(range(9)))
     assert np.isfinite(y["logits"][:6]).all()
     assert not np.isfinite(y["logits"][6:]).any()
 
@@ -331,13 +284,13 @@ def test_a_value_that_is_not_finite_does_not_affect_earlier_tokens(
 def test_keys_and_values_that_are_not_finite_affect_only_tokens_that_see_them(
     tools: Any, backend: Backend, kv_dtype: str, tensor: str, how: dict[str, Any], page: int
 ) -> None:
-    sketch = attention(tools, **how)
+    sketch = tools.attention(**how)
     rows = sketch.tensors[tensor].to_float32().copy()
     rows[6] = np.nan
     sketch.tensor(tensor, rows)
     options = dataclasses.replace(tools.options, kv_dtype=kv_dtype, page=page)
-    context = backend.compile(sketch.graph(), sketch.tensors, options).new_context()
-    spoiled = ~np.isfinite(context.run(tools.batch(range(TOKENS)))["logits"])
+    bench = tools.bench(backend.compile(sketch.graph(), sketch.tensors, options))
+    spoiled = ~np.isfinite(bench.run(tools.batch(range(TOKENS)))["logits"])
     assert spoiled[6:8].all()
     assert not spoiled[:6].any()
     assert not spoiled[8:].any()

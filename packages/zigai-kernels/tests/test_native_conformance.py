@@ -66,7 +66,7 @@ def test_the_kl_divergence_from_the_reference_is_small_for_every_type(backend: B
     tokens = list(np.random.RandomState(9).randint(0, 512, 30))
     logits = []
     for at in (runner(NumpyBackend(), model), runner(backend, model)):
-        logits.append(logits_of(at, at.pool.new_sequence(), tokens).astype(np.float64))
+        logits.append(logits_of(at, at.new_sequence(), tokens).astype(np.float64))
     expected, actual = (x - np.log(np.exp(x).sum(axis=1, keepdims=True)) for x in logits)
     divergence = (np.exp(expected) * (expected - actual)).sum(axis=1)
     assert divergence.mean() <= 1e-3

@@ -110,7 +110,7 @@ def test_experts_of_every_kind_agree_with_their_definition(
         tools.compare(backend, sketch, tools.batch(range(ROWS)), atol=2e-3)
         return
     exact = tools.reference(sketch, tools.batch(range(ROWS)))
-    y = sketch.context(backend).run(tools.batch(range(ROWS)))["logits"]
+    y = sketch.bench(backend).run(tools.batch(range(ROWS)))["logits"]
     assert np.sqrt(np.mean((y - exact) ** 2) / np.mean(exact**2)) < 0.03
 
 
@@ -150,11 +150,8 @@ def test_a_quantised_mixture_is_near_its_definition(tools: Any, backend: Backend
     wide = 256 if dtype.endswith("K") else 32
     sketch = mixture(tools, dtype, 8, 2, hidden=2 * wide, width=wide)
     graph = sketch.graph()
-    y = (
-        backend.compile(graph, sketch.tensors, tools.options)
-        .new_context()
-        .run(tools.batch(range(ROWS)))["logits"]
-    )
+    bench = tools.bench(backend.compile(graph, sketch.tensors, tools.options))
+    y = bench.run(tools.batch(range(ROWS)))["logits"]
     exact = tools.reference(sketch, tools.batch(range(ROWS)))
     assert np.sqrt(np.mean((y - exact) ** 2) / np.mean(exact**2)) < 0.03
 
@@ -166,10 +163,10 @@ def test_a_row_of_a_mixture_is_bitwise_the_same_in_every_batch(
 ) -> None:
     for threads in (1, 3):
         options = dataclasses.replace(tools.options, threads=threads)
-        context = mixture(tools, dtype, 8, 2, biases=True, layer=layer).context(backend, options)
-        whole = context.run(tools.batch(range(ROWS)))["logits"]
+        bench = mixture(tools, dtype, 8, 2, biases=True, layer=layer).bench(backend, options)
+        whole = bench.run(tools.batch(range(ROWS)))["logits"]
         for row in range(ROWS):
-            np.testing.assert_array_equal(context.run(tools.batch([row]))["logits"][0], whole[row])
+            np.testing.assert_array_equal(bench.run(tools.batch([row]))["logits"][0], whole[row])
 
 
 NAN: Any = float("nan")
@@ -246,6 +243,6 @@ def test_nan_scores_give_nan_results(tools: Any, backend: Backend, route: dict[s
     scores = sketch.tensors["scores.weight"].to_float32().copy()
     scores[1, 3], scores[2] = np.nan, np.nan
     sketch.tensor("scores.weight", scores)
-    y = sketch.context(backend).run(tools.batch(range(4)))["logits"]
+    y = sketch.bench(backend).run(tools.batch(range(4)))["logits"]
     assert np.isfinite(y[[0, 3]]).all()
     assert np.isnan(y[[1, 2]]).all()

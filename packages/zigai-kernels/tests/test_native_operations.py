@@ -179,7 +179,7 @@ def test_long_rows_are_bitwise_the_same_alone_and_in_a_batch(tools: Any, backend
     sketch = tools.sketch()
     gate, up = sketch.input("gate", rows(width)), sketch.input("up", rows(width, 1))
     sketch.add(GatedActivation(Value("y", width), gate, up, "silu"))
-    context = sketch.context(backend, dataclasses.replace(tools.options, threads=3))
-    whole = context.run(tools.batch(range(7)))["logits"]
+    bench = sketch.bench(backend, dataclasses.replace(tools.options, threads=3))
+    whole = bench.run(tools.batch(range(7)))["logits"]
     for row in range(7):
-        np.testing.assert_array_equal(context.run(tools.batch([row]))["logits"][0], whole[row])
+        np.testing.assert_array_equal(bench.run(tools.batch([row]))["logits"][0], whole[row])

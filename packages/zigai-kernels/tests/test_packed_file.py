@@ -39,7 +39,7 @@ def compiled(folder: Path | None, model: ModelDescriptor | None = None) -> Nativ
 
 
 def logits(program: NativeProgram, tools: Any) -> Any:
-    return program.new_context().run(tools.batch(range(16), tables=[[0, 1]]))["logits"]
+    return tools.bench(program).run(tools.batch(range(16), tables=[[0, 1]]))["logits"]
 
 
 def the_file(folder: Path) -> Path:

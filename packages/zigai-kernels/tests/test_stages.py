@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.graph import WANTED, CacheSpec
+from zigai_core.contracts.graph import WANTED, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.ops.blocks import decoder, experts
+from zigai_core.ops.builder import GraphBuilder
+from zigai_core.testing.conformance import random_tensors
 from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend
 from zigai_kernels.lowering import lower
@@ -53,13 +55,34 @@ def test_independent_records_join_an_earlier_stage() -> None:
     assert outputs(*records) == [["q", "k"], ["r", "s"]]
 
 
-def test_attention_is_in_a_stage_after_the_store_of_its_layer() -> None:
-    here, other = CacheSpec(0, 1, 8, 8), CacheSpec(1, 1, 8, 8)
-    store = Record("STORE", "cache of layer 0", "k", "v", cache=here)
-    attention = Record("ATTENTION", "a", "q", cache=here)
-    assert outputs(Record("ROPE", "k", "w"), store, attention) == [["k", "cache of layer 0"], ["a"]]
-    first = outputs(store, Record("ATTENTION", "b", "q", cache=other), attention)
-    assert first.index(["cache of layer 0"]) < first.index(["a"])
+def test_attention_is_in_a_stage_after_the_store_that_it_reads() -> None:
+    store = Record("STORE", "cache x", "k", "v")
+    attention = Record("ATTENTION", "a", "q", after="cache x")
+    assert outputs(Record("ROPE", "k", "w"), store, attention) == [["k", "cache x"], ["a"]]
+    first = outputs(store, Record("ATTENTION", "b", "q", after="cache y"), attention)
+    assert first.index(["cache x"]) < first.index(["a"])
+
+
+def test_keys_and_values_without_a_state_are_stored_after_the_attention_that_reads_earlier_ones() -> None:
+    attend = lower(encoder(), ENCODER).stages
+    places = {record.output: i for i, stage in enumerate(attend) for record in stage.records}
+    for name in ("a", "b"):
+        assert places[f"keys and values of {name}"] < places[name]
+    assert places["a"] < places["keys and values of b"]
+
+
+ENCODER = random_tensors({"token_embd.weight": (9, 8)})
+
+
+def encoder() -> Graph:
+    """Two attentions without states that do not read each other."""
+    g = GraphBuilder(ENCODER)
+    x = g.embedding("token_embd", 8)
+    a, b = (
+        g.attention(x, x, x, state=None, heads=1, kv_heads=1, head_dim=8, name=name) for name in ("a", "b")
+    )
+    g.output("hidden", g.select(g.add(a, b, name="sum")))
+    return g.finish()
 
 
 @pytest.mark.parametrize(
@@ -116,12 +139,12 @@ def test_results_are_bitwise_the_same_without_fused_stages(name: str, threads: i
     mixed = experts(hp, renormalise=True) if "expert_count" in hp else None
     graph = decoder(model, context=128, pairing="half", feed_forward=mixed)
     options = CompileOptions(context=128, batch=80, page=8, threads=threads)
-    contexts = [
-        NativeBackend(fused=fused).compile(graph, model.tensors, options).new_context()
+    benches = [
+        tools.bench(NativeBackend(fused=fused).compile(graph, model.tensors, options))
         for fused in (True, False)
     ]
     pages = [list(range(16))]
     for tokens, start in ((range(80), 0), ([3], 80), (range(9), 81)):
         batch = tools.batch(tokens, tables=pages, first=start)
-        fused, apart = (context.run(batch)["logits"] for context in contexts)
+        fused, apart = (bench.run(batch)["logits"] for bench in benches)
         np.testing.assert_array_equal(fused, apart)

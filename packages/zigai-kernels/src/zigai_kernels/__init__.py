@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zigai_kernels.backend import NativeBackend
-from zigai_kernels.context import NativeContext
+from zigai_kernels.executor import NativeExecutor
 from zigai_kernels.program import NativeProgram
 
-__all__ = ["NativeBackend", "NativeContext", "NativeProgram"]
+__all__ = ["NativeBackend", "NativeExecutor", "NativeProgram"]

@@ -1,9 +1,9 @@
-"""Checks of options, batches and page numbers, made before they reach C."""
+"""Checks of options, sizes and batches, made before they reach C."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from zigai_core.contracts.batch import Batch
 from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.contracts.options import KV_DTYPES, CompileOptions
+from zigai_kernels.plan import Plan
+from zigai_kernels.tables import Extents, Tables, tables_of, unsigned_peak, whole_tables
+
+MOST_BYTES = 1 << 46
+"""Largest size of an executor's pages: the address space holds no more, and C counts bytes in 64 bits."""
+
+Ints = NDArray[np.int32]
 
 
 def check_options(options: CompileOptions) -> None:
@@ -26,79 +33,129 @@ def check_options(options: CompileOptions) -> None:
         )
 
 
-class CheckedBatch(NamedTuple):
+def check_sizes(sizes: Sequence[int], plan: Plan) -> tuple[int, ...]:
+    """The numbers of pages of an executor. `UnsupportedError` for numbers out of range."""
+    sizes = tuple(int(size) for size in sizes)
+    if len(sizes) != len(plan.state_bytes):
+        raise UnsupportedError(
+            f"an executor with sizes {sizes}, but the graph has {len(plan.state_bytes)} groups of states"
+        )
+    for size in sizes:
+        if not 1 <= size < 2**31:
+            raise UnsupportedError(f"an executor with {size} pages: must be from 1 to {2**31 - 1}")
+    nbytes = sum(size * each for size, each in zip(sizes, plan.state_bytes, strict=True))
+    nbytes += plan.whole_bytes * plan.options.batch
+    if nbytes > MOST_BYTES:
+        raise UnsupportedError(f"an executor with {nbytes} bytes of pages; use fewer pages or a smaller page")
+    return sizes
+
+
+def check_stop(stop: object) -> None:
+    """`ShapeError` unless `stop` is an int32 array of one number."""
+    if not isinstance(stop, np.ndarray) or stop.dtype != np.int32 or stop.shape != (1,):
+        raise ShapeError("run: stop must be an int32 array of one number")
+    if not stop.flags.aligned:
+        raise ShapeError("run: stop is not aligned in memory; make it with numpy.zeros(1, numpy.int32)")
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedBatch:
     """Copies of a batch's arrays as C reads them: contiguous int32. No other thread can change them."""
 
-    tokens: NDArray[np.int32]
-    positions: NDArray[np.int32]
-    sequences: NDArray[np.int32]
-    wanted: NDArray[np.int32]
-    pages: NDArray[np.int32]
-    page_starts: NDArray[np.int32]
+    tokens: Ints
+    sequences: Ints
+    index: Ints
+    ends: Ints | None
+    positions: Ints
+    section_rows: int
+    """Numbers from one section of positions to the next; 0 if all sections are the same."""
+    wanted: Ints
+    tables: list[Tables]
 
 
-def check_batch(batch: Batch, options: CompileOptions, pages: int, vocabulary: int) -> CheckedBatch:
-    """A copy of the batch, every index of which is in range.
+def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatch:
+    """A copy of the batch, every index of which is in range; `sizes` has the number of pages of each group.
 
-    `ContextOverflowError` for more tokens or a later position than planned, `ShapeError` for other faults.
+    `ContextOverflowError` for more rows or a later index than planned, `ShapeError` for other faults.
     """
-    tokens = _vector(batch.tokens, "tokens")
-    positions, sequences = _vector(batch.positions, "positions"), _vector(batch.sequences, "sequences")
-    wanted, count = _vector(batch.wanted, "wanted"), len(tokens)
-    if not count or len(positions) != count or len(sequences) != count:
+    options = plan.options
+    tokens, index = _vector(batch.tokens, "tokens"), _vector(batch.index, "index")
+    sequences, wanted = _vector(batch.sequences, "sequences"), _vector(batch.output_rows, "output_rows")
+    ends = None if batch.ends is None else _vector(batch.ends, "ends")
+    count = len(tokens)
+    if not count or len(index) != count or len(sequences) != count:
         raise ShapeError(
-            f"batch: {count} tokens, {len(positions)} positions, {len(sequences)} sequences; "
+            f"batch: {count} tokens, {len(index)} indices, {len(sequences)} sequences; "
             "the three arrays must have the same length, at least one"
         )
     if max(count, len(wanted)) > options.batch:
         raise ContextOverflowError(
-            f"batch: {count} tokens and {len(wanted)} wanted rows, but options.batch is {options.batch}"
+            f"batch: {count} tokens and {len(wanted)} output rows, but options.batch is {options.batch}"
         )
-    _within(tokens, vocabulary, "token id")
-    _within(sequences, len(batch.page_tables), "sequence")
-    _within(wanted, count, "wanted row")
-    if positions.max() >= options.context:
-        raise ContextOverflowError(f"batch: position {positions.max()} in a context of {options.context}")
-    if positions.min() < 0:
-        raise ShapeError(f"batch: position {positions.min()} is negative")
-    if count > 1:
-        order = np.argsort(sequences, kind="stable")
-        gaps = (np.diff(positions[order]) != 1) & (np.diff(sequences[order]) == 0)
-        if gaps.any():
-            row = int(order[int(np.argmax(gaps)) + 1])
-            raise ShapeError(
-                f"batch: row {row} (position {positions[row]}) does not follow its sequence's previous row"
-            )
-    tables = [_vector(table, f"page table {i}") for i, table in enumerate(batch.page_tables)]
-    for sequence in {*sequences.tolist()}:
-        last = int(positions[sequences == sequence].max())
-        needed = last // options.page + 1
-        table = tables[sequence][:needed]
-        if len(table) < needed:
-            raise ShapeError(
-                f"batch: sequence {sequence} has {len(table)} pages of {options.page} for position {last}"
-            )
-        _within(table, pages, f"sequence {sequence}: page")
-    starts = np.zeros(len(tables), np.int32)
-    np.cumsum([len(table) for table in tables[:-1]], out=starts[1:])
-    flat = tables[0] if len(tables) == 1 else np.concatenate(tables)
-    return CheckedBatch(tokens, positions, sequences, wanted, flat, starts)
+    _within(tokens, plan.vocabulary, "token id")
+    _within(wanted, count, "output row")
+    if unsigned_peak(index) >= options.context:
+        if index.min() < 0:
+            raise ShapeError(f"batch: index {index.min()} is negative")
+        raise ContextOverflowError(f"batch: index {index.max()} in a context of {options.context}")
+    if ends is not None:
+        _check_ends(ends, index, options.context)
+    if len(batch.groups) != len(sizes):
+        raise ShapeError(f"batch: {len(batch.groups)} groups, but the graph has {len(sizes)}")
+    positions, section_rows = _positions(batch, index, plan.sections)
+    extents = Extents(sequences, index, ends)
+    tables = [
+        tables_of(pages, window, extents, options.page, size)
+        for pages, window, size in zip(batch.groups, plan.windows, sizes, strict=True)
+    ]
+    if plan.whole_bytes:
+        tables.append(whole_tables(extents, options.page))
+    return CheckedBatch(tokens, sequences, index, ends, positions, section_rows, wanted, tables)
 
 
-def check_pages(pairs: Sequence[tuple[int, int]], pages: int) -> None:
-    """`ShapeError` for a pair with a page outside `0..pages - 1`."""
+def check_pairs(group: int, pairs: Sequence[tuple[int, int]], sizes: tuple[int, ...]) -> Ints:
+    """The pairs as int32 `[pairs, 2]`. `ShapeError` for a group or a page out of range."""
+    if not 0 <= group < len(sizes):
+        raise ShapeError(f"copy: group {group}, but the graph has {len(sizes)} groups of states")
     for source, target in pairs:
-        if not (0 <= source < pages and 0 <= target < pages):
-            raise ShapeError(f"copy_pages: from {source} to {target}, but the pages are 0..{pages - 1}")
+        if not (0 <= source < sizes[group] and 0 <= target < sizes[group]):
+            raise ShapeError(
+                f"copy: from {source} to {target}, but the pages of group {group} are 0..{sizes[group] - 1}"
+            )
+    return np.array(pairs, np.int32).reshape(-1, 2)
 
 
-def _vector(array: object, name: str) -> NDArray[np.int32]:
+def _vector(array: object, name: str) -> Ints:
     if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != 1:
         raise ShapeError(f"batch: {name} must be a one-dimensional int32 array")
     return np.array(array, order="C")
 
 
-def _within(array: NDArray[np.int32], end: int, name: str) -> None:
-    if array.size and not (array.min() >= 0 and array.max() < end):
+def _within(array: Ints, end: int, name: str) -> None:
+    if unsigned_peak(array) >= end and array.size:
         wrong = array[(array < 0) | (array >= end)][0]
         raise ShapeError(f"batch: {name} {wrong} is outside 0..{end - 1}")
+
+
+def _check_ends(ends: Ints, index: Ints, context: int) -> None:
+    if len(ends) != len(index):
+        raise ShapeError(f"batch: {len(ends)} ends for {len(index)} rows")
+    if ends.max() > context:
+        raise ContextOverflowError(f"batch: an end of {ends.max()} in a context of {context}")
+    if ends.min() < 1:
+        row = int(ends.argmin())
+        raise ShapeError(f"batch: row {row} (index {index[row]}) sees nothing: its end is {ends[row]}")
+
+
+def _positions(batch: Batch, index: Ints, sections: int) -> tuple[Ints, int]:
+    """The positions for RoPE, `[sections, rows]`, and the numbers from one section to the next."""
+    if batch.positions is None:
+        return index, 0
+    given: object = batch.positions
+    if not isinstance(given, np.ndarray) or given.dtype != np.int32 or given.ndim != 2:
+        raise ShapeError("batch: positions must be a two-dimensional int32 array")
+    if given.shape[1] != len(index) or given.shape[0] < sections:
+        raise ShapeError(
+            f"batch: positions have shape {given.shape}, not {sections} sections of {len(index)} rows"
+        )
+    return np.array(given, order="C"), len(index)

@@ -55,6 +55,8 @@ class Lowered:
     """By the name of a tensor: its layout for each kernel that reads it."""
     vocabulary: int
     """Token ids must be below this."""
+    sections: int
+    """The number of sections of positions that the graph reads."""
 
     @property
     def records(self) -> list[Record]:
@@ -100,7 +102,7 @@ def lower(
     for name, value in graph.outputs.items():
         if lowering.shapes.get(value.name) != (value.rows, value.width) or value.rows != WANTED:
             raise ShapeError(f"output {name!r}: {value.name} is not computed, or not for the wanted rows")
-    names = [record.output for record in lowering.records if record.operation != "STORE"]
+    names = [record.output for record in lowering.records]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ShapeError(f"{twice} names both a value of the graph and one that its lowering adds")
@@ -111,6 +113,7 @@ def lower(
         lowering.experts,
         {name: tuple(uses.values()) for name, uses in lowering.packings.items()},
         lowering.vocabulary,
+        lowering.sections,
     )
 
 

@@ -9,9 +9,11 @@ from zigai_core.contracts.graph import TOKENS
 from zigai_core.ops.operations import Attention, Rope
 from zigai_kernels.recorder import MOST_HEADS, Recorder
 from zigai_kernels.records import Record
-from zigai_kernels.stages import cache_name
 
 PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
+
+STEP_DTYPE = "F32"
+"""The storage type of keys and values without a state."""
 
 MOST_WINDOW = 1 << 30
 """A window or chunk from this size on has no effect, because no context is longer (`check_options`)."""
@@ -36,59 +38,66 @@ def lower_rope(to: Recorder, op: Rope) -> None:
         op.x.width % op.head_dim == 0,
         f"a width of {op.x.width} is not a multiple of the head width {op.head_dim}",
     )
-    table = _table(to, frequencies, op.magnitude)
+    to.need_sound(op, op.fault())
+    table = _table(to, frequencies, op.magnitude, op.sections)
     numbers = {"inner": pairs, "head_dim": op.head_dim}
     to.emit(op, "ROPE", op.x, table, mode=PAIRINGS[op.pairing], numbers=numbers)
 
 
-def _table(to: Recorder, frequencies: NDArray[np.float32], magnitude: float) -> str:
+def _table(
+    to: Recorder,
+    frequencies: NDArray[np.float32],
+    magnitude: float,
+    sections: NDArray[np.int32] | None,
+) -> str:
     """The name of the table of cosines and sines for these frequencies, which is computed once per step."""
+    if sections is not None and not sections.any():
+        sections = None
     for record in to.records:
         if (
             record.operation == "ROPE_TABLE"
             and np.array_equal(np.asarray(record.weight), frequencies)
             and record.numbers["factor"] == magnitude
+            and (record.sections is None) == (sections is None)
+            and (sections is None or np.array_equal(np.asarray(record.sections), sections))
         ):
             return record.output
     name = f"rope table {len(to.tables)}"
     pairs = frequencies.size
     to.tables[name] = 2 * pairs
-    numbers = {"inner": pairs, "factor": magnitude}
-    to.records.append(Record("ROPE_TABLE", name, width=2 * pairs, weight=frequencies.copy(), numbers=numbers))
+    if sections is not None:
+        sections = np.array(sections, order="C")
+        to.sections = max(to.sections, int(sections.max()) + 1)
+    to.records.append(
+        Record(
+            "ROPE_TABLE",
+            name,
+            width=2 * pairs,
+            weight=frequencies.copy(),
+            numbers={"inner": pairs, "factor": magnitude},
+            sections=sections,
+        )
+    )
     return name
 
 
 def lower_attention(to: Recorder, op: Attention) -> None:
-    """Record the store of keys and values in the layer's cache, and the attention over it.
+    """Record the store of keys and values, if the operation has any, and the attention over the cache.
 
-    `ShapeError` for attributes that `Attention.fault` names, and sizes outside what C can compute with.
+    `ShapeError` for attributes that `Attention.fault` names, for sizes outside what C can compute with, and
+    for a state that two operations write or that none has written before.
     """
-    wrong = op.fault()
-    to.need(op, wrong is None, str(wrong))
+    to.need_sound(op, op.fault())
     to.need(op, op.heads <= MOST_HEADS, f"more than {MOST_HEADS} heads")
     widest = max(op.key_dim, op.value_dim)
     to.need(op, widest <= MOST_HEAD_WIDTH, f"its heads are {widest} wide, more than {MOST_HEAD_WIDTH}")
-    to.need(op, op.layer not in to.layers, f"layer {op.layer}'s cache is used by another attention")
-    to.layers.add(op.layer)
     shape = {
         "heads": op.heads,
         "kv_heads": op.kv_heads,
         "head_dim": op.key_dim,
         "value_dim": op.value_dim,
     }
-    to.records.append(
-        Record(
-            "STORE",
-            cache_name(op.layer),
-            op.key.name,
-            op.value.name,
-            TOKENS,
-            op.key.width,
-            storage=to.kv_dtype,
-            numbers=shape,
-            cache=op.cache,
-        )
-    )
+    stored = _store(to, op, shape)
     limits = {"window": op.window, "chunk": op.chunk}
     seen = {name: limit for name, limit in limits.items() if limit is not None and limit < MOST_WINDOW}
     to.emit(
@@ -97,7 +106,45 @@ def lower_attention(to: Recorder, op: Attention) -> None:
         op.query,
         weight=None if op.sinks is None else to.vector(op, op.sinks, op.heads, "sinks"),
         bias=None if op.slopes is None else np.array(op.slopes, np.float32),
-        storage=to.kv_dtype,
+        storage=_storage(to, op),
         numbers=shape | seen | {"factor": op.scale, "cap": op.soft_cap or 0.0},
-        cache=op.cache,
+        state=op.state,
+        after=stored,
     )
+    if op.state is None:
+        to.last_whole = op.output.name
+
+
+def _storage(to: Recorder, op: Attention) -> str:
+    """The type of its keys and values in memory: the cache's, or F32 if they are kept for one step only."""
+    return STEP_DTYPE if op.state is None else to.kv_dtype
+
+
+def _store(to: Recorder, op: Attention, shape: dict[str, int]) -> str:
+    """The output of the STORE record whose keys and values the operation reads, which may be its own."""
+    state = "" if op.state is None else op.state.name
+    if op.key is None:
+        to.need(op, state in to.stored, f"no operation before it writes its state {state}")
+        return to.stored[state]
+    if op.state is None:
+        name = f"keys and values of {op.output.name}"
+    else:
+        to.need(op, state not in to.stored, f"its state {state} is written by another operation")
+        name = to.stored[state] = f"cache {state}"
+    to.records.append(
+        Record(
+            "STORE",
+            name,
+            op.key.name,
+            None if op.value is None else op.value.name,
+            TOKENS,
+            op.key.width,
+            storage=_storage(to, op),
+            mode=None if op.value is not None else "TRUE",
+            numbers=shape,
+            state=op.state,
+            # Keys and values without a state are all in the same memory.
+            after=to.last_whole if op.state is None else None,
+        )
+    )
+    return name

@@ -1,31 +1,41 @@
-"""The part of a program that its contexts use."""
+"""The part of a program that its executors use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
+from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_kernels.records import Record
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A compiled graph in the form that contexts use; `native` is C's `zg_plan`."""
+    """A compiled graph in the form that executors use; `native` is C's `zg_plan`."""
 
+    module: ModuleType
     ffi: Any
     lib: Any
     native: Any
     memory: object
     """References that keep alive what `native` points to: records, stages and packed weights."""
+    graph: Graph
     options: CompileOptions
     threads: int
     vocabulary: int
+    sections: int
+    """The number of sections of positions that a step needs."""
     scratch_bytes: int
     """Bytes of a step's intermediate values."""
-    page_bytes: int
-    """Bytes of a page of the KV cache, all layers together."""
+    windows: tuple[int | None, ...]
+    """The window of each of the graph's groups."""
+    state_bytes: tuple[int, ...]
+    """Bytes of a page of each of the graph's groups."""
+    whole_bytes: int
+    """Bytes of a page of keys and values that are kept for one step; 0 if there are none."""
     records: tuple[Record, ...]
     widths: Mapping[str, int]
     """The width of each value that is an output, in the order of C's output arrays."""

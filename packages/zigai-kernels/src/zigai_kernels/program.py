@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from zigai_core.contracts.best import Best, Edits
 from zigai_core.contracts.errors import UnsupportedError
-from zigai_core.contracts.graph import WANTED, Array, Graph
+from zigai_core.contracts.graph import WANTED, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import ProgramReport, Progress, TensorReport
-from zigai_kernels.best import best
-from zigai_kernels.context import NativeContext
+from zigai_core.contracts.state import KVCache
+from zigai_core.ops.operations import Attention
+from zigai_kernels.checks import check_sizes
+from zigai_kernels.executor import NativeExecutor
 from zigai_kernels.lowering import Lowered
+from zigai_kernels.lowering_attention import STEP_DTYPE
 from zigai_kernels.memory import Buffer, plan_memory
 from zigai_kernels.packing import CODES, Packer, Packing
 from zigai_kernels.plan import Plan
@@ -28,10 +29,7 @@ ATTENTION_QUERIES = 48
 hold in registers."""
 
 ATTENTION_SPAN = 512
-"""Positions of a span of attention (attention.c), rounded down to whole pages, at least one page."""
-
-MOST_BYTES = 1 << 46
-"""Largest KV cache of a context: the address space holds no more, and C counts bytes in 64 bits."""
+"""Entries of a span of attention (attention.c), rounded down to whole pages, at least one page."""
 
 MOST_ELEMENTS = 1 << 38
 """Largest number of elements of a value for a full batch: C counts chunks in 32 bits."""
@@ -39,6 +37,8 @@ MOST_ELEMENTS = 1 << 38
 
 class NativeProgram:
     """A graph as an array of C records, with the weights they point to. Immutable."""
+
+    batch_invariant = True
 
     def __init__(
         self,
@@ -65,42 +65,41 @@ class NativeProgram:
         self.packer = Packer(self.ffi, self.lib, threads, packed_cache)
         self.weights = self.packer.pack(lowered.packings, _counter(lowered, progress))
         self._alive: list[Any] = []
+        self._lay_out_pages()
         self.records = self._records()
         self.stages = self._stages()
         self.plan = Plan(
+            module=module,
             ffi=self.ffi,
             lib=self.lib,
             native=self._native_plan(),
             memory=(self.records, self.stages, self._alive),
+            graph=graph,
             options=options,
             threads=threads,
             vocabulary=lowered.vocabulary,
+            sections=lowered.sections,
             scratch_bytes=self.memory.nbytes,
-            page_bytes=self.page_bytes,
+            windows=tuple(group.window for group in graph.groups),
+            state_bytes=self.state_bytes,
+            whole_bytes=self.whole_bytes,
             records=tuple(lowered.records),
             widths=self.output_values,
             outputs={name: value.name for name, value in graph.outputs.items()},
         )
 
-    def new_context(self, sequences: int = 1) -> NativeContext:
-        """A context with scratch memory, threads, and pages for `sequences` sequences of full length.
+    @property
+    def state_bytes(self) -> tuple[int, ...]:
+        """The bytes of a page of each of the graph's groups."""
+        return self._state_bytes
 
-        Pages take no memory until they are written to. `UnsupportedError` for a number of sequences out of
-        range, or if the system has no memory or threads.
+    def new_executor(self, sizes: Sequence[int]) -> NativeExecutor:
+        """An executor with `sizes[i]` pages of group i; see `zigai_core.contracts.plugins.Program`.
+
+        Pages take no memory until they are written to. `UnsupportedError` for sizes out of range, or if the
+        system has no memory or threads.
         """
-        if not 1 <= sequences <= 2**30 // self.options.pages:
-            most = 2**30 // self.options.pages
-            raise UnsupportedError(f"a context for {sequences} sequences: must be from 1 to {most}")
-        nbytes = self.page_bytes * self.options.pages * sequences
-        if nbytes > MOST_BYTES:
-            raise UnsupportedError(f"a KV cache of {nbytes} bytes; use a smaller context or fewer sequences")
-        return NativeContext(self.plan, sequences * self.options.pages)
-
-    def best(
-        self, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
-    ) -> Best:
-        """The k best of a row of logits, computed in C; see `zigai_core.contracts.best.best`."""
-        return best(self.ffi, self.lib, row, k, edits, mask)
+        return NativeExecutor(self.plan, check_sizes(sizes, self.plan))
 
     def report(self) -> ProgramReport:
         """A summary, and for each tensor its kernels, instruction set, layout and bytes."""
@@ -161,13 +160,13 @@ class NativeProgram:
     def _records(self) -> Any:
         """The C array of records."""
         array = self.ffi.new("zg_record[]", max(1, len(self.lowered.records)))
-        layers = self._layers()
         outputs = {name: -1 - i for i, name in enumerate(self.output_values)}
         places = {**self.memory.offsets, **outputs}
         for target, record in zip(array, self.lowered.records, strict=False):
             self._fill(target, record, places)
-            if record.cache is not None:
-                target.cache = layers[record.cache.layer]
+            if record.operation in ("STORE", "ATTENTION"):
+                whole = len(self._state_bytes), 0
+                target.group, target.cache = self._places[record.state.name] if record.state else whole
         return array
 
     def _stages(self) -> Any:
@@ -198,6 +197,8 @@ class NativeProgram:
             target.weight = self._pointer(record.weight)
         if record.bias is not None:
             target.bias = self._pointer(record.bias)
+        if record.sections is not None:
+            target.sections = self._pointer(record.sections)
 
     def _pointer(self, weight: Packing | np.ndarray[Any, Any]) -> Any:
         data = self.weights[weight] if isinstance(weight, Packing) else weight
@@ -205,19 +206,25 @@ class NativeProgram:
         self._alive.append((buffer, data))
         return self.ffi.cast("void *", buffer)
 
-    def _layers(self) -> dict[int, int]:
-        """The byte offset of each layer's part of a page."""
-        offsets: dict[int, int] = {}
-        total = 0
-        for spec in self.graph.cache:
-            offsets[spec.layer] = total
-            kind = CODES[self.options.kv_dtype]
-            widths = (spec.key_dim, spec.value_dim)
-            total += self.lib.zg_cache_bytes(self.options.page, spec.kv_heads, *widths, kind)
-        if total * self.options.pages > MOST_BYTES:
-            raise UnsupportedError(f"a KV cache of {total * self.options.pages} bytes; use a smaller context")
-        self.page_bytes = total
-        return offsets
+    def _lay_out_pages(self) -> None:
+        """Place the states in the pages of their groups: `_places` has the group and offset of each."""
+        self._places: dict[str, tuple[int, int]] = {}
+        sizes: list[int] = []
+        for number, group in enumerate(self.graph.groups):
+            nbytes = 0
+            for state in group.states:
+                assert isinstance(state.spec, KVCache), "no operation with a recurrent state has a kernel"
+                self._places[state.name] = number, nbytes
+                nbytes += self._page_bytes(state.spec, self.options.kv_dtype)
+            sizes.append(nbytes)
+        self._state_bytes = tuple(sizes)
+        whole = [op for op in self.graph if isinstance(op, Attention) and op.state is None]
+        self.whole_bytes = max((self._page_bytes(op, STEP_DTYPE) for op in whole), default=0)
+
+    def _page_bytes(self, of: KVCache | Attention, dtype: str) -> int:
+        """The bytes of a page of one cache's keys and values, stored as `dtype`."""
+        shape = of.kv_heads, of.key_dim, of.value_dim
+        return int(self.lib.zg_cache_bytes(self.options.page, *shape, CODES[dtype]))
 
     def _native_plan(self) -> Any:
         plan = self.ffi.new("zg_plan *")
@@ -247,7 +254,10 @@ class NativeProgram:
         plan.partial_bytes = max(
             (self.lib.zg_partial_bytes(spans, heads, size) for heads, *_, size in shapes), default=0
         )
-        plan.page_bytes_total = self.page_bytes
+        sizes = self.ffi.new("int64_t[]", [*self._state_bytes, self.whole_bytes])
+        self._alive.append(sizes)
+        plan.group_bytes = sizes
+        plan.groups = len(sizes)
         return plan
 
 

@@ -43,7 +43,12 @@ class Recorder:
         self.quantised: dict[str, tuple[str, int, int]] = {}
         self.experts: dict[str, int] = {}
         self.packings: dict[str, dict[str, Packing]] = {}
-        self.layers: set[int] = set()
+        self.stored: dict[str, str] = {}
+        """By the name of a state: the output of the STORE record of its keys and values."""
+        self.last_whole: str | None = None
+        """The output of the last attention without a state."""
+        self.sections = 1
+        """The number of sections of positions that RoPE tables read."""
         self.vocabulary = 2**31 - 1
 
     def emit(

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.graph import TOKENS, CacheSpec
+from zigai_core.contracts.graph import TOKENS
+from zigai_core.contracts.state import State
 from zigai_kernels.packing import Packing
 
 
@@ -28,7 +29,11 @@ class Record:
     """The storage type of the weight or cache; of QUANTIZE, that of the weights that read its output."""
     mode: str | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
-    cache: CacheSpec | None = None
+    sections: NDArray[np.int32] | None = None
+    state: State | None = None
+    """Of STORE and ATTENTION: the KV cache; None for keys and values that are kept for one step."""
+    after: str | None = None
+    """The output of a record that must have run before, in addition to those of x and y."""
 
     @property
     def dtype(self) -> str:

@@ -65,13 +65,5 @@ def _rows(record: Record) -> tuple[str, float]:
 
 
 def _reads(record: Record) -> list[str]:
-    """Names that must be computed before: operands, and the layer's cache for attention."""
-    names = [name for name in (record.x, record.y) if name is not None]
-    if record.operation == "ATTENTION" and record.cache is not None:
-        names.append(cache_name(record.cache.layer))
-    return names
-
-
-def cache_name(layer: int) -> str:
-    """The name of a STORE record's output."""
-    return f"cache of layer {layer}"
+    """The outputs of the records that must have run before."""
+    return [name for name in (record.x, record.y, record.after) if name is not None]

@@ -46,8 +46,20 @@ class ContextOverflowError(ZigAIError):
     """There are more tokens than the context or the cache holds. Gives the limit."""
 
 
+class QueueFullError(ZigAIError):
+    """The engine's queue has no room for another request. Gives the limit."""
+
+
 class PluginError(ZigAIError):
     """A plugin cannot be imported, breaks its contract, or has the name of another plugin."""
+
+
+class MissingFileError(FormatError, FileNotFoundError):
+    """There is no file or folder at a path."""
+
+
+class ChatBusyError(ZigAIError):
+    """A chat's earlier reply is still open."""
 
 
 class SamplingError(ZigAIError, ValueError):
@@ -55,7 +67,7 @@ class SamplingError(ZigAIError, ValueError):
 
 
 class Cancelled(ZigAIError):  # noqa: N818 - not a fault: the caller requested it
-    """`Context.cancel()` stopped a step. Nothing of the step is kept."""
+    """The cell `stop` of `Executor.run` stopped a step. Nothing of the step is kept."""
 
 
 def escape(text: str, limit: int = QUOTED) -> str:

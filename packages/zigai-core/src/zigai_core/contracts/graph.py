@@ -2,8 +2,8 @@
 
 An architecture builds a `Graph` with a `GraphBuilder`; a backend compiles it. Each value has a name of its
 own and is computed by one operation. Its number of rows is symbolic: `TOKENS`, one row for each token of a
-step, or `WANTED`, one row for each output row (`Batch.wanted`). `GraphBuilder.select` takes the output rows
-of a value. The same graph serves prefill and decode.
+step, or `WANTED`, one row for each output row (`Batch.output_rows`). `GraphBuilder.select` takes the output
+rows of a value. The same graph serves prefill and decode.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.batch import Batch
-from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.errors import PluginError, UnsupportedError
+from zigai_core.contracts.state import KVCache, State, StateGroup
 
 Array = NDArray[np.float32]
 
@@ -68,32 +69,51 @@ class Step(Protocol):
         """
         ...
 
-    def remember(self, layer: int, keys: Array, values: Array) -> None:
-        """Writes this step's keys and values to the cache of `layer`.
-
-        Shapes: `[tokens, KV heads, key width]` and `[tokens, KV heads, value width]`.
-        """
+    def keys_and_values(self, state: State) -> KeysAndValues:
+        """Returns the KV cache `state`. Raises `PluginError` if it is not one."""
         ...
 
-    def recall(self, layer: int, sequence: int, length: int) -> tuple[Array, Array]:
-        """Returns the cached keys and values of a sequence's first `length` positions.
-
-        `sequence` is an index into `batch.page_tables`. Shapes: as for `remember`, with `length` rows.
-        """
+    def recurrent(self, state: State) -> RecurrentState:
+        """Returns the recurrent state `state`. Raises `PluginError` if it is not one."""
         ...
 
 
-@dataclass(frozen=True)
-class CacheSpec:
-    """The cache of one attention layer: for each token, a key and a value for each KV head.
+class KeysAndValues(Protocol):
+    """A KV cache during a step."""
 
-    `key_dim` and `value_dim` are the widths of a head's key and value, in elements.
-    """
+    def append(self, keys: Array, values: Array | None) -> None:
+        """Writes the step's keys and values.
 
-    layer: int
-    kv_heads: int
-    key_dim: int
-    value_dim: int
+        Shapes: `[tokens, KV heads, key width]` and `[tokens, KV heads, value width]`. `values` is None for a
+        cache with `values_in_keys`.
+        """
+        ...
+
+    def read(self, sequence: int, first: int, end: int) -> tuple[Array, Array]:
+        """Returns keys and values of a sequence's indices `first..end - 1`, shaped as for `append`.
+
+        `sequence` is a number of `Batch.sequences`.
+        """
+        ...
+
+
+class RecurrentState(Protocol):
+    """A recurrent state during a step."""
+
+    def read(self, sequence: int) -> Mapping[str, Array]:
+        """Returns copies of the arrays of a sequence before the step; zeros if it has no tokens yet."""
+        ...
+
+    def write(self, row: int, arrays: Mapping[str, Array]) -> None:
+        """Writes the arrays after a row to the slots that the step has for them; often there are none.
+
+        Called for every row, or for those of `written`.
+        """
+        ...
+
+    def written(self) -> frozenset[int]:
+        """Returns the rows whose state the step stores."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +121,9 @@ class Operation(ABC):
     """An operation of a graph: computes `output` from other values and from weights.
 
     A subclass is a frozen dataclass. Its fields of type `Value` (except `output`) are its inputs, those of
-    type `Weight` its weights, all others its attributes. `evaluate` defines what it computes; a backend may
-    compute the same in any other way. A plugin adds an operation by defining such a class.
+    type `Weight` its weights, those of type `State` its states, all others its attributes. `evaluate` defines
+    what it computes; a backend may compute the same in any other way. A plugin adds an operation by defining
+    such a class.
     """
 
     output: Value
@@ -125,9 +146,15 @@ class Operation(ABC):
         return None
 
     @property
-    def cache(self) -> CacheSpec | None:
-        """The cache that the operation uses; None if it uses none."""
-        return None
+    def states(self) -> tuple[State, ...]:
+        """The states that the operation uses, in field order."""
+        own = (getattr(self, f.name) for f in fields(self))
+        return tuple(state for state in own if isinstance(state, State))
+
+    @property
+    def whole_sequences(self) -> bool:
+        """True if all rows of a sequence must be in one step, because no state keeps them."""
+        return False
 
     def fault(self) -> str | None:
         """Returns why the attributes are invalid, for an error text; None if they are valid."""
@@ -163,10 +190,35 @@ class Graph:
         return tuple({weight.name: weight for op in self.operations for weight in op.weights}.values())
 
     @property
-    def cache(self) -> tuple[CacheSpec, ...]:
-        """The caches of the attention layers, in order of layers."""
-        specs = (operation.cache for operation in self.operations)
-        return tuple(sorted((spec for spec in specs if spec is not None), key=lambda spec: spec.layer))
+    def states(self) -> tuple[State, ...]:
+        """The states that the graph uses, without duplicates, in order of first use.
+
+        Raises `PluginError` if two different states have the same name.
+        """
+        found: dict[str, State] = {}
+        for state in (state for operation in self.operations for state in operation.states):
+            if found.setdefault(state.name, state) != state:
+                raise PluginError(f"the graph has two different states named {state.name}")
+        return tuple(found.values())
+
+    @property
+    def groups(self) -> tuple[StateGroup, ...]:
+        """The states by group: caches of all tokens, then each window in ascending order, then recurrent."""
+        caches: dict[int | None, list[State]] = {}
+        recurrent: list[State] = []
+        for state in self.states:
+            if isinstance(state.spec, KVCache):
+                caches.setdefault(state.spec.window, []).append(state)
+            else:
+                recurrent.append(state)
+        windows = sorted(caches, key=lambda window: window or 0)
+        groups = [StateGroup(tuple(caches[window]), window) for window in windows]
+        return (*groups, *([StateGroup(tuple(recurrent), recurrent=True)] if recurrent else []))
+
+    @property
+    def whole_sequences(self) -> bool:
+        """True if each sequence must be in one step with all its tokens, as in an encoder."""
+        return any(operation.whole_sequences for operation in self.operations)
 
     @property
     def vocabulary_size(self) -> int:

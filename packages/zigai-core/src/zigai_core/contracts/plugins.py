@@ -1,6 +1,6 @@
 """The contracts of plugins. A package implements one and registers it under an entry point.
 
-    file → FormatReader → ModelDescriptor → Architecture → Graph → Backend → Program → Session → Sampler
+    file → FormatReader → ModelDescriptor → Architecture → Graph → Backend → Program → Engine → Sampler
          → Tokenizer → text
 
 | entry-point group      | the entry is                                | its name is                        |
@@ -155,13 +155,23 @@ class OperationTime:
 
 @runtime_checkable
 class Program(Protocol):
-    """A compiled graph with its weights. Immutable: threads and contexts may share it."""
+    """A compiled graph with its weights. Immutable: threads and executors may share it."""
 
     graph: Graph
     options: CompileOptions
+    batch_invariant: bool
+    """True if a row's outputs do not depend on the other rows of a step, bit for bit."""
 
-    def new_context(self, sequences: int = 1) -> Context:
-        """Returns a context with scratch memory, and cache pages for `sequences` of maximum length."""
+    @property
+    def state_bytes(self) -> tuple[int, ...]:
+        """The bytes of one page or slot of each of `Graph.groups`."""
+        ...
+
+    def new_executor(self, sizes: Sequence[int]) -> Executor:
+        """Returns an executor with `sizes[i]` pages or slots of group i of `Graph.groups`.
+
+        Memory is used as pages are written. Raises `UnsupportedError` if there is not enough of it.
+        """
         ...
 
     def report(self) -> ProgramReport:
@@ -169,54 +179,51 @@ class Program(Protocol):
         ...
 
 
-@runtime_checkable
-class SelectingProgram(Program, Protocol):
-    """A program with a `best` of its own. For other programs, the numpy definition is used."""
+class Outputs(Protocol):
+    """The outputs of a step. Valid until the executor's next run."""
+
+    def rows(self, name: str) -> Array:
+        """Returns an output, float32 `[len(batch.output_rows), width]`."""
+        ...
 
     def best(
-        self, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+        self, row: int, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
     ) -> Best:
-        """Returns the same ids and logits as `zigai_core.contracts.best.best`. Thread-safe."""
+        """Returns the k best of a row of `logits`: the same as `zigai_core.contracts.best.best`."""
         ...
 
 
 @runtime_checkable
-class Context(Protocol):
-    """Memory to run a program in: cache pages and scratch memory.
+class Executor(Protocol):
+    """Runs a program: owns the pages and slots of the states, and scratch memory.
 
-    Not thread-safe, except for `cancel` and `resume`.
+    Not thread-safe. Raises `ZigAIError` in a forked process.
 
-    >>> outputs = context.run(batch)            # doctest: +SKIP
-    >>> outputs["logits"].shape                 # doctest: +SKIP
+    >>> outputs = executor.run(batch, np.zeros(1, np.int32))        # doctest: +SKIP
+    >>> outputs.rows("logits").shape                                # doctest: +SKIP
     (1, 32000)
     """
 
-    pages: int
-    """Number of pages in the cache."""
+    sizes: tuple[int, ...]
+    """Number of pages or slots of each of `Graph.groups`."""
 
-    def run(self, batch: Batch) -> Mapping[str, Array]:
-        """Computes one step. Returns each output as a new float32 array `[len(batch.wanted), width]`.
+    def run(self, batch: Batch, stop: NDArray[np.int32]) -> Outputs:
+        """Computes one step.
 
-        Raises `Cancelled` if the step was stopped by `cancel()`.
+        `stop` is an array of one number, which any thread or signal handler may set to 1 without a lock: the
+        step then ends soon with `Cancelled`. Raises `ShapeError` or `ContextOverflowError` for a batch that
+        is invalid. After an exception, states that were readable before the step are unchanged.
         """
         ...
 
-    def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copies whole pages of every layer; a pair is `(from, to)`."""
-        ...
-
-    def cancel(self) -> None:
-        """Stops the running step soon, and every step that is started before `resume()`. Thread-safe."""
-        ...
-
-    def resume(self) -> None:
-        """Allows steps to run again. Thread-safe."""
+    def copy(self, group: int, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copies whole pages or slots of a group; a pair is `(from, to)`."""
         ...
 
 
 @runtime_checkable
-class ProfilingContext(Context, Protocol):
-    """A context that can measure the time of each operation; optional for a backend."""
+class ProfilingExecutor(Executor, Protocol):
+    """An executor that can measure the time of each operation; optional for a backend."""
 
     def start_profile(self) -> None:
         """Resets all times to zero and starts measuring."""

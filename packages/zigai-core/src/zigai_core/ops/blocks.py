@@ -130,7 +130,7 @@ def attention(
         rotated(query, "attn_q"),
         rotated(key, "attn_k"),
         value,
-        layer=layer,
+        state=at,
         heads=shape.heads,
         kv_heads=shape.kv_heads,
         head_dim=shape.head_dim,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import TensorInfo, without_leading_ones
 from zigai_core.contracts.errors import PluginError, ShapeError
 from zigai_core.contracts.graph import TOKENS, WANTED, Array, Graph, Operation, Value, Weight
+from zigai_core.contracts.state import KVCache, Recurrent, State
 from zigai_core.ops.builder_experts import ExpertsBuilder
 from zigai_core.ops.operations import (
     Activation,
@@ -60,7 +61,7 @@ class GraphBuilder(ExpertsBuilder):
         self._tensors = tensors
         self._operations: list[Operation] = []
         self._values: set[str] = set()
-        self._layers: set[int] = set()
+        self._states: dict[str, State] = {}
         self._outputs: dict[str, Value] = {}
         self._constants: set[str] = set()
         self._left_out: dict[str, str] = {}
@@ -124,6 +125,7 @@ class GraphBuilder(ExpertsBuilder):
         *,
         name: str,
         magnitude: float = 1.0,
+        sections: NDArray[np.int32] | None = None,
     ) -> Value:
         """Rotary position embedding of each head of `x`, which has a row for each token: see `Rope`."""
         if pairing not in get_args(Pairing):
@@ -137,15 +139,22 @@ class GraphBuilder(ExpertsBuilder):
                 f"{len(frequencies)} rotated pairs do not fit into a head"
             )
         value = Value(name, x.width, x.rows)
-        return self.append(Rope(value, x, head_dim, frequencies, pairing, magnitude))
+        return self.append(Rope(value, x, head_dim, frequencies, pairing, magnitude, sections))
+
+    def state(self, name: str, spec: KVCache | Recurrent) -> State:
+        """A state for operations to use. Raises `PluginError` for a name that is already used."""
+        if name in self._states:
+            raise PluginError(f"the graph already has a state named {name}: choose another name")
+        self._states[name] = State(name, spec)
+        return self._states[name]
 
     def attention(
         self,
         query: Value,
-        key: Value,
-        value: Value,
+        key: Value | None,
+        value: Value | None,
         *,
-        layer: int,
+        state: str | State | None,
         heads: int,
         kv_heads: int,
         head_dim: int,
@@ -158,7 +167,10 @@ class GraphBuilder(ExpertsBuilder):
         sinks: str | None = None,
         slopes: NDArray[np.float32] | None = None,
     ) -> Value:
-        """Causal attention over the cache of `layer`: `[tokens, heads · value_dim]`. See `Attention`.
+        """Attention over a sequence's keys and values: `[tokens, heads · value_dim]`. See `Attention`.
+
+        `state` is the name of a new KV cache, in which `window` or `chunk` limit how long entries are kept; a
+        state that already exists; or None in an encoder, whose sequences are never continued.
 
         `head_dim` is the width of a head's queries and keys, and of its values if `value_dim` is None.
         `scale` defaults to `1/√head_dim`. `sinks` names the tensor `{sinks}.weight`. Raises `ShapeError` for
@@ -167,12 +179,15 @@ class GraphBuilder(ExpertsBuilder):
         value_dim = head_dim if value_dim is None else value_dim
         scale = max(1, head_dim) ** -0.5 if scale is None else scale
         logits = None if sinks is None else self._weight(f"{sinks}.weight", (heads,))
+        if isinstance(state, str):
+            kept = chunk if window is None else window
+            state = self.state(state, KVCache(kv_heads, head_dim, value_dim, kept))
         attention = Attention(
             Value(name, heads * value_dim, query.rows),
             query,
             key,
             value,
-            layer,
+            state,
             heads,
             kv_heads,
             head_dim,
@@ -240,23 +255,20 @@ class GraphBuilder(ExpertsBuilder):
     def append(self, operation: Operation) -> Value:
         """Appends an operation, which a plugin may have defined, and returns its output.
 
-        Raises `ShapeError` for an operation with a `fault`, `PluginError` if the name of the
-        output is already used, if an input is not computed before, or if another operation has the cache of
-        the same layer.
+        Raises `ShapeError` for an operation with a `fault`, `PluginError` if the name of the output is
+        already used, if an input is not computed before, or if a state is not one that `state` has returned.
         """
         output = operation.output
         if (wrong := operation.fault()) is not None:
             raise ShapeError(f"{output.name}: {wrong}")
-        cache = operation.cache
-        if cache is not None and cache.layer in self._layers:
-            raise PluginError(f"{output.name}: the cache of layer {cache.layer} belongs to another operation")
+        for state in operation.states:
+            if self._states.get(state.name) != state:
+                raise PluginError(f"{output.name}: make its state {state.name} with state() first")
         if output.name in self._values:
             raise PluginError(f"the graph already has a value named {output.name}: choose another name")
         for value in operation.inputs:
             if value.name not in self._values:
                 raise PluginError(f"{output.name} reads {value.name}, which is not computed before it")
-        if cache is not None:
-            self._layers.add(cache.layer)
         self._values.add(output.name)
         self._operations.append(operation)
         return output

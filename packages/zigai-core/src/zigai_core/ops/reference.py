@@ -5,19 +5,30 @@ It is slow but supports every operation; other backends are tested against it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.batch import Batch, Pages, Slots
+from zigai_core.contracts.best import Best, Edits, best
 from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import Cancelled, UnsupportedError
+from zigai_core.contracts.errors import Cancelled, PluginError, UnsupportedError
 from zigai_core.contracts.graph import Array, Graph, Value, Weight
 from zigai_core.contracts.options import KV_DTYPES, CompileOptions
 from zigai_core.contracts.plugins import OperationTime, ProgramReport, Progress, TensorReport
+from zigai_core.contracts.state import State
+from zigai_core.ops.batch_checks import check_batch
+from zigai_core.ops.reference_states import (
+    CacheMemory,
+    CacheStep,
+    Memory,
+    SlotMemory,
+    SlotStep,
+    memory_bytes,
+    new_memory,
+)
 
 KEEP_BYTES = 4 << 30
 """If all weights as float32 fit into this, they are dequantised once, at load; otherwise at every use."""
@@ -79,6 +90,9 @@ class NumpyBackend:
 class NumpyProgram:
     """A graph with its weights, those in `kept` already dequantised."""
 
+    batch_invariant = False
+    """BLAS adds up products in an order that depends on the number of rows."""
+
     def __init__(
         self,
         graph: Graph,
@@ -91,9 +105,23 @@ class NumpyProgram:
         self._weights = weights
         self._kept = kept
 
-    def new_context(self, sequences: int = 1) -> NumpyContext:
-        """Returns a context with pages for `sequences` of maximum length; memory is used as they fill."""
-        return NumpyContext(self, sequences * self.options.pages)
+    @property
+    def state_bytes(self) -> tuple[int, ...]:
+        """The bytes of one page or slot of each of the graph's groups."""
+        page = self.options.page
+        return tuple(sum(memory_bytes(state, page) for state in group.states) for group in self.graph.groups)
+
+    def new_executor(self, sizes: Sequence[int]) -> NumpyExecutor:
+        """Returns an executor with so many pages or slots of each of the graph's groups.
+
+        Raises `UnsupportedError` for another number of sizes, or if there is not enough memory.
+        """
+        if len(sizes) != len(self.graph.groups) or any(size < 1 for size in sizes):
+            raise UnsupportedError(f"sizes {list(sizes)}: the graph has {len(self.graph.groups)} groups")
+        try:
+            return NumpyExecutor(self, tuple(sizes))
+        except (MemoryError, ValueError) as error:
+            raise UnsupportedError(f"no memory for {list(sizes)} pages or slots: {error}") from error
 
     def report(self) -> ProgramReport:
         """Returns each tensor, and whether it is dequantised at load or at every use."""
@@ -126,34 +154,39 @@ class NumpyProgram:
         return kept.reshape(-1, weight.shape[-1])[rows]
 
 
-class NumpyContext:
-    """The cache's pages: for each layer, float32 `[pages, page, KV heads, width]` for keys and for values.
+class NumpyExecutor:
+    """Runs a program: holds the states' memory. Not thread-safe."""
 
-    If `CompileOptions.kv_dtype` is Q8_0, the numbers are rounded as Q8_0 would round them.
-    """
-
-    def __init__(self, program: NumpyProgram, pages: int) -> None:
-        self.pages = pages
+    def __init__(self, program: NumpyProgram, sizes: tuple[int, ...]) -> None:
+        self.sizes = sizes
         self._program = program
-        self._cancelled = threading.Event()
         self._seconds: list[float] = []
-        page = program.options.page
-        self._keys = {c.layer: _zeros(pages, page, c.kv_heads, c.key_dim) for c in program.graph.cache}
-        self._values = {c.layer: _zeros(pages, page, c.kv_heads, c.value_dim) for c in program.graph.cache}
+        self._groups = [
+            [new_memory(state, size, program.options) for state in group.states]
+            for group, size in zip(program.graph.groups, sizes, strict=True)
+        ]
 
-    def run(self, batch: Batch) -> Mapping[str, Array]:
+    def run(self, batch: Batch, stop: NDArray[np.int32]) -> NumpyOutputs:
         """Evaluates the graph for one batch."""
         graph = self._program.graph
-        step = NumpyStep(self._program, batch, self._keys, self._values)
+        check_batch(batch, graph, self._program.options, self.sizes)
+        step = NumpyStep(self._program, batch, self._groups)
         with np.errstate(all="ignore"):  # damaged weights may give infinities and NaN; they are returned
             for index, operation in enumerate(graph.operations):
-                if self._cancelled.is_set():
+                if stop[0]:
                     raise Cancelled("the step was cancelled")
                 began = time.perf_counter()
                 step.values[operation.output.name] = operation.evaluate(step)
                 if self._seconds:
                     self._seconds[index] += time.perf_counter() - began
-        return {name: step[value].astype(np.float32) for name, value in graph.outputs.items()}
+        return NumpyOutputs({name: step[value].astype(np.float32) for name, value in graph.outputs.items()})
+
+    def copy(self, group: int, pairs: Sequence[tuple[int, int]]) -> None:
+        """Copies whole pages or slots of every state of a group."""
+        for memory in self._groups[group]:
+            for array in memory.arrays.values():
+                for source, target in pairs:
+                    array[target] = array[source]
 
     def start_profile(self) -> None:
         """Resets all times to zero and starts measuring."""
@@ -166,79 +199,51 @@ class NumpyContext:
             for operation, seconds in zip(self._program.graph.operations, self._seconds, strict=False)
         ]
 
-    def copy_pages(self, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copies whole pages of every layer."""
-        for kept in (*self._keys.values(), *self._values.values()):
-            for source, target in pairs:
-                kept[target] = kept[source]
 
-    def cancel(self) -> None:
-        """Stops the running step after the current operation, and later steps before their first."""
-        self._cancelled.set()
+class NumpyOutputs:
+    """The outputs of a step."""
 
-    def resume(self) -> None:
-        """Allows steps to run again."""
-        self._cancelled.clear()
+    def __init__(self, outputs: Mapping[str, Array]) -> None:
+        self._outputs = outputs
+
+    def rows(self, name: str) -> Array:
+        """Returns an output, float32 `[output rows, width]`."""
+        return self._outputs[name]
+
+    def best(
+        self, row: int, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+    ) -> Best:
+        """Returns the k best logits of an output row."""
+        return best(self._outputs["logits"][row], k, edits, mask)
 
 
 class NumpyStep:
-    """A step that is being computed: the values so far, the weights and the cache. See `Step`."""
+    """A step that is being computed: the values so far, the weights and the states. See `Step`."""
 
-    def __init__(
-        self, program: NumpyProgram, batch: Batch, keys: Mapping[int, Array], values: Mapping[int, Array]
-    ) -> None:
+    def __init__(self, program: NumpyProgram, batch: Batch, groups: Sequence[Sequence[Memory]]) -> None:
         self.batch = batch
         self.values: dict[str, Array] = {}
         self.weight = program.weight
         self.weight_rows = program.weight_rows
-        self._page = program.options.page
-        self._rounds = program.options.kv_dtype == "Q8_0"
-        self._keys = keys
-        self._cached_values = values
+        self._memories = {
+            memory.state.name: (memory, places)
+            for memories, places in zip(groups, batch.groups, strict=True)
+            for memory in memories
+        }
 
     def __getitem__(self, value: Value) -> Array:
         return self.values[value.name]
 
-    def remember(self, layer: int, keys: Array, values: Array) -> None:
-        """Writes the step's keys and values to their slots."""
-        batch = self.batch
-        if self._rounds:
-            keys, values = after_q8_0(keys), after_q8_0(values)
-        pages = np.array(
-            [
-                batch.page_tables[sequence][position // self._page]
-                for sequence, position in zip(batch.sequences, batch.positions, strict=True)
-            ],
-            dtype=np.int64,
-        )
-        slots = batch.positions % self._page
-        self._keys[layer][pages, slots] = keys
-        self._cached_values[layer][pages, slots] = values
+    def keys_and_values(self, state: State) -> CacheStep:
+        """Returns the KV cache with this name."""
+        memory, places = self._memories[state.name]
+        if not isinstance(memory, CacheMemory) or not isinstance(places, Pages):
+            raise PluginError(f"the state {state.name} is not a KV cache")
+        return CacheStep(memory, self.batch, places)
 
-    def recall(self, layer: int, sequence: int, length: int) -> tuple[Array, Array]:
-        """Returns the keys and values of the first `length` positions of a sequence."""
-        pages = self.batch.page_tables[sequence][: -(-length // self._page)]
-        keys, values = self._keys[layer][pages], self._cached_values[layer][pages]
-        keys, values = (kept.reshape(-1, *kept.shape[2:])[:length] for kept in (keys, values))
-        return keys, values
-
-
-def after_q8_0(x: Array) -> Array:
-    """Returns `x` quantised to Q8_0 and dequantised again: int8 with a float16 scale per 32 elements.
-
-    Blocks run along the last axis, and the last block may have fewer than 32 elements. As in GGUF's Q8_0, the
-    scale is the largest magnitude divided by 127, and a block with an element that is not finite is lost.
-    """
-    size = x.shape[-1]
-    parts = np.zeros((*x.shape[:-1], -(-size // 32), 32), np.float32)
-    parts.reshape(*x.shape[:-1], -1)[..., :size] = x
-    most = np.abs(parts).max(axis=-1, keepdims=True)
-    scale = (most / np.float32(127)).astype(np.float16).astype(np.float32)
-    inverse = np.divide(np.float32(127), most, out=np.zeros_like(most), where=most > 1e-35)
-    with np.errstate(invalid="ignore"):
-        whole: Array = np.clip(np.rint(parts * inverse), -127, 127) * scale
-    return whole.reshape(*x.shape[:-1], -1)[..., :size]
-
-
-def _zeros(*shape: int) -> Array:
-    return np.zeros(shape, dtype=np.float32)
+    def recurrent(self, state: State) -> SlotStep:
+        """Returns the recurrent state with this name."""
+        memory, places = self._memories[state.name]
+        if not isinstance(memory, SlotMemory) or not isinstance(places, Slots):
+            raise PluginError(f"the state {state.name} is not a recurrent state")
+        return SlotStep(memory, places)

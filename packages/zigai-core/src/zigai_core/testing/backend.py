@@ -17,8 +17,7 @@ from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend
-from zigai_core.engine.cache import CachedSequence
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.engine.direct import DirectRunner, DirectSequence, Part
 from zigai_core.ops.alibi import alibi_slopes
 from zigai_core.ops.blocks import DecoderShape, decoder, projections
 from zigai_core.ops.builder import GraphBuilder
@@ -26,6 +25,7 @@ from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.best import BestConformance
 from zigai_core.testing.experts import ExpertsConformance
 from zigai_core.testing.outputs import OutputsConformance
+from zigai_core.testing.states import StatesConformance
 from zigai_core.testing.toys import store_floats, toy_decoder
 
 
@@ -37,16 +37,16 @@ def runner(
     context: int = 128,
     batch: int = 32,
     page: int = 16,
-) -> Runner:
+) -> DirectRunner:
     """Returns a runner of a decoder graph of `model` on `backend`."""
     qk_norm = "blk.0.attn_q_norm.weight" in model.tensors
     window = model.hyperparameters.integer("attention.sliding_window", 0) or None
     graph = decoder(model, context=context, pairing="adjacent", window=window, qk_norm=qk_norm)
     plan = CompileOptions(context=context, batch=batch, page=page)
-    return Runner(backend.compile(graph, model.tensors, plan), sequences)
+    return DirectRunner(backend.compile(graph, model.tensors, plan), sequences)
 
 
-def logits_of(at: Runner, sequence: CachedSequence, tokens: Sequence[int]) -> Array:
+def logits_of(at: DirectRunner, sequence: DirectSequence, tokens: Sequence[int]) -> Array:
     """Appends `tokens` to a sequence and returns their logits: float32 `[len(tokens), vocabulary]`."""
     return at.run([Part(sequence, tokens, want_all=True)])[0]["logits"]
 
@@ -60,13 +60,13 @@ def attending(model: ModelDescriptor, **attributes: Any) -> Graph:
     query, key, value = projections(g, g.embedding("token_embd", shape.width), "blk.0", shape)
     attributes |= {"heads": shape.heads, "kv_heads": shape.kv_heads}
     attributes |= {"head_dim": shape.head_dim, "value_dim": shape.value_dim}
-    y = g.attention(query, key, value, layer=0, name="attention", **attributes)
+    y = g.attention(query, key, value, state="blk.0", name="attention", **attributes)
     x = g.linear(g.select(y), "blk.0.attn_output", shape.width)
     g.output("logits", g.linear(x, "output", g.shape("output.weight")[0], name="logits"))
     return g.finish()
 
 
-class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance):
+class BackendConformance(ExpertsConformance, OutputsConformance, StatesConformance, BestConformance):
     """All tests of a backend. Inherit and set `backend`; for the tolerances see `Conformance`."""
 
     def _tokens(self, count: int, seed: int = 0) -> list[int]:
@@ -77,8 +77,8 @@ class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance
         expected = runner(NumpyBackend(), model)
         actual = runner(self.backend, model)
         np.testing.assert_allclose(
-            logits_of(actual, actual.pool.new_sequence(), tokens),
-            logits_of(expected, expected.pool.new_sequence(), tokens),
+            logits_of(actual, actual.new_sequence(), tokens),
+            logits_of(expected, expected.new_sequence(), tokens),
             rtol=0,
             atol=self.reference_tolerance,
         )
@@ -100,16 +100,16 @@ class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance
         """Asserts that attention agrees with the reference, and with itself in single steps and batches."""
         graph, plan = attending(model, **attributes), CompileOptions(context=128, batch=32, page=16)
         backends: tuple[Backend, ...] = (NumpyBackend(), self.backend)
-        expected, actual = (Runner(b.compile(graph, model.tensors, plan), 3) for b in backends)
+        expected, actual = (DirectRunner(b.compile(graph, model.tensors, plan), 3) for b in backends)
         tokens = self._tokens(70)
-        whole = logits_of(actual, actual.pool.new_sequence(), tokens)
+        whole = logits_of(actual, actual.new_sequence(), tokens)
         np.testing.assert_allclose(
             whole,
-            logits_of(expected, expected.pool.new_sequence(), tokens),
+            logits_of(expected, expected.new_sequence(), tokens),
             rtol=0,
             atol=self.reference_tolerance,
         )
-        parts = [Part(actual.pool.new_sequence(), tokens[:end], want_all=True) for end in (50, 11)]
+        parts = [Part(actual.new_sequence(), tokens[:end], want_all=True) for end in (50, 11)]
         for part, outputs in zip(parts, actual.run(parts), strict=True):
             self._close(outputs["logits"], whole[: len(part.tokens)])
         sequence = parts[0].sequence
@@ -134,21 +134,21 @@ class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance
     def test_prefill_of_n_tokens_equals_n_single_steps(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=2)
         tokens = self._tokens(40)
-        whole = logits_of(at, at.pool.new_sequence(), tokens)
-        sequence = at.pool.new_sequence()
+        whole = logits_of(at, at.new_sequence(), tokens)
+        sequence = at.new_sequence()
         self._close(np.concatenate([logits_of(at, sequence, [token]) for token in tokens]), whole)
 
     def test_sequences_in_a_batch_have_the_same_logits_as_alone(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=8)
         prompts = [self._tokens(length, seed=length) for length in (1, 7, 16, 33)]
-        together = at.run([Part(at.pool.new_sequence(), prompt, want_all=True) for prompt in prompts])
+        together = at.run([Part(at.new_sequence(), prompt, want_all=True) for prompt in prompts])
         for prompt, outputs in zip(prompts, together, strict=True):
-            self._close(outputs["logits"], logits_of(at, at.pool.new_sequence(), prompt))
+            self._close(outputs["logits"], logits_of(at, at.new_sequence(), prompt))
 
     def test_a_truncated_sequence_continues_as_a_new_one_of_the_same_tokens(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=2)
         tokens = self._tokens(40)
-        truncated, fresh = at.pool.new_sequence(), at.pool.new_sequence()
+        truncated, fresh = at.new_sequence(), at.new_sequence()
         logits_of(at, truncated, tokens)
         truncated.truncate(21)
         logits_of(at, fresh, tokens[:21])
@@ -158,18 +158,18 @@ class BackendConformance(ExpertsConformance, OutputsConformance, BestConformance
     def test_a_fork_and_its_origin_continue_independently(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=4)
         tokens = self._tokens(21)
-        origin = at.pool.new_sequence()
+        origin = at.new_sequence()
         logits_of(at, origin, tokens)
-        fork = origin.fork()
+        fork = at.fork(origin)
         for sequence, after in ((fork, self._tokens(9, seed=5)), (origin, self._tokens(13, seed=6))):
-            alone = at.pool.new_sequence()
+            alone = at.new_sequence()
             logits_of(at, alone, tokens)
             self._close(logits_of(at, sequence, after), logits_of(at, alone, after))
 
     def test_only_output_rows_are_returned(self) -> None:
         at = runner(self.backend, toy_decoder(), sequences=2)
         tokens = self._tokens(40)
-        every = logits_of(at, at.pool.new_sequence(), tokens)
-        last = at.run([Part(at.pool.new_sequence(), tokens)])[0]["logits"]
+        every = logits_of(at, at.new_sequence(), tokens)
+        last = at.run([Part(at.new_sequence(), tokens)])[0]["logits"]
         assert last.shape == (1, 512)
         self._close(last[0], every[-1])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from unittest import SkipTest
-
 import numpy as np
 
+from zigai_core.contracts.batch import Batch
 from zigai_core.contracts.best import Edits, best, bitset
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.options import CompileOptions
-from zigai_core.contracts.plugins import SelectingProgram
-from zigai_core.ops.blocks import decoder
+from zigai_core.ops.builder import GraphBuilder
 from zigai_core.testing.conformance import Conformance
-from zigai_core.testing.toys import toy_decoder
 
 VOCABULARY = 1003
 """Tokens; not a multiple of the 32 bits of a mask's word."""
@@ -35,24 +34,29 @@ def rows_of_logits(seed: int = 0) -> dict[str, Array]:
 
 
 class BestConformance(Conformance):
-    """Tests that `SelectingProgram.best` equals `contracts.best.best`; skipped for programs without one."""
+    """Tests that `Outputs.best` equals `contracts.best.best`."""
 
-    def test_the_best_of_a_program_equals_the_definition(self) -> None:
-        model = toy_decoder(layers=1, vocabulary=VOCABULARY)
-        graph = decoder(model, context=64, pairing="adjacent")
-        program = self.backend.compile(graph, model.tensors, CompileOptions(context=64, batch=16, page=16))
-        if not isinstance(program, SelectingProgram):
-            raise SkipTest("the program has no best of its own")
+    def test_the_best_of_an_output_row_equal_the_definition(self) -> None:
+        rows = rows_of_logits()
+        table = np.stack(list(rows.values()))
+        data = np.ascontiguousarray(table).view(np.uint8).reshape(-1)
+        tensors = {"rows.weight": TensorInfo("rows.weight", table.shape, DTYPES["F32"], data)}
+        g = GraphBuilder(tensors)
+        g.output("logits", g.select(g.embedding("rows", VOCABULARY)))
+        program = self.backend.compile(g.finish(), tensors, CompileOptions(context=16, batch=16))
+        count = np.arange(len(table), dtype=np.int32)
+        batch = Batch(tokens=count, sequences=count * 0, index=count, output_rows=count)
+        outputs = program.new_executor(()).run(batch, np.zeros(1, np.int32))
         rng = np.random.default_rng(1)
         ids = np.sort(rng.choice(VOCABULARY, 70, replace=False)).astype(np.int32)
         changed = rng.choice([-np.inf, -1.0, -0.0, 0.25, 9.0], len(ids)).astype(np.float32)
         every_edit = (None, Edits(ids, changed))
         every_mask = (None, *(bitset(rng.random(VOCABULARY) < share) for share in (1.0, 0.5, 0.002, 0.0)))
-        for name, row in rows_of_logits().items():
+        for number, (name, row) in enumerate(rows.items()):
             for k in (1, 2, 40, VOCABULARY, VOCABULARY + 3):
                 for edits in every_edit:
                     for mask in every_mask:
-                        expected, found = best(row, k, edits, mask), program.best(row, k, edits, mask)
+                        expected, found = best(row, k, edits, mask), outputs.best(number, k, edits, mask)
                         case = f"{name}, k: {k}, edits: {edits is not None}, mask: {mask is not None}"
                         np.testing.assert_array_equal(found.ids, expected.ids, case)
                         assert found.logits.tobytes() == expected.logits.tobytes(), case

@@ -11,7 +11,7 @@ from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.toys import random_tensor
 
@@ -50,8 +50,8 @@ def outputs_of(
     backend: Backend, graph: Graph, tensors: Mapping[str, TensorInfo], tokens: Sequence[int]
 ) -> Mapping[str, Array]:
     """Returns the outputs of a graph on `backend` for each of `tokens`, as one sequence."""
-    at = Runner(backend.compile(graph, tensors, CompileOptions(context=128, batch=32, page=16)))
-    return at.run([Part(at.pool.new_sequence(), tokens, want_all=True)])[0]
+    at = DirectRunner(backend.compile(graph, tensors, CompileOptions(context=128, batch=32, page=16)))
+    return at.run([Part(at.new_sequence(), tokens, want_all=True)])[0]
 
 
 def random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int = 3) -> dict[str, TensorInfo]:

@@ -20,9 +20,9 @@ class Columns(Operation):
 
 @dataclass(frozen=True, eq=False)
 class Select(Operation):
-    """The output rows (`Batch.wanted`) of `x`: `[tokens, width]` to `[wanted, width]`."""
+    """The output rows (`Batch.output_rows`) of `x`: `[tokens, width]` to `[wanted, width]`."""
 
     x: Value
 
     def evaluate(self, step: Step) -> Array:
-        return step[self.x][step.batch.wanted]
+        return step[self.x][step.batch.output_rows]

@@ -1,0 +1,73 @@
+"""Checks of a step's input, for backends that read it in Python."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.batch import Batch, Pages
+from zigai_core.contracts.errors import ContextOverflowError, ShapeError
+from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.options import CompileOptions
+
+
+def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tuple[int, ...]) -> None:
+    """Raises `ShapeError`, or `ContextOverflowError` for more rows than planned, for an invalid batch."""
+    count = len(batch.tokens)
+    for name in ("tokens", "sequences", "index", "output_rows", "ends"):
+        array = getattr(batch, name)
+        if array is None and name == "ends":
+            continue
+        if array.dtype != np.int32 or array.ndim != 1 or (name != "output_rows" and len(array) != count):
+            raise ShapeError(f"batch: {name} must be int32 [{count}], not {array.dtype} {array.shape}")
+    if not count:
+        raise ShapeError("batch: it has no rows")
+    if count > options.batch:
+        raise ContextOverflowError(f"batch: {count} rows, but options.batch is {options.batch}")
+    if batch.index.max() >= options.context:
+        raise ContextOverflowError(f"batch: index {batch.index.max()} in a context of {options.context}")
+    _within("token", batch.tokens, graph.token_limit)
+    _within("index", batch.index, options.context)
+    _within("output row", batch.output_rows, count)
+    if batch.positions is not None and (batch.positions.ndim != 2 or batch.positions.shape[1] != count):
+        raise ShapeError(f"batch: positions must be [sections, {count}], not {batch.positions.shape}")
+    order = np.argsort(batch.sequences, kind="stable")
+    gaps = (np.diff(batch.index[order]) != 1) & (np.diff(batch.sequences[order]) == 0)
+    if gaps.any():
+        row = int(order[int(np.argmax(gaps)) + 1])
+        raise ShapeError(f"batch: row {row} does not follow its sequence's previous row")
+    if len(batch.groups) != len(graph.groups):
+        raise ShapeError(f"batch: {len(batch.groups)} groups, but the graph has {len(graph.groups)}")
+    last = _by_sequence(np.maximum(batch.seen(), batch.index + 1), batch.sequences)
+    if graph.whole_sequences:
+        counts = np.bincount(batch.sequences)
+        if any(counts[sequence] != end for sequence, end in last.items()):
+            raise ShapeError("batch: this graph needs each sequence whole, from index 0, in one step")
+    for group, places, size in zip(graph.groups, batch.groups, sizes, strict=True):
+        if group.recurrent == isinstance(places, Pages):
+            raise ShapeError("batch: pages for recurrent states, or slots for KV caches")
+        if isinstance(places, Pages):
+            for sequence, end in last.items():
+                table = places.tables[sequence] if sequence < len(places.tables) else ()
+                if len(table) < -(-end // options.page):
+                    raise ShapeError(f"batch: sequence {sequence} has {len(table)} pages for {end} tokens")
+                _within("page", np.asarray(table), size, least=-1)
+        else:
+            _within("slot", places.reads, size, least=-1)
+            _within("slot", places.writes[:, 1], size)
+            _within("row", places.writes[:, 0], count)
+
+
+def _by_sequence(values: NDArray[np.int32], sequences: NDArray[np.int32]) -> dict[int, int]:
+    """Returns the largest value of each sequence."""
+    if sequences.min() < 0:
+        raise ShapeError(f"batch: sequence {sequences.min()} is negative")
+    found = np.zeros(int(sequences.max()) + 1, np.int64)
+    np.maximum.at(found, sequences, values)
+    return {int(sequence): int(found[sequence]) for sequence in np.unique(sequences)}
+
+
+def _within(name: str, array: NDArray[np.int32], end: int, *, least: int = 0) -> None:
+    if array.size and not (array.min() >= least and array.max() < end):
+        wrong = array[(array < least) | (array >= end)][0]
+        raise ShapeError(f"batch: {name} {wrong} is outside {least}..{end - 1}")

@@ -155,7 +155,7 @@ def test_help_reset_and_quit_are_commands_and_unknown_ones_are_named(chat: Termi
     chat.type("/reset\n")
     assert "a new conversation" in chat.expect(PROMPT)
     chat.type("hi\n")
-    assert "prefill 3 tokens" in chat.expect(PROMPT)
+    assert "context 6/64" in chat.expect(PROMPT)
     for text in ("/usr/bin is a path*\n", "//bogus*\n"):
         chat.type(text)
         assert "☃" in chat.expect(PROMPT)
@@ -194,7 +194,9 @@ def test_a_full_context_is_explained(terminal: Callable[..., Terminal], model: P
     assert "the context of 64 tokens is full" in shown
     assert "/reset starts a new conversation" in shown
     chat.type("x" * 90 + "\n")
-    assert "no room for a reply in the context of 64 tokens" in chat.expect(PROMPT)
+    shown = chat.expect(PROMPT)
+    assert "no room for a reply: the prompt has" in shown
+    assert "/reset starts a new conversation" in shown
 
 
 def test_ctrl_c_ends_generate_with_130(terminal: Callable[..., Terminal], model: Path) -> None:

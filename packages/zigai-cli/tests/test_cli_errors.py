@@ -44,7 +44,7 @@ def test_a_user_error_is_one_line_and_exits_with_1(make_model: Callable[..., Pat
     broken = tmp_path / "broken.toy"
     broken.write_text("TOY1\n{")
     cases = {
-        tmp_path / "absent.toy": "absent.toy: cannot be read: No such file",
+        tmp_path / "absent.toy": "absent.toy: there is no such file or folder",
         tmp_path: "a folder, and no installed format (toy) reads a folder like this one",
         broken: "not JSON: at the second line",
         make_model("a", architecture="strange"): "'strange'",

@@ -14,7 +14,7 @@ import pytest
 from zigai_cli.timing import Timing, Work
 from zigai_core.api import loading
 from zigai_core.api.registry import Plugins
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.engine.direct import DirectRunner, Part
 
 
 def test_timing_runs_every_round_and_excludes_the_warm_up(model: Path, plugins: Plugins) -> None:
@@ -29,13 +29,13 @@ def test_sequences_are_filled_once_and_every_round_decodes_from_their_depth(
 ) -> None:
     loaded = loading.load(model, plugins=plugins, context=24)
     steps: list[list[tuple[int, int]]] = []
-    run = Runner.run
+    run = DirectRunner.run
 
-    def recording(runner: Runner, parts: Sequence[Part]) -> Any:
+    def recording(runner: DirectRunner, parts: Sequence[Part]) -> Any:
         steps.append([(part.sequence.length, len(part.tokens)) for part in parts])
         return run(runner, parts)
 
-    monkeypatch.setattr(Runner, "run", recording)
+    monkeypatch.setattr(DirectRunner, "run", recording)
     timing = Timing(loaded, Work(prompt=24, generate=2, depth=20, sequences=2, repeat=2))
     list(timing)
     assert steps == [[(0, 24)]] * 3 + [[(0, 20)]] * 2 + [[(20, 1)] * 2, [(21, 1)] * 2] * 3

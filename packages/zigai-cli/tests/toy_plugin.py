@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from zigai_core.contracts.best import Best, best
 from zigai_core.contracts.errors import Cancelled, FormatError, UnsupportedError
 from zigai_core.contracts.plugins import ProgramReport, TensorReport
 from zigai_core.ops.blocks import decoder
@@ -117,49 +117,66 @@ class LameBackend(ToyBackend):
 
 
 class ToyProgram:
+    batch_invariant = True
+
     def __init__(self, graph: Any, options: Any) -> None:
         self.graph = graph
         self.options = options
 
-    def new_context(self, sequences: int = 1) -> ToyContext:
-        return ToyContext(self, sequences * self.options.pages)
+    @property
+    def state_bytes(self) -> tuple[int, ...]:
+        return (1,) * len(self.graph.groups)
+
+    def new_executor(self, sizes: Any) -> ToyExecutor:
+        return ToyExecutor(tuple(sizes))
 
     def report(self) -> ProgramReport:
         row = TensorReport("token_embd.weight", "F32", (300, 64), "lookup", "plain", "as stored", 76800)
         return ProgramReport("toy", "a table of tokens", (row,))
 
 
-class ToyContext:
-    def __init__(self, program: ToyProgram, pages: int) -> None:
-        self.pages = pages
-        self._cancelled = threading.Event()
+class ToyExecutor:
+    def __init__(self, sizes: tuple[int, ...]) -> None:
+        self.sizes = sizes
 
-    def run(self, batch: Any) -> Mapping[str, Any]:
-        logits = np.zeros((len(batch.wanted), 300), np.float32)
-        for row, wanted in enumerate(batch.wanted):
-            token = int(batch.tokens[wanted])
+    def run(self, batch: Any, stop: Any) -> ToyOutputs:
+        logits = np.zeros((len(batch.output_rows), 300), np.float32)
+        for row, output in enumerate(batch.output_rows):
+            token = int(batch.tokens[output])
             following = NEXT.get(token, HELLO)
             if following == TICK:
-                self._cancelled.wait(0.01)
+                wait(stop, 0.01)
             if following == NEVER:
                 Path(os.environ.get("TOY_MARK", os.devnull)).touch()
-                self._cancelled.wait(60)  # a long native step
+                wait(stop, 60)  # a long native step
                 time.sleep(0.05)
             if following == BROKEN:
                 raise RuntimeError("the toy is\nbroken")
             logits[row, following] = 100.0
-        if self._cancelled.is_set():
+        if stop[0]:
             raise Cancelled("the step was cancelled")
-        return {"logits": logits, "hidden": np.zeros((len(batch.wanted), 64), np.float32)}
+        return ToyOutputs({"logits": logits, "hidden": np.zeros((len(logits), 64), np.float32)})
 
-    def copy_pages(self, pairs: Any) -> None:
+    def copy(self, group: int, pairs: Any) -> None:
         pass
 
-    def cancel(self) -> None:
-        self._cancelled.set()
 
-    def resume(self) -> None:
-        self._cancelled.clear()
+class ToyOutputs:
+    def __init__(self, rows: Mapping[str, Any]) -> None:
+        self._rows = rows
+
+    def rows(self, name: str) -> Any:
+        return self._rows[name]
+
+    def best(self, row: int, k: int, edits: Any = None, mask: Any = None) -> Best:
+        return best(self._rows["logits"][row], k, edits, mask)
+
+
+def wait(stop: Any, seconds: float) -> None:
+    """Waits for so long, or until the step is stopped."""
+    end = time.monotonic() + seconds
+    while not stop[0] and time.monotonic() < end:
+        time.sleep(0.001)
 
 
 def toy_command(name: str = "you") -> None:

@@ -82,7 +82,7 @@ def test_a_file_becomes_a_model_that_generates(file: Path) -> None:
     model = load(file, plugins=plugins())
     assert (model.backend, model.options.context) == ("numpy", 512)
     generation = model.generate("hello", max_tokens=4)
-    assert generation.complete() == "".join(model.tokenizer.decode(generation.tokens))
+    assert generation.text == "".join(model.tokenizer.decode(generation.tokens))
     assert model.logits([1, 2, 3]).shape == (3, 512)
     assert model.embed("hello").shape == (64,)
     np.testing.assert_allclose(model.embed("hello"), model.embed(model.tokenizer.encode("hello")))
@@ -165,7 +165,7 @@ def test_the_error_for_an_unknown_format_shows_the_first_bytes(tmp_path: Path, c
 
 
 def test_a_missing_file_and_a_folder_are_format_errors(tmp_path: Path) -> None:
-    with pytest.raises(FormatError, match=r"absent: cannot be read: No such file"):
+    with pytest.raises(FormatError, match=r"absent: there is no such file or folder"):
         read(tmp_path / "absent", plugins=plugins())
     with pytest.raises(FormatError, match=r"a folder, and no installed format \(toy\) reads"):
         read(tmp_path, plugins=plugins())

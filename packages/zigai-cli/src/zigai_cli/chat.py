@@ -14,13 +14,13 @@ from zigai_cli import failure, loader, options, stats, template
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.reply import Reply
 from zigai_cli.terminal import ReplyWriter, figure, is_interactive, note
-from zigai_core.contracts.errors import ZigAIError
+from zigai_core.contracts.errors import ContextOverflowError, ZigAIError
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from zigai_core.api.chat import Chat
-    from zigai_core.api.chat import Reply as ChatReply
     from zigai_core.api.model import Model
+    from zigai_core.api.reply import ChatReply
     from zigai_core.contracts.options import SamplingOptions
     from zigai_core.text.reasoning import Part
 
@@ -152,6 +152,8 @@ class Conversation:
             if command is None:
                 try:
                     self.answer(text[1:] if text.startswith("//") else text)
+                except ContextOverflowError as error:
+                    note(f"error: {failure.describe(error)}; /reset starts a new conversation")
                 except ZigAIError as error:
                     note(f"error: {failure.describe(error)}")
                 except KeyboardInterrupt:  # Ctrl-C for a reply that had just ended

@@ -100,7 +100,7 @@ def generate(
         sys.stdout.write(json.dumps(answer) + "\n")
     if show_stats:
         note(stats.line(generation), sys.stderr)
-    if generation.finish_reason == "context" or generation.stats.dropped_tokens:
+    if generation.finish_reason == "context" or generation.usage.dropped_tokens:
         note(f"zig-ai: {stats.ending(generation)}", sys.stderr)
     if reply.interrupted:
         raise typer.Exit(failure.INTERRUPTED)

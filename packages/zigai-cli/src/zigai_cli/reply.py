@@ -17,7 +17,7 @@ _STILL_STOPPING = b"\nstill stopping the reply; press Ctrl-C again to leave the 
 
 
 class Cancellable(Protocol):
-    """Work that can be cancelled, such as a `Generation`."""
+    """Work that can be cancelled, such as a `zigai_core.api.reply.Reply`."""
 
     def cancel(self) -> None:
         """End the work soon. Called from any thread."""

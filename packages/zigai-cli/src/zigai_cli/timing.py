@@ -81,7 +81,6 @@ class Timing:
         for turn in range(work.repeat + 1 if work.generate else 0):
             yield f"{self._name(turn)}: {work.generate} tokens of {work.sequences} at a depth of {work.depth}"
             self._decode(counts=turn > 0)
-        self._throughput.free()
         self._filled = False
 
     def _name(self, turn: int) -> str:

@@ -16,15 +16,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from zigai_core.api.chat import Chat, Reply
+    from zigai_core.api.chat import Chat
     from zigai_core.api.loading import load, read
     from zigai_core.api.model import Model
     from zigai_core.api.registry import Plugins
+    from zigai_core.api.reply import ChatReply, Reply
     from zigai_core.contracts.errors import (
         Cancelled,
+        ChatBusyError,
         ContextOverflowError,
         FormatError,
+        MissingFileError,
         PluginError,
+        QueueFullError,
         SamplingError,
         ShapeError,
         TemplateError,
@@ -34,44 +38,49 @@ if TYPE_CHECKING:
     )
     from zigai_core.contracts.load_options import LoadOptions
     from zigai_core.contracts.options import SamplingOptions
-    from zigai_core.engine.generation import Generation, GenerationStats
-    from zigai_core.engine.session import Session
+    from zigai_core.engine.request import Usage
     from zigai_core.text.chat_template import ChatTemplate, Message
 
 __all__ = [
     "Cancelled",
     "Chat",
+    "ChatBusyError",
+    "ChatReply",
     "ChatTemplate",
     "ContextOverflowError",
     "FormatError",
-    "Generation",
-    "GenerationStats",
     "LoadOptions",
     "Message",
+    "MissingFileError",
     "Model",
     "PluginError",
     "Plugins",
+    "QueueFullError",
     "Reply",
     "SamplingError",
     "SamplingOptions",
-    "Session",
     "ShapeError",
     "TemplateError",
     "TokenizerError",
     "UnsupportedError",
+    "Usage",
     "ZigAIError",
     "load",
     "read",
 ]
 
 _HOMES = {
-    "api.chat": ("Chat", "Reply"),
+    "api.chat": ("Chat",),
+    "api.reply": ("ChatReply", "Reply"),
     "text.chat_template": ("ChatTemplate", "Message"),
     "contracts.errors": (
         "Cancelled",
+        "ChatBusyError",
         "ContextOverflowError",
         "FormatError",
+        "MissingFileError",
         "PluginError",
+        "QueueFullError",
         "SamplingError",
         "ShapeError",
         "TemplateError",
@@ -79,13 +88,12 @@ _HOMES = {
         "UnsupportedError",
         "ZigAIError",
     ),
-    "engine.generation": ("Generation", "GenerationStats"),
+    "engine.request": ("Usage",),
     "api.loading": ("load", "read"),
     "api.model": ("Model",),
     "api.registry": ("Plugins",),
     "contracts.load_options": ("LoadOptions",),
     "contracts.options": ("SamplingOptions",),
-    "engine.session": ("Session",),
 }
 
 

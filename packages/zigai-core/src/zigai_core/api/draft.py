@@ -1,17 +1,56 @@
-"""Checks that a draft model has the vocabulary of the model for which it proposes tokens."""
+"""The drafter of a reply, and whether a draft model has the vocabulary of the model."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import MutableSet
+from typing import Any, Literal, Protocol
 
 from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
 from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.plugins import Program
+from zigai_core.engine.drafters import ModelDrafter, NgramDrafter
+from zigai_core.engine.request import Drafter
+
+Speculate = Literal["ngram"]
 
 _UNUSED = 5
 _PADDING = re.compile(
     r"\[PAD\d*\]|<(pad|unused|dummy)[ _]?\d*>|<\|(extra|reserved_special_token|dummy)_\d+\|>"
 )
 """Spellings that converters give to tokens that pad a vocabulary to a round number."""
+
+
+class Vocabulary(Protocol):
+    """What is compared of two models: `zigai_core.api.model.Model`."""
+
+    descriptor: ModelDescriptor
+    program: Program
+    checked_drafts: MutableSet[Any]
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that can be drawn."""
+        ...
+
+
+def new_drafter(model: Vocabulary, speculate: Speculate | None, draft: Vocabulary | None) -> Drafter | None:
+    """Returns the drafter of one reply; None if neither is given.
+
+    Raises `UnsupportedError` if both are given, for an unknown name, and for a draft model with another
+    vocabulary or without logits.
+    """
+    if speculate not in (None, "ngram"):
+        raise UnsupportedError(f"speculate={speculate!r}: there are 'ngram' and None")
+    if speculate is not None and draft is not None:
+        raise UnsupportedError("speculate and draft both propose tokens: give one of them")
+    if draft is not None:
+        draft.program.graph.output("logits")
+        if draft not in model.checked_drafts:
+            check_draft(model.descriptor, draft.descriptor)
+            model.checked_drafts.add(draft)
+        return ModelDrafter(draft.program, min(draft.vocabulary, model.vocabulary))
+    return NgramDrafter() if speculate else None
 
 
 def check_draft(model: ModelDescriptor, draft: ModelDescriptor) -> None:

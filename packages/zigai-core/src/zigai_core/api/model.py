@@ -1,35 +1,47 @@
-"""A loaded model: descriptor, program, tokenizer and chat template, immutable and shared between threads."""
+"""A loaded model: descriptor, program, tokenizer, chat template, and the engine that runs it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import threading
+import time
+import weakref
+from collections.abc import MutableSet, Sequence
+from numbers import Integral
+from types import TracebackType
 from typing import Any
 
+import numpy as np
+
+from zigai_core.api.async_reply import AsyncReply
 from zigai_core.api.chat import Chat
-from zigai_core.api.draft import check_draft
+from zigai_core.api.draft import Speculate, new_drafter
+from zigai_core.api.embedding import Pooling, embed
 from zigai_core.api.prompt import Prompt, token_ids
 from zigai_core.api.registry import Plugins
-from zigai_core.contracts.best import best
+from zigai_core.api.reply import Reply
+from zigai_core.api.samplers import Samplers
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import TemplateError, UnsupportedError
+from zigai_core.contracts.errors import SamplingError, TemplateError, UnsupportedError, ZigAIError, quote
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
-from zigai_core.contracts.plugins import Program, SelectingProgram, Tokenizer
-from zigai_core.engine.generation import Generation
-from zigai_core.engine.runner import Runner
+from zigai_core.contracts.plugins import Program, Tokenizer
+from zigai_core.engine.engine import Engine
+from zigai_core.engine.request import Budget, Overflow, Request, Shift
 from zigai_core.engine.sampling import Sampler
-from zigai_core.engine.session import Overflow, Session
-from zigai_core.engine.speculation import Drafter, NgramDrafter, SessionDrafter, Speculate
+from zigai_core.engine.stream import Stream
 from zigai_core.text.chat_template import ChatTemplate
+from zigai_core.text.stream import TextStream
 
 
 class Model:
-    """What `load` gives. Every conversation and generation has a session of its own.
+    """A loaded model. Thread-safe: all replies, chats and embeddings of a model share one engine.
 
-    >>> model = zigai.load("model.gguf")                            # doctest: +SKIP
-    >>> model.generate("Once upon a time", max_tokens=16).complete()     # doctest: +SKIP
-    ', there was a little girl named Lily.'
+    Memory for states is made when the model is first used. `close`, or the end of the `with` block, ends all
+    replies and frees it.
+
+    >>> with zigai.load("model.gguf") as model:                                # doctest: +SKIP
+    ...     print(model.generate("Once upon a time", max_tokens=16))
+    , there was a little girl named Lily.
     """
 
     def __init__(
@@ -41,24 +53,31 @@ class Model:
         backend: str,
         choice: str,
         plugins: Plugins,
+        budget: Budget | None = None,
     ) -> None:
         self.descriptor = descriptor
         self.program = program
         self.backend = backend
         self.choice = choice
-        """Which backend serves the model and why, in a sentence."""
+        """The name of the backend, and the reason for its choice."""
         self.template = (
             ChatTemplate(descriptor.chat_template, origin=f"the chat template in {descriptor.name}")
             if descriptor.chat_template
             else None
         )
+        self.checked_drafts: MutableSet[Any] = weakref.WeakSet()
+        """Draft models whose vocabulary was compared with this model's."""
         self._tokenizer = tokenizer
         self._plugins = plugins
-        self._known_breakers: dict[tuple[str, ...], frozenset[int]] = {}
+        self._budget = budget
+        self._samplers = Samplers(program, tokenizer, plugins)
+        self._engine: Engine | None = None
+        self._closed = False
+        self._lock = threading.Lock()  # guards the engine's creation and end
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """The file's tokenizer; `UnsupportedError` where the file has none."""
+        """The file's tokenizer. Raises `UnsupportedError` if the file has none."""
         if self._tokenizer is None:
             raise UnsupportedError(
                 f"{self.descriptor.name} has no tokenizer, so it cannot read or write text; logits() and "
@@ -68,17 +87,43 @@ class Model:
 
     @property
     def graph(self) -> Graph:
-        """The graph that is run."""
+        """The graph of the program."""
         return self.program.graph
 
     @property
     def options(self) -> CompileOptions:
-        """What the program was planned for."""
+        """The options that the program was compiled with."""
         return self.program.options
 
-    def new_session(self) -> Session:
-        """An empty session with a cache of its own."""
-        return Session(Runner(self.program))
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens that can be drawn: those of the tokenizer. The logits may have more columns."""
+        return self._samplers.vocabulary
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, which is made when it is first needed. Raises `ZigAIError` after `close`."""
+        with self._lock:
+            if self._closed:
+                raise ZigAIError(f"{self.descriptor.name} is closed: load it again")
+            if self._engine is None:
+                self._engine = Engine(self.program, budget=self._budget)
+            return self._engine
+
+    def close(self) -> None:
+        """Ends all replies and frees the memory of the engine. The model cannot be used any more."""
+        with self._lock:
+            engine, self._engine, self._closed = self._engine, None, True
+        if engine is not None:
+            engine.close()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def generate(
         self,
@@ -86,28 +131,63 @@ class Model:
         *,
         sampling: SamplingOptions | None = None,
         max_tokens: int | None = None,
-        stop: Sequence[str] = (),
+        stop: str | Sequence[str] = (),
         overflow: Overflow = "stop",
         speculate: Speculate | None = None,
         draft: Model | None = None,
-    ) -> Generation:
-        """Continue a text (control tokens in it are text) or token ids, as a stream of text.
+        deadline: float | None = None,
+        priority: int = 0,
+        logprobs: int | None = None,
+        **options: Any,
+    ) -> Reply:
+        """Continues a text, or token ids. Control tokens in a text are text.
 
-        `speculate="ngram"` guesses ahead what the text has repeated before, `draft` what a smaller model of
-        the same vocabulary says: the same text, in fewer steps where guesses are right.
-        `UnsupportedError` for a model without logits.
+        `options` are fields of `SamplingOptions` (`temperature=0`), which replace those of `sampling`.
+        `max_tokens`: the most tokens that are generated; 0 for none, None for no limit but the context.
+        `stop`: texts that end the reply. `overflow`: what happens when the context is full. `deadline`: the
+        seconds from now after which the reply ends. `priority`: replies of a higher priority are computed
+        first. `logprobs`: for each token, report the log-probabilities of so many of the most likely ones.
+
+        `speculate="ngram"` proposes tokens that the text has repeated before, `draft` those of a smaller
+        model with the same vocabulary: the same text, in fewer steps if proposals are right.
+
+        Raises `ContextOverflowError` if there is no room for a reply, `SamplingError` for an invalid option,
+        and `UnsupportedError` for a model without logits.
         """
-        self.graph.output("logits")
-        return Generation(
-            self.new_session(),
+        stream, sampler = self._submit(
             self._tokens(prompt),
-            self.tokenizer,
-            self.sampler(sampling),
+            sampling=sampling,
             max_tokens=max_tokens,
             stop=stop,
             overflow=overflow,
-            drafter=self.drafter(speculate, draft),
+            speculate=speculate,
+            draft=draft,
+            deadline=deadline,
+            priority=priority,
+            logprobs=logprobs,
+            **options,
         )
+        return Reply(stream, context=self.options.context, seed=sampler.seed)
+
+    def agenerate(self, prompt: Prompt, **options: Any) -> AsyncReply[Reply]:
+        """Continues a text as `generate` does, and returns the reply for `async for` or `await`."""
+        return AsyncReply(self.generate(prompt, **options))
+
+    def replies(self, prompt: Prompt, count: int, *, seed: int | None = None, **options: Any) -> list[Reply]:
+        """Returns several replies to one prompt, which is computed once. Options are those of `generate`.
+
+        Reply i has the seed `seed + i`; without a seed each has a random one.
+        """
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+            raise SamplingError(f"count must be a whole number of at least 1, not {quote(count)}")
+        tokens = self._tokens(prompt)
+        made: list[Reply] = []
+        for number in range(int(count)):
+            own = {} if seed is None else {"seed": seed + number}
+            first = made[0].stream if made else None
+            stream, sampler = self._submit(tokens, like=first, **own, **options)
+            made.append(Reply(stream, context=self.options.context, seed=sampler.seed))
+        return made
 
     def chat(
         self,
@@ -119,11 +199,12 @@ class Model:
         draft: Model | None = None,
         **keywords: Any,
     ) -> Chat:
-        """A conversation. `template` is one, or a registered name; None takes the file's own. `keywords` are
-        further variables of the template, such as `tools=[…]` or `enable_thinking=False`.
+        """Starts a chat. `template` is one, or a registered name; None takes the file's.
 
-        `TemplateError` where the file has none and none is given, since no template is guessed, and for a
-        keyword that the template does not read; `UnsupportedError` for a model without logits.
+        `keywords` are further variables of the template, such as `tools=[…]` or `enable_thinking=False`.
+
+        Raises `TemplateError` if the file has no template and none is given, since none is guessed, and for a
+        keyword that the template does not read, and `UnsupportedError` for a model without logits.
         """
         self.graph.output("logits")
         if isinstance(template, str):
@@ -136,82 +217,96 @@ class Model:
                 f"{self.descriptor.name} holds no chat template: name the one it was trained with ({names}), "
                 "or generate() from plain text"
             )
+        new_drafter(self, speculate, draft)  # refuses a wrong draft model now, not with the first message
+
+        def submit(prompt: Sequence[int], **options: Any) -> tuple[Stream, Sampler]:
+            return self._submit(prompt, speculate=speculate, draft=draft, fresh=True, **options)
+
         return Chat(
-            self.new_session(),
+            submit,
             self.tokenizer,
             template,
-            sampler=self.sampler,
+            context=self.options.context,
             system=system,
             overflow=overflow,
-            drafter=self.drafter(speculate, draft),
             keywords=keywords,
         )
 
     def logits(self, tokens: Prompt) -> Array:
-        """Logits of the next token after each of `tokens`: float32 `[len(tokens), vocabulary]`.
+        """Returns the logits of the next token after each of `tokens`: float32 `[len(tokens), vocabulary]`.
 
-        `UnsupportedError` for a model without logits.
+        Raises `UnsupportedError` for a model without logits.
         """
-        self.graph.output("logits")
-        session = self.new_session()
-        session.extend(self._tokens(tokens))
-        return session.all_logits()
+        return self.outputs("logits", tokens)
 
-    def embed(self, text: Prompt) -> Array:
-        """The last token's normalised hidden state: float32 `[width]`.
+    def outputs(self, name: str, tokens: Prompt) -> Array:
+        """Returns an output of the graph for each of `tokens`: float32 `[len(tokens), width]`.
 
-        `UnsupportedError` for a model whose graph has no output named hidden.
+        Raises `UnsupportedError`, with the existing names, if the graph has no output of this name.
+        """
+        self.graph.output(name)
+        return self.engine.submit(Request(self._tokens(tokens), outputs=name, rows="all")).outputs
+
+    def embed(
+        self, text: Prompt | Sequence[Prompt], *, pooling: Pooling = "last", normalize: bool = True
+    ) -> Array:
+        """Returns the embedding of a text or of token ids, float32 `[width]`, or of several, a row each.
+
+        It is made of the hidden states: that of the last token, of the first one (`cls`), or the mean. With
+        `normalize`, its Euclidean length is 1. Texts are computed together.
+
+        Raises `UnsupportedError` for a model whose graph has no output named hidden.
         """
         self.graph.output("hidden")
-        session = self.new_session()
-        session.extend(self._tokens(text))
-        return session.hidden()
+        given: Any = text
+        kinds = (str, list, tuple, np.ndarray)
+        several = isinstance(given, (list, tuple)) and given and all(isinstance(one, kinds) for one in given)
+        prompts = [self._tokens(one) for one in (given if several else [given])]
+        rows = embed(self.engine, prompts, pooling, normalize=normalize)
+        return rows if several else rows[0]
+
+    def sampler(self, options: SamplingOptions | None = None) -> Sampler:
+        """Returns a sampler for one reply, with the registered steps."""
+        return self._samplers.new(options or SamplingOptions())
+
+    def _submit(
+        self,
+        prompt: Sequence[int],
+        *,
+        sampling: SamplingOptions | None = None,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] = (),
+        overflow: Overflow = "stop",
+        shift: Shift | None = None,
+        speculate: Speculate | None = None,
+        draft: Model | None = None,
+        deadline: float | None = None,
+        priority: int = 0,
+        logprobs: int | None = None,
+        fresh: bool = False,
+        like: Stream | None = None,
+        **options: Any,
+    ) -> tuple[Stream, Sampler]:
+        self.graph.output("logits")
+        sampler = self._samplers.new(sampling or SamplingOptions(), options)
+        request = Request(
+            prompt,
+            max_tokens=max_tokens,
+            end_ids=self.tokenizer.end_ids,
+            sampler=sampler,
+            text=TextStream(self.tokenizer, [stop] if isinstance(stop, str) else stop, fresh=fresh),
+            drafter=new_drafter(self, speculate, draft),
+            overflow=overflow,
+            shift=shift,
+            priority=priority,
+            deadline=None if deadline is None else time.monotonic() + deadline,
+            logprobs=logprobs,
+        )
+        stream = self.engine.submit(request) if like is None else self.engine.fork(like, request)
+        return stream, sampler
 
     def _tokens(self, prompt: Prompt) -> list[int]:
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else token_ids(prompt)
-
-    def drafter(self, speculate: Speculate | None, draft: Model | None) -> Drafter | None:
-        """Who guesses ahead: nobody, or one of the two."""
-        if speculate not in (None, "ngram"):
-            raise UnsupportedError(f"speculate={speculate!r}: there are 'ngram' and None")
-        if speculate is not None and draft is not None:
-            raise UnsupportedError("speculate and draft are two ways to guess ahead: take one")
-        if draft is not None:
-            draft.graph.output("logits")
-            check_draft(self.descriptor, draft.descriptor)
-            return SessionDrafter(draft.new_session(), min(draft.vocabulary, self.graph.vocabulary_size))
-        return NgramDrafter() if speculate else None
-
-    def sampler(self, options: SamplingOptions | None = None) -> Sampler:
-        """A sampler of one reply by these options, over the registered steps."""
-        options = options or SamplingOptions()
-        if options.dry_multiplier > 0 and options.dry_breaker_tokens is None:
-            breakers = self._breakers(tuple(options.dry_sequence_breakers))
-            options = replace(options, dry_breaker_tokens=breakers)
-        return Sampler(
-            options,
-            samplers=self._plugins.samplers,
-            vocabulary=self.vocabulary,
-            best=self.program.best if isinstance(self.program, SelectingProgram) else best,
-        )
-
-    @property
-    def vocabulary(self) -> int:
-        """How many tokens can be drawn: those of the tokenizer; the logits may have more rows."""
-        rows = self.program.graph.vocabulary_size
-        return rows if self._tokenizer is None else min(rows, self._tokenizer.vocabulary_size)
-
-    def _breakers(self, texts: tuple[str, ...]) -> frozenset[int]:
-        """The tokens whose text holds one of these; looked up once."""
-        if texts not in self._known_breakers:
-            breakers = [text.encode("utf-8") for text in texts]
-            spelling = self.tokenizer.decode_bytes
-            self._known_breakers[texts] = frozenset(
-                token
-                for token in range(self.vocabulary)
-                if any(breaker in spelling([token]) for breaker in breakers)
-            )
-        return self._known_breakers[texts]
 
     def __repr__(self) -> str:
         return f"<Model {self.descriptor.name} ({self.descriptor.architecture}) on {self.backend}>"

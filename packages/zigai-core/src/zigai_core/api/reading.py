@@ -12,7 +12,7 @@ from zigai_core.api.installed import report
 from zigai_core.api.registry import Plugins
 from zigai_core.api.stored_types import complete
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import FormatError, PluginError
+from zigai_core.contracts.errors import FormatError, MissingFileError, PluginError
 from zigai_core.contracts.plugins import FormatReader
 
 _KINDS = (
@@ -26,12 +26,13 @@ _KINDS = (
 def read(path: str | Path, *, plugins: Plugins | None = None) -> ModelDescriptor:
     """Return the descriptor of the model at `path`: a file, one part of several, or a folder.
 
-    Raises `FormatError` if the path is neither a regular file nor a folder, cannot be read, or is of no
+    `~` is the user's home folder. Raises `MissingFileError`, which is a `FileNotFoundError`, if nothing is
+    there, `FormatError` if the path is neither a regular file nor a folder, cannot be read, or is of no
     installed format, and `PluginError` if two formats claim it or one fails unexpectedly while it reads. A
     format that fails earlier, in its class or in `recognises`, is skipped with a warning in the log.
     """
     plugins = plugins or Plugins.installed()
-    path = Path(path)
+    path = Path(path).expanduser()
     head = _first_bytes(path)
     failures: list[str] = []
     matches = dict(_recognising(path, plugins, failures))
@@ -61,6 +62,8 @@ def _first_bytes(path: Path) -> bytes | None:
             raise FormatError(f"{path}: is {kind}: name a model's file or folder")
         with path.open("rb") as file:
             head = file.read(4)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: there is no such file or folder") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
         raise FormatError(f"{path}: cannot be read: {reason}") from error

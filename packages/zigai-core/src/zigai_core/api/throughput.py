@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from zigai_core.api.model import Model
 from zigai_core.contracts.errors import UnsupportedError
-from zigai_core.contracts.plugins import OperationTime, ProfilingContext
-from zigai_core.engine.cache import CachedSequence
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.contracts.plugins import OperationTime, ProfilingExecutor
+from zigai_core.engine.direct import DirectRunner, DirectSequence, Part
 
 
 class Throughput:
@@ -20,42 +19,37 @@ class Throughput:
     def __init__(self, model: Model, sequences: int = 1) -> None:
         self.sequences = sequences
         self._backend = model.backend
-        self._runner = Runner(model.program, sequences)
-        self._filled: list[CachedSequence] = []
+        self._runner = DirectRunner(model.program, sequences)
+        self._sequences: list[DirectSequence] = [self._runner.new_sequence() for _ in range(sequences)]
         self._depth = 0
 
     def prefill(self, tokens: Sequence[int]) -> None:
-        """Compute a prompt in a new sequence, and drop that sequence."""
-        sequence = self._runner.pool.new_sequence()
-        self._runner.run([Part(sequence, tokens)])
-        sequence.truncate(0)
+        """Compute a prompt in the first sequence, which is empty again afterwards."""
+        self.rewind()
+        first = self._sequences[0]
+        first.truncate(0)
+        self._runner.run([Part(first, tokens)])
+        first.truncate(0)
+        self._depth = 0
 
     def fill(self, tokens: Sequence[Sequence[int]]) -> None:
-        """Replace the sequences by new ones, filled with `tokens` `[sequences][depth]`; depth may be 0."""
-        self.free()
+        """Replace the content of the sequences by `tokens` `[sequences][depth]`; depth may be 0."""
         self._depth = len(tokens[0])
-        for given in tokens:
-            sequence = self._runner.pool.new_sequence()
+        for sequence, given in zip(self._sequences, tokens, strict=True):
+            sequence.truncate(0)
             if given:
                 self._runner.run([Part(sequence, given)])
-            self._filled.append(sequence)
 
     def decode(self, steps: Sequence[Sequence[int]]) -> None:
-        """Compute steps of one token for each filled sequence. `steps`: ids `[steps][sequences]`."""
+        """Compute steps of one token for each sequence. `steps`: ids `[steps][sequences]`."""
         for step in steps:
-            pairs = zip(self._filled, step, strict=True)
+            pairs = zip(self._sequences, step, strict=True)
             self._runner.run([Part(sequence, [token]) for sequence, token in pairs])
 
     def rewind(self) -> None:
-        """Truncate the filled sequences to the tokens of `fill`."""
-        for sequence in self._filled:
-            sequence.truncate(self._depth)
-
-    def free(self) -> None:
-        """Free the filled sequences and their pages."""
-        for sequence in self._filled:
-            sequence.free()
-        self._filled.clear()
+        """Truncate the sequences to the tokens of `fill`."""
+        for sequence in self._sequences:
+            sequence.truncate(min(self._depth, sequence.length))
 
     def start_profile(self) -> None:
         """Start to measure the time of each operation. Raises `UnsupportedError` if the backend cannot."""
@@ -67,10 +61,10 @@ class Throughput:
 
     def cancel(self) -> None:
         """End the running call and all later ones with `Cancelled`. May be called from any thread."""
-        self._runner.context.cancel()
+        self._runner.cancel()
 
-    def _profiling(self) -> ProfilingContext:
-        context = self._runner.context
-        if not isinstance(context, ProfilingContext):
+    def _profiling(self) -> ProfilingExecutor:
+        executor = self._runner.executor
+        if not isinstance(executor, ProfilingExecutor):
             raise UnsupportedError(f"the backend {self._backend} cannot measure the time of operations")
-        return context
+        return executor

@@ -14,20 +14,27 @@ from zigai_core.contracts.graph import Array
 BestOf = Callable[[Array, int, "Edits | None", "NDArray[np.uint32] | None"], Best]
 """Type of `zigai_core.contracts.best.best` and of a program's own implementation."""
 
+RowBest = Callable[[int, "Edits | None", "NDArray[np.uint32] | None"], Best]
+"""The same for one certain row, such as `Outputs.best`."""
+
 MOST = float(np.finfo(np.float32).max)
 
 
 class LogitsRow:
     """Implements `zigai_core.contracts.sampling.Row`. `own` is the model's row, float32 `[vocabulary]`.
 
-    `own` is never written to. `best` finds the k best of a row under edits and a mask.
+    `own` is never written to. `best` finds the k best of a row under edits and a mask;
+    `of_own`, if given, those of `own`.
     """
 
-    def __init__(self, own: Array, history: Sequence[int], best: BestOf) -> None:
+    def __init__(
+        self, own: Array, history: Sequence[int], best: BestOf, of_own: RowBest | None = None
+    ) -> None:
         self.vocabulary = len(own)
         self.history = history
         self._own = own
         self._best = best
+        self._of_own = of_own
         self._edits: dict[int, float] = {}
         self._mask: NDArray[np.uint32] | None = None
 
@@ -106,13 +113,18 @@ class LogitsRow:
             raise SamplingError(f"a row must be replaced by {self.vocabulary} logits, none of them NaN")
         self.check()
         self.keep(logits > -np.inf)
+        self._of_own = None
         self._own = np.clip(logits, -MOST, MOST).astype(np.float32)
         ruled_out = [token for token, logit in self._edits.items() if logit == -np.inf]
         self._edits = dict.fromkeys(ruled_out, -np.inf)
 
     def best(self, k: int) -> tuple[NDArray[np.int32], Array]:
         """Ids and logits of the k best, largest first; fewer if fewer tokens are not ruled out."""
-        found = self._best(self._own, k, self._sparse() if self._edits else None, self._mask)
+        edits = self._sparse() if self._edits else None
+        if self._of_own is not None:
+            found = self._of_own(k, edits, self._mask)
+        else:
+            found = self._best(self._own, k, edits, self._mask)
         if found.damaged is not None:
             raise self._damage(found.damaged)
         return found.ids, found.logits

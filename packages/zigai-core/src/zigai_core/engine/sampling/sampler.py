@@ -22,7 +22,7 @@ from zigai_core.engine.sampling.candidate_steps import min_p, temperature, top_k
 from zigai_core.engine.sampling.candidates import RowCandidates, TokenCandidates
 from zigai_core.engine.sampling.draws import Draws
 from zigai_core.engine.sampling.mirostat import mirostat
-from zigai_core.engine.sampling.row import BestOf, LogitsRow
+from zigai_core.engine.sampling.row import BestOf, LogitsRow, RowBest
 from zigai_core.engine.sampling.row_steps import dry, logit_bias, penalties, top_n_sigma
 
 BUILT_IN: Mapping[str, SamplerFactory] = MappingProxyType(
@@ -93,6 +93,7 @@ class Sampler:
             self._add(name, step)
         self._tokens: list[int] = []
         self._prompt = 0
+        self._stateful = self._find_stateful()
         # States of the stateful steps at the start, and before each accepted token.
         self._at_start = self._states()
         self._before: list[list[object]] = []
@@ -114,21 +115,24 @@ class Sampler:
         self._tokens = [int(token) for token in prompt]
         self._prompt = len(self._tokens)
 
-    def sample(self, logits: Array, mask: NDArray[np.uint32] | None = None) -> int:
+    def sample(
+        self, logits: Array, mask: NDArray[np.uint32] | None = None, best: RowBest | None = None
+    ) -> int:
         """Draw the token at `index` from `logits`, `[vocabulary]` or longer. Repeated calls draw the same.
 
-        Tokens whose bit in the bitset `mask` is not set are ruled out before any step. Raises `SamplingError`
-        if a logit of the model is not finite or every token is ruled out, `PluginError` if a step returns
-        something other than candidates.
+        Tokens whose bit in the bitset `mask` is not set are ruled out before any step. `best` finds the
+        k best of these logits, under edits and a mask, in place of the sampler's own function. Raises
+        `SamplingError` if a logit of the model is not finite or every token is ruled out, `PluginError` if a
+        step returns something other than candidates.
         """
         with np.errstate(all="ignore"):
-            return self._chain(logits, mask).take(self._draws.uniform(self.index, "token"))
+            return self._chain(logits, mask, best).take(self._draws.uniform(self.index, "token"))
 
     def accept(self, token: int) -> None:
         """Append a token to the reply, drawn by this sampler or not."""
         self._before.append(self._states())
         self._tokens.append(int(token))
-        for step in self._stateful():
+        for step in self._stateful:
             step.accept(token)
 
     def rollback(self, count: int) -> None:
@@ -146,6 +150,7 @@ class Sampler:
         twin._before = list(self._before)
         twin._rows = [(name, copy.copy(step)) for name, step in self._rows]
         twin._choices = [(name, copy.copy(step)) for name, step in self._choices]
+        twin._stateful = twin._find_stateful()
         return twin
 
     def distribution(self, logits: Array, mask: NDArray[np.uint32] | None = None) -> Array:
@@ -172,10 +177,13 @@ class Sampler:
                 f"{type(step).__name__} has neither"
             )
 
-    def _chain(self, logits: Array, mask: NDArray[np.uint32] | None) -> TokenCandidates:
+    def _chain(
+        self, logits: Array, mask: NDArray[np.uint32] | None, best: RowBest | None = None
+    ) -> TokenCandidates:
         if logits.ndim != 1 or not len(logits[: self.vocabulary]):
             raise SamplingError(f"logits must be of shape [vocabulary], not {logits.shape}")
-        row = LogitsRow(np.ascontiguousarray(logits[: self.vocabulary], np.float32), self._tokens, self._best)
+        own = np.ascontiguousarray(logits[: self.vocabulary], np.float32)
+        row = LogitsRow(own, self._tokens, self._best, best)
         if mask is not None:
             row.allow(mask)
         for name, row_step in self._rows:
@@ -202,13 +210,13 @@ class Sampler:
         return lambda: self._draws.uniform(self.index, name, next(numbers))
 
     def _states(self) -> list[object]:
-        return [step.state for step in self._stateful()]
+        return [step.state for step in self._stateful]
 
     def _restore(self, states: Sequence[object]) -> None:
-        for step, state in zip(self._stateful(), states, strict=True):
+        for step, state in zip(self._stateful, states, strict=True):
             step.state = state
 
-    def _stateful(self) -> list[StatefulStep]:
+    def _find_stateful(self) -> list[StatefulStep]:
         steps = [step for _, step in (*self._rows, *self._choices)]
         return [step for step in steps if isinstance(step, StatefulStep)]
 

@@ -1,0 +1,56 @@
+"""Embeddings: one vector for a text, from the hidden states of its tokens."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+
+from zigai_core.contracts.errors import UnsupportedError, quote
+from zigai_core.contracts.graph import Array
+from zigai_core.engine.engine import Engine
+from zigai_core.engine.request import Request
+from zigai_core.engine.stream import Stream
+
+TOGETHER = 64
+"""Maximum number of texts in the engine at the same time."""
+
+Pooling = Literal["last", "mean", "cls"]
+"""How an embedding is made of hidden states: that of the last token, the mean, or that of the first token."""
+
+
+def embed(engine: Engine, prompts: Sequence[Sequence[int]], pooling: Pooling, *, normalize: bool) -> Array:
+    """Returns an embedding for each prompt: float32 `[len(prompts), width]`.
+
+    Raises `UnsupportedError` for an unknown pooling.
+    """
+    if pooling not in get_args(Pooling):
+        raise UnsupportedError(f"pooling must be {', '.join(get_args(Pooling))}, not {quote(pooling)}")
+    rows: Literal["last", "all"] = "last" if pooling == "last" else "all"
+    pooled: list[Array] = []
+    streams: deque[Stream] = deque()
+    waiting = deque(prompts)
+    try:
+        while waiting or streams:
+            while waiting and len(streams) < TOGETHER:
+                streams.append(engine.submit(Request(waiting.popleft(), outputs="hidden", rows=rows)))
+            pooled.append(_pool(streams[0].outputs, pooling))
+            streams.popleft().close()
+    finally:
+        for stream in streams:
+            stream.close()
+    embeddings = np.stack(pooled)
+    if normalize:
+        lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
+        embeddings = np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0)
+    return embeddings
+
+
+def _pool(hidden: Array, pooling: Pooling) -> Array:
+    if pooling == "mean":
+        mean: Array = hidden.mean(axis=0, dtype=np.float32)
+        return mean
+    pooled: Array = hidden[0] if pooling == "cls" else hidden[-1]
+    return pooled

@@ -1,0 +1,147 @@
+"""Replies: text as it is generated, and its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+
+from zigai_core.api.turn import Turn
+from zigai_core.engine.request import FinishReason, Piece, TokenLogprobs, Usage
+from zigai_core.engine.stream import Stream
+from zigai_core.text.reasoning import Part, ReasoningStream, split_reasoning
+
+
+class Reply(Iterator[str]):
+    """The reply to a prompt: an iterator of pieces of text, each of whole characters.
+
+    Iterating computes as far as it reads; other replies of the model are computed in the same steps. `text`,
+    and printing the reply, waits for its end. A reply is read by one thread; `cancel` may be called from any
+    other, and from signal handlers. It ends when it is read to its end, when it is cancelled or closed, and
+    when its `with` block is left; a reply that nobody refers to is closed.
+
+    >>> for piece in model.generate("Once upon a time", max_tokens=16):     # doctest: +SKIP
+    ...     print(piece, end="", flush=True)
+    >>> model.generate("Once upon a time", max_tokens=16).text             # doctest: +SKIP
+    ', there was a little girl named Lily.'
+    """
+
+    def __init__(self, stream: Stream, *, context: int, seed: int) -> None:
+        self.context = context
+        """Maximum number of tokens, of prompt and reply together."""
+        self.seed = seed
+        """The seed of its draws, with which it can be repeated."""
+        self.stream = stream
+        """The pieces of the reply, as the engine gives them."""
+
+    def __next__(self) -> str:
+        for piece in self.stream:
+            text = self.take(piece)
+            if text:
+                return text
+        raise StopIteration
+
+    def take(self, piece: Piece) -> str:
+        """Called for each piece that is read; returns its text."""
+        return piece.text
+
+    @property
+    def text(self) -> str:
+        """The whole text; waits for the end. After `close`, the text that was read."""
+        for _ in self:
+            pass
+        return self.stream.text
+
+    @property
+    def read_text(self) -> str:
+        """The text that was read so far; does not wait."""
+        return self.stream.text
+
+    @property
+    def tokens(self) -> list[int]:
+        """The token ids that were read so far; does not wait."""
+        return self.stream.tokens
+
+    @property
+    def logprobs(self) -> list[TokenLogprobs]:
+        """For each of `tokens`, the model's log-probabilities, if they were asked for."""
+        return self.stream.logprobs
+
+    @property
+    def prompt(self) -> list[int]:
+        """The token ids of the prompt, before any were dropped for want of room."""
+        return list(self.stream.request.prompt)
+
+    @property
+    def finish_reason(self) -> FinishReason | None:
+        """Why the reply ended; None before it was read to its end.
+
+        `end`: the model ended it. `stop`: a stop string came. `length`: it has `max_tokens`. `context`: the
+        context is full. `cancelled`: `cancel` or `close` ended it. `deadline`: its time was over.
+        """
+        return self.stream.finish_reason
+
+    @property
+    def usage(self) -> Usage:
+        """Counts of tokens, and times, so far."""
+        return self.stream.usage
+
+    @property
+    def context_used(self) -> int:
+        """Number of tokens of prompt and reply that are in the context."""
+        return min(self.context, self.usage.prompt_tokens + self.usage.generated_tokens)
+
+    def cancel(self) -> None:
+        """Ends the reply soon, with the finish reason `cancelled`. From any thread or signal handler."""
+        self.stream.cancel()
+
+    def close(self) -> None:
+        """Ends the reply where it was read to; what was not read is dropped."""
+        self.stream.close()
+
+    def __enter__(self) -> Reply:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __repr__(self) -> str:
+        state = self.finish_reason or "open"
+        return f"<{type(self).__name__} of {len(self.tokens)} tokens, {state}: {self.read_text[-40:]!r}>"
+
+
+class ChatReply(Reply):
+    """The reply to a message of a chat. It joins the chat's messages when it ends, however it ends.
+
+    Its text is what the model writes, reasoning included; `parts`, `reasoning` and `answer` tell them apart.
+    """
+
+    def __init__(self, stream: Stream, turn: Turn, *, context: int, seed: int) -> None:
+        super().__init__(stream, context=context, seed=seed)
+        self._turn = turn
+
+    def take(self, piece: Piece) -> str:
+        """Called for each piece that is read; returns its text."""
+        self._turn.read += piece.text
+        return piece.text
+
+    def parts(self) -> Iterator[Part]:
+        """The reply as it comes, reasoning and answer told apart."""
+        stream = ReasoningStream(begun=self._turn.begun)
+        for piece in self:
+            yield from stream.push(piece)
+        yield from stream.finish()
+
+    @property
+    def reasoning(self) -> str:
+        """The model's reasoning before its answer, as far as it was read."""
+        return split_reasoning(self.read_text, begun=self._turn.begun)[0]
+
+    @property
+    def answer(self) -> str:
+        """The reply without its reasoning, as far as it was read."""
+        return split_reasoning(self.read_text, begun=self._turn.begun)[1]

@@ -1,0 +1,93 @@
+"""Drafters: they propose draft tokens, which the engine checks in one step of the model.
+
+A step over a few tokens costs little more than over one, because each weight is read once for all of them.
+The engine computes the logits after each draft token in one step and draws from them as it would without
+drafts; the drafts after the first one that is not drawn are dropped. The draw of a token depends only on the
+seed and its index in the reply, so a reply is the same with and without drafts. This is speculative sampling
+(Leviathan et al., 2023, arXiv:2211.17192; Chen et al., 2023, arXiv:2302.01318) for drafters that propose one
+token each: their rejection step accepts a draft as often as this comparison.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zigai_core.contracts.plugins import Program
+from zigai_core.engine.direct import DirectRunner, Part
+
+
+class NgramDrafter:
+    """Proposes the tokens that followed an earlier occurrence of the last tokens.
+
+    Prompt lookup (A. Saxena, 2023, https://github.com/apoorvumang/prompt-lookup-decoding): the latest earlier
+    occurrence of the last `longest` to `shortest` tokens is continued. Good for replies that repeat their
+    prompt or themselves: edited code, summaries with quotes, tables.
+
+    >>> NgramDrafter().propose([5, 6, 7, 8, 9, 5, 6, 7], 4)
+    [8, 9, 5, 6]
+    """
+
+    def __init__(self, *, longest: int = 4, shortest: int = 2) -> None:
+        self._sizes = range(longest, shortest - 1, -1)
+        self._tokens: list[int] = []
+        self._ends: dict[tuple[int, ...], int] = {}
+        """By n-gram, the index after its latest occurrence; the n-gram at the end is not included."""
+
+    def propose(self, tokens: Sequence[int], count: int) -> list[int]:
+        """Returns at most `count` tokens; none if the last tokens did not occur before."""
+        self._read(tokens)
+        for size in self._sizes:
+            end = self._ends.get(tuple(self._tokens[-size:])) if len(self._tokens) > size else None
+            if end is not None:
+                return self._tokens[end : end + count]
+        return []
+
+    def _read(self, tokens: Sequence[int]) -> None:
+        known = len(self._tokens)
+        if len(tokens) < known or (known and int(tokens[known - 1]) != self._tokens[-1]):
+            self._tokens, self._ends, known = [], {}, 0  # the tokens were replaced
+        self._tokens.extend(int(token) for token in tokens[known:])
+        for end in range(max(known, 1), len(self._tokens)):
+            for size in self._sizes:
+                if end >= size:
+                    self._ends[tuple(self._tokens[end - size : end])] = end
+
+
+class ModelDrafter:
+    """Proposes the most likely tokens of a smaller model with the same vocabulary.
+
+    It has an executor of that model's program. Tokens from `vocabulary` on are never proposed.
+    """
+
+    def __init__(self, program: Program, vocabulary: int) -> None:
+        self._runner = DirectRunner(program)
+        self._sequence = self._runner.new_sequence()
+        self._tokens: list[int] = []
+        self._context = program.options.context
+        self._limit = program.graph.token_limit
+        self._vocabulary = vocabulary
+        self._recurrent = any(group.recurrent for group in program.graph.groups)
+
+    def propose(self, tokens: Sequence[int], count: int) -> list[int]:
+        """Returns at most `count` tokens; none if the draft model's context or vocabulary is too small."""
+        count = min(count, self._context - len(tokens) - 1)
+        given = [int(token) for token in tokens]
+        if count < 1 or max(given, default=self._limit) >= self._limit:
+            return []
+        common = 0
+        for own, token in zip(self._tokens, given[:-1], strict=False):  # the last one is always computed
+            if own != token:
+                break
+            common += 1
+        self._sequence.truncate(0 if self._recurrent and common < self._sequence.length else common)
+        drafts = [self._next(given[self._sequence.length :])]
+        while len(drafts) < count:
+            drafts.append(self._next(drafts[-1:]))
+        self._tokens = [*given, *drafts[:-1]]
+        return drafts
+
+    def _next(self, tokens: Sequence[int]) -> int:
+        logits = self._runner.run([Part(self._sequence, tokens)])[0]["logits"]
+        return int(np.argmax(logits[-1, : self._vocabulary]))

@@ -1,0 +1,264 @@
+"""What a caller asks of the engine, and what it is told: requests, pieces of a reply, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
+
+from zigai_core.contracts.errors import SamplingError, TokenizerError, UnsupportedError, quote
+from zigai_core.engine.sampling import Sampler
+
+FinishReason = Literal["end", "stop", "length", "context", "cancelled", "deadline"]
+"""Why a reply ended: an end token, a stop string, `max_tokens`, a full context, `cancel` or `close`, or the
+deadline."""
+
+Overflow = Literal["stop", "error", "shift"]
+"""What happens when a sequence fills the context: the reply ends with the reason `context`, its stream raises
+`ContextOverflowError`, or `Request.shift` replaces the tokens."""
+
+Shift = Callable[[Sequence[int]], Sequence[int]]
+"""Returns the tokens to go on with, fewer than it is given; at least one."""
+
+MOST_DRAFT_TOKENS = 8
+"""Maximum number of draft tokens of a sequence in a step."""
+
+
+class TextSink(Protocol):
+    """Converts the tokens of a reply to text: `zigai_core.text.stream.TextStream`."""
+
+    @property
+    def stopped(self) -> str | None:
+        """The stop string that ended the text, or None."""
+        ...
+
+    def push(self, token: int) -> str:
+        """Adds a token and returns the text that is now certain."""
+        ...
+
+    def finish(self) -> str:
+        """Returns the text that is left, after the last token."""
+        ...
+
+
+class Drafter(Protocol):
+    """Proposes draft tokens for one request. The engine's driver calls it between steps.
+
+    A drafter with a model of its own has an executor and a sequence of that model; it runs the executor
+    itself in `propose`, and must not use an engine. If it has a method `close()`, that is called when the
+    request ends.
+    """
+
+    def propose(self, tokens: Sequence[int], count: int) -> Sequence[int]:
+        """Returns at most `count` tokens that may follow `tokens`, the prompt and the reply so far."""
+        ...
+
+
+@runtime_checkable
+class ClosingDrafter(Protocol):
+    """A drafter that owns resources."""
+
+    def close(self) -> None:
+        """Frees the resources; the request has ended."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One prompt, and what is wanted for it: a reply, outputs of the graph for the prompt's tokens, or both.
+
+    Raises `TokenizerError` for an empty prompt, `SamplingError` and `UnsupportedError` for invalid values.
+    """
+
+    prompt: Sequence[int]
+    max_tokens: int | None = None
+    """Maximum number of generated tokens; 0: none are generated; None: no limit but the context."""
+    end_ids: frozenset[int] = frozenset()
+    """Token ids that end the reply; they are not part of it."""
+    sampler: Sampler | None = None
+    """Draws the tokens; used by this request alone. None: nothing is generated."""
+    outputs: str | None = None
+    """Name of an output of the graph that is collected for tokens of the prompt (`Stream.outputs`)."""
+    rows: Literal["last", "all"] = "last"
+    """The tokens of the prompt whose outputs are collected."""
+    text: TextSink | None = None
+    """Converts tokens to text; used by this request alone. None: pieces have no text."""
+    drafter: Drafter | None = None
+    """Proposes draft tokens; used by this request alone."""
+    overflow: Overflow = "stop"
+    shift: Shift | None = None
+    """Replaces the tokens of a full sequence if `overflow` is `shift`; None: `drop_middle(1)`."""
+    priority: int = 0
+    """Requests of a higher priority are scheduled first, and preempted last."""
+    deadline: float | None = None
+    """The time (`time.monotonic()`) after which the reply ends with the reason `deadline`."""
+    logprobs: int | None = None
+    """Number of most likely tokens whose log-probabilities are reported for each generated token, besides the
+    drawn one; None: no log-probabilities."""
+    cache: bool = True
+    """False: the request finds no prefix, and leaves none for others."""
+
+    def __post_init__(self) -> None:
+        if not len(self.prompt):
+            raise TokenizerError("the prompt has no tokens: there is nothing to continue; give some text")
+        for name, least in (("max_tokens", 0), ("logprobs", 0)):
+            value = getattr(self, name)
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least
+            ):
+                raise SamplingError(
+                    f"{name} must be a whole number of at least {least}, or None, not {quote(value)}"
+                )
+        if self.rows not in ("last", "all"):
+            raise UnsupportedError(f"rows must be last or all, not {quote(self.rows)}")
+        if self.overflow not in ("stop", "error", "shift"):
+            raise UnsupportedError(f"overflow must be stop, error or shift, not {quote(self.overflow)}")
+
+    @property
+    def generates(self) -> bool:
+        """True if tokens are generated."""
+        return self.sampler is not None and self.max_tokens != 0
+
+
+def drop_middle(keep: int = 1) -> Shift:
+    """Returns a shift that keeps the first `keep` tokens and drops the older half of the others.
+
+    >>> drop_middle(1)([1, 2, 3, 4, 5])
+    [1, 4, 5]
+    """
+
+    def shift(tokens: Sequence[int]) -> Sequence[int]:
+        first = min(keep, len(tokens) - 1)
+        dropped = max(1, (len(tokens) - first) // 2)
+        return [*tokens[:first], *tokens[first + dropped :]]
+
+    return shift
+
+
+class TokenLogprobs(NamedTuple):
+    """Log-probabilities of the model for one token of the reply, before any step of sampling."""
+
+    token: int
+    logprob: float
+    ids: tuple[int, ...]
+    """The most likely tokens, in descending order."""
+    logprobs: tuple[float, ...]
+    """Their log-probabilities."""
+
+
+class Piece(NamedTuple):
+    """A part of a reply: at most one token, and the text that became certain with it, if any."""
+
+    tokens: tuple[int, ...]
+    text: str = ""
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    """One entry for each token, if the request asked for them."""
+
+
+@dataclass
+class Usage:
+    """Counts of one request in tokens, times in seconds."""
+
+    prompt_tokens: int = 0
+    """Tokens of the prompt; dropped ones not included."""
+    cached_tokens: int = 0
+    """Tokens of the prompt that were found by prefix and not computed."""
+    generated_tokens: int = 0
+    draft_proposed: int = 0
+    """Draft tokens that were computed."""
+    draft_accepted: int = 0
+    """Draft tokens that were drawn."""
+    dropped_tokens: int = 0
+    """Tokens that shifts have removed."""
+    preemptions: int = 0
+    """How many times the request gave up its pages and was computed again."""
+    prefill_seconds: float = 0.0
+    """From the start of the prompt's first step to the first token."""
+    decode_seconds: float = 0.0
+    """From the first token to the last."""
+    time_to_first_token: float = 0.0
+    """From `submit` to the first token."""
+
+    @property
+    def computed_tokens(self) -> int:
+        """Tokens of the prompt that were computed."""
+        return self.prompt_tokens - self.cached_tokens
+
+    @property
+    def prefill_tps(self) -> float:
+        """Prompt tokens computed per second."""
+        return _rate(self.computed_tokens, self.prefill_seconds)
+
+    @property
+    def decode_tps(self) -> float:
+        """Tokens generated per second; the first one comes out of the prefill and is not counted."""
+        return _rate(self.generated_tokens - 1, self.decode_seconds)
+
+
+def _rate(tokens: int, seconds: float) -> float:
+    return max(tokens, 0) / seconds if seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much an engine holds. Memory is used as it is written.
+
+    Of `tokens` and `bytes`, the smaller limit counts; without either, the engine chooses.
+    """
+
+    tokens: int | None = None
+    """Tokens in all sequences together."""
+    bytes: int | None = None
+    """Bytes of all pages and slots together."""
+    sequences: int = 64
+    """Maximum number of sequences that are computed at the same time."""
+    checkpoint_bytes: int = 256 << 20
+    """Bytes of recurrent states that are kept so that later requests find them by prefix."""
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "bytes", "sequences"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UnsupportedError(f"the budget's {name} must be at least 1, not {quote(value)}")
+
+
+@dataclass(frozen=True)
+class GroupStats:
+    """Pages, or slots, of one group of states."""
+
+    total: int
+    free: int
+    known: int
+    """Not in use, but their content can be found by prefix."""
+    used: int
+
+
+@dataclass(frozen=True)
+class EngineStats:
+    """Counts since the engine was made, and its present state."""
+
+    waiting: int = 0
+    """Requests that are not being computed yet, or were preempted."""
+    running: int = 0
+    """Requests that hold pages."""
+    groups: tuple[GroupStats, ...] = ()
+    """Pages and slots by group."""
+    submitted: int = 0
+    finished: Mapping[str, int] = field(default_factory=dict)
+    """Ended requests by finish reason; `error` for those whose stream raises."""
+    steps: int = 0
+    failed_steps: int = 0
+    """Steps that raised or were stopped."""
+    computed_tokens: int = 0
+    """Rows of all steps, draft tokens included."""
+    cached_tokens: int = 0
+    """Tokens found by prefix, those of preempted requests included."""
+    generated_tokens: int = 0
+    preemptions: int = 0
+    draft_proposed: int = 0
+    draft_accepted: int = 0
+    step_seconds: float = 0.0
+    """Time in steps, scheduling and sampling included."""
+    run_seconds: float = 0.0
+    """Time in the executor."""

@@ -1,0 +1,147 @@
+"""A request being computed: its tokens, how many are computed, and the pages and slots that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Tokens
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.graph import Array
+from zigai_core.engine.draft_pace import DraftPace
+from zigai_core.engine.prefix import Node
+from zigai_core.engine.request import Request
+from zigai_core.engine.stream import Channel
+
+
+class Sequence:
+    """Tokens `buffer[:length]`, of which the first `computed` are in pages and slots.
+
+    Computing chases the tokens: a prompt, a token that was just drawn and a sequence that was preempted
+    differ only in how many are left. After `length`, the buffer has room for draft tokens.
+    `tables[g][:held]` are the pages of group g, -1 where a window gave them up; `slots[g]` is the slot of a
+    recurrent group, -1 for none.
+    """
+
+    __slots__ = (
+        *(
+            "_before",
+            "arrival",
+            "asked",
+            "buffer",
+            "channel",
+            "checkpoint",
+            "collected",
+            "computed",
+            "drafts",
+            "first",
+        ),
+        *("given_up", "held", "length", "node", "outputs", "pace", "prompt", "request", "running"),
+        *("samples", "slots", "started", "submitted", "tables", "waits_for", "in_own_code"),
+    )
+
+    def __init__(
+        self, request: Request, channel: Channel, prompt: Tokens[int], arrival: int, groups: int
+    ) -> None:
+        self.request = request
+        self.channel = channel
+        self.arrival = arrival
+        self.prompt = len(prompt)
+        """Number of tokens that were not drawn: `buffer[:prompt]`."""
+        self.buffer = np.empty(len(prompt) + 256, np.int32)
+        self.buffer[: self.prompt] = prompt
+        self.length = self.prompt
+        self._before = 0
+        self.samples = request.generates
+        self.drafts = 0
+        """Draft tokens after `length` in the step being made."""
+        self.pace = DraftPace()
+        self.waits_for: Channel | None = None
+        """The request whose prompt must be computed first, because this one shares it."""
+        self.outputs: Array | None = None
+        self.collected = 0
+        """Rows of `outputs` that are there."""
+        self.in_own_code = False
+        """True while the request's text is being extended: it cannot be undone."""
+        self.submitted = 0.0
+        self.started = 0.0
+        self.first = 0.0
+        self.asked = len(prompt)
+        """Number of tokens of the request's prompt, whose outputs it may ask for."""
+        self.running = False
+        """True while it holds pages, in `Scheduler.running`."""
+        self.tables: list[NDArray[np.int32]] = [np.empty(0, np.int32) for _ in range(groups)]
+        self.slots = [-1] * groups
+        self.clear(None)
+
+    def clear(self, root: Node | None) -> None:
+        """Forgets pages and slots, without giving them back."""
+        self.computed = 0
+        self.held = 0
+        self.drafts = 0
+        self.given_up = [0] * len(self.tables)
+        self.slots = [-1] * len(self.tables)
+        self.node = root
+        """The prefix index's node of the last whole page; None if the request does not use the index."""
+        self.checkpoint: tuple[int, int, Node] | None = None
+        """The group, slot and node of the last checkpoint in the reply, which the next one replaces."""
+
+    @property
+    def tokens(self) -> NDArray[np.int32]:
+        """The tokens, int32 `[length]`."""
+        return self.buffer[: self.length]
+
+    @property
+    def generated(self) -> int:
+        """Number of tokens that were drawn."""
+        return self._before + self.length - self.prompt
+
+    @property
+    def wanted(self) -> int:
+        """Number of rows of `outputs` that the request asked for."""
+        if self.request.outputs is None:
+            return 0
+        return 1 if self.request.rows == "last" else self.asked
+
+    @property
+    def first_output(self) -> int:
+        """The first token whose outputs are needed: for the request's outputs, or for drawing a token."""
+        if self.collected < self.wanted:
+            return self.asked - self.wanted + self.collected
+        return self.length - 1 if self.samples else self.length
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """The order in which sequences are scheduled; the last is preempted first."""
+        return (-self.request.priority, self.arrival)
+
+    def append(self, token: int) -> None:
+        """Adds a token."""
+        self.room(1)
+        self.buffer[self.length] = token
+        self.length += 1
+
+    def room(self, count: int) -> None:
+        """Makes room for `count` entries after `length`."""
+        if self.length + count > len(self.buffer):
+            larger = np.empty(2 * (self.length + count), np.int32)
+            larger[: self.length] = self.tokens
+            self.buffer = larger
+
+    def replace(self, tokens: Tokens[int], drawn: int) -> None:
+        """Replaces the tokens, and appends one that was drawn after them; nothing of them is computed."""
+        before = self.generated
+        self.buffer = np.empty(len(tokens) + 256, np.int32)
+        self.buffer[: len(tokens)] = tokens
+        self.length = self.prompt = len(tokens)
+        self._before = before
+        self.append(drawn)
+
+    def extend_table(self, group: int, pages: Tokens[int], at: int) -> None:
+        """Writes pages into a group's table from entry `at` on."""
+        table, end = self.tables[group], at + len(pages)
+        if end > len(table):
+            self.tables[group] = larger = np.full(max(16, 2 * end), -1, np.int32)
+            larger[:at] = table[:at]
+            table = larger
+        table[at:end] = pages

@@ -1,0 +1,311 @@
+"""Computes steps: the part of an engine that belongs to its driver alone."""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.errors import Cancelled
+from zigai_core.contracts.plugins import Outputs, Program
+from zigai_core.engine.batches import BatchBuilder
+from zigai_core.engine.drawing import Drawer, Drawn
+from zigai_core.engine.memory import Memory, Part
+from zigai_core.engine.request import Budget, ClosingDrafter, EngineStats, FinishReason, Piece
+from zigai_core.engine.scheduler import Limits, Scheduler
+from zigai_core.engine.sequence import Sequence
+from zigai_core.engine.sizes import plan_sizes
+from zigai_core.engine.stream import Channel
+
+OUTPUT_BYTES = 128 << 20
+"""Most bytes of an output in a step; at least `LEAST_OUTPUT_ROWS` rows in any case."""
+
+LEAST_OUTPUT_ROWS = 16
+
+
+class Stepper:
+    """Sequences, their memory, the scheduler and the executor.
+
+    A step plans, runs and commits. Until it commits, it changes nothing of a sequence but pages and slots
+    that it reserved, which it gives back if `run` raises. If anything else raises in the middle, such as
+    Ctrl-C in Python code, the next step begins with `recover`: no sequence has pages then, and all are
+    computed again.
+    """
+
+    def __init__(self, program: Program, budget: Budget, stop: NDArray[np.int32]) -> None:
+        options, graph = program.options, program.graph
+        sizes, tokens = plan_sizes(program, budget)
+        self.executor = program.new_executor(sizes)
+        self.memory = Memory(program, self.executor)
+        self.whole = graph.whole_sequences
+        self.context = options.context
+        """The most tokens of a sequence."""
+        if self.memory.caches:
+            self.context = min(self.context, tokens)
+        if self.whole:
+            self.context = min(self.context, options.batch)
+        widest = max(value.width for value in graph.outputs.values())
+        output_rows = options.batch
+        if not self.whole:
+            output_rows = min(output_rows, max(LEAST_OUTPUT_ROWS, OUTPUT_BYTES // (4 * widest)))
+        self._limits = Limits(options.batch, output_rows, min(budget.sequences, options.batch), self.whole)
+        self.sequences: dict[Channel, Sequence] = {}
+        """All that have not ended."""
+        self.alone: Channel | None = None
+        """The only request of the step that runs."""
+        self.touched: list[Channel] = []
+        """Requests that got pieces or an end in this step."""
+        self.left_queue = 0
+        """Requests that are not waiting for their first step any more, since the driver took this number."""
+        self.counts: Counter[str] = Counter()
+        self.finished: Counter[str] = Counter()
+        self.step_seconds = 0.0
+        self.run_seconds = 0.0
+        self._drawer = Drawer(self.context, graph.token_limit, self.counts)
+        self.clock = time.monotonic
+        """The clock of deadlines."""
+        self._stop = stop
+        self._batches = BatchBuilder(program)
+        self._deadlines: list[tuple[float, int, Sequence]] = []
+        self._dirty = False
+        self.scheduler = self._new_scheduler()
+
+    def add(self, sequence: Sequence) -> None:
+        """Adds a sequence that was submitted."""
+        sequence.submitted = time.perf_counter()
+        self.sequences[sequence.channel] = sequence
+        if sequence.request.deadline is not None:
+            heapq.heappush(self._deadlines, (sequence.request.deadline, sequence.arrival, sequence))
+        self.scheduler.add(sequence)
+
+    def cancel(self, channel: Channel, error: Exception | None = None) -> None:
+        """Ends a request with the reason `cancelled`, or with an error."""
+        sequence = self.sequences.get(channel)
+        if sequence is not None:
+            self.end(sequence, "cancelled", error)
+
+    def step(self, drain: Callable[[], None] = lambda: None) -> bool:
+        """Computes a step. False if there was nothing to compute. `drain` is called first.
+
+        An exception of `run` ends the sequences of the step; one that comes from anywhere else, but for a
+        request's own code, ends all. KeyboardInterrupt, and what else is no `Exception`, is raised.
+        """
+        began = time.perf_counter()
+        try:
+            if self._dirty:
+                self.recover()
+            self._dirty = True
+            drain()
+            busy = self._step()
+            self._dirty = False
+        except Exception as error:
+            self.recover()
+            for sequence in list(self.sequences.values()):
+                self.end(sequence, error=error)
+            busy = True
+        finally:
+            self.alone = None
+            self.step_seconds += time.perf_counter() - began
+        return busy
+
+    def stats(self, queued: int, submitted: int) -> EngineStats:
+        """Returns the counts; `queued` requests were not taken over yet, of all that were `submitted`."""
+        counts, scheduler = self.counts, self.scheduler
+        return EngineStats(
+            waiting=len(scheduler.waiting) + queued,
+            running=len(scheduler.running),
+            groups=tuple(pool.stats() for pool in self.memory.pools),
+            submitted=submitted,
+            finished=dict(self.finished),
+            steps=counts["steps"],
+            failed_steps=counts["failed_steps"],
+            computed_tokens=counts["computed_tokens"],
+            cached_tokens=counts["cached_tokens"],
+            generated_tokens=counts["generated_tokens"],
+            preemptions=scheduler.preemptions,
+            draft_proposed=counts["draft_proposed"],
+            draft_accepted=counts["draft_accepted"],
+            step_seconds=self.step_seconds,
+            run_seconds=self.run_seconds,
+        )
+
+    def close(self) -> None:
+        """Frees the executor; nothing can be computed any more."""
+        del self.executor
+        self.memory.close()
+
+    def recover(self) -> None:
+        """Restores the invariants after a step that was interrupted: everything is computed again."""
+        self._dirty = True
+        self.memory.reset(self.sequences.values())
+        old, self.scheduler = self.scheduler, self._new_scheduler()
+        self.scheduler.cost = old.cost
+        self.scheduler.preemptions = old.preemptions
+        for sequence in list(self.sequences.values()):
+            sequence.running = False
+            if sequence.channel.ended:
+                del self.sequences[sequence.channel]
+                continue
+            self.scheduler.add(sequence)
+            if sequence.in_own_code:  # whether it has taken its last token is not known
+                self.end(sequence, "cancelled")
+        self._dirty = False
+
+    def check(self) -> None:
+        """Raises `AssertionError` unless pools, prefix index, scheduler and sequences agree."""
+        if self._dirty:
+            self.recover()
+        scheduler = self.scheduler
+        scheduled = [*scheduler.running, *scheduler.waiting]
+        assert sorted(map(id, scheduled)) == sorted(map(id, self.sequences.values())), "a sequence is lost"
+        assert all(each.running for each in scheduler.running), "a running sequence does not know it"
+        assert not any(each.running or each.held or each.computed for each in scheduler.waiting)
+        for queue in (scheduler.running, scheduler.waiting):
+            assert queue == sorted(queue, key=lambda each: each.rank), "sequences are out of order"
+        self.memory.check(scheduler.running)
+
+    def end(
+        self, sequence: Sequence, reason: FinishReason | None = None, error: BaseException | None = None
+    ) -> None:
+        """Ends a request: with a reason, or with an error that its stream raises."""
+        channel, request = sequence.channel, sequence.request
+        if error is None and request.text is not None and not sequence.in_own_code:
+            sequence.in_own_code = True
+            try:
+                rest = request.text.finish()
+                if rest:
+                    channel.pieces.append(Piece((), rest))
+            except Exception as fault:
+                error = fault
+        if isinstance(request.drafter, ClosingDrafter):
+            try:
+                request.drafter.close()
+            except Exception as fault:
+                error = error or fault
+        if not sequence.started:
+            self.left_queue += 1
+        elif not sequence.first:
+            channel.usage.prefill_seconds = time.perf_counter() - sequence.started
+        self.scheduler.remove(sequence)
+        channel.outputs = sequence.outputs if sequence.collected == sequence.wanted else None
+        channel.reason = None if error is not None else reason
+        channel.error = error
+        channel.prompt_done = True
+        channel.ended = True
+        del self.sequences[channel]
+        self.finished["error" if error is not None else str(reason)] += 1
+        self.touched.append(channel)
+
+    def _new_scheduler(self) -> Scheduler:
+        return Scheduler(self.memory, self._limits, self._propose, self._fail)
+
+    def _propose(self, sequence: Sequence, most: int) -> int | None:
+        """Returns the number of draft tokens; None if an exception of the drafter has ended the request."""
+        try:
+            return self._drawer.propose(sequence, most)
+        except Exception as error:
+            self.end(sequence, error=error)
+            return None
+
+    def _fail(self, sequence: Sequence, error: Exception) -> None:
+        self.end(sequence, error=error)
+
+    def _note_admitted(self) -> None:
+        for sequence in self.scheduler.admitted:
+            self.counts["cached_tokens"] += sequence.computed
+            if not sequence.started:
+                sequence.started = time.perf_counter()
+                self.left_queue += 1
+                sequence.channel.usage.cached_tokens = sequence.computed
+
+    def _step(self) -> bool:
+        now = self.clock() if self._deadlines else 0.0
+        while self._deadlines and self._deadlines[0][0] <= now:
+            sequence = heapq.heappop(self._deadlines)[2]
+            if not sequence.channel.ended:
+                self.end(sequence, "deadline")
+        parts = self.scheduler.plan()
+        if not parts:
+            return bool(self.touched)
+        self._note_admitted()
+        batch = self._batches.build(parts)
+        self._stop[0] = 0
+        self.alone = parts[0].sequence.channel if len(parts) == 1 else None
+        began = time.perf_counter()
+        try:
+            if self.alone is not None and self.alone.cancelled:
+                raise Cancelled("the request was cancelled")
+            outputs = self.executor.run(batch, self._stop)
+        except BaseException as error:
+            for part in reversed(parts):
+                self.memory.undo(part)
+            self._dirty = False
+            self.counts["failed_steps"] += 1
+            if not isinstance(error, Exception):
+                raise
+            if isinstance(error, Cancelled) and (self._stop[0] or (self.alone and self.alone.cancelled)):
+                return True
+            for part in parts:
+                self.end(part.sequence, error=error)
+            return True
+        ran = time.perf_counter() - began
+        self.alone = None
+        self.run_seconds += ran
+        self.counts["steps"] += 1
+        self.counts["computed_tokens"] += len(batch)
+        prefill = self.scheduler.prefill_rows
+        self.scheduler.cost.update(len(batch) - prefill, prefill, ran)
+        for part in parts:
+            self._commit(part, outputs)
+        return True
+
+    def _commit(self, part: Part, outputs: Outputs) -> None:
+        """Takes the results of a part: its rows count as computed, outputs are collected, tokens drawn."""
+        sequence, channel = part.sequence, part.sequence.channel
+        fault: Exception | None = None
+        drawn, rows, wanted = Drawn(), part.outputs, sequence.wanted
+        if rows:
+            if sequence.collected < wanted:
+                rows -= self._collect(part, outputs)
+            if rows and sequence.samples:
+                try:
+                    drawn = self._drawer.draw(part, outputs, rows)
+                except Exception as error:
+                    fault = error
+                self.touched.append(channel)
+        self.memory.commit(part, drawn.accepted)
+        if not channel.prompt_done and sequence.computed >= sequence.prompt:
+            channel.prompt_done = True
+            self.memory.list_inside(sequence)
+        reason = drawn.reason
+        if not sequence.samples and sequence.collected == wanted:
+            reason = "length"
+        if fault is not None or reason is not None:
+            self.end(sequence, reason, fault)
+        elif drawn.replacement is not None:
+            self.scheduler.remove(sequence)
+            sequence.replace(*drawn.replacement)
+            sequence.in_own_code = False
+            self.scheduler.add(sequence)
+
+    def _collect(self, part: Part, outputs: Outputs) -> int:
+        """Copies output rows that the request asked for; returns how many of the part's rows these were."""
+        sequence, name = part.sequence, part.sequence.request.outputs
+        assert name is not None
+        rows = outputs.rows(name)
+        if sequence.outputs is None:
+            sequence.outputs = np.empty((sequence.wanted, rows.shape[1]), np.float32)
+        first = part.first_output
+        count = min(part.outputs, sequence.wanted - sequence.collected)
+        sequence.outputs[sequence.collected : sequence.collected + count] = rows[first : first + count]
+        sequence.collected += count
+        if sequence.collected == sequence.wanted:
+            sequence.channel.outputs = sequence.outputs
+            self.touched.append(sequence.channel)
+            if sequence.samples:  # the last row is for drawing, too
+                count -= 1
+        return count

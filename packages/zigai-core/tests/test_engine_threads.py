@@ -1,0 +1,252 @@
+"""Who drives an engine, who waits, and who may interrupt whom."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import subprocess
+import sys
+import threading
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.errors import ZigAIError
+from zigai_core.contracts.options import CompileOptions, SamplingOptions
+from zigai_core.engine.engine import Engine
+from zigai_core.engine.request import Request
+from zigai_core.engine.sampling import Sampler
+from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
+from zigai_core.testing.oracle_replies import reply_alone
+
+GREEDY = SamplingOptions.greedy()
+
+
+@pytest.fixture
+def program() -> OracleProgram:
+    return OracleProgram(oracle_graph(), CompileOptions(context=256, batch=16, page=4))
+
+
+def ask(prompt: list[int], most: int = 40, **fields: Any) -> Request:
+    fields.setdefault("sampler", Sampler(GREEDY))
+    return Request(prompt, max_tokens=most, **fields)
+
+
+def alone(program: OracleProgram, prompt: list[int], most: int = 40) -> list[int]:
+    return reply_alone(program.graph, prompt, GREEDY, context=256, max_tokens=most)[0]
+
+
+def in_threads(*functions: Any) -> None:
+    threads = [threading.Thread(target=function) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+        assert not thread.is_alive(), "a thread hangs"
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_threads_read_their_own_streams(program: OracleProgram, background: bool) -> None:
+    results: dict[int, list[int]] = {}
+    with Engine(program) as engine:
+        if background:
+            engine.start()
+
+        def read(number: int) -> None:
+            for _ in range(3):
+                results[number] = engine.submit(ask([number, 2])).result().tokens
+
+        in_threads(*[lambda number=number: read(number) for number in range(6)])
+        engine.close()
+    assert results == {number: alone(program, [number, 2]) for number in range(6)}
+
+
+def test_streams_of_a_driving_engine_step_together(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        streams = [engine.submit(ask([number])) for number in range(4)]
+        in_threads(*[stream.result for stream in streams])
+        assert engine.stats().steps < 3 * 40
+
+
+def test_ctrl_c_in_the_driver_leaves_the_waiting_threads_theirs(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        mine, other = engine.submit(ask([1])), engine.submit(ask([2]))
+        executor = program.executors[0]
+        executor.faults = {3: KeyboardInterrupt()}
+        with pytest.raises(KeyboardInterrupt):
+            mine.result()
+        in_threads(other.result)
+        assert other.tokens == alone(program, [2])
+        assert mine.result().tokens == alone(program, [1])
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+def test_cancelling_in_a_signal_handler_stops_a_step_of_its_own(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        stream = engine.submit(ask([1]))
+
+        def interrupt(batch: Batch, stop: np.ndarray[Any, Any]) -> None:
+            if executor.runs == 5:
+                signal.raise_signal(signal.SIGUSR1)
+                assert stop[0]
+
+        executor = program.executors[0]
+        executor.before_run = interrupt
+        before = signal.signal(signal.SIGUSR1, lambda *_: stream.cancel())
+        try:
+            assert stream.result().finish_reason == "cancelled"
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        assert stream.tokens == alone(program, [1])[: len(stream.tokens)] and len(stream.tokens) == 4
+        assert engine.submit(ask([1])).result().tokens == alone(program, [1])
+        engine.check()
+
+
+def test_cancelling_one_of_two_does_not_stop_the_step(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        one, two = engine.submit(ask([1])), engine.submit(ask([2]))
+
+        def interrupt(batch: Batch, stop: np.ndarray[Any, Any]) -> None:
+            if program.executors[0].runs == 5:
+                one.cancel()
+                assert not stop[0]
+
+        program.executors[0].before_run = interrupt
+        assert two.result().tokens == alone(program, [2])
+        assert one.result().finish_reason == "cancelled"
+        assert engine.stats().failed_steps == 0
+
+
+def test_cancel_before_the_first_piece_ends_that_reply_alone(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        stream = engine.submit(ask([1]))
+        stream.cancel()
+        assert stream.result().tokens == [] and stream.finish_reason == "cancelled"
+        assert engine.submit(ask([1])).result().tokens == alone(program, [1])
+
+
+def test_a_collected_stream_gives_its_pages_back(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        stream = engine.submit(ask([1, 2, 3, 4, 5]))
+        next(stream)
+        assert engine.stats().groups[0].used
+        del stream
+        gc.collect()
+        engine.step()
+        assert engine.stats().finished == {"cancelled": 1} and not engine.stats().groups[0].used
+
+
+def test_a_closed_stream_holds_what_was_handed_out(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        stream, other = engine.submit(ask([1])), engine.submit(ask([2]))
+        next(stream)
+        for _ in range(5):
+            engine.step()
+        stream.close()
+        other.result()
+        assert list(stream) == [] and stream.tokens == alone(program, [1])[:1]
+        assert stream.finish_reason == "cancelled"
+
+
+def test_calls_from_inside_a_step_raise_by_name(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        other = engine.submit(ask([2]))
+        caught: list[str] = []
+
+        class Meddler:
+            def propose(self, tokens: Any, count: int) -> list[int]:
+                for call in (
+                    lambda: engine.submit(ask([1])),
+                    engine.step,
+                    engine.close,
+                    engine.start,
+                    lambda: [next(other) for _ in range(9)],
+                ):
+                    with pytest.raises(ZigAIError, match="inside a step") as error:
+                        call()
+                    caught.append(str(error.value).split(":")[0])
+                return []
+
+        assert engine.submit(ask([1], drafter=Meddler())).result().tokens == alone(program, [1])
+        assert caught[:5] == ["submit", "step", "close", "start", "reading a stream"]
+
+
+def test_ready_is_called_when_there_is_something_and_its_exception_ends_the_request(
+    program: OracleProgram,
+) -> None:
+    with Engine(program) as engine:
+        calls: list[int] = []
+        good, bad = engine.submit(ask([1], 3)), engine.submit(ask([2], 30))
+        good.on_ready(lambda: calls.append(1))
+
+        def fail() -> None:
+            raise OSError("loop is closed")
+
+        bad.on_ready(fail)
+        good.result()
+        assert len(calls) >= 3
+        with pytest.raises(OSError, match="loop is closed"):
+            bad.result()
+
+
+def test_a_background_thread_drives_for_readers_that_only_poll(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        engine.start()
+        ready = threading.Event()
+        stream = engine.submit(ask([1], 200))
+        stream.on_ready(ready.set)
+        while not stream.done:
+            assert ready.wait(20)
+            ready.clear()
+            while stream.poll() is not None:
+                pass
+        assert stream.tokens == alone(program, [1], 200)
+
+
+def test_the_background_thread_does_not_keep_an_engine(program: OracleProgram) -> None:
+    engine = Engine(program)
+    engine.start()
+    engine.submit(ask([1])).result()
+    background = engine._background
+    assert background is not None
+    thread, gone = background._thread, weakref.ref(engine)
+    del engine, background
+    gc.collect()
+    thread.join(20)
+    assert not thread.is_alive() and gone() is None
+
+
+def test_the_interpreter_ends_with_streams_open() -> None:
+    program = """
+from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
+from zigai_core.contracts.options import CompileOptions, SamplingOptions
+from zigai_core.engine.engine import Engine
+from zigai_core.engine.request import Request
+from zigai_core.engine.sampling import Sampler
+engine = Engine(OracleProgram(oracle_graph(), CompileOptions(context=4096, batch=16, page=4)))
+engine.start()
+stream = engine.submit(Request([1], sampler=Sampler(SamplingOptions.greedy())))
+next(stream)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram) -> None:
+    engine = Engine(program)
+    stream = engine.submit(ask([1], 250))
+    started = threading.Event()
+
+    def read() -> None:
+        for _ in stream:
+            started.set()
+
+    def close() -> None:
+        started.wait(20)
+        engine.close()
+
+    in_threads(read, close)
+    assert stream.finish_reason in ("cancelled", "length")

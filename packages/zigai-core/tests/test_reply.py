@@ -1,0 +1,285 @@
+"""A reply: where it ends and why, what a full context does to it, and how it is stopped."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.api.model import Model
+from zigai_core.api.reply import Reply
+from zigai_core.contracts.errors import (
+    ContextOverflowError,
+    SamplingError,
+    TokenizerError,
+    UnsupportedError,
+    ZigAIError,
+)
+from zigai_core.testing.scripted import scripted_model
+
+
+def reply(prompt: str | list[int], *, model: Model | None = None, **keywords: Any) -> Reply:
+    """A greedy reply of the toy."""
+    return (model or scripted_model(context=40)).generate(prompt, **({"temperature": 0} | keywords))
+
+
+def scripted(text: str, **keywords: Any) -> Reply:
+    """A reply of given text."""
+    return reply("x", model=scripted_model(text, context=40), **keywords)
+
+
+def test_greedy_tokens_are_the_most_likely_ones() -> None:
+    model = scripted_model(context=40)
+    made = reply("ab", model=model, max_tokens=8)
+    text = "".join(made)
+    tokens = model.tokenizer.encode("ab")
+    for token in made.tokens:
+        assert token == int(np.argmax(model.logits(tokens)[-1]))
+        tokens.append(token)
+    assert made.text == str(made) == text == model.tokenizer.decode(made.tokens)
+
+
+def test_it_ends_where_the_model_ends_it() -> None:
+    made = scripted("done")
+    assert made.finish_reason is None
+    assert (made.text, made.finish_reason, made.tokens[-1]) == ("done", "end", ord("e") + 3)
+
+
+def test_a_prompt_without_tokens_is_refused() -> None:
+    with pytest.raises(TokenizerError, match="the prompt has no tokens"):
+        reply([])
+
+
+def test_max_tokens_of_0_generates_nothing() -> None:
+    made = reply("ab", max_tokens=0)
+    assert (made.text, made.tokens, made.finish_reason) == ("", [], "length")
+
+
+@pytest.mark.parametrize("wrong", [-1, 1.5, True, "3"])
+def test_max_tokens_that_is_no_count_is_refused(wrong: Any) -> None:
+    with pytest.raises(SamplingError, match="max_tokens must be a whole number"):
+        reply("ab", max_tokens=wrong)
+
+
+def test_sampling_options_are_keywords_and_unknown_ones_are_refused() -> None:
+    with pytest.raises(SamplingError, match=r"no option 'temprature'; did you mean temperature\?"):
+        reply("ab", temprature=1)
+    with pytest.raises(SamplingError, match="temperature must be a number"):
+        reply("ab", temperature=-1)
+
+
+def test_max_tokens_ends_it() -> None:
+    made = scripted("abcdef", max_tokens=3)
+    assert (made.text, made.finish_reason, made.usage.generated_tokens) == ("abc", "length", 3)
+
+
+@pytest.mark.parametrize("stop", [["END"], "END"])
+def test_a_stop_string_ends_it_and_is_not_shown(stop: Any) -> None:
+    made = scripted("one END two", stop=stop)
+    pieces = list(made)
+    assert ("".join(pieces), made.text, made.finish_reason) == ("one ", "one ", "stop")
+
+
+def test_pieces_are_whole_characters() -> None:
+    assert list(scripted("aé漢🙂")) == ["a", "é", "漢", "🙂"]
+
+
+def test_half_a_character_at_the_end_is_replaced() -> None:
+    assert scripted("🙂", max_tokens=2).text == "�"
+
+
+def test_the_same_seed_gives_the_same_text_and_another_one_another() -> None:
+    texts = [reply("ab", temperature=1.5, seed=seed, max_tokens=12).text for seed in (3, 3, 4)]
+    assert texts[0] == texts[1] != texts[2]
+    made = reply("ab", temperature=1.5, max_tokens=12)
+    assert reply("ab", temperature=1.5, seed=made.seed, max_tokens=12).text == made.text
+
+
+def test_counts_and_times_add_up() -> None:
+    made = reply("abc", max_tokens=5)
+    assert made.text
+    usage = made.usage
+    assert (usage.prompt_tokens, usage.cached_tokens, usage.generated_tokens) == (4, 0, 5)
+    assert 0 < usage.prefill_seconds <= usage.time_to_first_token
+    assert usage.prefill_tps > 0
+    assert usage.decode_tps > 0
+    assert usage.prompt_tokens + usage.generated_tokens == made.context_used == 9
+
+
+def test_a_second_prompt_computes_only_what_is_new() -> None:
+    model = scripted_model()
+    first = reply("abcdefghij", model=model, max_tokens=6)
+    assert first.text
+    again = reply([*model.tokenizer.encode("abcdefghij"), *first.tokens, 70, 71], model=model, max_tokens=2)
+    assert again.text
+    assert again.usage.cached_tokens == 16  # the last token was never computed
+
+
+class TestAFullContext:
+    def test_stop_ends_the_reply_and_tells(self) -> None:
+        made = scripted("y" * 100, overflow="stop")
+        assert made.text == "y" * 38
+        assert (made.finish_reason, made.context_used) == ("context", 40)
+
+    def test_a_prompt_that_is_too_long_is_refused_with_both_numbers(self) -> None:
+        for overflow in ("stop", "error"):
+            with pytest.raises(ContextOverflowError, match=r"\b40 .*\b40\b"):
+                reply([5] * 40, overflow=overflow)
+
+    def test_error_raises_in_the_reply(self) -> None:
+        made = scripted("y" * 100, overflow="error")
+        pieces = []
+        with pytest.raises(ContextOverflowError, match="40"):
+            for piece in made:
+                pieces.append(piece)
+        assert "".join(pieces) == "y" * 38
+
+    def test_shift_drops_the_oldest_tokens_and_goes_on(self) -> None:
+        made = reply("abc", overflow="shift", max_tokens=60)
+        assert made.text
+        assert (made.finish_reason, len(made.tokens)) == ("length", 60)
+        assert made.usage.dropped_tokens > 0
+
+    def test_shift_keeps_the_end_of_a_prompt_that_is_too_long(self) -> None:
+        model = scripted_model(context=40)
+        made = reply([1, *range(100, 160)], model=model, overflow="shift", max_tokens=1)
+        assert made.text is not None
+        assert made.usage.dropped_tokens >= 21
+        kept = [1, *range(160 - made.usage.prompt_tokens + 1, 160)]
+        assert made.tokens == [int(np.argmax(model.logits(kept)[-1]))]
+
+
+class TestStopping:
+    def test_cancel_ends_the_reply_and_leaves_the_model_usable(self) -> None:
+        model = scripted_model("abcdef", "next")
+        made = reply("x", model=model)
+        assert next(made) == "a"
+        made.cancel()
+        list(made)
+        assert made.finish_reason == "cancelled"
+        assert reply("y", model=model).text == "next"
+
+    def test_from_another_thread(self) -> None:
+        made = scripted("a" * 30)
+        for count, _ in enumerate(made):
+            if count == 3:
+                thread = threading.Thread(target=made.cancel)
+                thread.start()
+                thread.join()
+        assert made.finish_reason == "cancelled"
+        assert made.text[:4] == "aaaa"
+        assert len(made.text) < 30
+
+    def test_after_the_end_it_does_nothing(self) -> None:
+        made = scripted("ab")
+        assert made.text == "ab"
+        made.cancel()
+        assert made.finish_reason == "end"
+
+    def test_before_the_beginning_nothing_is_computed_and_later_replies_are_whole(self) -> None:
+        model = scripted_model("lost", "whole")
+        made = reply("ab", model=model)
+        made.cancel()
+        assert (list(made), made.finish_reason) == ([], "cancelled")
+        assert made.usage.computed_tokens in (0, made.usage.prompt_tokens)
+        assert reply("ab", model=model).text == "whole"
+
+    def test_close_keeps_what_was_read(self) -> None:
+        made = scripted("abcdef")
+        assert next(made) + next(made) == "ab"
+        made.close()
+        assert (list(made), made.text, made.finish_reason) == ([], "ab", "cancelled")
+
+    def test_the_end_of_a_with_block_closes_it(self) -> None:
+        model = scripted_model("abcdef")
+        with reply("x", model=model) as made:
+            next(made)
+        assert made.finish_reason == "cancelled"
+        model.engine.step()
+        assert model.engine.stats().running == 0
+
+    def test_a_reply_that_nobody_refers_to_is_closed(self) -> None:
+        model = scripted_model("abcdef")
+        made = reply("x", model=model)
+        next(made)
+        del made
+        gc.collect()
+        model.engine.step()
+        assert (model.engine.stats().running, model.engine.stats().waiting) == (0, 0)
+
+    def test_closing_the_model_ends_its_replies(self) -> None:
+        with scripted_model("abcdef") as model:
+            made = reply("x", model=model)
+            next(made)
+        list(made)
+        assert made.finish_reason == "cancelled"
+        with pytest.raises(ZigAIError, match="is closed: load it again"):
+            reply("x", model=model)
+
+
+def test_replies_of_several_threads_are_what_each_is_alone() -> None:
+    prompts = ["ab", "hello", "x" * 20, "?"]
+    alone = [reply(prompt, max_tokens=15).text for prompt in prompts]
+    model = scripted_model(context=40)
+    texts = [""] * len(prompts)
+
+    def run(index: int) -> None:
+        texts[index] = reply(prompts[index], model=model, max_tokens=15).text
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(prompts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert texts == alone
+
+
+def test_replies_may_be_read_in_turns() -> None:
+    alone = [reply(prompt, max_tokens=12).text for prompt in ("ab", "hello")]
+    model = scripted_model(context=40)
+    replies = [reply(prompt, model=model, max_tokens=12) for prompt in ("ab", "hello")]
+    texts = ["", ""]
+    for _ in range(12):
+        for index, made in enumerate(replies):
+            texts[index] += next(made, "")
+    assert [text + made.text[len(text) :] for text, made in zip(texts, replies, strict=True)] == alone
+
+
+def test_logprobs_are_the_models_own() -> None:
+    model = scripted_model("hi")
+    made = model.generate("x", logprobs=3)
+    assert made.text == "hi"
+    logits = model.logits(model.tokenizer.encode("x"))[-1].astype(np.float64)
+    expected = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
+    first = made.logprobs[0]
+    assert (len(made.logprobs), first.token) == (len(made.tokens), made.tokens[0])
+    np.testing.assert_allclose(first.logprob, expected[first.token], atol=1e-4)
+    assert list(first.ids) == list(np.argsort(-expected, kind="stable")[:3])
+    np.testing.assert_allclose(first.logprobs, np.sort(expected)[::-1][:3], atol=1e-4)
+
+
+class TestEmbeddings:
+    def test_pooling_is_what_it_says(self) -> None:
+        model = scripted_model()
+        hidden = model.outputs("hidden", "some text")
+        for pooling, expected in (("last", hidden[-1]), ("mean", hidden.mean(0)), ("cls", hidden[0])):
+            plain = model.embed("some text", pooling=pooling, normalize=False)
+            np.testing.assert_allclose(plain, expected, rtol=1e-5, atol=1e-6)
+            unit = model.embed("some text", pooling=pooling)
+            np.testing.assert_allclose(unit, expected / np.linalg.norm(expected), rtol=1e-5, atol=1e-6)
+
+    def test_many_texts_are_a_row_each(self) -> None:
+        model = scripted_model()
+        texts = [f"text {number}" * (1 + number % 3) for number in range(90)]
+        rows = model.embed(texts)
+        assert rows.shape == (90, 64)
+        for number in (0, 41, 89):
+            np.testing.assert_allclose(rows[number], model.embed(texts[number]), rtol=1e-4, atol=1e-5)
+        assert model.embed([1, 2, 3]).shape == (64,)
+
+    def test_an_unknown_pooling_is_refused(self) -> None:
+        with pytest.raises(UnsupportedError, match="pooling must be last, mean, cls, not 'max'"):
+            scripted_model().embed("x", pooling="max")  # type: ignore[arg-type]

@@ -131,20 +131,23 @@ SANITIZERS = {
             "PYTHONMALLOC": "malloc",  # also checks the bytes behind small objects
         },
         # It takes the address space away, which the runtime needs.
-        ("test_native_context.py::test_memory_that_the_system_refuses_is_an_error",),
+        ("test_native_executor.py::test_memory_that_the_system_refuses_is_an_error",),
     ),
     "thread": Sanitizer(
         "libtsan.so",
         "-fsanitize=thread",
         {"TSAN_OPTIONS": "halt_on_error=1", "OPENBLAS_NUM_THREADS": "1"},
         # The first for the same reason; the runtime serves no child that starts threads after a fork, and
-        # takes many times as long as the last two wait for a chunk to end.
+        # takes many times as long as the last five wait for a chunk to end.
         (
-            "test_native_context.py::test_memory_that_the_system_refuses_is_an_error",
-            "test_native_fork.py::test_after_a_fork_old_contexts_raise_and_new_ones_work",
-            "test_native_fork.py::test_a_process_and_its_fork_end_cleanly_with_running_contexts",
-            "test_native_cancellation.py::test_cancel_ends_a_running_step_soon_and_lasts_until_resume",
-            "test_native_cancellation.py::test_an_interrupt_ends_a_long_step_and_the_context_stays_usable",
+            "test_native_executor.py::test_memory_that_the_system_refuses_is_an_error",
+            "test_native_fork.py::test_after_a_fork_old_executors_raise_and_new_ones_work",
+            "test_native_fork.py::test_a_process_and_its_fork_end_cleanly_with_running_executors",
+            "test_native_cancellation.py::test_a_stop_cell_ends_a_running_step_soon_and_others_not",
+            "test_native_cancellation.py::test_an_interrupt_ends_a_long_step_and_the_executor_stays_usable",
+            "test_native_cancellation.py::test_an_interrupt_ends_the_wait_for_a_turn",
+            "test_native_cancellation.py::test_a_signal_handler_that_uses_an_executor_in_a_step_gets_an_error",
+            "test_native_threads.py::test_a_process_ends_at_once_while_a_daemon_thread_is_inside_a_long_step",
         ),
     ),
 }

@@ -22,6 +22,7 @@ import numpy as np
 import psutil
 
 import zigai
+from zigai_core.engine.direct import DirectRunner, Part
 
 
 def peak_resident() -> int:
@@ -38,16 +39,14 @@ def peak_resident() -> int:
 
 def run_once(model: zigai.Model, prompt: list[int], count: int) -> tuple[float, float]:
     """Tokens per second of one prefill of `prompt` and of `count` greedy decode steps after it."""
-    session = model.new_session()
-    session.extend(prompt)
+    runner = DirectRunner(model.program)
+    sequence = runner.new_sequence()
     began = time.perf_counter()
-    logits = session.logits()
+    logits = runner.run([Part(sequence, prompt)])[0]["logits"]
     prefilled = time.perf_counter()
     for _ in range(count):
-        session.extend([int(np.argmax(logits))])
-        logits = session.logits()
+        logits = runner.run([Part(sequence, [int(np.argmax(logits))])])[0]["logits"]
     decoded = time.perf_counter()
-    session.close()
     return len(prompt) / (prefilled - began), count / (decoded - prefilled)
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 import zigai
 from zigai_core.contracts.plugins import Architecture
+from zigai_core.engine.direct import DirectRunner, Part
 
 TESTS = Path(__file__).resolve().parents[1] / "integration-tests"
 LIMIT = 0.03
@@ -42,16 +43,13 @@ def load_example() -> Architecture:
 
 def decode_speed(model: zigai.Model, count: int) -> float:
     """Tokens per second of `count` greedy steps after a short prompt."""
-    session = model.new_session()
-    session.extend([1, 300, 301])
-    logits = session.logits()
+    runner = DirectRunner(model.program)
+    sequence = runner.new_sequence()
+    logits = runner.run([Part(sequence, [1, 300, 301])])[0]["logits"]
     began = time.perf_counter()
     for _ in range(count):
-        session.extend([int(np.argmax(logits))])
-        logits = session.logits()
-    speed = count / (time.perf_counter() - began)
-    session.close()
-    return speed
+        logits = runner.run([Part(sequence, [int(np.argmax(logits))])])[0]["logits"]
+    return count / (time.perf_counter() - began)
 
 
 def main() -> int:

@@ -41,7 +41,7 @@ def imported_modules(source: str, *, package: str = "") -> Iterator[str]:
                 parent = package.split(".")[: len(package.split(".")) - node.level + 1]
                 module = ".".join([*parent, module] if module else parent)
             yield module
-            # `from zigai_core.engine import session` names a module too.
+            # `from zigai_core.engine import engine` names a module too.
             yield from (f"{module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and isinstance(node.func, (ast.Name, ast.Attribute)):
             name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr
@@ -199,8 +199,8 @@ def test_only_the_meta_package_names_plugins() -> None:
 
 
 def test_the_check_finds_imports_in_functions_and_under_type_checking() -> None:
-    text = "def f():\n    import zigai_llama\nif TYPE_CHECKING:\n    from zigai_core.engine import session\n"
-    assert {"zigai_llama", "zigai_core.engine.session"} <= set(imported_modules(text))
+    text = "def f():\n    import zigai_llama\nif TYPE_CHECKING:\n    from zigai_core.engine import engine\n"
+    assert {"zigai_llama", "zigai_core.engine.engine"} <= set(imported_modules(text))
     assert "zigai_kernels" in set(
         imported_modules("import importlib\nimportlib.import_module('zigai_kernels')")
     )
@@ -213,7 +213,7 @@ def test_the_check_finds_imports_of_a_higher_wing() -> None:
         "zigai_core.ops.rope imports zigai_core.api.model"
     ]
     assert wing_faults("zigai_core.text.stream", {"zigai_core.ops.rope"}) != []
-    assert wing_faults("zigai_core.engine.session", {"zigai_core.contracts.graph", "zigai_core.text"}) == []
+    assert wing_faults("zigai_core.engine.engine", {"zigai_core.contracts.graph", "zigai_core.text"}) == []
     assert wing_faults("zigai_core.newcomer", set()) != []
 
 

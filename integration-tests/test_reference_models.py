@@ -41,15 +41,14 @@ def recorded(family: str) -> dict[str, Any]:
     return answers
 
 
-def ask(model: zigai.Model, messages: list[dict[str, str]]) -> tuple[list[int], zigai.Generation]:
+def ask(model: zigai.Model, messages: list[dict[str, str]]) -> tuple[list[int], zigai.Reply]:
     """The tokens of the prompt, and the greedy answer to the last message."""
     system = messages[0]["content"] if messages[0]["role"] == "system" else None
     chat = model.chat(system=system)
-    chat.messages.extend(messages[1 if system else 0 : -1])  # type: ignore[arg-type]
+    chat.messages = messages[1 if system else 0 : -1]  # type: ignore[assignment]
     reply = chat.send(messages[-1]["content"], sampling=GREEDY, max_tokens=48)
-    reply.complete()
-    tokens = list(chat.session.tokens)
-    return tokens[: len(tokens) - len(reply.tokens)], reply
+    assert reply.text is not None
+    return reply.prompt, reply
 
 
 def share_right(family: str, model: zigai.Model) -> float:
@@ -146,8 +145,8 @@ def test_load_without_a_path_uses_the_bundled_model(caplog: pytest.LogCaptureFix
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_name_from_the_first_turn_is_known_in_the_third(family: str) -> None:
     chat = zigai.load(find(family, "Q8_0")).chat()
-    assert chat.send("My name is Anna.", sampling=GREEDY).complete() == "Nice to meet you, Anna."
-    assert "twelve" in chat.send("What is seven plus five?", sampling=GREEDY).complete()
+    assert chat.send("My name is Anna.", sampling=GREEDY).text == "Nice to meet you, Anna."
+    assert "twelve" in chat.send("What is seven plus five?", sampling=GREEDY).text
     last = chat.send("What is my name?", sampling=GREEDY)
-    assert last.complete() == "Your name is Anna."
-    assert last.stats.cached_tokens > last.stats.computed_tokens
+    assert last.text == "Your name is Anna."
+    assert last.usage.cached_tokens > last.usage.computed_tokens

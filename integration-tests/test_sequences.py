@@ -1,7 +1,8 @@
-"""The logits after a sequence do not depend on how its tokens got into the cache."""
+"""The logits after a sequence, and replies, do not depend on how its tokens got into the cache."""
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,7 @@ import pytest
 
 import zigai
 from zigai_core.contracts.graph import Array
-from zigai_core.engine.runner import Part, Runner
-from zigai_core.engine.session import Session
+from zigai_core.engine.direct import DirectRunner, DirectSequence, Part
 
 TOLERANCE = 1e-4
 """Largest allowed difference of two logits that should be equal; the toy's logits are about ±3."""
@@ -25,10 +25,10 @@ def random_tokens(count: int, seed: int) -> list[int]:
     return [int(token) for token in np.random.RandomState(seed).randint(3, 512, count)]
 
 
-def session_of(model: zigai.Model, tokens: list[int]) -> Session:
-    session = model.new_session()
-    session.extend(tokens)
-    return session
+def append(runner: DirectRunner, sequence: DirectSequence, tokens: list[int]) -> Array:
+    """Appends tokens and returns the last one's logits."""
+    logits: Array = runner.run([Part(sequence, tokens)])[0]["logits"][-1]
+    return logits
 
 
 def assert_same(actual: Array, expected: Array) -> None:
@@ -37,30 +37,28 @@ def assert_same(actual: Array, expected: Array) -> None:
 
 def test_prefill_of_n_tokens_equals_n_single_steps(model: zigai.Model) -> None:
     tokens = random_tokens(150, seed=1)
-    whole = model.logits(tokens)
-    session = model.new_session()
-    for token, expected in zip(tokens, whole, strict=True):
-        session.extend([token])
-        assert_same(session.logits(), expected)
+    runner = DirectRunner(model.program)
+    sequence = runner.new_sequence()
+    for token, expected in zip(tokens, model.logits(tokens), strict=True):
+        assert_same(append(runner, sequence, [token]), expected)
 
 
 def test_prefill_in_uneven_pieces_equals_prefill_at_once(model: zigai.Model) -> None:
     tokens = random_tokens(200, seed=2)
-    expected = model.logits(tokens)[-1]
-    session = model.new_session()
-    start = 0
+    expected = model.logits(tokens)
+    runner = DirectRunner(model.program)
+    sequence = runner.new_sequence()
     for count in (1, 63, 2, 64, 65, 5):
-        session.extend(tokens[start : start + count])
-        logits = session.logits()
-        start += count
-    assert start == len(tokens)
-    assert_same(logits, expected)
+        start = sequence.length
+        logits = append(runner, sequence, tokens[start : start + count])
+        assert_same(logits, expected[sequence.length - 1])
+    assert sequence.length == len(tokens)
 
 
 def test_four_sequences_of_different_lengths_in_one_batch_equal_each_alone(model: zigai.Model) -> None:
     prompts = [random_tokens(length, seed=length) for length in (1, 17, 64, 130)]
-    runner = Runner(model.program, sequences=4)
-    sequences = [runner.pool.new_sequence() for _ in prompts]
+    runner = DirectRunner(model.program, sequences=4)
+    sequences = [runner.new_sequence() for _ in prompts]
     parts = [
         Part(sequence, prompt, want_all=True) for sequence, prompt in zip(sequences, prompts, strict=True)
     ]
@@ -74,56 +72,85 @@ def test_four_sequences_of_different_lengths_in_one_batch_equal_each_alone(model
 
 
 @pytest.mark.parametrize("kept", [0, 1, 63, 64, 65, 100])
-def test_a_rewound_session_continues_as_if_the_dropped_tokens_had_never_been(
-    model: zigai.Model, kept: int
-) -> None:
+def test_a_truncated_sequence_continues_as_a_new_one(model: zigai.Model, kept: int) -> None:
     tokens, after = random_tokens(130, seed=3), random_tokens(20, seed=4)
-    session = session_of(model, tokens)
-    session.logits()
-    session.rewind(kept)
-    session.extend(after)
-    assert_same(session.logits(), model.logits(tokens[:kept] + after)[-1])
+    runner = DirectRunner(model.program)
+    sequence = runner.new_sequence()
+    append(runner, sequence, tokens)
+    sequence.truncate(kept)
+    assert_same(append(runner, sequence, after), model.logits(tokens[:kept] + after)[-1])
 
 
 @pytest.mark.parametrize("length", [1, 64, 100])
 def test_a_fork_and_its_origin_continue_independently(model: zigai.Model, length: int) -> None:
     tokens = random_tokens(length, seed=5)
-    origin = Session(Runner(model.program, sequences=2))
-    origin.extend(tokens)
-    origin.logits()
-    fork = origin.fork()
-    written: dict[int, list[int]] = {id(origin): list(tokens), id(fork): list(tokens)}
+    runner = DirectRunner(model.program, sequences=2)
+    origin = runner.new_sequence()
+    append(runner, origin, tokens)
+    fork = runner.fork(origin)
+    written = {origin: list(tokens), fork: list(tokens)}
     for turn in range(6):
-        for session in (fork, origin):
-            piece = random_tokens(3 + 20 * (turn % 2), seed=100 * turn + (session is fork))
-            session.extend(piece)
-            written[id(session)] += piece
-            assert_same(session.logits(), model.logits(written[id(session)])[-1])
+        for sequence in (fork, origin):
+            piece = random_tokens(3 + 20 * (turn % 2), seed=100 * turn + (sequence is fork))
+            written[sequence] += piece
+            assert_same(append(runner, sequence, piece), model.logits(written[sequence])[-1])
 
 
-def test_replacing_a_prompt_keeps_the_common_prefix_and_changes_no_logits(model: zigai.Model) -> None:
-    common, first, second = random_tokens(90, seed=6), random_tokens(30, seed=7), random_tokens(25, seed=8)
-    session = session_of(model, common + first)
-    session.logits()
-    assert session.replace(common + second) == len(common)
-    assert_same(session.logits(), model.logits(common + second)[-1])
+def test_a_sequence_given_twice_is_refused(model: zigai.Model) -> None:
+    runner = DirectRunner(model.program)
+    sequence = runner.new_sequence()
+    with pytest.raises(ValueError, match="given twice"):
+        runner.run([Part(sequence, [1]), Part(sequence, [2])])
 
 
-def test_sessions_of_one_model_are_independent(model: zigai.Model) -> None:
-    a, b = random_tokens(70, seed=9), random_tokens(40, seed=10)
-    first, second = session_of(model, a), session_of(model, b)
-    first.logits()
-    second.logits()
-    for turn in range(4):
-        piece = random_tokens(2, seed=20 + turn)
-        a, b = a + piece, b + piece[::-1]
-        first.extend(piece)
-        second.extend(piece[::-1])
-        assert_same(first.logits(), model.logits(a)[-1])
-        assert_same(second.logits(), model.logits(b)[-1])
+def greedy(model: zigai.Model, prompt: list[int], count: int = 24) -> list[int]:
+    """The tokens of a greedy reply."""
+    reply = model.generate(prompt, temperature=0, max_tokens=count)
+    assert reply.text is not None
+    return reply.tokens
+
+
+def likely(model: zigai.Model, prompt: list[int], count: int = 24) -> list[int]:
+    """The most likely tokens, without an engine."""
+    runner = DirectRunner(model.program)
+    sequence, tokens = runner.new_sequence(), list(prompt)
+    reply: list[int] = []
+    while len(reply) < count:
+        token = int(append(runner, sequence, tokens).argmax())
+        if token in model.tokenizer.end_ids:
+            break
+        reply.append(token)
+        tokens = [token]
+    return reply
+
+
+def test_replies_after_a_common_prefix_are_what_they_are_alone(model: zigai.Model) -> None:
+    common = random_tokens(90, seed=6)
+    prompts = [common + random_tokens(count, seed=count) for count in (30, 25, 1)]
+    prompts += [common[:70], common[:64], common]
+    for prompt in prompts:
+        assert greedy(model, prompt) == likely(model, prompt)
+    assert model.engine.stats().cached_tokens > 300
+    model.engine.check()
+
+
+def test_replies_of_several_threads_are_what_they_are_alone(model: zigai.Model) -> None:
+    prompts = [random_tokens(length, seed=length) for length in (3, 40, 70, 130, 5, 64)]
+    expected = [likely(model, prompt) for prompt in prompts]
+    replies: list[list[int]] = [[] for _ in prompts]
+
+    def run(index: int) -> None:
+        replies[index] = greedy(model, prompts[index])
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(len(prompts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert replies == expected
+    model.engine.check()
 
 
 def test_the_same_seed_gives_the_same_text(model: zigai.Model) -> None:
-    options = zigai.SamplingOptions(temperature=1.0, seed=11)
-    texts = {model.generate([1, 300, 301], sampling=options, max_tokens=24).complete() for _ in range(2)}
+    texts = {model.generate([1, 300, 301], temperature=1.0, seed=11, max_tokens=24).text for _ in range(2)}
     assert len(texts) == 1

@@ -19,7 +19,7 @@ import sys, zigai_core.api.loading as loading
 from zigai_core.contracts.options import SamplingOptions
 model = loading.load(sys.argv[1], backend=sys.argv[2])
 reply = model.generate([1, 300, 301], sampling=SamplingOptions(temperature=0.0), max_tokens=24)
-reply.complete()
+reply.text
 print(model.backend, *reply.tokens)
 """
 

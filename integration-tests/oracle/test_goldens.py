@@ -11,7 +11,7 @@ import pytest
 from zigai_core.api.loading import build
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend
-from zigai_core.engine.runner import Part, Runner
+from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.ops.reference import NumpyBackend
 from zigai_kernels import NativeBackend
 
@@ -26,9 +26,9 @@ def logits(name: str, backend: Backend) -> tuple[np.ndarray, np.ndarray]:
     assert str(golden["fingerprint"]) == fingerprint(model), "the case has changed since it was recorded"
     graph = build(model, context=64)
     options = CompileOptions(context=64, kv_dtype="F16" if name in QUANTISED else "F32")
-    runner = Runner(backend.compile(graph, model.tensors, options))
+    runner = DirectRunner(backend.compile(graph, model.tensors, options))
     tokens = golden["tokens"].tolist()
-    outputs = runner.run([Part(runner.pool.new_sequence(), tokens, want_all=True)])[0]
+    outputs = runner.run([Part(runner.new_sequence(), tokens, want_all=True)])[0]
     return outputs["logits"], golden["logits"]
 
 

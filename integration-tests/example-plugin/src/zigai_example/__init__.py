@@ -35,7 +35,7 @@ def example(model: ModelDescriptor, *, context: int) -> Graph:
         q = g.rope(q, size, frequencies, pairing, name=f"{at}.attn_q_rope")
         k = g.rope(k, size, frequencies, pairing, name=f"{at}.attn_k_rope")
         name = f"{at}.attention"
-        h = g.attention(q, k, v, layer=layer, heads=heads, kv_heads=kv_heads, head_dim=size, name=name)
+        h = g.attention(q, k, v, state=at, heads=heads, kv_heads=kv_heads, head_dim=size, name=name)
         if layer == layers - 1:  # from here on only the output rows are computed
             h, x = g.select(h, name=f"{at}.attn_wanted"), g.select(x, name=f"{at}.wanted")
         x = g.add(x, g.linear(h, f"{at}.attn_output", width), name=f"{at}.attn_residual")

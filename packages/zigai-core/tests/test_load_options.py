@@ -28,6 +28,10 @@ from zigai_core.contracts.load_options import LoadOptions
         ("packed_cache", 3, "must name a folder, not 3"),
         ("packed_cache", "", "must name a folder, not ''"),
         ("backend_options", ["packed_cache"], "must be a mapping of names to values"),
+        ("budget", 0, "must be a number of tokens (32768) or of bytes (2G), not 0"),
+        ("budget", True, "must be a number of tokens (32768) or of bytes (2G), not True"),
+        ("budget", "2 GB", "must be a number of tokens (32768) or of bytes (2G), not '2 GB'"),
+        ("budget", "9" * 300, "must be a number of tokens (32768) or of bytes (2G), not '999"),
         ("unread", "ignore", "must be one of error, warn, not 'ignore'"),
         ("unread", ["x" * 1000], "must be one of error, warn, not ['xxx"),
     ],
@@ -63,3 +67,10 @@ def test_packed_cache_is_passed_to_the_backend_as_a_setting() -> None:
     assert options.settings == {"fused": False, "packed_cache": Path("folder")}
     with pytest.raises(UnsupportedError, match="packed_cache is given twice"):
         LoadOptions(packed_cache="folder", backend_options={"packed_cache": "other"})
+
+
+def test_a_budget_is_tokens_or_bytes() -> None:
+    assert LoadOptions().room() == (None, None)
+    assert LoadOptions(budget=300).room() == LoadOptions(budget="300").room() == (300, None)
+    assert LoadOptions(budget="2g").room() == (None, 2 << 30)
+    assert LoadOptions(budget="1K").room() == (None, 1024)

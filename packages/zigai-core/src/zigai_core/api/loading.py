@@ -22,6 +22,8 @@ from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.load_options import LoadOptions
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend, BundledModel, Program, Progress, Tokenizer
+from zigai_core.engine.request import Budget
+from zigai_core.engine.sizes import plan_sizes
 
 __all__ = ["Prepared", "assemble", "build", "default_model", "load", "plan", "prepare", "read"]
 
@@ -178,6 +180,8 @@ def _finish(
 ) -> Model:
     prepared = prepare(descriptor, options, plugins)
     program = prepared.compile(progress)
+    budget = Budget(*options.room())
+    plan_sizes(program, budget)  # raises if it is too small
     return Model(
         descriptor,
         program,
@@ -185,6 +189,7 @@ def _finish(
         backend=prepared.backend.name,
         choice=prepared.choice,
         plugins=plugins,
+        budget=budget,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
 from numbers import Integral
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError
+
+_BUDGET = re.compile(r"([1-9]\d{0,17})([KMGTkmgt]?)")
 
 UNREAD = ("error", "warn")
 """What to do if tensors or hyperparameters that affect the results are not read."""
@@ -54,6 +57,14 @@ class LoadOptions:
             shown="F32 for a model stored in F32, else F16",
         ),
     )
+    budget: str | int | None = field(
+        default=None,
+        metadata=_about(
+            "Room for the KV caches of all replies and chats together: tokens (32768), or bytes (2G).",
+            metavar="TOKENS|BYTES",
+            shown="4 contexts, at most a quarter of the memory",
+        ),
+    )
     packed_cache: Path | None = field(
         default=None,
         metadata=_about(
@@ -82,6 +93,7 @@ class LoadOptions:
         self._count("context")
         if self.kv_dtype is not None:
             self._text("kv_dtype")
+        self.room()
         folder: Any = self.packed_cache
         if folder is not None:
             if not isinstance(folder, (str, PathLike)) or not str(folder):
@@ -107,6 +119,19 @@ class LoadOptions:
         if self.packed_cache is not None:
             given["packed_cache"] = self.packed_cache
         return given
+
+    def room(self) -> tuple[int | None, int | None]:
+        """Returns the budget in tokens and in bytes; at most one of them is given."""
+        given: Any = self.budget
+        if given is None:
+            return None, None
+        if isinstance(given, Integral) and not isinstance(given, bool) and int(given) >= 1:
+            return int(given), None
+        found = _BUDGET.fullmatch(given) if isinstance(given, str) else None
+        if found is None:
+            raise self._wrong("budget", "must be a number of tokens (32768) or of bytes (2G)")
+        number, unit = int(found[1]), found[2].upper()
+        return (number, None) if not unit else (None, number << 10 * (1 + "KMGT".index(unit)))
 
     def _text(self, name: str) -> None:
         value = getattr(self, name)

@@ -1,7 +1,8 @@
-/* The k largest of a row of logits, without sorting the row: one pass collects the logits above a threshold; a full
-   buffer is reduced to its k largest, of which the smallest is the new threshold. */
+/* The k largest of a row of logits, without sorting the row. A row as it is: one pass finds the largest logit of each
+   block, and the k best are in the k blocks with the largest ones. A row with edits or a mask: one pass collects the
+   logits above a threshold; a full buffer is reduced to its k largest, of which the smallest is the new threshold. */
 
-enum { LOGITS = 64 }; /* compared with the threshold together */
+enum { LOGITS = 64 }; /* of a block */
 
 typedef struct {
     const float *row;
@@ -27,6 +28,8 @@ static inline float logit_of(uint64_t key) {
     memcpy(&x, &bits, 4);
     return x;
 }
+
+static inline int64_t least64(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Moves the k largest of `count` keys to the front by radix selection, in at most 8 passes. */
 static void keep_largest(uint64_t *keys, int64_t count, int64_t k) {
@@ -110,6 +113,49 @@ static void look_through(search *s, int64_t from, int64_t end) {
     }
 }
 
+/* Moves the k best of a row, which is used as it is, to the front of the keys. Of equal largest logits, a block before
+   another is preferred, as its tokens are. Returns their number; -1 if a logit is not finite. `keys` has room for a key
+   for each block and for all logits of k blocks. */
+static int64_t look_by_blocks(search *s, int64_t n) {
+    const int64_t blocks = (n + LOGITS - 1) / LOGITS;
+    uint64_t *found = s->keys + blocks;
+    for (int64_t b = 0; b < blocks; b++) {
+        const float *row = s->row + b * LOGITS;
+        const int count = (int)(n - b * LOGITS < LOGITS ? n - b * LOGITS : LOGITS);
+        float largest = row[0];
+        if (count == LOGITS) {
+            vf peak = vf_load(row);
+            for (int j = 0; j < LOGITS; j += VF) {
+                vf v = vf_load(row + j);
+                peak = vf_max(peak, v);
+                s->zero = vf_fma(v, vf_zero(), s->zero);
+            }
+            largest = vf_peak(peak);
+        } else
+            for (int j = 0; j < count; j++) {
+                s->zero = vf_fma(vf_set(row[j]), vf_zero(), s->zero);
+                if (row[j] > largest) largest = row[j];
+            }
+        s->keys[b] = key_of(largest, b);
+    }
+    if (vf_sum(s->zero) != 0.0f) return -1;
+    int64_t chosen = least64(s->k, blocks), count = 0;
+    keep_largest(s->keys, blocks, chosen);
+    uint64_t least = s->keys[0];
+    for (int64_t i = 1; i < chosen; i++)
+        if (s->keys[i] < least) least = s->keys[i];
+    const float threshold = blocks > s->k ? logit_of(least) : -INFINITY;
+    for (int64_t i = 0; i < chosen; i++) {
+        const int64_t from = (int64_t)(uint32_t)~(uint32_t)s->keys[i] * LOGITS, end = least64(n, from + LOGITS);
+        for (int64_t id = from; id < end; id++)
+            if (s->row[id] >= threshold) found[count++] = key_of(s->row[id], id);
+    }
+    keep_largest(found, count, s->k);
+    count = least64(count, s->k);
+    memmove(s->keys, found, (size_t)count * sizeof *found);
+    return count;
+}
+
 /* Finds the k best of a row of n logits and writes them to `ids` and `logits`, the best first. Returns their number,
    at most k: -inf and NaN are never among them. The ids in `edited` ascend, each once; their logits are replaced by
    `values`. `keys` is scratch memory for `room` > k keys. `damaged` becomes the first id whose logit in the row
@@ -117,15 +163,21 @@ static void look_through(search *s, int64_t from, int64_t end) {
 int64_t zg_best(const float *row, int64_t n, int64_t k, const int32_t *edited, const float *values, int64_t edits,
                 const uint32_t *mask, uint64_t *keys, int64_t room, int32_t *ids, float *logits, int64_t *damaged) {
     search s = {row, mask, keys, room, 0, k, -INFINITY, vf_zero()};
+    const int plain = !edits && !mask && room >= (n + LOGITS - 1) / LOGITS + k * LOGITS;
     int64_t next = 0;
-    for (int64_t i = 0; i < edits; next = edited[i++] + 1) {
-        look_through(&s, next, edited[i]);
-        s.zero = vf_fma(vf_set(row[edited[i]]), vf_zero(), s.zero);
-        offer(&s, values[i], edited[i]);
+    s.count = plain ? look_by_blocks(&s, n) : -1;
+    if (s.count < 0) {
+        s.count = 0;
+        s.zero = vf_zero();
+        for (int64_t i = 0; i < edits; next = edited[i++] + 1) {
+            look_through(&s, next, edited[i]);
+            s.zero = vf_fma(vf_set(row[edited[i]]), vf_zero(), s.zero);
+            offer(&s, values[i], edited[i]);
+        }
+        look_through(&s, next, n);
+        keep_largest(keys, s.count, k);
+        if (s.count > k) s.count = k;
     }
-    look_through(&s, next, n);
-    keep_largest(keys, s.count, k);
-    if (s.count > k) s.count = k;
     sort_keys(keys, s.count);
     for (int64_t i = 0; i < s.count; i++) {
         ids[i] = (int32_t)~(uint32_t)keys[i];

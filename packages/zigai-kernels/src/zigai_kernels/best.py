@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from zigai_core.contracts.best import Best, Edits, check_best
 from zigai_core.contracts.graph import Array
 
+LOGITS, MOST_BLOCKS = 64, 512
+"""Logits of a block in C; up to this number of best ones are looked for by blocks."""
+
 
 def best(
     ffi: Any, lib: Any, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
@@ -17,7 +20,7 @@ def best(
     """The same as `zigai_core.contracts.best.best`, in one vectorised pass over the row."""
     check_best(row, k, edits, mask)
     k = min(k, len(row))
-    room = 2 * k + 1024
+    room = max(2 * k + 1024, -(-len(row) // LOGITS) + LOGITS * k if k <= MOST_BLOCKS else 0)
     keys = np.empty(room, np.uint64)
     ids = np.empty(k, np.int32)
     logits = np.empty(k, np.float32)

@@ -111,6 +111,12 @@ class TokenCandidates:
         """The token drawn by `u` in [0, 1): the lowest id at which the cumulative probability exceeds `u`."""
         if len(self) == 1:
             return int(self.ids[0])
+        if len(self) <= PART and self.ranked:  # the same as below, for a single part
+            order = np.argsort(self.ids)
+            weights = self.weights(order)
+            within = np.cumsum(weights)
+            drawn = int(np.searchsorted(within, u * float(weights.sum()), side="right"))
+            return int(self.ids[order[min(drawn, int(np.searchsorted(within, within[-1])))]])
         order = np.argsort(self.ids) if self.ranked else None
         by_id = [part if order is None else order[part] for part in parts(len(self))]
         ends = np.cumsum([self.weights(part).sum() for part in by_id])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Protocol
 
@@ -88,8 +87,10 @@ class Sampler:
         self._rows: list[tuple[str, RowStep]] = []
         self._choices: list[tuple[str, CandidateStep]] = []
         for name in options.steps:
-            with _naming(name):
+            try:
                 step = _factory(name, samplers)(options)
+            except Exception as cause:
+                raise _named(name, cause) from cause
             self._add(name, step)
         self._tokens: list[int] = []
         self._prompt = 0
@@ -187,15 +188,19 @@ class Sampler:
         if mask is not None:
             row.allow(mask)
         for name, row_step in self._rows:
-            with _naming(name):
+            try:
                 row_step.edit(row)
+            except Exception as cause:
+                raise _named(name, cause) from cause
         edited = ", ".join(name for name, _ in self._rows)
         candidates: TokenCandidates = RowCandidates(
             row, self._best, f"after the sampler steps {edited}" if edited else "under the mask"
         )
         for name, step in self._choices:
-            with _naming(name):
+            try:
                 chosen: object = step.choose(candidates, self._draw(name))
+            except Exception as cause:
+                raise _named(name, cause) from cause
             if not isinstance(chosen, TokenCandidates):
                 raise PluginError(
                     f"the sampler step {name!r} must return candidates, but returned {type(chosen).__name__}"
@@ -221,18 +226,14 @@ class Sampler:
         return [step for step in steps if isinstance(step, StatefulStep)]
 
 
-@contextlib.contextmanager
-def _naming(step: str) -> Iterator[None]:
-    """Turns an exception of a faulty step into a `PluginError` with the step's name."""
-    try:
-        yield
-    except (ZigAIError, MemoryError):
-        raise
-    except Exception as cause:
-        raise PluginError(
-            f"the sampler step {step!r} failed: {type(cause).__name__}: {cause}. Leave it out of steps, or "
-            "update its package"
-        ) from cause
+def _named(step: str, cause: Exception) -> Exception:
+    """A `PluginError` with the name of a faulty step; the cause itself if that is an error of ours."""
+    if isinstance(cause, (ZigAIError, MemoryError)):
+        return cause
+    return PluginError(
+        f"the sampler step {step!r} failed: {type(cause).__name__}: {cause}. Leave it out of steps, or "
+        "update its package"
+    )
 
 
 def _factory(name: str, samplers: Factories | None) -> SamplerFactory:

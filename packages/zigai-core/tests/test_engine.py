@@ -239,6 +239,35 @@ def test_an_encoder_gets_whole_sequences() -> None:
             engine.submit(ask([1]))
 
 
+class HoldsBack:
+    """Text that is one token late."""
+
+    stopped = None
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def push(self, token: int) -> str:
+        text, self._held = self._held, f"{token} "
+        return text
+
+    def finish(self) -> str:
+        return self._held
+
+
+def test_a_channel_knows_the_text_delivered_and_the_text_read() -> None:
+    with Engine(make()) as engine:
+        stream = engine.submit(ask([1, 2], 4, text=HoldsBack()))
+        channel = stream.channel
+        while engine.step():
+            pass
+        assert len(channel.text.split()) == 4 and channel.read == stream.text == ""
+        next(stream)
+        piece = stream.poll()
+        assert piece is not None and channel.read == stream.text == piece.text
+        assert stream.result().text == channel.read == channel.text
+
+
 def test_a_closed_engine_ends_its_streams() -> None:
     engine = Engine(make())
     stream = engine.submit(ask([1], None))

@@ -178,7 +178,7 @@ class Stepper:
             try:
                 rest = request.text.finish()
                 if rest:
-                    channel.pieces.append(Piece((), rest))
+                    channel.deliver(Piece((), rest))
             except Exception as fault:
                 error = fault
         if isinstance(request.drafter, ClosingDrafter):

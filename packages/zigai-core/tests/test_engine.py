@@ -161,6 +161,22 @@ def test_a_failing_sampler_text_or_drafter_ends_its_request_alone() -> None:
             assert not engine.stats().groups[0].used
 
 
+def test_a_request_that_cannot_be_scheduled_ends_alone() -> None:
+    program = make()
+    with Engine(program) as engine:
+        good = engine.submit(ask([1], 9))
+        next(good)
+        request = ask([2])
+        object.__setattr__(request, "priority", None)
+        bad = engine.submit(request)
+        with pytest.raises(TypeError):
+            bad.result()
+        with pytest.raises(TypeError):  # it came while the engine added the other
+            good.result()
+        assert engine.submit(ask([3])).result().tokens == alone(program, [3])
+        engine.check()
+
+
 def test_a_first_step_that_fails_leaks_nothing() -> None:
     program = make(windows=[5], recurrent=True)
     with Engine(program) as engine:

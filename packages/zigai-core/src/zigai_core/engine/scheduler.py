@@ -64,7 +64,7 @@ class Scheduler:
             self._memory.release(sequence)
             self.running.remove(sequence)
             sequence.running = False
-        else:
+        elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
     def preempt(self, sequence: Sequence) -> None:

@@ -150,7 +150,11 @@ class Stepper:
             if sequence.channel.ended:
                 del self.sequences[sequence.channel]
                 continue
-            self.scheduler.add(sequence)
+            try:
+                self.scheduler.add(sequence)
+            except Exception as error:
+                self.end(sequence, error=error)
+                continue
             if sequence.in_own_code:  # whether it has taken its last token is not known
                 self.end(sequence, "cancelled")
         self._dirty = False

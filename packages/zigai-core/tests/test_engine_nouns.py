@@ -200,5 +200,5 @@ def test_invalid_requests_are_refused() -> None:
         Request([])
     with pytest.raises(SamplingError, match="max_tokens"):
         Request([1], max_tokens=-1)
-    with pytest.raises(UnsupportedError, match="sequences must be at least 1"):
+    with pytest.raises(UnsupportedError, match="sequences must be a whole number of at least 1"):
         Budget(sequences=0)

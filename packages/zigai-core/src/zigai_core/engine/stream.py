@@ -214,7 +214,7 @@ class Stream(Iterator[Piece]):
     def outputs(self) -> Array:
         """The outputs that the request asked for, float32 `[rows, width]`; computes until they are there."""
         self._check_process()
-        while self._channel.outputs is None and not self._channel.ended:
+        while self._channel.outputs is None and not (self._channel.ended or self._channel.closed):
             self._engine.wait(self._channel)
             if self._channel.pieces:
                 break

@@ -161,6 +161,22 @@ def test_a_failing_sampler_text_or_drafter_ends_its_request_alone() -> None:
             assert not engine.stats().groups[0].used
 
 
+def test_a_request_that_cannot_be_scheduled_ends_alone() -> None:
+    program = make()
+    with Engine(program) as engine:
+        good = engine.submit(ask([1], 9))
+        next(good)
+        request = ask([2])
+        object.__setattr__(request, "priority", None)
+        bad = engine.submit(request)
+        with pytest.raises(TypeError):
+            bad.result()
+        with pytest.raises(TypeError):  # it came while the engine added the other
+            good.result()
+        assert engine.submit(ask([3])).result().tokens == alone(program, [3])
+        engine.check()
+
+
 def test_a_first_step_that_fails_leaks_nothing() -> None:
     program = make(windows=[5], recurrent=True)
     with Engine(program) as engine:
@@ -237,6 +253,35 @@ def test_an_encoder_gets_whole_sequences() -> None:
             engine.submit(Request([1] * 17, outputs="hidden"))
         with pytest.raises(UnsupportedError, match="encoder"):
             engine.submit(ask([1]))
+
+
+class HoldsBack:
+    """Text that is one token late."""
+
+    stopped = None
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def push(self, token: int) -> str:
+        text, self._held = self._held, f"{token} "
+        return text
+
+    def finish(self) -> str:
+        return self._held
+
+
+def test_a_channel_knows_the_text_delivered_and_the_text_read() -> None:
+    with Engine(make()) as engine:
+        stream = engine.submit(ask([1, 2], 4, text=HoldsBack()))
+        channel = stream.channel
+        while engine.step():
+            pass
+        assert len(channel.text.split()) == 4 and channel.read == stream.text == ""
+        next(stream)
+        piece = stream.poll()
+        assert piece is not None and channel.read == stream.text == piece.text
+        assert stream.result().text == channel.read == channel.text
 
 
 def test_a_closed_engine_ends_its_streams() -> None:

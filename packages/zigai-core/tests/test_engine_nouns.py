@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from zigai_core.contracts.best import bitset
-from zigai_core.contracts.errors import SamplingError, TokenizerError, UnsupportedError
+from zigai_core.contracts.errors import SamplingError, TokenizerError, UnsupportedError, ZigAIError
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.state import StateGroup
 from zigai_core.engine.choosing import OutputRow
@@ -18,6 +20,32 @@ from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.sizes import plan_sizes
 from zigai_core.engine.step_cost import LEAST, StepCost
 from zigai_core.testing.oracle_executor import OracleOutputs, OracleProgram, oracle_graph
+
+WRONG_FIELDS: list[dict[str, Any]] = [
+    *({"priority": value} for value in (None, "high", 1.5, True)),
+    *({"deadline": value} for value in (float("nan"), float("inf"), "soon", True)),
+    *({"logprobs": value} for value in (-1, 1.5, "all")),
+    {"sampler": "greedy"},
+    {"shift": 3},
+]
+
+
+@pytest.mark.parametrize("fields", WRONG_FIELDS)
+def test_a_wrong_field_of_a_request_is_refused_by_name(fields: dict[str, Any]) -> None:
+    (name,) = fields
+    with pytest.raises(ZigAIError, match=f"{name} must be"):
+        Request([1], **fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"tokens": 1.5}, {"bytes": "1G"}, {"sequences": None}, {"sequences": 0}, {"checkpoint_bytes": -1}],
+)
+def test_a_wrong_field_of_a_budget_is_refused_by_name(fields: dict[str, Any]) -> None:
+    (name,) = fields
+    with pytest.raises(UnsupportedError, match=f"the budget's {name} must be a whole number"):
+        Budget(**fields)
+
 
 Tokens = np.ndarray[tuple[int], np.dtype[np.int32]]
 
@@ -172,5 +200,5 @@ def test_invalid_requests_are_refused() -> None:
         Request([])
     with pytest.raises(SamplingError, match="max_tokens"):
         Request([1], max_tokens=-1)
-    with pytest.raises(UnsupportedError, match="sequences must be at least 1"):
+    with pytest.raises(UnsupportedError, match="sequences must be a whole number of at least 1"):
         Budget(sequences=0)

@@ -71,23 +71,25 @@ class Background:
 
 def _drive(engine: weakref.ref[Driven], commands: SimpleQueue[Any], ended: threading.Event) -> None:
     me = object()
-    while not ended.is_set():
-        alive = engine()
-        if alive is None:
-            return
-        busy = alive.drive(me)
-        timeout = IDLE if alive.holds_requests else None
-        del alive
-        if busy:
-            continue
-        try:
-            command = commands.get(timeout=timeout)
-        except Empty:
-            continue
+    try:
+        while not ended.is_set():
+            alive = engine()
+            if alive is None:
+                return
+            busy = alive.drive(me)
+            timeout = IDLE if alive.holds_requests else None
+            del alive
+            if busy:
+                continue
+            try:
+                command = commands.get(timeout=timeout)
+            except Empty:
+                continue
+            alive = engine()
+            if alive is not None:
+                alive.put_back(command)
+            del alive
+    finally:
         alive = engine()
         if alive is not None:
-            alive.put_back(command)
-        del alive
-    alive = engine()
-    if alive is not None:
-        alive.give_up(me)
+            alive.give_up(me)

@@ -84,8 +84,7 @@ class Drawer:
             if replacement is None:
                 sequence.append(token)
             text = "" if request.text is None else request.text.push(token)
-            channel.pieces.append(Piece((token,), text, logprobs))
-            channel.delivered += 1
+            channel.deliver(Piece((token,), text, logprobs))
             sequence.in_own_code = replacement is not None
             reason: FinishReason | None = None
             generated = sequence.generated + (replacement is not None)

@@ -171,8 +171,8 @@ class Engine:
 
     def cancel(self, channel: Channel) -> None:
         """Ends a request soon; takes no lock. For `Stream`."""
-        channel.cancelled = True
         self.commands.put((Stepper.cancel, channel))
+        channel.cancelled = True  # either of the two is enough: an interrupt may come between them
         if self._stepper.alone is channel:
             self._stop[0] = 1
 
@@ -364,6 +364,8 @@ class Engine:
         assert channel.ready is not None
         try:
             channel.ready()
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # SystemExit would end the thread that computes for all
             channel.ready = None
             self.commands.put((partial(Stepper.cancel, error=error), channel))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Integral
+from math import isfinite
+from numbers import Integral, Real
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from zigai_core.contracts.errors import SamplingError, TokenizerError, UnsupportedError, quote
@@ -102,14 +103,25 @@ class Request:
     def __post_init__(self) -> None:
         if not len(self.prompt):
             raise TokenizerError("the prompt has no tokens: there is nothing to continue; give some text")
-        for name, least in (("max_tokens", 0), ("logprobs", 0)):
+        for name in ("max_tokens", "logprobs"):
             value = getattr(self, name)
-            if value is not None and (
-                isinstance(value, bool) or not isinstance(value, Integral) or int(value) < least
-            ):
+            if value is not None and not _whole(value, 0):
                 raise SamplingError(
-                    f"{name} must be a whole number of at least {least}, or None, not {quote(value)}"
+                    f"{name} must be a whole number of at least 0, or None, not {quote(value)}"
                 )
+        if not _whole(self.priority):
+            raise UnsupportedError(f"priority must be a whole number, not {quote(self.priority)}")
+        deadline: object = self.deadline
+        if deadline is not None and (
+            isinstance(deadline, bool) or not isinstance(deadline, Real) or not isfinite(deadline)
+        ):
+            raise UnsupportedError(
+                f"deadline must be a finite time by time.monotonic(), or None, not {quote(deadline)}"
+            )
+        if self.sampler is not None and not isinstance(self.sampler, Sampler):
+            raise UnsupportedError(f"sampler must be a Sampler or None, not {quote(self.sampler)}")
+        if self.shift is not None and not callable(self.shift):
+            raise UnsupportedError(f"shift must be a function or None, not {quote(self.shift)}")
         if self.rows not in ("last", "all"):
             raise UnsupportedError(f"rows must be last or all, not {quote(self.rows)}")
         if self.overflow not in ("stop", "error", "shift"):
@@ -119,6 +131,12 @@ class Request:
     def generates(self) -> bool:
         """True if tokens are generated."""
         return self.sampler is not None and self.max_tokens != 0
+
+
+def _whole(value: object, least: int | None = None) -> bool:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        return False
+    return least is None or int(value) >= least
 
 
 def drop_middle(keep: int = 1) -> Shift:
@@ -217,10 +235,14 @@ class Budget:
     """Bytes of recurrent states that are kept so that later requests find them by prefix."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "bytes", "sequences"):
+        for name, least in (("tokens", 1), ("bytes", 1), ("sequences", 1), ("checkpoint_bytes", 0)):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UnsupportedError(f"the budget's {name} must be at least 1, not {quote(value)}")
+            optional = name in ("tokens", "bytes")
+            if not (_whole(value, least) or (optional and value is None)):
+                raise UnsupportedError(
+                    f"the budget's {name} must be a whole number of at least {least}"
+                    f"{', or None' * optional}, not {quote(value)}"
+                )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Scheduler:
             self._memory.release(sequence)
             self.running.remove(sequence)
             sequence.running = False
-        else:
+        elif sequence in self.waiting:
             self.waiting.remove(sequence)
 
     def preempt(self, sequence: Sequence) -> None:
@@ -84,12 +84,12 @@ class Scheduler:
         self.admitted = []
         ready = [sequence for sequence in self.running if not sequence.channel.ahead]
         left = Room(self._limits.rows, self._limits.output_rows)
-        prompts = []
+        prompts, decoding = [], []
         for sequence in ready:
-            if sequence.length - sequence.computed != 1:
-                prompts.append(sequence)
-            elif left.rows and left.outputs and sequence.running:
-                self._decode(sequence, left)
+            (decoding if sequence.length - sequence.computed == 1 else prompts).append(sequence)
+        for place, sequence in enumerate(decoding):
+            if left.rows and left.outputs and sequence.running:
+                self._decode(sequence, left, len(decoding) - place - 1)
         if parts:
             left.rows = self.cost.chunk(left.rows)
         for sequence in prompts:
@@ -99,10 +99,12 @@ class Scheduler:
         self.prefill_rows = sum(part.count for part in parts.values() if part.count - part.drafts > 1)
         return list(parts.values())
 
-    def _decode(self, sequence: Sequence, left: Room) -> None:
+    def _decode(self, sequence: Sequence, left: Room, others: int) -> None:
+        """Plans the next token of a sequence, and draft tokens if the step has room beside `others`."""
         drafts = 0
-        if sequence.request.drafter is not None:
-            proposed = self._propose(sequence, min(left.rows, left.outputs) - 1)
+        most = min(left.rows, left.outputs) - 1 - others
+        if sequence.request.drafter is not None and most > 0:
+            proposed = self._propose(sequence, most)
             if proposed is None:
                 return
             drafts = proposed

@@ -70,7 +70,8 @@ class Stepper:
         """The clock of deadlines."""
         self._stop = stop
         self._batches = BatchBuilder(program)
-        self._deadlines: list[tuple[float, int, Sequence]] = []
+        self._deadlines: list[tuple[float, int, Channel]] = []
+        """A heap; entries of requests that have ended are dropped when they are half of it."""
         self._dirty = False
         self.scheduler = self._new_scheduler()
 
@@ -79,10 +80,10 @@ class Stepper:
         sequence.submitted = time.perf_counter()
         self.sequences[sequence.channel] = sequence
         if sequence.request.deadline is not None:
-            heapq.heappush(self._deadlines, (sequence.request.deadline, sequence.arrival, sequence))
+            heapq.heappush(self._deadlines, (sequence.request.deadline, sequence.arrival, sequence.channel))
         self.scheduler.add(sequence)
 
-    def cancel(self, channel: Channel, error: Exception | None = None) -> None:
+    def cancel(self, channel: Channel, error: BaseException | None = None) -> None:
         """Ends a request with the reason `cancelled`, or with an error."""
         sequence = self.sequences.get(channel)
         if sequence is not None:
@@ -150,7 +151,11 @@ class Stepper:
             if sequence.channel.ended:
                 del self.sequences[sequence.channel]
                 continue
-            self.scheduler.add(sequence)
+            try:
+                self.scheduler.add(sequence)
+            except Exception as error:
+                self.end(sequence, error=error)
+                continue
             if sequence.in_own_code:  # whether it has taken its last token is not known
                 self.end(sequence, "cancelled")
         self._dirty = False
@@ -178,7 +183,7 @@ class Stepper:
             try:
                 rest = request.text.finish()
                 if rest:
-                    channel.pieces.append(Piece((), rest))
+                    channel.deliver(Piece((), rest))
             except Exception as fault:
                 error = fault
         if isinstance(request.drafter, ClosingDrafter):
@@ -197,6 +202,9 @@ class Stepper:
         channel.prompt_done = True
         channel.ended = True
         del self.sequences[channel]
+        if len(self._deadlines) > 2 * len(self.sequences) + 16:
+            self._deadlines = [entry for entry in self._deadlines if entry[2] in self.sequences]
+            heapq.heapify(self._deadlines)
         self.finished["error" if error is not None else str(reason)] += 1
         self.touched.append(channel)
 
@@ -223,11 +231,13 @@ class Stepper:
                 sequence.channel.usage.cached_tokens = sequence.computed
 
     def _step(self) -> bool:
+        for sequence in [each for each in self.sequences.values() if each.channel.cancelled]:
+            self.end(sequence, "cancelled")
         now = self.clock() if self._deadlines else 0.0
         while self._deadlines and self._deadlines[0][0] <= now:
-            sequence = heapq.heappop(self._deadlines)[2]
-            if not sequence.channel.ended:
-                self.end(sequence, "deadline")
+            expired = self.sequences.get(heapq.heappop(self._deadlines)[2])
+            if expired is not None:
+                self.end(expired, "deadline")
         parts = self.scheduler.plan()
         if not parts:
             return bool(self.touched)
@@ -269,14 +279,14 @@ class Stepper:
         fault: Exception | None = None
         drawn, rows, wanted = Drawn(), part.outputs, sequence.wanted
         if rows:
-            if sequence.collected < wanted:
-                rows -= self._collect(part, outputs)
-            if rows and sequence.samples:
-                try:
+            try:
+                if sequence.collected < wanted:
+                    rows -= self._collect(part, outputs)
+                if rows and sequence.samples:
                     drawn = self._drawer.draw(part, outputs, rows)
-                except Exception as error:
-                    fault = error
-                self.touched.append(channel)
+            except Exception as error:
+                fault = error
+            self.touched.append(channel)
         self.memory.commit(part, drawn.accepted)
         if not channel.prompt_done and sequence.computed >= sequence.prompt:
             channel.prompt_done = True

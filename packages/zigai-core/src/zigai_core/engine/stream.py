@@ -47,11 +47,15 @@ class Channel:
 
     __slots__ = (
         *("cancelled", "closed", "delivered", "ended", "error", "outputs", "pieces", "pid", "prompt_done"),
-        *("ready", "reason", "taken", "usage"),
+        *("read", "ready", "reason", "taken", "text", "usage"),
     )
 
     def __init__(self) -> None:
         self.pieces: deque[Piece] = deque()
+        self.text = ""
+        """The text of all pieces that were ever delivered."""
+        self.read = ""
+        """The text of the pieces that the reader has taken."""
         self.delivered = 0
         self.taken = 0
         self.cancelled = False
@@ -65,6 +69,12 @@ class Channel:
         self.usage = Usage()
         self.ready: Callable[[], object] | None = None
         self.pid = os.getpid()
+
+    def deliver(self, piece: Piece) -> None:
+        """Adds a piece. For the driver."""
+        self.text += piece.text
+        self.delivered += len(piece.tokens)
+        self.pieces.append(piece)
 
     @property
     def settled(self) -> bool:
@@ -91,7 +101,6 @@ class Stream(Iterator[Piece]):
     def __init__(self, engine: Driving, request: Request, channel: Channel) -> None:
         self.request = request
         self.tokens: list[int] = []
-        self.text = ""
         self.logprobs: list[TokenLogprobs] = []
         self._engine = engine
         self._channel = channel
@@ -109,6 +118,11 @@ class Stream(Iterator[Piece]):
             return piece
         self._raise()
         raise StopIteration
+
+    @property
+    def text(self) -> str:
+        """The text of all pieces that the iterator has returned."""
+        return self._channel.read
 
     @property
     def channel(self) -> Channel:
@@ -131,13 +145,15 @@ class Stream(Iterator[Piece]):
         if not channel.pieces or channel.closed:
             return None
         behind = channel.ahead
-        piece = channel.pieces.popleft()
-        channel.taken += len(piece.tokens)
+        piece = channel.pieces[0]
+        count = len(piece.tokens)
+        self.tokens += piece.tokens  # from here on without a call, after which Ctrl-C could come
+        self.logprobs += piece.logprobs
+        channel.read += piece.text
+        channel.taken += count
+        del channel.pieces[0]
         if behind:
             self._engine.wake()
-        self.tokens.extend(piece.tokens)
-        self.logprobs.extend(piece.logprobs)
-        self.text += piece.text
         return piece
 
     def result(self) -> Stream:
@@ -198,7 +214,7 @@ class Stream(Iterator[Piece]):
     def outputs(self) -> Array:
         """The outputs that the request asked for, float32 `[rows, width]`; computes until they are there."""
         self._check_process()
-        while self._channel.outputs is None and not self._channel.ended:
+        while self._channel.outputs is None and not (self._channel.ended or self._channel.closed):
             self._engine.wait(self._channel)
             if self._channel.pieces:
                 break

@@ -125,7 +125,7 @@ class LoadOptions:
         given: Any = self.budget
         if given is None:
             return None, None
-        if isinstance(given, Integral) and not isinstance(given, bool) and int(given) >= 1:
+        if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
             return int(given), None
         found = _BUDGET.fullmatch(given) if isinstance(given, str) else None
         if found is None:

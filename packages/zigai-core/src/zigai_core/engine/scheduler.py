@@ -84,7 +84,8 @@ class Scheduler:
         self.admitted = []
         ready = [sequence for sequence in self.running if not sequence.channel.ahead]
         left = Room(self._limits.rows, self._limits.output_rows)
-        prompts, decoding = [], []
+        prompts: list[Sequence] = []
+        decoding: list[Sequence] = []
         for sequence in ready:
             (decoding if sequence.length - sequence.computed == 1 else prompts).append(sequence)
         for place, sequence in enumerate(decoding):

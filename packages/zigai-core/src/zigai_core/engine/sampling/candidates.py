@@ -112,17 +112,17 @@ class TokenCandidates:
         if len(self) == 1:
             return int(self.ids[0])
         if len(self) <= PART and self.ranked:  # the same as below, for a single part
-            order = np.argsort(self.ids)
-            weights = self.weights(order)
+            by_id = np.argsort(self.ids)
+            weights = self.weights(by_id)
             within = np.cumsum(weights)
             drawn = int(np.searchsorted(within, u * float(weights.sum()), side="right"))
-            return int(self.ids[order[min(drawn, int(np.searchsorted(within, within[-1])))]])
+            return int(self.ids[by_id[min(drawn, int(np.searchsorted(within, within[-1])))]])
         order = np.argsort(self.ids) if self.ranked else None
-        by_id = [part if order is None else order[part] for part in parts(len(self))]
-        ends = np.cumsum([self.weights(part).sum() for part in by_id])
+        in_order = [part if order is None else order[part] for part in parts(len(self))]
+        ends = np.cumsum([self.weights(part).sum() for part in in_order])
         target = u * float(ends[-1])
         at = min(int(np.searchsorted(ends, target, side="right")), len(ends) - 1)
-        within = np.cumsum(self.weights(by_id[at]))
+        within = np.cumsum(self.weights(in_order[at]))
         target -= float(ends[at - 1]) if at else 0.0
         drawn = int(np.searchsorted(within, target, side="right"))
         # Because of rounding the index may be beyond the last token with a weight above 0.

@@ -14,7 +14,7 @@ import numpy as np
 
 from zigai_core.api.async_reply import AsyncReply
 from zigai_core.api.chat import Chat
-from zigai_core.api.draft import Speculate, new_drafter
+from zigai_core.api.draft import Speculate, check_drafter, new_drafter
 from zigai_core.api.embedding import Pooling, embed
 from zigai_core.api.prompt import Prompt, token_ids
 from zigai_core.api.registry import Plugins
@@ -217,7 +217,7 @@ class Model:
                 f"{self.descriptor.name} holds no chat template: name the one it was trained with ({names}), "
                 "or generate() from plain text"
             )
-        new_drafter(self, speculate, draft)  # refuses a wrong draft model now, not with the first message
+        check_drafter(self, speculate, draft)  # now, not with the first message
 
         def submit(prompt: Sequence[int], **options: Any) -> tuple[Stream, Sampler]:
             return self._submit(prompt, speculate=speculate, draft=draft, fresh=True, **options)

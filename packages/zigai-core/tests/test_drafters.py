@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -19,6 +21,7 @@ from zigai_core.engine.request import Drafter, Request
 from zigai_core.engine.stream import Stream
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
 from zigai_core.testing.scripted import scripted_model
+from zigai_core.text.chat_template import ChatTemplate
 
 CONTEXT = 60
 PROMPT = scripted_model().tokenizer.encode("abcabcabc")
@@ -120,6 +123,34 @@ def test_a_draft_model_proposes_nothing_for_tokens_or_lengths_that_it_lacks() ->
     assert drafter.propose([1] * 19, 4) == []
     assert len(drafter.propose([1] * 17, 4)) == 2
     assert len(drafter.propose([1, 5, 7], 4)) == 4
+
+
+def test_a_draft_model_has_an_executor_only_while_a_reply_is_computed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, draft = scripted_model(), scripted_model()
+    made: list[weakref.ref[Any]] = []
+    new_executor = type(draft.program).new_executor
+
+    def counted(program: Any, sizes: Sequence[int]) -> Any:
+        executor = new_executor(program, sizes)
+        if program is draft.program:
+            made.append(weakref.ref(executor))
+        return executor
+
+    monkeypatch.setattr(type(draft.program), "new_executor", counted)
+    model.chat(template=ChatTemplate("{{ messages[0].content }}"), draft=draft)
+    replies = [model.generate("ab", temperature=0, max_tokens=4, draft=draft) for _ in range(3)]
+    assert not made
+    assert all(len(reply.text) for reply in replies)
+    gc.collect()
+    assert [executor() for executor in made] == [None] * 3
+
+
+def test_what_is_no_model_cannot_be_a_draft_model() -> None:
+    for wrong in ("x", 5, [1]):
+        with pytest.raises(UnsupportedError, match=r"draft must be a loaded model, not"):
+            scripted_model().generate("x", draft=wrong)  # type: ignore[arg-type]
 
 
 def test_drafters_are_chosen_by_name_or_model() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zigai_core.api import model as model_module
 from zigai_core.api.model import Model
 from zigai_core.api.reply import Reply
 from zigai_core.contracts.errors import (
@@ -18,6 +19,7 @@ from zigai_core.contracts.errors import (
     UnsupportedError,
     ZigAIError,
 )
+from zigai_core.contracts.options import SamplingOptions
 from zigai_core.testing.scripted import scripted_model
 
 
@@ -283,3 +285,81 @@ class TestEmbeddings:
     def test_an_unknown_pooling_is_refused(self) -> None:
         with pytest.raises(UnsupportedError, match="pooling must be last, mean, cls, not 'max'"):
             scripted_model().embed("x", pooling="max")  # type: ignore[arg-type]
+
+
+class TestWrongOptions:
+    @pytest.mark.parametrize("stop", [5, [5], [""], (text for text in "ab")])
+    def test_stop_is_texts(self, stop: Any) -> None:
+        with pytest.raises(SamplingError, match="stop must be a list of texts"):
+            reply("x", stop=stop)
+
+    def test_no_stop_strings_may_be_none(self) -> None:
+        assert scripted("abc", stop=None).text == "abc"
+
+    @pytest.mark.parametrize("deadline", ["5", float("nan"), float("inf"), True])
+    def test_a_deadline_is_a_number_of_seconds(self, deadline: Any) -> None:
+        with pytest.raises(UnsupportedError, match="deadline must be a number of seconds, or None, not"):
+            reply("x", deadline=deadline)
+
+    @pytest.mark.parametrize("priority", ["5", 1.5, None, True])
+    def test_a_priority_is_a_whole_number(self, priority: Any) -> None:
+        with pytest.raises(UnsupportedError, match="priority must be a whole number, not"):
+            reply("x", priority=priority)
+
+    def test_sampling_is_options(self) -> None:
+        with pytest.raises(SamplingError, match=r"sampling must be SamplingOptions, not \{'seed': 1\}"):
+            reply("x", sampling={"seed": 1})
+
+    @pytest.mark.parametrize("name", ["like", "fresh", "shift", "end_ids", "changes", "prompt_"])
+    def test_what_is_private_is_no_option(self, name: str) -> None:
+        with pytest.raises(SamplingError, match=f"there is no option '{name}'"):
+            reply("x", **{name: 5})
+
+
+def test_replies_count_the_seed_up_wherever_it_is_given() -> None:
+    options = SamplingOptions(seed=5, temperature=1.5)
+    model = scripted_model()
+    assert [made.seed for made in model.replies("ab", 3, sampling=options, max_tokens=1)] == [5, 6, 7]
+    assert [made.seed for made in model.replies("ab", 2, seed=8, sampling=options)] == [8, 9]
+    assert len({made.seed for made in model.replies("ab", 3, sampling=SamplingOptions())}) == 3
+    for wrong in ("a", 1.5, True):
+        with pytest.raises(SamplingError, match="seed must be a whole number"):
+            model.replies("ab", 2, seed=wrong)  # type: ignore[arg-type]
+
+
+def test_the_context_in_use_after_a_shift_is_what_is_held() -> None:
+    made = reply("abc", overflow="shift", max_tokens=45)
+    assert made.text
+    usage = made.usage
+    assert made.context_used == usage.prompt_tokens + 45 - usage.dropped_tokens < 40
+    long = reply([1, *range(100, 160)], overflow="shift", max_tokens=1)
+    assert long.text is not None
+    assert long.context_used == long.usage.prompt_tokens + 1 <= 40
+
+
+def test_a_failed_reply_says_so() -> None:
+    made = scripted("y" * 100, overflow="error")
+    assert ", open: ''" in repr(made)
+    with pytest.raises(ContextOverflowError):
+        list(made)
+    assert ", failed (ContextOverflowError): 'yyy" in repr(made)
+
+
+def test_using_a_model_in_a_signal_handler_while_its_engine_is_made_does_not_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = scripted_model()
+    inner: list[str] = []
+    new_engine = model_module.Engine
+
+    def interrupted(*given: Any, **keywords: Any) -> Any:
+        if not inner:
+            inner.append("")
+            inner[0] = model.generate("x", temperature=0, max_tokens=3).text
+        return new_engine(*given, **keywords)
+
+    monkeypatch.setattr(model_module, "Engine", interrupted)
+    engine = model.engine
+    assert engine is model.engine
+    assert model.generate("x", temperature=0, max_tokens=3).text == inner[0]
+    assert engine.stats().submitted == 2

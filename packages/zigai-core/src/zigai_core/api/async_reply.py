@@ -35,9 +35,8 @@ class AsyncReply(AsyncIterator[str], Generic[R]):
         while True:
             piece: Piece | None = stream.poll()
             if piece is not None:
-                text = self.reply.take(piece)
-                if text:
-                    return text
+                if piece.text:
+                    return piece.text
             elif stream.done:
                 stream.on_ready(None)
                 if stream.error is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+import copy
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zigai_core.api.async_reply import AsyncReply
+from zigai_core.api.conversation import Conversation
+from zigai_core.api.messages import checked_message, checked_messages
 from zigai_core.api.reply import ChatReply
 from zigai_core.api.turn import Turn
-from zigai_core.contracts.errors import ChatBusyError, TemplateError, TokenizerError
+from zigai_core.contracts.errors import ChatBusyError, TemplateError
 from zigai_core.contracts.plugins import Tokenizer
 from zigai_core.engine.request import Overflow, Shift
 from zigai_core.engine.sampling import Sampler
@@ -21,7 +24,7 @@ from zigai_core.text.reasoning import OPENING
 _OWN = frozenset({"messages", "add_generation_prompt", "bos_token", "eos_token"})
 """Variables of a template that a chat sets itself."""
 
-Submit = Callable[..., tuple[Stream, Sampler]]
+Submit = Callable[[Sequence[int], Mapping[str, Any], Shift | None], tuple[Stream, Sampler]]
 """Submits a prompt with the keywords of `Chat.send`; returns the stream and its sampler."""
 
 
@@ -57,9 +60,7 @@ class Chat:
         self._control_tokens = Spellings(tokenizer.control_tokens)
         self._overflow: Overflow = overflow
         self._keywords = dict(keywords or {})
-        self._messages: list[Message] = []
-        self._turn: Turn | None = None
-        self._lock = threading.Lock()  # guards messages and turn; never held while the engine runs
+        self._conversation = Conversation()
         for keyword in self._keywords:
             if keyword not in template.variables - _OWN:
                 taken = ", ".join(sorted(template.variables - _OWN)) or "none"
@@ -67,66 +68,69 @@ class Chat:
 
     @property
     def messages(self) -> list[Message]:
-        """A copy of the messages, without the system's. While a reply is open, its message is the last."""
-        with self._lock:
-            turn = self._turn
-            added = [] if turn is None else [turn.message] if turn.open else turn.messages()
-            return [*self._messages, *added]
+        """Copies of the messages, without the system's. While a reply is open, its message is the last.
+
+        They may be set while no reply is open. Raises `TokenizerError` for what is not a list of messages.
+        """
+        return copy.deepcopy(self._conversation.messages)
 
     @messages.setter
     def messages(self, messages: Sequence[Message]) -> None:
-        with self._lock:
-            self._settle("set the messages of")
-            self._messages = list(messages)
+        new = Conversation(checked_messages(messages))
+        conversation = self._conversation
+        if os.getpid() in conversation.senders:
+            raise _busy("set the messages of")
+        conversation.settled("set the messages of")
+        self._replace(new)
 
     def send(self, message: str | Message, **options: Any) -> ChatReply:
         """Sends a message and returns the reply to it, which joins the chat when it ends.
 
         A text is the user's; a message of another role, such as a tool's result, is given as a `Message`.
-        `options` are keywords of `Model.generate`: `max_tokens`, `stop`, sampling options and others.
+        `options` are keywords of `Model.generate`: `max_tokens`, `stop`, sampling options and others;
+        `overflow`, `speculate` and `draft` replace those of the chat.
 
-        Raises `ChatBusyError` while the reply to an earlier message is open, `ContextOverflowError` if there
-        is no room for a reply, and `TemplateError` if the template refuses the messages.
+        Raises `ChatBusyError` while the reply to an earlier message is open or another message is being
+        sent, `ContextOverflowError` if there is no room for a reply, and `TemplateError` if the template
+        refuses the messages.
         """
-        given: object = message
-        if not isinstance(given, (str, Mapping)):
-            raise TokenizerError(f"a message is text or a mapping with a role, not {type(given).__name__}")
-        new: Message = {"role": "user", "content": message} if isinstance(message, str) else message
-        with self._lock:
-            self._settle("send a message to")
-            history, prompt, begun, dropped = self._fit([*self._messages, new])
-            stream, sampler = self._submit(
-                prompt, overflow=self._overflow, shift=self._shift(history, prompt), **options
-            )
-            stream.usage.dropped_tokens += dropped
-            self._messages = history[:-1]
-            self._turn = turn = Turn(new, stream.channel, stream.canceller, begun)
-        return ChatReply(stream, turn, context=self.context, seed=sampler.seed)
+        new = checked_message(message)
+        overflow = options.get("overflow", self._overflow)
+        me, process, conversation = object(), os.getpid(), self._conversation
+        senders = conversation.senders
+        try:
+            if senders.setdefault(process, me) is not me:
+                raise _busy("send a message to")
+            earlier = conversation.settled("send a message to")
+            history, prompt, begun, dropped = self._fit([*earlier, new], overflow)
+            shift = self._shift(history, prompt) if overflow == "shift" else None
+            stream, sampler = self._submit(prompt, {"overflow": overflow, **options}, shift)
+            turn = Turn(new, stream.channel, stream.canceller, stream.awaiter, begun)
+            conversation.state = (history[:-1], turn)
+        finally:
+            if process in senders and senders[process] is me:  # without a call, after which Ctrl-C could come
+                del senders[process]
+        if self._conversation is not conversation:  # reset meanwhile
+            turn.cancel()
+        return ChatReply(stream, turn, context=self.context, seed=sampler.seed, dropped=dropped)
 
     def asend(self, message: str | Message, **options: Any) -> AsyncReply[ChatReply]:
         """Sends a message as `send` does, and returns the reply for `async for` or `await`."""
         return AsyncReply(self.send(message, **options))
 
     def reset(self) -> None:
-        """Forgets all messages but the system's. An open reply is cancelled and does not join the chat."""
-        with self._lock:
-            if self._turn is not None:
-                self._turn.cancel()
-            self._turn = None
-            self._messages = []
+        """Forgets all messages but the system's. An open reply is cancelled and does not join the chat.
 
-    def _settle(self, what: str) -> None:
-        """Adds an ended turn to the messages. Raises `ChatBusyError` if it is open."""
-        if self._turn is None:
-            return
-        if self._turn.open:
-            raise ChatBusyError(
-                f"cannot {what} this chat while a reply is open: read it to its end, or close() it, first"
-            )
-        self._messages += self._turn.messages()
-        self._turn = None
+        Takes no lock: it may be called from any thread and from signal handlers. The reply to a message that
+        is being sent meanwhile is cancelled, too.
+        """
+        self._replace(Conversation())
 
-    def _fit(self, messages: list[Message]) -> tuple[list[Message], list[int], bool, int]:
+    def _replace(self, new: Conversation) -> None:
+        old, self._conversation = self._conversation, new
+        old.cancel()
+
+    def _fit(self, messages: list[Message], overflow: Overflow) -> tuple[list[Message], list[int], bool, int]:
         """Returns the messages that are kept, what `_render` returns, and the number of dropped tokens.
 
         With the policy `shift`, a quarter of the context is left free for the reply.
@@ -134,7 +138,7 @@ class Chat:
         tokens, begun = self._render(messages)
         full = len(tokens)
         room = self.context - self.context // 4
-        while self._overflow == "shift" and len(tokens) > room:
+        while overflow == "shift" and len(tokens) > room:
             later = _without_oldest_turn(messages)
             if later is None:
                 break
@@ -188,6 +192,10 @@ class Chat:
 
     def _spelling(self, token: int | None) -> str:
         return "" if token is None else self._tokenizer.token_text(token)
+
+
+def _busy(what: str) -> ChatBusyError:
+    return ChatBusyError(f"cannot {what} this chat while another message is being sent to it")
 
 
 def _without_oldest_turn(messages: list[Message]) -> list[Message] | None:

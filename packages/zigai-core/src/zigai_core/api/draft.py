@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import MutableSet
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
-from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.drafters import ModelDrafter, NgramDrafter
 from zigai_core.engine.request import Drafter
@@ -21,6 +21,7 @@ _PADDING = re.compile(
 """Spellings that converters give to tokens that pad a vocabulary to a round number."""
 
 
+@runtime_checkable
 class Vocabulary(Protocol):
     """What is compared of two models: `zigai_core.api.model.Model`."""
 
@@ -34,21 +35,30 @@ class Vocabulary(Protocol):
         ...
 
 
-def new_drafter(model: Vocabulary, speculate: Speculate | None, draft: Vocabulary | None) -> Drafter | None:
-    """Returns the drafter of one reply; None if neither is given.
+def check_drafter(model: Vocabulary, speculate: Speculate | None, draft: Vocabulary | None) -> None:
+    """Raise `UnsupportedError` if both are given, for an unknown name, and for a draft model that cannot be.
 
-    Raises `UnsupportedError` if both are given, for an unknown name, and for a draft model with another
-    vocabulary or without logits.
+    A draft model must be a model, with the same vocabulary and with logits.
     """
-    if speculate not in (None, "ngram"):
-        raise UnsupportedError(f"speculate={speculate!r}: there are 'ngram' and None")
+    given: Any = draft
+    if speculate is not None and speculate not in get_args(Speculate):
+        raise UnsupportedError(f"speculate={quote(speculate)}: there are 'ngram' and None")
     if speculate is not None and draft is not None:
         raise UnsupportedError("speculate and draft both propose tokens: give one of them")
+    if given is None:
+        return
+    if not isinstance(given, Vocabulary):
+        raise UnsupportedError(f"draft must be a loaded model, not {quote(given)}; load it with zigai.load()")
+    given.program.graph.output("logits")
+    if given not in model.checked_drafts:
+        check_draft(model.descriptor, given.descriptor)
+        model.checked_drafts.add(given)
+
+
+def new_drafter(model: Vocabulary, speculate: Speculate | None, draft: Vocabulary | None) -> Drafter | None:
+    """Returns the drafter of one reply; None if neither is given. Raises as `check_drafter` does."""
+    check_drafter(model, speculate, draft)
     if draft is not None:
-        draft.program.graph.output("logits")
-        if draft not in model.checked_drafts:
-            check_draft(model.descriptor, draft.descriptor)
-            model.checked_drafts.add(draft)
         return ModelDrafter(draft.program, min(draft.vocabulary, model.vocabulary))
     return NgramDrafter() if speculate else None
 

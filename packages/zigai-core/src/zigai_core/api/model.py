@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import weakref
-from collections.abc import MutableSet, Sequence
+from collections.abc import Mapping, MutableSet, Sequence
 from numbers import Integral
 from types import TracebackType
 from typing import Any
@@ -14,11 +13,12 @@ import numpy as np
 
 from zigai_core.api.async_reply import AsyncReply
 from zigai_core.api.chat import Chat
-from zigai_core.api.draft import Speculate, new_drafter
+from zigai_core.api.draft import Speculate, check_drafter, new_drafter
 from zigai_core.api.embedding import Pooling, embed
 from zigai_core.api.prompt import Prompt, token_ids
 from zigai_core.api.registry import Plugins
 from zigai_core.api.reply import Reply
+from zigai_core.api.reply_options import split_options
 from zigai_core.api.samplers import Samplers
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import SamplingError, TemplateError, UnsupportedError, ZigAIError, quote
@@ -71,9 +71,8 @@ class Model:
         self._plugins = plugins
         self._budget = budget
         self._samplers = Samplers(program, tokenizer, plugins)
-        self._engine: Engine | None = None
+        self._engines: dict[str, Engine] = {}  # one at most; no lock, which a handler or a fork could block
         self._closed = False
-        self._lock = threading.Lock()  # guards the engine's creation and end
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -103,17 +102,22 @@ class Model:
     @property
     def engine(self) -> Engine:
         """The engine, which is made when it is first needed. Raises `ZigAIError` after `close`."""
-        with self._lock:
-            if self._closed:
-                raise ZigAIError(f"{self.descriptor.name} is closed: load it again")
-            if self._engine is None:
-                self._engine = Engine(self.program, budget=self._budget)
-            return self._engine
+        engine = self._engines.get("")
+        if engine is None and not self._closed:
+            made = Engine(self.program, budget=self._budget)
+            engine = self._engines.setdefault("", made)
+            if engine is not made:  # another thread was first
+                made.close()
+        if self._closed:
+            self.close()
+            raise ZigAIError(f"{self.descriptor.name} is closed: load it again")
+        assert engine is not None
+        return engine
 
     def close(self) -> None:
         """Ends all replies and frees the memory of the engine. The model cannot be used any more."""
-        with self._lock:
-            engine, self._engine, self._closed = self._engine, None, True
+        self._closed = True
+        engine = self._engines.pop("", None)
         if engine is not None:
             engine.close()
 
@@ -131,7 +135,7 @@ class Model:
         *,
         sampling: SamplingOptions | None = None,
         max_tokens: int | None = None,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         overflow: Overflow = "stop",
         speculate: Speculate | None = None,
         draft: Model | None = None,
@@ -156,18 +160,20 @@ class Model:
         """
         stream, sampler = self._submit(
             self._tokens(prompt),
-            sampling=sampling,
-            max_tokens=max_tokens,
-            stop=stop,
-            overflow=overflow,
-            speculate=speculate,
-            draft=draft,
-            deadline=deadline,
-            priority=priority,
-            logprobs=logprobs,
-            **options,
+            {
+                "sampling": sampling,
+                "max_tokens": max_tokens,
+                "stop": stop,
+                "overflow": overflow,
+                "speculate": speculate,
+                "draft": draft,
+                "deadline": deadline,
+                "priority": priority,
+                "logprobs": logprobs,
+                **options,
+            },
         )
-        return Reply(stream, context=self.options.context, seed=sampler.seed)
+        return Reply(stream, context=self.engine.context, seed=sampler.seed)
 
     def agenerate(self, prompt: Prompt, **options: Any) -> AsyncReply[Reply]:
         """Continues a text as `generate` does, and returns the reply for `async for` or `await`."""
@@ -176,17 +182,22 @@ class Model:
     def replies(self, prompt: Prompt, count: int, *, seed: int | None = None, **options: Any) -> list[Reply]:
         """Returns several replies to one prompt, which is computed once. Options are those of `generate`.
 
-        Reply i has the seed `seed + i`; without a seed each has a random one.
+        Reply i has the seed `seed + i`, where `seed` may be that of `sampling`; without one each has a random
+        one.
         """
+        sampling = options.get("sampling")
+        first: object = sampling.seed if seed is None and isinstance(sampling, SamplingOptions) else seed
+        if first is not None and (isinstance(first, bool) or not isinstance(first, Integral)):
+            raise SamplingError(f"seed must be a whole number, not {quote(first)}")
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise SamplingError(f"count must be a whole number of at least 1, not {quote(count)}")
         tokens = self._tokens(prompt)
         made: list[Reply] = []
         for number in range(int(count)):
-            own = {} if seed is None else {"seed": seed + number}
-            first = made[0].stream if made else None
-            stream, sampler = self._submit(tokens, like=first, **own, **options)
-            made.append(Reply(stream, context=self.options.context, seed=sampler.seed))
+            own = {} if first is None else {"seed": int(first) + number}
+            like = made[0].stream if made else None
+            stream, sampler = self._submit(tokens, {**options, **own}, like=like)
+            made.append(Reply(stream, context=self.engine.context, seed=sampler.seed))
         return made
 
     def chat(
@@ -217,16 +228,21 @@ class Model:
                 f"{self.descriptor.name} holds no chat template: name the one it was trained with ({names}), "
                 "or generate() from plain text"
             )
-        new_drafter(self, speculate, draft)  # refuses a wrong draft model now, not with the first message
+        check_drafter(self, speculate, draft)  # now, not with the first message
 
-        def submit(prompt: Sequence[int], **options: Any) -> tuple[Stream, Sampler]:
-            return self._submit(prompt, speculate=speculate, draft=draft, fresh=True, **options)
+        proposing = {"speculate": speculate, "draft": draft}
+
+        def submit(
+            prompt: Sequence[int], options: Mapping[str, Any], shift: Shift | None
+        ) -> tuple[Stream, Sampler]:
+            own = {} if options.keys() & proposing.keys() else proposing
+            return self._submit(prompt, {**own, **options}, shift=shift, fresh=True)
 
         return Chat(
             submit,
             self.tokenizer,
             template,
-            context=self.options.context,
+            context=self.engine.context,
             system=system,
             overflow=overflow,
             keywords=keywords,
@@ -272,38 +288,34 @@ class Model:
     def _submit(
         self,
         prompt: Sequence[int],
+        options: Mapping[str, Any],
         *,
-        sampling: SamplingOptions | None = None,
-        max_tokens: int | None = None,
-        stop: str | Sequence[str] = (),
-        overflow: Overflow = "stop",
         shift: Shift | None = None,
-        speculate: Speculate | None = None,
-        draft: Model | None = None,
-        deadline: float | None = None,
-        priority: int = 0,
-        logprobs: int | None = None,
         fresh: bool = False,
         like: Stream | None = None,
-        **options: Any,
     ) -> tuple[Stream, Sampler]:
+        """Submits a prompt with keywords of `generate`.
+
+        `fresh`: the reply begins a text. `like`: the reply to the same prompt, which it shares.
+        """
         self.graph.output("logits")
-        sampler = self._samplers.new(sampling or SamplingOptions(), options)
+        wanted, changes = split_options(options)
+        sampler = self._samplers.new(wanted.sampling or SamplingOptions(), changes)
         request = Request(
             prompt,
-            max_tokens=max_tokens,
+            max_tokens=wanted.max_tokens,
             end_ids=self.tokenizer.end_ids,
             sampler=sampler,
-            text=TextStream(self.tokenizer, [stop] if isinstance(stop, str) else stop, fresh=fresh),
-            drafter=new_drafter(self, speculate, draft),
-            overflow=overflow,
+            text=TextStream(self.tokenizer, wanted.stops, fresh=fresh),
+            drafter=new_drafter(self, wanted.speculate, wanted.draft),
+            overflow=wanted.overflow,
             shift=shift,
-            priority=priority,
-            deadline=None if deadline is None else time.monotonic() + deadline,
-            logprobs=logprobs,
+            priority=wanted.priority,
+            deadline=None if wanted.deadline is None else time.monotonic() + wanted.deadline,
+            logprobs=wanted.logprobs,
         )
-        stream = self.engine.submit(request) if like is None else self.engine.fork(like, request)
-        return stream, sampler
+        engine = self.engine
+        return engine.submit(request) if like is None else engine.fork(like, request), sampler
 
     def _tokens(self, prompt: Prompt) -> list[int]:
         return self.tokenizer.encode(prompt) if isinstance(prompt, str) else token_ids(prompt)

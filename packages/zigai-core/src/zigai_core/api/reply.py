@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import TracebackType
 
 from zigai_core.api.turn import Turn
-from zigai_core.engine.request import FinishReason, Piece, TokenLogprobs, Usage
+from zigai_core.engine.request import FinishReason, TokenLogprobs, Usage
 from zigai_core.engine.stream import Stream
 from zigai_core.text.reasoning import Part, ReasoningStream, split_reasoning
 
@@ -35,14 +36,9 @@ class Reply(Iterator[str]):
 
     def __next__(self) -> str:
         for piece in self.stream:
-            text = self.take(piece)
-            if text:
-                return text
+            if piece.text:
+                return piece.text
         raise StopIteration
-
-    def take(self, piece: Piece) -> str:
-        """Called for each piece that is read; returns its text."""
-        return piece.text
 
     @property
     def text(self) -> str:
@@ -87,8 +83,9 @@ class Reply(Iterator[str]):
 
     @property
     def context_used(self) -> int:
-        """Number of tokens of prompt and reply that are in the context."""
-        return min(self.context, self.usage.prompt_tokens + self.usage.generated_tokens)
+        """Number of tokens of prompt and reply that are in the context; those that were dropped are not."""
+        usage = self.stream.usage  # all dropped tokens are of this request
+        return len(self.stream.request.prompt) + usage.generated_tokens - usage.dropped_tokens
 
     def cancel(self) -> None:
         """Ends the reply soon, with the finish reason `cancelled`. From any thread or signal handler."""
@@ -110,7 +107,8 @@ class Reply(Iterator[str]):
         return self.text
 
     def __repr__(self) -> str:
-        state = self.finish_reason or "open"
+        error = self.stream.error
+        state = f"failed ({type(error).__name__})" if error else self.finish_reason or "open"
         return f"<{type(self).__name__} of {len(self.tokens)} tokens, {state}: {self.read_text[-40:]!r}>"
 
 
@@ -120,14 +118,16 @@ class ChatReply(Reply):
     Its text is what the model writes, reasoning included; `parts`, `reasoning` and `answer` tell them apart.
     """
 
-    def __init__(self, stream: Stream, turn: Turn, *, context: int, seed: int) -> None:
+    def __init__(self, stream: Stream, turn: Turn, *, context: int, seed: int, dropped: int = 0) -> None:
         super().__init__(stream, context=context, seed=seed)
         self._turn = turn
+        self._dropped = dropped
 
-    def take(self, piece: Piece) -> str:
-        """Called for each piece that is read; returns its text."""
-        self._turn.read += piece.text
-        return piece.text
+    @property
+    def usage(self) -> Usage:
+        """Counts of tokens, and times, so far. The tokens of dropped turns count as dropped."""
+        usage = super().usage
+        return replace(usage, dropped_tokens=usage.dropped_tokens + self._dropped)
 
     def parts(self) -> Iterator[Part]:
         """The reply as it comes, reasoning and answer told apart."""

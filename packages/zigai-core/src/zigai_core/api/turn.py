@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -21,23 +22,35 @@ class Turn:
     channel: Channel
     cancel: Callable[[], None]
     """Ends the reply soon. Takes no lock."""
+    wait: Callable[[], None]
+    """Waits for the end of a cancelled reply, at most for a step."""
     begun: bool
     """True if the prompt ends within the reasoning, as some templates have it."""
-    read: str = ""
-    """The text that was read from the reply."""
 
     @property
     def open(self) -> bool:
         """True while the reply is being generated, and was neither cancelled nor closed."""
         channel = self.channel
-        return not (channel.ended or channel.cancelled or channel.closed)
+        return not (channel.ended or channel.cancelled or channel.closed or self._left_behind)
 
     @property
     def text(self) -> str:
-        """The text that joins the chat: all of it if the reply has ended, what was read if it was closed."""
-        if self.channel.closed:
-            return self.read
-        return self.read + "".join(piece.text for piece in list(self.channel.pieces))
+        """The text that joins the chat: all that was generated, or what was read if the reply was closed.
+
+        A reply whose process was forked was left there: the child's chat has what was read.
+        """
+        channel = self.channel
+        return channel.read if channel.closed or self._left_behind else channel.text
+
+    def end(self) -> None:
+        """Waits, if the reply was cancelled, until the engine has ended it and its text is complete."""
+        channel = self.channel
+        if channel.cancelled and not (channel.ended or channel.closed or self._left_behind):
+            self.wait()
+
+    @property
+    def _left_behind(self) -> bool:
+        return not self.channel.ended and self.channel.pid != os.getpid()
 
     def messages(self) -> list[Message]:
         """What the turn adds to the chat: the message and the reply to it, or nothing if there is none."""

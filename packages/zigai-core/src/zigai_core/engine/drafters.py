@@ -58,12 +58,13 @@ class NgramDrafter:
 class ModelDrafter:
     """Proposes the most likely tokens of a smaller model with the same vocabulary.
 
-    It has an executor of that model's program. Tokens from `vocabulary` on are never proposed.
+    The first `propose` makes an executor of that model's program, and `close` drops it. Tokens from
+    `vocabulary` on are never proposed.
     """
 
     def __init__(self, program: Program, vocabulary: int) -> None:
-        self._runner = DirectRunner(program)
-        self._sequence = self._runner.new_sequence()
+        self._program = program
+        self._runner: DirectRunner | None = None
         self._tokens: list[int] = []
         self._context = program.options.context
         self._limit = program.graph.token_limit
@@ -76,18 +77,25 @@ class ModelDrafter:
         given = [int(token) for token in tokens]
         if count < 1 or max(given, default=self._limit) >= self._limit:
             return []
+        if self._runner is None:
+            self._runner = DirectRunner(self._program)
+            self._sequence = self._runner.new_sequence()
         common = 0
         for own, token in zip(self._tokens, given[:-1], strict=False):  # the last one is always computed
             if own != token:
                 break
             common += 1
         self._sequence.truncate(0 if self._recurrent and common < self._sequence.length else common)
-        drafts = [self._next(given[self._sequence.length :])]
+        drafts = [self._next(self._runner, given[self._sequence.length :])]
         while len(drafts) < count:
-            drafts.append(self._next(drafts[-1:]))
+            drafts.append(self._next(self._runner, drafts[-1:]))
         self._tokens = [*given, *drafts[:-1]]
         return drafts
 
-    def _next(self, tokens: Sequence[int]) -> int:
-        logits = self._runner.run([Part(self._sequence, tokens)])[0]["logits"]
+    def close(self) -> None:
+        """Drops the executor and what it holds; the request has ended."""
+        self._runner, self._tokens = None, []
+
+    def _next(self, runner: DirectRunner, tokens: Sequence[int]) -> int:
+        logits = runner.run([Part(self._sequence, tokens)])[0]["logits"]
         return int(np.argmax(logits[-1, : self._vocabulary]))

@@ -25,7 +25,7 @@ from zigai_core.engine.drawing import shifted
 from zigai_core.engine.request import Budget, EngineStats, Request, drop_middle
 from zigai_core.engine.sequence import Sequence as EngineSequence
 from zigai_core.engine.stepper import Stepper
-from zigai_core.engine.stream import Channel, Stream
+from zigai_core.engine.stream import Awaited, Channel, Stream
 
 Command = tuple[Callable[..., None], EngineSequence | Channel] | None
 
@@ -152,7 +152,7 @@ class Engine:
             self._after_step()
             self._tell_waiting()
 
-    def wait(self, channel: Channel) -> None:
+    def wait(self, channel: Awaited) -> None:
         """Returns when a request has pieces or has ended; drives if nobody does. For `Stream`."""
         me = object()
         try:
@@ -267,7 +267,7 @@ class Engine:
             )
         return prompt
 
-    def _take_turn(self, me: object, channel: Channel) -> bool:
+    def _take_turn(self, me: object, channel: Awaited) -> bool:
         """True if the caller is the driver; else waits until something has changed."""
         if self._driver is me and not self._closing:
             return True

@@ -13,11 +13,20 @@ from zigai_core.contracts.graph import Array
 from zigai_core.engine.request import FinishReason, Piece, Request, TokenLogprobs, Usage
 
 
+class Awaited(Protocol):
+    """What a thread waits for: a `Channel`, or its `Ending`."""
+
+    @property
+    def settled(self) -> bool:
+        """True if it need not wait any longer."""
+        ...
+
+
 class Driving(Protocol):
     """What a stream needs of the engine."""
 
-    def wait(self, channel: Channel) -> None:
-        """Returns when a request has pieces or has ended."""
+    def wait(self, channel: Awaited) -> None:
+        """Returns when a request has pieces or has ended; for an `Ending`, when it has ended."""
         ...
 
     def cancel(self, channel: Channel) -> None:
@@ -87,6 +96,20 @@ class Channel:
         return self.delivered - self.taken >= AHEAD
 
 
+class Ending:
+    """The end of a request, whether its pieces were read or not."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    @property
+    def settled(self) -> bool:
+        """True if the request has ended."""
+        return self._channel.ended
+
+
 class Stream(Iterator[Piece]):
     """The reply to one request: an iterator of pieces. Whoever waits for a piece drives the engine.
 
@@ -133,6 +156,11 @@ class Stream(Iterator[Piece]):
     def canceller(self) -> Callable[[], None]:
         """A function that does what `cancel` does, and does not refer to the stream."""
         return partial(self._engine.cancel, self._channel)
+
+    @property
+    def awaiter(self) -> Callable[[], None]:
+        """A function that waits for the end of a cancelled request, and does not refer to the stream."""
+        return partial(self._engine.wait, Ending(self._channel))
 
     def in_background(self) -> None:
         """Makes a thread of the engine compute, so that nobody needs to wait: `poll` and `on_ready`."""

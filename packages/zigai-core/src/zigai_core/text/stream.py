@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Protocol
 
 from zigai_core.contracts.errors import SamplingError
@@ -37,7 +37,11 @@ class TextStream:
 
     def __init__(self, tokenizer: BytesDecoder, stop: Sequence[str] = (), *, fresh: bool = False) -> None:
         given: Any = stop
-        if isinstance(given, str) or not all(isinstance(text, str) and text for text in given):
+        if (
+            isinstance(given, str)
+            or not isinstance(given, Collection)
+            or not all(isinstance(text, str) and text for text in given)
+        ):
             raise SamplingError(f"stop must be a list of texts that are not empty, not {stop!r}")
         self.stopped: str | None = None
         """The stop string that ended the text, or None; no text is returned after it."""

@@ -1,0 +1,32 @@
+"""Checks messages of a chat and copies them, so that what a program edits later changes no chat."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from zigai_core.contracts.errors import TokenizerError, quote
+from zigai_core.text.chat_template import Message
+
+
+def checked_message(given: object, what: str = "a message") -> Message:
+    """Returns a copy of a message; a text is the user's.
+
+    Raises `TokenizerError`, which names `what`, for anything but a text or a mapping with a role.
+    """
+    if isinstance(given, str):
+        return {"role": "user", "content": given}
+    if not isinstance(given, Mapping):
+        raise TokenizerError(f"{what} is text or a mapping with a role, not {type(given).__name__}")
+    role = given.get("role")
+    if not isinstance(role, str):
+        raise TokenizerError(f"{what} must have a role, a text such as 'user', not {quote(role)}")
+    return cast("Message", copy.deepcopy(dict(given)))
+
+
+def checked_messages(given: object) -> list[Message]:
+    """Returns copies of messages. Raises `TokenizerError`, with the index, as `checked_message` does."""
+    if not isinstance(given, Sequence) or isinstance(given, (str, bytes, bytearray)):
+        raise TokenizerError(f"messages must be a list of messages, not {type(given).__name__}")
+    return [checked_message(message, f"message {place}") for place, message in enumerate(given)]

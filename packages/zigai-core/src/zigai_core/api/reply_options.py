@@ -1,0 +1,59 @@
+"""The keywords of `Model.generate` and `Chat.send`: checked, and told from sampling options."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any
+
+from zigai_core.api.draft import Speculate, Vocabulary
+from zigai_core.contracts.errors import SamplingError, UnsupportedError, quote
+from zigai_core.contracts.options import SamplingOptions
+from zigai_core.engine.request import Overflow
+
+
+@dataclass(frozen=True, eq=False)
+class ReplyOptions:
+    """Options of one reply, without the changes to its sampling options.
+
+    Raises `SamplingError` and `UnsupportedError` for values of a wrong type.
+    """
+
+    sampling: SamplingOptions | None = None
+    max_tokens: int | None = None
+    stop: str | Sequence[str] | None = ()
+    overflow: Overflow = "stop"
+    speculate: Speculate | None = None
+    draft: Vocabulary | None = None
+    deadline: float | None = None
+    priority: int = 0
+    logprobs: int | None = None
+
+    def __post_init__(self) -> None:
+        sampling, deadline, priority = (getattr(self, name) for name in ("sampling", "deadline", "priority"))
+        if sampling is not None and not isinstance(sampling, SamplingOptions):
+            raise SamplingError(
+                f"sampling must be SamplingOptions, not {quote(sampling)}; single options are keywords"
+            )
+        if isinstance(deadline, bool) or not (
+            deadline is None or (isinstance(deadline, Real) and math.isfinite(deadline))
+        ):
+            raise UnsupportedError(f"deadline must be a number of seconds, or None, not {quote(deadline)}")
+        if isinstance(priority, bool) or not isinstance(priority, Integral):
+            raise UnsupportedError(f"priority must be a whole number, not {quote(priority)}")
+
+    @property
+    def stops(self) -> Sequence[str]:
+        """The stop strings."""
+        return () if self.stop is None else [self.stop] if isinstance(self.stop, str) else self.stop
+
+
+_NAMES = frozenset(field.name for field in fields(ReplyOptions))
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[ReplyOptions, dict[str, Any]]:
+    """Returns the options of a reply, and all others: changes to its sampling options."""
+    own = {name: value for name, value in options.items() if name in _NAMES}
+    return ReplyOptions(**own), {name: value for name, value in options.items() if name not in _NAMES}

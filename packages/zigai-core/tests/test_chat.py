@@ -416,7 +416,7 @@ def test_options_of_the_chat_are_replaced_by_those_of_a_message() -> None:
     for wrong, message in (("speculate", "there are 'ngram'"), ("overflow", "must be stop, error or shift")):
         with pytest.raises(UnsupportedError, match=message):
             c.send("hi", **{wrong: "often"})
-    for private in ("shift", "fresh", "like"):
+    for private in ("shift", "after", "like"):
         with pytest.raises(SamplingError, match=f"there is no option '{private}'"):
             c.send("hi", **{private: None})
 

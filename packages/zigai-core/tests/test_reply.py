@@ -21,6 +21,7 @@ from zigai_core.contracts.errors import (
 )
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.testing.scripted import scripted_model
+from zigai_core.text.chat_template import ChatTemplate
 
 
 def reply(prompt: str | list[int], *, model: Model | None = None, **keywords: Any) -> Reply:
@@ -310,7 +311,7 @@ class TestWrongOptions:
         with pytest.raises(SamplingError, match=r"sampling must be SamplingOptions, not \{'seed': 1\}"):
             reply("x", sampling={"seed": 1})
 
-    @pytest.mark.parametrize("name", ["like", "fresh", "shift", "end_ids", "changes", "prompt_"])
+    @pytest.mark.parametrize("name", ["like", "after", "shift", "end_ids", "changes", "prompt_"])
     def test_what_is_private_is_no_option(self, name: str) -> None:
         with pytest.raises(SamplingError, match=f"there is no option '{name}'"):
             reply("x", **{name: 5})
@@ -363,3 +364,16 @@ def test_using_a_model_in_a_signal_handler_while_its_engine_is_made_does_not_blo
     assert engine is model.engine
     assert model.generate("x", temperature=0, max_tokens=3).text == inner[0]
     assert engine.stats().submitted == 2
+
+
+def test_text_begins_with_a_space_only_where_decode_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = scripted_model(" a b", " a b", " a b")
+    decode = model.tokenizer.decode
+    monkeypatch.setattr(model.tokenizer, "decode", lambda tokens: decode(tokens).removeprefix(" "))
+    for prompt, text in (([1], "a b"), ("x", " a b")):
+        made = model.generate(prompt)
+        assert made.text == text
+        head = model.tokenizer.decode(made.prompt)
+        assert head + text == model.tokenizer.decode([*made.prompt, *made.tokens])
+    chat = model.chat(template=ChatTemplate("{{ messages[-1].content }}"))
+    assert chat.send("x").text == "a b"

@@ -135,15 +135,15 @@ def test_a_stop_that_is_not_a_list_of_texts_is_an_error(stop: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("tokenizer", "fresh", "text"),
+    ("tokenizer", "after", "text"),
     [
-        (Prefixing, True, "a b"),
-        (Prefixing, False, " a b"),
-        (Pieces, True, " a b"),
+        (Prefixing, None, "a b"),
+        (Prefixing, 1, " a b"),
+        (Pieces, None, " a b"),
     ],
 )
-def test_a_fresh_text_begins_without_the_space_of_the_tokenizer(
-    tokenizer: type[Pieces], fresh: bool, text: str
+def test_a_text_begins_without_the_space_of_the_tokenizer(
+    tokenizer: type[Pieces], after: int | None, text: str
 ) -> None:
-    text_stream = TextStream(tokenizer([b" a", b" b"]), fresh=fresh)
+    text_stream = TextStream(tokenizer([b" a", b" b"]), after=after)
     assert text_stream.push(0) + text_stream.push(1) == text

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import FormatError, TokenizerError
 from zigai_core.contracts.plugins import Tokenizer
+from zigai_core.text.stream import TextStream
 from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
 
 Extend = Callable[..., TokenizerSpec]
@@ -306,3 +307,26 @@ def test_a_token_of_a_nul_is_not_used_and_causes_no_output(
     tokenizer = SentencePieceTokenizer(extend(spec, [("\0", NORMAL)]))
     assert tokenizer.encode("a\0", bos=False)[-1] == spec.tokens.index("<0x00>")
     assert capfd.readouterr() == ("", "")
+
+
+@settings(max_examples=300)
+@given(data=st.data())
+def test_streamed_text_is_what_follows_the_prompt_in_the_decoded_whole(
+    spec: TokenizerSpec, tokenizer: SentencePieceTokenizer, data: st.DataObject
+) -> None:
+    # Tokens of whole characters: those that are parts of one are decoded with what surrounds them.
+    some = st.lists(st.integers(0, 2) | st.integers(259, len(spec.tokens) - 1), max_size=8)
+    prompt, reply = data.draw(some), data.draw(some)
+    stream = TextStream(tokenizer, after=prompt[-1] if prompt else None)
+    text = "".join(map(stream.push, reply)) + stream.finish()
+    assert tokenizer.decode(prompt) + text == tokenizer.decode([*prompt, *reply])
+
+
+def test_a_reply_after_control_tokens_begins_without_the_space_of_the_tokenizer(
+    tokenizer: SentencePieceTokenizer,
+) -> None:
+    reply = tokenizer.encode("hello world", bos=False)
+    bos, word = tokenizer.special_ids["bos"], tokenizer.encode("the")[-1]
+    for after, text in ((None, "hello world"), (bos, "hello world"), (word, " hello world")):
+        stream = TextStream(tokenizer, after=after)
+        assert "".join(map(stream.push, reply)) + stream.finish() == text

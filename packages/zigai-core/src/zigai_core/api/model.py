@@ -158,8 +158,9 @@ class Model:
         Raises `ContextOverflowError` if there is no room for a reply, `SamplingError` for an invalid option,
         and `UnsupportedError` for a model without logits.
         """
+        tokens = self._tokens(prompt)
         stream, sampler = self._submit(
-            self._tokens(prompt),
+            tokens,
             {
                 "sampling": sampling,
                 "max_tokens": max_tokens,
@@ -172,6 +173,7 @@ class Model:
                 "logprobs": logprobs,
                 **options,
             },
+            after=tokens[-1] if tokens else None,
         )
         return Reply(stream, context=self.engine.context, seed=sampler.seed)
 
@@ -192,11 +194,12 @@ class Model:
         if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
             raise SamplingError(f"count must be a whole number of at least 1, not {quote(count)}")
         tokens = self._tokens(prompt)
+        after = tokens[-1] if tokens else None
         made: list[Reply] = []
         for number in range(int(count)):
             own = {} if first is None else {"seed": int(first) + number}
             like = made[0].stream if made else None
-            stream, sampler = self._submit(tokens, {**options, **own}, like=like)
+            stream, sampler = self._submit(tokens, {**options, **own}, after=after, like=like)
             made.append(Reply(stream, context=self.engine.context, seed=sampler.seed))
         return made
 
@@ -236,7 +239,7 @@ class Model:
             prompt: Sequence[int], options: Mapping[str, Any], shift: Shift | None
         ) -> tuple[Stream, Sampler]:
             own = {} if options.keys() & proposing.keys() else proposing
-            return self._submit(prompt, {**own, **options}, shift=shift, fresh=True)
+            return self._submit(prompt, {**own, **options}, shift=shift)
 
         return Chat(
             submit,
@@ -291,12 +294,13 @@ class Model:
         options: Mapping[str, Any],
         *,
         shift: Shift | None = None,
-        fresh: bool = False,
+        after: int | None = None,
         like: Stream | None = None,
     ) -> tuple[Stream, Sampler]:
         """Submits a prompt with keywords of `generate`.
 
-        `fresh`: the reply begins a text. `like`: the reply to the same prompt, which it shares.
+        `after`: the token that the reply's text continues; None: it begins one. `like`: the reply to the
+        same prompt, which it shares.
         """
         self.graph.output("logits")
         wanted, changes = split_options(options)
@@ -306,7 +310,7 @@ class Model:
             max_tokens=wanted.max_tokens,
             end_ids=self.tokenizer.end_ids,
             sampler=sampler,
-            text=TextStream(self.tokenizer, wanted.stops, fresh=fresh),
+            text=TextStream(self.tokenizer, wanted.stops, after=after),
             drafter=new_drafter(self, wanted.speculate, wanted.draft),
             overflow=wanted.overflow,
             shift=shift,

@@ -27,7 +27,9 @@ class TextStream:
     The bytes of an incomplete UTF-8 character, at most three (RFC 3629), are held back until it is complete.
     Text that may be the beginning of a stop string is held back until that is decided. Of several stop
     strings the one that is complete first ends the text, so the result does not depend on token boundaries.
-    If `fresh`, the text continues no other: the space that some tokenizers put before each text is removed.
+    `after` is the last token before the first one; None: a text begins. A space that the tokenizer adds at a
+    beginning, or after a control token, is removed as `decode` removes it: the text is what follows
+    `after` in the whole.
 
     Raises `SamplingError` if `stop` is not a list of non-empty texts.
 
@@ -35,7 +37,9 @@ class TextStream:
     >>> text = "".join(map(stream.push, tokens)) + stream.finish()         # doctest: +SKIP
     """
 
-    def __init__(self, tokenizer: BytesDecoder, stop: Sequence[str] = (), *, fresh: bool = False) -> None:
+    def __init__(
+        self, tokenizer: BytesDecoder, stop: Sequence[str] = (), *, after: int | None = None
+    ) -> None:
         given: Any = stop
         if (
             isinstance(given, str)
@@ -46,7 +50,7 @@ class TextStream:
         self.stopped: str | None = None
         """The stop string that ended the text, or None; no text is returned after it."""
         self._tokenizer = tokenizer
-        self._fresh = fresh
+        self._before = [] if after is None else [after]
         self._stop = tuple(stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
         self._held = ""
@@ -54,14 +58,20 @@ class TextStream:
     def push(self, token: int) -> str:
         """Adds a token and returns the text that is now certain, often none. Invalid UTF-8 becomes U+FFFD."""
         data = self._tokenizer.decode_bytes([token])
-        if self._fresh and data.startswith(b" ") and not self._tokenizer.decode([token]).startswith(" "):
+        if data.startswith(b" ") and not self._keeps_space(token, data):
             data = data[1:]
-        self._fresh = False
+        self._before = [token]
         return self._push(data, final=False)
 
     def finish(self) -> str:
         """Returns the text held back, after the last token. An incomplete character becomes U+FFFD."""
         return self._push(b"", final=True)
+
+    def _keeps_space(self, token: int, data: bytes) -> bool:
+        """True if the space that the token's bytes begin with is part of the text."""
+        start = len(self._tokenizer.decode(self._before))
+        text = self._tokenizer.decode([*self._before, token])[start:]
+        return len(text) == len(data.decode(errors="replace"))
 
     def _push(self, data: bytes, *, final: bool) -> str:
         if self.stopped is not None:

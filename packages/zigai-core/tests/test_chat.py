@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,10 +12,7 @@ from zigai_core.api.chat import Chat
 from zigai_core.contracts.errors import (
     ChatBusyError,
     ContextOverflowError,
-    SamplingError,
     TemplateError,
-    TokenizerError,
-    UnsupportedError,
 )
 from zigai_core.engine.request import Budget
 from zigai_core.testing.scripted import scripted_model
@@ -281,73 +275,6 @@ def test_a_keyword_that_the_template_does_not_read_is_an_error() -> None:
         chat(tools=[])
 
 
-def handler_of(action: Callable[[], object]) -> Callable[..., list[int]]:
-    """An `encode` that is interrupted by a signal, whose handler does this."""
-    signal.signal(signal.SIGUSR1, lambda *_: action())
-
-    def encode(*given: Any, **keywords: Any) -> list[int]:
-        signal.raise_signal(signal.SIGUSR1)
-        return list(TOKENIZER.encode(*given, **keywords))
-
-    return encode
-
-
-def test_reset_in_a_signal_handler_during_a_send_makes_the_turn_not_join() -> None:
-    c = chat("lost", "yes")
-    c._tokenizer.encode = handler_of(c.reset)  # type: ignore[method-assign]
-    reply = c.send("hi")
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    assert (reply.text, reply.finish_reason, c.messages) == ("", "cancelled", [])
-    assert c.send("again").text == "yes"
-    assert [message["content"] for message in c.messages] == ["again", "yes"]
-
-
-def test_a_message_is_refused_while_another_is_being_sent() -> None:
-    c = chat("yes", "no")
-    refused: list[str] = []
-
-    def send() -> None:
-        for action in (lambda: c.send("two"), lambda: setattr(c, "messages", [])):
-            with pytest.raises(ChatBusyError, match="another message is being sent") as caught:
-                action()
-            refused.append(str(caught.value))
-
-    c._tokenizer.encode = handler_of(send)  # type: ignore[method-assign]
-    assert c.send("one").text == "yes"
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-    assert len(refused) == 2
-    assert c.send("more").text == "no"
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_a_child_that_was_forked_during_a_send_may_use_the_chat() -> None:
-    c = chat("yes", "no")
-    inside, go = threading.Event(), threading.Event()
-
-    def encode(*given: Any, **keywords: Any) -> list[int]:
-        if threading.current_thread() is not threading.main_thread():
-            inside.set()
-            go.wait(10)
-        return list(TOKENIZER.encode(*given, **keywords))
-
-    c._tokenizer.encode = encode  # type: ignore[method-assign]
-    thread = threading.Thread(target=lambda: c.send("hi").text)
-    thread.start()
-    inside.wait(10)
-    pid = os.fork()
-    if pid == 0:
-        try:
-            signal.alarm(10)
-            os._exit(0 if c.messages == [] and c.send("x").text == "yes" and len(c.messages) == 2 else 1)
-        finally:
-            os._exit(2)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    go.set()
-    thread.join()
-    assert [message["content"] for message in c.messages] == ["hi", "yes"]
-
-
 def test_what_is_read_from_the_stream_joins_the_chat() -> None:
     c = chat("hello")
     reply = c.send("hi")
@@ -373,52 +300,6 @@ def test_the_engines_context_is_the_chats() -> None:
     c = model.chat(template=TEMPLATE, overflow="shift")
     assert c.context == model.generate("x").context == 48
     assert [c.send("z" * 12).text for _ in range(3)] == ["b", "c", "d"]
-
-
-def test_editing_messages_changes_no_chat() -> None:
-    c = chat("yes", "no")
-    given: Any = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
-    assert c.send(given).text == "yes"
-    given["content"][0]["text"] = "forged"
-    messages: Any = c.messages
-    messages[0]["content"][0]["text"] = messages[1]["content"] = "forged"
-    assert "forged" not in str(c.messages)
-    c.messages = messages
-    messages[1]["content"] = "again"
-    assert [message["content"] for message in c.messages][1] == "forged"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        (None, "messages must be a list of messages, not NoneType"),
-        ("hello", "messages must be a list of messages, not str"),
-        ([{"role": "user", "content": "x"}, 5], "message 1 is text or a mapping with a role, not int"),
-        ([{"content": "x"}], "message 0 must have a role, a text such as 'user', not None"),
-    ],
-)
-def test_wrong_messages_are_refused_by_name(wrong: Any, message: str) -> None:
-    c = chat("yes")
-    with pytest.raises(TokenizerError, match=message):
-        c.messages = wrong
-    assert c.messages == []
-    with pytest.raises(TokenizerError, match="a message must have a role"):
-        c.send({"content": "x"})  # type: ignore[typeddict-item, arg-type]
-
-
-def test_options_of_the_chat_are_replaced_by_those_of_a_message() -> None:
-    model = scripted_model("y" * 200, "one", "two", context=96)
-    c = model.chat(template=TEMPLATE, overflow="shift", speculate="ngram")
-    assert c.send("hi", overflow="stop").finish_reason is None
-    c.reset()
-    assert c.send("hi", draft=model).text == "one"
-    assert c.send("hi", speculate=None).text == "two"
-    for wrong, message in (("speculate", "there are 'ngram'"), ("overflow", "must be stop, error or shift")):
-        with pytest.raises(UnsupportedError, match=message):
-            c.send("hi", **{wrong: "often"})
-    for private in ("shift", "after", "like"):
-        with pytest.raises(SamplingError, match=f"there is no option '{private}'"):
-            c.send("hi", **{private: None})
 
 
 def test_dropped_turns_count_as_dropped_and_are_not_in_the_context() -> None:

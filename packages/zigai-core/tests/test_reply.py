@@ -16,10 +16,8 @@ from zigai_core.contracts.errors import (
     ContextOverflowError,
     SamplingError,
     TokenizerError,
-    UnsupportedError,
     ZigAIError,
 )
-from zigai_core.contracts.options import SamplingOptions
 from zigai_core.testing.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
@@ -260,72 +258,18 @@ def test_logprobs_are_the_models_own() -> None:
     first = made.logprobs[0]
     assert (len(made.logprobs), first.token) == (len(made.tokens), made.tokens[0])
     np.testing.assert_allclose(first.logprob, expected[first.token], atol=1e-4)
-    assert list(first.ids) == list(np.argsort(-expected, kind="stable")[:3])
-    np.testing.assert_allclose(first.logprobs, np.sort(expected)[::-1][:3], atol=1e-4)
+    assert [one.token for one in first.best] == list(np.argsort(-expected, kind="stable")[:3])
+    np.testing.assert_allclose([one.logprob for one in first.best], np.sort(expected)[::-1][:3], atol=1e-4)
 
 
-class TestEmbeddings:
-    def test_pooling_is_what_it_says(self) -> None:
-        model = scripted_model()
-        hidden = model.outputs("hidden", "some text")
-        for pooling, expected in (("last", hidden[-1]), ("mean", hidden.mean(0)), ("cls", hidden[0])):
-            plain = model.embed("some text", pooling=pooling, normalize=False)
-            np.testing.assert_allclose(plain, expected, rtol=1e-5, atol=1e-6)
-            unit = model.embed("some text", pooling=pooling)
-            np.testing.assert_allclose(unit, expected / np.linalg.norm(expected), rtol=1e-5, atol=1e-6)
-
-    def test_many_texts_are_a_row_each(self) -> None:
-        model = scripted_model()
-        texts = [f"text {number}" * (1 + number % 3) for number in range(90)]
-        rows = model.embed(texts)
-        assert rows.shape == (90, 64)
-        for number in (0, 41, 89):
-            np.testing.assert_allclose(rows[number], model.embed(texts[number]), rtol=1e-4, atol=1e-5)
-        assert model.embed([1, 2, 3]).shape == (64,)
-
-    def test_an_unknown_pooling_is_refused(self) -> None:
-        with pytest.raises(UnsupportedError, match="pooling must be last, mean, cls, not 'max'"):
-            scripted_model().embed("x", pooling="max")  # type: ignore[arg-type]
-
-
-class TestWrongOptions:
-    @pytest.mark.parametrize("stop", [5, [5], [""], (text for text in "ab")])
-    def test_stop_is_texts(self, stop: Any) -> None:
-        with pytest.raises(SamplingError, match="stop must be a list of texts"):
-            reply("x", stop=stop)
-
-    def test_no_stop_strings_may_be_none(self) -> None:
-        assert scripted("abc", stop=None).text == "abc"
-
-    @pytest.mark.parametrize("deadline", ["5", float("nan"), float("inf"), True])
-    def test_a_deadline_is_a_number_of_seconds(self, deadline: Any) -> None:
-        with pytest.raises(UnsupportedError, match="deadline must be a number of seconds, or None, not"):
-            reply("x", deadline=deadline)
-
-    @pytest.mark.parametrize("priority", ["5", 1.5, None, True])
-    def test_a_priority_is_a_whole_number(self, priority: Any) -> None:
-        with pytest.raises(UnsupportedError, match="priority must be a whole number, not"):
-            reply("x", priority=priority)
-
-    def test_sampling_is_options(self) -> None:
-        with pytest.raises(SamplingError, match=r"sampling must be SamplingOptions, not \{'seed': 1\}"):
-            reply("x", sampling={"seed": 1})
-
-    @pytest.mark.parametrize("name", ["like", "after", "shift", "end_ids", "changes", "prompt_"])
-    def test_what_is_private_is_no_option(self, name: str) -> None:
-        with pytest.raises(SamplingError, match=f"there is no option '{name}'"):
-            reply("x", **{name: 5})
-
-
-def test_replies_count_the_seed_up_wherever_it_is_given() -> None:
-    options = SamplingOptions(seed=5, temperature=1.5)
-    model = scripted_model()
-    assert [made.seed for made in model.replies("ab", 3, sampling=options, max_tokens=1)] == [5, 6, 7]
-    assert [made.seed for made in model.replies("ab", 2, seed=8, sampling=options)] == [8, 9]
-    assert len({made.seed for made in model.replies("ab", 3, sampling=SamplingOptions())}) == 3
-    for wrong in ("a", 1.5, True):
-        with pytest.raises(SamplingError, match="seed must be a whole number"):
-            model.replies("ab", 2, seed=wrong)  # type: ignore[arg-type]
+def test_logprobs_have_texts() -> None:
+    model = scripted_model("hé")
+    made = model.generate("x", logprobs=512)
+    assert made.text == "hé"
+    assert [one.text for one in made.logprobs] == ["h", "\ufffd", "\ufffd"]
+    texts = {one.token: one.text for one in made.logprobs[0].best}
+    assert (len(texts), texts[2], texts[ord("h") + 3]) == (512, "</s>", "h")
+    assert model.chat(template=ChatTemplate("x")).send("x", logprobs=1, max_tokens=1).logprobs == []
 
 
 def test_the_context_in_use_after_a_shift_is_what_is_held() -> None:

@@ -22,7 +22,7 @@ class Pieces:
         return b"".join(self.pieces[token] for token in tokens)
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
-        return self.decode_bytes(tokens).decode()
+        return self.decode_bytes(tokens).decode(errors="replace")
 
 
 class Prefixing(Pieces):

@@ -112,7 +112,9 @@ class Chat:
                 del senders[process]
         if self._conversation is not conversation:  # reset meanwhile
             turn.cancel()
-        return ChatReply(stream, turn, context=self.context, seed=sampler.seed, dropped=dropped)
+        return ChatReply(
+            stream, self._tokenizer, turn, context=self.context, seed=sampler.seed, dropped=dropped
+        )
 
     def asend(self, message: str | Message, **options: Any) -> AsyncReply[ChatReply]:
         """Sends a message as `send` does, and returns the reply for `async for` or `await`."""

@@ -21,7 +21,9 @@ Pooling = Literal["last", "mean", "cls"]
 """How an embedding is made of hidden states: that of the last token, the mean, or that of the first token."""
 
 
-def embed(engine: Engine, prompts: Sequence[Sequence[int]], pooling: Pooling, *, normalize: bool) -> Array:
+def embed(
+    engine: Engine, prompts: Sequence[Sequence[int]], pooling: Pooling, *, width: int, normalize: bool
+) -> Array:
     """Returns an embedding for each prompt: float32 `[len(prompts), width]`.
 
     Raises `UnsupportedError` for an unknown pooling.
@@ -41,7 +43,7 @@ def embed(engine: Engine, prompts: Sequence[Sequence[int]], pooling: Pooling, *,
     finally:
         for stream in streams:
             stream.close()
-    embeddings = np.stack(pooled)
+    embeddings = np.stack(pooled) if pooled else np.empty((0, width), np.float32)
     if normalize:
         lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)
         embeddings = np.divide(embeddings, lengths, out=np.zeros_like(embeddings), where=lengths > 0)

@@ -9,19 +9,24 @@ from numbers import Integral
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from zigai_core.api.async_reply import AsyncReply
 from zigai_core.api.chat import Chat
 from zigai_core.api.draft import Speculate, check_drafter, new_drafter
 from zigai_core.api.embedding import Pooling, embed
-from zigai_core.api.prompt import Prompt, token_ids
+from zigai_core.api.prompt import Prompt, are_several, token_ids
 from zigai_core.api.registry import Plugins
 from zigai_core.api.reply import Reply
 from zigai_core.api.reply_options import split_options
 from zigai_core.api.samplers import Samplers
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import SamplingError, TemplateError, UnsupportedError, ZigAIError, quote
+from zigai_core.contracts.errors import (
+    SamplingError,
+    TemplateError,
+    TokenizerError,
+    UnsupportedError,
+    ZigAIError,
+    quote,
+)
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.plugins import Program, Tokenizer
@@ -150,7 +155,7 @@ class Model:
         `max_tokens`: the most tokens that are generated; 0 for none, None for no limit but the context.
         `stop`: texts that end the reply. `overflow`: what happens when the context is full. `deadline`: the
         seconds from now after which the reply ends. `priority`: replies of a higher priority are computed
-        first. `logprobs`: for each token, report the log-probabilities of so many of the most likely ones.
+        first. `logprobs`: for each token, report so many of the most likely ones (`Reply.logprobs`).
 
         `speculate="ngram"` proposes tokens that the text has repeated before, `draft` those of a smaller
         model with the same vocabulary: the same text, in fewer steps if proposals are right.
@@ -175,7 +180,7 @@ class Model:
             },
             after=tokens[-1] if tokens else None,
         )
-        return Reply(stream, context=self.engine.context, seed=sampler.seed)
+        return self._reply(stream, sampler)
 
     def agenerate(self, prompt: Prompt, **options: Any) -> AsyncReply[Reply]:
         """Continues a text as `generate` does, and returns the reply for `async for` or `await`."""
@@ -200,7 +205,7 @@ class Model:
             own = {} if first is None else {"seed": int(first) + number}
             like = made[0].stream if made else None
             stream, sampler = self._submit(tokens, {**options, **own}, after=after, like=like)
-            made.append(Reply(stream, context=self.engine.context, seed=sampler.seed))
+            made.append(self._reply(stream, sampler))
         return made
 
     def chat(
@@ -274,14 +279,18 @@ class Model:
         It is made of the hidden states: that of the last token, of the first one (`cls`), or the mean. With
         `normalize`, its Euclidean length is 1. Texts are computed together.
 
-        Raises `UnsupportedError` for a model whose graph has no output named hidden.
+        Raises `UnsupportedError` for a model whose graph has no output named hidden, and `TokenizerError`,
+        with its index, for a text without tokens or what is no text.
         """
-        self.graph.output("hidden")
+        width = self.graph.output("hidden").width
         given: Any = text
-        kinds = (str, list, tuple, np.ndarray)
-        several = isinstance(given, (list, tuple)) and given and all(isinstance(one, kinds) for one in given)
-        prompts = [self._tokens(one) for one in (given if several else [given])]
-        rows = embed(self.engine, prompts, pooling, normalize=normalize)
+        several = are_several(given)
+        items = [(f"text {i}", one) for i, one in enumerate(given)] if several else [("a prompt", given)]
+        prompts = [self._tokens(one, what=what) for what, one in items]
+        empty = next((what for (what, _), prompt in zip(items, prompts, strict=True) if not prompt), None)
+        if empty is not None:
+            raise TokenizerError(f"{empty} has no tokens, so it has no embedding")
+        rows = embed(self.engine, prompts, pooling, width=width, normalize=normalize)
         return rows if several else rows[0]
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:
@@ -321,8 +330,11 @@ class Model:
         engine = self.engine
         return engine.submit(request) if like is None else engine.fork(like, request), sampler
 
-    def _tokens(self, prompt: Prompt) -> list[int]:
-        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else token_ids(prompt)
+    def _reply(self, stream: Stream, sampler: Sampler) -> Reply:
+        return Reply(stream, self.tokenizer, context=self.engine.context, seed=sampler.seed)
+
+    def _tokens(self, prompt: Prompt, *, what: str = "a prompt") -> list[int]:
+        return self.tokenizer.encode(prompt) if isinstance(prompt, str) else token_ids(prompt, what=what)
 
     def __repr__(self) -> str:
         return f"<Model {self.descriptor.name} ({self.descriptor.architecture}) on {self.backend}>"

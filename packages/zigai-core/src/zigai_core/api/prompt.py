@@ -15,6 +15,13 @@ Prompt = str | Sequence[int] | NDArray[np.integer[Any]]
 """Text, or token ids: a sequence of whole numbers or a one-dimensional integer array."""
 
 
+def are_several(given: object) -> bool:
+    """True for a list of prompts, an empty one too; False for a single prompt, such as a list of ids."""
+    if not isinstance(given, (list, tuple)):
+        return False
+    return not given or any(isinstance(one, (str, list, tuple, np.ndarray)) for one in given)
+
+
 def token_ids(given: object, *, what: str = "a prompt") -> list[int]:
     """Convert token ids to a list of int. `what` names them in errors.
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from types import TracebackType
 
+from zigai_core.api.logprobs import DrawnToken, drawn_token
 from zigai_core.api.turn import Turn
-from zigai_core.engine.request import FinishReason, TokenLogprobs, Usage
+from zigai_core.contracts.plugins import Tokenizer
+from zigai_core.engine.request import FinishReason, Usage
 from zigai_core.engine.stream import Stream
 from zigai_core.text.reasoning import Part, ReasoningStream, split_reasoning
 
@@ -26,7 +28,8 @@ class Reply(Iterator[str]):
     ', there was a little girl named Lily.'
     """
 
-    def __init__(self, stream: Stream, *, context: int, seed: int) -> None:
+    def __init__(self, stream: Stream, tokenizer: Tokenizer, *, context: int, seed: int) -> None:
+        self._tokenizer = tokenizer
         self.context = context
         """Maximum number of tokens, of prompt and reply together."""
         self.seed = seed
@@ -58,9 +61,9 @@ class Reply(Iterator[str]):
         return self.stream.tokens
 
     @property
-    def logprobs(self) -> list[TokenLogprobs]:
-        """For each of `tokens`, the model's log-probabilities, if they were asked for."""
-        return self.stream.logprobs
+    def logprobs(self) -> list[DrawnToken]:
+        """For each of `tokens`, its text and log-probability, and the most likely tokens, if asked for."""
+        return [drawn_token(given, self._tokenizer) for given in self.stream.logprobs]
 
     @property
     def prompt(self) -> list[int]:
@@ -118,8 +121,10 @@ class ChatReply(Reply):
     Its text is what the model writes, reasoning included; `parts`, `reasoning` and `answer` tell them apart.
     """
 
-    def __init__(self, stream: Stream, turn: Turn, *, context: int, seed: int, dropped: int = 0) -> None:
-        super().__init__(stream, context=context, seed=seed)
+    def __init__(
+        self, stream: Stream, tokenizer: Tokenizer, turn: Turn, *, context: int, seed: int, dropped: int = 0
+    ) -> None:
+        super().__init__(stream, tokenizer, context=context, seed=seed)
         self._turn = turn
         self._dropped = dropped
 

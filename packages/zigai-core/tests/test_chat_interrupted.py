@@ -1,0 +1,97 @@
+"""A chat in signal handlers, threads and forked children: nothing blocks, no turn is mixed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from zigai_core.api.chat import Chat
+from zigai_core.contracts.errors import (
+    ChatBusyError,
+)
+from zigai_core.testing.scripted import scripted_model
+from zigai_core.text.chat_template import ChatTemplate
+
+TOKENIZER = scripted_model().tokenizer
+TEMPLATE = ChatTemplate(
+    "{{ bos_token }}{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}",
+    origin="the test's template",
+)
+
+
+def chat(*replies: str, template: ChatTemplate = TEMPLATE, context: int = 96, **keywords: Any) -> Chat:
+    """A chat with a model that gives these replies."""
+    return scripted_model(*replies, context=context).chat(template=template, **keywords)
+
+
+def handler_of(action: Callable[[], object]) -> Callable[..., list[int]]:
+    """An `encode` that is interrupted by a signal, whose handler does this."""
+    signal.signal(signal.SIGUSR1, lambda *_: action())
+
+    def encode(*given: Any, **keywords: Any) -> list[int]:
+        signal.raise_signal(signal.SIGUSR1)
+        return list(TOKENIZER.encode(*given, **keywords))
+
+    return encode
+
+
+def test_reset_in_a_signal_handler_during_a_send_makes_the_turn_not_join() -> None:
+    c = chat("lost", "yes")
+    c._tokenizer.encode = handler_of(c.reset)  # type: ignore[method-assign]
+    reply = c.send("hi")
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    assert (reply.text, reply.finish_reason, c.messages) == ("", "cancelled", [])
+    assert c.send("again").text == "yes"
+    assert [message["content"] for message in c.messages] == ["again", "yes"]
+
+
+def test_a_message_is_refused_while_another_is_being_sent() -> None:
+    c = chat("yes", "no")
+    refused: list[str] = []
+
+    def send() -> None:
+        for action in (lambda: c.send("two"), lambda: setattr(c, "messages", [])):
+            with pytest.raises(ChatBusyError, match="another message is being sent") as caught:
+                action()
+            refused.append(str(caught.value))
+
+    c._tokenizer.encode = handler_of(send)  # type: ignore[method-assign]
+    assert c.send("one").text == "yes"
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    assert len(refused) == 2
+    assert c.send("more").text == "no"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_that_was_forked_during_a_send_may_use_the_chat() -> None:
+    c = chat("yes", "no")
+    inside, go = threading.Event(), threading.Event()
+
+    def encode(*given: Any, **keywords: Any) -> list[int]:
+        if threading.current_thread() is not threading.main_thread():
+            inside.set()
+            go.wait(10)
+        return list(TOKENIZER.encode(*given, **keywords))
+
+    c._tokenizer.encode = encode  # type: ignore[method-assign]
+    thread = threading.Thread(target=lambda: c.send("hi").text)
+    thread.start()
+    inside.wait(10)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            signal.alarm(10)
+            os._exit(0 if c.messages == [] and c.send("x").text == "yes" and len(c.messages) == 2 else 1)
+        finally:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    go.set()
+    thread.join()
+    assert [message["content"] for message in c.messages] == ["hi", "yes"]

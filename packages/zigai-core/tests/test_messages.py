@@ -1,0 +1,74 @@
+"""Messages and options that a chat is given: copied, and refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zigai_core.api.chat import Chat
+from zigai_core.contracts.errors import (
+    SamplingError,
+    TokenizerError,
+    UnsupportedError,
+)
+from zigai_core.testing.scripted import scripted_model
+from zigai_core.text.chat_template import ChatTemplate
+
+TOKENIZER = scripted_model().tokenizer
+TEMPLATE = ChatTemplate(
+    "{{ bos_token }}{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}",
+    origin="the test's template",
+)
+
+
+def chat(*replies: str, template: ChatTemplate = TEMPLATE, context: int = 96, **keywords: Any) -> Chat:
+    """A chat with a model that gives these replies."""
+    return scripted_model(*replies, context=context).chat(template=template, **keywords)
+
+
+def test_editing_messages_changes_no_chat() -> None:
+    c = chat("yes", "no")
+    given: Any = {"role": "user", "content": [{"type": "text", "text": "hi"}]}
+    assert c.send(given).text == "yes"
+    given["content"][0]["text"] = "forged"
+    messages: Any = c.messages
+    messages[0]["content"][0]["text"] = messages[1]["content"] = "forged"
+    assert "forged" not in str(c.messages)
+    c.messages = messages
+    messages[1]["content"] = "again"
+    assert [message["content"] for message in c.messages][1] == "forged"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (None, "messages must be a list of messages, not NoneType"),
+        ("hello", "messages must be a list of messages, not str"),
+        ([{"role": "user", "content": "x"}, 5], "message 1 is text or a mapping with a role, not int"),
+        ([{"content": "x"}], "message 0 must have a role, a text such as 'user', not None"),
+    ],
+)
+def test_wrong_messages_are_refused_by_name(wrong: Any, message: str) -> None:
+    c = chat("yes")
+    with pytest.raises(TokenizerError, match=message):
+        c.messages = wrong
+    assert c.messages == []
+    with pytest.raises(TokenizerError, match="a message must have a role"):
+        c.send({"content": "x"})  # type: ignore[typeddict-item, arg-type]
+
+
+def test_options_of_the_chat_are_replaced_by_those_of_a_message() -> None:
+    model = scripted_model("y" * 200, "one", "two", context=96)
+    c = model.chat(template=TEMPLATE, overflow="shift", speculate="ngram")
+    assert c.send("hi", overflow="stop").finish_reason is None
+    c.reset()
+    assert c.send("hi", draft=model).text == "one"
+    assert c.send("hi", speculate=None).text == "two"
+    for wrong, message in (("speculate", "there are 'ngram'"), ("overflow", "must be stop, error or shift")):
+        with pytest.raises(UnsupportedError, match=message):
+            c.send("hi", **{wrong: "often"})
+    for private in ("shift", "after", "like"):
+        with pytest.raises(SamplingError, match=f"there is no option '{private}'"):
+            c.send("hi", **{private: None})

@@ -249,10 +249,31 @@ def test_an_encoder_gets_whole_sequences() -> None:
     with Engine(program) as engine:
         streams = [engine.submit(Request([i] * 9, outputs="hidden", rows="all")) for i in (1, 2, 3)]
         assert [stream.outputs.shape for stream in streams] == [(9, 4)] * 3
-        with pytest.raises(ContextOverflowError):
-            engine.submit(Request([1] * 17, outputs="hidden"))
         with pytest.raises(UnsupportedError, match="encoder"):
             engine.submit(ask([1]))
+
+
+@pytest.mark.parametrize(
+    ("batch", "limit"),
+    [
+        (16, r"17 tokens, and a step, which .* holds 16; .* or compile the program with a larger batch$"),
+        (64, r"65 tokens, and the context holds 64; .* or load the model with a larger context$"),
+    ],
+)
+def test_the_limit_of_an_encoder_is_named(batch: int, limit: str) -> None:
+    with Engine(make(full=False, batch=batch), budget=Budget(tokens=8)) as engine:
+        assert engine.submit(Request([1] * batch, outputs="hidden")).outputs.shape == (1, 4)
+        with pytest.raises(ContextOverflowError, match=limit):
+            engine.submit(Request([1] * (batch + 1), outputs="hidden"))
+
+
+@pytest.mark.parametrize(("most", "helps"), [(5, True), (0, False)])
+def test_shift_is_advised_only_where_it_helps(most: int, helps: bool) -> None:
+    with Engine(make(context=12)) as engine:
+        with pytest.raises(ContextOverflowError) as caught:
+            engine.submit(ask([1] * 13, most, outputs="hidden"))
+        assert ("overflow policy shift" in str(caught.value)) == helps
+        assert engine.submit(ask([1] * 13, overflow="shift")).result().usage.dropped_tokens
 
 
 class HoldsBack:

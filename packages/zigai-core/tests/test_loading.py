@@ -14,10 +14,11 @@ from zigai_core.api.installed import report
 from zigai_core.api.loading import DEFAULT_CONTEXT, build, load, read
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
-from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError
+from zigai_core.contracts.errors import ContextOverflowError, FormatError, PluginError, UnsupportedError
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.plugins import BundledModel
 from zigai_core.ops.blocks import decoder
+from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
 from zigai_core.testing.toys import toy_decoder
@@ -345,3 +346,18 @@ def test_embedding_with_a_graph_without_hidden_states_is_an_error(file: Path) ->
     model = load(file, plugins=plugins(architectures={"llama": encoder}))
     with pytest.raises(UnsupportedError, match=r"no output named hidden .* it cannot embed text"):
         model.embed("text")
+
+
+def test_the_longest_text_of_an_encoder_is_its_context(file: Path) -> None:
+    def encoder(model: ModelDescriptor, *, context: int) -> Graph:
+        g = GraphBuilder(model.tensors)
+        x = g.embedding("token_embd", 64)
+        sizes = {"heads": 1, "kv_heads": 1, "head_dim": 64}
+        g.output("hidden", g.select(g.attention(x, x, x, state=None, name="attention", **sizes)))
+        return g.finish()
+
+    installed = plugins(toy_decoder(layers=1, context=600), architectures={"llama": encoder})
+    model = load(file, plugins=installed, unread="warn")
+    assert model.embed([1] * 600).shape == (64,)
+    with pytest.raises(ContextOverflowError, match=r"601 tokens, and the context holds 600; .*larger context$"):
+        model.embed([1] * 601)

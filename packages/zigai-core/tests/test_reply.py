@@ -277,6 +277,13 @@ def test_the_context_in_use_after_a_shift_is_what_is_held() -> None:
     assert made.text
     usage = made.usage
     assert made.context_used == usage.prompt_tokens + 45 - usage.dropped_tokens < 40
+    for most in range(35, 60):  # on both sides of a shift
+        model = scripted_model(context=40)
+        made = reply("abc", model=model, overflow="shift", max_tokens=99)
+        while len(made.tokens) < most:
+            next(made.stream)
+        (held,) = model.engine._stepper.sequences.values()
+        assert made.context_used == held.length
     long = reply([1, *range(100, 160)], overflow="shift", max_tokens=1)
     assert long.text is not None
     assert long.context_used == long.usage.prompt_tokens + 1 <= 40
@@ -287,7 +294,17 @@ def test_a_failed_reply_says_so() -> None:
     assert ", open: ''" in repr(made)
     with pytest.raises(ContextOverflowError):
         list(made)
-    assert ", failed (ContextOverflowError): 'yyy" in repr(made)
+    assert ", failed with ContextOverflowError (the context of 40 tokens is full" in repr(made)
+    assert repr(made).endswith(": 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy'>")
+
+
+def test_the_error_in_a_repr_is_a_line() -> None:
+    model = scripted_model()
+    made = reply("x", model=model)
+    made.stream.channel.error = ValueError("first\nsecond\x1b[31m" + "long " * 100)
+    assert "failed with ValueError (first" in repr(made)
+    assert repr(made).isprintable()
+    assert len(repr(made)) < 300
 
 
 def test_using_a_model_in_a_signal_handler_while_its_engine_is_made_does_not_block(

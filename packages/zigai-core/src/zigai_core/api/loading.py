@@ -112,6 +112,8 @@ def prepare(descriptor: ModelDescriptor, options: LoadOptions, plugins: Plugins)
     """Build the graph, make the tokenizer, and choose the backend of a model, with all checks of `load`."""
     compiled = plan(descriptor, options)
     graph = build(descriptor, context=compiled.context, unread=options.unread, plugins=plugins)
+    if graph.whole_sequences:  # each text is computed in one step, so a step must hold the longest
+        compiled = replace(compiled, batch=compiled.context)
     spec = descriptor.tokenizer
     tokenizer = (
         None

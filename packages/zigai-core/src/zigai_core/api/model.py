@@ -31,7 +31,7 @@ from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.plugins import Program, Tokenizer
 from zigai_core.engine.engine import Engine
-from zigai_core.engine.request import Budget, Overflow, Request, Shift
+from zigai_core.engine.request import Budget, EngineStats, Overflow, Request, Shift
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
 from zigai_core.text.chat_template import ChatTemplate
@@ -292,6 +292,10 @@ class Model:
             raise TokenizerError(f"{empty} has no tokens, so it has no embedding")
         rows = embed(self.engine, prompts, pooling, width=width, normalize=normalize)
         return rows if several else rows[0]
+
+    def stats(self) -> EngineStats:
+        """Returns counts of all requests of this model, and the engine's present state. From any thread."""
+        return self.engine.stats()
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:
         """Returns a sampler for one reply, with the registered steps."""

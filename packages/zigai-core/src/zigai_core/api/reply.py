@@ -8,6 +8,7 @@ from types import TracebackType
 
 from zigai_core.api.logprobs import DrawnToken, drawn_token
 from zigai_core.api.turn import Turn
+from zigai_core.contracts.errors import escape
 from zigai_core.contracts.plugins import Tokenizer
 from zigai_core.engine.request import FinishReason, Usage
 from zigai_core.engine.stream import Stream
@@ -111,7 +112,9 @@ class Reply(Iterator[str]):
 
     def __repr__(self) -> str:
         error = self.stream.error
-        state = f"failed ({type(error).__name__})" if error else self.finish_reason or "open"
+        state = self.finish_reason or "open"
+        if error is not None:
+            state = f"failed with {type(error).__name__} ({escape(str(error))})"
         return f"<{type(self).__name__} of {len(self.tokens)} tokens, {state}: {self.read_text[-40:]!r}>"
 
 

@@ -259,11 +259,19 @@ class Engine:
             while len(prompt) > most:
                 prompt = shifted(request.shift or drop_middle(1), prompt)
         if len(prompt) > most:
-            limit_of = "the context" if self.context == self.program.options.context else "the budget"
+            if self.context == self.program.options.context:
+                limit_of, remedy = "the context", "load the model with a larger context"
+            elif graph.whole_sequences:
+                limit_of = "a step, which must hold all tokens of an encoder's sequence,"
+                remedy = "compile the program with a larger batch"
+            else:
+                limit_of, remedy = "the budget", "load the model with a larger budget"
+            remedies = ["give a shorter prompt", remedy]
+            if request.generates and most > 0:
+                remedies.append("choose the overflow policy shift")
             raise ContextOverflowError(
                 f"{'no room for a reply' if request.generates else 'no room'}: the prompt has {len(prompt)} "
-                f"tokens, and {limit_of} holds {self.context}; give a shorter prompt, load the model with a "
-                f"larger {limit_of.removeprefix('the ')}, or choose the overflow policy shift"
+                f"tokens, and {limit_of} holds {self.context}; {', '.join(remedies[:-1])}, or {remedies[-1]}"
             )
         return prompt
 

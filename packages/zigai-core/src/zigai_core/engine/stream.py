@@ -256,7 +256,7 @@ class Stream(Iterator[Piece]):
         return self._channel.outputs
 
     def _check_process(self) -> None:
-        if self._channel.pid != os.getpid():
+        if not self._channel.ended and self._channel.pid != os.getpid():
             raise ZigAIError(
                 "this stream was opened before the process was forked, and belongs to the parent process; "
                 "submit the request again"

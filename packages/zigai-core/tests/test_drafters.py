@@ -17,7 +17,7 @@ from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.engine.drafters import ModelDrafter, NgramDrafter
-from zigai_core.engine.request import Drafter, Request
+from zigai_core.engine.request import DRAFT_PREFILL, MOST_DRAFT_TOKENS, Drafter, Request
 from zigai_core.engine.stream import Stream
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
 from zigai_core.testing.scripted import scripted_model
@@ -123,6 +123,68 @@ def test_a_draft_model_proposes_nothing_for_tokens_or_lengths_that_it_lacks() ->
     assert drafter.propose([1] * 19, 4) == []
     assert len(drafter.propose([1] * 17, 4)) == 2
     assert len(drafter.propose([1, 5, 7], 4)) == 4
+
+
+def test_a_draft_model_knows_what_it_is_missing() -> None:
+    drafter, tokens = ModelDrafter(scripted_model(context=60).program, 512), [1, *range(5, 45)]
+    assert drafter.missing(tokens) == 40
+    drafter.prefill(tokens, 30)
+    assert drafter.missing(tokens) == 10
+    drafts = drafter.propose(tokens, 4)
+    assert drafts == ModelDrafter(scripted_model(context=60).program, 512).propose(tokens, 4)
+    assert drafter.missing([*tokens, *drafts, 9]) == 1
+    assert drafter.missing([*tokens, drafts[0], 3]) == 0
+    assert drafter.missing([1, 6, *tokens[2:]]) == 39
+    assert drafter.missing([*tokens, 512]) == drafter.missing([1] * 59) == 0
+
+
+def counted_rows(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Returns a list: for each step of a model, the rows that draft models of its kind computed before it."""
+    rows, own = [0], model.engine._stepper.executor
+    kind: Any = type(own)
+    run = kind.run
+
+    def counted(executor: Any, batch: Any, stop: Any) -> Any:
+        if executor is own:
+            rows.append(0)
+        else:
+            rows[-1] += len(batch)
+        return run(executor, batch, stop)
+
+    monkeypatch.setattr(kind, "run", counted)
+    return rows
+
+
+def test_a_draft_model_reads_long_prompts_in_steps_that_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt, how = [1, *range(3, 203)], {"temperature": 0.8, "seed": 1, "max_tokens": 40}
+    alone = [made.text for made in scripted_model(context=400).replies(prompt, 3, **how)]
+    model = scripted_model(context=400)
+    rows = counted_rows(model, monkeypatch)
+    replies = model.replies(prompt, 3, draft=scripted_model(context=400), **how)  # computed in the same steps
+    assert [made.text for made in replies] == alone
+    assert all(made.usage.draft_proposed for made in replies)
+    assert max(rows) <= DRAFT_PREFILL + len(replies) * 2 * MOST_DRAFT_TOKENS
+
+
+@pytest.mark.parametrize("how", ["cancel", "deadline"])
+def test_the_prefill_of_a_draft_model_does_not_delay_an_end(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, draft = (scripted_model(context=400) for _ in range(2))
+    rows = counted_rows(model, monkeypatch)
+    made = model.generate([1, *range(3, 303)], temperature=0, draft=draft, deadline=1e6)
+    next(made.stream)
+    assert not sum(rows)
+    next(made.stream)
+    assert sum(rows) == DRAFT_PREFILL
+    if how == "cancel":
+        made.cancel()
+    else:
+        model.engine._stepper.clock = lambda: float("inf")
+    assert made.text is not None
+    assert made.finish_reason == {"cancel": "cancelled"}.get(how, how)
+    assert sum(rows) == DRAFT_PREFILL
+    assert len(made.tokens) == 2
 
 
 def test_a_draft_model_has_an_executor_only_while_a_reply_is_computed(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -24,6 +25,7 @@ def in_child(check: Callable[[], None]) -> None:
     sys.stderr.flush()
     child = os.fork()
     if not child:
+        signal.alarm(60)  # ends the child
         try:
             check()
             os._exit(0)

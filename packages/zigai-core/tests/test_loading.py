@@ -359,5 +359,7 @@ def test_the_longest_text_of_an_encoder_is_its_context(file: Path) -> None:
     installed = plugins(toy_decoder(layers=1, context=600), architectures={"llama": encoder})
     model = load(file, plugins=installed, unread="warn")
     assert model.embed([1] * 600).shape == (64,)
-    with pytest.raises(ContextOverflowError, match=r"601 tokens, and the context holds 600; .*larger context$"):
+    with pytest.raises(
+        ContextOverflowError, match=r"601 tokens, and the context holds 600; .*larger context$"
+    ):
         model.embed([1] * 601)

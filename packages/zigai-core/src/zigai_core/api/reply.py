@@ -112,7 +112,7 @@ class Reply(Iterator[str]):
 
     def __repr__(self) -> str:
         error = self.stream.error
-        state = self.finish_reason or "open"
+        state: str = self.finish_reason or "open"
         if error is not None:
             state = f"failed with {type(error).__name__} ({escape(str(error))})"
         return f"<{type(self).__name__} of {len(self.tokens)} tokens, {state}: {self.read_text[-40:]!r}>"

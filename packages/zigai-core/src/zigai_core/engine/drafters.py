@@ -16,6 +16,7 @@ import numpy as np
 
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.direct import DirectRunner, Part
+from zigai_core.engine.request import MOST_DRAFT_TOKENS
 
 
 class NgramDrafter:
@@ -58,8 +59,9 @@ class NgramDrafter:
 class ModelDrafter:
     """Proposes the most likely tokens of a smaller model with the same vocabulary.
 
-    The first `propose` makes an executor of that model's program, and `close` drops it. Tokens from
-    `vocabulary` on are never proposed.
+    The first `prefill` or `propose` makes an executor of that model's program, and `close` drops it. Tokens
+    from `vocabulary` on are never proposed. It implements `PrefillingDrafter`: the draft model reads a long
+    prompt in several steps of the engine, and proposes nothing until it has read it.
     """
 
     def __init__(self, program: Program, vocabulary: int) -> None:
@@ -71,30 +73,59 @@ class ModelDrafter:
         self._vocabulary = vocabulary
         self._recurrent = any(group.recurrent for group in program.graph.groups)
 
+    def missing(self, tokens: Sequence[int]) -> int:
+        """Returns how many of `tokens` before the last one are not computed; 0 if nothing can be proposed."""
+        kept = self._common(tokens)
+        return len(tokens) - 1 - kept if self._fits(tokens, kept) else 0
+
+    def prefill(self, tokens: Sequence[int], count: int) -> None:
+        """Computes the next `count` of the missing tokens."""
+        runner, kept = self._truncate(tokens)
+        runner.run([Part(self._sequence, tokens[kept : kept + count])])
+        self._tokens = list(tokens[: kept + count])
+
     def propose(self, tokens: Sequence[int], count: int) -> list[int]:
-        """Returns at most `count` tokens; none if the draft model's context or vocabulary is too small."""
+        """Returns at most `count` tokens; none if the draft model's context or vocabulary is too small.
+
+        Computes all missing tokens first.
+        """
         count = min(count, self._context - len(tokens) - 1)
-        given = [int(token) for token in tokens]
-        if count < 1 or max(given, default=self._limit) >= self._limit:
+        if count < 1 or not self._fits(tokens, self._common(tokens)):
             return []
-        if self._runner is None:
-            self._runner = DirectRunner(self._program)
-            self._sequence = self._runner.new_sequence()
-        common = 0
-        for own, token in zip(self._tokens, given[:-1], strict=False):  # the last one is always computed
-            if own != token:
-                break
-            common += 1
-        self._sequence.truncate(0 if self._recurrent and common < self._sequence.length else common)
-        drafts = [self._next(self._runner, given[self._sequence.length :])]
+        runner, kept = self._truncate(tokens)
+        drafts = [self._next(runner, tokens[kept:])]
         while len(drafts) < count:
-            drafts.append(self._next(self._runner, drafts[-1:]))
-        self._tokens = [*given, *drafts[:-1]]
+            drafts.append(self._next(runner, drafts[-1:]))
+        self._tokens = [*tokens, *drafts[:-1]]
         return drafts
 
     def close(self) -> None:
         """Drops the executor and what it holds; the request has ended."""
         self._runner, self._tokens = None, []
+
+    def _fits(self, tokens: Sequence[int], kept: int) -> bool:
+        """True if the draft model has all tokens from index `kept` on, and room for a draft token."""
+        return len(tokens) + 1 < self._context and max(tokens[kept:], default=self._limit) < self._limit
+
+    def _common(self, tokens: Sequence[int]) -> int:
+        """Returns how many computed tokens can be kept: those `tokens` begins with, without its last one."""
+        if self._runner is None:
+            return 0
+        own, most = self._tokens, min(len(self._tokens), len(tokens) - 1)
+        common = max(0, most - 2 * MOST_DRAFT_TOKENS)  # mostly, only draft tokens differ
+        if own[:common] != list(tokens[:common]):
+            common = 0
+        while common < most and own[common] == tokens[common]:
+            common += 1
+        return 0 if self._recurrent and common < self._sequence.length else common
+
+    def _truncate(self, tokens: Sequence[int]) -> tuple[DirectRunner, int]:
+        """Forgets computed tokens that differ from `tokens`; returns the runner, and how many are kept."""
+        if self._runner is None:
+            self._runner = DirectRunner(self._program)
+            self._sequence = self._runner.new_sequence()
+        self._sequence.truncate(self._common(tokens))
+        return self._runner, self._sequence.length
 
     def _next(self, runner: DirectRunner, tokens: Sequence[int]) -> int:
         logits = runner.run([Part(self._sequence, tokens)])[0]["logits"]

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence as Tokens
 from typing import NamedTuple
 
 from zigai_core.contracts.errors import ContextOverflowError, ZigAIError
 from zigai_core.contracts.plugins import Outputs
 from zigai_core.engine.choosing import OutputRow
 from zigai_core.engine.memory import Part
-from zigai_core.engine.request import FinishReason, Piece, Shift, drop_middle
+from zigai_core.engine.request import (
+    DRAFT_PREFILL,
+    MOST_DRAFT_TOKENS,
+    FinishReason,
+    Piece,
+    PrefillingDrafter,
+    Shift,
+    drop_middle,
+)
 from zigai_core.engine.sequence import Sequence
 
 
@@ -35,6 +44,8 @@ class Drawer:
         self._context = context
         self._token_limit = token_limit
         self._counts = counts
+        self.draft_prefill = DRAFT_PREFILL
+        """Number of tokens that draft models may compute for prompts in this step."""
 
     def propose(self, sequence: Sequence, most: int) -> int:
         """Puts at most `most` draft tokens after a sequence's tokens; returns how many."""
@@ -46,7 +57,10 @@ class Drawer:
         count = min(count, sequence.pace.next())
         if count < 1:
             return 0
-        drafts = list(request.drafter.propose(request.sampler.tokens, count))[:count]
+        tokens = request.sampler.tokens
+        if isinstance(request.drafter, PrefillingDrafter) and not self._prefilled(request.drafter, tokens):
+            return 0
+        drafts = list(request.drafter.propose(tokens, count))[:count]
         for token in drafts:
             if not 0 <= token < self._token_limit:
                 raise ZigAIError(
@@ -55,6 +69,17 @@ class Drawer:
         sequence.room(len(drafts))
         sequence.buffer[sequence.length : sequence.length + len(drafts)] = drafts
         return len(drafts)
+
+    def _prefilled(self, drafter: PrefillingDrafter, tokens: Tokens[int]) -> bool:
+        """Lets a drafter compute what it is missing, as far as this step may. True if it can propose."""
+        missing = drafter.missing(tokens)
+        if missing <= MOST_DRAFT_TOKENS:
+            return True
+        count = min(missing, self.draft_prefill)
+        if count:
+            self.draft_prefill -= count
+            drafter.prefill(tokens, count)
+        return missing - count <= MOST_DRAFT_TOKENS
 
     def draw(self, part: Part, outputs: Outputs, rows: int) -> Drawn:
         """Draws tokens from the last `rows` output rows of a part, until one is not the next draft token."""

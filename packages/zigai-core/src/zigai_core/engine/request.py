@@ -25,6 +25,9 @@ Shift = Callable[[Sequence[int]], Sequence[int]]
 MOST_DRAFT_TOKENS = 8
 """Maximum number of draft tokens of a sequence in a step."""
 
+DRAFT_PREFILL = 64
+"""Maximum number of tokens of prompts that all draft models together compute in a step."""
+
 
 class TextSink(Protocol):
     """Converts the tokens of a reply to text: `zigai_core.text.stream.TextStream`."""
@@ -53,6 +56,24 @@ class Drafter(Protocol):
 
     def propose(self, tokens: Sequence[int], count: int) -> Sequence[int]:
         """Returns at most `count` tokens that may follow `tokens`, the prompt and the reply so far."""
+        ...
+
+
+@runtime_checkable
+class PrefillingDrafter(Protocol):
+    """A drafter that computes the tokens itself before it can propose.
+
+    The engine limits how many are computed in a step, by all drafters together, so that a long prompt delays
+    no other request, deadline or cancellation. `propose` is called when at most `MOST_DRAFT_TOKENS` are
+    missing.
+    """
+
+    def missing(self, tokens: Sequence[int]) -> int:
+        """Returns how many of `tokens` before the last one are not computed; 0 if it cannot propose."""
+        ...
+
+    def prefill(self, tokens: Sequence[int], count: int) -> None:
+        """Computes the next `count` of the missing tokens."""
         ...
 
 

@@ -15,7 +15,7 @@ from zigai_core.contracts.plugins import Outputs, Program
 from zigai_core.engine.batches import BatchBuilder
 from zigai_core.engine.drawing import Drawer, Drawn
 from zigai_core.engine.memory import Memory, Part
-from zigai_core.engine.request import Budget, ClosingDrafter, EngineStats, FinishReason, Piece
+from zigai_core.engine.request import DRAFT_PREFILL, Budget, ClosingDrafter, EngineStats, FinishReason, Piece
 from zigai_core.engine.scheduler import Limits, Scheduler
 from zigai_core.engine.sequence import Sequence
 from zigai_core.engine.sizes import plan_sizes
@@ -238,6 +238,7 @@ class Stepper:
             expired = self.sequences.get(heapq.heappop(self._deadlines)[2])
             if expired is not None:
                 self.end(expired, "deadline")
+        self._drawer.draft_prefill = DRAFT_PREFILL
         parts = self.scheduler.plan()
         if not parts:
             return bool(self.touched)

@@ -110,6 +110,19 @@ def test_counts_and_times_add_up() -> None:
     assert usage.prompt_tokens + usage.generated_tokens == made.context_used == 9
 
 
+def test_only_tokens_that_were_computed_count_as_computed() -> None:
+    model = scripted_model(context=400, batch=32)
+    made = reply([1, *range(3, 103)], model=model)
+    assert model.engine.step()
+    made.cancel()
+    assert made.text == ""
+    assert (made.usage.prompt_tokens, made.usage.computed_tokens) == (101, 32)
+    again = reply([1, *range(3, 103)], model=model, max_tokens=1)
+    assert again.text is not None
+    assert again.usage.cached_tokens + again.usage.computed_tokens == 101
+    assert again.usage.cached_tokens == 32
+
+
 def test_a_second_prompt_computes_only_what_is_new() -> None:
     model = scripted_model()
     first = reply("abcdefghij", model=model, max_tokens=6)
@@ -185,7 +198,7 @@ class TestStopping:
         made = reply("ab", model=model)
         made.cancel()
         assert (list(made), made.finish_reason) == ([], "cancelled")
-        assert made.usage.computed_tokens in (0, made.usage.prompt_tokens)
+        assert made.usage.computed_tokens == 0
         assert reply("ab", model=model).text == "whole"
 
     def test_close_keeps_what_was_read(self) -> None:

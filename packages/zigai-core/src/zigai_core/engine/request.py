@@ -203,6 +203,8 @@ class Usage:
     """Tokens of the prompt; dropped ones not included."""
     cached_tokens: int = 0
     """Tokens of the prompt that were found by prefix and not computed."""
+    computed_tokens: int = 0
+    """Tokens of the prompt that were computed so far; with `cached_tokens` all of them, after the prefill."""
     generated_tokens: int = 0
     draft_proposed: int = 0
     """Draft tokens that were computed."""
@@ -218,11 +220,6 @@ class Usage:
     """From the first token to the last."""
     time_to_first_token: float = 0.0
     """From `submit` to the first token."""
-
-    @property
-    def computed_tokens(self) -> int:
-        """Tokens of the prompt that were computed."""
-        return self.prompt_tokens - self.cached_tokens
 
     @property
     def prefill_tps(self) -> float:

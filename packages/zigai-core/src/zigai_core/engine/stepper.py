@@ -289,9 +289,13 @@ class Stepper:
                 fault = error
             self.touched.append(channel)
         self.memory.commit(part, drawn.accepted)
-        if not channel.prompt_done and sequence.computed >= sequence.prompt:
-            channel.prompt_done = True
-            self.memory.list_inside(sequence)
+        if not channel.prompt_done:
+            usage = channel.usage
+            done = min(sequence.computed, sequence.prompt) - usage.cached_tokens
+            usage.computed_tokens = max(usage.computed_tokens, done)
+            if sequence.computed >= sequence.prompt:
+                channel.prompt_done = True
+                self.memory.list_inside(sequence)
         reason = drawn.reason
         if not sequence.samples and sequence.collected == wanted:
             reason = "length"

@@ -9,17 +9,25 @@ if TYPE_CHECKING:
 
 
 def line(reply: Reply) -> str:
-    """One line: tokens per second of prefill and decode, time to the first token, and context use."""
+    """One line: tokens per second of prefill and decode, time to the first token, and context use.
+
+    A rate or time that was not measured, because the reply ended too early, is left out.
+    """
     usage = reply.usage
-    parts = [f"prefill {usage.computed_tokens} tokens, {usage.prefill_tps:.1f}/s"]
+    parts = [f"prefill {usage.computed_tokens} tokens{_per_second(usage.prefill_tps)}"]
     if usage.cached_tokens:
         parts[0] += f" ({usage.cached_tokens} cached)"
-    parts.append(f"decode {usage.generated_tokens}, {usage.decode_tps:.1f}/s")
+    parts.append(f"decode {usage.generated_tokens}{_per_second(usage.decode_tps)}")
     if usage.draft_proposed:
         parts[-1] += f" ({usage.draft_accepted} of {usage.draft_proposed} draft tokens accepted)"
-    parts.append(f"first token {usage.time_to_first_token:.2f} s")
+    if usage.generated_tokens:
+        parts.append(f"first token {usage.time_to_first_token:.2f} s")
     parts.append(f"context {reply.context_used}/{reply.context}")
     return " · ".join(parts)
+
+
+def _per_second(rate: float) -> str:
+    return f", {rate:.1f}/s" if rate else ""
 
 
 def ending(reply: Reply) -> str:
@@ -44,6 +52,7 @@ def record(reply: Reply) -> dict[str, Any]:
     return {
         "prompt_tokens": usage.prompt_tokens,
         "cached_tokens": usage.cached_tokens,
+        "computed_tokens": usage.computed_tokens,
         "dropped_tokens": usage.dropped_tokens,
         "generated_tokens": usage.generated_tokens,
         "draft_proposed": usage.draft_proposed,

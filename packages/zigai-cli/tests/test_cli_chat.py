@@ -98,7 +98,7 @@ def test_template_keywords_reach_the_template(make_model: Callable[..., Path]) -
     assert zig_ai("chat", "-m", path, *options, input="hi\n").stdout == "☃\n"
     wrong = zig_ai("chat", "-m", path, "--template-keyword", "moody=calm", input="hi\n")
     assert wrong.exit_code == 1
-    assert "takes no 'moody'; what it reads is: loud, mood" in wrong.stderr
+    assert "has no variable 'moody'; its variables: loud, mood" in wrong.stderr
 
 
 def test_chat_without_a_template_lists_the_registered_ones(make_model: Callable[..., Path]) -> None:

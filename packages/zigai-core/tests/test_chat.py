@@ -268,10 +268,10 @@ def test_keywords_reach_the_template() -> None:
 
 def test_a_keyword_that_the_template_does_not_read_is_an_error() -> None:
     with pytest.raises(
-        TemplateError, match=r"takes no 'enable_thinkin'; what it reads is: enable_thinking, tools"
+        TemplateError, match=r"has no variable 'enable_thinkin'; its variables: enable_thinking, tools"
     ):
         chat(template=KEYWORDS, enable_thinkin=False)
-    with pytest.raises(TemplateError, match="takes no 'tools'"):
+    with pytest.raises(TemplateError, match="has no variable 'tools'"):
         chat(tools=[])
 
 

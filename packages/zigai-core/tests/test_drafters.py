@@ -220,7 +220,7 @@ def test_drafters_are_chosen_by_name_or_model() -> None:
     text = model.generate("abcabc", temperature=0, max_tokens=9).text
     assert model.generate("abcabc", temperature=0, max_tokens=9, speculate="ngram").text == text
     assert model.generate("abcabc", temperature=0, max_tokens=9, draft=scripted_model()).text == text
-    with pytest.raises(UnsupportedError, match="there are 'ngram' and None"):
+    with pytest.raises(UnsupportedError, match="speculate must be 'ngram' or None"):
         model.generate("x", speculate="ngrams")  # type: ignore[arg-type]
     with pytest.raises(UnsupportedError, match="give one of them"):
         model.generate("x", speculate="ngram", draft=scripted_model())

@@ -66,7 +66,10 @@ def test_options_of_the_chat_are_replaced_by_those_of_a_message() -> None:
     c.reset()
     assert c.send("hi", draft=model).text == "one"
     assert c.send("hi", speculate=None).text == "two"
-    for wrong, message in (("speculate", "there are 'ngram'"), ("overflow", "must be stop, error or shift")):
+    for wrong, message in (
+        ("speculate", "must be 'ngram' or None"),
+        ("overflow", "must be stop, error or shift"),
+    ):
         with pytest.raises(UnsupportedError, match=message):
             c.send("hi", **{wrong: "often"})
     for private in ("shift", "after", "like"):

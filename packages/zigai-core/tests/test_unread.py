@@ -49,8 +49,8 @@ def test_the_error_for_an_unread_tensor_names_it_and_what_to_do() -> None:
     with pytest.raises(UnsupportedError) as caught:
         built(model)
     assert str(caught.value) == (
-        "toy-llama: the architecture llama does not read 1 of its tensors (blk.0.attn_norm.bias), so it "
-        "would compute another model than this one. Update the package that serves llama, or do without "
+        "toy-llama: the architecture llama does not read 1 of its tensors (blk.0.attn_norm.bias), so "
+        "its results would be wrong. Update the package that serves llama, or ignore "
         "them: unread='warn' (--unread warn)"
     )
 
@@ -107,7 +107,7 @@ def test_tensors_that_an_architecture_leaves_out_are_logged_once(caplog: pytest.
     model = with_tensor("blk.1.nextn.eh_proj.weight", np.ones(4))
     for _ in range(2):
         build(with_tensor("blk.2.nextn.enorm.weight", np.ones(4), model), context=64, plugins=plugins)
-    assert caplog.messages == ["llama does without blk.*.nextn.*: it drafts tokens"]
+    assert caplog.messages == ["llama leaves out blk.*.nextn.*: it drafts tokens"]
     with pytest.raises(UnsupportedError, match=r"\(blk\.1\.next\.weight\)"):
         build(with_tensor("blk.1.next.weight", np.ones(4), model), context=64, plugins=plugins)
 

@@ -115,7 +115,7 @@ def zig_ai(
         typer.Option("--version", is_eager=True, callback=_version_and_exit, help="Show versions and exit."),
     ] = False,
 ) -> None:
-    """Run language models on the machine at hand.
+    """Run language models on this machine.
 
     zig-ai COMMAND --help describes a command. Exit codes: 0 success, 1 error, 2 wrong usage, 130 interrupted
     (Ctrl-C).

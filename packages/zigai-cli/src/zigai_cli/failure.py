@@ -22,7 +22,7 @@ class InputError(ZigAIError):
 def report(error: BaseException) -> int:
     """Write the error to standard error, in one line, and return the exit code.
 
-    With ZIGAI_DEBUG set the traceback comes first. A broken pipe is no error: the reader wants no more.
+    With ZIGAI_DEBUG set the traceback comes first. A broken pipe is not an error: the reader has closed it.
     """
     if os.environ.get("ZIGAI_DEBUG", "0") not in ("", "0"):
         import traceback

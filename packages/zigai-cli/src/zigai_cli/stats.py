@@ -31,7 +31,7 @@ def _per_second(rate: float) -> str:
 
 
 def ending(reply: Reply) -> str:
-    """Why the reply ended before the model ended it, and what was dropped; empty if neither applies."""
+    """Why the reply ended before an end token, and how many tokens were dropped; empty if neither applies."""
     notes = []
     if reply.usage.dropped_tokens:
         notes.append(f"{reply.usage.dropped_tokens} older tokens were dropped to make room")

@@ -1,1 +1,1 @@
-"""What programs call: plugin registry, loading, models, chats."""
+"""The public API: plugin registry, loading, models, chats and replies."""

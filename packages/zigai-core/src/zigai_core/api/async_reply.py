@@ -67,7 +67,7 @@ class AsyncReply(AsyncIterator[str], Generic[R]):
         self.reply.cancel()
 
     def close(self) -> None:
-        """Ends the reply where it was read to; what was not read is dropped."""
+        """Ends the reply; text that was not read is dropped."""
         self.reply.close()
 
     async def __aenter__(self) -> AsyncReply[R]:

@@ -64,7 +64,7 @@ class Chat:
         for keyword in self._keywords:
             if keyword not in template.variables - _OWN:
                 taken = ", ".join(sorted(template.variables - _OWN)) or "none"
-                raise TemplateError(f"{template.origin} takes no {keyword!r}; what it reads is: {taken}")
+                raise TemplateError(f"{template.origin} has no variable {keyword!r}; its variables: {taken}")
 
     @property
     def messages(self) -> list[Message]:

@@ -10,17 +10,17 @@ from zigai_core.text.chat_template import Message
 
 
 class Conversation:
-    """Messages, and the last turn, which joins them when its reply ends.
+    """Messages, and the last turn, which is added to them when its reply ends.
 
-    There is no lock, so that nothing blocks in a signal handler or in the child of a fork: `state` is
-    replaced as a whole, and only by the sender that `senders` names.
+    Not protected by a lock, which could block in a signal handler or in the child of a fork: `state` is
+    replaced as a whole, and only by the call of `Chat.send` that is in `senders`.
     """
 
     def __init__(self, messages: Sequence[Message] = ()) -> None:
         self.state: tuple[Sequence[Message], Turn | None] = (tuple(messages), None)
         """The messages before the last turn, and the last turn."""
         self.senders: dict[int, object] = {}
-        """By process, whoever is sending a message now: `setdefault` admits one, and never waits."""
+        """By process id, the call of `Chat.send` in progress; `setdefault` admits one without waiting."""
 
     @property
     def messages(self) -> list[Message]:
@@ -32,8 +32,8 @@ class Conversation:
     def settled(self, what: str) -> list[Message]:
         """All messages, after the last turn has ended.
 
-        A cancelled reply is waited for, at most for a step. Raises `ChatBusyError`, with `what` cannot be
-        done, if a reply is open.
+        Waits for a cancelled reply, at most for a step. Raises `ChatBusyError`, which names the refused
+        action `what`, if a reply is open.
         """
         messages, turn = self.state
         if turn is None:

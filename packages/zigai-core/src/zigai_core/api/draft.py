@@ -1,4 +1,4 @@
-"""The drafter of a reply, and whether a draft model has the vocabulary of the model."""
+"""Makes the drafter of a reply, and checks that a draft model has the vocabulary of the model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PADDING = re.compile(
 
 @runtime_checkable
 class Vocabulary(Protocol):
-    """What is compared of two models: `zigai_core.api.model.Model`."""
+    """The attributes of a model that a check of draft models needs: `zigai_core.api.model.Model`."""
 
     descriptor: ModelDescriptor
     program: Program
@@ -36,13 +36,13 @@ class Vocabulary(Protocol):
 
 
 def check_drafter(model: Vocabulary, speculate: Speculate | None, draft: Vocabulary | None) -> None:
-    """Raise `UnsupportedError` if both are given, for an unknown name, and for a draft model that cannot be.
+    """Raise `UnsupportedError` if both are given, for an unknown name, and for an unsuitable draft model.
 
-    A draft model must be a model, with the same vocabulary and with logits.
+    A draft model must be a loaded model with the same vocabulary and with logits.
     """
     given: Any = draft
     if speculate is not None and speculate not in get_args(Speculate):
-        raise UnsupportedError(f"speculate={quote(speculate)}: there are 'ngram' and None")
+        raise UnsupportedError(f"speculate must be 'ngram' or None, not {quote(speculate)}")
     if speculate is not None and draft is not None:
         raise UnsupportedError("speculate and draft both propose tokens: give one of them")
     if given is None:
@@ -71,8 +71,8 @@ def check_draft(model: ModelDescriptor, draft: ModelDescriptor) -> None:
     ours, theirs = model.tokenizer, draft.tokenizer
     if ours is None or theirs is None:
         raise UnsupportedError(
-            f"{draft.name} cannot be the draft model of {model.name}: that they have the same vocabulary "
-            "cannot be checked without a tokenizer in both files"
+            f"{draft.name} cannot be the draft model of {model.name}: both files must have a tokenizer, so "
+            "that the vocabularies can be compared"
         )
     sizes = _used(ours), _used(theirs)
     for token in range(max(sizes)):

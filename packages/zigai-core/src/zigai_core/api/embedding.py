@@ -18,7 +18,7 @@ TOGETHER = 64
 """Maximum number of texts in the engine at the same time."""
 
 Pooling = Literal["last", "mean", "cls"]
-"""How an embedding is made of hidden states: that of the last token, the mean, or that of the first token."""
+"""How hidden states become an embedding: that of the last token, the mean, or that of the first token."""
 
 
 def embed(

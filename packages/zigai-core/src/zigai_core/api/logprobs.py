@@ -10,11 +10,11 @@ from zigai_core.engine.request import TokenLogprobs
 
 @dataclass(frozen=True)
 class LikelyToken:
-    """A token that the model might have written."""
+    """A token with its text and log-probability."""
 
     token: int
     text: str
-    """Its text, that of a control token included. A part of a character is U+FFFD."""
+    """Its text; control tokens have one, too. An incomplete character is U+FFFD."""
     logprob: float
     """The natural logarithm of its probability by the model, before any step of sampling."""
 
@@ -24,11 +24,11 @@ class DrawnToken(LikelyToken):
     """A token of a reply."""
 
     best: tuple[LikelyToken, ...]
-    """The most likely tokens at its place, in descending order; as many as were asked for."""
+    """The most likely tokens at this index of the reply, in descending order; as many as were requested."""
 
 
 def drawn_token(given: TokenLogprobs, tokenizer: Tokenizer) -> DrawnToken:
-    """Returns what the engine reports of a token, with texts."""
+    """Converts the engine's log-probabilities of a token: adds texts."""
     best = (
         LikelyToken(token, _text(tokenizer, token), logprob)
         for token, logprob in zip(given.ids, given.logprobs, strict=True)

@@ -1,4 +1,4 @@
-"""Checks messages of a chat and copies them, so that what a program edits later changes no chat."""
+"""Checks messages of a chat and copies them, so that a later change to the original changes no chat."""
 
 from __future__ import annotations
 

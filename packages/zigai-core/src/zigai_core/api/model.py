@@ -157,8 +157,8 @@ class Model:
         seconds from now after which the reply ends. `priority`: replies of a higher priority are computed
         first. `logprobs`: for each token, report so many of the most likely ones (`Reply.logprobs`).
 
-        `speculate="ngram"` proposes tokens that the text has repeated before, `draft` those of a smaller
-        model with the same vocabulary: the same text, in fewer steps if proposals are right.
+        `speculate="ngram"` proposes draft tokens that followed the same tokens earlier, `draft` those of a
+        smaller model with the same vocabulary: the same text, in fewer steps if they are accepted.
 
         Raises `ContextOverflowError` if there is no room for a reply, `SamplingError` for an invalid option,
         and `UnsupportedError` for a model without logits.
@@ -218,7 +218,7 @@ class Model:
         draft: Model | None = None,
         **keywords: Any,
     ) -> Chat:
-        """Starts a chat. `template` is one, or a registered name; None takes the file's.
+        """Starts a chat. `template` is a template, or the name of a registered one; None is the file's.
 
         `keywords` are further variables of the template, such as `tools=[…]` or `enable_thinking=False`.
 
@@ -280,7 +280,7 @@ class Model:
         `normalize`, its Euclidean length is 1. Texts are computed together.
 
         Raises `UnsupportedError` for a model whose graph has no output named hidden, and `TokenizerError`,
-        with its index, for a text without tokens or what is no text.
+        with its index, for a text without tokens and for anything but a text or token ids.
         """
         width = self.graph.output("hidden").width
         given: Any = text

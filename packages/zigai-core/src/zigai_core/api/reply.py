@@ -36,7 +36,7 @@ class Reply(Iterator[str]):
         self.seed = seed
         """The seed of its draws, with which it can be repeated."""
         self.stream = stream
-        """The pieces of the reply, as the engine gives them."""
+        """The engine's stream: the pieces of the reply, with tokens."""
 
     def __next__(self) -> str:
         for piece in self.stream:
@@ -68,15 +68,16 @@ class Reply(Iterator[str]):
 
     @property
     def prompt(self) -> list[int]:
-        """The token ids of the prompt, before any were dropped for want of room."""
+        """The token ids of the prompt, those included that were dropped because the context was full."""
         return list(self.stream.request.prompt)
 
     @property
     def finish_reason(self) -> FinishReason | None:
         """Why the reply ended; None before it was read to its end.
 
-        `end`: the model ended it. `stop`: a stop string came. `length`: it has `max_tokens`. `context`: the
-        context is full. `cancelled`: `cancel` or `close` ended it. `deadline`: its time was over.
+        `end`: the model generated an end token. `stop`: a stop string occurred. `length`: `max_tokens` was
+        reached. `context`: the context is full. `cancelled`: `cancel` or `close` was called. `deadline`: the
+        deadline passed.
         """
         return self.stream.finish_reason
 
@@ -96,7 +97,7 @@ class Reply(Iterator[str]):
         self.stream.cancel()
 
     def close(self) -> None:
-        """Ends the reply where it was read to; what was not read is dropped."""
+        """Ends the reply; text that was not read is dropped."""
         self.stream.close()
 
     def __enter__(self) -> Reply:
@@ -119,9 +120,10 @@ class Reply(Iterator[str]):
 
 
 class ChatReply(Reply):
-    """The reply to a message of a chat. It joins the chat's messages when it ends, however it ends.
+    """The reply to a message of a chat. It is added to the chat's messages when it ends, for any reason.
 
-    Its text is what the model writes, reasoning included; `parts`, `reasoning` and `answer` tell them apart.
+    Its text is all that the model generates, reasoning included; `parts`, `reasoning` and `answer` separate
+    the two.
     """
 
     def __init__(
@@ -138,7 +140,7 @@ class ChatReply(Reply):
         return replace(usage, dropped_tokens=usage.dropped_tokens + self._dropped)
 
     def parts(self) -> Iterator[Part]:
-        """The reply as it comes, reasoning and answer told apart."""
+        """The pieces of the reply as they are generated, each marked as reasoning or answer."""
         stream = ReasoningStream(begun=self._turn.begun)
         for piece in self:
             yield from stream.push(piece)

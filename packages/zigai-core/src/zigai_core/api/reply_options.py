@@ -1,4 +1,4 @@
-"""The keywords of `Model.generate` and `Chat.send`: checked, and told from sampling options."""
+"""The keywords of `Model.generate` and `Chat.send`: checked, and separated from sampling options."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from zigai_core.text.reasoning import split_reasoning
 
 @dataclass(eq=False)
 class Turn:
-    """A message and the reply to it, as far as it has come.
+    """A message and the reply to it, complete or not.
 
-    The chat refers to the turn and not to the reply, which is closed when nobody else refers to it.
+    The chat refers to the turn and not to the reply, so that a reply that nobody else refers to is closed.
     """
 
     message: Message
@@ -35,9 +35,9 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """The text that joins the chat: all that was generated, or what was read if the reply was closed.
+        """The text for the chat: all that was generated, or what was read if the reply was closed.
 
-        A reply whose process was forked was left there: the child's chat has what was read.
+        After a fork of the process, the child's chat has what was read of an open reply before the fork.
         """
         channel = self.channel
         return channel.read if channel.closed or self._left_behind else channel.text
@@ -50,6 +50,7 @@ class Turn:
 
     @property
     def _left_behind(self) -> bool:
+        """True if the reply was open when the process was forked, and this is the child."""
         return not self.channel.ended and self.channel.pid != os.getpid()
 
     def messages(self) -> list[Message]:

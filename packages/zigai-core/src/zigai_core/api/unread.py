@@ -46,12 +46,12 @@ def check_unread(
         return
     message = (
         f"{model.path or model.name}: the architecture {model.architecture} does not read "
-        f"{' and '.join(parts)}, so it would compute another model than this one"
+        f"{' and '.join(parts)}, so its results would be wrong"
     )
     if how == "error":
         raise UnsupportedError(
             f"{message}. Update the package that serves {model.architecture}, "
-            "or do without them: unread='warn' (--unread warn)"
+            "or ignore them: unread='warn' (--unread warn)"
         )
     LOG.warning("%s", message)
 
@@ -65,7 +65,7 @@ def _not_left_out(
         if not matching:
             yield tensor
         for pattern in matching:
-            report(f"{model.architecture} does without {pattern}: {graph.left_out[pattern]}")
+            report(f"{model.architecture} leaves out {pattern}: {graph.left_out[pattern]}")
 
 
 def _is_neutral(tensor: TensorInfo) -> bool:

@@ -60,8 +60,8 @@ class ModelDrafter:
     """Proposes the most likely tokens of a smaller model with the same vocabulary.
 
     The first `prefill` or `propose` makes an executor of that model's program, and `close` drops it. Tokens
-    from `vocabulary` on are never proposed. It implements `PrefillingDrafter`: the draft model reads a long
-    prompt in several steps of the engine, and proposes nothing until it has read it.
+    from `vocabulary` on are never proposed. It implements `PrefillingDrafter`: a long prompt is
+    prefilled over several steps of the engine, and nothing is proposed before that is done.
     """
 
     def __init__(self, program: Program, vocabulary: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Integral, Real
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from zigai_core.contracts.errors import SamplingError, TokenizerError, UnsupportedError, quote
 from zigai_core.engine.sampling import Sampler
@@ -27,7 +27,13 @@ MOST_DRAFT_TOKENS = 8
 
 
 class TextSink(Protocol):
-    """Converts the tokens of a reply to text: `zigai_core.text.stream.TextStream`."""
+    """Converts the tokens of a reply to text: `zigai_core.text.stream.TextStream`.
+
+    `state` is immutable and holds all that `push` and `finish` change: the engine stores it after each token,
+    and restores it after an interrupt in the middle of them.
+    """
+
+    state: Any
 
     @property
     def stopped(self) -> str | None:

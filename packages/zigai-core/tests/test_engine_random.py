@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request, drop_middle
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
+from zigai_core.testing.interrupts import Interrupt
 from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
 from zigai_core.testing.oracle_replies import expected_outputs, reply_alone
 
@@ -40,6 +43,7 @@ GRAPHS = {
 }
 STEPS = 60
 END = frozenset({0})
+FOLDERS = [Path(stream_module.__file__).parent]
 
 
 class Guesser:
@@ -168,8 +172,8 @@ class EngineMachine(RuleBasedStateMachine):
             stream.poll()
 
     @precondition(lambda self: self.open)
-    @rule(data=st.data(), wait=st.booleans())
-    def read_one(self, data: st.DataObject, wait: bool) -> None:
+    @rule(data=st.data())
+    def read_one(self, data: st.DataObject) -> None:
         stream = data.draw(st.sampled_from(self.open))[0]
         try:
             next(stream, None)
@@ -200,6 +204,13 @@ class EngineMachine(RuleBasedStateMachine):
         except KeyboardInterrupt:
             assert interrupt
         executor.faults = {}
+
+    @rule(point=st.integers(1, 2500))
+    def interrupt(self, point: int) -> None:
+        """Ctrl-C in Python code of a step."""
+        with suppress(KeyboardInterrupt), Interrupt(point, FOLDERS):
+            self.engine.step()
+            self.engine.step()
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from typing import Any
 
@@ -174,6 +175,50 @@ def test_calls_from_inside_a_step_raise_by_name(program: OracleProgram) -> None:
         assert caught[:5] == ["submit", "step", "close", "start", "reading a stream"]
 
 
+@pytest.mark.parametrize("where", ["on_ready", "signal handler"])
+def test_calls_that_wait_raise_by_name_on_the_thread_that_drives(program: OracleProgram, where: str) -> None:
+    with Engine(program) as engine:
+        other, mine = engine.submit(ask([2], 90)), engine.submit(ask([1]))
+        caught: set[str] = set()
+
+        def meddle(*_: Any) -> None:
+            for call in (engine.step, engine.close, lambda: [next(other) for _ in range(99)]):
+                with pytest.raises(ZigAIError, match="on the thread that drives it") as error:
+                    call()
+                caught.add(str(error.value).split(":")[0])
+
+        before = signal.signal(signal.SIGINT, meddle)
+        try:
+            mine.on_ready(meddle if where == "on_ready" else lambda: signal.raise_signal(signal.SIGINT))
+            assert mine.result().tokens == alone(program, [1])
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert caught == {"step", "close", "reading a stream"}
+        assert other.result().tokens == alone(program, [2], 90)
+
+
+def test_a_request_may_be_submitted_when_another_one_is_ready(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        first, others = engine.submit(ask([1], 1)), []
+        first.on_ready(lambda: others.append(engine.submit(ask([2]))))
+        first.result()
+        assert [other.result().tokens for other in others] == [alone(program, [2])] * len(others) != []
+
+
+def test_threads_may_start_and_close_an_engine_at_once(program: OracleProgram) -> None:
+    def drivers() -> int:
+        return sum(thread.name == "zigai-engine" for thread in threading.enumerate())
+
+    before = drivers()
+    for _ in range(20):
+        engine = Engine(program)
+        stream = engine.submit(ask([1], 250))
+        in_threads(*[engine.start] * 4)
+        assert drivers() == before + 1
+        in_threads(*[engine.close] * 4, stream.result)
+        assert stream.finish_reason in ("cancelled", "length") and drivers() == before
+
+
 def test_ready_is_called_when_there_is_something_and_its_exception_ends_the_request(
     program: OracleProgram,
 ) -> None:
@@ -235,18 +280,53 @@ next(stream)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram) -> None:
+@pytest.mark.parametrize("background", [False, True])
+def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram, background: bool) -> None:
     engine = Engine(program)
-    stream = engine.submit(ask([1], 250))
-    started = threading.Event()
+    if background:
+        engine.start()
+    stream, waiting = engine.submit(ask([1], 250)), engine.submit(ask([2], 250))
+    closes = threading.Thread(target=engine.close)
 
-    def read() -> None:
-        for _ in stream:
-            started.set()
+    def hold(batch: Batch, stop: np.ndarray[Any, Any]) -> None:
+        if executor.runs == 5:
+            closes.start()
+            while not engine._closing:
+                time.sleep(0.001)
 
-    def close() -> None:
-        started.wait(20)
-        engine.close()
+    executor = program.executors[0]
+    executor.before_run = hold
+    in_threads(stream.result, waiting.result)
+    closes.join(20)
+    assert not closes.is_alive()
+    assert stream.finish_reason == waiting.finish_reason == "cancelled"
+    assert stream.tokens == alone(program, [1], 250)[: len(stream.tokens)] and len(stream.tokens) < 6
 
-    in_threads(read, close)
-    assert stream.finish_reason in ("cancelled", "length")
+
+def test_ctrl_c_in_a_wait_leaves_the_driver_and_both_replies(program: OracleProgram) -> None:
+    with Engine(program) as engine:
+        mine, other = engine.submit(ask([1])), engine.submit(ask([2]))
+        inside, go = threading.Event(), threading.Event()
+
+        def hold(batch: Batch, stop: np.ndarray[Any, Any]) -> None:
+            if executor.runs == 4:
+                inside.set()
+                assert go.wait(20)
+
+        executor = program.executors[0]
+        executor.before_run = hold
+        drives = threading.Thread(target=other.result)
+        drives.start()
+        assert inside.wait(20)
+        while mine.poll() is not None:
+            pass
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                next(mine)  # waits for the other thread's step
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        go.set()
+        drives.join(20)
+        assert other.tokens == alone(program, [2]) and mine.result().tokens == alone(program, [1])

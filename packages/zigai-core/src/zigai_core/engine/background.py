@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import threading
 import weakref
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Protocol
 
 IDLE = 0.05
-"""Seconds between two looks at deadlines, while requests wait for their readers."""
+"""Seconds between two looks at deadlines and cancellations, while requests wait for their readers."""
 
 
 class Driven(Protocol):
     """What the thread needs of the engine."""
 
-    commands: SimpleQueue[Any]
-    """What others ask of the driver."""
+    def drive(self) -> bool:
+        """Takes the role of the driver for the calling thread and computes a step.
 
-    def drive(self, me: object) -> bool:
-        """Takes the role of the driver for `me` and computes a step; True if there may be another one."""
+        True if there may be another one, or if another thread has the role.
+        """
         ...
 
-    def give_up(self, me: object) -> None:
-        """Ends the role of the driver."""
-        ...
-
-    def put_back(self, command: Any) -> None:
-        """Gives a command to the next step."""
+    def give_up(self) -> None:
+        """Ends the calling thread's role of the driver."""
         ...
 
     def interrupt(self) -> None:
@@ -48,14 +45,23 @@ class Background:
 
     def __init__(self, engine: Driven) -> None:
         self._ended = threading.Event()
-        self._commands = engine.commands
+        self._wakes: SimpleQueue[None] = SimpleQueue()
         self._engine = weakref.ref(engine)
         self._thread = threading.Thread(
-            target=_drive, args=(self._engine, self._commands, self._ended), daemon=True
+            target=_drive, args=(self._engine, self._wakes, self._ended), daemon=True
         )
         self._thread.name = "zigai-engine"
         self._thread.start()
         weakref.finalize(engine, self.join)
+
+    def wake(self) -> None:
+        """Makes the thread look for something to compute; takes no lock."""
+        self._wakes.put(None)
+
+    def end(self) -> None:
+        """Makes the thread end after its step."""
+        self._ended.set()
+        self.wake()
 
     def join(self) -> None:
         """Ends the thread after its step, and waits for it."""
@@ -64,32 +70,26 @@ class Background:
         if engine is not None:
             engine.interrupt()
         del engine
-        self._commands.put(None)
+        self.wake()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
 
-def _drive(engine: weakref.ref[Driven], commands: SimpleQueue[Any], ended: threading.Event) -> None:
-    me = object()
+def _drive(engine: weakref.ref[Driven], wakes: SimpleQueue[None], ended: threading.Event) -> None:
     try:
         while not ended.is_set():
             alive = engine()
             if alive is None:
                 return
-            busy = alive.drive(me)
+            while not wakes.empty():
+                wakes.get()
+            busy = alive.drive()
             timeout = IDLE if alive.holds_requests else None
             del alive
-            if busy:
-                continue
-            try:
-                command = commands.get(timeout=timeout)
-            except Empty:
-                continue
-            alive = engine()
-            if alive is not None:
-                alive.put_back(command)
-            del alive
+            if not busy and not ended.is_set():
+                with suppress(Empty):
+                    wakes.get(timeout=timeout)
     finally:
         alive = engine()
         if alive is not None:
-            alive.give_up(me)
+            alive.give_up()

@@ -20,7 +20,7 @@ from zigai_core.engine.request import (
     Shift,
     drop_middle,
 )
-from zigai_core.engine.sequence import Sequence
+from zigai_core.engine.sequence import Replacement, Sequence
 
 
 class Drawn(NamedTuple):
@@ -30,8 +30,6 @@ class Drawn(NamedTuple):
     """Why the reply has ended, if it has."""
     accepted: int = 0
     """Number of draft tokens that were drawn, not counting the reply's last token."""
-    replacement: tuple[list[int], int] | None = None
-    """Tokens that replace the sequence's, and the token that was drawn after them."""
 
 
 class Drawer:
@@ -84,7 +82,7 @@ class Drawer:
     def draw(self, part: Part, outputs: Outputs, rows: int) -> Drawn:
         """Draws tokens from the last `rows` output rows of a part, until one is not the next draft token."""
         sequence = part.sequence
-        request, channel, sampler = sequence.request, sequence.channel, sequence.request.sampler
+        request, sampler = sequence.request, sequence.request.sampler
         assert sampler is not None
         end = sequence.length
         drafts = sequence.buffer[end : end + part.drafts].tolist()
@@ -97,28 +95,24 @@ class Drawer:
             if token in request.end_ids:
                 drawn = Drawn("end", accepted)
                 break
-            replacement = None
+            replacement: Replacement | None = None
             if sequence.length >= self._context:
                 if request.overflow == "stop":
                     drawn = Drawn("context", accepted)
                     break
                 replacement = (self._shift(sequence), token)
             logprobs = () if request.logprobs is None else (row.logprobs(token, request.logprobs),)
-            sequence.in_own_code = True
             sampler.accept(token)
-            if replacement is None:
-                sequence.append(token)
             text = "" if request.text is None else request.text.push(token)
-            channel.deliver(Piece((token,), text, logprobs))
-            sequence.in_own_code = replacement is not None
             reason: FinishReason | None = None
-            generated = sequence.generated + (replacement is not None)
             if request.text is not None and request.text.stopped is not None:
                 reason = "stop"
-            elif request.max_tokens is not None and generated >= request.max_tokens:
+            elif request.max_tokens is not None and sequence.generated + 1 >= request.max_tokens:
                 reason = "length"
-            drawn = Drawn(reason, accepted, replacement)
-            if reason is not None or i >= len(drafts) or token != drafts[i]:
+            sequence.extend(token, Piece((token,), text, logprobs), reason, replacement)
+            self._counts["generated_tokens"] += 1
+            drawn = Drawn(reason, accepted)
+            if replacement is not None or reason is not None or i >= len(drafts) or token != drafts[i]:
                 break
             accepted += 1
         if part.drafts:
@@ -134,9 +128,7 @@ class Drawer:
                 f"the context of {self._context} tokens is full: load the model with a larger context or "
                 "budget, or choose the overflow policy stop or shift"
             )
-        tokens = shifted(request.shift or drop_middle(1), sequence.tokens.tolist())
-        sequence.channel.usage.dropped_tokens += sequence.length - len(tokens)
-        return tokens
+        return shifted(request.shift or drop_middle(1), sequence.tokens.tolist())
 
     def _note_drafts(self, sequence: Sequence, proposed: int, accepted: int) -> None:
         sequence.pace.update(proposed, accepted)
@@ -148,9 +140,6 @@ class Drawer:
 
     def _note_time(self, sequence: Sequence) -> None:
         usage, now = sequence.channel.usage, time.perf_counter()
-        new = sequence.channel.delivered - usage.generated_tokens
-        usage.generated_tokens += new
-        self._counts["generated_tokens"] += new
         if not sequence.first:
             sequence.first = now
             usage.prefill_seconds = now - sequence.started

@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
-from queue import SimpleQueue
 
 import numpy as np
 
@@ -23,14 +22,13 @@ from zigai_core.contracts.plugins import Program
 from zigai_core.engine.background import Background
 from zigai_core.engine.drawing import shifted
 from zigai_core.engine.request import Budget, EngineStats, Request, drop_middle
+from zigai_core.engine.role import Role
 from zigai_core.engine.sequence import Sequence as EngineSequence
 from zigai_core.engine.stepper import Stepper
 from zigai_core.engine.stream import Awaited, Channel, Stream
 
-Command = tuple[Callable[..., None], EngineSequence | Channel] | None
-
-RECHECK = 1.0
-"""Seconds after which a waiting thread looks again, woken or not."""
+Command = Callable[[Stepper], None]
+"""What others ask of the driver. It may be carried out again if an interrupt comes in the middle."""
 
 
 class Engine:
@@ -45,13 +43,11 @@ class Engine:
     ...     stream.result().tokens
     """
 
-    _driver: object | None
-    """The role of the driver: an object of whoever has it."""
     _stepping: int | None
     """The thread inside a step."""
     _background: Background | None
-    _waiters: int
     _closing: bool
+    """True if all requests are to be ended, by whoever drives next."""
     _closed: bool
     _pid: int
 
@@ -59,6 +55,7 @@ class Engine:
         self.program = program
         self.budget = budget or Budget()
         self._queue = queue
+        self._renewal: dict[int, threading.Lock] = {}
         self._start_afresh()
 
     @property
@@ -80,106 +77,109 @@ class Engine:
         Whole pages of what both begin with are shared and a part of a page is copied, so that `n` answers to
         one prompt compute it once.
         """
-        return self._submit(request, stream._channel)
+        return self._submit(request, stream.channel)
 
     def step(self) -> bool:
         """Computes one step, in the calling thread. False if there is nothing to compute.
 
         Raises `ZigAIError` if another thread drives.
         """
+        self._enter_open("step")
         self._enter("step")
-        me = object()
+        me, role = threading.get_ident(), self._role
         try:
-            with self._turn:
-                if self._driver is None:
-                    self._driver = me
-            if self._driver is not me:
+            if not role.take():
                 raise ZigAIError("step: another thread is driving the engine; read a stream instead")
             return self._step()
         finally:
-            if self._driver is me:  # without a call, after which Ctrl-C could come
-                self._driver = None
-            self._tell_waiting()
+            if role.holder == me:
+                role.holder = None
+            role.tell()
 
     def stats(self) -> EngineStats:
         """Returns counts and the present state. May be called from any thread."""
-        return self._stepper.stats(self.commands.qsize(), self._submitted)
+        self._look_for_fork()
+        return self._stepper.stats(self._submitted)
 
     def check(self) -> None:
         """Raises `AssertionError` unless all invariants hold. For tests; nobody may drive meanwhile."""
+        self._enter_open("check")
         self._enter("check")
         self._stepper.check()
+        waiting = len(self._commands) + sum(not each.started for each in self._stepper.sequences.values())
+        assert len(self._stepper.queued) <= waiting, "the queue holds a request that does not wait"
 
     def start(self) -> None:
         """Starts a daemon thread that drives from now on; for asynchronous readers and servers.
 
         The thread does not keep the engine alive. It ends with `close`, with the engine, or at exit.
         """
-        self._enter("start")
-        if self._background is None:
-            self._background = Background(self)
+        self._enter_open("start")
+        with self._role.lock:
+            if self._background is None and not self._closing:
+                self._background = Background(self)
 
     def close(self) -> None:
-        """Ends all requests with the reason `cancelled`, and frees the executor."""
+        """Ends all requests with the reason `cancelled`, and frees the executor.
+
+        A `close` that was interrupted has no effect on readers but that their streams end; another one
+        completes it.
+        """
         if self._closed:
             return
         if os.getpid() != self._pid:
-            self._closed = True
-            return
+            self._start_afresh()
         self._enter("close")
-        with self._turn:
-            self._closing = True
-        self._stop[0] = 1
-        self.wake()
-        if self._background is not None:
-            self._background.join()
-        me = object()
+        me, role, background = threading.get_ident(), self._role, self._background
+        self._closing = True
+        self.interrupt()
+        if background is not None:
+            background.end()
         try:
-            with self._turn:
-                while self._driver is not None:
-                    self._waiters += 1
-                    try:
-                        self._turn.wait(RECHECK)
-                    finally:
-                        self._waiters -= 1
-                self._driver = me
-            self._stepper.step(self._drain_and_end)
-            self._stepper.close()
-            self._closed = True
+            while not self._closed:
+                if role.take():
+                    self._step()
+                    self._stepper.close()
+                    self._closed = True
+                else:
+                    role.wait(lambda: role.holder is None or self._closed)
         finally:
-            if self._driver is me:
-                self._driver = None
-            self._after_step()
-            self._tell_waiting()
+            if role.holder == me:
+                role.holder = None
+            role.tell()
+        if background is not None:
+            background.join()
 
     def wait(self, channel: Awaited) -> None:
         """Returns when a request has pieces or has ended; drives if nobody does. For `Stream`."""
-        me = object()
+        if channel.settled:
+            return
+        self._enter("reading a stream")
+        me, role = threading.get_ident(), self._role
         try:
             while not channel.settled:
-                self._enter("reading a stream")
-                if not self._take_turn(me, channel):
-                    continue
-                if not self._step() and not channel.settled:
+                if not role.take():
+                    role.wait(lambda: channel.settled or role.holder is None)
+                elif not self._step() and not channel.settled:
                     raise ZigAIError(
                         "the engine can compute nothing, but a request has not ended; report this"
                     )
         finally:
-            if self._driver is me:  # without a call, after which Ctrl-C could come
-                self._driver = None
-            self._tell_waiting()
+            if role.holder == me:
+                role.holder = None
+            role.tell()
 
     def cancel(self, channel: Channel) -> None:
         """Ends a request soon; takes no lock. For `Stream`."""
-        self.commands.put((Stepper.cancel, channel))
-        channel.cancelled = True  # either of the two is enough: an interrupt may come between them
+        channel.cancelled = True
         if self._stepper.alone is channel:
             self._stop[0] = 1
+        self.wake()
 
     def wake(self) -> None:
         """Wakes the background thread if it has nothing to do; takes no lock."""
         if self._background is not None:
-            self.commands.put(None)
+            self._background.wake()
 
     def __enter__(self) -> Engine:
         return self
@@ -191,33 +191,45 @@ class Engine:
         """Makes everything that belongs to this process."""
         self._stop = np.zeros(1, np.int32)
         self._stepper = Stepper(self.program, self.budget, self._stop)
-        self._turn = threading.Condition()
-        self._driver = None
-        self._waiters = 0
+        self._role = Role()
         self._stepping = None
-        self.commands: SimpleQueue[Command] = SimpleQueue()
-        self._backlog: deque[Command] = deque()
-        self._queued = 0
+        self._commands: deque[Command] = deque()
         self._submitted = 0
         self._arrivals = count()
         self._background = None
         self._closing = self._closed = False
         self._pid = os.getpid()
 
+    def _look_for_fork(self) -> None:
+        """Starts afresh in the child after a fork of the process."""
+        process = os.getpid()
+        if process != self._pid:
+            with self._renewal.setdefault(process, threading.Lock()):
+                if process != self._pid:
+                    self._start_afresh()
+
     def _enter(self, call: str) -> None:
-        """Raises by name for calls that are not possible now."""
-        if os.getpid() != self._pid:
-            self._start_afresh()
-        if self._stepping == threading.get_ident():
-            raise ZigAIError(
-                f"{call}: not possible from inside a step of the same engine (from a sampler, a drafter, a "
-                "stop string or a signal handler); do it after the step, or cancel() the stream"
-            )
-        if self._closed and call != "reading a stream":
+        """Raises by name if the calling thread drives."""
+        self._look_for_fork()
+        self._refuse(call, self._role.holder)
+
+    def _enter_open(self, call: str) -> None:
+        """Raises by name inside a step, and if the engine is closed."""
+        self._look_for_fork()
+        self._refuse(call, self._stepping)
+        if self._closing:
             raise ZigAIError(f"{call}: the engine is closed")
 
+    def _refuse(self, call: str, thread: int | None) -> None:
+        if thread == threading.get_ident():
+            raise ZigAIError(
+                f"{call}: not possible from inside a step of the same engine, nor otherwise on the thread "
+                "that drives it (from a sampler, a drafter, a stop string, a function given to on_ready or "
+                "a signal handler); do it when the call that drives has returned, or cancel() the stream"
+            )
+
     def _submit(self, request: Request, parent: Channel | None) -> Stream:
-        self._enter("submit")
+        self._enter_open("submit")
         prompt = self._fitting(request)
         if request.sampler is not None:
             request.sampler.start(prompt)
@@ -227,18 +239,38 @@ class Engine:
         groups = len(self._stepper.memory.groups)
         sequence = EngineSequence(request, channel, prompt, next(self._arrivals), groups)
         sequence.waits_for = parent
-        with self._turn:
+        stream, queued = Stream(self, request, channel), self._stepper.queued
+        if len(queued) >= self._queue:
+            self._end_cancelled()
+        add = partial(_add, sequence)
+        with self._role.lock:
             if self._closing:
                 raise ZigAIError("submit: the engine is closed")
-            if self._queued >= self._queue:
-                raise QueueFullError(
-                    f"{self._queued} requests are waiting already, and the queue holds {self._queue}; try "
-                    "again later, or make an engine with a longer queue"
-                )
-            self._queued += 1
+            if len(queued) >= self._queue:
+                live = sum(not each.cancelled for each in list(queued))
+                if live >= self._queue:
+                    raise QueueFullError(
+                        f"{live} requests are waiting already, and the queue holds {self._queue}; try again "
+                        "later, or make an engine with a longer queue"
+                    )
+            queued[channel] = None
             self._submitted += 1
-            self.commands.put((Stepper.add, sequence))
-        return Stream(self, request, channel)
+            self._commands.append(add)
+        self.wake()
+        return stream
+
+    def _end_cancelled(self) -> None:
+        """Ends what was cancelled or is too late, unless a driver is about to; computes nothing."""
+        me, role = threading.get_ident(), self._role
+        if role.holder == me:
+            return
+        try:
+            if role.take():
+                self._step(compute=False)
+        finally:
+            if role.holder == me:
+                role.holder = None
+            role.tell()
 
     def _fitting(self, request: Request) -> Sequence[int]:
         """Returns the prompt, shifted if it must and may be. Raises if the request can never be computed."""
@@ -275,49 +307,19 @@ class Engine:
             )
         return prompt
 
-    def _take_turn(self, me: object, channel: Awaited) -> bool:
-        """True if the caller is the driver; else waits until something has changed."""
-        if self._driver is me and not self._closing:
-            return True
-        with self._turn:
-            if self._driver is me:  # closing
-                self._driver = None
-                self._turn.notify_all()
-            if self._driver is None and not self._closing:
-                self._driver = me
-                return True
-            self._waiters += 1
-            try:
-                driven = self._driver is not None or not self._closed
-                if driven and not channel.settled:
-                    self._turn.wait(RECHECK)
-            finally:
-                self._waiters -= 1
-        return False
-
-    def drive(self, me: object) -> bool:
+    def drive(self) -> bool:
         """Computes a step of the background thread, which keeps the role."""
-        with self._turn:
-            while self._driver is not me:
-                if self._driver is None:
-                    self._driver = me
-                else:
-                    self._waiters += 1
-                    try:
-                        self._turn.wait(RECHECK)
-                    finally:
-                        self._waiters -= 1
-        return self._step()
+        role = self._role
+        if role.take():
+            return self._step()
+        role.wait(lambda: role.holder is None)
+        return True
 
-    def give_up(self, me: object) -> None:
+    def give_up(self) -> None:
         """Ends the role of the background thread."""
-        if self._driver is me:
-            self._driver = None
-        self._tell_waiting()
-
-    def put_back(self, command: Command) -> None:
-        """Gives a command, which the background thread has taken, to the next step."""
-        self._backlog.append(command)
+        if self._role.holder == threading.get_ident():
+            self._role.holder = None
+        self._role.tell()
 
     def interrupt(self) -> None:
         """Ends a running step soon; takes no lock."""
@@ -328,45 +330,36 @@ class Engine:
         """True while there are requests that have not ended."""
         return bool(self._stepper.sequences)
 
-    def _tell_waiting(self) -> None:
-        if self._waiters:
-            with self._turn:
-                self._turn.notify_all()
-
-    def _step(self) -> bool:
+    def _step(self, *, compute: bool = True) -> bool:
         """Computes a step; the caller is the driver."""
+        if self._closed:
+            return False
         self._stepping = threading.get_ident()
         try:
-            return self._stepper.step(self._drain)
+            return self._stepper.step(self._drain, compute=compute and not self._closing)
         finally:
             self._stepping = None
             self._after_step()
 
     def _drain(self) -> None:
-        """Carries out what was submitted and cancelled."""
-        while self._backlog or not self.commands.empty():
-            command = self._backlog.popleft() if self._backlog else self.commands.get()
-            if command is not None:
-                command[0](self._stepper, command[1])
-
-    def _drain_and_end(self) -> None:
-        self._drain()
-        for sequence in list(self._stepper.sequences.values()):
-            self._stepper.end(sequence, "cancelled")
+        """Carries out what was asked for."""
+        while self._commands:
+            self._commands[0](self._stepper)
+            del self._commands[0]
+        if self._closing:
+            for sequence in list(self._stepper.sequences.values()):
+                self._stepper.end(sequence, "cancelled")
 
     def _after_step(self) -> None:
         """Tells those who wait what has come."""
-        stepper = self._stepper
-        touched, stepper.touched = stepper.touched, []
-        if stepper.left_queue:
-            with self._turn:
-                self._queued -= stepper.left_queue
-                stepper.left_queue = 0
+        touched = self._stepper.touched
         if touched:
-            self._tell_waiting()
-        for channel in touched:
+            self._role.tell()
+        while touched:
+            channel = touched[0]
             if channel.ready is not None:
                 self._call(channel)
+            del touched[0]
 
     def _call(self, channel: Channel) -> None:
         assert channel.ready is not None
@@ -376,4 +369,12 @@ class Engine:
             raise
         except BaseException as error:  # SystemExit would end the thread that computes for all
             channel.ready = None
-            self.commands.put((partial(Stepper.cancel, error=error), channel))
+            self._commands.append(partial(_end, channel, error))
+
+
+def _add(sequence: EngineSequence, stepper: Stepper) -> None:
+    stepper.add(sequence)
+
+
+def _end(channel: Channel, error: BaseException, stepper: Stepper) -> None:
+    stepper.cancel(channel, error)

@@ -66,8 +66,8 @@ class Memory:
             sequence.clear(None)
 
     def close(self) -> None:
-        """Lets go of the executor."""
-        del self._executor
+        """Lets go of the executor. May be called again."""
+        vars(self).pop("_executor", None)
 
     def adopt(self, sequence: Sequence, limit: int, headroom: int) -> bool:
         """Gives a sequence without pages the longest prefix that is known, of at most `limit` tokens.

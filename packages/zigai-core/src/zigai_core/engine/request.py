@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from numbers import Integral, Real
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from zigai_core.contracts.errors import SamplingError, TokenizerError, UnsupportedError, quote
 from zigai_core.engine.sampling import Sampler
@@ -30,7 +30,13 @@ DRAFT_PREFILL = 64
 
 
 class TextSink(Protocol):
-    """Converts the tokens of a reply to text: `zigai_core.text.stream.TextStream`."""
+    """Converts the tokens of a reply to text: `zigai_core.text.stream.TextStream`.
+
+    `state` is immutable and holds all that `push` and `finish` change: the engine stores it after each token,
+    and restores it after an interrupt in the middle of them.
+    """
+
+    state: Any
 
     @property
     def stopped(self) -> str | None:
@@ -220,6 +226,12 @@ class Usage:
     """From the first token to the last."""
     time_to_first_token: float = 0.0
     """From `submit` to the first token."""
+
+    def note_prefill(self, computed: int) -> bool:
+        """Updates `computed_tokens`: the sequence has `computed` tokens. True if the prefill is complete."""
+        new = min(computed, self.prompt_tokens) - self.cached_tokens
+        self.computed_tokens = max(self.computed_tokens, new)
+        return computed >= self.prompt_tokens
 
     @property
     def prefill_tps(self) -> float:

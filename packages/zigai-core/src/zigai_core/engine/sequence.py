@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from zigai_core.contracts.graph import Array
 from zigai_core.engine.draft_pace import DraftPace
 from zigai_core.engine.prefix import Node
-from zigai_core.engine.request import Request
+from zigai_core.engine.request import FinishReason, Piece, Request
 from zigai_core.engine.stream import Channel
+
+Replacement = tuple[list[int], int]
+"""Tokens that replace those of a full sequence, and the token that was drawn after the latter."""
 
 
 class Sequence:
@@ -34,10 +37,12 @@ class Sequence:
             "collected",
             "computed",
             "drafts",
+            "ending",
             "first",
         ),
-        *("given_up", "held", "length", "node", "outputs", "pace", "prompt", "request", "running"),
-        *("samples", "slots", "started", "submitted", "tables", "waits_for", "in_own_code"),
+        *("given_up", "held", "length", "node", "outputs", "pace", "prompt", "reason", "replacement"),
+        *("request", "rest", "running", "samples", "slots", "started", "submitted", "tables", "text_state"),
+        "waits_for",
     )
 
     def __init__(
@@ -61,8 +66,16 @@ class Sequence:
         self.outputs: Array | None = None
         self.collected = 0
         """Rows of `outputs` that are there."""
-        self.in_own_code = False
-        """True while the request's text is being extended: it cannot be undone."""
+        self.replacement: Replacement | None = None
+        """What replaces the tokens as soon as the step is committed: the context is full."""
+        self.reason: FinishReason | None = None
+        """Why the reply ends with its last token, if it does."""
+        self.text_state = None if request.text is None else request.text.state
+        """The state of the request's text after the last token."""
+        self.ending: tuple[FinishReason | None, BaseException | None] | None = None
+        """The end of the request, once it is being ended."""
+        self.rest = ""
+        """Text that is left to be delivered at the end."""
         self.submitted = 0.0
         self.started = 0.0
         self.first = 0.0
@@ -94,7 +107,7 @@ class Sequence:
     @property
     def generated(self) -> int:
         """Number of tokens that were drawn."""
-        return self._before + self.length - self.prompt
+        return self._before + self.length - self.prompt + (self.replacement is not None)
 
     @property
     def wanted(self) -> int:
@@ -115,11 +128,37 @@ class Sequence:
         """The order in which sequences are scheduled; the last is preempted first."""
         return (-self.request.priority, self.arrival)
 
-    def append(self, token: int) -> None:
-        """Adds a token."""
+    def extend(
+        self, token: int, piece: Piece, reason: FinishReason | None, replacement: Replacement | None
+    ) -> None:
+        """Adds a token that was drawn, and gives its piece to the reader.
+
+        With a replacement, `replace` adds the token. An interrupt leaves either all of this done or nothing.
+        """
         self.room(1)
-        self.buffer[self.length] = token
-        self.length += 1
+        channel, text = self.channel, self.request.text
+        state = None if text is None else text.state
+        delivered = channel.text + piece.text
+        give, usage = channel.pieces.append, channel.usage
+        # From here on no call but the last, after which an interrupt could come.
+        if replacement is None:
+            self.buffer[self.length] = token
+            self.length += 1
+        self.replacement = replacement
+        self.reason = reason
+        self.text_state = state
+        channel.text = delivered
+        channel.delivered += 1
+        usage.generated_tokens += 1
+        give(piece)
+
+    def rewind(self) -> None:
+        """Puts the sampler and the text back to the last token, after an interrupt in the middle of them."""
+        sampler, text = self.request.sampler, self.request.text
+        if sampler is not None:
+            sampler.rewind(self.generated)
+        if text is not None:
+            text.state = self.text_state
 
     def room(self, count: int) -> None:
         """Makes room for `count` entries after `length`."""
@@ -128,14 +167,23 @@ class Sequence:
             larger[: self.length] = self.tokens
             self.buffer = larger
 
-    def replace(self, tokens: Tokens[int], drawn: int) -> None:
-        """Replaces the tokens, and appends one that was drawn after them; nothing of them is computed."""
-        before = self.generated
-        self.buffer = np.empty(len(tokens) + 256, np.int32)
-        self.buffer[: len(tokens)] = tokens
-        self.length = self.prompt = len(tokens)
+    def replace(self) -> None:
+        """Carries out `replacement`; nothing of the tokens is computed then."""
+        assert self.replacement is not None
+        tokens, drawn = self.replacement
+        count = len(tokens)
+        buffer = np.empty(count + 256, np.int32)
+        buffer[:count], buffer[count] = tokens, drawn
+        before = self.generated - 1
+        usage = self.channel.usage
+        dropped = usage.dropped_tokens + self.length - count
+        # From here on no call, after which an interrupt could come.
+        usage.dropped_tokens = dropped
+        self.buffer = buffer
         self._before = before
-        self.append(drawn)
+        self.prompt = count
+        self.length = count + 1
+        self.replacement = None
 
     def extend_table(self, group: int, pages: Tokens[int], at: int) -> None:
         """Writes pages into a group's table from entry `at` on."""

@@ -59,8 +59,8 @@ class Stepper:
         """The only request of the step that runs."""
         self.touched: list[Channel] = []
         """Requests that got pieces or an end in this step."""
-        self.left_queue = 0
-        """Requests that are not waiting for their first step any more, since the driver took this number."""
+        self.queued: dict[Channel, None] = {}
+        """Requests that wait for their first step; `Engine.submit` adds them."""
         self.counts: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
         self.step_seconds = 0.0
@@ -76,11 +76,14 @@ class Stepper:
         self.scheduler = self._new_scheduler()
 
     def add(self, sequence: Sequence) -> None:
-        """Adds a sequence that was submitted."""
+        """Adds a sequence that was submitted, unless it was added."""
+        channel = sequence.channel
+        if channel in self.sequences or channel.ended:
+            return
         sequence.submitted = time.perf_counter()
-        self.sequences[sequence.channel] = sequence
         if sequence.request.deadline is not None:
-            heapq.heappush(self._deadlines, (sequence.request.deadline, sequence.arrival, sequence.channel))
+            heapq.heappush(self._deadlines, (sequence.request.deadline, sequence.arrival, channel))
+        self.sequences[channel] = sequence
         self.scheduler.add(sequence)
 
     def cancel(self, channel: Channel, error: BaseException | None = None) -> None:
@@ -89,9 +92,10 @@ class Stepper:
         if sequence is not None:
             self.end(sequence, "cancelled", error)
 
-    def step(self, drain: Callable[[], None] = lambda: None) -> bool:
+    def step(self, drain: Callable[[], None] = lambda: None, *, compute: bool = True) -> bool:
         """Computes a step. False if there was nothing to compute. `drain` is called first.
 
+        Without `compute`, nothing is done but to end requests that were cancelled or are too late.
         An exception of `run` ends the sequences of the step; one that comes from anywhere else, but for a
         request's own code, ends all. KeyboardInterrupt, and what else is no `Exception`, is raised.
         """
@@ -101,7 +105,8 @@ class Stepper:
                 self.recover()
             self._dirty = True
             drain()
-            busy = self._step()
+            self._end_cancelled()
+            busy = self._step() if compute else False
             self._dirty = False
         except Exception as error:
             self.recover()
@@ -113,11 +118,12 @@ class Stepper:
             self.step_seconds += time.perf_counter() - began
         return busy
 
-    def stats(self, queued: int, submitted: int) -> EngineStats:
-        """Returns the counts; `queued` requests were not taken over yet, of all that were `submitted`."""
+    def stats(self, submitted: int) -> EngineStats:
+        """Returns the counts; `submitted` requests were there in all."""
         counts, scheduler = self.counts, self.scheduler
+        preempted = sum(sequence.started > 0 for sequence in list(scheduler.waiting))
         return EngineStats(
-            waiting=len(scheduler.waiting) + queued,
+            waiting=len(self.queued) + preempted,
             running=len(scheduler.running),
             groups=tuple(pool.stats() for pool in self.memory.pools),
             submitted=submitted,
@@ -135,9 +141,9 @@ class Stepper:
         )
 
     def close(self) -> None:
-        """Frees the executor; nothing can be computed any more."""
-        del self.executor
+        """Frees the executor; nothing can be computed any more. May be called again."""
         self.memory.close()
+        vars(self).pop("executor", None)
 
     def recover(self) -> None:
         """Restores the invariants after a step that was interrupted: everything is computed again."""
@@ -151,13 +157,16 @@ class Stepper:
             if sequence.channel.ended:
                 del self.sequences[sequence.channel]
                 continue
+            if sequence.replacement is not None:
+                sequence.replace()
             try:
-                self.scheduler.add(sequence)
+                sequence.rewind()
+                if sequence.ending is None and sequence.reason is None:
+                    self.scheduler.add(sequence)
+                else:
+                    self.end(sequence, sequence.reason)
             except Exception as error:
                 self.end(sequence, error=error)
-                continue
-            if sequence.in_own_code:  # whether it has taken its last token is not known
-                self.end(sequence, "cancelled")
         self._dirty = False
 
     def check(self) -> None:
@@ -171,33 +180,50 @@ class Stepper:
         assert not any(each.running or each.held or each.computed for each in scheduler.waiting)
         for queue in (scheduler.running, scheduler.waiting):
             assert queue == sorted(queue, key=lambda each: each.rank), "sequences are out of order"
+        fresh = {each.channel for each in self.sequences.values() if not each.started}
+        assert fresh <= self.queued.keys(), "a request that waits is not in the queue"
+        late = {entry[2] for entry in self._deadlines}
+        assert all(
+            each.channel in late for each in self.sequences.values() if each.request.deadline is not None
+        )
         self.memory.check(scheduler.running)
 
     def end(
         self, sequence: Sequence, reason: FinishReason | None = None, error: BaseException | None = None
     ) -> None:
-        """Ends a request: with a reason, or with an error that its stream raises."""
+        """Ends a request: with a reason, or with an error that its stream raises.
+
+        If an interrupt comes in the middle, `recover` goes on with it.
+        """
         channel, request = sequence.channel, sequence.request
-        if error is None and request.text is not None and not sequence.in_own_code:
-            sequence.in_own_code = True
-            try:
-                rest = request.text.finish()
-                if rest:
-                    channel.deliver(Piece((), rest))
-            except Exception as fault:
-                error = fault
-        if isinstance(request.drafter, ClosingDrafter):
-            try:
-                request.drafter.close()
-            except Exception as fault:
-                error = error or fault
-        if not sequence.started:
-            self.left_queue += 1
-        elif not sequence.first:
+        if sequence.ending is None:
+            rest = ""
+            if error is None and request.text is not None:
+                try:
+                    rest = request.text.finish()
+                except Exception as fault:
+                    error = fault
+            if isinstance(request.drafter, ClosingDrafter):
+                try:
+                    request.drafter.close()
+                except Exception as fault:
+                    error = error or fault
+            sequence.rest = rest
+            sequence.ending = (None if error is not None else reason, error)
+        reason, error = sequence.ending
+        if sequence.started and not sequence.first:
             channel.usage.prefill_seconds = time.perf_counter() - sequence.started
         self.scheduler.remove(sequence)
+        self.queued.pop(channel, None)
+        self.touched.append(channel)
+        if sequence.rest:
+            text, give, piece = channel.text + sequence.rest, channel.pieces.append, Piece((), sequence.rest)
+            channel.text = text
+            sequence.rest = ""
+            give(piece)
+        self.finished["error" if error is not None else str(reason)] += 1
         channel.outputs = sequence.outputs if sequence.collected == sequence.wanted else None
-        channel.reason = None if error is not None else reason
+        channel.reason = reason
         channel.error = error
         channel.prompt_done = True
         channel.ended = True
@@ -205,8 +231,6 @@ class Stepper:
         if len(self._deadlines) > 2 * len(self.sequences) + 16:
             self._deadlines = [entry for entry in self._deadlines if entry[2] in self.sequences]
             heapq.heapify(self._deadlines)
-        self.finished["error" if error is not None else str(reason)] += 1
-        self.touched.append(channel)
 
     def _new_scheduler(self) -> Scheduler:
         return Scheduler(self.memory, self._limits, self._propose, self._fail)
@@ -227,17 +251,22 @@ class Stepper:
             self.counts["cached_tokens"] += sequence.computed
             if not sequence.started:
                 sequence.started = time.perf_counter()
-                self.left_queue += 1
+                self.queued.pop(sequence.channel, None)
                 sequence.channel.usage.cached_tokens = sequence.computed
 
-    def _step(self) -> bool:
+    def _end_cancelled(self) -> None:
+        """Ends what was cancelled, and what is too late."""
         for sequence in [each for each in self.sequences.values() if each.channel.cancelled]:
             self.end(sequence, "cancelled")
         now = self.clock() if self._deadlines else 0.0
         while self._deadlines and self._deadlines[0][0] <= now:
-            expired = self.sequences.get(heapq.heappop(self._deadlines)[2])
-            if expired is not None:
+            expired = self.sequences.get(self._deadlines[0][2])
+            if expired is None:
+                heapq.heappop(self._deadlines)
+            else:
                 self.end(expired, "deadline")
+
+    def _step(self) -> bool:
         self._drawer.draft_prefill = DRAFT_PREFILL
         parts = self.scheduler.plan()
         if not parts:
@@ -289,22 +318,17 @@ class Stepper:
                 fault = error
             self.touched.append(channel)
         self.memory.commit(part, drawn.accepted)
-        if not channel.prompt_done:
-            usage = channel.usage
-            done = min(sequence.computed, sequence.prompt) - usage.cached_tokens
-            usage.computed_tokens = max(usage.computed_tokens, done)
-            if sequence.computed >= sequence.prompt:
-                channel.prompt_done = True
-                self.memory.list_inside(sequence)
+        if not channel.prompt_done and channel.usage.note_prefill(sequence.computed):
+            channel.prompt_done = True
+            self.memory.list_inside(sequence)
         reason = drawn.reason
         if not sequence.samples and sequence.collected == wanted:
             reason = "length"
         if fault is not None or reason is not None:
             self.end(sequence, reason, fault)
-        elif drawn.replacement is not None:
+        elif sequence.replacement is not None:
             self.scheduler.remove(sequence)
-            sequence.replace(*drawn.replacement)
-            sequence.in_own_code = False
+            sequence.replace()
             self.scheduler.add(sequence)
 
     def _collect(self, part: Part, outputs: Outputs) -> int:

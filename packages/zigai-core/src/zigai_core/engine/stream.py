@@ -79,12 +79,6 @@ class Channel:
         self.ready: Callable[[], object] | None = None
         self.pid = os.getpid()
 
-    def deliver(self, piece: Piece) -> None:
-        """Adds a piece. For the driver."""
-        self.text += piece.text
-        self.delivered += len(piece.tokens)
-        self.pieces.append(piece)
-
     @property
     def settled(self) -> bool:
         """True if the reader need not wait."""
@@ -174,14 +168,13 @@ class Stream(Iterator[Piece]):
             return None
         behind = channel.ahead
         piece = channel.pieces[0]
-        count = len(piece.tokens)
+        channel.taken = len(self.tokens) + len(piece.tokens)
+        if behind:
+            self._engine.wake()
         self.tokens += piece.tokens  # from here on without a call, after which Ctrl-C could come
         self.logprobs += piece.logprobs
         channel.read += piece.text
-        channel.taken += count
         del channel.pieces[0]
-        if behind:
-            self._engine.wake()
         return piece
 
     def result(self) -> Stream:

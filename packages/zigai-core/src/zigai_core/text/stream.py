@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from zigai_core.contracts.errors import SamplingError
 
@@ -19,6 +19,19 @@ class BytesDecoder(Protocol):
     def decode_bytes(self, tokens: Sequence[int], *, special: bool = False) -> bytes:
         """Concatenates the bytes of tokens."""
         ...
+
+
+class State(NamedTuple):
+    """What a `TextStream` remembers between two tokens."""
+
+    before: int | None
+    """The last token."""
+    data: bytes
+    """The bytes of an incomplete character."""
+    text: str
+    """Text that may be the beginning of a stop string."""
+    stopped: str | None
+    """The stop string that ended the text."""
 
 
 class TextStream:
@@ -47,44 +60,51 @@ class TextStream:
             or not all(isinstance(text, str) and text for text in given)
         ):
             raise SamplingError(f"stop must be a list of texts that are not empty, not {stop!r}")
-        self.stopped: str | None = None
-        """The stop string that ended the text, or None; no text is returned after it."""
+        self.state = State(after, b"", "", None)
+        """What `push` and `finish` change, in one assignment: it can be stored and restored."""
         self._tokenizer = tokenizer
-        self._before = [] if after is None else [after]
         self._stop = tuple(stop)
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        self._held = ""
+
+    @property
+    def stopped(self) -> str | None:
+        """The stop string that ended the text, or None; no text is returned after it."""
+        return self.state.stopped
 
     def push(self, token: int) -> str:
         """Adds a token and returns the text that is now certain, often none. Invalid UTF-8 becomes U+FFFD."""
+        before = self.state.before
         data = self._tokenizer.decode_bytes([token])
-        if data.startswith(b" ") and not self._keeps_space(token, data):
+        if data.startswith(b" ") and not self._keeps_space(before, token, data):
             data = data[1:]
-        self._before = [token]
-        return self._push(data, final=False)
+        return self._push(token, data, final=False)
 
     def finish(self) -> str:
         """Returns the text held back, after the last token. An incomplete character becomes U+FFFD."""
-        return self._push(b"", final=True)
+        return self._push(self.state.before, b"", final=True)
 
-    def _keeps_space(self, token: int, data: bytes) -> bool:
+    def _keeps_space(self, before: int | None, token: int, data: bytes) -> bool:
         """True if the space that the token's bytes begin with is part of the text."""
-        start = len(self._tokenizer.decode(self._before))
-        text = self._tokenizer.decode([*self._before, token])[start:]
+        tokens = [] if before is None else [before]
+        start = len(self._tokenizer.decode(tokens))
+        text = self._tokenizer.decode([*tokens, token])[start:]
         return len(text) == len(data.decode(errors="replace"))
 
-    def _push(self, data: bytes, *, final: bool) -> str:
-        if self.stopped is not None:
+    def _push(self, before: int | None, data: bytes, *, final: bool) -> str:
+        state = self.state
+        if state.stopped is not None:
             return ""
-        text = self._held + self._decoder.decode(data, final)
+        data = state.data + data
+        decoded, used = codecs.utf_8_decode(data, "replace", final)
+        text = state.text + decoded
         found = [(text.index(stop) + len(stop), -len(stop), stop) for stop in self._stop if stop in text]
         if found:
-            end, _, self.stopped = min(found)
-            self._held = ""
-            return text[: end - len(self.stopped)]
+            end, _, stopped = min(found)
+            self.state = State(before, b"", "", stopped)
+            return text[: end - len(stopped)]
         held = 0 if final else self._undecided(text)
-        self._held = text[len(text) - held :]
-        return text[: len(text) - held]
+        certain = len(text) - held
+        self.state = State(before, data[used:], text[certain:], None)
+        return text[:certain]
 
     def _undecided(self, text: str) -> int:
         """The number of characters at the end of `text` that may be the beginning of a stop string."""

@@ -140,9 +140,13 @@ class Sampler:
         """Remove the last `count` accepted tokens. Raises `ValueError` if there are fewer."""
         if not 0 <= count <= self.index:
             raise ValueError(f"cannot roll back {count} of {self.index} tokens")
-        if count:
-            self._restore(self._before[-count])
-            del self._before[-count:], self._tokens[-count:]
+        self.rewind(self.index - count)
+
+    def rewind(self, index: int) -> None:
+        """Go back to the state after `index` accepted tokens, also from an interrupted `accept`."""
+        if index < len(self._before):
+            self._restore(self._before[index])
+        del self._tokens[self._prompt + index :], self._before[index:]
 
     def fork(self) -> Sampler:
         """An independent copy of this sampler, with the same seed and the same accepted tokens."""

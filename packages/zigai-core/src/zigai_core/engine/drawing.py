@@ -10,6 +10,7 @@ from typing import NamedTuple
 from zigai_core.contracts.errors import ContextOverflowError, ZigAIError
 from zigai_core.contracts.plugins import Outputs
 from zigai_core.engine.choosing import OutputRow
+from zigai_core.engine.fitting import shifted
 from zigai_core.engine.memory import Part
 from zigai_core.engine.request import (
     DRAFT_PREFILL,
@@ -17,7 +18,6 @@ from zigai_core.engine.request import (
     FinishReason,
     Piece,
     PrefillingDrafter,
-    Shift,
     drop_middle,
 )
 from zigai_core.engine.sequence import Replacement, Sequence
@@ -145,14 +145,3 @@ class Drawer:
             usage.prefill_seconds = now - sequence.started
             usage.time_to_first_token = now - sequence.submitted
         usage.decode_seconds = now - sequence.first
-
-
-def shifted(shift: Shift, tokens: list[int]) -> list[int]:
-    """Returns `shift(tokens)`. Raises `ContextOverflowError` unless these are fewer, and at least one."""
-    fewer = [int(token) for token in shift(tokens)]
-    if not 0 < len(fewer) < len(tokens):
-        raise ContextOverflowError(
-            f"the shift of a full context must return fewer than its {len(tokens)} tokens, and at least one, "
-            f"not {len(fewer)}"
-        )
-    return fewer

@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 
 import numpy as np
 
 from zigai_core.contracts.errors import (
-    ContextOverflowError,
     QueueFullError,
-    TokenizerError,
-    UnsupportedError,
     ZigAIError,
 )
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.background import Background
-from zigai_core.engine.drawing import shifted
-from zigai_core.engine.request import Budget, EngineStats, Request, drop_middle
+from zigai_core.engine.fitting import fitted_prompt
+from zigai_core.engine.request import Budget, EngineStats, Request
 from zigai_core.engine.role import Role
 from zigai_core.engine.sequence import Sequence as EngineSequence
 from zigai_core.engine.stepper import Stepper
@@ -230,7 +227,7 @@ class Engine:
 
     def _submit(self, request: Request, parent: Channel | None) -> Stream:
         self._enter_open("submit")
-        prompt = self._fitting(request)
+        prompt = fitted_prompt(request, self.program, self.context)
         if request.sampler is not None:
             request.sampler.start(prompt)
         channel = Channel()
@@ -271,41 +268,6 @@ class Engine:
             if role.holder == me:
                 role.holder = None
             role.tell()
-
-    def _fitting(self, request: Request) -> Sequence[int]:
-        """Returns the prompt, shifted if it must and may be. Raises if the request can never be computed."""
-        graph, prompt = self.program.graph, request.prompt
-        if request.outputs is not None:
-            graph.output(request.outputs)
-        if request.generates:
-            graph.output("logits")
-            if graph.whole_sequences:
-                raise UnsupportedError("this model is an encoder: it cannot generate text; ask for outputs")
-        limit = graph.token_limit
-        wrong = next((token for token in prompt if not 0 <= token < limit), None)
-        if wrong is not None:
-            raise TokenizerError(f"token {wrong} is outside the model's vocabulary of {limit}")
-        most = self.context - request.generates
-        if len(prompt) > most and request.overflow == "shift":
-            prompt = list(prompt)
-            while len(prompt) > most:
-                prompt = shifted(request.shift or drop_middle(1), prompt)
-        if len(prompt) > most:
-            if self.context == self.program.options.context:
-                limit_of, remedy = "the context", "load the model with a larger context"
-            elif graph.whole_sequences:
-                limit_of = "a step, which must hold all tokens of an encoder's sequence,"
-                remedy = "compile the program with a larger batch"
-            else:
-                limit_of, remedy = "the budget", "load the model with a larger budget"
-            remedies = ["give a shorter prompt", remedy]
-            if request.generates and most > 0:
-                remedies.append("choose the overflow policy shift")
-            raise ContextOverflowError(
-                f"{'no room for a reply' if request.generates else 'no room'}: the prompt has {len(prompt)} "
-                f"tokens, and {limit_of} holds {self.context}; {', '.join(remedies[:-1])}, or {remedies[-1]}"
-            )
-        return prompt
 
     def drive(self) -> bool:
         """Computes a step of the background thread, which keeps the role."""

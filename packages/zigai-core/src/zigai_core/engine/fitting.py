@@ -1,0 +1,56 @@
+"""Makes prompts and full sequences fit the context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError
+from zigai_core.contracts.plugins import Program
+from zigai_core.engine.request import Request, Shift, drop_middle
+
+
+def fitted_prompt(request: Request, program: Program, context: int) -> Sequence[int]:
+    """Returns the prompt, shifted if it must and may be. Raises if the request can never be computed."""
+    graph, prompt = program.graph, request.prompt
+    if request.outputs is not None:
+        graph.output(request.outputs)
+    if request.generates:
+        graph.output("logits")
+        if graph.whole_sequences:
+            raise UnsupportedError("this model is an encoder: it cannot generate text; ask for outputs")
+    limit = graph.token_limit
+    wrong = next((token for token in prompt if not 0 <= token < limit), None)
+    if wrong is not None:
+        raise TokenizerError(f"token {wrong} is outside the model's vocabulary of {limit}")
+    most = context - request.generates
+    if len(prompt) > most and request.overflow == "shift":
+        prompt = list(prompt)
+        while len(prompt) > most:
+            prompt = shifted(request.shift or drop_middle(1), prompt)
+    if len(prompt) > most:
+        if context == program.options.context:
+            limit_of, remedy = "the context", "load the model with a larger context"
+        elif graph.whole_sequences:
+            limit_of = "a step, which must hold all tokens of an encoder's sequence,"
+            remedy = "compile the program with a larger batch"
+        else:
+            limit_of, remedy = "the budget", "load the model with a larger budget"
+        remedies = ["give a shorter prompt", remedy]
+        if request.generates and most > 0:
+            remedies.append("choose the overflow policy shift")
+        raise ContextOverflowError(
+            f"{'no room for a reply' if request.generates else 'no room'}: the prompt has {len(prompt)} "
+            f"tokens, and {limit_of} holds {context}; {', '.join(remedies[:-1])}, or {remedies[-1]}"
+        )
+    return prompt
+
+
+def shifted(shift: Shift, tokens: list[int]) -> list[int]:
+    """Returns `shift(tokens)`. Raises `ContextOverflowError` unless these are fewer, and at least one."""
+    fewer = [int(token) for token in shift(tokens)]
+    if not 0 < len(fewer) < len(tokens):
+        raise ContextOverflowError(
+            f"the shift of a full context must return fewer than its {len(tokens)} tokens, and at least one, "
+            f"not {len(fewer)}"
+        )
+    return fewer

@@ -50,7 +50,7 @@ class TokenCandidates:
         return self._ranked
 
     def __len__(self) -> int:
-        return len(self.logits)
+        return len(self._logits)
 
     def weights(self, at: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Unnormalised probabilities of the candidates at these indices: e^(logit - the largest logit)."""
@@ -103,7 +103,7 @@ class TokenCandidates:
         new: Array = logits if logits.dtype == np.float32 else logits.astype(np.float32)
         changed = TokenCandidates(self._ids, new, self._best, ranked=self._ranked)
         finite = np.isfinite(new)
-        if finite.all():
+        if np.count_nonzero(finite) == len(finite):
             return changed
         if np.isnan(logits).any() or logits.max() == np.inf:
             raise SamplingError(
@@ -121,7 +121,7 @@ class TokenCandidates:
             by_id = ids.argsort()
             weights = self.weights(by_id)
             within = weights.cumsum()
-            drawn = int(within.searchsorted(u * float(weights.sum()), side="right"))
+            drawn = int(within.searchsorted(u * float(np.add.reduce(weights)), side="right"))
             if drawn == count:  # because of rounding; see below
                 drawn = int(within.searchsorted(within[-1]))
             return int(ids[by_id[drawn]])
@@ -184,6 +184,10 @@ class RowCandidates(TokenCandidates):
         """Logits `[candidates]`."""
         self._fill()
         return self._logits
+
+    def __len__(self) -> int:
+        self._fill()
+        return len(self._logits)
 
     def first(self, count: int) -> TokenCandidates:
         """The `count` most likely candidates."""

@@ -168,8 +168,10 @@ class ToyOutputs:
     def rows(self, name: str) -> Any:
         return self._rows[name]
 
-    def best(self, row: int, k: int, edits: Any = None, mask: Any = None) -> Best:
-        return best(self._rows["logits"][row], k, edits, mask)
+    def best(
+        self, row: int, k: int, edits: Any = None, mask: Any = None, *, width: int | None = None
+    ) -> Best:
+        return best(self._rows["logits"][row], k, edits, mask, width=width)
 
 
 def wait(stop: Any, seconds: float) -> None:

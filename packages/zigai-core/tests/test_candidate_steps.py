@@ -84,6 +84,11 @@ def test_min_p_is_relative_to_the_largest_probability(logits: Array, p: float) -
     assert all(ratios[token] < p + 1e-5 for token in set(range(len(logits))) - set(result))
 
 
+@pytest.mark.parametrize("k", [0, 4])
+def test_min_p_of_1_keeps_all_tokens_that_are_equal_to_the_most_likely(k: int) -> None:
+    assert kept(replace(OFF, top_k=k, min_p=1.0), logits_of(2, 1, 2, 0)) == [0, 2]
+
+
 def test_temperature_divides_the_logits() -> None:
     distribution = Sampler(replace(OFF, temperature=0.5)).distribution(logits_of(1, -2))
     assert distribution.tolist() == pytest.approx(softmax(np.array([2, -4.0])).tolist(), rel=1e-6)
@@ -274,6 +279,18 @@ def test_invalid_calls_on_candidates_are_errors(call: Callable[[TokenCandidates]
 def test_a_draw_takes_the_lowest_id_whose_cumulative_probability_exceeds_it() -> None:
     for made in (candidates(0, math.log(2), 0), candidates(0, math.log(2), 0).first(3)):
         assert [made.take(u) for u in (0, 0.24, 0.26, 0.74, 0.76, 1 - 2**-53)] == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+def test_the_last_draw_takes_a_token_with_a_weight_above_0_however_sums_are_rounded(ranked: bool) -> None:
+    rng = np.random.default_rng(0)
+    rounded_down = 0
+    for _ in range(100):
+        logits = np.append(rng.normal(0, 3, 40), -1000).astype(np.float32)
+        rounded_down += int(np.cumsum(weights(logits))[-1] <= weights(logits).sum() * (1 - 2**-53))
+        made = TokenCandidates(None, logits, best, ranked=False)
+        assert (made.first(41) if ranked else made).take(1 - 2**-53) == 39
+    assert rounded_down > 5
 
 
 def test_draws_from_many_candidates_follow_their_probabilities() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.best import Best, Edits, check_best
+from zigai_core.contracts.best import Best, Edits, check_best, shortened
 from zigai_core.contracts.graph import Array
 
 LOGITS, MOST_BLOCKS = 64, 512
@@ -15,9 +15,17 @@ LOGITS, MOST_BLOCKS = 64, 512
 
 
 def best(
-    ffi: Any, lib: Any, row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+    ffi: Any,
+    lib: Any,
+    row: Array,
+    k: int,
+    edits: Edits | None = None,
+    mask: NDArray[np.uint32] | None = None,
+    *,
+    width: int | None = None,
 ) -> Best:
     """The same as `zigai_core.contracts.best.best`, in one vectorised pass over the row."""
+    row = shortened(row, width)
     check_best(row, k, edits, mask)
     k = min(k, len(row))
     room = max(2 * k + 1024, -(-len(row) // LOGITS) + LOGITS * k if k <= MOST_BLOCKS else 0)

@@ -59,7 +59,13 @@ class NativeOutputs:
         return self._named[name]
 
     def best(
-        self, row: int, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+        self,
+        row: int,
+        k: int,
+        edits: Edits | None = None,
+        mask: NDArray[np.uint32] | None = None,
+        *,
+        width: int | None = None,
     ) -> Best:
         """The k best of a row of `logits`, computed in C; see `zigai_core.contracts.best.best`."""
         self._check()
@@ -67,7 +73,7 @@ class NativeOutputs:
         logits = self._values[plan.graph.output("logits").name]
         if not 0 <= row < len(logits):
             raise ShapeError(f"best: row {row} is outside the step's {len(logits)} output rows")
-        return best(plan.ffi, plan.lib, logits[row], k, edits, mask)
+        return best(plan.ffi, plan.lib, logits[row], k, edits, mask, width=width)
 
     def _check(self) -> None:
         if self._buffers.steps != self._step:

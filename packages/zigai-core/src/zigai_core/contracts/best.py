@@ -29,16 +29,26 @@ class Best(NamedTuple):
     """The first id whose logit, before edits and mask, is NaN or infinite; None if all are finite."""
 
 
-def best(row: Array, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None) -> Best:
+def best(
+    row: Array,
+    k: int,
+    edits: Edits | None = None,
+    mask: NDArray[np.uint32] | None = None,
+    *,
+    width: int | None = None,
+) -> Best:
     """Returns the k largest logits of `row` `[vocabulary]`, after edits and mask.
 
     `mask` `[ceil(vocabulary / 32)]` is a bitset: token t is excluded unless bit t % 32 of word t // 32 is
-    set. Logits of -inf and NaN are never returned, so there may be fewer than k. Raises `ShapeError` for
-    arrays of the wrong shape or type, and for edits that are out of order or outside the row.
+    set. Logits of -inf and NaN are never returned, so there may be fewer than k. `width`: the row ends after
+    so many logits; those beyond are neither returned nor reported as damaged, and edits and mask are of the
+    shorter row. Raises `ShapeError` for arrays of the wrong shape or type, for edits that are out of order
+    or outside the row, and for a width outside it.
 
     >>> best(np.array([1, 3, 3, 2], np.float32), 2).ids
     array([1, 2], dtype=int32)
     """
+    row = shortened(row, width)
     check_best(row, k, edits, mask)
     finite = np.isfinite(row)
     damaged = None if finite.all() else int(np.argmin(finite))
@@ -69,6 +79,15 @@ def bitset(chosen: NDArray[np.bool_]) -> NDArray[np.uint32]:
     padded = np.zeros(-(-len(chosen) // 32) * 4, np.uint8)
     padded[: len(octets)] = octets
     return padded.view("<u4").astype(np.uint32, copy=False)
+
+
+def shortened(row: Array, width: int | None) -> Array:
+    """Returns the first `width` logits of a row, all if None. Raises `ShapeError` for a width outside it."""
+    if width is None:
+        return row
+    if not 0 < width <= len(row):
+        raise ShapeError(f"best: the width must be within 1..{len(row)}, not {width}")
+    return row[:width]
 
 
 def check_best(row: Array, k: int, edits: Edits | None, mask: NDArray[np.uint32] | None) -> None:

@@ -187,7 +187,13 @@ class Outputs(Protocol):
         ...
 
     def best(
-        self, row: int, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+        self,
+        row: int,
+        k: int,
+        edits: Edits | None = None,
+        mask: NDArray[np.uint32] | None = None,
+        *,
+        width: int | None = None,
     ) -> Best:
         """Returns the k best of a row of `logits`: the same as `zigai_core.contracts.best.best`."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.best import Best, Edits, best, bitset
+from zigai_core.contracts.best import Best, Edits
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.plugins import Outputs
 from zigai_core.engine.request import TokenLogprobs
@@ -28,23 +28,7 @@ class OutputRow:
 
     def best(self, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None) -> Best:
         """Returns the k best among the first `vocabulary` tokens, by the program's own function."""
-        width = len(self.logits)
-        if self._vocabulary < width:
-            words = np.zeros(-(-width // 32), np.uint32)
-            allowed = bitset(np.ones(self._vocabulary, np.bool_))
-            words[: len(allowed)] = allowed if mask is None else mask & allowed
-            mask = words
-        found = self._outputs.best(self._row, k, edits, mask)
-        if found.damaged is not None and found.damaged >= self._vocabulary:  # not a token that can be drawn
-            found = best(
-                self.logits[: self._vocabulary], k, edits, None if mask is None else _cut(mask, self)
-            )
-        return found
-
-    @property
-    def vocabulary(self) -> int:
-        """Number of tokens that may be drawn."""
-        return self._vocabulary
+        return self._outputs.best(self._row, k, edits, mask, width=self._vocabulary)
 
     def logprobs(self, token: int, count: int) -> TokenLogprobs:
         """Returns the log-probabilities of a token and of the `count` most likely ones, without any edits."""
@@ -56,7 +40,3 @@ class OutputRow:
         return TokenLogprobs(
             token, float(row[token] - total), ids, tuple(float(row[each] - total) for each in ids)
         )
-
-
-def _cut(mask: NDArray[np.uint32], row: OutputRow) -> NDArray[np.uint32]:
-    return mask[: -(-row.vocabulary // 32)]

@@ -85,7 +85,7 @@ class Drawer:
         request, sampler = sequence.request, sequence.request.sampler
         assert sampler is not None
         end = sequence.length
-        drafts = sequence.buffer[end : end + part.drafts].tolist()
+        drafts = sequence.buffer[end : end + part.drafts].tolist() if part.drafts else []
         first = part.first_output + part.outputs - rows
         accepted = 0
         drawn = Drawn()

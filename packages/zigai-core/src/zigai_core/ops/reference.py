@@ -211,10 +211,16 @@ class NumpyOutputs:
         return self._outputs[name]
 
     def best(
-        self, row: int, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+        self,
+        row: int,
+        k: int,
+        edits: Edits | None = None,
+        mask: NDArray[np.uint32] | None = None,
+        *,
+        width: int | None = None,
     ) -> Best:
         """Returns the k best logits of an output row."""
-        return best(self._outputs["logits"][row], k, edits, mask)
+        return best(self._outputs["logits"][row], k, edits, mask, width=width)
 
 
 class NumpyStep:

@@ -124,10 +124,16 @@ class OracleOutputs:
         return self._rows[name]
 
     def best(
-        self, row: int, k: int, edits: Edits | None = None, mask: NDArray[np.uint32] | None = None
+        self,
+        row: int,
+        k: int,
+        edits: Edits | None = None,
+        mask: NDArray[np.uint32] | None = None,
+        *,
+        width: int | None = None,
     ) -> Best:
         """Returns the k best of a row of `logits`."""
-        return best(self.rows("logits")[row], k, edits, mask)
+        return best(self.rows("logits")[row], k, edits, mask, width=width)
 
 
 @dataclass
@@ -197,10 +203,8 @@ class OracleExecutor:
         rows = len(batch)
         assert 0 < rows <= self.options.batch, f"{rows} rows in a step"
         assert len(batch.sequences) == len(batch.index) == rows and len(batch.groups) == len(self.groups)
-        assert all(
-            array.dtype == np.int32
-            for array in (batch.tokens, batch.sequences, batch.index, batch.output_rows)
-        )
+        arrays = (batch.tokens, batch.sequences, batch.index, batch.output_rows)
+        assert all(array.dtype == np.int32 for array in arrays)
         assert ((batch.tokens >= 0) & (batch.tokens < self.graph.vocabulary_size)).all()
         assert ((batch.index >= 0) & (batch.index < self.options.context)).all(), "outside the context"
         assert (np.diff(batch.output_rows) > 0).all() and len(batch.output_rows) <= rows

@@ -59,8 +59,8 @@ class TopP:
         """Keep the nucleus, at least one token."""
         if not candidates.ranked:
             return candidates.keep(largest_reaching(candidates.logits, candidates.weights, self._p))
-        cumulative = np.cumsum(candidates.weights(slice(None)))
-        return candidates.first(int(np.searchsorted(cumulative, self._p * cumulative[-1])) + 1)
+        cumulative = candidates.weights(slice(None)).cumsum()
+        return candidates.first(int(cumulative.searchsorted(self._p * cumulative[-1])) + 1)
 
 
 class MinP:
@@ -72,6 +72,8 @@ class MinP:
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
         """Keep the tokens above the threshold."""
         logits = candidates.logits
+        if candidates.ranked:
+            return candidates.first(int(np.count_nonzero(logits >= logits[0] + self._distance)))
         return candidates.keep(logits >= logits.max() + self._distance)
 
 
@@ -119,7 +121,7 @@ class Temperature:
             return candidates.first(1)
         logits = candidates.logits
         # Only differences of logits matter. Subtracting the largest first keeps it finite for a tiny divisor.
-        scaled = logits - logits.max()
+        scaled = logits - (logits[0] if candidates.ranked else logits.max())
         scaled /= np.float32(min(divisor, LARGEST))
         return candidates.with_logits(scaled)
 

@@ -23,6 +23,8 @@ class TokenCandidates:
     many logits. `ranked`: True if the order is by descending logit, otherwise it is by ascending id.
     """
 
+    __slots__ = ("_best", "_greatest", "_ids", "_logits", "_ranked")
+
     def __init__(self, ids: NDArray[np.int32] | None, logits: Array, best: BestOf, *, ranked: bool) -> None:
         self._ids = ids
         self._logits = logits
@@ -48,7 +50,7 @@ class TokenCandidates:
         return self._ranked
 
     def __len__(self) -> int:
-        return len(self.logits)
+        return len(self._logits)
 
     def weights(self, at: slice | NDArray[np.integer[Any]]) -> NDArray[np.float64]:
         """Unnormalised probabilities of the candidates at these indices: e^(logit - the largest logit)."""
@@ -66,15 +68,18 @@ class TokenCandidates:
         """The `count` most likely candidates. Raises `SamplingError` for a count below 1."""
         if count < 1:
             raise SamplingError(f"at least 1 candidate must be kept, not {count}")
-        if self.ranked:
-            return self if count >= len(self) else self._part(slice(0, count))
+        logits = self.logits
+        if self._ranked:
+            if count >= len(logits):
+                return self
+            return TokenCandidates(self.ids[:count], logits[:count], self._best, ranked=True)
         if count > MAX_RANKED:
-            if count >= len(self):
+            if count >= len(logits):
                 return self
             # With equal weights, `count - 0.5` weights select `count` candidates, however sums are rounded.
-            share = (count - 0.5) / len(self)
-            return self._part(largest_reaching(self.logits, _equal_weights, share))
-        places, logits, _ = self._best(self.logits, min(count, len(self)), None, None)
+            share = (count - 0.5) / len(logits)
+            return self._part(largest_reaching(logits, _equal_weights, share))
+        places, logits, _ = self._best(logits, min(count, len(logits)), None, None)
         return TokenCandidates(
             places if self._ids is None else self._ids[places], logits, self._best, ranked=True
         )
@@ -95,11 +100,10 @@ class TokenCandidates:
         """
         if logits.shape != (len(self),):
             raise SamplingError(f"new logits of {len(self)} candidates have the shape {logits.shape}")
-        changed = TokenCandidates(
-            self._ids, logits.astype(np.float32, copy=False), self._best, ranked=self.ranked
-        )
-        finite = np.isfinite(changed.logits)
-        if finite.all():
+        new: Array = logits if logits.dtype == np.float32 else logits.astype(np.float32)
+        changed = TokenCandidates(self._ids, new, self._best, ranked=self._ranked)
+        finite = np.isfinite(new)
+        if np.count_nonzero(finite) == len(finite):
             return changed
         if np.isnan(logits).any() or logits.max() == np.inf:
             raise SamplingError(
@@ -109,14 +113,18 @@ class TokenCandidates:
 
     def take(self, u: float) -> int:
         """The token drawn by `u` in [0, 1): the lowest id at which the cumulative probability exceeds `u`."""
-        if len(self) == 1:
+        count = len(self)
+        if count == 1:
             return int(self.ids[0])
-        if len(self) <= PART and self.ranked:  # the same as below, for a single part
-            by_id = np.argsort(self.ids)
+        if count <= PART and self._ranked:  # the same as below, for a single part
+            ids = self.ids
+            by_id = ids.argsort()
             weights = self.weights(by_id)
-            within = np.cumsum(weights)
-            drawn = int(np.searchsorted(within, u * float(weights.sum()), side="right"))
-            return int(self.ids[by_id[min(drawn, int(np.searchsorted(within, within[-1])))]])
+            within = weights.cumsum()
+            drawn = int(within.searchsorted(u * float(np.add.reduce(weights)), side="right"))
+            if drawn == count:  # because of rounding; see below
+                drawn = int(within.searchsorted(within[-1]))
+            return int(ids[by_id[drawn]])
         order = np.argsort(self.ids) if self.ranked else None
         in_order = [part if order is None else order[part] for part in parts(len(self))]
         ends = np.cumsum([self.weights(part).sum() for part in in_order])
@@ -154,6 +162,8 @@ class RowCandidates(TokenCandidates):
     `where` describes in errors which steps edited the row.
     """
 
+    __slots__ = ("_filled", "_row", "_where")
+
     def __init__(self, row: LogitsRow, best: BestOf, where: str) -> None:
         self._row = row
         self._where = where
@@ -174,6 +184,10 @@ class RowCandidates(TokenCandidates):
         """Logits `[candidates]`."""
         self._fill()
         return self._logits
+
+    def __len__(self) -> int:
+        self._fill()
+        return len(self._logits)
 
     def first(self, count: int) -> TokenCandidates:
         """The `count` most likely candidates."""

@@ -8,7 +8,7 @@ batch     tokens per second of 16 requests, against the backend's own rate for 1
 prefix    tokens computed for eight requests with a common beginning, against the least possible
 turn      time to the first token of a second turn, against a prompt of the same length that is new
 beside    time between tokens of four replies while a long prompt is computed, and that prompt's first token
-sampling  time to draw a token with the default chain, against a decode step, alone and with 16 sequences
+sampling  time in drawing with the default chain, of a decode step, alone and with 16 sequences
 python    time of a step of 64 sequences outside the executor, without drawing
 
     python benchmarks/engine.py [--shape NAME:TYPE] [--rounds N] [--only PART...] [--check] [--json PATH]
@@ -22,7 +22,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,8 +33,11 @@ from zigai_core.api.loading import assemble
 from zigai_core.api.model import Model
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.options import SamplingOptions
+from zigai_core.contracts.plugins import Outputs
 from zigai_core.engine.direct import DirectRunner, Part
+from zigai_core.engine.drawing import Drawn
 from zigai_core.engine.engine import Engine
+from zigai_core.engine.memory import Part as EnginePart
 from zigai_core.engine.request import Request
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
@@ -167,10 +170,33 @@ class Bench:
         return gaps
 
     def sampling(self, engine: Engine) -> None:
+        drawer = engine._stepper._drawer
+        draw, spent = drawer.draw, 0.0
+
+        def timed(part: EnginePart, outputs: Outputs, rows: int) -> Drawn:
+            nonlocal spent
+            began = time.perf_counter()
+            drawn = draw(part, outputs, rows)
+            spent += time.perf_counter() - began
+            return drawn
+
+        drawer.draw = timed  # type: ignore[method-assign]
         for name, count in (("one", 1), ("16", 16)):
-            drawn = self._step_seconds(engine, count, lambda: Sampler(SamplingOptions(seed=1)))
-            plain = self._step_seconds(engine, count, Greedy)
-            self.note(f"sampling, {name}", max(0.0, drawn - plain) / drawn)
+            streams = [engine.submit(self.request(self.prompt(16), 200)) for _ in range(count)]
+            while not all(stream.usage.generated_tokens for stream in streams):
+                engine.step()
+            shares = []
+            for _ in range(60):
+                spent, began = 0.0, time.perf_counter()
+                engine.step()
+                shares.append(spent / (time.perf_counter() - began))
+                for stream in streams:
+                    while stream.poll() is not None:
+                        pass
+            for stream in streams:
+                stream.close()
+            engine.step()
+            self.note(f"sampling, {name}", statistics.median(shares))
 
     def python(self, engine: Engine) -> None:
         streams = [engine.submit(self.request(self.prompt(16), 60, Greedy())) for _ in range(64)]
@@ -189,24 +215,6 @@ class Bench:
             stream.close()
         engine.step()
         self.note("python", statistics.median(shares))
-
-    def _step_seconds(self, engine: Engine, count: int, sampler: Callable[[], Sampler]) -> float:
-        """The median of a decode step of so many sequences."""
-        streams = [engine.submit(self.request(self.prompt(16), 200, sampler())) for _ in range(count)]
-        while not all(stream.usage.generated_tokens for stream in streams):
-            engine.step()
-        times = []
-        for _ in range(60):
-            began = time.perf_counter()
-            engine.step()
-            times.append(time.perf_counter() - began)
-            for stream in streams:
-                while stream.poll() is not None:
-                    pass
-        for stream in streams:
-            stream.close()
-        engine.step()
-        return statistics.median(times)
 
 
 def drain(streams: list[Stream]) -> None:

@@ -99,6 +99,7 @@ typedef struct {
     int32_t tile;             /* number of rows that attention processes together */
     int32_t span;             /* entries (whole pages) per partial result of attention */
     int32_t groups;           /* number of groups of caches */
+    int32_t logits;           /* the LINEAR whose output is the logits, or -1: it also finds the largest of each panel */
     const int64_t *group_bytes; /* size of a page of each group, all its states together */
     int64_t scratch_bytes;    /* size of the graph's intermediate values */
     int64_t thread_bytes;     /* additional scratch per thread */
@@ -124,6 +125,7 @@ typedef struct {
     const int32_t *wanted_rows;
     const zg_tables *tables;      /* of each group */
     float *const *outputs;
+    float *peaks;                 /* the largest logit of each panel of each wanted row, NaN if one is not finite */
     int64_t *nanoseconds;         /* per record, accumulated; or NULL */
     const int32_t *stop;          /* the step ends soon after this number has become nonzero */
     int (*interrupted)(void *);   /* polled by the caller's thread; a nonzero result stops the step; or NULL */
@@ -148,5 +150,6 @@ int64_t zg_panel_bytes(int32_t type, int32_t width);
 void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end);
 void zg_checksums(const void *data, int64_t nbytes, int64_t block, int64_t first, int64_t end, uint64_t *sums);
 int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t value_dim, int32_t type);
-int64_t zg_best(const float *row, int64_t n, int64_t k, const int32_t *edited, const float *values, int64_t edits,
-                const uint32_t *mask, uint64_t *keys, int64_t room, int32_t *ids, float *logits, int64_t *damaged);
+int64_t zg_best(const float *row, int64_t n, const float *peaks, int64_t k, const int32_t *edited, const float *values,
+                int64_t edits, const uint32_t *mask, uint64_t *keys, int64_t room, int32_t *ids, float *logits,
+                int64_t *damaged);

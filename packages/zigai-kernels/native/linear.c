@@ -44,6 +44,7 @@ typedef struct {
     const int32_t *order;
     int divide, n;
     const float *bias; /* of all panels; or NULL */
+    float *peaks;      /* the largest number of each panel of each row of out; or NULL */
 } linear_job;
 
 INLINE const char *input_row(const linear_job *job, int i) {
@@ -54,6 +55,24 @@ INLINE const char *input_row(const linear_job *job, int i) {
    because a tile of one row is slow. */
 static int tile_size(int left, int most) { return left >= 2 * most ? most : left > most ? (left + 1) / 2 : left; }
 
+/* The largest of a panel's numbers; NaN if one is not finite. */
+static float peak_of(const float *x, int columns) {
+    float peak = -INFINITY, zero = 0.0f; /* the sum of 0 * x */
+    if (columns == PANEL) {
+        vf largest = vf_load(x), sum = vf_zero();
+        for (int i = 0; i < PANEL; i += VF) {
+            largest = vf_max(largest, vf_load(x + i));
+            sum = vf_fma(vf_load(x + i), vf_zero(), sum);
+        }
+        return vf_peak(largest) + vf_sum(sum);
+    }
+    for (int i = 0; i < columns; i++) {
+        if (x[i] > peak) peak = x[i];
+        zero += 0.0f * x[i];
+    }
+    return peak + zero;
+}
+
 static void store_rows(const zg_record *r, const linear_job *job, const float *y, int first, int count, int panel) {
     int columns = least(PANEL, r->width - panel * PANEL);
     const float *bias = job->bias ? job->bias + (int64_t)panel * PANEL : NULL;
@@ -63,6 +82,7 @@ static void store_rows(const zg_record *r, const linear_job *job, const float *y
         if (bias)
             for (int i = 0; i < columns; i++) out[i] = y[i] + bias[i];
         else memcpy(out, y, (size_t)columns * sizeof *y);
+        if (job->peaks) job->peaks[row * panels_of(r) + panel] = peak_of(out, columns);
     }
 }
 
@@ -125,6 +145,7 @@ static void linear_run(zg_executor *c, const zg_record *r, int chunk, int thread
     (void)thread;
     const cut k = cut_panels(c, r);
     int small = chunk - k.first_small, first = small < 0 ? chunk * k.large : k.first_small * k.large + small * k.small;
-    linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), NULL, 1, rows_of(c, r), r->bias};
+    linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), NULL, 1, rows_of(c, r), r->bias,
+                      r - c->plan->records == c->plan->logits ? c->step->peaks : NULL};
     linear_panels(r, r->weight, &job, first, least(first + (small < 0 ? k.large : k.small), k.panels));
 }

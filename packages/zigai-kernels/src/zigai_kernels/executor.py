@@ -125,7 +125,7 @@ class NativeExecutor:
         )
         step.ends = ffi.NULL if checked.ends is None else ints(checked.ends)
         step.positions, step.wanted_rows = ints(checked.positions), ints(checked.wanted)
-        step.stop = ints(stop)
+        step.stop, step.peaks = ints(stop), self._outputs.peaks_pointer
         # Python handles signals only in the main thread.
         main = threading.current_thread() is threading.main_thread()
         step.interrupted = self._plan.lib.zg_interrupted if main else ffi.NULL

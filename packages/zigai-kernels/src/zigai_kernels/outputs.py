@@ -24,6 +24,9 @@ class OutputBuffers:
         self.pointers: Any = plan.ffi.new("float *[]", max(1, len(plan.widths)))
         """C's array of the addresses of the buffers, in the order of `Plan.widths`."""
         self._buffers = {name: np.empty((0, width), np.float32) for name, width in plan.widths.items()}
+        self.peaks: Array | None = None
+        """The largest logit of each panel: float32 `[rows, panels]`; None if the step does not find them."""
+        self.peaks_pointer: Any = plan.ffi.NULL
 
     def begin(self, rows: int) -> NativeOutputs:
         """The outputs of the step that begins, of this many rows."""
@@ -32,7 +35,14 @@ class OutputBuffers:
             if len(buffer) < rows or not self.pointers[i]:
                 buffer = self._buffers[name] = np.empty((max(1, rows), buffer.shape[1]), np.float32)
                 self.pointers[i] = self.plan.ffi.from_buffer("float[]", buffer, require_writable=True)
-        return NativeOutputs(self, {name: buffer[:rows] for name, buffer in self._buffers.items()})
+        panels = self.plan.logits_panels
+        if panels and (self.peaks is None or len(self.peaks) < rows):
+            self.peaks = np.empty((max(1, rows), panels), np.float32)
+            self.peaks_pointer = self.plan.ffi.from_buffer("float[]", self.peaks, require_writable=True)
+        views = {name: buffer[:rows] for name, buffer in self._buffers.items()}
+        for view in views.values():
+            view.flags.writeable = False  # `peaks` must stay those of the logits
+        return NativeOutputs(self, views)
 
 
 class NativeOutputs:
@@ -73,7 +83,8 @@ class NativeOutputs:
         logits = self._values[plan.graph.output("logits").name]
         if not 0 <= row < len(logits):
             raise ShapeError(f"best: row {row} is outside the step's {len(logits)} output rows")
-        return best(plan.ffi, plan.lib, logits[row], k, edits, mask, width=width)
+        peaks = None if self._buffers.peaks is None else self._buffers.peaks[row]
+        return best(plan.ffi, plan.lib, logits[row], k, edits, mask, width=width, peaks=peaks)
 
     def _check(self) -> None:
         if self._buffers.steps != self._step:

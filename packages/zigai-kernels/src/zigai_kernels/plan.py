@@ -41,3 +41,5 @@ class Plan:
     """The width of each value that is an output, in the order of C's output arrays."""
     outputs: Mapping[str, str]
     """The name of the value of each of the graph's outputs."""
+    logits_panels: int
+    """Number of panels of a row of logits, of which a step finds the largest logits; 0 if it does not."""

@@ -20,7 +20,7 @@ from zigai_kernels.executor import NativeExecutor
 from zigai_kernels.lowering import Lowered
 from zigai_kernels.lowering_attention import STEP_DTYPE
 from zigai_kernels.memory import Buffer, plan_memory
-from zigai_kernels.packing import CODES, Packer, Packing
+from zigai_kernels.packing import CODES, PANEL_ROWS, Packer, Packing
 from zigai_kernels.plan import Plan
 from zigai_kernels.records import Record
 
@@ -86,6 +86,7 @@ class NativeProgram:
             records=tuple(lowered.records),
             widths=self.output_values,
             outputs={name: value.name for name, value in graph.outputs.items()},
+            logits_panels=0 if self._logits_record() < 0 else -(-graph.outputs["logits"].width // PANEL_ROWS),
         )
 
     @property
@@ -258,7 +259,16 @@ class NativeProgram:
         self._alive.append(sizes)
         plan.group_bytes = sizes
         plan.groups = len(sizes)
+        plan.logits = self._logits_record()
         return plan
+
+    def _logits_record(self) -> int:
+        """The index of the record that computes the logits by a matrix; -1 if something else does."""
+        logits = self.graph.outputs.get("logits")
+        for index, record in enumerate(self.lowered.records):
+            if logits is not None and record.output == logits.name:
+                return index if (record.operation, record.rows) == ("LINEAR", WANTED) else -1
+        return -1
 
 
 def _counter(lowered: Lowered, progress: Progress | None) -> Callable[[int], None]:

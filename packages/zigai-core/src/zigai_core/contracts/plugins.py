@@ -183,7 +183,7 @@ class Outputs(Protocol):
     """The outputs of a step. Valid until the executor's next run."""
 
     def rows(self, name: str) -> Array:
-        """Returns an output, float32 `[len(batch.output_rows), width]`."""
+        """Returns an output, float32 `[len(batch.output_rows), width]`, which is not to be written to."""
         ...
 
     def best(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,34 @@ def test_an_interrupted_close_ends_all_streams_and_another_one_completes_it() ->
         with pytest.raises(ZigAIError, match="the engine is closed"):
             engine.submit(request(0))
         assert not engine._stepper.sequences
+
+
+@pytest.mark.skipif(not hasattr(signal, "alarm"), reason="no alarm on this system")
+def test_a_signal_handler_that_cancels_anywhere_blocks_nothing() -> None:
+    def block(*_: object) -> None:
+        raise AssertionError("a cancellation blocks")
+
+    given = program()
+    right, others = expected(given, 3), expected(given, 0)
+    before = signal.signal(signal.SIGALRM, block)
+    try:
+        at = passed = 0
+        while passed >= at:  # the last point was reached
+            at += 41
+            with Engine(given) as engine:
+                stream, other = engine.submit(request(3)), engine.submit(request(0))
+                signal.alarm(30)
+                with Interrupt(at, FOLDERS, stream.cancel) as counted:
+                    tokens = stream.result().tokens
+                signal.alarm(0)
+                passed = counted.points
+                assert tokens == right[: len(tokens)]
+                assert stream.finish_reason == "cancelled" or tokens == right
+                assert other.result().tokens == others
+                engine.step()
+                engine.check()
+                assert not any(group.used for group in engine.stats().groups)
+        assert at > 1000
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

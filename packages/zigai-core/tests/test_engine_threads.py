@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -264,22 +262,6 @@ def test_the_background_thread_does_not_keep_an_engine(program: OracleProgram) -
     assert not thread.is_alive() and gone() is None
 
 
-def test_the_interpreter_ends_with_streams_open() -> None:
-    program = """
-from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.contracts.options import CompileOptions, SamplingOptions
-from zigai_core.engine.engine import Engine
-from zigai_core.engine.request import Request
-from zigai_core.engine.sampling import Sampler
-engine = Engine(OracleProgram(oracle_graph(), CompileOptions(context=4096, batch=16, page=4)))
-engine.start()
-stream = engine.submit(Request([1], sampler=Sampler(SamplingOptions.greedy())))
-next(stream)
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
 @pytest.mark.parametrize("background", [False, True])
 def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram, background: bool) -> None:
     engine = Engine(program)
@@ -303,8 +285,13 @@ def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram,
     assert stream.tokens == alone(program, [1], 250)[: len(stream.tokens)] and len(stream.tokens) < 6
 
 
-def test_ctrl_c_in_a_wait_leaves_the_driver_and_both_replies(program: OracleProgram) -> None:
+@pytest.mark.parametrize("background", [False, True])
+def test_ctrl_c_in_a_wait_leaves_the_driver_and_both_replies(
+    program: OracleProgram, background: bool
+) -> None:
     with Engine(program) as engine:
+        if background:
+            engine.start()
         mine, other = engine.submit(ask([1])), engine.submit(ask([2]))
         inside, go = threading.Event(), threading.Event()
 

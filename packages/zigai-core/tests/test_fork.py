@@ -6,8 +6,10 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,46 @@ def test_a_running_reply_stays_the_parents_and_a_new_one_has_the_same_text() -> 
 
     in_child(check)
     assert running.text == TEXT
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("background", [False, True])
+def test_a_fork_while_another_thread_is_inside_a_step(
+    background: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = scripted_model("a" * 60)
+    driven, go_on = threading.Event(), threading.Event()
+    executor = model.engine._stepper.executor
+    run = executor.run
+
+    def hold(*given: Any) -> Any:
+        driven.set()
+        assert go_on.wait(60)
+        return run(*given)
+
+    monkeypatch.setattr(executor, "run", hold)
+    running = model.generate("x")
+    thread = threading.Thread(target=lambda: running.text)
+    if background:
+        model.engine.start()
+    thread.start()
+    assert driven.wait(20)
+
+    def check() -> None:
+        with pytest.raises(ZigAIError, match="opened before the process was forked"):
+            next(running)
+        if background:
+            model.engine.start()
+        assert model.generate("abc", temperature=0, max_tokens=12).text == TEXT
+        model.close()
+
+    try:
+        in_child(check)
+    finally:
+        go_on.set()
+        thread.join(20)
+    assert not thread.is_alive()
+    assert (running.text, running.finish_reason) == ("a" * 60, "end")
 
 
 def test_a_reply_that_has_ended_can_be_read() -> None:

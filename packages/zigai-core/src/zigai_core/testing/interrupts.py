@@ -1,10 +1,10 @@
-"""Ctrl-C at a chosen point of Python code."""
+"""Ctrl-C, or another signal, at a chosen point of Python code."""
 
 from __future__ import annotations
 
 import dis
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from functools import cache
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
@@ -19,7 +19,8 @@ class Interrupt:
 
     A signal's exception is raised after a call of a function in C, at the start of a function in Python and
     at a jump back; never between other instructions. Only points in files under `folders` count, and only
-    those of the thread that enters the block. `points` is the number of points that were passed: with `at`
+    those of the thread that enters the block. `handler` is called there instead, as a signal's handler is,
+    and what it raises is raised. `points` is the number of points that were passed: with `at`
     above it, nothing is raised, and the number of points of the block is known.
 
     >>> with Interrupt(at=10**9, folders=[Path("src/zigai_core/engine")]) as counted:    # doctest: +SKIP
@@ -28,8 +29,11 @@ class Interrupt:
     ...     engine.step()
     """
 
-    def __init__(self, at: int, folders: Collection[Path]) -> None:
+    def __init__(
+        self, at: int, folders: Collection[Path], handler: Callable[[], object] | None = None
+    ) -> None:
         self.points = 0
+        self._handler = handler
         self._at = at
         self._folders = tuple(str(folder) for folder in folders)
         self._last: tuple[FrameType, bool] | None = None
@@ -60,7 +64,10 @@ class Interrupt:
                 self.points += 1
                 if self.points == self._at:
                     sys.settrace(None)
-                    raise KeyboardInterrupt
+                    if self._handler is None:
+                        raise KeyboardInterrupt
+                    self._handler()
+                    return None
         return self._trace
 
 

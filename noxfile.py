@@ -160,9 +160,9 @@ SANITIZERS = {
 @nox.session
 @nox.parametrize("checker", [*SANITIZERS], ids=[*SANITIZERS])
 def sanitize(session: nox.Session, checker: str) -> None:
-    """Run the kernels' tests, and an engine on them, with their C under gcc's AddressSanitizer and UBSan, or its ThreadSanitizer.
+    """Run the kernels' tests with their C under gcc's AddressSanitizer and UBSan, or its ThreadSanitizer.
 
-    The first finding ends the run. Neither sees all: AddressSanitizer watches what lies around a step's
+    An engine with random requests runs on the native backend, too. The first finding ends the run. Neither sees all: AddressSanitizer watches what lies around a step's
     scratch memory, but nothing lies between the values in it; ThreadSanitizer sees what our C and the C
     library's functions access, but not what the interpreter and numpy access themselves.
     """

@@ -162,9 +162,10 @@ SANITIZERS = {
 def sanitize(session: nox.Session, checker: str) -> None:
     """Run the kernels' tests with their C under gcc's AddressSanitizer and UBSan, or its ThreadSanitizer.
 
-    An engine with random requests runs on the native backend, too. The first finding ends the run. Neither sees all: AddressSanitizer watches what lies around a step's
-    scratch memory, but nothing lies between the values in it; ThreadSanitizer sees what our C and the C
-    library's functions access, but not what the interpreter and numpy access themselves.
+    An engine with random requests runs on the native backend, too. The first finding ends the run. Neither
+    sees all: AddressSanitizer watches what lies around a step's scratch memory, but nothing lies between the
+    values in it; ThreadSanitizer sees what our C and the C library's functions access, but not what the
+    interpreter and numpy access themselves.
     """
     sanitizer = SANITIZERS[checker]
     runtime = subprocess.run(

@@ -16,6 +16,7 @@ from zigai_core.contracts.plugins import Outputs
 from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request
 from zigai_core.engine.sampling import Sampler
+from zigai_core.engine.stream import Stream
 from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
 from zigai_core.testing.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
@@ -100,9 +101,11 @@ def test_a_first_step_that_is_cancelled_leaks_nothing() -> None:
     program = OracleProgram(oracle_graph(windows=[5], recurrent=True), options)
     with Engine(program, budget=Budget(tokens=64, sequences=3, checkpoint_bytes=8)) as engine:
         executor = program.executors[0]
-        executor.before_run = lambda *_: stream.cancel()
+        streams: list[Stream] = []
+        executor.before_run = lambda *_: streams[-1].cancel()
         for _ in range(20):
             stream = engine.submit(ask(range(1, 31)))
+            streams.append(stream)
             assert stream.result().tokens == [] and stream.finish_reason == "cancelled"
             engine.check()
             assert all(group.free == group.total for group in engine.stats().groups)

@@ -41,6 +41,8 @@ nox.options.sessions = ["lint", "types", "tests", "docs"]
 BESIDE_A_PEER = ("compare", "peer")
 """Benchmarks that need llama.cpp; `nox -s compare` runs them."""
 KERNELS = "packages/zigai-kernels/tests"
+ENGINE_ON_KERNELS = "integration-tests/test_engine_in_company.py"
+"""Random requests on the native backend; needs no package but core and kernels."""
 TWO_WORKERS = ("pytest", "-n", "2", "--dist", "worksteal")
 """The command that runs tests, in two processes; `-- -n 0` runs them in one."""
 SETTINGS_OF_TESTS = {
@@ -138,16 +140,18 @@ SANITIZERS = {
         "-fsanitize=thread",
         {"TSAN_OPTIONS": "halt_on_error=1", "OPENBLAS_NUM_THREADS": "1"},
         # The first for the same reason; the runtime serves no child that starts threads after a fork, and
-        # takes many times as long as the last five wait for a chunk to end.
+        # takes many times as long as the last six wait for a chunk to end.
         (
             "test_native_executor.py::test_memory_that_the_system_refuses_is_an_error",
             "test_native_fork.py::test_after_a_fork_old_executors_raise_and_new_ones_work",
             "test_native_fork.py::test_a_process_and_its_fork_end_cleanly_with_running_executors",
+            "test_native_fork.py::test_an_engine_goes_on_after_a_fork_and_begins_afresh_in_the_child",
             "test_native_cancellation.py::test_a_stop_cell_ends_a_running_step_soon_and_others_not",
             "test_native_cancellation.py::test_an_interrupt_ends_a_long_step_and_the_executor_stays_usable",
             "test_native_cancellation.py::test_an_interrupt_ends_the_wait_for_a_turn",
             "test_native_cancellation.py::test_a_signal_handler_that_uses_an_executor_in_a_step_gets_an_error",
             "test_native_threads.py::test_a_process_ends_at_once_while_a_daemon_thread_is_inside_a_long_step",
+            "test_native_threads.py::test_executors_and_programs_may_be_collected_inside_a_step",
         ),
     ),
 }
@@ -158,9 +162,10 @@ SANITIZERS = {
 def sanitize(session: nox.Session, checker: str) -> None:
     """Run the kernels' tests with their C under gcc's AddressSanitizer and UBSan, or its ThreadSanitizer.
 
-    The first finding ends the run. Neither sees all: AddressSanitizer watches what lies around a step's
-    scratch memory, but nothing lies between the values in it; ThreadSanitizer sees what our C and the C
-    library's functions access, but not what the interpreter and numpy access themselves.
+    An engine with random requests runs on the native backend, too. The first finding ends the run. Neither
+    sees all: AddressSanitizer watches what lies around a step's scratch memory, but nothing lies between the
+    values in it; ThreadSanitizer sees what our C and the C library's functions access, but not what the
+    interpreter and numpy access themselves.
     """
     sanitizer = SANITIZERS[checker]
     runtime = subprocess.run(
@@ -180,7 +185,7 @@ def sanitize(session: nox.Session, checker: str) -> None:
     session.run(
         # The runtime writes to the process's own stderr, and sees to bad accesses itself.
         *("python", "-m", "pytest", "--capture=sys", "-p", "no:faulthandler", "-m", ""),
-        *(*left_out, *session.posargs, KERNELS),
+        *(*left_out, *session.posargs, KERNELS, ENGINE_ON_KERNELS),
         env={**build, **sanitizer.environment, "LD_PRELOAD": runtime},
     )
 

@@ -68,6 +68,30 @@ def test_a_message_is_refused_while_another_is_being_sent() -> None:
     assert c.send("more").text == "no"
 
 
+def test_threads_that_send_while_a_reply_is_open_are_refused_and_change_nothing() -> None:
+    c = chat("abcdef", "next")
+    reply = c.send("one")
+    refused: list[str] = []
+
+    def send(text: str) -> None:
+        try:
+            refused.append(f"got {c.send(text).text!r}")
+        except ChatBusyError as error:
+            refused.append(str(error))
+
+    for piece in "abc":
+        assert next(reply) == piece
+        threads = [threading.Thread(target=send, args=(text,)) for text in ("two", "three")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+    assert ["a reply is open" in each for each in refused] == [True] * 6, refused
+    assert reply.text == "abcdef"
+    assert c.send("more").text == "next"
+    assert [message["content"] for message in c.messages] == ["one", "abcdef", "more", "next"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_child_that_was_forked_during_a_send_may_use_the_chat() -> None:

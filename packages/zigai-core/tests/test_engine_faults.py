@@ -11,11 +11,13 @@ import pytest
 
 from zigai_core.contracts.batch import Batch, Pages
 from zigai_core.contracts.errors import UnsupportedError, ZigAIError
-from zigai_core.contracts.options import SamplingOptions
+from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.plugins import Outputs
 from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request
 from zigai_core.engine.sampling import Sampler
+from zigai_core.engine.stream import Stream
+from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
 from zigai_core.testing.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
@@ -94,26 +96,22 @@ def test_a_cancellation_whose_command_is_lost_ends_the_request() -> None:
         engine.check()
 
 
-def test_a_first_step_that_is_cancelled_leaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Engine(scripted_model().program) as engine:
-        executor = engine._stepper.executor
-        run = executor.run
-
-        def cancel(batch: Batch, stop: Any) -> Outputs:
-            stream.cancel()
-            assert stop[0]
-            return run(batch, stop)
-
-        monkeypatch.setattr(executor, "run", cancel)
-        stream = engine.submit(ask([1, *range(10, 40)]))
-        assert stream.result().tokens == [] and stream.finish_reason == "cancelled"
-        monkeypatch.undo()
-        engine.check()
-        assert [group.free for group in engine.stats().groups] == [
-            group.total for group in engine.stats().groups
-        ]
-        assert engine.stats().failed_steps == 1
-        assert len(engine.submit(ask([1, 2])).result().tokens) == 12
+def test_a_first_step_that_is_cancelled_leaks_nothing() -> None:
+    options = CompileOptions(context=64, batch=16, page=4)
+    program = OracleProgram(oracle_graph(windows=[5], recurrent=True), options)
+    with Engine(program, budget=Budget(tokens=64, sequences=3, checkpoint_bytes=8)) as engine:
+        executor = program.executors[0]
+        streams: list[Stream] = []
+        executor.before_run = lambda *_: streams[-1].cancel()
+        for _ in range(20):
+            stream = engine.submit(ask(range(1, 31)))
+            streams.append(stream)
+            assert stream.result().tokens == [] and stream.finish_reason == "cancelled"
+            engine.check()
+            assert all(group.free == group.total for group in engine.stats().groups)
+        assert engine.stats().failed_steps == 20
+        executor.before_run = None
+        assert len(engine.submit(ask(range(1, 31))).result().tokens) == 12
 
 
 @pytest.mark.parametrize("pages", range(3, 9))

@@ -22,9 +22,11 @@ from zigai_core.contracts.batch import Batch, Pages
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.graph import WANTED, Array, Graph, Operation, Value, Weight
-from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.plugins import Backend, Program
 from zigai_core.contracts.state import KVCache, State
+from zigai_core.engine.request import Request
+from zigai_core.engine.sampling import Sampler
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.operations import Attention, Embedding, Linear, Scale, Select
 from zigai_core.ops.reference import NumpyBackend
@@ -246,11 +248,17 @@ class Tools:
         program = NumpyBackend().compile(sketch.graph(), sketch.tensors, self.options)
         return Bench(program, 4).run(batch)["logits"]
 
-    def toy(self, *, threads: int = 2, **how: Any) -> NativeProgram:
-        """A program of a toy decoder: 64 tokens of context, pages of 8."""
+    def ask(self, prompt: Sequence[int], **fields: Any) -> Request:
+        """A request for 24 greedy tokens."""
+        return Request(
+            list(prompt), **({"max_tokens": 24, "sampler": Sampler(SamplingOptions.greedy())} | fields)
+        )
+
+    def toy(self, *, threads: int = 2, context: int = 64, **how: Any) -> NativeProgram:
+        """A program of a toy decoder, with pages of 8."""
         model = toy_decoder(**how)
-        graph = decoder(model, context=64, pairing="adjacent")
-        options = CompileOptions(context=64, batch=16, page=8, threads=threads)
+        graph = decoder(model, context=context, pairing="adjacent")
+        options = CompileOptions(context=context, batch=16, page=8, threads=threads)
         return NativeBackend().compile(graph, model.tensors, options)
 
     def busy(self, threads: int = 2) -> tuple[Bench, Batch]:

@@ -1,12 +1,14 @@
-"""Executors in forked processes and in processes that end."""
+"""Executors and engines in forked processes and in processes that end."""
 
 from __future__ import annotations
 
 import gc
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
+import threading
 import weakref
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 
 from zigai_core.contracts.errors import ZigAIError
 from zigai_core.contracts.plugins import Program
+from zigai_core.engine.engine import Engine
 
 
 def in_the_child(
@@ -59,6 +62,84 @@ def test_after_a_fork_old_executors_raise_and_new_ones_work(tools: Any) -> None:
         child.join(timeout=30)
         assert child.exitcode == 0
     np.testing.assert_array_equal(idle[0].run(batch)["logits"], expected)
+
+
+@forks
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("background", [False, True])
+def test_an_engine_goes_on_after_a_fork_and_begins_afresh_in_the_child(tools: Any, background: bool) -> None:
+    engine = Engine(tools.toy(context=256))
+    expected = engine.submit(tools.ask(range(20))).result().tokens
+    over, begun, wrong = threading.Event(), threading.Event(), list[Any]()
+
+    def work() -> None:  # the fork comes inside one of its steps
+        while not over.is_set():
+            tokens = engine.submit(tools.ask(range(20), cache=False)).result().tokens
+            if tokens != expected:
+                wrong.append(tokens)
+            begun.set()
+
+    if background:
+        engine.start()
+    stream = engine.submit(tools.ask(range(20), max_tokens=99))  # waits for its reader after 64 tokens
+    next(stream)
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        assert begun.wait(30)
+        child = os.fork()
+        if not child:
+            try:
+                signal.alarm(60)
+                with pytest.raises(ZigAIError, match="forked"):
+                    next(stream)
+                if background:
+                    engine.start()
+                assert engine.submit(tools.ask(range(20))).result().tokens == expected
+                engine.close()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        over.set()
+        thread.join(30)
+    assert not thread.is_alive() and not wrong
+    assert stream.result().tokens[:24] == expected and len(stream.tokens) == 99
+    engine.close()
+
+
+ENGINES = """
+import sys, threading
+from zigai_core.contracts.options import CompileOptions, SamplingOptions
+from zigai_core.engine.engine import Engine
+from zigai_core.engine.request import Request
+from zigai_core.engine.sampling import Sampler
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.toys import toy_decoder
+from zigai_kernels import NativeBackend
+
+model = toy_decoder()
+graph = decoder(model, context=4096, pairing="half")
+options = CompileOptions(context=4096, threads=2)
+engine = Engine(NativeBackend().compile(graph, model.tensors, options))
+streams = [engine.submit(Request([1], sampler=Sampler(SamplingOptions.greedy()))) for _ in range(3)]
+if sys.argv[1] == "background":
+    engine.start()
+for stream in streams:
+    next(stream)
+if sys.argv[1] != "nobody":
+    threading.Thread(target=streams[0].result, daemon=True).start()
+    for _ in range(20):
+        next(streams[1])
+"""
+
+
+@pytest.mark.parametrize("driver", ["nobody", "a daemon thread", "background"])
+def test_the_interpreter_ends_with_streams_open(driver: str) -> None:
+    python = [sys.executable, "-c", ENGINES, driver]
+    done = subprocess.run(python, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 ENDING = """

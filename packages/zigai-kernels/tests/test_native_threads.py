@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import subprocess
 import sys
 import threading
@@ -15,9 +16,10 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.batch import Batch, Pages
-from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.errors import Cancelled, UnsupportedError
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.plugins import Program
+from zigai_core.engine.engine import Engine
 
 
 def in_parallel(count: int, work: Any) -> None:
@@ -147,6 +149,63 @@ def test_a_program_loaded_in_a_thread_that_ends_runs_in_others(tools: Any) -> No
     np.testing.assert_array_equal(
         benches[0].run(batch)["logits"], tools.bench(tools.toy(threads=3)).run(batch)["logits"]
     )
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_reply_begun_in_a_thread_that_ends_goes_on_in_another(tools: Any, background: bool) -> None:
+    made: list[Any] = []
+
+    def begin(_: int) -> None:
+        engine = Engine(tools.toy(threads=3))
+        if background:
+            engine.start()
+        made.extend((engine, engine.submit(tools.ask(range(20)))))
+        next(made[1])
+
+    in_parallel(1, begin)
+    engine, stream = made
+    with engine, Engine(tools.toy(threads=3)) as other:
+        assert stream.result().tokens == other.submit(tools.ask(range(20))).result().tokens
+        assert engine.submit(tools.ask([7, 8])).result().tokens
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system has no signals to threads")
+def test_executors_and_programs_may_be_collected_inside_a_step(tools: Any) -> None:
+    bench, batch = tools.busy()
+    stop, small, gone = tools.go(), tools.batch(range(16), tables=[[0, 1]]), list[Any]()
+    expected = tools.bench(tools.toy()).run(small)["logits"]
+
+    def litter() -> None:
+        with_program = tools.bench(tools.toy(dtype="Q8_0"))
+        with_program.run(small)
+        with_program.itself = with_program  # only the collector frees it
+        engine = Engine(tools.toy())
+        stream = engine.submit(tools.ask(range(20)))
+        next(stream)
+        stream.itself = engine.itself = engine
+        gone.extend(map(weakref.ref, (with_program.executor, engine, stream)))
+
+    gc.disable()
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        litter()
+        inside: list[bool] = []
+
+        def collect(*_: object) -> None:
+            gc.collect()
+            inside.append(not any(each() for each in gone))
+            stop[0] = 1
+
+        signal.signal(signal.SIGUSR1, collect)
+        main = threading.main_thread().ident
+        threading.Timer(0.2, signal.pthread_kill, [main, signal.SIGUSR1]).start()
+        with pytest.raises(Cancelled):
+            bench.run(batch, stop)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        gc.enable()
+    assert inside == [True]
+    np.testing.assert_array_equal(tools.bench(tools.toy()).run(small)["logits"], expected)
 
 
 TASKS = Path("/proc/self/task")

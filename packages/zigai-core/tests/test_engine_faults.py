@@ -232,3 +232,23 @@ def test_chats_of_a_model_share_one_executor(monkeypatch: pytest.MonkeyPatch) ->
     replies = [chat.send("y", temperature=0, max_tokens=2) for chat in chats]
     assert len({reply.text for reply in replies}) == 1
     assert len(made) == 1 and threading.active_count() == threads
+
+
+def test_a_request_is_submitted_once() -> None:
+    with Engine(scripted_model().program) as engine:
+        request = ask([1, 2])
+        stream = engine.submit(request)
+        for _ in range(2):
+            with pytest.raises(ZigAIError, match="this request was submitted before"):
+                engine.submit(request)
+            stream.result()
+
+
+def test_a_sampler_draws_for_one_reply_at_a_time() -> None:
+    sampler = Sampler(SamplingOptions.greedy())
+    with Engine(scripted_model().program) as engine:
+        stream = engine.submit(Request([1, 2], max_tokens=4, sampler=sampler))
+        with pytest.raises(ZigAIError, match="belongs to a reply that has not ended"):
+            engine.submit(Request([1, 2], max_tokens=4, sampler=sampler))
+        tokens = stream.result().tokens
+        assert engine.submit(Request([1, 2], max_tokens=4, sampler=sampler)).result().tokens == tokens

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -132,3 +134,26 @@ def test_a_chat_forgets_a_reply_that_is_collected_after_a_reset() -> None:
     del left, reply
     gc.collect()
     assert [message["content"] for message in talk.messages] == ["hi", "new"]
+
+
+COLLECTING = """
+import faulthandler, gc, threading
+from zigai_core.testing.scripted import scripted_model
+gc.disable()
+model = scripted_model()
+model.engine.start()
+model.engine.itself = model.engine
+assert model.generate("x", temperature=0, max_tokens=3).text
+thread = model.engine._background._thread
+del model
+faulthandler.dump_traceback_later(10, exit=True)
+while thread.is_alive():  # it may still be in its last step
+    with threading._active_limbo_lock:  # where the collector may run, as in threading.enumerate()
+        gc.collect()
+    thread.join(0.05)
+"""
+
+
+def test_a_model_in_the_background_may_be_collected_where_ending_threads_wait() -> None:
+    done = subprocess.run([sys.executable, "-c", COLLECTING], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -13,6 +13,7 @@ import pytest
 from zigai_core.testing.scripted import scripted_model
 
 OPEN = """
+import threading
 from zigai_core.testing.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
@@ -25,6 +26,15 @@ next(reply), next(turn), next(other)
 LEFT_OPEN = {
     "read by nobody": "",
     "of a background thread": "model.engine.start()\nnext(reply)",
+    "driven by a daemon thread": (
+        "begun = threading.Event()\n"
+        "reply.stream.on_ready(begun.set)\n"
+        "threading.Thread(target=lambda: reply.text, daemon=True).start()\n"
+        "begun.wait()"
+    ),
+    "waited for by a daemon thread": (
+        "model.engine.start()\nthreading.Thread(target=lambda: turn.text, daemon=True).start()\nnext(reply)"
+    ),
     "in a cycle": "reply.itself = reply\nturn.itself = turn\ndel reply, turn",
     "in a cycle with a background thread": "model.engine.start()\nmodel.itself = model\ndel model",
 }

@@ -265,9 +265,6 @@ def test_the_background_thread_does_not_keep_an_engine(program: OracleProgram) -
 @pytest.mark.parametrize("background", [False, True])
 def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram, background: bool) -> None:
     engine = Engine(program)
-    if background:
-        engine.start()
-    stream, waiting = engine.submit(ask([1], 250)), engine.submit(ask([2], 250))
     closes = threading.Thread(target=engine.close)
 
     def hold(batch: Batch, stop: np.ndarray[Any, Any]) -> None:
@@ -278,6 +275,9 @@ def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram,
 
     executor = program.executors[0]
     executor.before_run = hold
+    if background:
+        engine.start()
+    stream, waiting = engine.submit(ask([1], 250)), engine.submit(ask([2], 250))
     in_threads(stream.result, waiting.result)
     closes.join(20)
     assert not closes.is_alive()
@@ -290,9 +290,6 @@ def test_ctrl_c_in_a_wait_leaves_the_driver_and_both_replies(
     program: OracleProgram, background: bool
 ) -> None:
     with Engine(program) as engine:
-        if background:
-            engine.start()
-        mine, other = engine.submit(ask([1])), engine.submit(ask([2]))
         inside, go = threading.Event(), threading.Event()
 
         def hold(batch: Batch, stop: np.ndarray[Any, Any]) -> None:
@@ -302,6 +299,9 @@ def test_ctrl_c_in_a_wait_leaves_the_driver_and_both_replies(
 
         executor = program.executors[0]
         executor.before_run = hold
+        if background:
+            engine.start()
+        mine, other = engine.submit(ask([1])), engine.submit(ask([2]))
         drives = threading.Thread(target=other.result)
         drives.start()
         assert inside.wait(20)

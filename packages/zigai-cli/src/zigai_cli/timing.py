@@ -152,7 +152,7 @@ class Timing:
 def _sums(times: Sequence[OperationTime]) -> list[dict[str, Any]]:
     sums: dict[tuple[str, str, str], float] = {}
     for row in times:
-        key = (row.operation, re.sub(r"^blk\.\d+\.| of layer \d+$", "", row.output), row.dtype)
+        key = (row.operation, re.sub(r"^blk\.\d+\.|( of layer| blk\.)\s?\d+$", "", row.output), row.dtype)
         sums[key] = sums.get(key, 0.0) + row.seconds
     return [
         {"operation": operation, "output": output, "type": dtype, "seconds": seconds}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -184,12 +185,12 @@ class Graph:
     def __iter__(self) -> Iterator[Operation]:
         return iter(self.operations)
 
-    @property
+    @cached_property
     def weights(self) -> tuple[Weight, ...]:
         """The tensors that the graph reads, without duplicates, in order of first use."""
         return tuple({weight.name: weight for op in self.operations for weight in op.weights}.values())
 
-    @property
+    @cached_property
     def states(self) -> tuple[State, ...]:
         """The states that the graph uses, without duplicates, in order of first use.
 
@@ -201,7 +202,7 @@ class Graph:
                 raise PluginError(f"the graph has two different states named {state.name}")
         return tuple(found.values())
 
-    @property
+    @cached_property
     def groups(self) -> tuple[StateGroup, ...]:
         """The states by group: caches of all tokens, then each window in ascending order, then recurrent."""
         caches: dict[int | None, list[State]] = {}

@@ -26,10 +26,6 @@ class Driven(Protocol):
         """Ends the calling thread's role of the driver."""
         ...
 
-    def interrupt(self) -> None:
-        """Ends a running step soon; takes no lock."""
-        ...
-
     @property
     def holds_requests(self) -> bool:
         """True while there are requests that have not ended."""
@@ -39,20 +35,18 @@ class Driven(Protocol):
 class Background:
     """A daemon thread with the role of the driver. Between steps, it refers to the engine weakly.
 
-    It ends when the engine is closed or collected; at the exit of the interpreter, the engine's `finalize`
-    ends and joins it.
+    It ends when the engine is closed or collected.
     """
 
     def __init__(self, engine: Driven) -> None:
         self._ended = threading.Event()
         self._wakes: SimpleQueue[None] = SimpleQueue()
-        self._engine = weakref.ref(engine)
-        self._thread = threading.Thread(
-            target=_drive, args=(self._engine, self._wakes, self._ended), daemon=True
-        )
+        arguments = weakref.ref(engine), self._wakes, self._ended
+        self._thread = threading.Thread(target=_drive, args=arguments, daemon=True)
         self._thread.name = "zigai-engine"
         self._thread.start()
-        weakref.finalize(engine, self.join)
+        # No lock in the collector; the thread finds that the engine is gone.
+        weakref.finalize(engine, self._wakes.put, None).atexit = False
 
     def wake(self) -> None:
         """Makes the thread look for something to compute; takes no lock."""
@@ -64,13 +58,7 @@ class Background:
         self.wake()
 
     def join(self) -> None:
-        """Ends the thread after its step, and waits for it."""
-        self._ended.set()
-        engine = self._engine()
-        if engine is not None:
-            engine.interrupt()
-        del engine
-        self.wake()
+        """Waits for the end of the thread, after `end`."""
         if threading.current_thread() is not self._thread:
             self._thread.join()
 

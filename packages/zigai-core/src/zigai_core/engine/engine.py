@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count
 
@@ -16,6 +17,7 @@ from zigai_core.contracts.errors import (
     ZigAIError,
 )
 from zigai_core.contracts.plugins import Program
+from zigai_core.engine.at_exit import close_at_exit
 from zigai_core.engine.background import Background
 from zigai_core.engine.fitting import fitted_prompt
 from zigai_core.engine.request import Budget, EngineStats, Request
@@ -54,6 +56,7 @@ class Engine:
         self._queue = queue
         self._renewal: dict[int, threading.Lock] = {}
         self._start_afresh()
+        close_at_exit(self)
 
     @property
     def context(self) -> int:
@@ -122,14 +125,21 @@ class Engine:
         A `close` that was interrupted has no effect on readers but that their streams end; another one
         completes it.
         """
+        self._close(None)
+
+    def close_at_exit(self, patience: float) -> None:
+        """Closes the engine when the interpreter exits, and waits for its driver so many seconds."""
+        if os.getpid() == self._pid:
+            self._close(patience)
+
+    def _close(self, patience: float | None) -> None:
         if self._closed:
             return
-        if os.getpid() != self._pid:
-            self._start_afresh()
         self._enter("close")
         me, role, background = threading.get_ident(), self._role, self._background
+        end = None if patience is None else time.monotonic() + patience
         self._closing = True
-        self.interrupt()
+        self._stop[0] = 1
         if background is not None:
             background.end()
         try:
@@ -138,6 +148,8 @@ class Engine:
                     self._step()
                     self._stepper.close()
                     self._closed = True
+                elif end is not None and time.monotonic() > end:
+                    return
                 else:
                     role.wait(lambda: role.holder is None or self._closed)
         finally:
@@ -228,9 +240,8 @@ class Engine:
     def _submit(self, request: Request, parent: Channel | None) -> Stream:
         self._enter_open("submit")
         prompt = fitted_prompt(request, self.program, self.context)
-        if request.sampler is not None:
-            request.sampler.start(prompt)
         channel = Channel()
+        self._start_sampler(request, channel, prompt)
         channel.usage.prompt_tokens = len(prompt)
         channel.usage.dropped_tokens = len(request.prompt) - len(prompt)
         groups = len(self._stepper.memory.groups)
@@ -250,11 +261,26 @@ class Engine:
                         f"{live} requests are waiting already, and the queue holds {self._queue}; try again "
                         "later, or make an engine with a longer queue"
                     )
+            request.once[0] = True
             queued[channel] = None
             self._submitted += 1
             self._commands.append(add)
         self.wake()
         return stream
+
+    def _start_sampler(self, request: Request, channel: Channel, prompt: Sequence[int]) -> None:
+        """Prepares the sampler. Raises `ZigAIError` if it, or the request, is that of another reply."""
+        sampler = request.sampler
+        if request.once[0]:
+            raise ZigAIError("submit: this request was submitted before; make a new one for another reply")
+        if sampler is None:
+            return
+        if sampler.reply is not None and not sampler.reply.ended:
+            raise ZigAIError(
+                "submit: the request's sampler belongs to a reply that has not ended; make a sampler for each"
+            )
+        sampler.start(prompt)
+        sampler.reply = channel
 
     def _end_cancelled(self) -> None:
         """Ends what was cancelled or is too late, unless a driver is about to; computes nothing."""
@@ -282,10 +308,6 @@ class Engine:
         if self._role.holder == threading.get_ident():
             self._role.holder = None
         self._role.tell()
-
-    def interrupt(self) -> None:
-        """Ends a running step soon; takes no lock."""
-        self._stop[0] = 1
 
     @property
     def holds_requests(self) -> bool:

@@ -126,6 +126,8 @@ class Request:
     drawn one; None: no log-probabilities."""
     cache: bool = True
     """False: the request finds no prefix, and leaves none for others."""
+    once: list[bool] = field(default_factory=lambda: [False], init=False, repr=False)
+    """Whether the request was submitted: it holds the state of one reply."""
 
     def __post_init__(self) -> None:
         if not len(self.prompt):

@@ -52,6 +52,12 @@ class Factories(Protocol):
         ...
 
 
+class Reply(Protocol):
+    """What a sampler knows of the reply that it draws for."""
+
+    ended: bool
+
+
 class Sampler:
     """Draws the tokens of one reply with the chain of `options.steps`.
 
@@ -82,6 +88,8 @@ class Sampler:
         self.seed = secrets.randbits(32) if options.seed is None else int(options.seed)
         """The seed in use, so that a reply with a random one can be repeated."""
         self.vocabulary = vocabulary
+        self.reply: Reply | None = None
+        """The reply that the sampler draws for, set by the engine."""
         self._best = best
         self._draws = Draws(self.seed)
         self._rows: list[tuple[str, RowStep]] = []

@@ -265,10 +265,11 @@ def test_the_background_thread_does_not_keep_an_engine(program: OracleProgram) -
 @pytest.mark.parametrize("background", [False, True])
 def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram, background: bool) -> None:
     engine = Engine(program)
-    closes = threading.Thread(target=engine.close)
+    closes, submitted = threading.Thread(target=engine.close), threading.Event()
 
     def hold(batch: Batch, stop: np.ndarray[Any, Any]) -> None:
         if executor.runs == 5:
+            submitted.wait(20)
             closes.start()
             while not engine._closing:
                 time.sleep(0.001)
@@ -278,6 +279,7 @@ def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram,
     if background:
         engine.start()
     stream, waiting = engine.submit(ask([1], 250)), engine.submit(ask([2], 250))
+    submitted.set()
     in_threads(stream.result, waiting.result)
     closes.join(20)
     assert not closes.is_alive()

@@ -24,6 +24,9 @@ class OutputBuffers:
         self.pointers: Any = plan.ffi.new("float *[]", max(1, len(plan.widths)))
         """C's array of the addresses of the buffers, in the order of `Plan.widths`."""
         self._buffers = {name: np.empty((0, width), np.float32) for name, width in plan.widths.items()}
+        self._rows = -1
+        self._views: dict[str, Array] = {}
+        """The rows of the present step in each buffer."""
         self.peaks: Array | None = None
         """The largest logit of each panel: float32 `[rows, panels]`; None if the step does not find them."""
         self.peaks_pointer: Any = plan.ffi.NULL
@@ -31,6 +34,11 @@ class OutputBuffers:
     def begin(self, rows: int) -> NativeOutputs:
         """The outputs of the step that begins, of this many rows."""
         self.steps += 1
+        if rows != self._rows:
+            self._resize(rows)
+        return NativeOutputs(self, self._views)
+
+    def _resize(self, rows: int) -> None:
         for i, (name, buffer) in enumerate(self._buffers.items()):
             if len(buffer) < rows or not self.pointers[i]:
                 buffer = self._buffers[name] = np.empty((max(1, rows), buffer.shape[1]), np.float32)
@@ -42,7 +50,8 @@ class OutputBuffers:
         views = {name: buffer[:rows] for name, buffer in self._buffers.items()}
         for view in views.values():
             view.flags.writeable = False  # `peaks` must stay those of the logits
-        return NativeOutputs(self, views)
+        self._views = views
+        self._rows = rows
 
 
 class NativeOutputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -52,15 +53,17 @@ class LogitsRow:
 
     def write(self, ids: ArrayLike, logits: ArrayLike) -> None:
         """Set the logits of these tokens; -inf rules one out. Raises `SamplingError` for NaN and +inf."""
-        places = self._places(ids)
-        values = np.broadcast_to(np.asarray(logits, np.float64), places.shape)
-        if np.isnan(values).any() or (values == np.inf).any():
-            raise SamplingError(f"a step wrote a logit of {values.max()}: it must be a number or -inf")
+        places = self._places(ids).tolist()
+        given = np.asarray(logits, np.float64)
+        values = (given if given.shape == (len(places),) else np.broadcast_to(given, len(places))).tolist()
+        for value in values:
+            if not value < math.inf:
+                raise SamplingError(f"a step wrote a logit of {value}: it must be a number or -inf")
         # A token that is ruled out stays so: the result must not depend on the order of two steps.
-        values = np.where(values == -np.inf, values, np.clip(values, -MOST, MOST))
-        for token, value in zip(places.tolist(), values.tolist(), strict=True):
-            if self._edits.get(token) != -np.inf:
-                self._edits[token] = value
+        edits = self._edits
+        for token, value in zip(places, values, strict=True):
+            if edits.get(token) != -math.inf:
+                edits[token] = value if value == -math.inf else min(max(value, -MOST), MOST)
 
     def keep(self, chosen: NDArray[np.bool_]) -> None:
         """Rule out all tokens that are False in `chosen`, bool `[vocabulary]`."""
@@ -147,9 +150,7 @@ class LogitsRow:
 
     def _places(self, ids: ArrayLike) -> NDArray[np.int64]:
         places = np.asarray(ids, np.int64).reshape(-1)
-        outside = (places < 0) | (places >= self.vocabulary)
-        if outside.any():
-            raise SamplingError(
-                f"token {places[outside][0]} is not in the vocabulary of {self.vocabulary} tokens"
-            )
+        if len(places) and int(places.view(np.uint64).max()) >= self.vocabulary:  # so are negative ones
+            wrong = places[(places < 0) | (places >= self.vocabulary)][0]
+            raise SamplingError(f"token {wrong} is not in the vocabulary of {self.vocabulary} tokens")
         return places

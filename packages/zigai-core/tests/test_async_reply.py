@@ -126,3 +126,20 @@ def test_several_replies_to_one_prompt_compute_it_once() -> None:
         assert alone.text == text
     assert [reply.usage.computed_tokens for reply in made[1:]] == [1, 1]
     assert len({reply.seed for reply in model.replies("x", 3, max_tokens=1)}) == 3
+
+
+def test_a_reply_outlives_the_loop_that_has_read_its_beginning() -> None:
+    for rest_in_a_loop in (False, True):
+        reply = scripted_model("abcdefgh" * 20, context=400).agenerate("x")
+
+        async def read(most: int, reply: Any = reply) -> list[str]:
+            pieces: list[str] = []
+            async for piece in reply:
+                pieces.append(piece)
+                if len(pieces) == most:
+                    break
+            return pieces
+
+        begun = asyncio.run(read(3))
+        rest = "".join(asyncio.run(read(1000))) if rest_in_a_loop else reply.reply.text[3:]
+        assert "".join(begun) + rest == "abcdefgh" * 20

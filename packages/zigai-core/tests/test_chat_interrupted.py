@@ -14,6 +14,8 @@ from zigai_core.api.chat import Chat
 from zigai_core.contracts.errors import (
     ChatBusyError,
 )
+from zigai_core.engine.drawing import Drawer
+from zigai_core.engine.sequence import Sequence
 from zigai_core.testing.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
@@ -119,3 +121,24 @@ def test_a_child_that_was_forked_during_a_send_may_use_the_chat() -> None:
     go.set()
     thread.join()
     assert [message["content"] for message in c.messages] == ["hi", "yes"]
+
+
+def test_ctrl_c_between_a_shift_and_its_use_drops_no_other_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[list[int]] = []
+    shift, interrupts = Drawer._shift, [False, True]
+
+    def interrupted(self: Drawer, sequence: Sequence) -> list[int]:
+        made.append(shift(self, sequence))
+        if interrupts.pop() if interrupts else False:
+            raise KeyboardInterrupt
+        return made[-1]
+
+    monkeypatch.setattr(Drawer, "_shift", interrupted)
+    c = chat("a" * 26, "b" * 26, "c" * 26, "0123456789" * 30, context=200, overflow="shift")
+    for word in ("one", "two", "three"):
+        assert c.send(word).text
+    reply = c.send("four", max_tokens=120)
+    with pytest.raises(KeyboardInterrupt):
+        assert reply.text
+    assert reply.text == ("0123456789" * 30)[:120]
+    assert made[0] == made[1]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.batch import Batch, Pages
-from zigai_core.contracts.errors import UnsupportedError, ZigAIError
+from zigai_core.contracts.errors import TokenizerError, UnsupportedError, ZigAIError
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.plugins import Outputs
 from zigai_core.engine.engine import Engine
@@ -252,3 +252,15 @@ def test_a_sampler_draws_for_one_reply_at_a_time() -> None:
             engine.submit(Request([1, 2], max_tokens=4, sampler=sampler))
         tokens = stream.result().tokens
         assert engine.submit(Request([1, 2], max_tokens=4, sampler=sampler)).result().tokens == tokens
+
+
+def test_a_prompt_holds_whole_numbers() -> None:
+    for wrong in ([1.7, 2.2], [True, False], ["a"]):
+        with pytest.raises(TokenizerError, match="the prompt must be token ids"):
+            ask(wrong)  # type: ignore[arg-type]
+
+
+def test_numbers_of_numpy_do_not_wrap() -> None:
+    request = ask([1], np.uint8(255), priority=np.uint8(5))  # type: ignore[arg-type]
+    assert (request.max_tokens, -request.priority) == (255, -5)
+    assert type(request.max_tokens) is type(request.priority) is int

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Generator
+from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
@@ -28,6 +30,7 @@ class AsyncReply(AsyncIterator[str], Generic[R]):
     def __init__(self, reply: R) -> None:
         self.reply = reply
         self._ready: asyncio.Event | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         reply.stream.in_background()
 
     async def __anext__(self) -> str:
@@ -47,10 +50,10 @@ class AsyncReply(AsyncIterator[str], Generic[R]):
 
     async def _wait(self) -> None:
         """Returns when the stream may have something new."""
-        if self._ready is None:
-            ready, loop = asyncio.Event(), asyncio.get_running_loop()
-            self._ready = ready
-            self.reply.stream.on_ready(lambda: loop.call_soon_threadsafe(ready.set))
+        loop = asyncio.get_running_loop()
+        if self._ready is None or self._loop is not loop:
+            self._ready, self._loop = asyncio.Event(), loop
+            self.reply.stream.on_ready(partial(_set, self._ready, loop))
         await self._ready.wait()
         self._ready.clear()
 
@@ -77,3 +80,9 @@ class AsyncReply(AsyncIterator[str], Generic[R]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _set(ready: asyncio.Event, loop: asyncio.AbstractEventLoop) -> None:
+    """Sets an event of a loop from another thread; nobody waits for it if the loop is closed."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(ready.set)

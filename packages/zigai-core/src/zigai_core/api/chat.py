@@ -153,21 +153,24 @@ class Chat:
 
         If only the last message is left, the older half of the reply is dropped.
         """
-        kept = history
-        length = len(prompt)
+        before = after = (history, len(prompt))
+        last: list[int] | None = None
 
         def shift(tokens: Sequence[int]) -> list[int]:
-            nonlocal kept, length
-            reply = [int(token) for token in tokens[length:]]
-            first = [int(token) for token in tokens[:length]]
+            nonlocal before, after, last
+            given = [int(token) for token in tokens]
+            if given != last:  # equal tokens: Ctrl-C came before the last result was used
+                before, last = after, given
+            kept, length = before
+            first, reply = given[:length], given[length:]
             room = self.context - self.context // 4
             while len(first) + len(reply) > room:
                 later = _without_oldest_turn(kept)
                 if later is None:
                     break
                 kept, first = later, self._render(later)[0]
-            length = len(first)
-            if length + len(reply) > room:
+            after = (kept, len(first))
+            if len(first) + len(reply) > room:
                 reply = reply[max(1, len(reply) // 2) :]
             return [*first, *reply]
 

@@ -48,6 +48,11 @@ class Background:
         # No lock in the collector; the thread finds that the engine is gone.
         weakref.finalize(engine, self._wakes.put, None).atexit = False
 
+    @property
+    def alive(self) -> bool:
+        """True until the thread has ended."""
+        return self._thread.is_alive()
+
     def wake(self) -> None:
         """Makes the thread look for something to compute; takes no lock."""
         self._wakes.put(None)

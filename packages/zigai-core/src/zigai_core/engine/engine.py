@@ -6,9 +6,9 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from itertools import count
+from operator import methodcaller
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from zigai_core.contracts.errors import (
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.at_exit import close_at_exit
 from zigai_core.engine.background import Background
-from zigai_core.engine.fitting import fitted_prompt
+from zigai_core.engine.fitting import check_unused, fitted_prompt
 from zigai_core.engine.request import Budget, EngineStats, Request
 from zigai_core.engine.role import Role
 from zigai_core.engine.sequence import Sequence as EngineSequence
@@ -75,8 +75,10 @@ class Engine:
         """Queues a request that begins like another: it waits until the prompt of that is computed.
 
         Whole pages of what both begin with are shared and a part of a page is copied, so that `n` answers to
-        one prompt compute it once.
+        one prompt compute it once. Raises `ZigAIError` for a stream of another engine.
         """
+        if stream.engine is not self:
+            raise ZigAIError("fork: the stream is one of another engine")
         return self._submit(request, stream.channel)
 
     def step(self) -> bool:
@@ -116,7 +118,7 @@ class Engine:
         """
         self._enter_open("start")
         with self._role.lock:
-            if self._background is None and not self._closing:
+            if not self._closing and (self._background is None or not self._background.alive):
                 self._background = Background(self)
 
     def close(self) -> None:
@@ -241,7 +243,9 @@ class Engine:
         self._enter_open("submit")
         prompt = fitted_prompt(request, self.program, self.context)
         channel = Channel()
-        self._start_sampler(request, channel, prompt)
+        check_unused(request)
+        if request.sampler is not None:
+            request.sampler.start(prompt)
         channel.usage.prompt_tokens = len(prompt)
         channel.usage.dropped_tokens = len(request.prompt) - len(prompt)
         groups = len(self._stepper.memory.groups)
@@ -250,7 +254,7 @@ class Engine:
         stream, queued = Stream(self, request, channel), self._stepper.queued
         if len(queued) >= self._queue:
             self._end_cancelled()
-        add = partial(_add, sequence)
+        add = methodcaller("add", sequence)
         with self._role.lock:
             if self._closing:
                 raise ZigAIError("submit: the engine is closed")
@@ -262,25 +266,13 @@ class Engine:
                         "later, or make an engine with a longer queue"
                     )
             request.once[0] = True
+            if request.sampler is not None:
+                request.sampler.reply = channel
             queued[channel] = None
             self._submitted += 1
             self._commands.append(add)
         self.wake()
         return stream
-
-    def _start_sampler(self, request: Request, channel: Channel, prompt: Sequence[int]) -> None:
-        """Prepares the sampler. Raises `ZigAIError` if it, or the request, is that of another reply."""
-        sampler = request.sampler
-        if request.once[0]:
-            raise ZigAIError("submit: this request was submitted before; make a new one for another reply")
-        if sampler is None:
-            return
-        if sampler.reply is not None and not sampler.reply.ended:
-            raise ZigAIError(
-                "submit: the request's sampler belongs to a reply that has not ended; make a sampler for each"
-            )
-        sampler.start(prompt)
-        sampler.reply = channel
 
     def _end_cancelled(self) -> None:
         """Ends what was cancelled or is too late, unless a driver is about to; computes nothing."""
@@ -341,24 +333,16 @@ class Engine:
             self._role.tell()
         while touched:
             channel = touched[0]
-            if channel.ready is not None:
-                self._call(channel)
+            ready = channel.ready
+            if ready is not None:
+                self._call(channel, ready)
             del touched[0]
 
-    def _call(self, channel: Channel) -> None:
-        assert channel.ready is not None
+    def _call(self, channel: Channel, ready: Callable[[], object]) -> None:
         try:
-            channel.ready()
+            ready()
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # SystemExit would end the thread that computes for all
             channel.ready = None
-            self._commands.append(partial(_end, channel, error))
-
-
-def _add(sequence: EngineSequence, stepper: Stepper) -> None:
-    stepper.add(sequence)
-
-
-def _end(channel: Channel, error: BaseException, stepper: Stepper) -> None:
-    stepper.cancel(channel, error)
+            self._commands.append(methodcaller("cancel", channel, error))

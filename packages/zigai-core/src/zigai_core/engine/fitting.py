@@ -1,12 +1,25 @@
-"""Makes prompts and full sequences fit the context."""
+"""Whether a request can be computed; prompts and full sequences that are made to fit the context."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError
+import numpy as np
+
+from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError, ZigAIError
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.request import Request, Shift, drop_middle
+
+
+def check_unused(request: Request) -> None:
+    """Raises `ZigAIError` if the request, or its sampler, is that of another reply."""
+    if request.once[0]:
+        raise ZigAIError("submit: this request was submitted before; make a new one for another reply")
+    reply = None if request.sampler is None else request.sampler.reply
+    if reply is not None and not reply.ended:
+        raise ZigAIError(
+            "submit: the request's sampler belongs to a reply that has not ended; make a sampler for each"
+        )
 
 
 def fitted_prompt(request: Request, program: Program, context: int) -> Sequence[int]:
@@ -19,8 +32,9 @@ def fitted_prompt(request: Request, program: Program, context: int) -> Sequence[
         if graph.whole_sequences:
             raise UnsupportedError("this model is an encoder: it cannot generate text; ask for outputs")
     limit = graph.token_limit
-    wrong = next((token for token in prompt if not 0 <= token < limit), None)
-    if wrong is not None:
+    ids = np.asarray(prompt)
+    if ids.min() < 0 or ids.max() >= limit:
+        wrong = ids[(ids < 0) | (ids >= limit)][0]
         raise TokenizerError(f"token {wrong} is outside the model's vocabulary of {limit}")
     most = context - request.generates
     if len(prompt) > most and request.overflow == "shift":

@@ -8,6 +8,8 @@ from math import isfinite
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+import numpy as np
+
 from zigai_core.contracts.errors import SamplingError, TokenizerError, UnsupportedError, quote
 from zigai_core.engine.sampling import Sampler
 
@@ -132,14 +134,19 @@ class Request:
     def __post_init__(self) -> None:
         if not len(self.prompt):
             raise TokenizerError("the prompt has no tokens: there is nothing to continue; give some text")
+        kind = np.asarray(self.prompt).dtype.kind
+        if kind not in "iu":
+            raise TokenizerError("the prompt must be token ids, whole numbers; it holds something else")
         for name in ("max_tokens", "logprobs"):
             value = getattr(self, name)
             if value is not None and not _whole(value, 0):
                 raise SamplingError(
                     f"{name} must be a whole number of at least 0, or None, not {quote(value)}"
                 )
+            object.__setattr__(self, name, None if value is None else int(value))
         if not _whole(self.priority):
             raise UnsupportedError(f"priority must be a whole number, not {quote(self.priority)}")
+        object.__setattr__(self, "priority", int(self.priority))
         deadline: object = self.deadline
         if deadline is not None and (
             isinstance(deadline, bool) or not isinstance(deadline, Real) or not isfinite(deadline)

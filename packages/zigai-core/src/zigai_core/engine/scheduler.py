@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from zigai_core.engine.memory import Memory, Part
 from zigai_core.engine.sequence import Sequence
-from zigai_core.engine.step_cost import StepCost
+from zigai_core.engine.step_cost import LEAST, StepCost
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,10 @@ class Scheduler:
         decoding: list[Sequence] = []
         for sequence in ready:
             (decoding if sequence.length - sequence.computed == 1 else prompts).append(sequence)
+        kept = LEAST if prompts or self.waiting else 0  # rows that draft tokens leave to prompts
         for place, sequence in enumerate(decoding):
             if left.rows and left.outputs and sequence.running:
-                self._decode(sequence, left, len(decoding) - place - 1)
+                self._decode(sequence, left, len(decoding) - place - 1 + kept)
         if parts:
             left.rows = self.cost.chunk(left.rows)
         for sequence in prompts:

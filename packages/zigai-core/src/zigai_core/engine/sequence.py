@@ -152,6 +152,18 @@ class Sequence:
         usage.generated_tokens += 1
         give(piece)
 
+    def collect(self, rows: Array) -> int:
+        """Copies the first of these output rows that the request asked for; returns how many are used up."""
+        if self.outputs is None:
+            self.outputs = np.empty((self.wanted, rows.shape[1]), np.float32)
+        count = min(len(rows), self.wanted - self.collected)
+        self.outputs[self.collected : self.collected + count] = rows[:count]
+        self.collected += count
+        if self.collected < self.wanted:
+            return count
+        self.channel.outputs = self.outputs
+        return count - self.samples  # the last row is for drawing, too
+
     def rewind(self) -> None:
         """Puts the sampler and the text back to the last token, after an interrupt in the middle of them."""
         sampler, text = self.request.sampler, self.request.text

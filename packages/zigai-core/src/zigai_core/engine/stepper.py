@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.errors import Cancelled
 from zigai_core.contracts.plugins import Outputs, Program
 from zigai_core.engine.batches import BatchBuilder
+from zigai_core.engine.deadlines import Deadlines
 from zigai_core.engine.drawing import Drawer, Drawn
 from zigai_core.engine.memory import Memory, Part
 from zigai_core.engine.request import DRAFT_PREFILL, Budget, ClosingDrafter, EngineStats, FinishReason, Piece
@@ -52,7 +52,8 @@ class Stepper:
         output_rows = options.batch
         if not self.whole:
             output_rows = min(output_rows, max(LEAST_OUTPUT_ROWS, OUTPUT_BYTES // (4 * widest)))
-        self._limits = Limits(options.batch, output_rows, min(budget.sequences, options.batch), self.whole)
+        most = min(budget.sequences, output_rows)  # so that each has an output row
+        self._limits = Limits(options.batch, output_rows, most, self.whole)
         self.sequences: dict[Channel, Sequence] = {}
         """All that have not ended."""
         self.alone: Channel | None = None
@@ -70,8 +71,7 @@ class Stepper:
         """The clock of deadlines."""
         self._stop = stop
         self._batches = BatchBuilder(program)
-        self._deadlines: list[tuple[float, int, Channel]] = []
-        """A heap; entries of requests that have ended are dropped when they are half of it."""
+        self._deadlines = Deadlines()
         self._dirty = False
         self.scheduler = self._new_scheduler()
 
@@ -81,8 +81,7 @@ class Stepper:
         if channel in self.sequences or channel.ended:
             return
         sequence.submitted = time.perf_counter()
-        if sequence.request.deadline is not None:
-            heapq.heappush(self._deadlines, (sequence.request.deadline, sequence.arrival, channel))
+        self._deadlines.add(sequence)
         self.sequences[channel] = sequence
         self.scheduler.add(sequence)
 
@@ -182,10 +181,7 @@ class Stepper:
             assert queue == sorted(queue, key=lambda each: each.rank), "sequences are out of order"
         fresh = {each.channel for each in self.sequences.values() if not each.started}
         assert fresh <= self.queued.keys(), "a request that waits is not in the queue"
-        late = {entry[2] for entry in self._deadlines}
-        assert all(
-            each.channel in late for each in self.sequences.values() if each.request.deadline is not None
-        )
+        self._deadlines.check(self.sequences)
         self.memory.check(scheduler.running)
 
     def end(
@@ -201,16 +197,18 @@ class Stepper:
             if error is None and request.text is not None:
                 try:
                     rest = request.text.finish()
-                except Exception as fault:
-                    error = fault
+                except BaseException as fault:
+                    error = own_fault(fault)
             if isinstance(request.drafter, ClosingDrafter):
                 try:
                     request.drafter.close()
-                except Exception as fault:
-                    error = error or fault
+                except BaseException as fault:
+                    error = error or own_fault(fault)
             sequence.rest = rest
             sequence.ending = (None if error is not None else reason, error)
         reason, error = sequence.ending
+        if not channel.prompt_done:
+            self._pass_on_prompt(channel)
         if sequence.started and not sequence.first:
             channel.usage.prefill_seconds = time.perf_counter() - sequence.started
         self.scheduler.remove(sequence)
@@ -228,9 +226,15 @@ class Stepper:
         channel.prompt_done = True
         channel.ended = True
         del self.sequences[channel]
-        if len(self._deadlines) > 2 * len(self.sequences) + 16:
-            self._deadlines = [entry for entry in self._deadlines if entry[2] in self.sequences]
-            heapq.heapify(self._deadlines)
+        self._deadlines.tidy(self.sequences)
+
+    def _pass_on_prompt(self, channel: Channel) -> None:
+        """Lets one of the requests that wait for a prompt compute it, and the others wait for that one."""
+        heir: Channel | None = None
+        for sequence in self.scheduler.waiting:
+            if sequence.waits_for is channel:
+                sequence.waits_for = heir
+                heir = heir or sequence.channel
 
     def _new_scheduler(self) -> Scheduler:
         return Scheduler(self.memory, self._limits, self._propose, self._fail)
@@ -239,8 +243,8 @@ class Stepper:
         """Returns the number of draft tokens; None if an exception of the drafter has ended the request."""
         try:
             return self._drawer.propose(sequence, most)
-        except Exception as error:
-            self.end(sequence, error=error)
+        except BaseException as error:
+            self.end(sequence, error=own_fault(error))
             return None
 
     def _fail(self, sequence: Sequence, error: Exception) -> None:
@@ -258,13 +262,9 @@ class Stepper:
         """Ends what was cancelled, and what is too late."""
         for sequence in [each for each in self.sequences.values() if each.channel.cancelled]:
             self.end(sequence, "cancelled")
-        now = self.clock() if self._deadlines else 0.0
-        while self._deadlines and self._deadlines[0][0] <= now:
-            expired = self.sequences.get(self._deadlines[0][2])
-            if expired is None:
-                heapq.heappop(self._deadlines)
-            else:
-                self.end(expired, "deadline")
+        now = self.clock() if len(self._deadlines) else 0.0
+        while (late := self._deadlines.passed(now, self.sequences)) is not None:
+            self.end(late, "deadline")
 
     def _step(self) -> bool:
         self._drawer.draft_prefill = DRAFT_PREFILL
@@ -306,16 +306,18 @@ class Stepper:
     def _commit(self, part: Part, outputs: Outputs) -> None:
         """Takes the results of a part: its rows count as computed, outputs are collected, tokens drawn."""
         sequence, channel = part.sequence, part.sequence.channel
-        fault: Exception | None = None
+        fault: BaseException | None = None
         drawn, rows, wanted = Drawn(), part.outputs, sequence.wanted
         if rows:
             try:
                 if sequence.collected < wanted:
-                    rows -= self._collect(part, outputs)
+                    assert sequence.request.outputs is not None
+                    values, first = outputs.rows(sequence.request.outputs), part.first_output
+                    rows -= sequence.collect(values[first : first + rows])
                 if rows and sequence.samples:
                     drawn = self._drawer.draw(part, outputs, rows)
-            except Exception as error:
-                fault = error
+            except BaseException as error:
+                fault = own_fault(error)
             self.touched.append(channel)
         self.memory.commit(part, drawn.accepted)
         if not channel.prompt_done and channel.usage.note_prefill(sequence.computed):
@@ -331,20 +333,9 @@ class Stepper:
             sequence.replace()
             self.scheduler.add(sequence)
 
-    def _collect(self, part: Part, outputs: Outputs) -> int:
-        """Copies output rows that the request asked for; returns how many of the part's rows these were."""
-        sequence, name = part.sequence, part.sequence.request.outputs
-        assert name is not None
-        rows = outputs.rows(name)
-        if sequence.outputs is None:
-            sequence.outputs = np.empty((sequence.wanted, rows.shape[1]), np.float32)
-        first = part.first_output
-        count = min(part.outputs, sequence.wanted - sequence.collected)
-        sequence.outputs[sequence.collected : sequence.collected + count] = rows[first : first + count]
-        sequence.collected += count
-        if sequence.collected == sequence.wanted:
-            sequence.channel.outputs = sequence.outputs
-            self.touched.append(sequence.channel)
-            if sequence.samples:  # the last row is for drawing, too
-                count -= 1
-        return count
+
+def own_fault(error: BaseException) -> BaseException:
+    """Returns what a request's own code has raised, which ends that request; raises KeyboardInterrupt."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    return error

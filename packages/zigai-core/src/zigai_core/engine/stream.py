@@ -142,6 +142,11 @@ class Stream(Iterator[Piece]):
         return self._channel.read
 
     @property
+    def engine(self) -> Driving:
+        """The engine that computes the request."""
+        return self._engine
+
+    @property
     def channel(self) -> Channel:
         """What the stream shares with the engine. It does not refer to the stream."""
         return self._channel

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from zigai_core.contracts.errors import SamplingError
@@ -55,7 +55,7 @@ class TextStream:
     ) -> None:
         given: Any = stop
         if (
-            isinstance(given, str)
+            isinstance(given, (str, Mapping))
             or not isinstance(given, Collection)
             or not all(isinstance(text, str) and text for text in given)
         ):

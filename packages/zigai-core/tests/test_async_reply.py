@@ -143,3 +143,19 @@ def test_a_reply_outlives_the_loop_that_has_read_its_beginning() -> None:
         begun = asyncio.run(read(3))
         rest = "".join(asyncio.run(read(1000))) if rest_in_a_loop else reply.reply.text[3:]
         assert "".join(begun) + rest == "abcdefgh" * 20
+
+
+def test_a_cancelled_await_ends_its_reply() -> None:
+    model = scripted_model("a" * 900, "yes", context=1000)
+    chat = model.chat(template=ChatTemplate("{{ messages[-1].content }}"))
+
+    async def talk() -> str:
+        caught: list[BaseException] = []  # keeps the frames of the task, and so the reply
+        try:
+            await asyncio.wait_for(chat.asend("long"), 0.05)
+        except TimeoutError as error:
+            caught.append(error)
+        return await chat.asend("short")
+
+    assert asyncio.run(talk()) == "yes"
+    assert model.stats().running == 0

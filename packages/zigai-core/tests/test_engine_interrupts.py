@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +156,7 @@ def test_an_interrupted_close_ends_all_streams_and_another_one_completes_it() ->
         engine.close()
     for at in range(1, counted.points + 1):
         engine, stream = make(program())
-        with pytest.raises(KeyboardInterrupt), Interrupt(at, FOLDERS):
+        with suppress(KeyboardInterrupt), Interrupt(at, FOLDERS):
             engine.close()
         if engine._closing and at % 2:
             assert stream.result().finish_reason == "cancelled"
@@ -194,3 +197,29 @@ def test_a_signal_handler_that_cancels_anywhere_blocks_nothing() -> None:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_an_interrupted_start_leaves_no_thread_that_keeps_the_role() -> None:
+    folders = [*FOLDERS, Path(threading.__file__)]
+
+    def start(at: int) -> tuple[Engine, int]:
+        engine = Engine(program())
+        # RuntimeError: of the lock of a condition of the standard library, which was interrupted itself
+        with suppress(KeyboardInterrupt, RuntimeError), Interrupt(at, folders) as counted:
+            engine.start()
+        return engine, counted.points
+
+    engine, points = start(10**9)
+    engine.close()
+    assert points > 20
+    for at in range(1, points + 1):
+        engine, _ = start(at)
+        assert engine.submit(request(0)).result().finish_reason == "length"
+        engine.start()
+        assert engine.submit(request(0)).result().finish_reason == "length"
+        engine.close()
+    for _ in range(200):
+        if not any(each.name == "zigai-engine" and each.is_alive() for each in threading.enumerate()):
+            return
+        time.sleep(0.01)
+    raise AssertionError("a thread is left")

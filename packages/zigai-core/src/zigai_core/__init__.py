@@ -1,8 +1,8 @@
-"""The contracts of ZigAI and everything that needs no plugin: graphs, sessions, sampling, the numpy backend.
+"""The contracts of ZigAI and all that needs no plugin: graphs, the engine, sampling, the numpy backend.
 
 From a file to text:
 
-    file → FormatReader → ModelDescriptor → Architecture → Graph → Backend → Program → Session → Sampler
+    file → FormatReader → ModelDescriptor → Architecture → Graph → Backend → Program → Engine → Sampler
          → Tokenizer → text
 
 The contracts of plugins are in `zigai_core.contracts.plugins`. `zigai_core.api.registry` finds plugins,

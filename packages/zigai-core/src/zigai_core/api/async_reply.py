@@ -61,8 +61,12 @@ class AsyncReply(AsyncIterator[str], Generic[R]):
         return self._text().__await__()
 
     async def _text(self) -> str:
-        async for _ in self:
-            pass
+        try:
+            async for _ in self:
+                pass
+        except asyncio.CancelledError:  # nobody else may have the reply
+            self.cancel()
+            raise
         return self.reply.read_text
 
     def cancel(self) -> None:

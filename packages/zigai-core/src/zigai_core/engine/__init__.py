@@ -1,1 +1,1 @@
-"""Runs a program: the paged cache, sessions, sampling, draft tokens and the generation loop."""
+"""Runs requests on a program: scheduling, paged state, prefixes, sampling, draft tokens and streams."""

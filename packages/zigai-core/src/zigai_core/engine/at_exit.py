@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import atexit
 import weakref
+from contextlib import suppress
 from typing import Protocol
+
+from zigai_core.contracts.errors import ZigAIError
 
 PATIENCE = 5.0
 """Seconds that an engine's driver has to end its step."""
@@ -29,4 +32,5 @@ def close_at_exit(engine: Closing) -> None:
 @atexit.register
 def _close_all() -> None:
     for engine in list(_engines):
-        engine.close_at_exit(PATIENCE)
+        with suppress(ZigAIError):  # of a thread that drives
+            engine.close_at_exit(PATIENCE)

@@ -44,9 +44,16 @@ class Background:
         arguments = weakref.ref(engine), self._wakes, self._ended
         self._thread = threading.Thread(target=_drive, args=arguments, daemon=True)
         self._thread.name = "zigai-engine"
-        self._thread.start()
         # No lock in the collector; the thread finds that the engine is gone.
         weakref.finalize(engine, self._wakes.put, None).atexit = False
+
+    def start(self) -> None:
+        """Starts the thread; it ends at once if an interrupt comes meanwhile."""
+        try:
+            self._thread.start()
+        except BaseException:
+            self.end()
+            raise
 
     @property
     def alive(self) -> bool:

@@ -24,7 +24,7 @@ class Deadlines:
             heapq.heappush(self._heap, (sequence.request.deadline, sequence.arrival, sequence.channel))
 
     def passed(self, now: float, sequences: Mapping[Channel, Sequence]) -> Sequence | None:
-        """Returns one of the sequences whose deadline has passed, until it is none of them any more."""
+        """Returns one of `sequences` whose deadline has passed, or None. The caller then ends it."""
         while self._heap and self._heap[0][0] <= now:
             sequence = sequences.get(self._heap[0][2])
             if sequence is not None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.batch import Batch, Ints, Pages, Slots
-from zigai_core.contracts.errors import ContextOverflowError
+from zigai_core.contracts.errors import ContextOverflowError, ShapeError
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.plugins import Program
 
@@ -97,7 +97,11 @@ class DirectRunner:
         if len({id(part.sequence) for part in parts}) < len(parts):
             raise ValueError("a sequence is given twice in one call: join its tokens")
         gathered: list[dict[str, list[Array]]] = [{} for _ in parts]
-        for pieces in _steps(parts, self.program.options.batch):
+        graph, most = self.program.graph, self.program.options.batch
+        whole = graph.whole_sequences
+        if whole and any(len(part.tokens) > most or part.sequence.length for part in parts):
+            raise ShapeError(f"an encoder's sequence must begin in this step and have at most {most} tokens")
+        for pieces in _steps(parts, most, whole=whole):
             for name, rows in self._step(pieces).items():
                 start = 0
                 for piece in pieces:
@@ -110,6 +114,7 @@ class DirectRunner:
         ]
 
     def _step(self, pieces: Sequence[_Piece]) -> Mapping[str, Array]:
+        whole = self.program.graph.whole_sequences
         counts = [len(piece.tokens) for piece in pieces]
         starts = np.cumsum(np.array([0, *counts[:-1]], np.int64))
         batch = Batch(
@@ -124,6 +129,7 @@ class DirectRunner:
             groups=self._groups(
                 [piece.sequence for piece in pieces], starts + np.array(counts, np.int64) - 1
             ),
+            ends=np.repeat(np.array(counts, np.int32), counts) if whole else None,
         )
         outputs = self.executor.run(batch, self._stop)
         for piece, count in zip(pieces, counts, strict=True):
@@ -154,14 +160,14 @@ class _Piece:
     """Rows of the piece whose outputs are wanted."""
 
 
-def _steps(parts: Sequence[Part], size: int) -> list[list[_Piece]]:
-    """Divides the parts into steps of at most `size` tokens, in order."""
+def _steps(parts: Sequence[Part], size: int, *, whole: bool) -> list[list[_Piece]]:
+    """Divides the parts into steps of at most `size` tokens, in order; `whole`: no part is divided."""
     steps: list[list[_Piece]] = [[]]
     room = size
     for number, part in enumerate(parts):
         start = 0
         while start < len(part.tokens):
-            if not room:
+            if not room or (whole and room < len(part.tokens)):
                 steps.append([])
                 room = size
             end = min(len(part.tokens), start + room)

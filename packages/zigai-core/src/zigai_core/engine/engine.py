@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import count
 from operator import methodcaller
 
@@ -54,7 +55,8 @@ class Engine:
         self.program = program
         self.budget = budget or Budget()
         self._queue = queue
-        self._renewal: dict[int, threading.Lock] = {}
+        self._renewal: dict[int, AbstractContextManager[bool]] = {}
+        self._renewing = False
         self._start_afresh()
         close_at_exit(self)
 
@@ -119,7 +121,9 @@ class Engine:
         self._enter_open("start")
         with self._role.lock:
             if not self._closing and (self._background is None or not self._background.alive):
-                self._background = Background(self)
+                background = Background(self)
+                background.start()
+                self._background = background
 
     def close(self) -> None:
         """Ends all requests with the reason `cancelled`, and frees the executor.
@@ -140,7 +144,7 @@ class Engine:
         self._enter("close")
         me, role, background = threading.get_ident(), self._role, self._background
         end = None if patience is None else time.monotonic() + patience
-        self._closing = True
+        self._closing = self._stepper.closing = True  # before `stop`, which a step that begins sets to 0
         self._stop[0] = 1
         if background is not None:
             background.end()
@@ -215,9 +219,17 @@ class Engine:
         """Starts afresh in the child after a fork of the process."""
         process = os.getpid()
         if process != self._pid:
-            with self._renewal.setdefault(process, threading.Lock()):
+            with self._renewal.setdefault(process, threading.RLock()):
+                if self._renewing:
+                    raise ZigAIError(
+                        "not possible in a signal handler while the engine is made anew after a fork"
+                    )
                 if process != self._pid:
-                    self._start_afresh()
+                    self._renewing = True
+                    try:
+                        self._start_afresh()
+                    finally:
+                        self._renewing = False
 
     def _enter(self, call: str) -> None:
         """Raises by name if the calling thread drives."""
@@ -243,18 +255,34 @@ class Engine:
         self._enter_open("submit")
         prompt = fitted_prompt(request, self.program, self.context)
         channel = Channel()
-        check_unused(request)
-        if request.sampler is not None:
-            request.sampler.start(prompt)
         channel.usage.prompt_tokens = len(prompt)
         channel.usage.dropped_tokens = len(request.prompt) - len(prompt)
         groups = len(self._stepper.memory.groups)
         sequence = EngineSequence(request, channel, prompt, next(self._arrivals), groups)
         sequence.waits_for = parent
-        stream, queued = Stream(self, request, channel), self._stepper.queued
+        stream, sampler = Stream(self, request, channel), request.sampler
+        with self._role.lock:
+            check_unused(request)
+            request.once[0] = True
+            if sampler is not None:
+                sampler.reply = channel
+        try:
+            if sampler is not None:
+                sampler.start(prompt)
+            self._queue_up(sequence)
+        except BaseException:
+            request.once[0] = False
+            if sampler is not None:
+                sampler.reply = None
+            raise
+        self.wake()
+        return stream
+
+    def _queue_up(self, sequence: EngineSequence) -> None:
+        """Puts a sequence into the queue. Raises `QueueFullError`, or `ZigAIError` for a closed engine."""
+        queued, add = self._stepper.queued, methodcaller("add", sequence)
         if len(queued) >= self._queue:
             self._end_cancelled()
-        add = methodcaller("add", sequence)
         with self._role.lock:
             if self._closing:
                 raise ZigAIError("submit: the engine is closed")
@@ -262,17 +290,12 @@ class Engine:
                 live = sum(not each.cancelled for each in list(queued))
                 if live >= self._queue:
                     raise QueueFullError(
-                        f"{live} requests are waiting already, and the queue holds {self._queue}; try again "
-                        "later, or make an engine with a longer queue"
+                        f"{live} requests are waiting already, and the queue holds {self._queue}; "
+                        "try again later"
                     )
-            request.once[0] = True
-            if request.sampler is not None:
-                request.sampler.reply = channel
-            queued[channel] = None
+            queued[sequence.channel] = None
             self._submitted += 1
             self._commands.append(add)
-        self.wake()
-        return stream
 
     def _end_cancelled(self) -> None:
         """Ends what was cancelled or is too late, unless a driver is about to; computes nothing."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 LONGEST = 2.7
-"""A step with tokens of prompts takes at most so many times as long as one without, as far as `LEAST` allows.
-Between two tokens of a running stream there is one step, so this keeps the slow ones within three times the
-usual."""
+"""A step with tokens of prompts is to take at most so many times as long as one without, so that a running
+stream waits at most three times as long as usual between two tokens. After thousands of tokens, `LEAST` rows
+take longer than that (docs/performance.md)."""
 
 FIRST = 32
 """Tokens of prompts in a step before the costs are known."""

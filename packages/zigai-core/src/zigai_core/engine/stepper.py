@@ -28,7 +28,7 @@ LEAST_OUTPUT_ROWS = 16
 
 
 class Stepper:
-    """Sequences, their memory, the scheduler and the executor.
+    """Sequences, tfirst_waiting memory, the scheduler and the executor.
 
     A step plans, runs and commits. Until it commits, it changes nothing of a sequence but pages and slots
     that it reserved, which it gives back if `run` raises. If anything else raises in the middle, such as
@@ -61,7 +61,7 @@ class Stepper:
         self.touched: list[Channel] = []
         """Requests that got pieces or an end in this step."""
         self.queued: dict[Channel, None] = {}
-        """Requests that wait for their first step; `Engine.submit` adds them."""
+        """Requests that wait for tfirst_waiting first step; `Engine.submit` adds them."""
         self.counts: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
         self.step_seconds = 0.0
@@ -70,6 +70,8 @@ class Stepper:
         self.clock = time.monotonic
         """The clock of deadlines."""
         self._stop = stop
+        self.closing = False
+        """True if no step is to be run any more."""
         self._batches = BatchBuilder(program)
         self._deadlines = Deadlines()
         self._dirty = False
@@ -96,7 +98,7 @@ class Stepper:
 
         Without `compute`, nothing is done but to end requests that were cancelled or are too late.
         An exception of `run` ends the sequences of the step; one that comes from anywhere else, but for a
-        request's own code, ends all. KeyboardInterrupt, and what else is no `Exception`, is raised.
+        request's own code, ends all. KeyboardInterrupt is raised.
         """
         began = time.perf_counter()
         try:
@@ -109,8 +111,10 @@ class Stepper:
             self._dirty = False
         except Exception as error:
             self.recover()
+            self._dirty = True
             for sequence in list(self.sequences.values()):
                 self.end(sequence, error=error)
+            self._dirty = False
             busy = True
         finally:
             self.alone = None
@@ -219,22 +223,26 @@ class Stepper:
             channel.text = text
             sequence.rest = ""
             give(piece)
-        self.finished["error" if error is not None else str(reason)] += 1
-        channel.outputs = sequence.outputs if sequence.collected == sequence.wanted else None
+        all_outputs = sequence.outputs if sequence.collected == sequence.wanted else None
+        ended = "error" if error is not None else str(reason)
+        finished = self.finished[ended] + 1
+        # From here on no call, after which an interrupt could come.
+        channel.outputs = all_outputs
         channel.reason = reason
         channel.error = error
         channel.prompt_done = True
+        self.finished[ended] = finished
         channel.ended = True
         del self.sequences[channel]
         self._deadlines.tidy(self.sequences)
 
     def _pass_on_prompt(self, channel: Channel) -> None:
         """Lets one of the requests that wait for a prompt compute it, and the others wait for that one."""
-        heir: Channel | None = None
+        first_waiting: Channel | None = None
         for sequence in self.scheduler.waiting:
             if sequence.waits_for is channel:
-                sequence.waits_for = heir
-                heir = heir or sequence.channel
+                sequence.waits_for = first_waiting
+                first_waiting = first_waiting or sequence.channel
 
     def _new_scheduler(self) -> Scheduler:
         return Scheduler(self.memory, self._limits, self._propose, self._fail)
@@ -260,7 +268,9 @@ class Stepper:
 
     def _end_cancelled(self) -> None:
         """Ends what was cancelled, and what is too late."""
-        for sequence in [each for each in self.sequences.values() if each.channel.cancelled]:
+        for sequence in [
+            each for each in self.sequences.values() if each.channel.cancelled or each.channel.closed
+        ]:
             self.end(sequence, "cancelled")
         now = self.clock() if len(self._deadlines) else 0.0
         while (late := self._deadlines.passed(now, self.sequences)) is not None:
@@ -277,17 +287,19 @@ class Stepper:
         self.alone = parts[0].sequence.channel if len(parts) == 1 else None
         began = time.perf_counter()
         try:
-            if self.alone is not None and self.alone.cancelled:
-                raise Cancelled("the request was cancelled")
+            if self.closing or (self.alone is not None and self.alone.cancelled):
+                raise Cancelled("the step was cancelled before it began")
             outputs = self.executor.run(batch, self._stop)
         except BaseException as error:
             for part in reversed(parts):
                 self.memory.undo(part)
-            self._dirty = False
             self.counts["failed_steps"] += 1
-            if not isinstance(error, Exception):
+            if isinstance(error, KeyboardInterrupt):
+                self._dirty = False
                 raise
-            if isinstance(error, Cancelled) and (self._stop[0] or (self.alone and self.alone.cancelled)):
+            if isinstance(error, Cancelled) and (
+                self._stop[0] or self.closing or (self.alone and self.alone.cancelled)
+            ):
                 return True
             for part in parts:
                 self.end(part.sequence, error=error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import inspect
 import sys
 from collections.abc import Callable, Collection
 from functools import cache
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Any
 
-CHECKED = ("CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD", "RESUME")
+CHECKED = ("CALL", "CALL_FUNCTION_EX", "CALL_KW", "JUMP_BACKWARD")
 """Instructions at whose end CPython (3.11 to 3.13) looks for signals, and so raises KeyboardInterrupt."""
 
 
@@ -55,20 +56,28 @@ class Interrupt:
             if not frame.f_code.co_filename.startswith(self._folders):
                 return None
             frame.f_trace_opcodes = True
-        elif event == "return":
+            # What is raised in a finalizer, or when a generator is closed, is not passed on.
+            ends = frame.f_code.co_flags & inspect.CO_GENERATOR or frame.f_code.co_name == "__del__"
+            return self._trace if ends else self._pass_point()
+        if event == "return":
             self._last = None
         elif event == "opcode":
             last = self._last
             self._last = (frame, _instruction(frame) in CHECKED)
             if last is not None and last[0] is frame and last[1]:
-                self.points += 1
-                if self.points == self._at:
-                    sys.settrace(None)
-                    if self._handler is None:
-                        raise KeyboardInterrupt
-                    self._handler()
-                    return None
+                return self._pass_point()
         return self._trace
+
+    def _pass_point(self) -> Any:
+        """Counts a point, interrupts there if it is the one, and returns what traces what follows."""
+        self.points += 1
+        if self.points != self._at:
+            return self._trace
+        sys.settrace(None)
+        if self._handler is None:
+            raise KeyboardInterrupt
+        self._handler()
+        return None
 
 
 @cache

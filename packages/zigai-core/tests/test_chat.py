@@ -8,27 +8,17 @@ from typing import Any
 
 import pytest
 
-from zigai_core.api.chat import Chat
 from zigai_core.contracts.errors import (
     ChatBusyError,
     ContextOverflowError,
     TemplateError,
 )
 from zigai_core.engine.request import Budget
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.scripted import TEMPLATE, scripted_model
+from zigai_core.testing.scripted import scripted_chat as chat
 from zigai_core.text.chat_template import ChatTemplate
 
 TOKENIZER = scripted_model().tokenizer
-TEMPLATE = ChatTemplate(
-    "{{ bos_token }}{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"
-    "{% if add_generation_prompt %}a:{% endif %}",
-    origin="the test's template",
-)
-
-
-def chat(*replies: str, template: ChatTemplate = TEMPLATE, context: int = 96, **keywords: Any) -> Chat:
-    """A chat with a model that gives these replies."""
-    return scripted_model(*replies, context=context).chat(template=template, **keywords)
 
 
 def prompt_of(reply: Any) -> str:

@@ -71,7 +71,7 @@ def test_cancelled_requests_leave_a_full_queue() -> None:
         for _ in range(50):
             engine.submit(ask([2])).cancel()
             engine.submit(ask([3], deadline=0.0))
-        assert engine.stats().waiting <= 3 and len(engine._commands) <= 3
+        assert engine.stats().waiting <= 3 and len(engine._inbox.commands) <= 3
         more = [engine.submit(ask([4])), engine.submit(ask([5]))]
         with pytest.raises(QueueFullError, match="3 requests are waiting already"):
             engine.submit(ask([6]))

@@ -111,7 +111,11 @@ def check(talk: Conversation, given: OracleProgram) -> None:
     talk.engine.step()
     talk.engine.check()
     stats = talk.engine.stats()
-    assert (stats.waiting, stats.running, talk.engine._commands) == (0, 0, type(talk.engine._commands)())
+    assert (stats.waiting, stats.running, talk.engine._inbox.commands) == (
+        0,
+        0,
+        type(talk.engine._inbox.commands)(),
+    )
     assert not any(group.used for group in stats.groups)
     talk.engine.close()
 

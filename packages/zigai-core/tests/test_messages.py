@@ -6,26 +6,15 @@ from typing import Any
 
 import pytest
 
-from zigai_core.api.chat import Chat
 from zigai_core.contracts.errors import (
     SamplingError,
     TokenizerError,
     UnsupportedError,
 )
-from zigai_core.testing.scripted import scripted_model
-from zigai_core.text.chat_template import ChatTemplate
+from zigai_core.testing.scripted import TEMPLATE, scripted_model
+from zigai_core.testing.scripted import scripted_chat as chat
 
 TOKENIZER = scripted_model().tokenizer
-TEMPLATE = ChatTemplate(
-    "{{ bos_token }}{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"
-    "{% if add_generation_prompt %}a:{% endif %}",
-    origin="the test's template",
-)
-
-
-def chat(*replies: str, template: ChatTemplate = TEMPLATE, context: int = 96, **keywords: Any) -> Chat:
-    """A chat with a model that gives these replies."""
-    return scripted_model(*replies, context=context).chat(template=template, **keywords)
 
 
 def test_editing_messages_changes_no_chat() -> None:

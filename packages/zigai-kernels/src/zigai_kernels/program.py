@@ -68,11 +68,12 @@ class NativeProgram:
         self._lay_out_pages()
         self.records = self._records()
         self.stages = self._stages()
+        native = self._native_plan()
         self.plan = Plan(
             module=module,
             ffi=self.ffi,
             lib=self.lib,
-            native=self._native_plan(),
+            native=native,
             memory=(self.records, self.stages, self._alive),
             graph=graph,
             options=options,
@@ -86,7 +87,7 @@ class NativeProgram:
             records=tuple(lowered.records),
             widths=self.output_values,
             outputs={name: value.name for name, value in graph.outputs.items()},
-            logits_panels=0 if self._logits_record() < 0 else -(-graph.outputs["logits"].width // PANEL_ROWS),
+            logits_panels=0 if native.logits < 0 else -(-graph.outputs["logits"].width // PANEL_ROWS),
         )
 
     @property

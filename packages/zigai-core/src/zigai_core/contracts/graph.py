@@ -216,7 +216,7 @@ class Graph:
         groups = [StateGroup(tuple(caches[window]), window) for window in windows]
         return (*groups, *([StateGroup(tuple(recurrent), recurrent=True)] if recurrent else []))
 
-    @property
+    @cached_property
     def whole_sequences(self) -> bool:
         """True if each sequence must be in one step with all its tokens, as in an encoder."""
         return any(operation.whole_sequences for operation in self.operations)
@@ -226,7 +226,7 @@ class Graph:
         """The width of the logits. Raises `UnsupportedError` if there are none."""
         return self.output("logits").width
 
-    @property
+    @cached_property
     def token_limit(self) -> int:
         """Token ids must be below this limit: the rows of the smallest embedding; 2³¹ - 1 without one."""
         limits = (operation.token_limit for operation in self.operations)

@@ -80,7 +80,8 @@ class ModelDrafter:
 
     def prefill(self, tokens: Sequence[int], count: int) -> None:
         """Computes the next `count` of the missing tokens."""
-        runner, kept = self._truncate(tokens)
+        kept = self._common(tokens)
+        runner = self._truncate(kept)
         runner.run([Part(self._sequence, tokens[kept : kept + count])])
         self._tokens = list(tokens[: kept + count])
 
@@ -90,9 +91,10 @@ class ModelDrafter:
         Computes all missing tokens first.
         """
         count = min(count, self._context - len(tokens) - 1)
-        if count < 1 or not self._fits(tokens, self._common(tokens)):
+        kept = self._common(tokens)
+        if count < 1 or not self._fits(tokens, kept):
             return []
-        runner, kept = self._truncate(tokens)
+        runner = self._truncate(kept)
         drafts = [self._next(runner, tokens[kept:])]
         while len(drafts) < count:
             drafts.append(self._next(runner, drafts[-1:]))
@@ -119,13 +121,13 @@ class ModelDrafter:
             common += 1
         return 0 if self._recurrent and common < self._sequence.length else common
 
-    def _truncate(self, tokens: Sequence[int]) -> tuple[DirectRunner, int]:
-        """Forgets computed tokens that differ from `tokens`; returns the runner, and how many are kept."""
+    def _truncate(self, kept: int) -> DirectRunner:
+        """Returns the runner, whose sequence has the first `kept` of the computed tokens."""
         if self._runner is None:
             self._runner = DirectRunner(self._program)
             self._sequence = self._runner.new_sequence()
-        self._sequence.truncate(self._common(tokens))
-        return self._runner, self._sequence.length
+        self._sequence.truncate(kept)
+        return self._runner
 
     def _next(self, runner: DirectRunner, tokens: Sequence[int]) -> int:
         logits = runner.run([Part(self._sequence, tokens)])[0]["logits"]

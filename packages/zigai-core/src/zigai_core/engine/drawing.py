@@ -145,3 +145,10 @@ class Drawer:
             usage.prefill_seconds = now - sequence.started
             usage.time_to_first_token = now - sequence.submitted
         usage.decode_seconds = now - sequence.first
+
+
+def own_fault(error: BaseException) -> BaseException:
+    """Returns what a request's own code has raised, which ends that request; raises KeyboardInterrupt."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
+    return error

@@ -5,30 +5,23 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import count
-from operator import methodcaller
 
 import numpy as np
 
-from zigai_core.contracts.errors import (
-    QueueFullError,
-    ZigAIError,
-)
+from zigai_core.contracts.errors import ZigAIError
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.at_exit import close_at_exit
 from zigai_core.engine.background import Background
-from zigai_core.engine.fitting import check_unused, fitted_prompt
+from zigai_core.engine.fitting import fitted_prompt
+from zigai_core.engine.inbox import Inbox
 from zigai_core.engine.request import Budget, EngineStats, Request
 from zigai_core.engine.role import Role
 from zigai_core.engine.sequence import Sequence as EngineSequence
 from zigai_core.engine.stepper import Stepper
 from zigai_core.engine.stream import Awaited, Channel, Stream
-
-Command = Callable[[Stepper], None]
-"""What others ask of the driver. It may be carried out again if an interrupt comes in the middle."""
 
 
 class Engine:
@@ -46,8 +39,6 @@ class Engine:
     _stepping: int | None
     """The thread inside a step."""
     _background: Background | None
-    _closing: bool
-    """True if all requests are to be ended, by whoever drives next."""
     _closed: bool
     _pid: int
 
@@ -103,15 +94,14 @@ class Engine:
     def stats(self) -> EngineStats:
         """Returns counts and the present state. May be called from any thread."""
         self._look_for_fork()
-        return self._stepper.stats(self._submitted)
+        return self._stepper.stats(self._inbox.submitted)
 
     def check(self) -> None:
         """Raises `AssertionError` unless all invariants hold. For tests; nobody may drive meanwhile."""
         self._enter_open("check")
         self._enter("check")
         self._stepper.check()
-        waiting = len(self._commands) + sum(not each.started for each in self._stepper.sequences.values())
-        assert len(self._stepper.queued) <= waiting, "the queue holds a request that does not wait"
+        self._inbox.check()
 
     def start(self) -> None:
         """Starts a daemon thread that drives from now on; for asynchronous readers and servers.
@@ -144,7 +134,7 @@ class Engine:
         self._enter("close")
         me, role, background = threading.get_ident(), self._role, self._background
         end = None if patience is None else time.monotonic() + patience
-        self._closing = self._stepper.closing = True  # before `stop`, which a step that begins sets to 0
+        self._stepper.closing = True  # before `stop`, which a step that begins sets to 0
         self._stop[0] = 1
         if background is not None:
             background.end()
@@ -208,11 +198,10 @@ class Engine:
         self._stepper = Stepper(self.program, self.budget, self._stop)
         self._role = Role()
         self._stepping = None
-        self._commands: deque[Command] = deque()
-        self._submitted = 0
+        self._inbox = Inbox(self._stepper, self._role.lock, self._queue)
         self._arrivals = count()
         self._background = None
-        self._closing = self._closed = False
+        self._closed = False
         self._pid = os.getpid()
 
     def _look_for_fork(self) -> None:
@@ -260,42 +249,19 @@ class Engine:
         groups = len(self._stepper.memory.groups)
         sequence = EngineSequence(request, channel, prompt, next(self._arrivals), groups)
         sequence.waits_for = parent
-        stream, sampler = Stream(self, request, channel), request.sampler
-        with self._role.lock:
-            check_unused(request)
-            request.once[0] = True
-            if sampler is not None:
-                sampler.reply = channel
+        stream = Stream(self, request, channel)
+        self._inbox.claim(request, channel)
         try:
-            if sampler is not None:
-                sampler.start(prompt)
-            self._queue_up(sequence)
+            if request.sampler is not None:
+                request.sampler.start(prompt)
+            if self._inbox.full:
+                self._end_cancelled()
+            self._inbox.put(sequence)
         except BaseException:
-            request.once[0] = False
-            if sampler is not None:
-                sampler.reply = None
+            self._inbox.disclaim(request)
             raise
         self.wake()
         return stream
-
-    def _queue_up(self, sequence: EngineSequence) -> None:
-        """Puts a sequence into the queue. Raises `QueueFullError`, or `ZigAIError` for a closed engine."""
-        queued, add = self._stepper.queued, methodcaller("add", sequence)
-        if len(queued) >= self._queue:
-            self._end_cancelled()
-        with self._role.lock:
-            if self._closing:
-                raise ZigAIError("submit: the engine is closed")
-            if len(queued) >= self._queue:
-                live = sum(not each.cancelled for each in list(queued))
-                if live >= self._queue:
-                    raise QueueFullError(
-                        f"{live} requests are waiting already, and the queue holds {self._queue}; "
-                        "try again later"
-                    )
-            queued[sequence.channel] = None
-            self._submitted += 1
-            self._commands.append(add)
 
     def _end_cancelled(self) -> None:
         """Ends what was cancelled or is too late, unless a driver is about to; computes nothing."""
@@ -325,6 +291,10 @@ class Engine:
         self._role.tell()
 
     @property
+    def _closing(self) -> bool:
+        return self._stepper.closing
+
+    @property
     def holds_requests(self) -> bool:
         """True while there are requests that have not ended."""
         return bool(self._stepper.sequences)
@@ -342,9 +312,7 @@ class Engine:
 
     def _drain(self) -> None:
         """Carries out what was asked for."""
-        while self._commands:
-            self._commands[0](self._stepper)
-            del self._commands[0]
+        self._inbox.carry_out()
         if self._closing:
             for sequence in list(self._stepper.sequences.values()):
                 self._stepper.end(sequence, "cancelled")
@@ -368,4 +336,4 @@ class Engine:
             raise
         except BaseException as error:  # SystemExit would end the thread that computes for all
             channel.ready = None
-            self._commands.append(methodcaller("cancel", channel, error))
+            self._inbox.fail(channel, error)

@@ -1,4 +1,4 @@
-"""Whether a request can be computed; prompts and full sequences that are made to fit the context."""
+"""Makes prompts and full sequences fit the context."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError, ZigAIError
+from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.request import Request, Shift, drop_middle
-
-
-def check_unused(request: Request) -> None:
-    """Raises `ZigAIError` if the request, or its sampler, is that of another reply."""
-    if request.once[0]:
-        raise ZigAIError("submit: this request was submitted before; make a new one for another reply")
-    reply = None if request.sampler is None else request.sampler.reply
-    if reply is not None and not reply.ended:
-        raise ZigAIError(
-            "submit: the request's sampler belongs to a reply that has not ended; make a sampler for each"
-        )
 
 
 def fitted_prompt(request: Request, program: Program, context: int) -> Sequence[int]:

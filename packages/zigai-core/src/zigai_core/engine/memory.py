@@ -63,7 +63,7 @@ class Memory:
         self.pools = [PagePool(size, partial(self._forget, g)) for g, size in enumerate(self._executor.sizes)]
         self.index = PrefixIndex(self.groups, self.page, self.pools)
         for sequence in sequences:
-            sequence.clear(None)
+            sequence.clear()
 
     def close(self) -> None:
         """Lets go of the executor. May be called again."""
@@ -188,7 +188,7 @@ class Memory:
         if sequence.node is not None:
             sequence.node.holders -= 1
             self.index.prune(sequence.node)
-        sequence.clear(None)
+        sequence.clear()
 
     def check(self, sequences: Many[Sequence]) -> None:
         """Raises `AssertionError` unless pools, index and these sequences, which must be all, agree."""

@@ -36,7 +36,6 @@ class Sequence:
             "checkpoint",
             "collected",
             "computed",
-            "drafts",
             "ending",
             "first",
         ),
@@ -58,8 +57,6 @@ class Sequence:
         self.length = self.prompt
         self._before = 0
         self.samples = request.generates
-        self.drafts = 0
-        """Draft tokens after `length` in the step being made."""
         self.pace = DraftPace()
         self.waits_for: Channel | None = None
         """The request whose prompt must be computed first, because this one shares it."""
@@ -85,16 +82,15 @@ class Sequence:
         """True while it holds pages, in `Scheduler.running`."""
         self.tables: list[NDArray[np.int32]] = [np.empty(0, np.int32) for _ in range(groups)]
         self.slots = [-1] * groups
-        self.clear(None)
+        self.clear()
 
-    def clear(self, root: Node | None) -> None:
+    def clear(self) -> None:
         """Forgets pages and slots, without giving them back."""
         self.computed = 0
         self.held = 0
-        self.drafts = 0
         self.given_up = [0] * len(self.tables)
         self.slots = [-1] * len(self.tables)
-        self.node = root
+        self.node: Node | None = None
         """The prefix index's node of the last whole page; None if the request does not use the index."""
         self.checkpoint: tuple[int, int, Node] | None = None
         """The group, slot and node of the last checkpoint in the reply, which the next one replaces."""

@@ -13,7 +13,7 @@ from zigai_core.contracts.errors import Cancelled
 from zigai_core.contracts.plugins import Outputs, Program
 from zigai_core.engine.batches import BatchBuilder
 from zigai_core.engine.deadlines import Deadlines
-from zigai_core.engine.drawing import Drawer, Drawn
+from zigai_core.engine.drawing import Drawer, Drawn, own_fault
 from zigai_core.engine.memory import Memory, Part
 from zigai_core.engine.request import DRAFT_PREFILL, Budget, ClosingDrafter, EngineStats, FinishReason, Piece
 from zigai_core.engine.scheduler import Limits, Scheduler
@@ -28,7 +28,7 @@ LEAST_OUTPUT_ROWS = 16
 
 
 class Stepper:
-    """Sequences, tfirst_waiting memory, the scheduler and the executor.
+    """Sequences, their memory, the scheduler and the executor.
 
     A step plans, runs and commits. Until it commits, it changes nothing of a sequence but pages and slots
     that it reserved, which it gives back if `run` raises. If anything else raises in the middle, such as
@@ -41,19 +41,19 @@ class Stepper:
         sizes, tokens = plan_sizes(program, budget)
         self.executor = program.new_executor(sizes)
         self.memory = Memory(program, self.executor)
-        self.whole = graph.whole_sequences
+        whole = graph.whole_sequences
         self.context = options.context
         """The most tokens of a sequence."""
         if self.memory.caches:
             self.context = min(self.context, tokens)
-        if self.whole:
+        if whole:
             self.context = min(self.context, options.batch)
         widest = max(value.width for value in graph.outputs.values())
         output_rows = options.batch
-        if not self.whole:
+        if not whole:
             output_rows = min(output_rows, max(LEAST_OUTPUT_ROWS, OUTPUT_BYTES // (4 * widest)))
         most = min(budget.sequences, output_rows)  # so that each has an output row
-        self._limits = Limits(options.batch, output_rows, most, self.whole)
+        self._limits = Limits(options.batch, output_rows, most, whole)
         self.sequences: dict[Channel, Sequence] = {}
         """All that have not ended."""
         self.alone: Channel | None = None
@@ -61,7 +61,7 @@ class Stepper:
         self.touched: list[Channel] = []
         """Requests that got pieces or an end in this step."""
         self.queued: dict[Channel, None] = {}
-        """Requests that wait for tfirst_waiting first step; `Engine.submit` adds them."""
+        """Requests that wait for their first step; `Inbox` adds them."""
         self.counts: Counter[str] = Counter()
         self.finished: Counter[str] = Counter()
         self.step_seconds = 0.0
@@ -71,7 +71,7 @@ class Stepper:
         """The clock of deadlines."""
         self._stop = stop
         self.closing = False
-        """True if no step is to be run any more."""
+        """True if all requests are to be ended, and no step is to be run any more."""
         self._batches = BatchBuilder(program)
         self._deadlines = Deadlines()
         self._dirty = False
@@ -344,10 +344,3 @@ class Stepper:
             self.scheduler.remove(sequence)
             sequence.replace()
             self.scheduler.add(sequence)
-
-
-def own_fault(error: BaseException) -> BaseException:
-    """Returns what a request's own code has raised, which ends that request; raises KeyboardInterrupt."""
-    if isinstance(error, KeyboardInterrupt):
-        raise error
-    return error

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from zigai_core.api.chat import Chat
 from zigai_core.api.model import Model
 from zigai_core.api.registry import Plugins
 from zigai_core.api.samplers import Samplers
@@ -17,6 +18,7 @@ from zigai_core.ops.blocks import decoder
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
 from zigai_core.testing.toys import toy_decoder
+from zigai_core.text.chat_template import ChatTemplate
 
 END = 2
 """The token that ends a reply."""
@@ -66,3 +68,17 @@ def scripted_model(
     )
     model._samplers = ScriptedSamplers(model, replies, plugins)
     return model
+
+
+TEMPLATE = ChatTemplate(
+    "{{ bos_token }}{% for m in messages %}{{ m.role[0] }}:{{ m.content }}{{ eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}",
+    origin="the test's template",
+)
+
+
+def scripted_chat(
+    *replies: str, template: ChatTemplate = TEMPLATE, context: int = 96, **keywords: Any
+) -> Chat:
+    """Returns a chat with a model that gives these replies. `keywords` are those of `Model.chat`."""
+    return scripted_model(*replies, context=context).chat(template=template, **keywords)

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zigai_cli.shapes import random_model
+from zigai_cli.measure.shapes import random_model
 from zigai_core.api.loading import assemble
 from zigai_core.api.model import Model
 from zigai_core.contracts.graph import Array

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import zigai
-from zigai_cli import shapes
-from zigai_cli.shapes import random_model
+from zigai_cli.measure import shapes
+from zigai_cli.measure.shapes import random_model
 from zigai_core.testing.toys import toy_decoder
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"

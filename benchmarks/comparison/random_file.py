@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zigai_cli.shapes import random_model
+from zigai_cli.measure.shapes import random_model
 from zigai_core.testing.toys import toy_vocabulary
 from zigai_gguf import write_gguf
 from zigai_tokenizers.byte_alphabet import CHARACTERS
@@ -42,7 +42,7 @@ def find(named: str, folder: Path | None) -> Path:
 
 
 def write(path: Path, shape: str, mix: str) -> None:
-    """Write `zigai_cli.shapes.random_model(shape, mix)` with an artificial vocabulary of its size."""
+    """Write `zigai_cli.measure.shapes.random_model(shape, mix)` with an artificial vocabulary of its size."""
     model = random_model(shape, mix)
     numbers = dict(model.hyperparameters)
     numbers["context_length"] = max(CONTEXT, numbers["context_length"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quantize import Floats, quantize
 from vocabularies import CHATML, LLAMA2, LlamaVocabulary, Qwen2Vocabulary
 
-from zigai_cli.shapes import stored_as
+from zigai_cli.measure.shapes import stored_as
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_gguf import write_gguf
 

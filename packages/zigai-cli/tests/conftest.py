@@ -88,7 +88,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     removed = ("ZIGAI", "NO_COLOR", "PYTHON")  # PYTHONUNBUFFERED, for example, would hide a missing flush
     kept = {key: value for key, value in os.environ.items() if not key.startswith(removed)}
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "TERM": "xterm"}
+    own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "TERM": "xterm"}
+    return kept | own | {"ZIGAI_HOME": str(tmp_path_factory.mktemp("home"))}
+
+
+@pytest.fixture(autouse=True)
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder of the user of its own for each test, in this process."""
+    folder = tmp_path / "home"
+    monkeypatch.setenv("ZIGAI_HOME", str(folder))
+    return folder
 
 
 @pytest.fixture

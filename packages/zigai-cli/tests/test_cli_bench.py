@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_runner import zig_ai
 
-from zigai_cli import shapes
+from zigai_cli.measure import shapes
 from zigai_core.api.registry import Plugins
 from zigai_core.ops.reference import NumpyBackend
 

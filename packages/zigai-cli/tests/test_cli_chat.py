@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from command_runner import zig_ai
 
-from zigai_cli import options, stats
-from zigai_cli.chat import Conversation
+from zigai_cli.conversation import stats
+from zigai_cli.conversation.answer import Settings
+from zigai_cli.conversation.interactive import Conversation
 from zigai_core.api import loading
 from zigai_core.api.registry import Plugins
-from zigai_core.contracts.options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -67,10 +67,7 @@ def test_an_interrupt_just_after_a_reply_does_not_end_the_chat(
     monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
     monkeypatch.setattr(stats, "line", interrupted)
     talk = loading.load(model, plugins=plugins).chat()
-    conversation = Conversation(
-        talk, SamplingOptions(), None, interactive=True, show_stats=True, reasoning=options.Reasoning.DIM
-    )
-    conversation.at_terminal()
+    Conversation(talk, Settings()).run()
     out = capsys.readouterr().out
     assert out.count("Hello, world") == 2
     assert "Ctrl-D or /quit leaves the program" in out
@@ -86,10 +83,9 @@ def test_reasoning_is_hidden_in_a_pipe_by_default(model: Path) -> None:
 
 def test_a_reply_of_hidden_reasoning_only_is_reported(model: Path) -> None:
     result = zig_ai("chat", "-m", model, "--max-tokens", 2, input="why?\n")
-    assert (result.stdout, result.stderr) == (
-        "",
-        "(the reply is only reasoning, which is hidden; --reasoning show prints it)\n",
-    )
+    assert result.stdout == ""
+    assert "(stopped after 2 tokens, the limit of --max-tokens)\n" in result.stderr
+    assert "(the reply is only reasoning, which is hidden; --reasoning show prints it)\n" in result.stderr
 
 
 def test_template_keywords_reach_the_template(make_model: Callable[..., Path]) -> None:

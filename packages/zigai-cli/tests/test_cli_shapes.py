@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from zigai_cli import shapes
-from zigai_cli.shapes import SHAPES, random_model, stored_as
+from zigai_cli.measure import shapes
+from zigai_cli.measure.shapes import SHAPES, random_model, stored_as
 from zigai_core.api.loading import assemble
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import UnsupportedError

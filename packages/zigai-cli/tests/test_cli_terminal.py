@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zigai_cli import terminal
-from zigai_cli.terminal import ReplyWriter, clean, dim, figure, has_colour
+from zigai_cli.terminal import output as terminal
+from zigai_cli.terminal.output import ReplyWriter, clean, dim, figure, has_colour
 
 
 class Screen(io.StringIO):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from zigai_cli.timing import Timing, Work
+from zigai_cli.measure.timing import Timing, Work
 from zigai_core.api import loading
 from zigai_core.api.registry import Plugins
 from zigai_core.engine.direct import DirectRunner, Part
@@ -44,7 +44,9 @@ def test_sequences_are_filled_once_and_every_round_decodes_from_their_depth(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_process_age_is_the_time_since_the_process_started() -> None:
-    program = "import time; time.sleep(0.5); from zigai_cli.timing import process_age; print(process_age())"
+    program = (
+        "import time; time.sleep(0.5); from zigai_cli.measure.timing import process_age; print(process_age())"
+    )
     began = time.monotonic()
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert 0.48 < float(run.stdout) < time.monotonic() - began + 0.02

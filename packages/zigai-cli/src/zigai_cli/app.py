@@ -10,13 +10,13 @@ import typer
 from typer.core import TyperGroup
 
 from zigai_cli import failure
-from zigai_cli.bench import bench
-from zigai_cli.chat import chat
-from zigai_cli.generate import generate
-from zigai_cli.inspect import inspect
-from zigai_cli.plugins import plugins
-from zigai_cli.tokenize import tokenize
-from zigai_cli.version import show_version, version
+from zigai_cli.commands.bench import bench
+from zigai_cli.commands.chat import chat
+from zigai_cli.commands.generate import generate
+from zigai_cli.commands.inspect import inspect
+from zigai_cli.commands.plugins import plugins
+from zigai_cli.commands.tokenize import tokenize
+from zigai_cli.commands.version import show_version, version
 
 # The base class of usage errors: click's own, or that of the copy of click inside recent versions of Typer.
 _ClickException: type[Exception] = next(

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from zigai_cli.terminal import clean
+from zigai_cli.terminal.output import clean
 from zigai_core.contracts.errors import ZigAIError, escape
 
 FAILED = 1

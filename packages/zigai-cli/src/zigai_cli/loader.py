@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from zigai_cli.options import Speculate
-from zigai_cli.terminal import clean, has_colour, note
+from zigai_cli.terminal.output import clean, has_colour, note
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -24,10 +24,13 @@ BAR_DELAY = 0.3
 """Seconds of loading before the progress bar appears."""
 
 
-def choose(path: Path | None) -> Path:
-    """Return `path`, or the bundled model's path if None; a line on standard error then names that model."""
-    if path is not None:
-        return path
+def choose(name: str | None) -> Path:
+    """Return the path of the model of this name.
+
+    For None it is the bundled model, and a line on standard error names it.
+    """
+    if name is not None:
+        return Path(name)
     from zigai_core.api.loading import default_model
 
     bundled = default_model()
@@ -35,11 +38,15 @@ def choose(path: Path | None) -> Path:
     return bundled.path
 
 
-def load(path: Path | None, options: LoadOptions) -> Model:
+def load(name: str | None, options: LoadOptions) -> Model:
     """Load a model. A progress bar appears on standard error if that is a terminal and loading takes long."""
+    return load_file(choose(name), options)
+
+
+def load_file(path: Path, options: LoadOptions) -> Model:
+    """Load the model in a file or folder, as `load` does."""
     from zigai_core.api import loading
 
-    path = choose(path)
     with LoadProgress(path.name) as progress:
         return loading.load(path, progress=progress, **_keywords(options))
 
@@ -56,7 +63,7 @@ def _keywords(options: LoadOptions) -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in options.fields()}
 
 
-def speculation(speculate: Speculate, draft: Path | None, options: LoadOptions) -> dict[str, Any]:
+def speculation(speculate: Speculate, draft: str | None, options: LoadOptions) -> dict[str, Any]:
     """Keyword arguments for `Model.generate` and `Model.chat` about draft tokens. Loads the draft model.
 
     Raises `typer.BadParameter` if both ways to propose draft tokens are given.

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from zigai_cli import failure
-from zigai_cli.terminal import note
+from zigai_cli.terminal.output import note
 
 
 def run() -> None:

@@ -10,15 +10,11 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import Annotated, Any, Optional
 
 import typer
 
 from zigai_core.contracts.errors import SamplingError, escape
-
-if TYPE_CHECKING:
-    from zigai_core.contracts.options import SamplingOptions
 
 
 class Overflow(StrEnum):
@@ -48,16 +44,16 @@ _BUNDLED = "the small model that comes with zigai"
 
 # `Optional`, not `| None`: typer reads annotations at run time, and older versions support only this form.
 Model = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--model", "-m", metavar="PATH", help="Model file or folder.", show_default=_BUNDLED),
+    Optional[str],  # noqa: UP045
+    typer.Option("--model", "-m", metavar="MODEL", help="Model file or folder.", show_default=_BUNDLED),
 ]
 ModelArgument = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Argument(metavar="PATH", help="Model file or folder.", show_default=_BUNDLED),
+    Optional[str],  # noqa: UP045
+    typer.Argument(metavar="MODEL", help="Model file or folder.", show_default=_BUNDLED),
 ]
 ModelAgain = Annotated[
-    Optional[Path],  # noqa: UP045
-    typer.Option("--model", "-m", metavar="PATH", help="The same as the argument PATH."),
+    Optional[str],  # noqa: UP045
+    typer.Option("--model", "-m", metavar="MODEL", help="The same as the argument MODEL."),
 ]
 Temperature = Annotated[
     Optional[float],  # noqa: UP045
@@ -127,9 +123,9 @@ SpeculateChoice = Annotated[
     ),
 ]
 Draft = Annotated[
-    Optional[Path],  # noqa: UP045
+    Optional[str],  # noqa: UP045
     typer.Option(
-        metavar="PATH",
+        metavar="MODEL",
         help="A smaller model with the same vocabulary, which proposes draft tokens: the same reply, faster.",
     ),
 ]
@@ -153,11 +149,11 @@ def sampling(
     repeat_penalty: float | None,
     seed: int | None,
     further: list[str] | None = None,
-) -> SamplingOptions:
-    """Sampling options from the command line; core's defaults replace None.
+) -> dict[str, Any]:
+    """Sampling options given on the command line, by field of `SamplingOptions`.
 
-    `further` are fields of `SamplingOptions` as `NAME=JSON`. Raises `typer.BadParameter` for a name that does
-    not exist or is given twice, and for a value out of range.
+    The model's own defaults hold for all others. `further` are fields as `NAME=JSON`. Raises
+    `typer.BadParameter` for a name that does not exist or is given twice, and for a value out of range.
     """
     from zigai_core.contracts.options import SamplingOptions
 
@@ -181,9 +177,10 @@ def sampling(
             raise typer.BadParameter(f"--sampling {escape(part)}: {name} is given twice")
         given[name] = _sampling_value(name, text)
     try:
-        return SamplingOptions(**given)
+        SamplingOptions(**given)
     except SamplingError as error:
         raise typer.BadParameter(str(error)) from error
+    return given
 
 
 def _sampling_value(name: str, text: str) -> Any:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from zigai_cli import failure, loader, options
+from zigai_cli.conversation.reply import Reply
 from zigai_cli.load_options import DEFAULTS, with_load_options
-from zigai_cli.reply import Reply
-from zigai_cli.terminal import figure, has_colour, note, table
+from zigai_cli.terminal.output import figure, has_colour, note, table
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def bench(
         raise typer.BadParameter("more than one model: give a PATH, --model or --synthetic")
     if not prompt and not generate:
         raise typer.BadParameter("nothing to measure: --prompt and --generate are both 0")
-    from zigai_cli.timing import Timing, Work, peak_resident
+    from zigai_cli.measure.timing import Timing, Work, peak_resident
 
     work = Work(prompt, generate, depth, sequences, repeat, profile)
     load = replace(load, context=work.context)
@@ -68,7 +68,7 @@ def bench(
         file = loader.choose(path or model)
         name = file.name
         began = time.perf_counter()
-        loaded = loader.load(file, load)
+        loaded = loader.load_file(file, load)
     else:
         name = synthetic
         descriptor = _synthetic(name)
@@ -135,7 +135,7 @@ def _share(row: dict[str, Any], total: float) -> str:
 
 
 def _synthetic(name: str) -> ModelDescriptor:
-    from zigai_cli.shapes import random_model
+    from zigai_cli.measure.shapes import random_model
 
     shape, _, mix = name.partition(":")
     return random_model(shape, mix)

@@ -6,7 +6,7 @@ import platform
 import re
 import sys
 
-from zigai_cli.terminal import clean
+from zigai_cli.terminal.output import clean
 
 
 def version() -> None:

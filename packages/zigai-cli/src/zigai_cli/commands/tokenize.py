@@ -12,11 +12,10 @@ import typer
 
 from zigai_cli import loader, options
 from zigai_cli.failure import InputError
-from zigai_cli.terminal import clean, table
+from zigai_cli.terminal.output import clean, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from zigai_core.contracts.plugins import Tokenizer
 
@@ -96,11 +95,11 @@ def _write(before: str, between: str, parts: Iterable[str], after: str) -> None:
     sys.stdout.write(after)
 
 
-def _tokenizer(path: Path | None) -> Tokenizer:
+def _tokenizer(name: str | None) -> Tokenizer:
     from zigai_core.api import loading
     from zigai_core.api.registry import Plugins
 
-    path = loader.choose(path)
+    path = loader.choose(name)
     plugins = Plugins.installed()
     descriptor = loading.read(path, plugins=plugins)
     if descriptor.tokenizer is None:

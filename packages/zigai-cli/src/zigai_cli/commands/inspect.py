@@ -13,12 +13,12 @@ import typer
 from zigai_cli import loader, options
 from zigai_cli.load_options import DEFAULTS, flag, with_load_options
 from zigai_cli.loader import LoadProgress
-from zigai_cli.terminal import figure, table
+from zigai_cli.terminal.output import figure, table
 from zigai_core.contracts.errors import escape
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from zigai_cli.summary import Summary
+    from zigai_cli.measure.summary import Summary
 
 
 @with_load_options()
@@ -49,7 +49,7 @@ def inspect(
                 raise typer.BadParameter(
                     f"{flag(field.name)} has no effect without --kernels, which compiles the model"
                 )
-    from zigai_cli.summary import Summary
+    from zigai_cli.measure.summary import Summary
 
     file = loader.choose(path or model)
 

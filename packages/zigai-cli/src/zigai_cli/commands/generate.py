@@ -8,10 +8,11 @@ from typing import Annotated, Optional
 
 import typer
 
-from zigai_cli import failure, loader, options, stats
+from zigai_cli import failure, loader, options
+from zigai_cli.conversation import stats
+from zigai_cli.conversation.reply import Reply
 from zigai_cli.load_options import DEFAULTS, with_load_options
-from zigai_cli.reply import Reply
-from zigai_cli.terminal import ReplyWriter, note
+from zigai_cli.terminal.output import ReplyWriter, note
 from zigai_core.contracts.load_options import LoadOptions
 
 
@@ -72,7 +73,7 @@ def generate(
     reply = Reply(
         lambda: loaded.generate(
             given,
-            sampling=sampling,
+            **sampling,
             max_tokens=max_tokens,
             stop=stop or (),
             overflow=overflow.value,

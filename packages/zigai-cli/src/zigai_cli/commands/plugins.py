@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from zigai_cli.options import Json
-from zigai_cli.terminal import table
+from zigai_cli.terminal.output import table
 
 if TYPE_CHECKING:
     from zigai_core.api.installed import Entry

@@ -1,0 +1,1 @@
+"""The commands of `zig-ai`, one module each."""

@@ -1,0 +1,1 @@
+"""Messages and replies between a user and a model."""

@@ -1,0 +1,85 @@
+"""One message of a chat and the reply to it, written as it is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zigai_cli.conversation import stats
+from zigai_cli.conversation.reply import Reply
+from zigai_cli.options import Reasoning
+
+if TYPE_CHECKING:
+    from zigai_core.api.chat import Chat
+    from zigai_core.api.reply import ChatReply
+    from zigai_core.text.chat_template import Message
+    from zigai_core.text.reasoning import Part
+
+
+@dataclass
+class Settings:
+    """How replies are generated and shown."""
+
+    sampling: dict[str, Any] = field(default_factory=dict)
+    """Sampling options by name, which replace the model's own defaults."""
+    max_tokens: int | None = None
+    reasoning: Reasoning = Reasoning.DIM
+
+
+class Writer(Protocol):
+    """Writes the pieces of a reply."""
+
+    def wait(self) -> None:
+        """Called about ten times a second while no piece arrives."""
+        ...
+
+    def write(self, piece: str, *, aside: bool = False) -> None:
+        """Writes a piece; `aside` is reasoning."""
+        ...
+
+    def end(self, *, interrupted: bool = False) -> None:
+        """Ends the reply."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply that has ended, and whether Ctrl-C ended it."""
+
+    reply: ChatReply
+    interrupted: bool
+
+    def remarks(self, settings: Settings) -> list[str]:
+        """Why the reply is shorter than the model's, if it is, each as a line."""
+        found = [stats.ending(self.reply)]
+        if settings.reasoning is Reasoning.HIDE and self.reply.reasoning and not self.reply.answer:
+            found.append("the reply is only reasoning, which is hidden; --reasoning show prints it")
+        return [remark for remark in found if remark]
+
+
+def answer(talk: Chat, message: str | Message, settings: Settings, writer: Writer) -> Answer:
+    """Send a message and write the reply as it is generated. Raises what `Chat.send` raises."""
+    read = _as_written if settings.reasoning is Reasoning.SHOW else _in_parts
+    reply = Reply(lambda: talk.send(message, max_tokens=settings.max_tokens, **settings.sampling), read)
+    hides = settings.reasoning is Reasoning.HIDE
+    try:
+        with reply:
+            for part in reply:
+                if part is None or (part.reasoning and hides):
+                    writer.wait()
+                else:
+                    writer.write(part.text, aside=part.reasoning)
+    finally:
+        writer.end(interrupted=reply.interrupted)
+    return Answer(reply.generation, reply.interrupted)
+
+
+def _in_parts(reply: ChatReply) -> Iterator[Part]:
+    return reply.parts()
+
+
+def _as_written(reply: ChatReply) -> Iterator[Part]:
+    from zigai_core.text.reasoning import Part
+
+    return (Part(piece, reasoning=False) for piece in reply)

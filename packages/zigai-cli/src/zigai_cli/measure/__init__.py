@@ -1,0 +1,1 @@
+"""Measurements and facts that commands print: timing, random models, summaries of files."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import zlib
 from collections.abc import Callable
@@ -150,3 +151,37 @@ def test_a_name_from_the_first_turn_is_known_in_the_third(family: str) -> None:
     last = chat.send("What is my name?", sampling=GREEDY)
     assert last.text == "Your name is Anna."
     assert last.usage.cached_tokens > last.usage.computed_tokens
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_dialogue_of_the_readme_is_right_with_every_seed(family: str) -> None:
+    model = zigai.load(find(family, "Q8_0"))
+    for seed in range(20):
+        chat = model.chat()
+        assert [
+            chat.send(message, seed=seed).text
+            for message in ("My name is Anna.", "What is seven plus five?", "What is my name?")
+        ] == ["Nice to meet you, Anna.", "Seven plus five is twelve.", "Your name is Anna."]
+
+
+@pytest.mark.parametrize("name", [name for _, name in checksums()])
+def test_rewriting_the_sampling_defaults_changes_nothing_else(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+    import committed
+
+    path = next(path / name for path in (HERE, BUNDLED) if (path / name).exists())
+    other = tmp_path / name
+    shutil.copyfile(path, other)
+    monkeypatch.setattr(committed, "SAMPLING", {"general.sampling.temp": 0.5, "general.sampling.top_p": 0.9})
+    committed.set_sampling(other)
+    ours, theirs = GGUFFormat().read(path), GGUFFormat().read(other)
+    assert theirs.sampling == {"temperature": 0.5, "top_p": 0.9}
+    assert list(ours.tensors) == list(theirs.tensors)
+    assert all(
+        np.array_equal(tensor.data, theirs.tensors[name].data) for name, tensor in ours.tensors.items()
+    )
+    monkeypatch.undo()
+    committed.set_sampling(other)
+    assert other.read_bytes() == path.read_bytes()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from committed import BUNDLED, HERE, SAMPLING, note_checksums
 from network import SHAPES, Shape
 from numpy.typing import NDArray
 from quantize import Floats, quantize
@@ -18,8 +18,6 @@ from zigai_cli.measure.shapes import stored_as
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_gguf import write_gguf
 
-HERE = Path(__file__).resolve().parent
-BUNDLED = HERE.parents[1] / "packages" / "zigai" / "src" / "zigai" / "models"
 FILE_TYPES = {"F32": 0, "Q8_0": 7, "Q4_K_M": 15}
 """`general.file_type` in the GGUF specification."""
 NORMAL, UNKNOWN, CONTROL, BYTE = 1, 2, 3, 6
@@ -90,6 +88,7 @@ def describe(shape: Shape, mix: str) -> dict[str, Any]:
         "integration-tests/reference_models makes it.",
         "general.license": "apache-2.0",
         "general.file_type": FILE_TYPES[mix],
+        **SAMPLING,
         f"{family}.vocab_size": shape.vocabulary,
         f"{family}.context_length": shape.context,
         f"{family}.embedding_length": shape.width,
@@ -177,13 +176,6 @@ def export(family: str, folder: Path) -> list[Path]:
         paths[-1].parent.mkdir(parents=True, exist_ok=True)
         write_gguf(paths[-1], {**describe(shape, mix), **tokenizer}, store(named, mix, shape))
     return paths
-
-
-def note_checksums() -> None:
-    """Write the SHA-256 of every committed model file, in the format of `sha256sum`."""
-    paths = sorted([*HERE.glob("*.gguf"), *BUNDLED.glob("*.gguf")], key=lambda path: path.name)
-    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in paths]
-    (HERE / "checksums.txt").write_text("".join(lines))
 
 
 def main() -> None:

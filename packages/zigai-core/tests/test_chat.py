@@ -197,6 +197,21 @@ def test_shift_within_a_reply_keeps_the_system_message_and_the_question() -> Non
     assert shifted == "<s>s:be brief</s>u:long</s>a:" + "x" * 40
 
 
+@pytest.mark.parametrize("system", [None, "be brief"])
+def test_shift_refuses_a_message_longer_than_the_context_with_both_numbers(system: str | None) -> None:
+    c = chat("one", "of the refused message", "two", system=system, overflow="shift")
+    assert c.send("hi").text == "one"
+    with pytest.raises(ContextOverflowError) as caught:
+        c.send("x" * 100)
+    tokens = 100 + len("u:a:") + 2 + (len("s:be brief") + 1 if system else 0)
+    with_system = " with the system message" if system else ""
+    assert str(caught.value) == (
+        f"the message is too long: it has {tokens} tokens{with_system}, and the context holds 96; send a "
+        "shorter message, or load the model with a larger context"
+    )
+    assert c.send("again").text == "two"
+
+
 def test_a_message_that_does_not_fit_leaves_the_chat_as_it_was() -> None:
     c = chat("yes", "does not fit", "no", overflow="error")
     assert c.send("hi").text == "yes"

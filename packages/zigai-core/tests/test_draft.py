@@ -12,7 +12,7 @@ from zigai_core.api.loading import assemble
 from zigai_core.api.model import Model
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError, ZigAIError
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.engine.drafters import ModelDrafter
 from zigai_core.ops.blocks import decoder
@@ -24,6 +24,7 @@ PLUGINS = Plugins(
     architectures={"llama": lambda model, *, context: decoder(model, context=64, pairing="adjacent")},
     tokenizers={"llama": ByteTokenizer},
     backends={"numpy": NumpyBackend},
+    chat_templates={"plain": "{{ messages[0].content }}"},
 )
 
 
@@ -78,6 +79,16 @@ def test_a_draft_model_with_another_vocabulary_size_does_not_change_the_text(our
     alone = target.generate("abc", max_tokens=20, sampling=sampling)
     helped = target.generate("abc", max_tokens=20, sampling=sampling, draft=draft)
     assert (helped.text, helped.tokens) == (alone.text, alone.tokens)
+
+
+def test_a_closed_model_is_refused_as_a_draft_by_name() -> None:
+    target, draft = model(toy(300)), model(toy(300, seed=3))
+    chat = target.chat(template="plain", draft=draft)
+    assert target.generate("abc", max_tokens=2, draft=draft).text is not None
+    draft.close()
+    for ask in (lambda: target.generate("abc", draft=draft), lambda: chat.send("abc")):
+        with pytest.raises(ZigAIError, match=f"^{draft.descriptor.name} is closed, so it cannot propose"):
+            ask()
 
 
 def test_a_prompt_with_a_token_that_the_draft_lacks_is_no_error() -> None:

@@ -115,8 +115,10 @@ def test_a_prefix_is_found_up_to_the_limit_and_inside_a_page() -> None:
     found, pools = index(StateGroup(()))
     fill(found, pools, tokens(1, 2, 3, 4, 5, 6))
     assert found.find(tokens(1, 2, 3, 4, 9, 9), 5).length == 4
-    assert found.find(tokens(1, 2, 3, 9, 9, 9), 5)[::3] == (3, 1)
-    assert found.find(tokens(1, 2, 3, 4, 5, 6), 5)[::3] == (5, 1)
+    hit = found.find(tokens(1, 2, 3, 9, 9, 9), 5)
+    assert (hit.length, len(hit.path), hit.tail is not None) == (3, 1, True)
+    hit = found.find(tokens(1, 2, 3, 4, 5, 6), 5)
+    assert (hit.length, len(hit.path), hit.tail is not None) == (5, 2, True)
     assert found.find(tokens(3, 4, 5, 6), 3).length == 0
     found.check()
 

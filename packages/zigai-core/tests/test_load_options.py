@@ -24,6 +24,8 @@ from zigai_core.contracts.load_options import LoadOptions
         ("threads", "2", "must be a whole number of at least 1, not '2'"),
         ("context", -1, "must be a whole number of at least 1, not -1"),
         ("context", 2**40, "must be below 2147483648, not 1099511627776"),
+        ("sequences", 0, "must be a whole number of at least 1, not 0"),
+        ("queue", "many", "must be a whole number of at least 1, not 'many'"),
         ("kv_dtype", 16, "must be a name, not 16"),
         ("packed_cache", 3, "must name a folder, not 3"),
         ("packed_cache", "", "must name a folder, not ''"),

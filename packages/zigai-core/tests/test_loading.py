@@ -14,14 +14,22 @@ from zigai_core.api.installed import report
 from zigai_core.api.loading import DEFAULT_CONTEXT, build, load, read
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
-from zigai_core.contracts.errors import ContextOverflowError, FormatError, PluginError, UnsupportedError
+from zigai_core.contracts.errors import (
+    ContextOverflowError,
+    FormatError,
+    PluginError,
+    QueueFullError,
+    UnsupportedError,
+)
 from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.options import SamplingOptions
 from zigai_core.contracts.plugins import BundledModel
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
 from zigai_core.testing.toys import toy_decoder
+from zigai_core.text.chat_template import ChatTemplate
 
 MODEL = toy_decoder(layers=1)
 
@@ -110,6 +118,11 @@ def test_without_a_path_the_bundled_model_is_loaded_and_logged(
     assert [record.getMessage() for record in caplog.records] == [
         "no model is named, so this is a toy. To name one: zigai.load('model.gguf')"
     ]
+
+
+def test_a_bundled_toy_says_how_to_run_a_real_model(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    load(plugins=plugins(models={"default": lambda: BundledModel(file, "a toy", "zig-ai chat -m real")}))
+    assert caplog.messages[0].endswith("A real one, in a terminal: zig-ai chat -m real")
 
 
 def test_without_a_path_and_a_bundled_model_the_error_names_the_package_to_install(file: Path) -> None:
@@ -363,3 +376,49 @@ def test_the_longest_text_of_an_encoder_is_its_context(file: Path) -> None:
         ContextOverflowError, match=r"601 tokens, and the context holds 600; .*larger context$"
     ):
         model.embed([1] * 601)
+
+
+def test_the_sampling_defaults_of_a_file_hold_unless_others_are_given(file: Path) -> None:
+    described = dataclasses.replace(MODEL, sampling={"temperature": 0.25, "top_k": 7, "seed": 3})
+    model = load(file, plugins=plugins(described))
+    assert model.sampling == SamplingOptions(temperature=0.25, top_k=7, seed=3)
+    assert load(file, plugins=plugins()).sampling == SamplingOptions()
+    for made, expected in [
+        (model.generate("x", max_tokens=1), model.sampling),
+        (model.generate("x", max_tokens=1, top_k=5), SamplingOptions(temperature=0.25, top_k=5, seed=3)),
+        (model.generate("x", max_tokens=1, sampling=SamplingOptions(top_p=0.5, seed=1)), None),
+        (model.chat(template=ChatTemplate("x")).send("x", temperature=0), None),
+    ]:
+        sampler = made.stream.request.sampler
+        assert sampler is not None
+        if expected is not None:
+            assert sampler.options == expected
+    assert sampler.options == SamplingOptions(temperature=0, top_k=7, seed=3)
+    assert [one.seed for one in model.replies("x", 2, max_tokens=1)] == [3, 4]
+    assert model.sampler().options == model.sampling
+
+
+def test_explicit_sampling_options_replace_all_defaults_of_a_file(file: Path) -> None:
+    described = dataclasses.replace(MODEL, sampling={"temperature": 0.25})
+    given = SamplingOptions(top_p=0.5, seed=1)
+    sampler = load(file, plugins=plugins(described)).generate("x", sampling=given).stream.request.sampler
+    assert sampler is not None
+    assert sampler.options == given
+
+
+@pytest.mark.parametrize("sampling", [{"temperatur": 0.5}, {"temperature": "warm"}])
+def test_sampling_defaults_that_cannot_be_used_are_a_fault_of_the_format(
+    file: Path, sampling: dict[str, object]
+) -> None:
+    described = dataclasses.replace(MODEL, sampling=sampling)
+    with pytest.raises(PluginError, match=r"gives sampling defaults that cannot be used: .*temperatur"):
+        load(file, plugins=plugins(described))
+
+
+def test_the_sizes_for_servers_reach_the_engine(file: Path) -> None:
+    model = load(file, plugins=plugins(), sequences=2, queue=1)
+    assert model.engine.budget.sequences == 2
+    first = model.generate("x", max_tokens=1)
+    with pytest.raises(QueueFullError, match="the queue holds 1"):
+        model.generate("x", max_tokens=1)
+    assert first.text is not None

@@ -275,11 +275,40 @@ def test_logprobs_are_the_models_own() -> None:
     np.testing.assert_allclose([one.logprob for one in first.best], np.sort(expected)[::-1][:3], atol=1e-4)
 
 
+def test_logprobs_include_the_tokens_of_a_stop_string() -> None:
+    made = scripted("ab###", stop="##", logprobs=0)
+    assert (made.text, "".join(one.text for one in made.logprobs)) == ("ab", "ab##")
+
+
+def test_the_time_to_the_first_token_counts_from_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr(model_module.time, "perf_counter", lambda: now[0])
+    model = scripted_model("one", "two", "three", context=96)
+    encode = type(model.tokenizer).encode
+
+    def slow(*given: Any, **keywords: Any) -> list[int]:
+        now[0] += 5  # a long prompt
+        return encode(*given, **keywords)
+
+    monkeypatch.setattr(type(model.tokenizer), "encode", slow)
+    replies = [
+        model.generate("x"),
+        *model.replies("x", 1),
+        model.chat(template=ChatTemplate("{{ messages[0].content }}")).send("x"),
+    ]
+    for made in replies:
+        called = now[0]
+        assert made.text
+        assert made.usage.time_to_first_token >= 5
+        assert now[0] == called
+
+
 def test_logprobs_have_texts() -> None:
     model = scripted_model("hé")
     made = model.generate("x", logprobs=512)
     assert made.text == "hé"
     assert [one.text for one in made.logprobs] == ["h", "\ufffd", "\ufffd"]
+    assert b"".join(one.spelling for one in made.logprobs).decode() == made.text
     texts = {one.token: one.text for one in made.logprobs[0].best}
     assert (len(texts), texts[2], texts[ord("h") + 3]) == (512, "</s>", "h")
     assert model.chat(template=ChatTemplate("x")).send("x", logprobs=1, max_tokens=1).logprobs == []

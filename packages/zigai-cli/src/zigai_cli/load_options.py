@@ -13,7 +13,7 @@ import typer
 
 from zigai_cli.options import pairs
 from zigai_core.contracts.errors import UnsupportedError
-from zigai_core.contracts.load_options import LoadOptions
+from zigai_core.contracts.load_options import FOR_SERVERS, LoadOptions
 
 DEFAULTS = LoadOptions()
 
@@ -22,14 +22,14 @@ def with_load_options(*without: str) -> Callable[[Callable[..., None]], Callable
     """Decorator that replaces the parameter `load` of a command by one option per field of `LoadOptions`.
 
     The command is called with `load=LoadOptions(…)`. `without` names fields that the command sets itself and
-    that get no option. A value out of range is a usage error.
+    that get no option; those for servers get none either. A value out of range is a usage error.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         options = {
             field.name: _option(field.name, field.metadata)
             for field in LoadOptions.fields()
-            if field.name not in without
+            if field.name not in FOR_SERVERS.union(without)
         }
         own = inspect.signature(command)
         parameters = [

@@ -27,14 +27,15 @@ BAR_DELAY = 0.3
 def choose(name: str | None) -> Path:
     """Return the path of the model of this name.
 
-    For None it is the bundled model, and a line on standard error names it.
+    For None it is the bundled model, which a note on standard error names.
     """
     if name is not None:
         return Path(name)
     from zigai_core.api.loading import default_model
 
     bundled = default_model()
-    note(f"no model is named, so this is {bundled.about}. To name one: --model PATH.gguf", sys.stderr)
+    larger = f"\nfor a real one: {bundled.larger}" if bundled.larger else ""
+    note(f"no model is named, so this is {bundled.about}. To name one: --model PATH.gguf{larger}", sys.stderr)
     return bundled.path
 
 

@@ -58,19 +58,25 @@ ModelAgain = Annotated[
 Temperature = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(
-        metavar="T", help="Sampling temperature; 0 always takes the most likely token.", show_default="0.8"
+        metavar="T",
+        help="Sampling temperature; 0 always takes the most likely token.",
+        show_default="the model's own, else 0.8",
     ),
 ]
 TopK = Annotated[
     Optional[int],  # noqa: UP045
-    typer.Option(metavar="K", help="Sample from the K most likely tokens; 0 is off.", show_default="40"),
+    typer.Option(
+        metavar="K",
+        help="Sample from the K most likely tokens; 0 is off.",
+        show_default="the model's own, else 40",
+    ),
 ]
 TopP = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(
         metavar="P",
         help="Sample from the most likely tokens whose probabilities add up to P; 1 is off.",
-        show_default="0.95",
+        show_default="the model's own, else 0.95",
     ),
 ]
 MinP = Annotated[
@@ -78,13 +84,15 @@ MinP = Annotated[
     typer.Option(
         metavar="P",
         help="Drop tokens less than P times as likely as the most likely one; 0 is off.",
-        show_default="0.05",
+        show_default="the model's own, else 0.05",
     ),
 ]
 RepeatPenalty = Annotated[
     Optional[float],  # noqa: UP045
     typer.Option(
-        metavar="R", help="Penalty that makes recent tokens less likely; 1 is off.", show_default="1.0"
+        metavar="R",
+        help="Penalty that makes recent tokens less likely; 1 is off.",
+        show_default="the model's own, else 1.0",
     ),
 ]
 Seed = Annotated[

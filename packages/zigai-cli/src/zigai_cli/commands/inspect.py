@@ -109,6 +109,8 @@ def _about(about: Mapping[str, Any]) -> list[list[str]]:
     rows.append(
         ["chat template", f"in the file, {len(template):,} characters" if template else "none in the file"]
     )
+    defaults = [f"{name} {_short(value)}" for name, value in about["sampling"].items()]
+    rows.append(["sampling", ", ".join(defaults) or "no defaults in the file"])
     rows += [
         [f"  {key}", _short(value)]
         for key, value in about["hyperparameters"].items()

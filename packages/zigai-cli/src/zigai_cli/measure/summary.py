@@ -56,6 +56,7 @@ class Summary:
                 "add_bos": spec.add_bos,
             },
             "chat_template": model.chat_template,
+            "sampling": {name: plain(value) for name, value in model.sampling.items()},
         }
 
     def tensors(self) -> list[dict[str, Any]]:

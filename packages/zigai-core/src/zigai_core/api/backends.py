@@ -96,7 +96,7 @@ def missing_of(backend: Backend, graph: Graph, model: ModelDescriptor) -> list[s
 
 
 def tell_ignored(backend: Backend, options: LoadOptions, compiled: CompileOptions) -> None:
-    """Log a warning for each option that was given and that the backend does not use."""
+    """Logs a warning for each option that was given and that the backend does not use."""
     for name, instead in backend.ignored(compiled).items():
         value = getattr(options, name, None)
         if value is not None:

@@ -11,7 +11,7 @@ R = TypeVar("R")
 
 
 def call(what: str, function: Callable[[], R]) -> R:
-    """Return `function()`, a call into the plugin `what`.
+    """Returns `function()`, a call into the plugin `what`.
 
     Raises `PluginError`, which names `what`, in place of any exception but `ZigAIError`, `OSError` and
     `MemoryError`, which are not changed.

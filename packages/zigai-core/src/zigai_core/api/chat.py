@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from zigai_core.api.conversation import Conversation
 from zigai_core.api.messages import checked_message, checked_messages
 from zigai_core.api.reply import ChatReply
 from zigai_core.api.turn import Turn
-from zigai_core.contracts.errors import ChatBusyError, TemplateError
+from zigai_core.contracts.errors import ChatBusyError, ContextOverflowError, TemplateError
 from zigai_core.contracts.plugins import Tokenizer
 from zigai_core.engine.request import Overflow, Shift
 from zigai_core.engine.sampling import Sampler
@@ -24,8 +25,8 @@ from zigai_core.text.reasoning import OPENING
 _OWN = frozenset({"messages", "add_generation_prompt", "bos_token", "eos_token"})
 """Variables of a template that a chat sets itself."""
 
-Submit = Callable[[Sequence[int], Mapping[str, Any], Shift | None], tuple[Stream, Sampler]]
-"""Submits a prompt with the keywords of `Chat.send`; returns the stream and its sampler."""
+Submit = Callable[[Sequence[int], float, Mapping[str, Any], Shift | None], tuple[Stream, Sampler]]
+"""Submits a prompt, with the time of the call and the keywords of `Chat.send`; returns stream and sampler."""
 
 
 class Chat:
@@ -94,6 +95,7 @@ class Chat:
         sent, `ContextOverflowError` if there is no room for a reply, and `TemplateError` if the template
         refuses the messages.
         """
+        called = time.perf_counter()
         new = checked_message(message)
         overflow = options.get("overflow", self._overflow)
         me, process, conversation = object(), os.getpid(), self._conversation
@@ -104,7 +106,7 @@ class Chat:
             earlier = conversation.settled("send a message to")
             history, prompt, begun, dropped = self._fit([*earlier, new], overflow)
             shift = self._shift(history, prompt) if overflow == "shift" else None
-            stream, sampler = self._submit(prompt, {"overflow": overflow, **options}, shift)
+            stream, sampler = self._submit(prompt, called, {"overflow": overflow, **options}, shift)
             turn = Turn(new, stream.channel, stream.canceller, stream.awaiter, begun)
             conversation.state = (history[:-1], turn)
         finally:
@@ -164,6 +166,12 @@ class Chat:
             kept, length = before
             first, reply = given[:length], given[length:]
             room = self.context - self.context // 4
+            if not reply and _without_oldest_turn(kept) is None:
+                raise ContextOverflowError(
+                    f"the message is too long: it has {length} tokens"
+                    f"{' with the system message' if self.system else ''}, and the context holds "
+                    f"{self.context}; send a shorter message, or load the model with a larger context"
+                )
             while len(first) + len(reply) > room:
                 later = _without_oldest_turn(kept)
                 if later is None:

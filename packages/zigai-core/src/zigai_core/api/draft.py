@@ -7,7 +7,7 @@ from collections.abc import MutableSet
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
-from zigai_core.contracts.errors import UnsupportedError, quote
+from zigai_core.contracts.errors import UnsupportedError, ZigAIError, quote
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.drafters import ModelDrafter, NgramDrafter
 from zigai_core.engine.request import Drafter
@@ -30,15 +30,21 @@ class Vocabulary(Protocol):
     checked_drafts: MutableSet[Any]
 
     @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        ...
+
+    @property
     def vocabulary(self) -> int:
         """Number of tokens that can be drawn."""
         ...
 
 
 def check_drafter(model: Vocabulary, speculate: Speculate | None, draft: Vocabulary | None) -> None:
-    """Raise `UnsupportedError` if both are given, for an unknown name, and for an unsuitable draft model.
+    """Raises `UnsupportedError` if both are given, for an unknown name, and for an unsuitable draft model.
 
-    A draft model must be a loaded model with the same vocabulary and with logits.
+    A draft model must be a loaded model with the same vocabulary and with logits. Raises `ZigAIError` if it
+    was closed.
     """
     given: Any = draft
     if speculate is not None and speculate not in get_args(Speculate):
@@ -49,6 +55,10 @@ def check_drafter(model: Vocabulary, speculate: Speculate | None, draft: Vocabul
         return
     if not isinstance(given, Vocabulary):
         raise UnsupportedError(f"draft must be a loaded model, not {quote(given)}; load it with zigai.load()")
+    if given.closed:
+        raise ZigAIError(
+            f"{given.descriptor.name} is closed, so it cannot propose draft tokens: load it again"
+        )
     given.program.graph.output("logits")
     if given not in model.checked_drafts:
         check_draft(model.descriptor, given.descriptor)
@@ -64,7 +74,7 @@ def new_drafter(model: Vocabulary, speculate: Speculate | None, draft: Vocabular
 
 
 def check_draft(model: ModelDescriptor, draft: ModelDescriptor) -> None:
-    """Raise `UnsupportedError`, with the first difference, unless both vocabularies are the same.
+    """Raises `UnsupportedError`, with the first difference, unless both vocabularies are the same.
 
     Padding tokens at the end, which do not occur in text, may differ in number and spelling.
     """

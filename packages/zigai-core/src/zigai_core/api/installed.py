@@ -50,7 +50,7 @@ class Installed:
     point: EntryPoint = field(repr=False)
 
     def load(self) -> object:
-        """Import the plugin.
+        """Imports the plugin.
 
         Raises `PluginError` if the import fails, with the cause, or if the object is not of its group's kind.
         """
@@ -133,7 +133,7 @@ def declared_by(distribution: Any) -> str:
 
 @cache
 def report(problem: str) -> None:
-    """Log a warning, once per text."""
+    """Logs a warning, once per text."""
     import logging  # takes some ms, which few programs need to spend
 
     logging.getLogger("zigai").warning("%s", problem)

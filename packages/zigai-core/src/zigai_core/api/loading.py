@@ -62,7 +62,7 @@ def load(
     progress: Progress | None = None,
     **options: Any,
 ) -> Model:
-    """Load a model. Without a path it is the bundled one of an installed package, and a warning names it.
+    """Loads a model. Without a path it is the bundled one of an installed package, and a warning names it.
 
     `path`: a file, one part of several, or a folder, as the installed formats read them. `Model.choice`
     names the backend and the reason for the choice.
@@ -75,7 +75,11 @@ def load(
     plugins = plugins or Plugins.installed()
     if path is None:
         bundled = default_model(plugins=plugins)
-        LOG.warning("no model is named, so this is %s. To name one: zigai.load('model.gguf')", bundled.about)
+        LOG.warning(
+            "no model is named, so this is %s. To name one: zigai.load('model.gguf')%s",
+            bundled.about,
+            f". A real one, in a terminal: {bundled.larger}" if bundled.larger else "",
+        )
         path = bundled.path
     return _finish(read(path, plugins=plugins), given, plugins, progress)
 
@@ -88,7 +92,7 @@ def assemble(
     progress: Progress | None = None,
     **options: Any,
 ) -> Model:
-    """Make a model from a descriptor, which need not come from a file; otherwise as `load`."""
+    """Makes a model from a descriptor, which need not come from a file; otherwise as `load`."""
     return _finish(descriptor, LoadOptions(**options), plugins or Plugins.installed(), progress)
 
 
@@ -104,12 +108,12 @@ class Prepared:
     options: CompileOptions
 
     def compile(self, progress: Progress | None = None) -> Program:
-        """Compile the graph. Reads the weights."""
+        """Compiles the graph. Reads the weights."""
         return self.backend.compile(self.graph, self.descriptor.tensors, self.options, progress)
 
 
 def prepare(descriptor: ModelDescriptor, options: LoadOptions, plugins: Plugins) -> Prepared:
-    """Build the graph, make the tokenizer, and choose the backend of a model, with all checks of `load`."""
+    """Builds the graph, makes the tokenizer and chooses the backend of a model, with the checks of `load`."""
     compiled = plan(descriptor, options)
     graph = build(descriptor, context=compiled.context, unread=options.unread, plugins=plugins)
     if graph.whole_sequences:  # each text is computed in one step, so a step must hold the longest
@@ -146,7 +150,7 @@ def plan(descriptor: ModelDescriptor, options: LoadOptions) -> CompileOptions:
 def build(
     descriptor: ModelDescriptor, *, context: int, unread: str = "error", plugins: Plugins | None = None
 ) -> Graph:
-    """Build the graph of a model with the architecture that its descriptor names.
+    """Builds the graph of a model with the architecture that its descriptor names.
 
     Raises `UnsupportedError` for tensors and hyperparameters that the architecture should read but does not;
     with `unread="warn"` they are logged instead.
@@ -182,7 +186,8 @@ def _finish(
 ) -> Model:
     prepared = prepare(descriptor, options, plugins)
     program = prepared.compile(progress)
-    budget = Budget(*options.room())
+    tokens, nbytes = options.room()
+    budget = Budget(tokens, nbytes, **({} if options.sequences is None else {"sequences": options.sequences}))
     plan_sizes(program, budget)  # raises if it is too small
     return Model(
         descriptor,
@@ -192,11 +197,12 @@ def _finish(
         choice=prepared.choice,
         plugins=plugins,
         budget=budget,
+        queue=options.queue,
     )
 
 
 def _check_vocabulary(descriptor: ModelDescriptor, graph: Graph, tokenizer: Tokenizer | None) -> None:
-    """Raise `FormatError` if tokenizer, output and embeddings do not have the same tokens."""
+    """Raises `FormatError` if tokenizer, output and embeddings do not have the same tokens."""
     where = descriptor.path or descriptor.name
     outputs = graph.outputs["logits"].width if "logits" in graph.outputs else None
     tokens = None if tokenizer is None else tokenizer.vocabulary_size

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Mapping, MutableSet, Sequence
-from numbers import Integral
 from types import TracebackType
 from typing import Any
 
@@ -16,21 +15,19 @@ from zigai_core.api.embedding import Pooling, embed
 from zigai_core.api.prompt import Prompt, are_several, token_ids
 from zigai_core.api.registry import Plugins
 from zigai_core.api.reply import Reply
-from zigai_core.api.reply_options import split_options
-from zigai_core.api.samplers import Samplers
+from zigai_core.api.reply_options import seeds_of, split_options
+from zigai_core.api.samplers import Samplers, default_sampling
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import (
-    SamplingError,
     TemplateError,
     TokenizerError,
     UnsupportedError,
     ZigAIError,
-    quote,
 )
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.plugins import Program, Tokenizer
-from zigai_core.engine.engine import Engine
+from zigai_core.engine.engine import QUEUE, Engine
 from zigai_core.engine.request import Budget, EngineStats, Overflow, Request, Shift
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
@@ -59,6 +56,7 @@ class Model:
         choice: str,
         plugins: Plugins,
         budget: Budget | None = None,
+        queue: int | None = None,
     ) -> None:
         self.descriptor = descriptor
         self.program = program
@@ -70,11 +68,14 @@ class Model:
             if descriptor.chat_template
             else None
         )
+        self.sampling = default_sampling(descriptor)
+        """The sampling options of replies for which none are given: the file's defaults, else core's."""
         self.checked_drafts: MutableSet[Any] = weakref.WeakSet()
         """Draft models whose vocabulary was compared with this model's."""
         self._tokenizer = tokenizer
         self._plugins = plugins
         self._budget = budget
+        self._queue = QUEUE if queue is None else queue
         self._samplers = Samplers(program, tokenizer, plugins)
         self._engines: dict[str, Engine] = {}  # one at most; no lock, which a handler or a fork could block
         self._closed = False
@@ -109,7 +110,7 @@ class Model:
         """The engine, which is made when it is first needed. Raises `ZigAIError` after `close`."""
         engine = self._engines.get("")
         if engine is None and not self._closed:
-            made = Engine(self.program, budget=self._budget)
+            made = Engine(self.program, budget=self._budget, queue=self._queue)
             engine = self._engines.setdefault("", made)
             if engine is not made:  # another thread was first
                 made.close()
@@ -118,6 +119,11 @@ class Model:
             raise ZigAIError(f"{self.descriptor.name} is closed: load it again")
         assert engine is not None
         return engine
+
+    @property
+    def closed(self) -> bool:
+        """True after `close`."""
+        return self._closed
 
     def close(self) -> None:
         """Ends all replies and frees the memory of the engine. The model cannot be used any more."""
@@ -151,7 +157,8 @@ class Model:
     ) -> Reply:
         """Continues a text, or token ids. Control tokens in a text are text.
 
-        `options` are fields of `SamplingOptions` (`temperature=0`), which replace those of `sampling`.
+        `options` are fields of `SamplingOptions` (`temperature=0`), which replace those of `sampling`, or
+        without it the defaults of the file, `Model.sampling`.
         `max_tokens`: the most tokens that are generated; 0 for none, None for no limit but the context.
         `stop`: texts that end the reply. `overflow`: what happens when the context is full. `deadline`: the
         seconds from now after which the reply ends. `priority`: replies of a higher priority are computed
@@ -163,9 +170,11 @@ class Model:
         Raises `ContextOverflowError` if there is no room for a reply, `SamplingError` for an invalid option,
         and `UnsupportedError` for a model without logits.
         """
+        called = time.perf_counter()
         tokens = self._tokens(prompt)
         stream, sampler = self._submit(
             tokens,
+            called,
             {
                 "sampling": sampling,
                 "max_tokens": max_tokens,
@@ -192,19 +201,13 @@ class Model:
         Reply i has the seed `seed + i`, where `seed` may be that of `sampling`; without one each has a random
         one.
         """
-        sampling = options.get("sampling")
-        first: object = sampling.seed if seed is None and isinstance(sampling, SamplingOptions) else seed
-        if first is not None and (isinstance(first, bool) or not isinstance(first, Integral)):
-            raise SamplingError(f"seed must be a whole number, not {quote(first)}")
-        if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
-            raise SamplingError(f"count must be a whole number of at least 1, not {quote(count)}")
-        tokens = self._tokens(prompt)
+        called = time.perf_counter()
+        seeds = seeds_of(count, seed, options.get("sampling") or self.sampling)
+        tokens, made = self._tokens(prompt), list[Reply]()
         after = tokens[-1] if tokens else None
-        made: list[Reply] = []
-        for number in range(int(count)):
-            own = {} if first is None else {"seed": int(first) + number}
+        for own in seeds:
             like = made[0].stream if made else None
-            stream, sampler = self._submit(tokens, {**options, **own}, after=after, like=like)
+            stream, sampler = self._submit(tokens, called, {**options, **own}, after=after, like=like)
             made.append(self._reply(stream, sampler))
         return made
 
@@ -241,10 +244,10 @@ class Model:
         proposing = {"speculate": speculate, "draft": draft}
 
         def submit(
-            prompt: Sequence[int], options: Mapping[str, Any], shift: Shift | None
+            prompt: Sequence[int], called: float, options: Mapping[str, Any], shift: Shift | None
         ) -> tuple[Stream, Sampler]:
             own = {} if options.keys() & proposing.keys() else proposing
-            return self._submit(prompt, {**own, **options}, shift=shift)
+            return self._submit(prompt, called, {**own, **options}, shift=shift)
 
         return Chat(
             submit,
@@ -298,12 +301,13 @@ class Model:
         return self.engine.stats()
 
     def sampler(self, options: SamplingOptions | None = None) -> Sampler:
-        """Returns a sampler for one reply, with the registered steps."""
-        return self._samplers.new(options or SamplingOptions())
+        """Returns a sampler for one reply, with the registered steps; without options, those of the model."""
+        return self._samplers.new(options or self.sampling)
 
     def _submit(
         self,
         prompt: Sequence[int],
+        called: float,
         options: Mapping[str, Any],
         *,
         shift: Shift | None = None,
@@ -312,12 +316,13 @@ class Model:
     ) -> tuple[Stream, Sampler]:
         """Submits a prompt with keywords of `generate`.
 
-        `after`: the token that the reply's text continues; None: it begins one. `like`: the reply to the
-        same prompt, which it shares.
+        `called`: when the reply was asked for, by `time.perf_counter()`. `after`: the token that the reply's
+        text continues; None: it begins one. `like`: the reply to the same prompt, which it shares.
         """
         self.graph.output("logits")
         wanted, changes = split_options(options)
-        sampler = self._samplers.new(wanted.sampling or SamplingOptions(), changes)
+        sampler = self._samplers.new(wanted.sampling or self.sampling, changes)
+        passed = time.perf_counter() - called
         request = Request(
             prompt,
             max_tokens=wanted.max_tokens,
@@ -328,7 +333,8 @@ class Model:
             overflow=wanted.overflow,
             shift=shift,
             priority=wanted.priority,
-            deadline=None if wanted.deadline is None else time.monotonic() + wanted.deadline,
+            deadline=None if wanted.deadline is None else time.monotonic() - passed + wanted.deadline,
+            called=called,
             logprobs=wanted.logprobs,
         )
         engine = self.engine

@@ -23,7 +23,7 @@ def are_several(given: object) -> bool:
 
 
 def token_ids(given: object, *, what: str = "a prompt") -> list[int]:
-    """Convert token ids to a list of int. `what` names them in errors.
+    """Converts token ids to a list of int. `what` names them in errors.
 
     Raises `TokenizerError` for anything but a sequence of whole numbers or a one-dimensional integer array:
     bytes, a string, a sequence with strings, fractions or booleans. Ids are not compared with a vocabulary.

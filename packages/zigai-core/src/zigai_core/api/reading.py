@@ -24,7 +24,7 @@ _KINDS = (
 
 
 def read(path: str | Path, *, plugins: Plugins | None = None) -> ModelDescriptor:
-    """Return the descriptor of the model at `path`: a file, one part of several, or a folder.
+    """Returns the descriptor of the model at `path`: a file, one part of several, or a folder.
 
     `~` is the user's home folder. Raises `MissingFileError`, which is a `FileNotFoundError`, if nothing is
     there, `FormatError` if the path is neither a regular file nor a folder, cannot be read, or is of no

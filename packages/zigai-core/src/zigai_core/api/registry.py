@@ -58,7 +58,7 @@ class Registry(Generic[T]):
         self._installed = tuple(found for found in installed if found.group == group)
 
     def get(self, name: str) -> T:
-        """Return the plugin of this name; imports it if necessary.
+        """Returns the plugin of this name; imports it if necessary.
 
         Raises `UnsupportedError` if the name is not registered, `PluginError` if two distributions declare
         it, or if the plugin cannot be imported or is not of its group's kind.

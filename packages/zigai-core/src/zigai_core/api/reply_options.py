@@ -57,3 +57,16 @@ def split_options(options: Mapping[str, Any]) -> tuple[ReplyOptions, dict[str, A
     """Returns the options of a reply, and all others: changes to its sampling options."""
     own = {name: value for name, value in options.items() if name in _NAMES}
     return ReplyOptions(**own), {name: value for name, value in options.items() if name not in _NAMES}
+
+
+def seeds_of(count: int, seed: int | None, sampling: object) -> list[dict[str, int]]:
+    """Returns an option `seed` for each of several replies: `seed`, or that of `sampling`, plus i; or none.
+
+    Raises `SamplingError` for a count or a seed that is not a whole number.
+    """
+    first: object = sampling.seed if seed is None and isinstance(sampling, SamplingOptions) else seed
+    if first is not None and (isinstance(first, bool) or not isinstance(first, Integral)):
+        raise SamplingError(f"seed must be a whole number, not {quote(first)}")
+    if isinstance(count, bool) or not isinstance(count, Integral) or count < 1:
+        raise SamplingError(f"count must be a whole number of at least 1, not {quote(count)}")
+    return [{} if first is None else {"seed": int(first) + i} for i in range(int(count))]

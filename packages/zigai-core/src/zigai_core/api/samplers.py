@@ -8,10 +8,22 @@ from dataclasses import fields, replace
 from typing import Any
 
 from zigai_core.api.registry import Plugins
-from zigai_core.contracts.errors import SamplingError
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.errors import PluginError, SamplingError
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.contracts.plugins import Program, Tokenizer
 from zigai_core.engine.sampling import Sampler
+
+
+def default_sampling(descriptor: ModelDescriptor) -> SamplingOptions:
+    """Returns the sampling defaults of a model's file. Raises `PluginError` for those that cannot be."""
+    try:
+        return SamplingOptions(**descriptor.sampling)
+    except (TypeError, SamplingError) as error:
+        raise PluginError(
+            f"the format {descriptor.format or 'of the model'} gives sampling defaults that cannot be used: "
+            f"{error}. Update the package that has it, or report this"
+        ) from error
 
 
 class Samplers:

@@ -23,7 +23,7 @@ CHECKED_BYTES = 1 << 24
 def check_unread(
     model: ModelDescriptor, hp: Hyperparameters, graph: Graph, *, context: int, how: str
 ) -> None:
-    """Check that `graph` depends on every tensor, and the architecture on every hyperparameter that matters.
+    """Checks that `graph` depends on every tensor, and the architecture on every hyperparameter that matters.
 
     Exempt are tensors that the graph leaves out with a reason, biases of zeros and scales of ones, and
     hyperparameters that do not change numbers. `hp`: the hyperparameters passed to the architecture, which

@@ -302,6 +302,8 @@ class ModelDescriptor:
     tokenizer: TokenizerSpec | None = None
     chat_template: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    """Sampling defaults of the file, by field of `SamplingOptions`; the reader has checked each of them."""
     conventions: Conventions = field(default_factory=Conventions)
     format: str = ""
     path: Path | None = None

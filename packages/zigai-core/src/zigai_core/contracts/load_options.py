@@ -17,6 +17,9 @@ _BUDGET = re.compile(r"([1-9]\d{0,17})([KMGTkmgt]?)")
 UNREAD = ("error", "warn")
 """What to do if tensors or hyperparameters that affect the results are not read."""
 
+FOR_SERVERS = frozenset({"sequences", "queue"})
+"""Options that make no difference to one user: a command that serves many has them, others do not."""
+
 
 def _about(help: str, *, metavar: str, shown: str) -> dict[str, str]:
     """Metadata of a field: its description, its placeholder in usage texts and its default in words."""
@@ -27,7 +30,8 @@ def _about(help: str, *, metavar: str, shown: str) -> dict[str, str]:
 class LoadOptions:
     """Options for loading a model. Raises `UnsupportedError`, with name and value, for an invalid value.
 
-    To add an option, add a field: `zigai.load` takes it as a keyword and `zig-ai` as an option.
+    To add an option, add a field: `zigai.load` takes it as a keyword and `zig-ai` as an option, but for those
+    in `FOR_SERVERS`.
 
     >>> LoadOptions(threads=0)
     Traceback (most recent call last):
@@ -65,6 +69,18 @@ class LoadOptions:
             shown="4 contexts, at most a quarter of the memory",
         ),
     )
+    sequences: int | None = field(
+        default=None,
+        metadata=_about("Most replies that are computed at the same time.", metavar="N", shown="64"),
+    )
+    queue: int | None = field(
+        default=None,
+        metadata=_about(
+            "Most requests that may wait for their first step; one more is refused.",
+            metavar="N",
+            shown="1024",
+        ),
+    )
     packed_cache: Path | None = field(
         default=None,
         metadata=_about(
@@ -91,6 +107,8 @@ class LoadOptions:
         self._text("backend")
         self._count("threads")
         self._count("context")
+        self._count("sequences")
+        self._count("queue")
         if self.kv_dtype is not None:
             self._text("kv_dtype")
         self.room()

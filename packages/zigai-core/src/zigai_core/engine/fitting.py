@@ -53,7 +53,7 @@ def shifted(shift: Shift, tokens: list[int]) -> list[int]:
     fewer = [int(token) for token in shift(tokens)]
     if not 0 < len(fewer) < len(tokens):
         raise ContextOverflowError(
-            f"the shift of a full context must return fewer than its {len(tokens)} tokens, and at least one, "
-            f"not {len(fewer)}"
+            f"the context is full, and the request's shift returned {len(fewer)} of {len(tokens)} tokens: it "
+            "must return fewer than it is given, and at least one"
         )
     return fewer

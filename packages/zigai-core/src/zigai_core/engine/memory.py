@@ -16,7 +16,7 @@ CHECKPOINT_EVERY = 1024
 """Tokens between the recurrent states of a prompt that are kept for later requests."""
 
 
-class Part:
+class StepPart:
     """The rows of one sequence in a step: `count` tokens from `start` on, the last `drafts` of them drafts.
 
     `writes[g]` are the slots that a recurrent group writes: by row, counted from `start`.
@@ -111,9 +111,9 @@ class Memory:
             sequence.node.holders += 1
         return True
 
-    def reserve(self, sequence: Sequence, count: int, drafts: int) -> Part | None:
+    def reserve(self, sequence: Sequence, count: int, drafts: int) -> StepPart | None:
         """Returns a part with pages for the next `count` tokens and slots for them; None without room."""
-        pools, part = self.pools, Part(sequence, count, drafts)
+        pools, part = self.pools, StepPart(sequence, count, drafts)
         end = part.start + count
         wanted = -(-end // self.page) - sequence.held
         if wanted > 0 and any(pools[g].available < wanted for g in self.caches):
@@ -137,7 +137,7 @@ class Memory:
         places = [(sequence.held + self.pools[g].available) * self.page for g in self.caches]
         return min(places) - sequence.computed if places else self._batch
 
-    def undo(self, part: Part) -> None:
+    def undo(self, part: StepPart) -> None:
         """Gives back what `reserve` gave."""
         self._trim(part.sequence, part.held)
         for g, writes in part.writes.items():
@@ -145,7 +145,7 @@ class Memory:
                 self.pools[g].release(slot)
         part.writes = {}
 
-    def commit(self, part: Part, accepted: int) -> None:
+    def commit(self, part: StepPart, accepted: int) -> None:
         """Counts a part's rows as computed, of its drafts the first `accepted`; gives the rest back."""
         sequence = part.sequence
         rows = part.count - part.drafts + accepted
@@ -281,19 +281,19 @@ class Memory:
         assert None not in pages, "the caller has checked that there are enough"
         return [page for page in pages if page is not None]
 
-    def _checkpoints(self, part: Part) -> list[int]:
+    def _checkpoints(self, part: StepPart) -> list[int]:
         """The rows of a part whose state is kept: at the prompt's last whole page, and regularly."""
         sequence = part.sequence
         if sequence.node is None:
             return []
         first, end = part.start + 1, part.start + part.count - part.drafts
-        cut = (sequence.prompt - 1) // self.page * self.page
+        cut = (sequence.begun_with - 1) // self.page * self.page
         lengths = list(range(-(-first // self._every) * self._every, end + 1, self._every))
         if first <= cut <= end and cut not in lengths:
             lengths.append(cut)
         return [length - part.start - 1 for length in lengths]
 
-    def _list(self, part: Part) -> None:
+    def _list(self, part: StepPart) -> None:
         """Lists the pages that a part has filled, and its states at their ends."""
         sequence, index = part.sequence, self.index
         node = sequence.node
@@ -314,7 +314,7 @@ class Memory:
 
     def _replace_checkpoint(self, sequence: Sequence, group: int, slot: int, node: Node, length: int) -> None:
         """Drops the reply's last checkpoint for a new one, so that only the one at its end is kept."""
-        if length <= sequence.prompt:
+        if length <= sequence.begun_with:
             return
         if sequence.checkpoint is not None:
             g, old, last = sequence.checkpoint

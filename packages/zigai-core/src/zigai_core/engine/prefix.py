@@ -35,13 +35,12 @@ class Node:
 
 
 class Hit(NamedTuple):
-    """A beginning that was found: `length` tokens, the last `inside` of them a part of the page of `tail`."""
+    """A beginning that was found: `length` tokens, in whole pages and a part of the page of `tail`."""
 
     length: int
     path: tuple[Node, ...]
     """The nodes of the whole pages, in order."""
     tail: Node | None = None
-    inside: int = 0
 
 
 class PrefixIndex:
@@ -76,7 +75,7 @@ class PrefixIndex:
         if not self._recurrent and length < limit:
             tail, inside = self._inside(path, tokens[length : min(limit, length + size)])
             if tail is not None:
-                return Hit(length + inside, tuple(path), tail, inside)
+                return Hit(length + inside, tuple(path), tail)
         return Hit(length, tuple(path))
 
     def child(self, node: Node, tokens: bytes) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -128,6 +129,8 @@ class Request:
     drawn one; None: no log-probabilities."""
     cache: bool = True
     """False: the request finds no prefix, and leaves none for others."""
+    called: float = field(default_factory=time.perf_counter)
+    """When the reply was asked for (`time.perf_counter()`); `Usage.time_to_first_token` counts from then."""
     once: list[bool] = field(default_factory=lambda: [False], init=False, repr=False)
     """Whether the request was submitted: it holds the state of one reply."""
 
@@ -234,7 +237,7 @@ class Usage:
     decode_seconds: float = 0.0
     """From the first token to the last."""
     time_to_first_token: float = 0.0
-    """From `submit` to the first token."""
+    """From `Request.called` to the first token."""
 
     def note_prefill(self, computed: int) -> bool:
         """Updates `computed_tokens`: the sequence has `computed` tokens. True if the prefill is complete."""
@@ -267,7 +270,8 @@ class Budget:
     tokens: int | None = None
     """Tokens in all sequences together."""
     bytes: int | None = None
-    """Bytes of all pages and slots together."""
+    """Bytes of all pages and slots together. Without `tokens`, no more are used than `sequences` contexts
+    take."""
     sequences: int = 64
     """Maximum number of sequences that are computed at the same time."""
     checkpoint_bytes: int = 256 << 20

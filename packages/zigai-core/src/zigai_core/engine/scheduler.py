@@ -6,7 +6,7 @@ from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zigai_core.engine.memory import Memory, Part
+from zigai_core.engine.memory import Memory, StepPart
 from zigai_core.engine.sequence import Sequence
 from zigai_core.engine.step_cost import LEAST, StepCost
 
@@ -52,7 +52,7 @@ class Scheduler:
         self._limits = limits
         self._propose = propose
         self._failed = failed
-        self._parts: dict[Sequence, Part] = {}
+        self._parts: dict[Sequence, StepPart] = {}
 
     def add(self, sequence: Sequence) -> None:
         """Adds a sequence that waits."""
@@ -77,9 +77,9 @@ class Scheduler:
         self.preemptions += 1
         sequence.channel.usage.preemptions += 1
 
-    def plan(self) -> list[Part]:
+    def plan(self) -> list[StepPart]:
         """Returns the parts of the next step; none if no sequence can be computed."""
-        parts: dict[Sequence, Part] = {}
+        parts: dict[Sequence, StepPart] = {}
         self._parts = parts
         self.admitted = []
         ready = [sequence for sequence in self.running if not sequence.channel.ahead]
@@ -132,7 +132,7 @@ class Scheduler:
         part.outputs = max(0, fits - first)
         self._put(part, left)
 
-    def _put(self, part: Part, left: Room) -> None:
+    def _put(self, part: StepPart, left: Room) -> None:
         self._parts[part.sequence] = part
         left.rows -= part.count
         left.outputs -= part.outputs

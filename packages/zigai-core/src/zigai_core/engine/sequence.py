@@ -30,7 +30,7 @@ class Sequence:
         *(
             "_before",
             "arrival",
-            "asked",
+            "begun_with",
             "buffer",
             "channel",
             "checkpoint",
@@ -39,8 +39,8 @@ class Sequence:
             "ending",
             "first",
         ),
-        *("given_up", "held", "length", "node", "outputs", "pace", "prompt", "reason", "replacement"),
-        *("request", "rest", "running", "samples", "slots", "started", "submitted", "tables", "text_state"),
+        *("given_up", "held", "length", "node", "outputs", "pace", "prompt_length", "reason", "replacement"),
+        *("request", "rest", "running", "samples", "slots", "started", "tables", "text_state"),
         "waits_for",
     )
 
@@ -50,11 +50,11 @@ class Sequence:
         self.request = request
         self.channel = channel
         self.arrival = arrival
-        self.prompt = len(prompt)
-        """Number of tokens that were not drawn: `buffer[:prompt]`."""
+        self.begun_with = len(prompt)
+        """Number of tokens it began with: the prompt's, or those that the last shift left."""
         self.buffer = np.empty(len(prompt) + 256, np.int32)
-        self.buffer[: self.prompt] = prompt
-        self.length = self.prompt
+        self.buffer[: self.begun_with] = prompt
+        self.length = self.begun_with
         self._before = 0
         self.samples = request.generates
         self.pace = DraftPace()
@@ -73,11 +73,10 @@ class Sequence:
         """The end of the request, once it is being ended."""
         self.rest = ""
         """Text that is left to be delivered at the end."""
-        self.submitted = 0.0
         self.started = 0.0
         self.first = 0.0
-        self.asked = len(prompt)
-        """Number of tokens of the request's prompt, whose outputs it may ask for."""
+        self.prompt_length = len(prompt)
+        """Number of tokens of the prompt, whose outputs the request may ask for."""
         self.running = False
         """True while it holds pages, in `Scheduler.running`."""
         self.tables: list[NDArray[np.int32]] = [np.empty(0, np.int32) for _ in range(groups)]
@@ -103,20 +102,20 @@ class Sequence:
     @property
     def generated(self) -> int:
         """Number of tokens that were drawn."""
-        return self._before + self.length - self.prompt + (self.replacement is not None)
+        return self._before + self.length - self.begun_with + (self.replacement is not None)
 
     @property
     def wanted(self) -> int:
         """Number of rows of `outputs` that the request asked for."""
         if self.request.outputs is None:
             return 0
-        return 1 if self.request.rows == "last" else self.asked
+        return 1 if self.request.rows == "last" else self.prompt_length
 
     @property
     def first_output(self) -> int:
         """The first token whose outputs are needed: for the request's outputs, or for drawing a token."""
         if self.collected < self.wanted:
-            return self.asked - self.wanted + self.collected
+            return self.prompt_length - self.wanted + self.collected
         return self.length - 1 if self.samples else self.length
 
     @property
@@ -189,7 +188,7 @@ class Sequence:
         usage.dropped_tokens = dropped
         self.buffer = buffer
         self._before = before
-        self.prompt = count
+        self.begun_with = count
         self.length = count + 1
         self.replacement = None
 

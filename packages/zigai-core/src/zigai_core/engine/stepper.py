@@ -14,7 +14,7 @@ from zigai_core.contracts.plugins import Outputs, Program
 from zigai_core.engine.batches import BatchBuilder
 from zigai_core.engine.deadlines import Deadlines
 from zigai_core.engine.drawing import Drawer, Drawn, own_fault
-from zigai_core.engine.memory import Memory, Part
+from zigai_core.engine.memory import Memory, StepPart
 from zigai_core.engine.request import DRAFT_PREFILL, Budget, ClosingDrafter, EngineStats, FinishReason, Piece
 from zigai_core.engine.scheduler import Limits, Scheduler
 from zigai_core.engine.sequence import Sequence
@@ -82,7 +82,6 @@ class Stepper:
         channel = sequence.channel
         if channel in self.sequences or channel.ended:
             return
-        sequence.submitted = time.perf_counter()
         self._deadlines.add(sequence)
         self.sequences[channel] = sequence
         self.scheduler.add(sequence)
@@ -315,7 +314,7 @@ class Stepper:
             self._commit(part, outputs)
         return True
 
-    def _commit(self, part: Part, outputs: Outputs) -> None:
+    def _commit(self, part: StepPart, outputs: Outputs) -> None:
         """Takes the results of a part: its rows count as computed, outputs are collected, tokens drawn."""
         sequence, channel = part.sequence, part.sequence.channel
         fault: BaseException | None = None

@@ -6,6 +6,7 @@ sources themselves, editable. `tools/environments.py` makes their environments.
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -43,6 +44,13 @@ BESIDE_A_PEER = ("compare", "peer")
 KERNELS = "packages/zigai-kernels/tests"
 ENGINE_ON_KERNELS = "integration-tests/test_engine_in_company.py"
 """Random requests on the native backend; needs no package but core and kernels."""
+SOAK = {"ZIGAI_ENGINE_OPERATIONS": "20000", "ZIGAI_ENGINE_INTERRUPTS": "10000"}
+"""Random operations on the engine, and points at which it is interrupted: those are all that there are."""
+SOAKED = (
+    "packages/zigai-core/tests/test_engine_random.py",
+    "packages/zigai-core/tests/test_engine_interrupts.py",
+    ENGINE_ON_KERNELS,
+)
 TWO_WORKERS = ("pytest", "-n", "2", "--dist", "worksteal")
 """The command that runs tests, in two processes; `-- -n 0` runs them in one."""
 SETTINGS_OF_TESTS = {
@@ -188,6 +196,17 @@ def sanitize(session: nox.Session, checker: str) -> None:
         *(*left_out, *session.posargs, KERNELS, ENGINE_ON_KERNELS),
         env={**build, **sanitizer.environment, "LD_PRELOAD": runtime},
     )
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run many random operations on the engine, and interrupt it at every point; before a release.
+
+    `ZIGAI_ENGINE_OPERATIONS` and `ZIGAI_ENGINE_INTERRUPTS` change how many.
+    """
+    install_wheels(session, PROJECTS)
+    many = {name: os.environ.get(name, count) for name, count in SOAK.items()}
+    session.run(*TWO_WORKERS, *session.posargs, *SOAKED, env={**SETTINGS_OF_TESTS, **many})
 
 
 @nox.session

@@ -7,13 +7,12 @@ import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from zigai_cli import loader, options
+from zigai_cli import loader, options, suggestions
 from zigai_cli.failure import InputError
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.loader import LoadProgress
@@ -34,7 +33,10 @@ SHOWN = 12
 
 @with_load_options()
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A model.", show_default=False)],
+    a: Annotated[
+        str,
+        typer.Argument(metavar="A", help="A model.", show_default=False, autocompletion=suggestions.models),
+    ],
     b: Annotated[
         Optional[str],  # noqa: UP045
         typer.Argument(
@@ -78,9 +80,10 @@ def compare(
     load: LoadOptions = DEFAULTS,
     as_json: options.Json = False,
 ) -> None:
-    """Compare two computations of a text, value by value, at the names of the model's graph.
+    """Compare two files or backends, value by value.
 
-    Shows the first value at which they part, the largest differences, and how the distributions of the next
+    Both compute the same text, and every value of the model's graph is compared, by its name. Shows the first
+    value at which they part, the largest differences, and how the distributions of the next
     token differ: KL divergence and how often the most likely token is the same. The relative difference is
     the length of the difference, divided by that of A's value.
     """
@@ -108,7 +111,9 @@ def compare(
         _write(write, first, ids, values)
         return
     second = None if stored else _trace(b or a, load, backend_b)
-    widths = _common(first, stored or second, values)
+    from zigai_cli.measure.matching import common
+
+    widths = common(first, stored or second, values)
     from zigai_cli.measure.comparison import Comparison
 
     logits = first.graph.outputs.get("logits")
@@ -149,91 +154,24 @@ def _tokens(trace: Trace, prompt: str | None, file: str | None, most: int) -> li
 
 
 def _write(path: Path, trace: Trace, ids: Sequence[int], pattern: str) -> None:
+    from zigai_cli.measure.matching import chosen
     from zigai_cli.measure.oracle import SUFFIX, write
 
     if path.suffix.lower() != SUFFIX:
         raise typer.BadParameter(f"--write {path}: give a name that ends in {SUFFIX}")
-    chosen = _chosen(trace.widths, pattern)
-    steps = ({name: step[name] for name in chosen} for step in trace.values(ids))
+    names = chosen(trace.widths, pattern)
+    steps = ({name: step[name] for name in names} for step in trace.values(ids))
     about = f"{trace.descriptor.name} ({trace.descriptor.architecture}) on {trace.backend}"
     count = write(path, ids, steps, about)
     note(f"{count} values of {len(ids)} tokens, of {about}, written to {path}", sys.stderr)
 
 
-def _chosen(widths: Mapping[str, int], pattern: str) -> dict[str, int]:
-    chosen = {name: width for name, width in widths.items() if fnmatchcase(name, pattern)}
-    if not chosen:
-        raise InputError(
-            f"--values {escape(pattern)}: no value has such a name; there are {', '.join(list(widths)[:6])}, …"
-        )
-    return chosen
-
-
-def _common(first: Trace, other: Trace | Oracle | None, pattern: str) -> dict[str, int]:
-    """The values to compare, in A's order. Raises `InputError` unless both have them, of the same widths."""
-    from zigai_cli.measure.oracle import Oracle
-
-    own = first.widths
-    if isinstance(other, Oracle):
-        names = _stored_names(first, other)
-        widths = {names[name]: width for name, width in other.widths.items()}
-        for name, width in widths.items():
-            if own[name] != width:
-                raise InputError(
-                    f"{other.path}: the value {escape(name)} has the width {width}, but {own[name]} in the model"
-                )
-        return _chosen({name: width for name, width in own.items() if name in widths}, pattern)
-    assert other is not None
-    _check_same_model(first, other)
-    return _chosen(own, pattern)
-
-
-def _check_same_model(first: Trace, second: Trace) -> None:
-    a, b = first.descriptor, second.descriptor
-    if a.architecture != b.architecture:
-        raise InputError(
-            f"the files hold different models: A is {escape(a.architecture)}, B is {escape(b.architecture)}"
-        )
-    if a.tokenizer is not None and b.tokenizer is not None:
-        ours, theirs = list(a.tokenizer.tokens), list(b.tokenizer.tokens)
-        if len(ours) != len(theirs):
-            raise InputError(
-                f"the files have different vocabularies: A has {len(ours)} tokens, B {len(theirs)}"
-            )
-        for token, (one, another) in enumerate(zip(ours, theirs, strict=True)):
-            if one != another:
-                raise InputError(
-                    f"the files have different vocabularies: token {token} is {escape(repr(one))} in A, "
-                    f"{escape(repr(another))} in B"
-                )
-    own, other = first.widths, second.widths
-    for name in [*own, *other]:
-        if own.get(name) != other.get(name):
-            raise InputError(
-                f"the files hold models of different shapes: the width of the value {escape(name)} is "
-                f"{own.get(name, 'missing')} in A, {other.get(name, 'missing')} in B"
-            )
-
-
-def _stored_names(first: Trace, stored: Oracle) -> dict[str, str]:
-    """For each name in an oracle file the name of the value; an output may stand under the output's name."""
-    found = {}
-    for name in stored.widths:
-        output = first.graph.outputs.get(name)
-        if name not in first.widths and output is None:
-            raise InputError(
-                f"{stored.path}: {first.descriptor.name} computes no value named {escape(name)}: "
-                "the values are of another model"
-            )
-        found[name] = name if output is None or name in first.widths else output.name
-    return found
-
-
 def _stored_values(first: Trace, stored: Oracle) -> Iterator[Mapping[str, Array]]:
     """The stored rows, in steps of the same size as A's."""
+    from zigai_cli.measure.matching import stored_names
     from zigai_core.api.output_rows import ROWS
 
-    names = _stored_names(first, stored)
+    names = stored_names(first, stored)
     step = len(stored.tokens) if first.graph.whole_sequences else ROWS
     for start in range(0, len(stored.tokens), step):
         yield {names[name]: rows for name, rows in stored.rows(start, step).items()}
@@ -253,12 +191,13 @@ def _name_of_b(name: str, trace: Trace | None) -> str:
 
 def _figures(compared: Comparison, names: tuple[str, str], tolerance: float) -> dict[str, Any]:
     first = compared.first_beyond(tolerance)
+    logits = compared.logits()
     return {
         "a": names[0],
         "b": names[1],
         "tolerance": tolerance,
         "first_beyond": None if first is None else first.name,
-        "logits": compared.logits() and {key: _plain(value) for key, value in compared.logits().items()},
+        "logits": logits and {key: _plain(value) for key, value in logits.items()},
         "values": [
             {
                 "name": value.name,

@@ -108,9 +108,7 @@ def embed(
     table(cells, ["", "text", *heads], numbers=[0, *range(2, len(names) + 2)])
 
 
-def _embed(
-    model: Model, texts: Sequence[str], pooling: Any, *, normalize: bool
-) -> Iterator[tuple[str, Any]]:
+def _embed(model: Model, texts: Sequence[str], pooling: Any, *, normalize: bool) -> Iterator[tuple[str, Any]]:
     """Each text with its embedding, computed `TOGETHER` at a time."""
     width = model.graph.output("hidden").width
     remaining = iter(texts)

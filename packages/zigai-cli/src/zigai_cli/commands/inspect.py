@@ -57,7 +57,9 @@ def inspect(
                     f"{flag(field.name)} has no effect without --kernels, which compiles the model"
                 )
     if graph is not None and (tensors or kernels or as_json):
-        raise typer.BadParameter("--graph writes a picture: --tensors, --kernels and --json do not apply to it")
+        raise typer.BadParameter(
+            "--graph writes a picture: --tensors, --kernels and --json do not apply to it"
+        )
     from zigai_cli.measure.summary import Summary
 
     file = loader.choose(path or model)

@@ -46,11 +46,11 @@ def perplexity(
     load: LoadOptions = DEFAULTS,
     as_json: options.Json = False,
 ) -> None:
-    """Measure how well a model predicts a text: its perplexity, with the standard error.
+    """Measure a text's perplexity: how well a model predicts it.
 
-    Defined as by llama.cpp: the text is cut into windows of N tokens, each read from an empty context, and the
-    tokens of each window's second half are scored. If the model's texts begin with a BOS token, it replaces
-    the first token of each window. Figures are comparable only for the same text, vocabulary and options.
+    The standard error is shown with it. Defined as by llama.cpp: the text is cut into windows of N tokens,
+    each read from an empty context, and the tokens of each window's second half are scored. If the model's
+    texts begin with a BOS token, it replaces the first token of each window. Figures are comparable only for the same text, vocabulary and options.
     """
     from zigai_cli.measure.perplexity import Perplexity, windows
     from zigai_cli.measure.text import read_text
@@ -101,8 +101,8 @@ def perplexity(
     sys.stdout.write(f"{mean.value:.4f} ± {mean.error:.4f}\n")
     how = "the second half of each scored" if stride is None else f"one every {stride} tokens"
     note(
-        f"{loaded.descriptor.name} on {loaded.program.report().summary}; {scored:,} of {len(tokens):,} tokens "
-        f"scored, {total} windows of {size}, {how}; "
+        f"{loaded.descriptor.name} on {loaded.program.report().summary}; {scored:,} of {len(tokens):,} "
+        f"tokens scored, {total} window{'s' if total > 1 else ''} of {size}, {how}; "
         f"{total * size / max(seconds, 1e-9):,.0f} tokens/s",
         sys.stderr,
     )

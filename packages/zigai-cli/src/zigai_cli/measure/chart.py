@@ -55,7 +55,7 @@ class Chart:
 
     def text(self) -> str:
         """The chart for standard output, in the terminal's width."""
-        from uniplot import plot_to_string
+        from uniplot import plot_to_string  # takes a tenth of a second to import
 
         shown = self.shown()
         title = f"{self.title}: {self.y_label} by {self.x_label}"

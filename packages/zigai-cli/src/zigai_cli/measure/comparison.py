@@ -1,4 +1,4 @@
-"""Differences between two computations of a graph, value by value, and between their next-token distributions."""
+"""Differences between two computations of a graph: of each value, and of the next token's distributions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Difference:
         return math.sqrt(self.square / self.square_of_a) if self.square_of_a else math.inf
 
     def add(self, a: Array, b: Array) -> None:
-        """Take more rows into account. Numbers that are equal, infinite or NaN on both sides do not differ."""
+        """Take more rows into account. Numbers that are NaN on both sides do not differ."""
         x, y = a.astype(np.float64), b.astype(np.float64)
         same = (x == y) | (np.isnan(x) & np.isnan(y))
         with np.errstate(invalid="ignore", over="ignore"):

@@ -24,7 +24,9 @@ PlotFile = Annotated[
 def check_plot_file(path: Path | None) -> None:
     """Raise `typer.BadParameter` for a file that is not an SVG file, before anything is measured."""
     if path is not None and path.suffix.lower() != ".svg":
-        raise typer.BadParameter(f"--plot-file {path}: charts are drawn as SVG: give a name that ends in .svg")
+        raise typer.BadParameter(
+            f"--plot-file {path}: charts are drawn as SVG: give a name that ends in .svg"
+        )
 
 
 def draw(charts: Sequence[Chart], *, plot: bool, file: Path | None) -> None:

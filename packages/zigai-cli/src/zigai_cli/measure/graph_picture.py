@@ -116,22 +116,18 @@ class GraphPicture:
                         continue
                     lane = lanes.get((value.name, operation.output.name))
                     if lane is None:
-                        picture.line(
-                            [(start[0] + BOX / 2, start[1] + HIGH), (x + BOX / 2, y)], arrow=True
-                        )
+                        picture.line([(start[0] + BOX / 2, start[1] + HIGH), (x + BOX / 2, y)], arrow=True)
                     else:
                         out = right + LANE * (lane + 1)
                         ends = [(start[0] + BOX, start[1] + HIGH / 2), (x + BOX, y + HIGH / 2)]
-                        picture.line(
-                            [ends[0], (out, ends[0][1]), (out, ends[1][1]), ends[1]], arrow=True
-                        )
+                        picture.line([ends[0], (out, ends[0][1]), (out, ends[1][1]), ends[1]], arrow=True)
         entries = _entries(section)
-        for value, operation in entries:  # a residual path that begins above the section
+        for source, operation in entries:  # a residual path that begins above the section
             x, y = places[operation.output.name]
             if y != top:
                 out = right + LANE * (len(lanes) + 1)
                 picture.line([(out, top - 14), (out, y + HIGH / 2), (x + BOX, y + HIGH / 2)], arrow=True)
-                picture.text(out - 4, top - 18, section.short(value), size=10, anchor="end", colour=GREY)
+                picture.text(out - 4, top - 18, section.short(source), size=10, anchor="end", colour=GREY)
         for row in rows:
             for operation in row:
                 x, y = places[operation.output.name]

@@ -56,9 +56,7 @@ class Oracle:
 
     def rows(self, first: int, count: int) -> Mapping[str, Array]:
         """Some rows of every value, by name."""
-        return {
-            name: array[first : first + count].astype(np.float32) for name, array in self._arrays.items()
-        }
+        return {name: array[first : first + count].astype(np.float32) for name, array in self._arrays.items()}
 
 
 def write(path: Path, tokens: Sequence[int], steps: Iterator[Mapping[str, Array]], about: str) -> int:
@@ -74,19 +72,19 @@ def write(path: Path, tokens: Sequence[int], steps: Iterator[Mapping[str, Array]
     clash = {TOKENS, "about"} & values.keys()
     if clash:
         raise InputError(f"the graph has a value named {clash.pop()}, which an oracle file cannot hold")
+    values |= {TOKENS: np.array(tokens, np.int32), "about": np.array(about)}
+    count = len(values) - 2
     folder = path.absolute().parent
     with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{path.name}.", delete=False) as out:
         try:
-            np.savez_compressed(
-                out, **{TOKENS: np.array(tokens, np.int32), "about": np.array(about)}, **values
-            )
+            np.savez_compressed(out, **values)
             out.close()
             Path(out.name).chmod(0o666 & ~_umask())
             Path(out.name).replace(path)
         except BaseException:
             Path(out.name).unlink(missing_ok=True)
             raise
-    return len(values)
+    return count
 
 
 def _umask() -> int:

@@ -18,7 +18,15 @@ class Svg:
         self._shapes: list[str] = []
 
     def rectangle(
-        self, x: float, y: float, width: float, height: float, *, fill: str, line: str = "none", round: int = 0
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        *,
+        fill: str,
+        line: str = "none",
+        round: int = 0,
     ) -> None:
         """Add a rectangle by its upper left corner."""
         self._shapes.append(
@@ -47,7 +55,12 @@ class Svg:
         )
 
     def line(
-        self, points: Sequence[tuple[float, float]], *, colour: str = GREY, width: float = 1, arrow: bool = False
+        self,
+        points: Sequence[tuple[float, float]],
+        *,
+        colour: str = GREY,
+        width: float = 1,
+        arrow: bool = False,
     ) -> None:
         """Add straight lines from point to point, with an arrow head at the end if wanted."""
         head = ' marker-end="url(#arrow)"' if arrow else ""

@@ -14,25 +14,22 @@ MODEL_SUFFIXES = (".gguf", ".safetensors")
 def models(incomplete: str) -> list[str]:
     """Model files whose paths begin with `incomplete`.
 
-    None if a folder's path does: the shell then completes paths itself, and adds no space after a folder.
+    Empty if a folder's does: the shell then completes paths itself, and adds no space after a folder.
     """
     given = Path(incomplete).expanduser()
     folder = given if incomplete.endswith(os.sep) else given.parent
     written = incomplete[: incomplete.rfind(os.sep) + 1]
-    found = []
     try:
-        for entry in os.scandir(folder):
-            shown = written + entry.name
-            hidden = entry.name.startswith(".") and not incomplete[len(written) :].startswith(".")
-            if hidden or not shown.startswith(incomplete):
-                continue
-            if entry.is_dir():
-                return []
-            if entry.name.lower().endswith(MODEL_SUFFIXES):
-                found.append(shown)
+        with os.scandir(folder) as entries:
+            found = [entry for entry in entries if (written + entry.name).startswith(incomplete)]
+        if not incomplete[len(written) :].startswith("."):
+            found = [entry for entry in found if not entry.name.startswith(".")]
+        if any(entry.is_dir() for entry in found):
+            return []
     except OSError:
         return []
-    return sorted(found)
+    names = [written + entry.name for entry in found]
+    return sorted(name for name in names if name.lower().endswith(MODEL_SUFFIXES))
 
 
 def backends(incomplete: str) -> list[str]:

@@ -16,7 +16,7 @@ from zigai_cli import loader, options, suggestions
 from zigai_cli.failure import InputError
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.loader import LoadProgress
-from zigai_cli.measure.drawing import Plot, PlotFile, check_plot_file, draw
+from zigai_cli.measure.drawing import Plot, PlotFile, check_folder, check_plot_file, draw
 from zigai_cli.terminal.output import has_colour, note, table
 from zigai_core.contracts.errors import escape
 from zigai_core.contracts.load_options import LoadOptions
@@ -54,7 +54,10 @@ def compare(
         typer.Option(metavar="FILE", help="Compute the text of a file; - is standard input."),
     ] = None,
     tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Most tokens of the text to compute.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Most tokens of the text to compute; never more than the context."
+        ),
     ] = 128,
     backend_a: Annotated[
         Optional[str],  # noqa: UP045
@@ -96,6 +99,8 @@ def compare(
         raise typer.BadParameter("--write stores the values of A alone: leave out B and --backend-b")
     if write is None and b is None and backend_b is None:
         raise typer.BadParameter("nothing to compare A with: name B, --backend-b, or --write FILE.npz")
+    if write is not None:
+        check_folder("--write", write)
     if plot and as_json:
         raise typer.BadParameter("--plot draws between the figures: use --plot-file together with --json")
     stored = None
@@ -118,8 +123,9 @@ def compare(
 
     logits = first.graph.outputs.get("logits")
     other = _stored_values(first, stored) if stored else second.values(ids) if second else iter(())
-    own = _named(first, first.values(ids))
-    compared = Comparison(ids, widths, own, other, logits=None if logits is None else logits.name)
+    compared = Comparison(
+        ids, widths, first.values(ids), other, logits=None if logits is None else logits.name
+    )
     for done in compared:
         if has_colour(sys.stderr):
             sys.stderr.write(f"\r\x1b[K{done} of {len(ids)} tokens\r\x1b[K")
@@ -147,7 +153,7 @@ def _tokens(trace: Trace, prompt: str | None, file: str | None, most: int) -> li
     from zigai_cli.measure.text import PASSAGE, read_text
 
     text = prompt if prompt is not None else PASSAGE if file is None else read_text(file)
-    ids = trace.tokenizer.encode(text)[:most]
+    ids = trace.tokenizer.encode(text)[: min(most, trace.context)]
     if not ids:
         raise InputError("the text has no tokens: give a longer one")
     return ids
@@ -175,14 +181,6 @@ def _stored_values(first: Trace, stored: Oracle) -> Iterator[Mapping[str, Array]
     step = len(stored.tokens) if first.graph.whole_sequences else ROWS
     for start in range(0, len(stored.tokens), step):
         yield {names[name]: rows for name, rows in stored.rows(start, step).items()}
-
-
-def _named(first: Trace, steps: Iterator[Mapping[str, Array]]) -> Iterator[Mapping[str, Array]]:
-    """A's values; raises `InputError` for a token that the model does not have, which only an oracle can."""
-    try:
-        yield from steps
-    except IndexError as error:
-        raise InputError(f"the stored tokens are not tokens of {first.descriptor.name}") from error
 
 
 def _name_of_b(name: str, trace: Trace | None) -> str:

@@ -47,8 +47,8 @@ def completion(
     """Set up completion in bash, zsh or fish.
 
     Commands, options, models and values are completed. install writes the script below your home folder and,
-    for bash and zsh, adds a line that reads it to ~/.bashrc or ~/.zshrc if it is not there. It takes effect in
-    the next shell.
+    for bash and zsh, adds a line that reads it to ~/.bashrc or ~/.zshrc if it is not there. It takes effect
+    in the next shell.
     """
     chosen = shell or _own_shell()
     if action is Action.SHOW:

@@ -16,8 +16,8 @@ from zigai_cli.terminal.output import note, table
 def doctor(context: typer.Context, as_json: Json = False) -> None:
     """Check the machine and the installation.
 
-    Says what is wrong, and shows the CPU, memory and its speed, versions, plugins that fail and why, backends,
-    folders, and the environment variables in use. The exit code is 1 if something is broken.
+    Says what is wrong, and shows the CPU, memory and its speed, versions, plugins that fail and why,
+    backends, folders, and the environment variables in use. The exit code is 1 if something is broken.
     """
     from zigai_cli.commands.plugins import own_commands
     from zigai_cli.measure.checkup import checks

@@ -15,6 +15,7 @@ import typer
 from zigai_cli import loader, options
 from zigai_cli.failure import InputError
 from zigai_cli.load_options import DEFAULTS, with_load_options
+from zigai_cli.measure.drawing import check_folder
 from zigai_cli.terminal.output import clean, table
 from zigai_core.contracts.load_options import LoadOptions
 
@@ -78,6 +79,8 @@ def embed(
         raise typer.BadParameter("--npy writes a file: --json and --similarity do not apply to it")
     if similarity and no_normalize:
         raise typer.BadParameter("--similarity does not depend on lengths: leave out --no-normalize")
+    if npy is not None:
+        check_folder("--npy", npy)
     given = texts or _lines(file or "-")
     loaded = loader.load(model, load)
     parts = _embed(loaded, given, pooling.value, normalize=not no_normalize)

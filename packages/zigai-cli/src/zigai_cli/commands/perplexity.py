@@ -50,7 +50,8 @@ def perplexity(
 
     The standard error is shown with it. Defined as by llama.cpp: the text is cut into windows of N tokens,
     each read from an empty context, and the tokens of each window's second half are scored. If the model's
-    texts begin with a BOS token, it replaces the first token of each window. Figures are comparable only for the same text, vocabulary and options.
+    texts begin with a BOS token, it replaces the first token of each window. Figures are comparable only for
+    the same text, vocabulary and options.
     """
     from zigai_cli.measure.perplexity import Perplexity, windows
     from zigai_cli.measure.text import read_text

@@ -96,7 +96,7 @@ def _machine() -> Iterator[Check]:
         yield Check(
             "machine",
             "memory bandwidth",
-            f"{rate / 1e9:.1f} GB/s read by {cores} thread{'s' if cores > 1 else ''}: a model of 1 GB decodes "
+            f"{rate / 1e9:.1f} GB/s read by {cores} thread{'s' if cores > 1 else ''}: a 1 GB model decodes "
             f"at most {rate / 1e9:.0f} tokens/s",
         )
 

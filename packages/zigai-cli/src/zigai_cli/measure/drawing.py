@@ -22,11 +22,18 @@ PlotFile = Annotated[
 
 
 def check_plot_file(path: Path | None) -> None:
-    """Raise `typer.BadParameter` for a file that is not an SVG file, before anything is measured."""
-    if path is not None and path.suffix.lower() != ".svg":
-        raise typer.BadParameter(
-            f"--plot-file {path}: charts are drawn as SVG: give a name that ends in .svg"
-        )
+    """Raise `typer.BadParameter` for a file that is not SVG or has no folder, before anything is measured."""
+    if path is None:
+        return
+    if path.suffix.lower() != ".svg":
+        raise typer.BadParameter(f"--plot-file {path}: give a name that ends in .svg")
+    check_folder("--plot-file", path)
+
+
+def check_folder(option: str, path: Path) -> None:
+    """Raise `typer.BadParameter` if the folder that a file is to be written to does not exist."""
+    if not path.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{option} {path}: there is no such folder")
 
 
 def draw(charts: Sequence[Chart], *, plot: bool, file: Path | None) -> None:

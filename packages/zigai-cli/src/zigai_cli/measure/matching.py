@@ -16,7 +16,7 @@ def chosen(widths: Mapping[str, int], pattern: str) -> dict[str, int]:
     found = {name: width for name, width in widths.items() if fnmatchcase(name, pattern)}
     if not found:
         raise InputError(
-            f"--values {escape(pattern)}: no value has such a name; there are {', '.join(list(widths)[:6])}, …"
+            f"--values {escape(pattern)}: no value has such a name; some are {', '.join(list(widths)[:6])}"
         )
     return found
 
@@ -26,11 +26,14 @@ def common(first: Trace, other: Trace | Oracle | None, pattern: str) -> dict[str
     own = first.widths
     if isinstance(other, Oracle):
         names = stored_names(first, other)
+        wrong = next((token for token in other.tokens if not 0 <= token < first.graph.token_limit), None)
+        if wrong is not None:
+            raise InputError(f"{other.path}: token {wrong} is not one of {first.descriptor.name}")
         widths = {names[name]: width for name, width in other.widths.items()}
         for name, width in widths.items():
             if own[name] != width:
                 raise InputError(
-                    f"{other.path}: the value {escape(name)} has the width {width}, but {own[name]} in the model"
+                    f"{other.path}: the value {escape(name)} is {width} wide, but {own[name]} in the model"
                 )
         return chosen({name: width for name, width in own.items() if name in widths}, pattern)
     assert other is not None

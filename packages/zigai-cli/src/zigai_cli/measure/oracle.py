@@ -30,6 +30,8 @@ class Oracle:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            with zipfile.ZipFile(path):
+                pass  # np.load reads other files too, such as a single array
             with np.load(path, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
         except (ValueError, EOFError, KeyError, NotImplementedError, zipfile.BadZipFile) as error:

@@ -45,8 +45,8 @@ def windows(count: int, context: int, stride: int | None, most: int | None) -> l
         raise InputError(f"--stride {stride}: must be from 1 to {context - 1}, below the window's length")
     if count < context:
         raise InputError(
-            f"the text has {count} tokens, but a window has {context}: give a longer text, or --context "
-            f"{max(4, count)} or less"
+            f"the text has {count} tokens, but a window has {context}: give a longer text"
+            + (f", or --context {count} or less" if count >= 4 else "")
         )
     scored = context - context // 2 - 1 if stride is None else stride
     starts = range(0, count - context + 1, context if stride is None else stride)

@@ -37,6 +37,8 @@ class Trace:
         self.graph: Graph = prepared.graph
         self.backend = prepared.backend.name
         self.choice = prepared.choice
+        self.context = prepared.options.context
+        """Most tokens whose values can be computed."""
         self._tokenizer = prepared.tokenizer
         compiled = prepared.options
         if not self.graph.whole_sequences:  # scratch memory for so many rows of every value at once

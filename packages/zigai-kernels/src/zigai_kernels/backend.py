@@ -57,7 +57,7 @@ class NativeBackend:
         """The instruction sets that are built and that the CPU has, the one in use, and the threads."""
         facts = {
             "instruction set": choose(self.instruction_set),
-            "of": ", ".join(supported()),
+            "built and supported": ", ".join(supported()),
             "threads": str(thread_count()),
         }
         return facts if self.packed_cache is None else {**facts, "packed weights": str(self.packed_cache)}

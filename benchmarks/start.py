@@ -1,7 +1,7 @@
 """Time in which a new process imports zigai, shows `zig-ai --help`, or shows the prompt of a chat: medians.
 
-The prompt is that of an interactive chat at a terminal, whether or not the model is loaded by then. typer imports
-pydantic to convert the values of parameters; what that costs is a case of its own.
+The prompt is that of an interactive chat at a terminal, whether or not the model is loaded by then. typer
+imports pydantic to convert the values of parameters; what that costs is a case of its own.
 
 usage: python benchmarks/start.py [--runs N] [--json FILE] [--check]
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ from command_runner import zig_ai
 from zigai_cli.measure.graph_picture import GraphPicture
 from zigai_cli.measure.graph_sections import sections
 from zigai_core.ops.blocks import decoder
+from zigai_core.ops.operations.norms import RMSNorm
 from zigai_core.testing.toys import toy_decoder
 
 MODEL = toy_decoder("toy", layers=4, vocabulary=300)
@@ -25,6 +27,17 @@ def test_layers_that_are_alike_are_one_section() -> None:
     assert [section.title for section in found] == ["", "3 layers alike: 0-2", "layer 3", ""]
     drawn = [operation for section in found for operation in section.operations]
     assert len(drawn) == len(GRAPH.operations) - 2 * len(found[1].operations)
+
+
+def test_a_layer_with_another_attribute_is_not_alike() -> None:
+    changed = tuple(
+        replace(operation, epsilon=0.5)
+        if isinstance(operation, RMSNorm) and operation.output.name == "blk.1.attn_norm"
+        else operation
+        for operation in GRAPH
+    )
+    found = sections(replace(GRAPH, operations=changed))
+    assert [section.title for section in found] == ["", "2 layers alike: 0, 2", "layer 1", "layer 3", ""]
 
 
 def test_svg_shows_each_operation_once_with_its_shapes() -> None:

@@ -13,6 +13,8 @@ from zigai_core.api.registry import Plugins
 from zigai_core.api.trace import Trace
 from zigai_core.contracts.errors import ContextOverflowError, PluginError
 from zigai_core.contracts.load_options import LoadOptions
+from zigai_core.contracts.options import CompileOptions
+from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.ops.traced import traced
@@ -44,6 +46,19 @@ def test_a_traced_graph_computes_the_same_logits_and_returns_every_value(plugins
     np.testing.assert_allclose(values["logits"], expected, rtol=1e-4, atol=1e-4)
     table = MODEL.tensors["token_embd.weight"].to_float32()
     np.testing.assert_array_equal(values["token_embd"], table[TOKENS])
+
+
+def test_each_value_has_the_wanted_rows_alone(plugins: Plugins) -> None:
+    graph = traced(decoder(MODEL, context=96, pairing="adjacent"))
+    program = NumpyBackend().compile(graph, MODEL.tensors, CompileOptions(context=96, batch=96))
+    runner = DirectRunner(program)
+    (last,) = runner.run([Part(runner.new_sequence(), TOKENS)])
+    trace = Trace(MODEL, LoadOptions(), plugins=plugins)
+    *_, step = trace.values(TOKENS)
+    assert list(last) == list(step)
+    for name, rows in last.items():
+        assert len(rows) == 1, name
+        np.testing.assert_allclose(rows[0], step[name][-1], rtol=1e-3, atol=1e-3, err_msg=name)
 
 
 def test_a_graph_with_two_values_of_one_name_is_refused() -> None:

@@ -260,7 +260,8 @@ def _charts(compared: Comparison, names: tuple[str, str]) -> list[Any]:
     from zigai_cli.measure.chart import Chart, Series
 
     relative = [value.relative for value in compared.differences]
-    title = f"{names[0]} and {names[1]}"
+    files = [name.rpartition(" on ") for name in names]
+    title = f"{names[0]} and {files[1][2] if files[0][0] == files[1][0] else names[1]}"
     charts = [
         Chart(
             title,

@@ -17,6 +17,8 @@ COLOURS = ("#1f6fb4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#666666")
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 80, 20, 50, 60
 TERMINAL_HEIGHT = 14
+TITLE = 92
+"""Most characters of a title in an SVG chart."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,12 @@ class Chart:
             width=max(20, width - 20),
             height=TERMINAL_HEIGHT,
             color=has_colour(sys.stdout) and len(shown) > 1,
-            title=clean(title),
             legend_labels=[clean(series.name) for series in shown] if len(shown) > 1 else None,
             legend_placement="vertical",
             y_as_log=self.log_y,
             **({"y_min": 0.0} if self.from_zero else {}),
         )
-        return "".join(f"{line.rstrip()}\n" for line in drawn.split("\n"))
+        return "".join(f"{line.rstrip()}\n" for line in [clean(title), *drawn.split("\n")])
 
     def svg(self) -> str:
         """The chart as the text of an SVG file."""
@@ -92,7 +93,9 @@ def chart_svg(charts: Sequence[Chart]) -> str:
 
 def _draw(picture: Svg, chart: Chart, top: float) -> None:
     shown = chart.shown()
-    picture.text(WIDTH / 2, top + 24, chart.title, size=15, anchor="middle", bold=True)
+    size = 15 if len(chart.title) <= 64 else 11
+    title = chart.title if len(chart.title) <= TITLE else chart.title[: TITLE - 1] + "…"
+    picture.text(WIDTH / 2, top + 24, title, size=size, anchor="middle", bold=True)
     left, right, upper, lower = LEFT, WIDTH - RIGHT, top + TOP, top + HEIGHT - BOTTOM
     picture.text((left + right) / 2, lower + 44, chart.x_label, anchor="middle")
     picture.text(22, (upper + lower) / 2, chart.y_label, anchor="middle", turned=True)

@@ -34,10 +34,12 @@ def test_plugins_marks_conflicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             f"[zigai.commands]\nchat = {name}:chat\n"
         )
     found = Plugins.installed([str(tmp_path)])
-    conflicts = {(row["name"], row["distribution"]): row["conflict"] for row in rows(found.backends)}
+    conflicts = {
+        (row["name"], row["distribution"]): row["conflict"] for row in rows(found.backends, frozenset())
+    }
     assert conflicts[("fast", "one")].startswith("CONFLICT: 2 packages")
     assert conflicts[("only-one", "one")] == ""
-    assert all("CONFLICT" in row["conflict"] for row in rows(found.commands))
+    assert all("CONFLICT" in row["conflict"] for row in rows(found.commands, frozenset({"chat"})))
 
 
 def test_a_plugin_can_provide_a_command() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.options import CompileOptions
+from zigai_core.contracts.plugins import MachineBackend
 from zigai_core.ops.blocks import decoder
 from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend, dispatch
@@ -99,3 +100,18 @@ def test_usable_cores_are_physical_cores_within_the_quota_of_the_control_group(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
     assert dispatch.usable_cores(system(tmp_path, siblings, files)) == cores
+
+
+def test_a_backend_says_how_it_computes_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZIGAI_CPU", "baseline")
+    monkeypatch.setenv("ZIGAI_NUM_THREADS", "3")
+    assert isinstance(NativeBackend(), MachineBackend)
+    assert NativeBackend(packed_cache="somewhere").machine() == {
+        "instruction set": "baseline",
+        "built and supported": ", ".join(dispatch.supported()),
+        "threads": "3",
+        "packed weights": "somewhere",
+    }
+    monkeypatch.setenv("ZIGAI_NUM_THREADS", "many")
+    with pytest.raises(UnsupportedError, match="ZIGAI_NUM_THREADS=many"):
+        NativeBackend().machine()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +14,13 @@ from typer.core import TyperGroup
 from zigai_cli import failure
 from zigai_cli.commands.bench import bench
 from zigai_cli.commands.chat import chat
+from zigai_cli.commands.compare import compare
+from zigai_cli.commands.completion import VARIABLE, completion
+from zigai_cli.commands.doctor import doctor
+from zigai_cli.commands.embed import embed
 from zigai_cli.commands.generate import generate
 from zigai_cli.commands.inspect import inspect
+from zigai_cli.commands.perplexity import perplexity
 from zigai_cli.commands.plugins import plugins
 from zigai_cli.commands.tokenize import tokenize
 from zigai_cli.commands.version import show_version, version
@@ -22,6 +29,13 @@ from zigai_cli.commands.version import show_version, version
 _ClickException: type[Exception] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
+
+COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
+    "Talk": (chat, generate, embed),
+    "Look inside a model": (inspect, tokenize, perplexity, compare),
+    "This machine": (bench, doctor, plugins, completion, version),
+}
+"""The built-in commands, in the order and under the headings of --help."""
 
 
 class CommandGroup(TyperGroup):
@@ -60,7 +74,16 @@ class CommandGroup(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the built-in commands, then those of plugins by name and package, without importing them."""
-        super().format_commands(ctx, formatter)
+        for heading, functions in COMMANDS.items():
+            with formatter.section(heading):
+                named = [
+                    (function.__name__, self.get_command(ctx, function.__name__)) for function in functions
+                ]
+                width = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
+                formatter.write_dl(
+                    [(name, command.get_short_help_str(width)) for name, command in named],
+                    col_max=30,
+                )
         if not _any_declared():
             return
         from zigai_core.api.registry import Plugins
@@ -98,8 +121,13 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (chat, generate, bench, inspect, tokenize, plugins, version):
+for command in (function for functions in COMMANDS.values() for function in functions):
     app.command()(command)
+
+if VARIABLE in os.environ:  # a shell asks for completions
+    from typer.completion import completion_init  # type: ignore[attr-defined]
+
+    completion_init()
 
 
 def _version_and_exit(given: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hint
 
 import typer
 
+from zigai_cli import suggestions
 from zigai_cli.options import pairs
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.load_options import FOR_SERVERS, LoadOptions
@@ -76,7 +77,11 @@ def flag(name: str) -> str:
 def _option(name: str, metadata: Mapping[str, Any]) -> inspect.Parameter:
     """Parameter that typer turns into an option. Its default is None, for core's default."""
     option = typer.Option(
-        flag(name), metavar=metadata["metavar"], help=metadata["help"], show_default=metadata["shown"]
+        flag(name),
+        metavar=metadata["metavar"],
+        help=metadata["help"],
+        show_default=metadata["shown"],
+        autocompletion=suggestions.OF_FIELDS.get(name),
     )
     kind: Any = Annotated[Optional[_kind(name)], option]  # noqa: UP045
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from zigai_cli import suggestions
 from zigai_core.contracts.errors import SamplingError, escape
 
 
@@ -45,15 +46,31 @@ _BUNDLED = "the small model that comes with zigai"
 # `Optional`, not `| None`: typer reads annotations at run time, and older versions support only this form.
 Model = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--model", "-m", metavar="MODEL", help="Model file or folder.", show_default=_BUNDLED),
+    typer.Option(
+        *("--model", "-m"),
+        metavar="MODEL",
+        help="Model file or folder.",
+        show_default=_BUNDLED,
+        autocompletion=suggestions.models,
+    ),
 ]
 ModelArgument = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Argument(metavar="MODEL", help="Model file or folder.", show_default=_BUNDLED),
+    typer.Argument(
+        metavar="MODEL",
+        help="Model file or folder.",
+        show_default=_BUNDLED,
+        autocompletion=suggestions.models,
+    ),
 ]
 ModelAgain = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--model", "-m", metavar="MODEL", help="The same as the argument MODEL."),
+    typer.Option(
+        *("--model", "-m"),
+        metavar="MODEL",
+        help="The same as the argument MODEL.",
+        autocompletion=suggestions.models,
+    ),
 ]
 Temperature = Annotated[
     Optional[float],  # noqa: UP045

@@ -13,7 +13,7 @@ from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Progress
 from zigai_kernels.checks import check_options
-from zigai_kernels.dispatch import choose, load, thread_count
+from zigai_kernels.dispatch import choose, load, supported, thread_count
 from zigai_kernels.lowering import lower, missing_kernels
 from zigai_kernels.program import NativeProgram
 
@@ -52,6 +52,15 @@ class NativeBackend:
     def ignored(self, options: CompileOptions) -> Mapping[str, str]:
         """Empty: the backend acts on every option."""
         return {}
+
+    def machine(self) -> Mapping[str, str]:
+        """The instruction sets that are built and that the CPU has, the one in use, and the threads."""
+        facts = {
+            "instruction set": choose(self.instruction_set),
+            "built and supported": ", ".join(supported()),
+            "threads": str(thread_count()),
+        }
+        return facts if self.packed_cache is None else {**facts, "packed weights": str(self.packed_cache)}
 
     def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
         """Each (operation, storage type) without a kernel, as a line of text."""

@@ -5,19 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 
 import typer
 
 from zigai_cli import failure, loader, options
 from zigai_cli.conversation.reply import Reply
 from zigai_cli.load_options import DEFAULTS, with_load_options
+from zigai_cli.measure.drawing import Plot, PlotFile, check_plot_file, draw
 from zigai_cli.terminal.output import figure, has_colour, note, table
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
+    from zigai_cli.measure.sweep import Sweep
+    from zigai_cli.measure.timing import Timing
     from zigai_core.contracts.descriptor import ModelDescriptor
+
+W = TypeVar("W", "Timing", "Sweep")
 
 
 @with_load_options("context")
@@ -49,21 +55,31 @@ def bench(
     profile: Annotated[
         bool, typer.Option("--profile", help="Also show the time that each operation takes.")
     ] = False,
+    plot: Plot = False,
+    plot_file: PlotFile = None,
     load: LoadOptions = DEFAULTS,
     as_json: options.Json = False,
 ) -> None:
     """Measure a model's speed on this machine.
 
-    Prefill and decode are timed separately, on random tokens: speed does not depend on which tokens.
+    Prefill and decode are timed separately, on random tokens: speed does not depend on which tokens. --plot
+    and --plot-file time both at several lengths too: prompts up to --prompt, depths up to --depth (or else
+    --prompt).
     """
+    check_plot_file(plot_file)
+    if plot and as_json:
+        raise typer.BadParameter("--plot draws between the figures: use --plot-file together with --json")
     if sum(named is not None for named in (path, model, synthetic)) > 1:
         raise typer.BadParameter("more than one model: give a PATH, --model or --synthetic")
     if not prompt and not generate:
         raise typer.BadParameter("nothing to measure: --prompt and --generate are both 0")
+    from zigai_cli.measure.sweep import Sweep
     from zigai_cli.measure.timing import Timing, Work, peak_resident
 
     work = Work(prompt, generate, depth, sequences, repeat, profile)
-    load = replace(load, context=work.context)
+    curves = plot or plot_file is not None
+    swept = replace(work, depth=depth or prompt) if curves else work
+    load = replace(load, context=max(work.context, swept.context))
     if synthetic is None:
         file = loader.choose(path or model)
         name = file.name
@@ -75,16 +91,8 @@ def bench(
         began = time.perf_counter()
         loaded = loader.assemble(descriptor, load)
     seconds = time.perf_counter() - began
-    shows_progress = has_colour(sys.stderr)
-    with Reply(lambda: Timing(loaded, work), iter) as running:
-        for line in running:
-            if shows_progress and line is not None:
-                sys.stderr.write(f"\r\x1b[K{line}")
-                sys.stderr.flush()
-        if shows_progress:
-            sys.stderr.write("\r\x1b[K")
-    if running.interrupted:
-        raise typer.Exit(failure.INTERRUPTED)
+    timing = _run(lambda: Timing(loaded, work))
+    sweep = _run(lambda: Sweep(loaded, swept)) if curves else None
     report = loaded.program.report()
     figures: dict[str, Any] = {
         "engine": "zigai",
@@ -101,12 +109,14 @@ def bench(
         "depth": depth,
         "sequences": sequences,
         "repeat": repeat,
-        **running.generation.figures(),
+        **timing.figures(),
         "peak_resident_bytes": peak_resident(),
     }
-    profiles = running.generation.profiles
+    profiles = timing.profiles
     if as_json:
-        sys.stdout.write(json.dumps(figures | ({"profile": profiles} if profile else {})) + "\n")
+        further = ({"profile": profiles} if profile else {}) | ({"curves": sweep.figures()} if sweep else {})
+        sys.stdout.write(json.dumps(figures | further) + "\n")
+        draw(sweep.charts(name) if sweep else [], plot=False, file=plot_file)
         return
     note(f"{loaded.descriptor.name} on {report.summary}; medians of {repeat}", sys.stderr)
     table(_rows(figures), ["", "tokens/s"], numbers=[1])
@@ -128,6 +138,23 @@ def bench(
             ["operation", "output", "type", "ms", "share"],
             numbers=[3, 4],
         )
+    if sweep is not None:
+        draw(sweep.charts(name), plot=plot, file=plot_file)
+
+
+def _run(start: Callable[[], W]) -> W:
+    """Run a measurement with a line of progress on a terminal. Raises `typer.Exit` after Ctrl-C."""
+    shows_progress = has_colour(sys.stderr)
+    with Reply(start, iter) as running:
+        for line in running:
+            if shows_progress and line is not None:
+                sys.stderr.write(f"\r\x1b[K{line}")
+                sys.stderr.flush()
+        if shows_progress:
+            sys.stderr.write("\r\x1b[K")
+    if running.interrupted:
+        raise typer.Exit(failure.INTERRUPTED)
+    return running.generation
 
 
 def _share(row: dict[str, Any], total: float) -> str:

@@ -6,14 +6,15 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from zigai_cli import loader, options
 from zigai_cli.load_options import DEFAULTS, flag, with_load_options
 from zigai_cli.loader import LoadProgress
-from zigai_cli.terminal.output import figure, table
+from zigai_cli.measure.drawing import check_folder
+from zigai_cli.terminal.output import figure, note, table
 from zigai_core.contracts.errors import escape
 from zigai_core.contracts.load_options import LoadOptions
 
@@ -31,6 +32,13 @@ def inspect(
     kernels: Annotated[
         bool, typer.Option("--kernels", help="Compile the model and show which kernel serves each tensor.")
     ] = False,
+    graph: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="FILE",
+            help="Draw the model's graph, layers that are alike once, and print nothing: .svg, .dot or .txt.",
+        ),
+    ] = None,
     load: LoadOptions = DEFAULTS,
     as_json: options.Json = False,
 ) -> None:
@@ -49,11 +57,19 @@ def inspect(
                 raise typer.BadParameter(
                     f"{flag(field.name)} has no effect without --kernels, which compiles the model"
                 )
+    if graph is not None:
+        check_folder("--graph", graph)
+    if graph is not None and (tensors or kernels or as_json):
+        raise typer.BadParameter(
+            "--graph writes a picture: --tensors, --kernels and --json do not apply to it"
+        )
     from zigai_cli.measure.summary import Summary
 
     file = loader.choose(path or model)
-
     summary = Summary(file, load)
+    if graph is not None:
+        _draw(summary, graph)
+        return
     if as_json:
         answer = summary.about() | {"types": summary.types(), "served_by": summary.served_by()}
         if tensors:
@@ -82,6 +98,18 @@ def inspect(
         sys.stdout.write("\n")
         sys.stdout.flush()
         _show_kernels(_compile(summary, file))
+
+
+def _draw(summary: Summary, out: Path) -> None:
+    from zigai_cli.measure.graph_picture import SUFFIXES, GraphPicture
+
+    suffix = out.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise typer.BadParameter(f"--graph {out}: give a name that ends in {', '.join(SUFFIXES)}")
+    model = summary.model
+    title = f"{model.name} ({escape(model.architecture)}, {figure(model.parameters)} parameters)"
+    out.write_text(GraphPicture(summary.graph(), model.tensors, title).draw(suffix), encoding="utf-8")
+    note(f"{title} drawn into {out}", sys.stderr)
 
 
 def _compile(summary: Summary, path: Path) -> dict[str, Any]:

@@ -6,6 +6,8 @@ import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import table
 
@@ -13,22 +15,26 @@ if TYPE_CHECKING:
     from zigai_core.api.installed import Entry
     from zigai_core.api.registry import Registry
 
-OWN_COMMANDS = frozenset({"bench", "chat", "generate", "inspect", "tokenize", "plugins", "version"})
-"""Names of the built-in commands, which a plugin cannot replace."""
+
+def own_commands(context: typer.Context) -> frozenset[str]:
+    """Names of the built-in commands, which a plugin cannot replace."""
+    root: Any = context.find_root().command
+    return frozenset(root.list_commands(context))
 
 
-def plugins(as_json: Json = False) -> None:
+def plugins(context: typer.Context, as_json: Json = False) -> None:
     """List installed plugins and the packages that provide them.
 
     Every plugin is imported; one that cannot be used is listed with its error.
     """
     from zigai_core.api.registry import Plugins
 
+    own = own_commands(context)
     registries = Plugins.installed().registries()
     if as_json:
         import json
 
-        found = {registry.group: rows(registry) for registry in registries}
+        found = {registry.group: rows(registry, own) for registry in registries}
         sys.stdout.write(json.dumps(found, indent=2) + "\n")
         return
     for index, registry in enumerate(registries):
@@ -40,7 +46,7 @@ def plugins(as_json: Json = False) -> None:
                 row["value"],
                 row["conflict"] or row["error"],
             ]
-            for row in rows(registry)
+            for row in rows(registry, own)
         ]
         if listed:
             table(listed)
@@ -48,10 +54,10 @@ def plugins(as_json: Json = False) -> None:
             sys.stdout.write("  none\n")
 
 
-def rows(registry: Registry[Any]) -> list[dict[str, str]]:
+def rows(registry: Registry[Any], own: frozenset[str]) -> list[dict[str, str]]:
     """One row per entry point: name, value, distribution, version, and its conflict or error, if any.
 
-    Imports every plugin of the registry.
+    `own` are the built-in commands. Imports every plugin of the registry.
     """
     entries = registry.entries()
     claims = Counter(entry.name for entry in entries)
@@ -61,7 +67,7 @@ def rows(registry: Registry[Any]) -> list[dict[str, str]]:
             "value": entry.value,
             "distribution": entry.distribution,
             "version": entry.version,
-            "conflict": _conflict(registry.group, entry.name, claims[entry.name]),
+            "conflict": _conflict(registry.group, entry.name, claims[entry.name], own),
             "error": _problem(registry, entry),
         }
         for entry in entries
@@ -73,8 +79,8 @@ def _problem(registry: Registry[Any], entry: Entry) -> str:
     return f"FAILS: {problem}" if problem else ""
 
 
-def _conflict(group: str, name: str, claims: int) -> str:
-    if group == "zigai.commands" and name in OWN_COMMANDS:
+def _conflict(group: str, name: str, claims: int, own: frozenset[str]) -> str:
+    if group == "zigai.commands" and name in own:
         return "CONFLICT: zig-ai has a command of this name, which is used"
     return (
         f"CONFLICT: {claims} packages provide this name, so none is used: uninstall all but one"

@@ -6,16 +6,29 @@ import platform
 import re
 import sys
 
+from zigai_cli.options import Json
 from zigai_cli.terminal.output import clean
 
 
-def version() -> None:
-    """Show the versions of the zigai packages, Python and the system."""
-    show_version()
+def version(as_json: Json = False) -> None:
+    """Show the versions of zigai, Python and the system."""
+    if not as_json:
+        show_version()
+        return
+    import json
+
+    answer = {
+        "packages": packages(),
+        "python": platform.python_version(),
+        "implementation": platform.python_implementation(),
+        "executable": sys.executable,
+        "system": platform.platform(),
+    }
+    sys.stdout.write(json.dumps(answer) + "\n")
 
 
-def show_version() -> None:
-    """Print the versions, one per line."""
+def packages() -> dict[str, str]:
+    """Versions of the installed zigai packages, by name."""
     from importlib import metadata
 
     found = {
@@ -24,8 +37,14 @@ def show_version() -> None:
         # A distribution whose metadata is broken has no name.
         if (name := distribution.metadata["Name"]) and re.match(r"zigai\b", name, re.IGNORECASE)
     }
+    return dict(sorted(found.items()))
+
+
+def show_version() -> None:
+    """Print the versions, one per line."""
+    found = packages()
     lines = [f"zig-ai {found.pop('zigai-cli', 'not installed')}"]
-    lines += [f"  {name} {number}" for name, number in sorted(found.items())]
+    lines += [f"  {name} {number}" for name, number in found.items()]
     lines.append(f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})")
     lines.append(platform.platform())
     sys.stdout.write(clean("\n".join(lines)) + "\n")

@@ -97,7 +97,7 @@ class Summary:
             "chosen": None,
         }
         try:
-            graph = self._graph()
+            graph = self.graph()
         except ZigAIError as error:
             served["graph_error"] = failure.describe(error)
             return served
@@ -131,7 +131,8 @@ class Summary:
             ],
         }
 
-    def _graph(self) -> Graph:
+    def graph(self) -> Graph:
+        """Build the model's graph. Raises what `zigai_core.api.loading.build` does."""
         options = self._options
         context = loading.plan(self.model, options).context
         return loading.build(self.model, context=context, unread=options.unread, plugins=self._plugins)

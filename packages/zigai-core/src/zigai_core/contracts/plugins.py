@@ -142,6 +142,18 @@ class Backend(Protocol):
         ...
 
 
+@runtime_checkable
+class MachineBackend(Backend, Protocol):
+    """A backend that says how it would compute on this machine; optional for a backend."""
+
+    def machine(self) -> Mapping[str, str]:
+        """Returns facts by name, for display: the instruction set in use, the number of threads.
+
+        Raises `UnsupportedError` for settings, such as environment variables, that cannot be used here.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class OperationTime:
     """Time spent in one operation of a program, over all profiled steps, in seconds."""

@@ -223,3 +223,16 @@ def test_ctrl_c_stops_loading(terminal: Callable[..., Terminal], model: Path) ->
     process.type("\x03")
     assert process.exit_code() == 130
     assert "Traceback" not in process.seen
+
+
+def test_perplexity_shows_the_result_so_far_and_ends_on_ctrl_c(
+    terminal: Callable[..., Terminal], model: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("!" * 6400)  # the toy takes a hundredth of a second for each
+    process = terminal("perplexity", "-m", str(model), str(text), "--context", "64")
+    assert "±" in process.expect("s left")
+    process.expect("window 2 of 100")
+    process.type("\x03")
+    assert process.exit_code() == 130
+    assert "Traceback" not in process.seen

@@ -118,6 +118,9 @@ def test_a_file_that_is_no_archive_is_an_error(model: Path, tmp_path: Path) -> N
     [
         ([], "nothing to compare A with"),
         (["--write", "x.npy"], "ends in .npz"),
+        (["--write", "x.npz", "--json"], "--write compares nothing"),
+        (["o.npz", "--tokens", "5"], "o.npz holds its own tokens"),
+        (["--backend-b", "numpy", "--budget", "5"], "No such option"),
         (["--write", "no-such-folder/x.npz"], "there is no such folder"),
         (["--backend-b", "numpy", "--prompt", "a", "--file", "b"], "given twice"),
         (["--backend-b", "numpy", "--plot", "--json"], "--plot-file together with --json"),

@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from zigai_core.api.trace import Trace
     from zigai_core.contracts.graph import Array
 
+LENGTH = 128
+"""Default of the most tokens that are computed."""
 SHOWN = 12
 """Most values in the table without --all: those with the largest relative differences."""
 
 
-@with_load_options()
+@with_load_options("budget")
 def compare(
     a: Annotated[
         str,
@@ -54,11 +56,14 @@ def compare(
         typer.Option(metavar="FILE", help="Compute the text of a file; - is standard input."),
     ] = None,
     tokens: Annotated[
-        int,
+        Optional[int],  # noqa: UP045
         typer.Option(
-            metavar="N", min=1, help="Most tokens of the text to compute; never more than the context."
+            metavar="N",
+            min=1,
+            help="Most tokens of the text to compute; never more than the context.",
+            show_default=str(LENGTH),
         ),
-    ] = 128,
+    ] = None,
     backend_a: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(metavar="NAME", help="The backend of A.", show_default="--backend"),
@@ -100,18 +105,24 @@ def compare(
     if write is None and b is None and backend_b is None:
         raise typer.BadParameter("nothing to compare A with: name B, --backend-b, or --write FILE.npz")
     if write is not None:
+        if plot or plot_file is not None or as_json or all_values:
+            raise typer.BadParameter(
+                "--write compares nothing: leave out --plot, --plot-file, --all and --json"
+            )
         check_folder("--write", write)
     if plot and as_json:
         raise typer.BadParameter("--plot draws between the figures: use --plot-file together with --json")
     stored = None
     if b is not None and b.lower().endswith(".npz"):
-        if prompt is not None or file is not None or backend_b is not None:
-            raise typer.BadParameter(f"{b} holds its own tokens: leave out --prompt, --file and --backend-b")
+        if any(given is not None for given in (prompt, file, tokens, backend_b)):
+            raise typer.BadParameter(
+                f"{b} holds its own tokens: leave out --prompt, --file, --tokens and --backend-b"
+            )
         from zigai_cli.measure.oracle import Oracle
 
         stored = Oracle(Path(b))
     first = _trace(a, load, backend_a)
-    ids = stored.tokens if stored else _tokens(first, prompt, file, tokens)
+    ids = stored.tokens if stored else _tokens(first, prompt, file, tokens or LENGTH)
     if write is not None:
         _write(write, first, ids, values)
         return

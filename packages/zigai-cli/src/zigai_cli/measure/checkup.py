@@ -90,7 +90,7 @@ def _machine() -> Iterator[Check]:
         yield Check("machine", "memory", f"{figure(total)}B{shown}", "warning" if low else "ok")
     try:
         rate = read_bandwidth(cores)
-    except MemoryError:
+    except (MemoryError, RuntimeError):  # a thread that cannot be started is a RuntimeError
         yield Check("machine", "memory bandwidth", "not enough free memory to measure it", "warning")
     else:
         yield Check(

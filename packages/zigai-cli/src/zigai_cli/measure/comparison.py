@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.graph import Array
-from zigai_core.testing.divergence import Mean, kl_divergence, log_softmax, perplexity
+from zigai_core.testing.divergence import Mean, kl_divergence, perplexity, surprise_of
 
 Numbers = NDArray[np.float64]
 
@@ -118,7 +118,6 @@ class Comparison:
         with np.errstate(all="ignore"):  # damaged weights may give infinities and NaN
             self._kl.append(kl_divergence(a, b))
             self._same.append(a.argmax(axis=-1) == b.argmax(axis=-1))
-            targets = np.array(self._tokens[first + 1 : first + 1 + len(a)], np.int64)
+            targets = self._tokens[first + 1 : first + 1 + len(a)]
             for rows, nats in zip((a, b), self._nats, strict=True):
-                known = log_softmax(rows[: len(targets)])
-                nats.append(-known[np.arange(len(targets)), targets])
+                nats.append(surprise_of(rows, targets))

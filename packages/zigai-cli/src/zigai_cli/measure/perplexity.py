@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zigai_cli.failure import InputError
 from zigai_core.api.model import Model
 from zigai_core.api.output_rows import OutputRows
-from zigai_core.testing.divergence import Mean, log_softmax, perplexity
+from zigai_core.testing.divergence import Mean, perplexity, surprise_of
 
 ROWS = 128
 """Rows of logits in memory at a time."""
@@ -89,13 +89,13 @@ class Perplexity:
 
     def _score(self, window: Window) -> NDArray[np.float64]:
         tokens = list(self._tokens[window.start : window.start + window.length])
-        targets = np.array(tokens[-window.scored :])
+        targets = tokens[-window.scored :]
         if self._bos is not None:
             tokens[0] = self._bos
         parts, done = [], 0
         # The logits after a token are those of the next one: the last token needs none.
         for outputs in self._rows.of(tokens[:-1], window.length - window.scored - 1):
-            rows = log_softmax(outputs["logits"])
-            parts.append(-rows[np.arange(len(rows)), targets[done : done + len(rows)]])
+            rows = outputs["logits"]
+            parts.append(surprise_of(rows, targets[done : done + len(rows)]))
             done += len(rows)
         return np.concatenate(parts)

@@ -37,7 +37,7 @@ from zigai_core.contracts.plugins import Outputs
 from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.engine.drawing import Drawn
 from zigai_core.engine.engine import Engine
-from zigai_core.engine.memory import Part as EnginePart
+from zigai_core.engine.memory import StepPart
 from zigai_core.engine.request import Request
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
@@ -173,7 +173,7 @@ class Bench:
         drawer = engine._stepper._drawer
         draw, spent = drawer.draw, 0.0
 
-        def timed(part: EnginePart, outputs: Outputs, rows: int) -> Drawn:
+        def timed(part: StepPart, outputs: Outputs, rows: int) -> Drawn:
             nonlocal spent
             began = time.perf_counter()
             drawn = draw(part, outputs, rows)

@@ -30,6 +30,13 @@ def test_inspect_shows_the_model_and_the_plugins_that_serve_it(model: Path) -> N
     assert "token_embd.weight" in zig_ai("inspect", "--model", model, "--tensors").stdout
 
 
+def test_inspect_shows_the_sampling_defaults_of_the_file(make_model: Callable[..., Path]) -> None:
+    assert "no defaults in the file" in zig_ai("inspect", make_model()).stdout
+    given = make_model("other.toy", sampling={"temperature": 0.6, "top_k": 20})
+    assert "temperature 0.6, top_k 20" in zig_ai("inspect", given).stdout
+    assert json.loads(zig_ai("inspect", given, "--json").stdout)["sampling"]["top_k"] == 20
+
+
 def test_inspect_shows_kernels(model: Path) -> None:
     text = zig_ai("inspect", model, "--kernels", "--backend", "toy").stdout
     assert "a table of tokens" in text

@@ -8,6 +8,7 @@ import pytest
 from command_runner import zig_ai
 
 from zigai_core.api.registry import Plugins
+from zigai_core.contracts.plugins import BundledModel
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -28,6 +29,15 @@ def test_without_a_model_the_bundled_one_is_used_and_named(command: list[str], o
     assert result.stderr == (
         "no model is named, so this is a toy that says hello. To name one: --model PATH.gguf\n"
     )
+
+
+def test_the_note_about_a_toy_says_how_to_run_a_real_model(
+    plugins: Plugins, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = BundledModel(model, "a toy", "zig-ai chat -m real")
+    monkeypatch.setattr("zigai_core.api.loading.default_model", lambda: toy)
+    lines = zig_ai("generate", "hi").stderr.splitlines()
+    assert lines[1] == "for a real one: zig-ai chat -m real"
 
 
 def test_without_a_model_and_a_bundled_one_the_error_says_what_to_do(

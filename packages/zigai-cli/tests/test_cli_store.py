@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 import signal
 import sqlite3
 import subprocess
@@ -16,6 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+if sys.platform == "win32":
+    pytest.skip("the tests use signals, permissions and limits of POSIX", allow_module_level=True)
+
+import resource
 
 from zigai_cli.conversation import schema
 from zigai_cli.conversation.store import ChangedError, Store, StoreError
@@ -31,6 +35,7 @@ WRITER = textwrap.dedent("""\
     from zigai_cli.conversation.stored import About
     store = Store(Path(sys.argv[1]))
     print("ready", flush=True)
+    sys.stdin.readline()
     for number in range(int(sys.argv[2])):
         text = f"{number} " * 500
         turn = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
@@ -51,12 +56,22 @@ def store(file: Path) -> Iterator[Store]:
 
 
 def writer(file: Path, times: int) -> subprocess.Popen[str]:
+    """A process that waits for `go`, and then writes so many conversations."""
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(file), str(times)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", WRITER, str(file), str(times)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    process.stdout.close()
     return process
+
+
+def go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
 
 
 def test_a_conversation_is_read_as_it_was_written(store: Store) -> None:
@@ -86,7 +101,7 @@ def test_file_and_folder_are_the_users_alone(store: Store, file: Path) -> None:
 def test_messages_are_replaced_from_a_place_on(store: Store) -> None:
     stored = store.add(About(), HELLO)
     changed = store.update(stored, About("other"), 1, [{"role": "assistant", "content": "Hello."}])
-    assert [message["content"] for message in changed.messages] == ["hello", "Hello."]
+    assert [message["content"] for message in store.find("last").messages] == ["hello", "Hello."]
     assert changed.about.model == "other"
     with pytest.raises(ChangedError):
         store.update(stored, About(), 0, HELLO)
@@ -140,11 +155,10 @@ def test_a_writer_that_is_killed_leaves_whole_conversations(file: Path) -> None:
     chance = random.Random(17)
     for _ in range(8):
         process = writer(file, 10_000)
+        go(process)
         time.sleep(chance.uniform(0, 0.15))
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
         with Store(file) as store, store.reading() as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             assert {entry.length for entry in store.entries()} <= {2, 4}
@@ -152,13 +166,12 @@ def test_a_writer_that_is_killed_leaves_whole_conversations(file: Path) -> None:
 
 
 def test_two_processes_write_at_once(file: Path) -> None:
-    processes = [writer(file, 30), writer(file, 30)]
-    assert [process.wait(60) for process in processes] == [0, 0]
+    processes = [writer(file, 50), writer(file, 50)]
     for process in processes:
-        assert process.stdout is not None
-        process.stdout.close()
+        go(process)
+    assert [process.wait(60) for process in processes] == [0, 0]
     with Store(file) as store:
-        assert [entry.length for entry in store.entries()] == [4] * 60
+        assert [entry.length for entry in store.entries()] == [4] * 100
 
 
 @pytest.mark.parametrize(

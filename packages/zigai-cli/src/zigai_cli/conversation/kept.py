@@ -36,6 +36,7 @@ class Kept:
         self._working = True
         self._stored: Stored | None = None
         self._messages: list[dict[str, Any]] = []
+        self._written: About | None = None
         self._begin = 0
         """Place in the stored messages of the first message that the chat still has."""
         self._name: str | None = None
@@ -59,14 +60,16 @@ class Kept:
         about = replace(self.about, system=system)
         self._begin, place = _overlap(self._messages, given, self._begin)
         new = given[place - self._begin :]
-        unchanged = self._stored is not None and about == self._stored.about
+        unchanged = self._stored is not None and about == self._written
         if not self._working or (unchanged and not new and place == len(self._messages)):
             return
-        self._messages[place:] = new
+        whole = [*self._messages[:place], *new]
         try:
-            self._stored = self._write(about, place, new)
+            self._stored = self._write(about, whole, place)
         except StoreError as error:
             self._give_up(error)
+        else:  # only now: Ctrl-C may have come before
+            self._messages, self._written = whole, about
 
     def count(self, counts: Mapping[str, Any]) -> None:
         """Store the statistics of the last message, if it is a reply."""
@@ -96,7 +99,7 @@ class Kept:
         self._leave()
         self._stored = stored
         self._messages = copy.deepcopy(stored.messages)
-        self.about = stored.about
+        self.about = self._written = stored.about
         messages = copy.deepcopy(stored.messages)
         if messages and messages[-1]["role"] == "user":
             del messages[-1]
@@ -117,17 +120,17 @@ class Kept:
             self._give_up(error)
             return []
 
-    def _write(self, about: About, place: int, new: list[dict[str, Any]]) -> Stored:
+    def _write(self, about: About, messages: list[dict[str, Any]], place: int) -> Stored:
         if self._stored is not None:
             try:
-                return self._store.update(self._stored, about, place, new)
+                return self._store.update(self._stored, about, place, messages[place:])
             except ChangedError:
                 _log.warning(
                     "conversation %d was changed by another process: this chat goes on as a new one",
                     self._stored.id,
                 )
                 self._name = self._name or self._stored.title
-        return self._store.add(about, self._messages, self._name)
+        return self._store.add(about, messages, self._name)
 
     def _leave(self) -> None:
         self._stored, self._messages, self._begin, self._name = None, [], 0, None

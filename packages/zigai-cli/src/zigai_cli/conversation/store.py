@@ -84,7 +84,10 @@ class Store:
         self._connection.close()
 
     def add(self, about: About, messages: Sequence[Mapping[str, Any]], title: str | None = None) -> Stored:
-        """Store a new conversation. Without a title it is the first line of the first message."""
+        """Store a new conversation and return it, without its messages.
+
+        Without a title it is the first line of the first message.
+        """
         now = time.time()
         with self.writing() as connection:
             number = connection.execute(
@@ -100,6 +103,7 @@ class Store:
     def update(self, old: Stored, about: About, place: int, messages: Sequence[Mapping[str, Any]]) -> Stored:
         """Replace the messages from `place` on, and what holds for the whole conversation.
 
+        Returns the conversation without its messages.
         Raises `ChangedError` if the conversation is not the revision `old`.
         """
         now = time.time()
@@ -202,7 +206,7 @@ class Store:
         )
 
     def _one(self, number: int) -> Stored:
-        return self._with_messages(self._connection.execute(f"{_COLUMNS} WHERE id = ?", (number,)).fetchone())
+        return _stored(self._connection.execute(f"{_COLUMNS} WHERE id = ?", (number,)).fetchone())
 
     def _with_messages(self, row: tuple[Any, ...]) -> Stored:
         stored = _stored(row)

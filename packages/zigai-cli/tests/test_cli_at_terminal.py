@@ -236,3 +236,21 @@ def test_perplexity_shows_the_result_so_far_and_ends_on_ctrl_c(
     process.type("\x03")
     assert process.exit_code() == 130
     assert "Traceback" not in process.seen
+
+def test_history_rm_asks_first(terminal: Callable[..., Terminal], model: Path, tmp_path: Path) -> None:
+    home = {"ZIGAI_HOME": str(tmp_path / "asked")}
+    chat = terminal("chat", "-m", model, **home)
+    chat.expect(PROMPT)
+    chat.type("hi\n")
+    chat.expect(PROMPT)
+    chat.type("\x04")
+    assert chat.exit_code() == 0
+    for answer, code in (("n\n", 1), ("\x03", 1), ("y\n", 0)):
+        process = terminal("history", "rm", "--all", **home)
+        process.expect("1: hi (2 messages)")
+        process.expect("delete? [y/N]: ")
+        process.type(answer)
+        assert process.exit_code() == code
+    listed = terminal("history", "list", **home)
+    listed.expect("no conversation is stored yet")
+    assert listed.exit_code() == 0

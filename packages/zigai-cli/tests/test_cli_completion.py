@@ -98,6 +98,6 @@ def test_help_lists_every_command_under_a_heading() -> None:
     text = zig_ai("--help").stdout
     places = [text.index(f"\n{heading}:") for heading in COMMANDS]
     assert places == sorted(places)
-    for functions in COMMANDS.values():
-        for function in functions:
-            assert f"\n  {function.__name__} " in text
+    for names in COMMANDS.values():
+        for name in names:
+            assert f"\n  {name} " in text

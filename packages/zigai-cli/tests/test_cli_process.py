@@ -161,7 +161,7 @@ def test_help_imports_neither_numpy_nor_rich(environment: dict[str, str]) -> Non
         "from zigai_cli.main import run\n"
         "try: run()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('numpy', 'rich', 'jinja2', 'toy_plugin') if name in sys.modules])"
+        "print([name for name in ('numpy', 'rich', 'jinja2', 'toy_plugin', 'sqlite3', 'tomlkit') if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert result.stdout.endswith("[]\n")

@@ -87,7 +87,9 @@ def test_a_second_message_is_refused_while_a_reply_is_open() -> None:
     c = chat("abcdef", "second")
     reply = c.send("hi")
     next(reply)
-    with pytest.raises(ChatBusyError, match="a reply is open: read it to its end, or close"):
+    with pytest.raises(
+        ChatBusyError, match=r"a reply is open: read it to its end, close\(\) it, or reset\(\)"
+    ):
         c.send("more")
     with pytest.raises(ChatBusyError, match="cannot set the messages"):
         c.messages = []

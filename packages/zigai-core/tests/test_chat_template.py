@@ -276,3 +276,11 @@ def test_core_does_not_import_jinja_before_a_template_is_rendered() -> None:
 
 def test_the_filter_replace_takes_numbers_as_text() -> None:
     assert ChatTemplate("{{ 2021 | replace(1, 5) }}{{ 'aa' | replace('a', 'b', 1) }}").render([]) == "2025ba"
+
+
+def test_names_of_jinja_itself_are_no_variables_of_a_template() -> None:
+    text = (
+        "{% macro m() %}{{ caller() }}{{ varargs }}{{ kwargs }}{% endmacro %}"
+        "{% for x in messages %}{{ loop.index }}{{ range(2) }}{{ mood }}{% endfor %}"
+    )
+    assert ChatTemplate(text).variables == {"messages", "mood"}

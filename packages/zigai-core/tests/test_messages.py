@@ -64,3 +64,39 @@ def test_options_of_the_chat_are_replaced_by_those_of_a_message() -> None:
     for private in ("shift", "after", "like"):
         with pytest.raises(SamplingError, match=f"there is no option '{private}'"):
             c.send("hi", **{private: None})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"role": "user"}, "must have content, a text or a list of parts"),
+        ({"role": "user", "content": None}, "must have content, a text or a list of parts, not None"),
+        ({"role": "user", "content": 3}, "must have content, a text or a list of parts, not 3"),
+        ({"role": "assistant", "tool_calls": []}, "must have content"),
+    ],
+)
+def test_a_message_without_content_is_refused_with_its_index(wrong: Any, message: str) -> None:
+    c = chat("yes")
+    with pytest.raises(TokenizerError, match=f"message 1 {message}"):
+        c.messages = [{"role": "user", "content": "x"}, wrong]
+    with pytest.raises(TokenizerError, match=f"a message {message}"):
+        c.send(wrong)
+
+
+def test_a_message_that_calls_tools_needs_no_content() -> None:
+    c = chat("yes")
+    call: Any = {"role": "assistant", "tool_calls": [{"type": "function"}]}
+    c.messages = [call, {**call, "content": None}]
+    assert [message.get("content") for message in c.messages] == [None, None]
+
+
+def test_a_system_message_that_is_no_text_is_refused_at_once() -> None:
+    wrong: Any = 3
+    with pytest.raises(TokenizerError, match="system must be a text or None, not int"):
+        scripted_model("yes").chat(template=TEMPLATE, system=wrong)
+    c = chat("yes")
+    with pytest.raises(TokenizerError, match="system must be a text or None, not int"):
+        c.system = wrong
+    assert c.system is None
+    c.system = "be brief"
+    assert c.system == "be brief"

@@ -23,7 +23,9 @@ def test_no_stop_strings_may_be_none() -> None:
 
 @pytest.mark.parametrize("deadline", ["5", float("nan"), float("inf"), True])
 def test_a_deadline_is_a_number_of_seconds(deadline: Any) -> None:
-    with pytest.raises(UnsupportedError, match="deadline must be a number of seconds, or None, not"):
+    with pytest.raises(
+        UnsupportedError, match="deadline must be a number of seconds of at least 0, or None, not"
+    ):
         scripted_model().generate("x", deadline=deadline)
 
 
@@ -53,3 +55,10 @@ def test_replies_count_the_seed_up_wherever_it_is_given() -> None:
     for wrong in ("a", 1.5, True):
         with pytest.raises(SamplingError, match="seed must be a whole number"):
             model.replies("ab", 2, seed=wrong)  # type: ignore[arg-type]
+
+
+def test_a_negative_deadline_is_refused_by_name() -> None:
+    with pytest.raises(
+        UnsupportedError, match=r"deadline must be a number of seconds of at least 0, .* not -1"
+    ):
+        scripted_model("yes").generate("hi", deadline=-1)

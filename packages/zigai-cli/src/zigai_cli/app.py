@@ -4,38 +4,53 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from zigai_cli import failure
+from zigai_cli import defaults, failure
 from zigai_cli.commands.bench import bench
 from zigai_cli.commands.chat import chat
 from zigai_cli.commands.compare import compare
 from zigai_cli.commands.completion import VARIABLE, completion
 from zigai_cli.commands.doctor import doctor
 from zigai_cli.commands.embed import embed
+from zigai_cli.commands.config import config
 from zigai_cli.commands.generate import generate
+from zigai_cli.commands.history import history
 from zigai_cli.commands.inspect import inspect
 from zigai_cli.commands.perplexity import perplexity
 from zigai_cli.commands.plugins import plugins
 from zigai_cli.commands.tokenize import tokenize
 from zigai_cli.commands.version import show_version, version
+from zigai_cli.failure import InputError
 
 # The base class of usage errors: click's own, or that of the copy of click inside recent versions of Typer.
 _ClickException: type[Exception] = next(
     base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException"
 )
 
-COMMANDS: Mapping[str, Sequence[Callable[..., None]]] = {
-    "Talk": (chat, generate, embed),
-    "Look inside a model": (inspect, tokenize, perplexity, compare),
-    "This machine": (bench, doctor, plugins, completion, version),
+COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
+    "Talk": {"chat": chat, "history": history, "generate": generate, "embed": embed},
+    "Look inside a model": {
+        "inspect": inspect,
+        "tokenize": tokenize,
+        "perplexity": perplexity,
+        "compare": compare,
+    },
+    "This machine": {
+        "bench": bench,
+        "config": config,
+        "doctor": doctor,
+        "plugins": plugins,
+        "completion": completion,
+        "version": version,
+    },
 }
-"""The built-in commands, in the order and under the headings of --help."""
+"""The built-in commands by name, in the order and under the headings of --help."""
 
 
 class CommandGroup(TyperGroup):
@@ -72,13 +87,34 @@ class CommandGroup(TyperGroup):
 
         return call(f"the command {cmd_name!r} of a plugin", make)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, and make the user's settings the defaults of its options.
+
+        Settings that cannot be used stop every command but --help.
+        """
+        name, command, rest = super().resolve_command(ctx, args)
+        if (
+            name is not None
+            and command is not None
+            and not hasattr(command, "commands")
+            and not ctx.resilient_parsing
+        ):
+            flat = {own: each for own, each in self.commands.items() if not hasattr(each, "commands")}
+            try:
+                values = defaults.default_map(name, command, flat)
+            except (InputError, OSError):
+                if not {"-h", "--help"} & set(rest) and name != "version":
+                    raise
+                values = {}
+            ctx.default_map = {name: values}
+            defaults.show(command, values)
+        return name, command, rest
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the built-in commands, then those of plugins by name and package, without importing them."""
-        for heading, functions in COMMANDS.items():
+        for heading, names in COMMANDS.items():
             with formatter.section(heading):
-                named = [
-                    (function.__name__, self.get_command(ctx, function.__name__)) for function in functions
-                ]
+                named = [(name, self.get_command(ctx, name)) for name in names]
                 width = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
                 formatter.write_dl(
                     [(name, command.get_short_help_str(width)) for name, command in named],
@@ -121,8 +157,12 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (function for functions in COMMANDS.values() for function in functions):
-    app.command()(command)
+for names in COMMANDS.values():
+    for name, command in names.items():
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(command)
 
 if VARIABLE in os.environ:  # a shell asks for completions
     from typer.completion import completion_init  # type: ignore[attr-defined]

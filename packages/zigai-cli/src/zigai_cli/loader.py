@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from zigai_cli import config_file, settable
 from zigai_cli.options import Speculate
 from zigai_cli.terminal.output import clean, has_colour, note
 
@@ -24,11 +25,19 @@ BAR_DELAY = 0.3
 """Seconds of loading before the progress bar appears."""
 
 
+def default_name() -> str | None:
+    """The model that the user's settings name, or None."""
+    configured = config_file.read().get("model")
+    return None if configured is None else settable.expanded(str(configured.value))
+
+
 def choose(name: str | None) -> Path:
     """Return the path of the model of this name.
 
-    For None it is the bundled model, which a note on standard error names.
+    For None it is the model of the user's settings, or else the bundled one, and a line on standard error
+    names it.
     """
+    name = default_name() if name is None else name
     if name is not None:
         return Path(name)
     from zigai_core.api.loading import default_model

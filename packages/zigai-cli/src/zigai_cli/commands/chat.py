@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 @with_load_options()
 def chat(
+    ctx: typer.Context,
     model: options.Model = None,
     system: Annotated[
         Optional[str],  # noqa: UP045
@@ -65,12 +66,26 @@ def chat(
             show_default="at a terminal",
         ),
     ] = None,
+    continues: Annotated[
+        bool, typer.Option("--continue", "-c", help="Continue the conversation that was held last.")
+    ] = False,
+    conversation: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option("--id", metavar="ID", help="Continue the stored conversation of this number or title."),
+    ] = None,
+    keeps: Annotated[
+        bool,
+        typer.Option("--history/--no-history", help="Store the conversation; zig-ai history shows it."),
+    ] = True,
 ) -> None:
     """Chat with a model.
 
     At a terminal, Ctrl-C stops a reply, Ctrl-D leaves, and /help lists the commands. If standard input or
     output is not a terminal, each line of the input is a message (empty lines are skipped, there are no
     commands), each reply is printed as plain text, and --stats prints statistics to standard error.
+
+    Conversations are stored. --continue and --id restore the messages, the system message and the model of
+    one, unless --system or --model is given.
     """
     sampling = options.sampling(
         temperature=temperature,
@@ -83,26 +98,48 @@ def chat(
     )
     variables = options.template_keywords(keywords)
     chosen = template.choose(template_name)
+    from zigai_cli.conversation import (
+        history,
+        stored,
+    )  # imports sqlite3, which takes a tenth of the time of --help
+
+    continued = conversation or ("last" if continues else None)
+    begun = history.begin(continued, keeps=keeps)
+    source = ctx.get_parameter_source("model")
+    if continued is not None and (source is None or source.name != "COMMANDLINE"):
+        model = begun.about.model
     loaded = loader.load(model, load)
     talk = loaded.chat(
-        system=system,
+        system=begun.about.system if system is None else system,
         template=chosen,
         overflow=overflow.value,
         **loader.speculation(speculate, draft, load),
         **variables,
     )
+    talk.messages = begun.messages
+    if begun.kept is not None:
+        begun.kept.about = stored.About(
+            history.model_to_store(model or loader.default_name()),
+            loaded.descriptor.name,
+            settings={**sampling, **({} if max_tokens is None else {"max_tokens": max_tokens})},
+        )
     interactive = is_interactive()
     if reasoning is None:
         reasoning = options.Reasoning.DIM if interactive else options.Reasoning.HIDE
     settings = Settings(sampling, max_tokens, reasoning)
     if interactive or show_stats:
         note(heading(loaded, talk), sys.stdout if interactive else sys.stderr)
+    if begun.remark is not None and (interactive or sys.stderr.isatty()):
+        note(begun.remark, sys.stdout if interactive else sys.stderr)
     if interactive:
-        Conversation(talk, settings, show_stats=show_stats is not False).run()
+        Conversation(talk, settings, show_stats=show_stats is not False, kept=begun.kept).run()
         return
     for line in sys.stdin:
         text = line.rstrip("\r\n")
-        if text.strip() and ask(talk, text, settings, show_stats=bool(show_stats)).interrupted:
+        if (
+            text.strip()
+            and ask(talk, text, settings, show_stats=bool(show_stats), kept=begun.kept).interrupted
+        ):
             raise typer.Exit(failure.INTERRUPTED)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 @with_load_options()
 def inspect(
+    ctx: typer.Context,
     path: options.ModelArgument = None,
     model: options.ModelAgain = None,
     tensors: Annotated[
@@ -51,9 +52,10 @@ def inspect(
         raise typer.BadParameter("the model is given twice: as an argument and as --model")
     if not kernels:
         for field in load.fields():
-            if field.name not in ("context", "unread") and getattr(load, field.name) != getattr(
-                DEFAULTS, field.name
-            ):
+            source = ctx.get_parameter_source(field.name)
+            given = source is not None and source.name == "COMMANDLINE"  # and not in the user's settings
+            changed = getattr(load, field.name) != getattr(DEFAULTS, field.name)
+            if field.name not in ("context", "unread") and given and changed:
                 raise typer.BadParameter(
                     f"{flag(field.name)} has no effect without --kernels, which compiles the model"
                 )

@@ -11,6 +11,7 @@ from zigai_cli.conversation.reply import Reply
 from zigai_cli.options import Reasoning
 
 if TYPE_CHECKING:
+    from zigai_cli.conversation.kept import Kept
     from zigai_core.api.chat import Chat
     from zigai_core.api.reply import ChatReply
     from zigai_core.text.chat_template import Message
@@ -58,8 +59,16 @@ class Answer:
         return [remark for remark in found if remark]
 
 
-def answer(talk: Chat, message: str | Message, settings: Settings, writer: Writer) -> Answer:
-    """Send a message and write the reply as it is generated. Raises what `Chat.send` raises."""
+def answer(
+    talk: Chat, message: str | Message, settings: Settings, writer: Writer, kept: Kept | None = None
+) -> Answer:
+    """Send a message and write the reply as it is generated. Raises what `Chat.send` raises.
+
+    `kept` stores the message before the reply begins, and the reply with its statistics when it has ended.
+    """
+    if kept is not None:
+        sent: Message = {"role": "user", "content": message} if isinstance(message, str) else message
+        kept.keep([*talk.messages, sent], talk.system)
     read = _as_written if settings.reasoning is Reasoning.SHOW else _in_parts
     reply = Reply(lambda: talk.send(message, max_tokens=settings.max_tokens, **settings.sampling), read)
     hides = settings.reasoning is Reasoning.HIDE
@@ -72,6 +81,9 @@ def answer(talk: Chat, message: str | Message, settings: Settings, writer: Write
                     writer.write(part.text, aside=part.reasoning)
     finally:
         writer.end(interrupted=reply.interrupted)
+    if kept is not None:
+        kept.keep(talk.messages, talk.system)
+        kept.count(stats.record(reply.generation))
     return Answer(reply.generation, reply.interrupted)
 
 

@@ -15,6 +15,7 @@ from zigai_cli.terminal.output import ReplyWriter, note
 from zigai_core.contracts.errors import ContextOverflowError, ZigAIError
 
 if TYPE_CHECKING:
+    from zigai_cli.conversation.kept import Kept
     from zigai_core.api.chat import Chat
 
 HELP = """\
@@ -28,10 +29,13 @@ HOW_TO_LEAVE = "Ctrl-D or /quit leaves the program"
 class Conversation:
     """One conversation. The KV cache is kept between its turns."""
 
-    def __init__(self, talk: Chat, settings: Settings, *, show_stats: bool = True) -> None:
+    def __init__(
+        self, talk: Chat, settings: Settings, *, show_stats: bool = True, kept: Kept | None = None
+    ) -> None:
         self._talk = talk
         self._settings = settings
         self._shows_stats = show_stats
+        self._kept = kept
 
     def run(self) -> None:
         """Answer what is typed, line by line, until /quit or Ctrl-D."""
@@ -51,6 +55,8 @@ class Conversation:
                 return
             elif command[1] == "reset":
                 self._talk.reset()
+                if self._kept is not None:
+                    self._kept.keep([], self._talk.system)
                 note("started a new conversation")
             elif command[1] == "help":
                 note(HELP)
@@ -59,7 +65,7 @@ class Conversation:
 
     def answer(self, text: str) -> None:
         """Write the reply to a message as it is generated."""
-        answered = answer(self._talk, text, self._settings, ReplyWriter(sys.stdout, spinner=True))
+        answered = answer(self._talk, text, self._settings, ReplyWriter(sys.stdout, spinner=True), self._kept)
         reply = answered.reply
         for remark in answered.remarks(self._settings):
             note(f"({remark})")

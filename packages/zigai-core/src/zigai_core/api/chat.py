@@ -10,7 +10,7 @@ from typing import Any
 
 from zigai_core.api.async_reply import AsyncReply
 from zigai_core.api.conversation import Conversation
-from zigai_core.api.messages import checked_message, checked_messages
+from zigai_core.api.messages import checked_message, checked_messages, checked_system
 from zigai_core.api.reply import ChatReply
 from zigai_core.api.turn import Turn
 from zigai_core.contracts.errors import ChatBusyError, ContextOverflowError, TemplateError
@@ -66,6 +66,15 @@ class Chat:
             if keyword not in template.variables - _OWN:
                 taken = ", ".join(sorted(template.variables - _OWN)) or "none"
                 raise TemplateError(f"{template.origin} has no variable {keyword!r}; its variables: {taken}")
+
+    @property
+    def system(self) -> str | None:
+        """The system message, which may be set. Raises `TokenizerError` for anything but a text or None."""
+        return self._system
+
+    @system.setter
+    def system(self, system: str | None) -> None:
+        self._system = checked_system(system)
 
     @property
     def messages(self) -> list[Message]:

@@ -40,7 +40,8 @@ class Conversation:
             return list(messages)
         if turn.open:
             raise ChatBusyError(
-                f"cannot {what} this chat while a reply is open: read it to its end, or close() it, first"
+                f"cannot {what} this chat while a reply is open: read it to its end, close() it, or reset() "
+                "the chat, first"
             )
         turn.end()
         return [*messages, *turn.messages()]

@@ -13,7 +13,8 @@ from zigai_core.text.chat_template import Message
 def checked_message(given: object, what: str = "a message") -> Message:
     """Returns a copy of a message; a text is the user's.
 
-    Raises `TokenizerError`, which names `what`, for anything but a text or a mapping with a role.
+    Raises `TokenizerError`, which names `what`, for anything but a text or a mapping with a role and content.
+    The content may be missing, or None, only beside `tool_calls`.
     """
     if isinstance(given, str):
         return {"role": "user", "content": given}
@@ -22,7 +23,21 @@ def checked_message(given: object, what: str = "a message") -> Message:
     role = given.get("role")
     if not isinstance(role, str):
         raise TokenizerError(f"{what} must have a role, a text such as 'user', not {quote(role)}")
+    content = given.get("content")
+    if not isinstance(content, (str, list)) and not (content is None and given.get("tool_calls")):
+        raise TokenizerError(
+            f"{what} must have content, a text or a list of parts, not {quote(content)}"
+            if "content" in given
+            else f"{what} must have content, a text or a list of parts"
+        )
     return cast("Message", copy.deepcopy(dict(given)))
+
+
+def checked_system(given: object) -> str | None:
+    """Returns a system message. Raises `TokenizerError` for anything but a text or None."""
+    if given is not None and not isinstance(given, str):
+        raise TokenizerError(f"system must be a text or None, not {type(given).__name__}")
+    return given
 
 
 def checked_messages(given: object) -> list[Message]:

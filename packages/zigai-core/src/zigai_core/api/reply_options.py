@@ -38,9 +38,11 @@ class ReplyOptions:
                 f"sampling must be SamplingOptions, not {quote(sampling)}; single options are keywords"
             )
         if isinstance(deadline, bool) or not (
-            deadline is None or (isinstance(deadline, Real) and math.isfinite(deadline))
+            deadline is None or (isinstance(deadline, Real) and math.isfinite(deadline) and deadline >= 0)
         ):
-            raise UnsupportedError(f"deadline must be a number of seconds, or None, not {quote(deadline)}")
+            raise UnsupportedError(
+                f"deadline must be a number of seconds of at least 0, or None, not {quote(deadline)}"
+            )
         if isinstance(priority, bool) or not isinstance(priority, Integral):
             raise UnsupportedError(f"priority must be a whole number, not {quote(priority)}")
 

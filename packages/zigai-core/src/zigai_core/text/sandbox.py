@@ -172,6 +172,11 @@ def jinja_types() -> tuple[type[Any], type[Any]]:
     return Sandbox, Charges
 
 
+JINJAS_NAMES = frozenset({"loop", "caller", "varargs", "kwargs", "self", "super"})
+"""Names that Jinja sets itself in loops, macros and blocks
+(https://jinja.palletsprojects.com/en/stable/templates/)."""
+
+
 def compile_template(text: str, origin: str) -> tuple[CodeType, frozenset[str], bool]:
     """Compiles a template.
 
@@ -199,7 +204,8 @@ def compile_template(text: str, origin: str) -> tuple[CodeType, frozenset[str], 
         code = environment.compile(charges().visit(tree), filename=_FILENAME)
     except Exception as error:
         raise _explained(error, origin) from None
-    return code, frozenset({name.name for name in names} - written), reads_text
+    own = written | JINJAS_NAMES | environment.globals.keys()
+    return code, frozenset({name.name for name in names} - own), reads_text
 
 
 def _reads_text(tree: Any) -> bool:

@@ -1,0 +1,73 @@
+"""A conversation as it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+LONGEST_TITLE = 80
+"""Most characters of a title that is made from a message."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What holds for a whole conversation, apart from its messages."""
+
+    model: str | None = None
+    """The model as it was named, or None for the one that comes with zigai."""
+    descriptor: str = ""
+    """The model's own name, from its file."""
+    system: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """How replies were generated, as values for JSON."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A conversation in the store. Times are seconds since 1970, in UTC."""
+
+    id: int
+    title: str
+    about: About
+    created: float
+    updated: float
+    revision: int
+    """Number of the last change, by which a writer notices that another process changed the conversation."""
+    length: int
+    """Number of messages."""
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    """The messages as the chat has them; empty in a list of conversations."""
+    counts: list[dict[str, Any] | None] = field(default_factory=list)
+    """By message, the statistics of a reply, or None."""
+
+    def record(self) -> dict[str, Any]:
+        """The conversation as values for JSON, without its messages."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "model": self.about.model,
+            "model_name": self.about.descriptor,
+            "system": self.about.system,
+            "settings": dict(self.about.settings),
+            "created": self.created,
+            "updated": self.updated,
+            "message_count": self.length,
+        }
+
+
+def text_of(message: Mapping[str, Any]) -> str:
+    """The text of a message: its content, or the text parts of a content that is a list, a line each."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def title_of(message: Mapping[str, Any]) -> str:
+    """A title for a conversation that begins with this message: its first line that is not empty."""
+    lines = (" ".join(line.split()) for line in text_of(message).splitlines())
+    first = next((line for line in lines if line), "untitled")
+    return first if len(first) <= LONGEST_TITLE else first[: LONGEST_TITLE - 1] + "…"

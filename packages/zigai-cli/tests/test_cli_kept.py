@@ -1,0 +1,147 @@
+"""The conversation that is being held: what of it is stored, and when."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zigai_cli.conversation.kept import Kept
+from zigai_cli.conversation.notebook import Notebook
+from zigai_cli.conversation.store import Store, StoreError
+from zigai_cli.conversation.stored import About
+from zigai_cli.failure import InputError
+
+
+def turns(*texts: str) -> Any:
+    """Messages of the user and the model in turn."""
+    return [
+        {"role": "assistant" if place % 2 else "user", "content": text} for place, text in enumerate(texts)
+    ]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "history.sqlite") as opened:
+        yield opened
+
+
+def contents(store: Store) -> list[list[str]]:
+    """The texts of each stored conversation, the first one first."""
+    found = [store.get(entry.id) for entry in store.entries()]
+    found.sort(key=lambda stored: stored.id if stored else 0)
+    return [[message["content"] for message in stored.messages] for stored in found if stored]
+
+
+def test_a_conversation_without_messages_is_not_stored(store: Store) -> None:
+    notebook: Notebook = Kept(store)
+    notebook.keep([], "be kind")
+    notebook.rename("early")
+    assert store.entries() == []
+    notebook.keep(turns("a"), "be kind")
+    assert [(entry.title, entry.about.system) for entry in store.entries()] == [("early", "be kind")]
+
+
+def test_a_conversation_grows_and_is_changed_from_where_it_differs(store: Store) -> None:
+    kept = Kept(store, About("m"))
+    for messages in (turns("a"), turns("a", "b"), turns("a", "b", "c", "d"), turns("a", "b", "c", "D")):
+        kept.keep(messages, None)
+        assert contents(store) == [[message["content"] for message in messages]]
+    kept.count({"generated_tokens": 3})
+    stored = store.find("last")
+    assert stored.counts == [None, None, None, {"generated_tokens": 3}]
+    kept.keep(turns("a", "b"), None)
+    assert contents(store) == [["a", "b"]]
+
+
+def test_an_unchanged_conversation_is_not_written(store: Store) -> None:
+    kept = Kept(store)
+    kept.keep(turns("a", "b"), None)
+    kept.keep(turns("a", "b"), None)
+    assert store.find("last").revision == 0
+    kept.keep(turns("a", "b"), "be brief")
+    assert (store.find("last").revision, store.find("last").about.system) == (1, "be brief")
+
+
+def test_what_a_full_context_drops_stays_in_the_store(store: Store) -> None:
+    kept = Kept(store)
+    kept.keep(turns("a", "b", "c", "d"), None)
+    kept.keep(turns("c", "d", "e"), None)
+    kept.keep(turns("e", "f"), None)
+    assert contents(store) == [["a", "b", "c", "d", "e", "f"]]
+    kept.keep(turns("edited"), None)
+    assert contents(store) == [["a", "b", "c", "d", "edited"]], "the chat's first message was edited"
+
+
+def test_after_a_reset_a_new_conversation_begins(store: Store) -> None:
+    kept = Kept(store)
+    kept.keep(turns("a", "b"), None)
+    kept.rename("first")
+    kept.keep([], None)
+    kept.keep(turns("c"), None)
+    assert contents(store) == [["a", "b"], ["c"]]
+    assert kept.names() == ["c", "first"]
+
+
+def test_an_opened_conversation_goes_on(store: Store) -> None:
+    Kept(store, About("model.gguf")).keep(turns("a", "b"), "be kind")
+    kept = Kept(store)
+    messages, system = kept.open("a")
+    assert (messages, system) == (turns("a", "b"), "be kind")
+    assert (kept.about.model, kept.unanswered()) == ("model.gguf", None)
+    kept.keep(turns("a", "b", "c"), system)
+    assert contents(store) == [["a", "b", "c"]]
+    with pytest.raises(InputError, match="no stored conversation 'x'"):
+        kept.open("x")
+    assert kept.id == 1, "a conversation that does not exist changes nothing"
+
+
+def test_a_message_without_reply_is_left_out_and_then_replaced(store: Store) -> None:
+    Kept(store).keep(turns("a", "b", "lost"), None)
+    kept = Kept(store)
+    assert kept.open("last")[0] == turns("a", "b")
+    assert kept.unanswered() == {"role": "user", "content": "lost"}
+    assert contents(store) == [["a", "b", "lost"]]
+    kept.keep(turns("a", "b", "c"), None)
+    assert contents(store) == [["a", "b", "c"]]
+
+
+def test_two_chats_of_one_conversation_overwrite_neither(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    Kept(store).keep(turns("a", "b"), None)
+    one, two = Kept(store), Kept(store)
+    one.open("last")
+    two.open("last")
+    one.keep(turns("a", "b", "c"), None)
+    with caplog.at_level(logging.WARNING, "zigai"):
+        two.keep(turns("a", "b", "x"), None)
+    assert contents(store) == [["a", "b", "c"], ["a", "b", "x"]]
+    assert "changed by another process" in caplog.text
+    one.keep(turns("a", "b", "c", "d"), None)
+    two.keep(turns("a", "b", "x", "y"), None)
+    assert contents(store) == [["a", "b", "c", "d"], ["a", "b", "x", "y"]]
+
+
+def test_a_store_that_fails_is_reported_once(
+    store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> None:
+        raise StoreError("history.sqlite: database or disk is full")
+
+    kept = Kept(store)
+    kept.keep(turns("a"), None)
+    monkeypatch.setattr(store, "update", full)
+    with caplog.at_level(logging.WARNING, "zigai"):
+        kept.keep(turns("a", "b"), None)
+        kept.count({})
+        kept.keep(turns("a", "b", "c"), None)
+    assert [record.getMessage() for record in caplog.records] == [
+        "history.sqlite: database or disk is full; the conversation goes on without being stored"
+    ]
+    assert kept.names() == []
+    with pytest.raises(InputError, match="the history is off"):
+        kept.open("last")

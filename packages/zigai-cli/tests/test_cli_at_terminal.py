@@ -237,6 +237,7 @@ def test_perplexity_shows_the_result_so_far_and_ends_on_ctrl_c(
     assert process.exit_code() == 130
     assert "Traceback" not in process.seen
 
+
 def test_history_rm_asks_first(terminal: Callable[..., Terminal], model: Path, tmp_path: Path) -> None:
     home = {"ZIGAI_HOME": str(tmp_path / "asked")}
     chat = terminal("chat", "-m", model, **home)

@@ -1,7 +1,8 @@
-"""`zig-ai chat` through a pipe: replies, statistics, templates, reasoning."""
+"""`zig-ai chat` without a terminal: one message and its answer, statistics, templates, reasoning."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,19 +14,88 @@ from zigai_cli.conversation import stats
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.interactive import Conversation
 from zigai_core.api import loading
+from zigai_core.api.chat import Chat
 from zigai_core.api.registry import Plugins
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
 
-def test_chat_from_a_pipe_prints_replies_and_nothing_else(model: Path) -> None:
-    result = zig_ai("chat", "-m", model, input="hi\n\n  \n/quit\nand*\n")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "Hello, world\nHello, world\n☃\n", "")
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, str]]:
+    """System message and last message of every conversation that is rendered."""
+    found: list[tuple[str | None, str]] = []
+    render = Chat._render
+    monkeypatch.setattr(
+        Chat,
+        "_render",
+        lambda self, messages: found.append((self.system, messages[-1]["content"])) or render(self, messages),
+    )
+    return found
 
 
-def test_chat_from_a_pipe_with_stats_prints_statistics_to_standard_error(model: Path) -> None:
-    result = zig_ai("chat", "-m", model, "--stats", input="hi\nhi\n")
-    assert result.stdout == "Hello, world\n" * 2
+@pytest.mark.parametrize(
+    ("words", "piped", "message"),
+    [
+        ([], "hi\n\n/quit\n", "hi\n\n/quit"),
+        (["what", "is", "2+2"], "", "what is 2+2"),
+        (["sum it up"], "def f():\n    pass\n", "def f():\n    pass\n\nsum it up"),
+        (["-"], "hi", "hi"),
+    ],
+)
+def test_a_prompt_and_a_pipe_are_one_message(
+    model: Path, sent: list[tuple[str | None, str]], words: list[str], piped: str, message: str
+) -> None:
+    result = zig_ai("chat", "-m", model, "--system", "be kind", *words, input=piped)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "Hello, world\n", "")
+    assert set(sent) == {("be kind", message)}
+
+
+@pytest.mark.parametrize("piped", ["", "\n", "  \n\n"])
+@pytest.mark.parametrize("command", ["chat", "generate"])
+def test_no_prompt_and_an_empty_pipe_is_wrong_usage(model: Path, command: str, piped: str) -> None:
+    result = zig_ai(command, "-m", model, input=piped)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "no prompt" in result.stderr
+
+
+def test_chat_with_json_prints_one_object(model: Path) -> None:
+    answer = json.loads(zig_ai("chat", "-m", model, "--json", "why?", input="").stdout)
+    assert (answer["answer"], answer["reasoning"]) == ("Hello, world", "hm")
+    assert answer["text"] == "<think>hm</think>Hello, world"
+    assert (answer["finish_reason"], answer["backend"], answer["model"]) == ("end", "toy", "toy model")
+
+
+def test_chat_ends_at_a_stop_text(model: Path) -> None:
+    assert zig_ai("chat", "-m", model, "hi", "--stop", " w", input="").stdout == "Hello,\n"
+
+
+@pytest.mark.parametrize("command", ["chat", "generate"])
+def test_a_reply_cut_by_the_context_exits_with_1(model: Path, command: str) -> None:
+    result = zig_ai(command, "-m", model, "go!", input="")
+    assert result.exit_code == 1
+    assert result.stdout.startswith("tick tick ")
+    assert "the context of 64 tokens is full" in result.stderr
+    assert zig_ai(command, "-m", model, "go!", "--max-tokens", 3, input="").exit_code == 0
+
+
+def test_images_are_refused(model: Path) -> None:
+    result = zig_ai("chat", "-m", model, "--image", "cat.png", "what is it?", input="")
+    assert result.exit_code == 2
+    assert "cannot read images yet" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["chat", "generate"])
+def test_a_model_in_the_place_of_the_prompt_gets_a_hint(model: Path, command: str) -> None:
+    for words in ([model, "hi"], [model]):
+        result = zig_ai(command, *words, input="")
+        assert result.exit_code == 2
+        assert "--model" in result.stderr
+        assert "not a prompt" in result.stderr
+
+
+def test_stats_are_printed_to_standard_error(model: Path) -> None:
+    result = zig_ai("chat", "-m", model, "--stats", input="hi\n")
+    assert result.stdout == "Hello, world\n"
     lines = result.stderr.splitlines()
     assert lines[0].startswith("toy model (toy, ")
     assert "on toy, the fastest installed backend that serves the whole model" in lines[0]
@@ -33,26 +103,7 @@ def test_chat_from_a_pipe_with_stats_prints_statistics_to_standard_error(model: 
     assert "template" in lines[1]
     assert "prefill 3 tokens" in lines[2]  # bos and two bytes
     assert "decode 3, " in lines[2]
-    assert "cached)" in lines[3]
     assert "\x1b" not in result.stderr
-
-
-def test_chat_keeps_the_conversation_and_the_system_message(
-    model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from zigai_core.api.chat import Chat
-
-    rendered: list[object] = []
-    render = Chat._render
-    monkeypatch.setattr(
-        Chat,
-        "_render",
-        lambda self, messages: rendered.append((self.system, list(messages))) or render(self, messages),
-    )
-    zig_ai("chat", "-m", model, "--system", "be kind", input="one\ntwo\n")
-    system, last = rendered[-1]
-    assert system == "be kind"
-    assert [message["content"] for message in last] == ["one", "Hello, world", "two"]
 
 
 def test_an_interrupt_just_after_a_reply_does_not_end_the_chat(
@@ -68,9 +119,9 @@ def test_an_interrupt_just_after_a_reply_does_not_end_the_chat(
     monkeypatch.setattr(stats, "line", interrupted)
     talk = loading.load(model, plugins=plugins).chat()
     Conversation(talk, Settings()).run()
-    out = capsys.readouterr().out
-    assert out.count("Hello, world") == 2
-    assert "Ctrl-D or /quit leaves the program" in out
+    shown = capsys.readouterr()
+    assert shown.out.count("Hello, world") == 2
+    assert "Ctrl-D or /quit leaves the program" in shown.err  # standard output is no terminal here
 
 
 def test_reasoning_is_hidden_in_a_pipe_by_default(model: Path) -> None:

@@ -21,6 +21,10 @@ pytestmark = pytest.mark.usefixtures("plugins")
         ["inspect", "x", "--model", "x"],
         ["chat", "-m", "x", "--template-keyword", "thinking"],
         ["chat", "-m", "x", "--template-keyword", "no name=1"],
+        ["chat", "-m", "x", "y", "--template-keyword", "deep=" + "[" * 100_000],
+        ["chat", "-m", "x", "y", "--backend-option", "deep=" + "[" * 100_000],
+        ["chat", "-m", "x", "y", "--sampling", "logit_bias=" + "[" * 100_000],
+        ["chat", "-m", "x", "y", "--packed-cache", ""],
         ["chat", "-m", "x", "--reasoning", "loud"],
         ["generate", "-m", "x", "y", "--nonsense"],
         ["generate", "-m", "x", "y", "--top-k", "many"],
@@ -52,7 +56,7 @@ def test_a_user_error_is_one_line_and_exits_with_1(make_model: Callable[..., Pat
     }
     for path, words in cases.items():
         for command in (["generate", "-m", path, "x"], ["chat", "-m", path]):
-            result = zig_ai(*command, input="")
+            result = zig_ai(*command, input="x")
             assert (result.exit_code, result.stdout) == (1, "")
             assert result.stderr.startswith("zig-ai: ")
             assert words in result.stderr

@@ -37,7 +37,7 @@ def test_generate_with_json_prints_one_object(model: Path) -> None:
 
 def test_generate_reports_a_full_context(model: Path) -> None:
     result = zig_ai("generate", "-m", model, "go!", "--overflow", "stop")
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert result.stdout.startswith("tick tick ")
     assert "the context of 64 tokens is full" in result.stderr
     result = zig_ai("generate", "-m", model, "x" * 80)
@@ -62,6 +62,18 @@ def test_generate_refuses_two_prompts(model: Path) -> None:
     result = zig_ai("generate", "-m", model, "one", "--prompt", "two")
     assert result.exit_code == 2
     assert "twice" in result.stderr
+
+
+def test_generate_continues_the_pipe_and_then_the_prompt(model: Path) -> None:
+    assert zig_ai("generate", "-m", model, "snow*", input="winter\n").stdout == "☃\n"
+    prompted = zig_ai("generate", "-m", model, "ab", "--json", input="cd\n").stdout
+    assert json.loads(prompted)["stats"]["prompt_tokens"] == 7  # bos, and cd, an empty line, ab
+
+
+def test_generate_takes_one_argument(model: Path) -> None:
+    result = zig_ai("generate", "-m", model, "two", "words")
+    assert result.exit_code == 2
+    assert "quotation marks" in result.stderr
 
 
 def draft_options(model: Path) -> list[list[object]]:

@@ -24,18 +24,6 @@ def test_a_reply_is_streamed_as_it_is_generated(start: Start, model: Path) -> No
     assert process.poll() is None
 
 
-def test_a_piped_chat_answers_each_line_before_the_next_is_written(start: Start, model: Path) -> None:
-    process = start("chat", "-m", model)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    for _ in range(2):
-        process.stdin.write("hi\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == "Hello, world\n"
-    out, err = process.communicate(timeout=30)
-    assert (out, err, process.returncode) == ("", "", 0)
-
-
 @pytest.mark.parametrize("prompt", ["go!", "long@"])
 def test_an_interrupt_ends_generate_with_130(start: Start, model: Path, tmp_path: Path, prompt: str) -> None:
     mark = tmp_path / "in the step"
@@ -62,30 +50,31 @@ def test_an_interrupt_ends_bench_with_130(start: Start, model: Path) -> None:
     assert "Traceback" not in err
 
 
-def test_an_interrupt_ends_a_piped_chat_with_130(start: Start, model: Path) -> None:
-    process = start("chat", "-m", model, "--overflow", "shift")
-    assert process.stdin is not None
+def test_an_interrupt_ends_one_answer_with_130(start: Start, model: Path) -> None:
+    process = start("chat", "-m", model, "--overflow", "shift", "go!", stdin=subprocess.DEVNULL)
     assert process.stdout is not None
-    process.stdin.write("go!\nhi\n")
-    process.stdin.flush()
     process.stdout.read(5)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert "Hello" not in out
-    assert err == ""
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
 
 
 def test_an_interrupt_while_waiting_for_input_exits_with_130(start: Start, model: Path) -> None:
-    process = start("chat", "-m", model)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("hi\n")
-    process.stdin.flush()
-    process.stdout.readline()
+    process = start("chat", "-m", model, "--system", "x")
+    time.sleep(1.0)  # nothing is printed while it reads
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30)[1] == ""
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("delay", [0.06, 0.12, 0.2, 0.3])
+def test_an_interrupt_during_the_start_is_never_a_traceback(start: Start, model: Path, delay: float) -> None:
+    process = start("chat", "-m", model, "--overflow", "shift", "go!", stdin=subprocess.DEVNULL)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode in (130, -signal.SIGINT)  # the latter before Python handles signals
+    assert err == ""
 
 
 def test_ignored_interrupts_stay_ignored(start: Start, model: Path) -> None:
@@ -104,7 +93,7 @@ def test_a_closed_pipe_ends_the_program_without_an_error(start: Start, model: Pa
         process = start(*command, "-m", model)
         assert process.stdout is not None
         process.stdout.close()
-        _, err = _finish(process, "go!\n" * 3 if command == ["chat"] else "")
+        _, err = _finish(process, "go!\n" if command == ["chat"] else "")
         assert (err, process.returncode) == ("", 0), command
 
 
@@ -167,7 +156,56 @@ def test_help_imports_neither_numpy_nor_rich(environment: dict[str, str]) -> Non
     assert result.stdout.endswith("[]\n")
 
 
-def test_closed_standard_streams_are_no_error(environment: dict[str, str], model: Path) -> None:
-    script = f"exec '{sys.executable}' -m zigai_cli generate -m '{model}' hi >&- <&-"
-    result = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, timeout=60)
-    assert (result.returncode, result.stderr) == (0, "")
+def shell(environment: dict[str, str], script: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of bash in which $ZIG is the command."""
+    zig = f"ZIG='{sys.executable} -m zigai_cli'\n"
+    return subprocess.run(
+        ["bash", "-c", zig + script], env=environment, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_closed_standard_input_or_error_is_no_error(environment: dict[str, str], model: Path) -> None:
+    for command in ("generate", "chat"):
+        result = shell(environment, f"$ZIG {command} -m '{model}' hi <&-")
+        assert (result.returncode, result.stdout, result.stderr) == (0, "Hello, world\n", "")
+        assert shell(environment, f"$ZIG {command} -m '{model}' hi 2>&- </dev/null").returncode == 0
+
+
+@pytest.mark.parametrize("command", ["--help", "version", "chat hi", "generate hi", "chat --help"])
+def test_a_closed_standard_output_is_an_error(environment: dict[str, str], command: str) -> None:
+    result = shell(environment, f"$ZIG {command} >&- </dev/null")
+    assert result.returncode == 1
+    assert result.stderr.startswith("zig-ai: standard output is closed")
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["--help", "chat --help", "version"])
+def test_a_reader_that_has_left_is_no_error(environment: dict[str, str], command: str) -> None:
+    result = shell(environment, f"$ZIG {command} | true; echo ${{PIPESTATUS[0]}} >&2")
+    assert result.stderr == "0\n"
+
+
+def test_text_that_is_not_utf8_is_refused(environment: dict[str, str], model: Path) -> None:
+    for language in ({"PYTHONUTF8": "1"}, {"PYTHONUTF8": "0", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}):
+        for command in ("chat", "generate"):
+            piped = shell(environment | language, f"printf 'caf\\xe9' | $ZIG {command} -m '{model}'")
+            assert (piped.returncode, piped.stderr.count("\n")) == (1, 1), piped.stderr
+            assert "standard input is not utf-8 text (at byte 3)" in piped.stderr
+            typed = shell(environment | language, f"$ZIG {command} -m '{model}' $'caf\\xe9' </dev/null")
+            assert typed.returncode == 2
+            assert "not UTF-8 text" in typed.stderr
+
+
+def test_unbounded_input_is_refused(environment: dict[str, str], model: Path) -> None:
+    result = shell(environment, f"$ZIG chat -m '{model}' </dev/zero")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "larger than 64 MiB" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the address space")
+@pytest.mark.parametrize("command", ["chat hi", "generate hi", "inspect", "tokenize hi"])
+def test_a_limit_on_memory_is_named(environment: dict[str, str], model: Path, command: str) -> None:
+    result = shell(environment, f"ulimit -v 250000; $ZIG {command} --model '{model}' </dev/null")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1), result.stderr
+    assert "not enough memory" in result.stderr
+    assert "ulimit -v" in result.stderr

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -173,29 +174,37 @@ def test_a_pipe_in_place_of_the_file_is_logged_and_replaced(
 def test_a_file_that_cannot_be_read_is_logged(
     tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    compiled(tmp_path)
+    expected = logits(compiled(tmp_path), tools)
     path = the_file(tmp_path)
     path.unlink()
     path.mkdir()
-    with caplog.at_level(logging.WARNING, "zigai"), pytest.raises(UnsupportedError, match="packed_cache: "):
-        compiled(tmp_path)
+    with caplog.at_level(logging.WARNING, "zigai"):
+        np.testing.assert_array_equal(logits(compiled(tmp_path), tools), expected)
     assert "cannot be read" in caplog.text
+    assert "cannot be written" in caplog.text
 
 
-def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_logged_and_the_weights_stay_in_memory(
+    tools: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = logits(compiled(tmp_path / "folder"), tools)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UnsupportedError, match=r"packed_cache: .*cannot be written: .*use another folder"):
-        compiled(tmp_path / "file" / "folder")
+    with caplog.at_level(logging.WARNING, "zigai"):
+        np.testing.assert_array_equal(logits(compiled(tmp_path / "file" / "folder"), tools), expected)
+    assert re.search(r"packed_cache: .*cannot be written: .*name another folder.*stay in memory", caplog.text)
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system has no posix_fallocate")
-def test_a_full_disk_is_an_error_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_logged_and_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UnsupportedError, match="No space left on device; use another folder, or none"):
+    with caplog.at_level(logging.WARNING, "zigai"):
         compiled(tmp_path)
+    assert "No space left on device; name another folder, or none" in caplog.text
     assert not list(tmp_path.iterdir())
 
 

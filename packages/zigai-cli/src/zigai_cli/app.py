@@ -16,9 +16,9 @@ from zigai_cli.commands.bench import bench
 from zigai_cli.commands.chat import chat
 from zigai_cli.commands.compare import compare
 from zigai_cli.commands.completion import VARIABLE, completion
+from zigai_cli.commands.config import config
 from zigai_cli.commands.doctor import doctor
 from zigai_cli.commands.embed import embed
-from zigai_cli.commands.config import config
 from zigai_cli.commands.generate import generate
 from zigai_cli.commands.history import history
 from zigai_cli.commands.inspect import inspect
@@ -55,6 +55,13 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
 
 class CommandGroup(TyperGroup):
     """All commands. Turns exceptions into exit codes, and imports a plugin only to run its command."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the options before the command. A reader that closes the pipe of --help is no error."""
+        try:
+            return super().make_context(*arguments, **options)
+        except BrokenPipeError as error:
+            raise typer.Exit(failure.report(error)) from error
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command. Raises `typer.Exit` with the exit code for any exception but a usage error."""
@@ -185,6 +192,6 @@ def zig_ai(
 ) -> None:
     """Run language models on this machine.
 
-    zig-ai COMMAND --help describes a command. Exit codes: 0 success, 1 error, 2 wrong usage, 130 interrupted
-    (Ctrl-C).
+    zig-ai COMMAND --help describes a command. Exit codes: 0 success, 1 error or a reply cut by the context,
+    2 wrong usage, 130 interrupted (Ctrl-C).
     """

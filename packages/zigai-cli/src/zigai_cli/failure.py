@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -47,8 +48,12 @@ def describe(error: BaseException) -> str:
     elif isinstance(error, OSError):
         names = f"{error.filename}: " if error.filename else ""
         text = f"{names}{error.strerror or error}"
-    elif isinstance(error, MemoryError):
-        text = "not enough memory: choose a smaller --context or a smaller model"
+    elif isinstance(error, MemoryError) or _lacks_memory(error):
+        text = (
+            "not enough memory: choose a smaller --context or a smaller model, or raise the limit (ulimit -v)"
+        )
+    elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        text = "a thread cannot be started: raise the limit on processes (ulimit -u), or use fewer --threads"
     elif isinstance(error, UnicodeDecodeError):
         text = f"standard input is not {error.encoding} text (at byte {error.start})"
     else:
@@ -58,6 +63,13 @@ def describe(error: BaseException) -> str:
             "(set ZIGAI_DEBUG=1 to see the traceback)"
         )
     return clean(" ".join(text.split())) or type(error).__name__
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """True if a C extension could not be imported because it found no memory."""
+    return isinstance(error, ImportError) and bool(
+        re.search(r"failed to map segment|cannot allocate memory|MemoryError", str(error), re.IGNORECASE)
+    )
 
 
 def _write(text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Optional, get_args, get_origin, get_type_hints
 
@@ -98,4 +97,4 @@ def _kind(name: str) -> Any:
     if get_origin(kind) is Mapping:
         return list[str]
     given = [part for part in get_args(kind) if part is not NoneType] or [kind]
-    return given[0] if given[0] in (int, float, str, bool, Path) else str
+    return given[0] if given[0] in (int, float, str, bool) else str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from zigai_cli import config_file, settable
+from zigai_cli import config_file, memory_limit, settable
 from zigai_cli.options import Speculate
 from zigai_cli.terminal.output import clean, has_colour, note
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 BAR_DELAY = 0.3
 """Seconds of loading before the progress bar appears."""
+
+SLOW_PACKING = 3.0
+"""Seconds of packing from which a note says how to keep the packed weights."""
 
 
 def default_name() -> str | None:
@@ -39,6 +43,7 @@ def choose(name: str | None) -> Path:
     """
     name = default_name() if name is None else name
     if name is not None:
+        memory_limit.check(Path(name))  # before numpy is imported, which ends the process without memory
         return Path(name)
     from zigai_core.api.loading import default_model
 
@@ -58,7 +63,15 @@ def load_file(path: Path, options: LoadOptions) -> Model:
     from zigai_core.api import loading
 
     with LoadProgress(path.name) as progress:
-        return loading.load(path, progress=progress, **_keywords(options))
+        model = loading.load(path, progress=progress, **_keywords(options))
+    if progress.seconds > SLOW_PACKING and sys.stderr.isatty() and model.backend == "native":
+        if not (options.settings.get("packed_cache") or os.environ.get("ZIGAI_PACKED_CACHE")):
+            note(
+                f"packing the weights took {progress.seconds:.0f} s; --packed-cache FOLDER keeps them for "
+                "the next start (ZIGAI_PACKED_CACHE=FOLDER does so for every start)",
+                sys.stderr,
+            )
+    return model
 
 
 def assemble(descriptor: ModelDescriptor, options: LoadOptions) -> Model:
@@ -93,12 +106,18 @@ class LoadProgress:
         self._began = time.monotonic()
         self._shown = has_colour(sys.stderr)
         self._bar: Progress | None = None
+        self._first: float | None = None
+        self.seconds = 0.0
+        """Time from the first progress to the last."""
 
     def __enter__(self) -> LoadProgress:
         return self
 
     def __call__(self, done: int, total: int) -> None:
         """Show that `done` of `total` bytes are loaded."""
+        now = time.monotonic()
+        self._first = now if self._first is None else self._first
+        self.seconds = now - self._first
         if not self._shown or time.monotonic() - self._began < BAR_DELAY:
             return
         if self._bar is None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# ruff: noqa: I001 - `interrupts` comes first: Ctrl-C may arrive while the others are imported
+from zigai_cli import interrupts
+
 import contextlib
 import logging
 import os
@@ -14,21 +17,30 @@ from zigai_cli.terminal.output import note
 
 def run() -> None:
     """Run the command `zig-ai`. Always raises `SystemExit`, with the exit code."""
+    no_output = sys.stdout is None
     _prepare_streams()
     _show_warnings()
+    if no_output:
+        sys.stderr.write(
+            "zig-ai: standard output is closed; to discard the output, redirect it: >/dev/null\n"
+        )
+        sys.exit(failure.FAILED)
     try:
-        from zigai_cli.app import app  # inside `try`: the import is slow, and Ctrl-C may arrive during it
+        from zigai_cli.app import app  # inside `try`: the import is slow, and memory may run out
 
+        interrupts.raise_exceptions()
         app(prog_name="zig-ai")
     except SystemExit as leaving:
         code = leaving.code
     except BaseException as error:
         code = failure.report(error)
-    sys.exit(_flush(code))
+    code = _flush(code)
+    interrupts.end_at_once()
+    sys.exit(code)
 
 
 def _prepare_streams() -> None:
-    """Replace closed standard streams by the null device; write `?` for characters a stream cannot encode."""
+    """Replace closed standard streams by the null device, write `?` for characters a stream cannot encode."""
     if sys.stdin is None:
         sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - it stays open
     for name in ("stdout", "stderr"):

@@ -135,6 +135,12 @@ MaxTokens = Annotated[
         metavar="N", min=1, help="Maximum tokens in a reply.", show_default="what the context has room for"
     ),
 ]
+Stop = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option(
+        metavar="TEXT", help="End the reply before this text if it occurs; may be given several times."
+    ),
+]
 OverflowChoice = Annotated[
     Overflow,
     typer.Option(
@@ -213,7 +219,7 @@ def _sampling_value(name: str, text: str) -> Any:
         value = json.loads(text)
         if name == "logit_bias":
             return {int(token): bias for token, bias in value.items()}
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise typer.BadParameter(
             f'--sampling {name}={escape(text)}: the value must be JSON, such as 0.5, ["a"] or {{"7": -1}}'
         ) from error
@@ -241,4 +247,6 @@ def pairs(option: str, given: list[str] | None) -> dict[str, Any]:
             values[name] = json.loads(value)
         except ValueError:
             values[name] = value
+        except RecursionError as error:
+            raise typer.BadParameter(f"{option} {name}: the value is nested too deeply") from error
     return values

@@ -40,7 +40,7 @@ class NativeExecutor:
             nbytes = sum(n * size for n, size in zip(plan.state_bytes, sizes, strict=True))
             raise UnsupportedError(
                 f"no memory for an executor: {nbytes} bytes of cache, {plan.scratch_bytes} bytes of scratch; "
-                "use fewer pages or a smaller batch"
+                "use fewer pages or a smaller batch: a smaller context or budget"
             )
         # Nothing is freed at exit, because a daemon thread may still be computing.
         weakref.finalize(self, lib.zg_executor_free, self._native).atexit = False

@@ -103,7 +103,7 @@ class PackedFile:
         except OSError as error:
             raise UnsupportedError(
                 f"packed_cache: {self.path} ({self._size} bytes) cannot be written: "
-                f"{error.strerror or error}; use another folder, or none"
+                f"{error.strerror or error}; name another folder, or none"
             ) from error
 
     def _checked(self, file: IO[bytes], found: os.stat_result) -> Bytes | None:

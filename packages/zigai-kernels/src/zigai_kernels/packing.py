@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import ShapeError, UnsupportedError
-from zigai_kernels.packed_file import PackedFile
+from zigai_kernels.packed_file import Bytes, PackedFile
 from zigai_kernels.packed_folder import PackedFolder, folder_limit
 
 AS_STORED = "as in the file"
@@ -165,7 +166,7 @@ class Packer:
             file = PackedFile(self._folder, _contents(places), ends[-1], self.checksums)
             found = self._found(file, places)
             if found is None:
-                memory = file.written(fill)
+                memory = self._written(file, fill, ends[-1])
             else:
                 memory = found
                 done(sum(of_tensor[0].tensor.nbytes for of_tensor in packings.values()))
@@ -193,6 +194,17 @@ class Packer:
             for _ in pool.map(work, range(0, count, CHECKED_BLOCKS)):
                 pass
         return sums
+
+    @staticmethod
+    def _written(file: PackedFile, fill: Callable[[Bytes], None], nbytes: int) -> Bytes:
+        """The panels in a file, or in memory, with a warning, if the file cannot be written."""
+        try:
+            return file.written(fill)
+        except UnsupportedError as error:
+            logging.getLogger("zigai").warning("%s; the weights stay in memory", error)
+        memory = _aligned(nbytes)
+        fill(memory)
+        return memory
 
     def _found(self, file: PackedFile, places: Mapping[Packing, slice]) -> NDArray[np.uint8] | None:
         """The panels of an existing file that agrees with the tensors, else None."""

@@ -1,4 +1,4 @@
-"""`zig-ai chat`: a conversation at a terminal, or one message per line from a pipe."""
+"""`zig-ai chat`: a conversation at a terminal, or one message and its answer."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from zigai_cli import failure, loader, options
-from zigai_cli.conversation import template
+from zigai_cli import loader, options
+from zigai_cli.conversation import prompt, template
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.ask import ask
 from zigai_cli.conversation.interactive import Conversation
 from zigai_cli.load_options import DEFAULTS, with_load_options
-from zigai_cli.terminal.output import figure, is_interactive, note
+from zigai_cli.terminal.output import figure, note
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
     from zigai_core.api.chat import Chat
     from zigai_core.api.model import Model
 
+_NO_PROMPT = "no prompt, and standard input is empty: give one as an argument or through standard input"
+
 
 @with_load_options()
 def chat(
     ctx: typer.Context,
+    words: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            metavar="PROMPT",
+            help="One message to answer; several words are joined by spaces, and - is standard input.",
+            show_default="a conversation, or standard input if that is no terminal",
+        ),
+    ] = None,
     model: options.Model = None,
     system: Annotated[
         Optional[str],  # noqa: UP045
@@ -37,6 +47,11 @@ def chat(
     seed: options.Seed = None,
     further_sampling: options.SamplingOption = None,
     max_tokens: options.MaxTokens = None,
+    stop: options.Stop = None,
+    image: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(metavar="FILE", help="An image to ask about: not available yet."),
+    ] = None,
     overflow: options.OverflowChoice = options.Overflow.STOP,
     template_name: Annotated[
         Optional[str],  # noqa: UP045
@@ -77,12 +92,17 @@ def chat(
         bool,
         typer.Option("--history/--no-history", help="Store the conversation; zig-ai history shows it."),
     ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object at the end instead of the answer's text.")
+    ] = False,
 ) -> None:
-    """Chat with a model.
+    """Chat with a model, or ask it once.
 
-    At a terminal, Ctrl-C stops a reply, Ctrl-D leaves, and /help lists the commands. If standard input or
-    output is not a terminal, each line of the input is a message (empty lines are skipped, there are no
-    commands), each reply is printed as plain text, and --stats prints statistics to standard error.
+    With a prompt, or if standard input is no terminal, one message is answered on standard output, without
+    reasoning. Standard input comes before the prompt, with an empty line between them:
+    cat file | zig-ai chat "Summarise this."
+
+    Otherwise it is a conversation: Ctrl-C stops a reply, Ctrl-D leaves, and /help lists the commands.
 
     Conversations are stored. --continue and --id restore the messages, the system message and the model of
     one, unless --system or --model is given.
@@ -96,7 +116,17 @@ def chat(
         seed=seed,
         further=further_sampling,
     )
+    if image:
+        raise typer.BadParameter("--image: zig-ai cannot read images yet; models answer text only")
+    if stop:
+        sampling["stop"] = tuple(prompt.encodable("--stop", text) for text in stop)
+    if system is not None:
+        prompt.encodable("--system", system)
     variables = options.template_keywords(keywords)
+    interactive = not words and sys.stdin.isatty()
+    if interactive and as_json:
+        raise typer.BadParameter("--json needs a prompt: give one as an argument or through standard input")
+    text = "" if interactive else prompt.read(words or (), empty=_NO_PROMPT)
     chosen = template.choose(template_name)
     from zigai_cli.conversation import (
         history,
@@ -123,24 +153,21 @@ def chat(
             loaded.descriptor.name,
             settings={**sampling, **({} if max_tokens is None else {"max_tokens": max_tokens})},
         )
-    interactive = is_interactive()
     if reasoning is None:
-        reasoning = options.Reasoning.DIM if interactive else options.Reasoning.HIDE
+        shown = interactive and sys.stdout.isatty()
+        reasoning = options.Reasoning.DIM if shown else options.Reasoning.HIDE
     settings = Settings(sampling, max_tokens, reasoning)
     if interactive or show_stats:
-        note(heading(loaded, talk), sys.stdout if interactive else sys.stderr)
+        note(heading(loaded, talk), sys.stdout if interactive and sys.stdout.isatty() else sys.stderr)
     if begun.remark is not None and (interactive or sys.stderr.isatty()):
-        note(begun.remark, sys.stdout if interactive else sys.stderr)
+        note(begun.remark, sys.stdout if interactive and sys.stdout.isatty() else sys.stderr)
     if interactive:
         Conversation(talk, settings, show_stats=show_stats is not False, kept=begun.kept).run()
         return
-    for line in sys.stdin:
-        text = line.rstrip("\r\n")
-        if (
-            text.strip()
-            and ask(talk, text, settings, show_stats=bool(show_stats), kept=begun.kept).interrupted
-        ):
-            raise typer.Exit(failure.INTERRUPTED)
+    about = {"model": loaded.descriptor.name, "backend": loaded.backend} if as_json else None
+    code = ask(talk, text, settings, show_stats=bool(show_stats), as_json=about, kept=begun.kept)
+    if code:
+        raise typer.Exit(code)
 
 
 def heading(model: Model, talk: Chat) -> str:

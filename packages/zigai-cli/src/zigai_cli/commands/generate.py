@@ -8,8 +8,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from zigai_cli import failure, loader, options
+from zigai_cli import loader, options
+from zigai_cli.conversation import prompt as prompts
 from zigai_cli.conversation import stats
+from zigai_cli.conversation.ask import exit_code
 from zigai_cli.conversation.reply import Reply
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.terminal.output import ReplyWriter, note
@@ -19,9 +21,13 @@ from zigai_core.contracts.load_options import LoadOptions
 @with_load_options()
 def generate(
     model: options.Model = None,
-    text: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Argument(metavar="PROMPT", help="The text to continue.", show_default="standard input"),
+    words: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(
+            metavar="PROMPT",
+            help="The text to continue, as one argument; - is standard input.",
+            show_default="standard input",
+        ),
     ] = None,
     prompt: Annotated[
         Optional[str],  # noqa: UP045
@@ -35,12 +41,7 @@ def generate(
     seed: options.Seed = None,
     further_sampling: options.SamplingOption = None,
     max_tokens: options.MaxTokens = None,
-    stop: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            metavar="TEXT", help="End the reply before this text if it occurs; may be given several times."
-        ),
-    ] = None,
+    stop: options.Stop = None,
     overflow: options.OverflowChoice = options.Overflow.STOP,
     speculate: options.SpeculateChoice = options.Speculate.OFF,
     draft: options.Draft = None,
@@ -52,10 +53,10 @@ def generate(
         bool, typer.Option("--json", help="Print one JSON object at the end instead of the text.")
     ] = False,
 ) -> None:
-    """Continue a text.
+    """Continue a text: no chat template applies. To ask a model that was trained for chat: zig-ai chat.
 
-    The text is printed as it is generated, without the prompt. One newline at the end of standard input is
-    removed.
+    The text is printed as it is generated, without the prompt. If standard input is no terminal, it comes
+    before the prompt, with an empty line between them; one newline at its end is removed.
     """
     sampling = options.sampling(
         temperature=temperature,
@@ -66,7 +67,9 @@ def generate(
         seed=seed,
         further=further_sampling,
     )
-    given = _prompt(text, prompt)
+    for text in stop or ():
+        prompts.encodable("--stop", text)
+    given = _prompt(words or [], prompt)
     loaded = loader.load(model, load)
     speculation = loader.speculation(speculate, draft, load)
     writer = ReplyWriter(sys.stdout, spinner=sys.stdout.isatty() and not as_json)
@@ -103,17 +106,18 @@ def generate(
         note(stats.line(generation), sys.stderr)
     if generation.finish_reason == "context" or generation.usage.dropped_tokens:
         note(f"zig-ai: {stats.ending(generation)}", sys.stderr)
-    if reply.interrupted:
-        raise typer.Exit(failure.INTERRUPTED)
+    code = exit_code(generation, interrupted=reply.interrupted)
+    if code:
+        raise typer.Exit(code)
 
 
-def _prompt(text: str | None, prompt: str | None) -> str:
-    if text is not None and prompt is not None:
+def _prompt(words: list[str], prompt: str | None) -> str:
+    prompts.refuse_model_file(words)
+    if words and prompt is not None:
         raise typer.BadParameter("the prompt is given twice: as an argument and as --prompt")
-    given = prompt if text is None else text
-    if given is None:
-        if sys.stdin.isatty():
-            raise typer.BadParameter("no prompt: give one as an argument or through standard input")
-        given = sys.stdin.read()
-        given = given[:-1] if given.endswith("\n") else given
-    return given
+    if len(words) > 1:
+        raise typer.BadParameter("the prompt has several arguments: put it in quotation marks")
+    return prompts.read(
+        words if prompt is None else [prompt],
+        empty="no prompt: give one as an argument or through standard input",
+    )

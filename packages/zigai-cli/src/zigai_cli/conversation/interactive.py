@@ -81,7 +81,12 @@ def _typed_lines() -> Iterator[str]:
         import readline  # noqa: F401 - importing it gives input() line editing and a history
     while True:
         try:
-            text = input("> ").strip()
+            if sys.stdout.isatty():
+                text = input("> ").strip()
+            else:  # the prompt must not land in a pipe
+                sys.stderr.write("> ")
+                sys.stderr.flush()
+                text = input().strip()
         except EOFError:
             sys.stdout.write("\n")
             return

@@ -39,8 +39,11 @@ def dim(text: str, stream: TextIO) -> str:
 
 
 def note(text: str, stream: TextIO | None = None) -> None:
-    """Write a dim line of the program's own, as opposed to the model's text. Default: standard output."""
-    stream = stream or sys.stdout
+    """Write a dim line of the program's own, as opposed to the model's text.
+
+    Default: standard output if that is a terminal, else standard error, so that a pipe gets only replies.
+    """
+    stream = stream or (sys.stdout if sys.stdout.isatty() else sys.stderr)
     stream.write(dim(clean(text), stream) + "\n")
     stream.flush()
 

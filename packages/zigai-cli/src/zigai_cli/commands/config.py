@@ -43,7 +43,7 @@ TEMPLATE = """\
 
 @config.callback(invoke_without_command=True)
 def show(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show and change settings: defaults of the commands' options, and the default model.
+    """Show and change settings: the default model and defaults of options.
 
     A setting is the name of an option: `threads` for every command that has --threads, `chat.threads` for
     `zig-ai chat` alone. The command line goes before environment variables, and these before the settings.

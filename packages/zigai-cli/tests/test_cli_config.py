@@ -206,6 +206,32 @@ def test_a_path_is_set_for_every_folder(model: Path, monkeypatch: pytest.MonkeyP
     ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[chat]\nmax_tokens = 1", "chat.max_tokens = 1", "chat = {max_tokens = 1}", "'chat'.max_tokens = 1"],
+)
+def test_a_table_may_be_written_in_every_way(model: Path, write: Callable[[str], Path], text: str) -> None:
+    file = write(text)
+    assert zig_ai("chat", "-m", model, input="hi\n").stdout == "Hello\n"
+    assert zig_ai("config", "set", "chat.max_tokens", 2).exit_code == 0
+    assert zig_ai("chat", "-m", model, input="hi\n").stdout == "Hello,\n"
+    assert zig_ai("config", "unset", "chat.max_tokens").exit_code == 0
+    assert "max_tokens" not in file.read_text()
+
+
+def test_a_table_of_sampling_options_may_have_a_header(model: Path, write: Callable[[str], Path]) -> None:
+    file = write("[sampling]\ntypcal_p = 1")
+    assert f"{file}:1: sampling: " in zig_ai("chat", "-m", model, input="hi\n").stderr
+
+
+def test_a_file_that_cannot_be_written_is_one_line(home: Path) -> None:
+    home.mkdir()
+    (home / "config").write_text("")
+    result = zig_ai("config", "set", "threads", 2)
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert f"{home / 'config' / 'config.toml'}: " in result.stderr
+
+
 def test_a_link_to_the_file_stays_a_link(home: Path, tmp_path: Path) -> None:
     (home / "config").mkdir(parents=True)
     link, target = home / "config" / "config.toml", tmp_path / "dotfile"

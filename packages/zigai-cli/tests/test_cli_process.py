@@ -150,7 +150,8 @@ def test_help_imports_neither_numpy_nor_rich(environment: dict[str, str]) -> Non
         "from zigai_cli.main import run\n"
         "try: run()\n"
         "except SystemExit: pass\n"
-        "print([name for name in ('numpy', 'rich', 'jinja2', 'toy_plugin', 'sqlite3', 'tomlkit') if name in sys.modules])"
+        "heavy = ('numpy', 'rich', 'jinja2', 'toy_plugin', 'sqlite3', 'tomlkit', 'prompt_toolkit')\n"
+        "print([name for name in heavy if name in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
     assert result.stdout.endswith("[]\n")

@@ -22,6 +22,7 @@ if sys.platform == "win32":
 import resource
 
 from zigai_cli.conversation import schema
+from zigai_cli.conversation import store as storing
 from zigai_cli.conversation.store import ChangedError, Store, StoreError
 from zigai_cli.conversation.stored import About, title_of
 from zigai_cli.failure import InputError
@@ -247,6 +248,20 @@ def test_a_migration_that_fails_changes_nothing(file: Path, monkeypatch: pytest.
         assert connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'x'").fetchone() is None
     connection.close()
     assert len(file.read_bytes()) == len(before)
+
+
+def test_a_file_that_another_process_locks_is_named(
+    store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storing, "PATIENCE", 0.1)
+    with (
+        Store(file) as other,
+        store.writing(),
+        pytest.raises(StoreError, match=r"locked it for more than 0\.1 s"),
+    ):
+        other.add(About(), HELLO)
+    with Store(file) as other:
+        assert other.add(About(), HELLO).id == 1
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

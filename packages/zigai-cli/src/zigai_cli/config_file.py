@@ -23,6 +23,9 @@ from typing import Any
 from zigai_cli import places
 from zigai_cli.failure import InputError
 
+PAIRS = frozenset({"sampling", "template_keyword", "backend_option"})
+"""Options whose value may be a table; any other table is one of a command."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -75,18 +78,12 @@ def read() -> Mapping[str, Setting]:
     lines = content.splitlines()
     settings = {}
     for key, value in values.items():
-        if isinstance(value, dict) and not _is_inline(lines, key):
+        if isinstance(value, dict) and key not in PAIRS:
             for name, own in value.items():
                 settings[f"{key}.{name}"] = Setting(own, line_of(lines, key, name))
         else:
             settings[key] = Setting(value, line_of(lines, "", key))
     return settings
-
-
-def _is_inline(lines: list[str], key: str) -> bool:
-    """True if the value of this key at the top is a table in braces."""
-    line = line_of(lines, "", key)
-    return bool(line) and re.search(r"=\s*\{", lines[line - 1]) is not None
 
 
 def line_of(lines: list[str], table: str, key: str) -> int:

@@ -43,7 +43,7 @@ TEMPLATE = """\
 
 @config.callback(invoke_without_command=True)
 def show(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show and change settings: defaults of the commands' options, and the default model.
+    """Show and change settings: the default model and defaults of options.
 
     A setting is the name of an option: `threads` for every command that has --threads, `chat.threads` for
     `zig-ai chat` alone. The command line goes before environment variables, and these before the settings.
@@ -229,16 +229,24 @@ def _document() -> TOMLDocument:
 
 
 def _write(document: TOMLDocument) -> None:
-    """Replace the file at once, so that a process that is killed leaves the old or the new one."""
     import tomlkit
 
-    file = Path(os.path.realpath(config_file.path()))  # a link, as of a folder of dotfiles, stays one
+    try:
+        # A link, as of a folder of dotfiles, stays one.
+        _replace(Path(os.path.realpath(config_file.path())), tomlkit.dumps(document))
+    except OSError as error:
+        raise InputError(f"{config_file.path()}: {error.strerror}: nothing was changed") from error
+    note(f"wrote {config_file.path()}", sys.stderr)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Replace the file at once, so that a process that is killed leaves the old or the new one."""
     file.parent.mkdir(parents=True, exist_ok=True)
     number, name = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".new")
     written = Path(name)
     try:
         with os.fdopen(number, "w", encoding="utf-8") as new:
-            new.write(tomlkit.dumps(document))
+            new.write(text)
             new.flush()
             os.fsync(new.fileno())
         if file.exists():
@@ -248,4 +256,3 @@ def _write(document: TOMLDocument) -> None:
         with contextlib.suppress(OSError):
             written.unlink()
         raise
-    note(f"wrote {config_file.path()}", sys.stderr)

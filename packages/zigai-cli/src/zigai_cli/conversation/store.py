@@ -229,7 +229,9 @@ class Store:
         except OSError as error:
             raise StoreError(f"{error.filename or self.path}: {error.strerror or error}") from error
         except sqlite3.OperationalError as error:
-            raise StoreError(f"{self.path}: {error}") from error
+            busy = f"another process has locked it for more than {PATIENCE:g} s"
+            what = busy if "locked" in str(error) else str(error)
+            raise StoreError(f"{self.path}: {what}") from error
         except (sqlite3.Error, ValueError, TypeError) as error:  # a damaged file holds any value
             raise StoreError(
                 f"{self.path}: the file is damaged ({error}): move it away to begin a new history"

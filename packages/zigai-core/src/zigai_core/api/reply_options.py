@@ -38,7 +38,8 @@ class ReplyOptions:
                 f"sampling must be SamplingOptions, not {quote(sampling)}; single options are keywords"
             )
         if isinstance(deadline, bool) or not (
-            deadline is None or (isinstance(deadline, Real) and math.isfinite(deadline) and deadline >= 0)
+            deadline is None
+            or (isinstance(deadline, Real) and math.isfinite(deadline) and float(deadline) >= 0)
         ):
             raise UnsupportedError(
                 f"deadline must be a number of seconds of at least 0, or None, not {quote(deadline)}"

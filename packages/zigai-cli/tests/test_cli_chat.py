@@ -28,9 +28,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, str]]:
     monkeypatch.setattr(
         Chat,
         "_render",
-        lambda self, messages: (
-            found.append((self.system, messages[-1]["content"])) or render(self, messages)
-        ),
+        lambda self, messages: found.append((self.system, messages[-1]["content"])) or render(self, messages),
     )
     return found
 

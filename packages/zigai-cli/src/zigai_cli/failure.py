@@ -49,7 +49,9 @@ def describe(error: BaseException) -> str:
         names = f"{error.filename}: " if error.filename else ""
         text = f"{names}{error.strerror or error}"
     elif isinstance(error, MemoryError) or _lacks_memory(error):
-        text = "not enough memory: choose a smaller --context or a smaller model, or raise the limit (ulimit -v)"
+        text = (
+            "not enough memory: choose a smaller --context or a smaller model, or raise the limit (ulimit -v)"
+        )
     elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
         text = "a thread cannot be started: raise the limit on processes (ulimit -u), or use fewer --threads"
     elif isinstance(error, UnicodeDecodeError):

@@ -21,7 +21,9 @@ def run() -> None:
     _prepare_streams()
     _show_warnings()
     if no_output:
-        sys.stderr.write("zig-ai: standard output is closed; to discard the output, redirect it: >/dev/null\n")
+        sys.stderr.write(
+            "zig-ai: standard output is closed; to discard the output, redirect it: >/dev/null\n"
+        )
         sys.exit(failure.FAILED)
     try:
         from zigai_cli.app import app  # inside `try`: the import is slow, and memory may run out

@@ -29,7 +29,9 @@ class Silence:
         """Show nothing."""
 
 
-def ask(talk: Chat, text: str, settings: Settings, *, show_stats: bool, as_json: dict[str, str] | None) -> int:
+def ask(
+    talk: Chat, text: str, settings: Settings, *, show_stats: bool, as_json: dict[str, str] | None
+) -> int:
     """Write the answer to standard output and return the exit code.
 
     Remarks and statistics go to standard error. If `as_json` is given, one JSON object is printed at the end

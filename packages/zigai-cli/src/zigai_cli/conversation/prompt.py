@@ -90,6 +90,6 @@ def _is_model(word: str) -> bool:
         try:
             if formats.get(name)().recognises(path):
                 return True
-        except Exception:  # noqa: BLE001 - a plugin's error is reported where the model is loaded
+        except Exception:  # a plugin's error is reported where the model is loaded
             continue
     return False

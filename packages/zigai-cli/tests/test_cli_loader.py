@@ -44,7 +44,7 @@ def test_kv_dtype_reaches_the_backend_which_may_refuse_it(model: Path) -> None:
     assert zig_ai("generate", "-m", model, "--kv-dtype", "Q8_0", "a prompt").stdout == "Hello, world\n"
     for command in (
         ["generate", "-m", model, "a prompt"],
-        ["chat", "-m", model],
+        ["chat", "-m", model, "a prompt"],
         ["bench", model, "--prompt", 8, "--generate", 8],
     ):
         refused = zig_ai(*command, "--kv-dtype", "Q3")

@@ -54,7 +54,7 @@ def test_kv_dtype_reaches_the_backend_which_may_refuse_it(model: Path) -> None:
     assert zig_ai("generate", "-m", model, "--kv-dtype", "Q8_0", "a prompt").stdout == "Hello, world\n"
     for command in (
         ["generate", "-m", model, "a prompt"],
-        ["chat", "-m", model],
+        ["chat", "-m", model, "a prompt"],
         ["bench", model, "--prompt", 8, "--generate", 8],
     ):
         refused = zig_ai(*command, "--kv-dtype", "Q3")
@@ -69,7 +69,7 @@ def test_packed_cache_and_backend_options_reach_the_backend(model: Path, tmp_pat
         ["bench", model, "--prompt", 8, "--generate", 8],
     ):
         folder = tmp_path / command[0]
-        assert zig_ai(*command, "--packed-cache", folder, input="").exit_code == 0
+        assert zig_ai(*command, "--packed-cache", folder, input="x").exit_code == 0
         assert (folder / "toy").exists()
     named = f"packed_cache={tmp_path / 'named'}"
     assert zig_ai("generate", "-m", model, "--backend-option", named, "a prompt").exit_code == 0

@@ -64,13 +64,13 @@ def load_file(path: Path, options: LoadOptions) -> Model:
 
     with LoadProgress(path.name) as progress:
         model = loading.load(path, progress=progress, **_keywords(options))
-    if progress.seconds > SLOW_PACKING and sys.stderr.isatty() and model.backend == "native":
-        if not (options.settings.get("packed_cache") or os.environ.get("ZIGAI_PACKED_CACHE")):
-            note(
-                f"packing the weights took {progress.seconds:.0f} s; --packed-cache FOLDER keeps them for "
-                "the next start (ZIGAI_PACKED_CACHE=FOLDER does so for every start)",
-                sys.stderr,
-            )
+    kept = options.settings.get("packed_cache") or os.environ.get("ZIGAI_PACKED_CACHE")
+    if progress.seconds > SLOW_PACKING and not kept and model.backend == "native" and sys.stderr.isatty():
+        note(
+            f"packing the weights took {progress.seconds:.0f} s; --packed-cache FOLDER keeps them for "
+            "the next start (ZIGAI_PACKED_CACHE=FOLDER does so for every start)",
+            sys.stderr,
+        )
     return model
 
 

@@ -86,7 +86,7 @@ def _typed_lines() -> Iterator[str]:
             else:  # the prompt must not land in a pipe
                 sys.stderr.write("> ")
                 sys.stderr.flush()
-                text = input().strip()
+                text = input("").strip()
         except EOFError:
             sys.stdout.write("\n")
             return

@@ -90,6 +90,6 @@ def _is_model(word: str) -> bool:
         try:
             if formats.get(name)().recognises(path):
                 return True
-        except Exception:
+        except Exception:  # a plugin's error is reported where the model is loaded
             continue
     return False

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 import typer
 
 from zigai_cli import loader, options
-from zigai_cli.conversation import prompt, template
+from zigai_cli.conversation import input_text, template
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.ask import ask
 from zigai_cli.conversation.interactive import Conversation
@@ -119,14 +119,14 @@ def chat(
     if image:
         raise typer.BadParameter("--image: zig-ai cannot read images yet; models answer text only")
     if stop:
-        sampling["stop"] = tuple(prompt.encodable("--stop", text) for text in stop)
+        sampling["stop"] = tuple(input_text.encodable("--stop", text) for text in stop)
     if system is not None:
-        prompt.encodable("--system", system)
+        input_text.encodable("--system", system)
     variables = options.template_keywords(keywords)
     interactive = not words and sys.stdin.isatty()
     if interactive and as_json:
         raise typer.BadParameter("--json needs a prompt: give one as an argument or through standard input")
-    text = "" if interactive else prompt.read(words or (), empty=_NO_PROMPT)
+    text = "" if interactive else input_text.read(words or (), empty=_NO_PROMPT)
     chosen = template.choose(template_name)
     from zigai_cli.conversation import (
         history,

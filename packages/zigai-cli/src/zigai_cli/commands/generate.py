@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from zigai_cli import loader, options
-from zigai_cli.conversation import prompt as prompts
+from zigai_cli.conversation import input_text
 from zigai_cli.conversation import stats
 from zigai_cli.conversation.ask import exit_code
 from zigai_cli.conversation.reply import Reply
@@ -68,7 +68,7 @@ def generate(
         further=further_sampling,
     )
     for text in stop or ():
-        prompts.encodable("--stop", text)
+        input_text.encodable("--stop", text)
     given = _prompt(words or [], prompt)
     loaded = loader.load(model, load)
     speculation = loader.speculation(speculate, draft, load)
@@ -112,12 +112,12 @@ def generate(
 
 
 def _prompt(words: list[str], prompt: str | None) -> str:
-    prompts.refuse_model_file(words)
+    input_text.refuse_model_file(words)
     if words and prompt is not None:
         raise typer.BadParameter("the prompt is given twice: as an argument and as --prompt")
     if len(words) > 1:
         raise typer.BadParameter("the prompt has several arguments: put it in quotation marks")
-    return prompts.read(
+    return input_text.read(
         words if prompt is None else [prompt],
         empty="no prompt: give one as an argument or through standard input",
     )

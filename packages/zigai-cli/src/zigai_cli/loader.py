@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from zigai_core.contracts.descriptor import ModelDescriptor
     from zigai_core.contracts.load_options import LoadOptions
 
+LoadCallback = Callable[[int, int], None]
+"""Called with the bytes loaded and the bytes in all."""
 BAR_DELAY = 0.3
 """Seconds of loading before the progress bar appears."""
 
@@ -39,17 +42,22 @@ def choose(name: str | None) -> Path:
     return bundled.path
 
 
-def load(name: str | None, options: LoadOptions) -> Model:
-    """Load a model. A progress bar appears on standard error if that is a terminal and loading takes long."""
-    return load_file(choose(name), options)
+def load(name: str | None, options: LoadOptions, progress: LoadCallback | None = None) -> Model:
+    """Load a model; `progress` is called with the bytes done and in all.
+
+    Without it a progress bar appears on standard error, if that is a terminal and loading takes long.
+    """
+    return load_file(choose(name), options, progress)
 
 
-def load_file(path: Path, options: LoadOptions) -> Model:
+def load_file(path: Path, options: LoadOptions, progress: LoadCallback | None = None) -> Model:
     """Load the model in a file or folder, as `load` does."""
     from zigai_core.api import loading
 
-    with LoadProgress(path.name) as progress:
+    if progress is not None:
         return loading.load(path, progress=progress, **_keywords(options))
+    with LoadProgress(path.name) as bar:
+        return loading.load(path, progress=bar, **_keywords(options))
 
 
 def assemble(descriptor: ModelDescriptor, options: LoadOptions) -> Model:
@@ -64,7 +72,9 @@ def _keywords(options: LoadOptions) -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in options.fields()}
 
 
-def speculation(speculate: Speculate, draft: str | None, options: LoadOptions) -> dict[str, Any]:
+def speculation(
+    speculate: Speculate, draft: str | None, options: LoadOptions, progress: LoadCallback | None = None
+) -> dict[str, Any]:
     """Keyword arguments for `Model.generate` and `Model.chat` about draft tokens. Loads the draft model.
 
     Raises `typer.BadParameter` if both ways to propose draft tokens are given.
@@ -73,7 +83,7 @@ def speculation(speculate: Speculate, draft: str | None, options: LoadOptions) -
         return {"speculate": None if speculate is Speculate.OFF else speculate.value}
     if speculate is not Speculate.OFF:
         raise typer.BadParameter("--speculate and --draft both propose draft tokens: give one of them")
-    return {"draft": load(draft, options)}
+    return {"draft": load(draft, options, progress)}
 
 
 class LoadProgress:

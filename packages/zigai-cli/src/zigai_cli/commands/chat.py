@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -12,8 +13,9 @@ from zigai_cli.conversation import template
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.ask import ask
 from zigai_cli.conversation.interactive import Conversation
+from zigai_cli.conversation.loading import Loading, Opener, Progress, Ready
 from zigai_cli.load_options import DEFAULTS, with_load_options
-from zigai_cli.terminal.output import figure, is_interactive, note
+from zigai_cli.terminal.output import figure, note
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
@@ -36,7 +38,14 @@ def chat(
     seed: options.Seed = None,
     further_sampling: options.SamplingOption = None,
     max_tokens: options.MaxTokens = None,
-    overflow: options.OverflowChoice = options.Overflow.STOP,
+    overflow: Annotated[
+        Optional[options.Overflow],  # noqa: UP045
+        typer.Option(
+            help="If the context is full: fail (error), end the reply (stop), or drop the oldest messages "
+            "(shift).",
+            show_default="shift at a terminal, otherwise stop",
+        ),
+    ] = None,
     template_name: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -65,12 +74,15 @@ def chat(
             show_default="at a terminal",
         ),
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print replies as they are written: Markdown is not rendered.")
+    ] = False,
 ) -> None:
     """Chat with a model.
 
-    At a terminal, Ctrl-C stops a reply, Ctrl-D leaves, and /help lists the commands. If standard input or
-    output is not a terminal, each line of the input is a message (empty lines are skipped, there are no
-    commands), each reply is printed as plain text, and --stats prints statistics to standard error.
+    At a terminal, Ctrl-C stops a reply, Ctrl-D leaves, and /help lists the commands. If standard input is
+    not a terminal, each line of it is a message (empty lines are skipped, there are no commands), each reply
+    is printed as plain text, and --stats prints statistics to standard error.
     """
     sampling = options.sampling(
         temperature=temperature,
@@ -82,27 +94,39 @@ def chat(
         further=further_sampling,
     )
     variables = options.template_keywords(keywords)
-    chosen = template.choose(template_name)
-    loaded = loader.load(model, load)
-    talk = loaded.chat(
-        system=system,
-        template=chosen,
-        overflow=overflow.value,
-        **loader.speculation(speculate, draft, load),
-        **variables,
-    )
-    interactive = is_interactive()
+    interactive = sys.stdin.isatty()
+    if overflow is None:
+        overflow = options.Overflow.SHIFT if interactive else options.Overflow.STOP
     if reasoning is None:
-        reasoning = options.Reasoning.DIM if interactive else options.Reasoning.HIDE
-    settings = Settings(sampling, max_tokens, reasoning)
-    if interactive or show_stats:
-        note(heading(loaded, talk), sys.stdout if interactive else sys.stderr)
+        shown = interactive and sys.stdout.isatty()
+        reasoning = options.Reasoning.DIM if shown else options.Reasoning.HIDE
+    settings = Settings(
+        sampling, max_tokens, reasoning, overflow, stats=show_stats is not False, markdown=not plain
+    )
+
+    def open_chat(path: Path, progress: Progress | None) -> Ready:
+        chosen = template.choose(template_name)
+        loaded = loader.load_file(path, load, progress)
+        talk = loaded.chat(
+            system=system,
+            template=chosen,
+            overflow=overflow.value,
+            **loader.speculation(speculate, draft, load, progress),
+            **variables,
+        )
+        return Ready(talk, loaded.tokenizer, loaded.sampling, heading(loaded, talk))
+
     if interactive:
-        Conversation(talk, settings, show_stats=show_stats is not False).run()
+        opener = Opener(loader.choose, open_chat)
+        path = (lambda: loader.choose(None)) if model is None else loader.choose(model)
+        Conversation(Loading(path, opener), opener, settings).run()
         return
+    ready = open_chat(loader.choose(model), None)
+    if show_stats:
+        note(ready.heading, sys.stderr)
     for line in sys.stdin:
         text = line.rstrip("\r\n")
-        if text.strip() and ask(talk, text, settings, show_stats=bool(show_stats)).interrupted:
+        if text.strip() and ask(ready.talk, text, settings, show_stats=bool(show_stats)).interrupted:
             raise typer.Exit(failure.INTERRUPTED)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zigai_cli.conversation import stats
 from zigai_cli.conversation.reply import Reply
-from zigai_cli.options import Reasoning
+from zigai_cli.options import Overflow, Reasoning
 
 if TYPE_CHECKING:
     from zigai_core.api.chat import Chat
@@ -25,6 +25,17 @@ class Settings:
     """Sampling options by name, which replace the model's own defaults."""
     max_tokens: int | None = None
     reasoning: Reasoning = Reasoning.DIM
+    overflow: Overflow | None = None
+    """Action when the context is full; None is the chat's own."""
+    stats: bool = True
+    """Whether a line of statistics follows each reply of a conversation."""
+    markdown: bool = True
+    """Whether Markdown is rendered at a terminal with colours."""
+
+    def options(self) -> dict[str, Any]:
+        """Keywords of `Chat.send`."""
+        overflow = {} if self.overflow is None else {"overflow": self.overflow.value}
+        return {"max_tokens": self.max_tokens, **overflow, **self.sampling}
 
 
 class Writer(Protocol):
@@ -61,7 +72,7 @@ class Answer:
 def answer(talk: Chat, message: str | Message, settings: Settings, writer: Writer) -> Answer:
     """Send a message and write the reply as it is generated. Raises what `Chat.send` raises."""
     read = _as_written if settings.reasoning is Reasoning.SHOW else _in_parts
-    reply = Reply(lambda: talk.send(message, max_tokens=settings.max_tokens, **settings.sampling), read)
+    reply = Reply(lambda: talk.send(message, **settings.options()), read)
     hides = settings.reasoning is Reasoning.HIDE
     try:
         with reply:

@@ -1,0 +1,197 @@
+"""Draws Markdown as it arrives: finished blocks stay, and only the changed lines of the open one are redrawn.
+
+Blocks are found with markdown-it-py (CommonMark, tables, strikethrough; HTML is text) and rendered with rich.
+What may be redrawn is never more than the screen holds, since lines that have scrolled off it cannot change.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import time
+from typing import TextIO
+
+from markdown_it import MarkdownIt
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.markdown import CodeBlock, Heading, Markdown
+from rich.syntax import Syntax
+
+from zigai_cli.terminal.output import clean, dim
+
+DRAW_SECONDS = 0.05
+"""Least time between two drawings of the open block."""
+_PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+_EMPTY = re.compile(r"(\s|\x1b\[[0-9;]*m)*")
+
+
+class _Heading(Heading):
+    """A heading on the left."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        self.text.justify = "default"
+        self.text.stylize("bold underline" if self.tag == "h1" else "bold")
+        yield self.text
+
+
+class _CodeBlock(CodeBlock):
+    """Highlighted code without background and padding, so that a copied line is a line of the code."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Syntax(
+            str(self.text).rstrip(),
+            self.lexer_name,
+            theme="ansi_dark",
+            word_wrap=True,
+            background_color="default",
+        )
+
+
+class _Document(Markdown):
+    """Markdown with the elements above, and no text lost: HTML is shown as it is written."""
+
+    elements = {  # noqa: RUF012 - rich declares it so
+        **Markdown.elements,
+        "heading_open": _Heading,
+        "fence": _CodeBlock,
+        "code_block": _CodeBlock,
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__("", hyperlinks=False)
+        self.parsed = _PARSER.parse(text)
+
+
+def render(text: str, width: int) -> list[str]:
+    """Returns the lines of a text in Markdown for a terminal of `width` columns, with SGR sequences only."""
+    drawn = io.StringIO()
+    console = Console(
+        file=drawn, width=max(width, 8), force_terminal=True, color_system="standard", highlight=False
+    )
+    console.print(_Document(clean(text)))
+    lines = [line.rstrip() for line in drawn.getvalue().split("\n")]
+    # rich puts empty lines around lists and tables, some with the sequences of a style.
+    full = [place for place, line in enumerate(lines) if not _EMPTY.fullmatch(line)]
+    return lines[full[0] : full[-1] + 1] if full else []
+
+
+def blocks(text: str) -> list[str]:
+    """Returns the parts of a text that are a block of Markdown each; all but the last are complete.
+
+    >>> blocks("# Title\\n\\none\\ntwo")
+    ['# Title\\n\\n', 'one\\ntwo']
+    """
+    lines = text.split("\n")
+    starts = [token.map[0] for token in _PARSER.parse(text) if token.level == 0 and token.map]
+    places = [0, *sorted({*starts[1:]} - {0}), len(lines)]
+    parts = ["\n".join(lines[begin:end]) for begin, end in zip(places, places[1:], strict=False)]
+    return [f"{part}\n" for part in parts[:-1]] + parts[-1:]
+
+
+class MarkdownWriter:
+    """Writes a reply in Markdown to a terminal. Reasoning is dim, and as it is written."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._source = ""  # the open block
+        self._shown: list[str] = []  # its lines on the screen that may still change
+        self._fixed = 0  # the number of its lines above those
+        self._drawn = 0.0
+        self._begun = False  # True once the open block has lines
+        self._blocks = 0
+        self._aside = False
+        self._spinner = 0
+
+    def wait(self) -> None:
+        """Draw what has come since the last drawing, or turn the spinner before the first piece."""
+        if self._source:
+            self._draw()
+        elif not self._blocks and not self._aside:
+            self._stream.write("|/-\\"[self._spinner % 4] + "\b")
+            self._spinner += 1
+            self._stream.flush()
+
+    def write(self, piece: str, *, aside: bool = False) -> None:
+        """Write a piece of the reply; `aside` is reasoning."""
+        piece = clean(piece)
+        if not piece:
+            return
+        if self._spinner:
+            self._stream.write(" \b")
+            self._spinner = 0
+        if aside:
+            self._aside = True
+            self._stream.write(dim(piece, self._stream))
+            self._stream.flush()
+            return
+        if self._aside:
+            self._stream.write("\n\n")
+            self._aside = False
+        self._source += piece if self._source else piece.lstrip("\n")
+        if time.monotonic() - self._drawn >= DRAW_SECONDS:
+            self._draw()
+
+    def end(self, *, interrupted: bool = False) -> None:
+        """Draw what is left and end the last line."""
+        if self._spinner:
+            self._stream.write(" \b")
+        if self._source:
+            self._draw()
+        if self._shown or self._aside or interrupted:
+            self._stream.write("\n")
+        self._stream.flush()
+        self.__init__(self._stream)  # type: ignore[misc]
+
+    def _draw(self) -> None:
+        *complete, self._source = blocks(self._source)
+        for block in complete:
+            self._update(block, last=True)
+        self._update(self._source, last=False)
+        self._stream.flush()
+        self._drawn = time.monotonic()
+
+    def _update(self, text: str, *, last: bool) -> None:
+        """Change the lines on the screen to those of `text`; `last` ends the block with them."""
+        columns, rows = shutil.get_terminal_size()
+        lines = render(text, columns)
+        if lines and not self._begun:
+            self._begun = True
+            if self._blocks:
+                self._stream.write("\n")  # an empty line between blocks
+        wanted = lines[self._fixed :]
+        same = next(
+            (i for i, (old, new) in enumerate(zip(self._shown, wanted, strict=False)) if old != new),
+            min(len(self._shown), len(wanted)),
+        )
+        if same < max(len(self._shown), len(wanted)):
+            self._move(same, wanted)
+        self._shown = wanted
+        surplus = len(self._shown) - (rows - 1)
+        if surplus > 0:
+            self._fixed += surplus
+            del self._shown[:surplus]
+        if last and lines:
+            self._stream.write("\n")
+            self._blocks += 1
+            self._shown, self._fixed, self._begun = [], 0, False
+
+    def _move(self, same: int, wanted: list[str]) -> None:
+        """Keep the first `same` of the lines shown and write the others anew. The cursor is on the last."""
+        shown = self._shown
+        if not shown:
+            self._stream.write("\n".join(wanted))
+            return
+        if same == len(shown):  # new lines below
+            self._stream.write("".join(f"\n{line}" for line in wanted[same:]))
+            return
+        up = len(shown) - 1 - same
+        self._stream.write("\r" + (f"\x1b[{up}A" if up else ""))
+        below = "\x1b[J" if len(shown) - same > 1 else "\x1b[K"
+        if wanted[same:]:
+            first = wanted[same]
+            if up == 0 and first.startswith(shown[same]):  # text was added to the last line
+                self._stream.write("\n".join([first, *wanted[same + 1 :]]))
+            else:
+                self._stream.write(below + "\n".join(wanted[same:]))
+        else:
+            self._stream.write(below + ("\x1b[A" if same else ""))

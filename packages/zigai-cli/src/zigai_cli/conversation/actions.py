@@ -11,7 +11,6 @@ from zigai_cli.conversation import setting, turns
 from zigai_cli.conversation.held import Held
 from zigai_cli.conversation.slash import Slash, help_text, unknown, usage
 from zigai_cli.terminal.clipboard import copy
-from zigai_cli.terminal.output import note
 
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message
@@ -91,21 +90,18 @@ class Actions:
         """Run a command. Raises what the chat and the history raise."""
         command = slash.command
         if command is None:
-            self._say(unknown(slash.name))
+            self._held.say(unknown(slash.name))
             return None
         try:
             if slash.argument and not command.arguments:
                 raise UsageError
             return self._run[command.name](slash.argument)
         except UsageError:
-            self._say(usage(command))
+            self._held.say(usage(command))
             return None
 
-    def _say(self, text: str) -> None:
-        note(text, self._held.screen)
-
     def _help(self, rest: str) -> Step:
-        self._say(help_text(shutil.get_terminal_size().columns))
+        self._held.say(help_text(shutil.get_terminal_size().columns))
         return None
 
     def _system(self, rest: str) -> Step:
@@ -114,20 +110,20 @@ class Actions:
             text = rest.strip('"').strip() if rest.startswith('"') else rest
             talk.system = text or None
             self._held.keep()
-            self._say("the system message is set" if text else "there is no system message now")
+            self._held.say("the system message is set" if text else "there is no system message now")
         else:
-            self._say(talk.system or "there is no system message; /system TEXT sets one")
+            self._held.say(talk.system or "there is no system message; /system TEXT sets one")
         return None
 
     def _set(self, rest: str) -> Step:
         name, _, value = rest.partition(" ")
         if not name:
-            self._say(self._listed(setting.names()))
+            self._held.say(self._listed(setting.names()))
         elif value.strip() or name not in setting.names():
             setting.change(name, value.strip(), self._held.settings)
-            self._say(self._listed([name]))
+            self._held.say(self._listed([name]))
         else:
-            self._say(self._listed([name]))
+            self._held.say(self._listed([name]))
         return None
 
     def _listed(self, names: list[str]) -> str:
@@ -145,7 +141,7 @@ class Actions:
         if rest:
             return Switch(rest)
         assert self._held.ready is not None
-        self._say(self._held.ready.heading)
+        self._held.say(self._held.ready.heading)
         return None
 
     def _show(self, rest: str) -> Step:
@@ -153,19 +149,19 @@ class Actions:
         talk, settings = self._held.talk, self._held.settings
         changed = [*settings.sampling, *(name for name in setting.OWN if _is_changed(name, settings))]
         fill = f"{self._held.used} of {talk.context} tokens" if self._held.used else f"{talk.context} tokens"
-        self._say(
+        self._held.say(
             f"{self._held.ready.heading}\ncontext: {fill}\nmessages: {len(talk.messages)}\n"
             f"system message: {talk.system or 'none'}"
         )
         if changed:
-            self._say(self._listed(changed))
+            self._held.say(self._listed(changed))
         return None
 
     def _regen(self, rest: str) -> Step:
         messages = self._held.talk.messages
         begin = turns.begin(messages)
         if begin is None:
-            self._say("there is no message to answer again")
+            self._held.say("there is no message to answer again")
             return None
         return Again(begin, messages[begin])
 
@@ -176,7 +172,9 @@ class Actions:
         begin = turns.begin(messages, int(rest or 1))
         if begin is None:
             count = sum(message["role"] == "user" for message in messages)
-            self._say(f"there is no message {rest} from the end, of {count}" if count else "no message yet")
+            self._held.say(
+                f"there is no message {rest} from the end, of {count}" if count else "no message yet"
+            )
             return None
         return Edit(begin, turns.text_of(messages[begin]))
 
@@ -184,31 +182,31 @@ class Actions:
         messages = self._held.talk.messages
         begin = turns.begin(messages)
         if begin is None:
-            self._say("there is nothing to take back")
+            self._held.say("there is nothing to take back")
             return None
         self._held.replace(messages[:begin])
         first = " ".join(turns.text_of(messages[begin]).split())
-        self._say(f"taken back: {first if len(first) <= 60 else f'{first[:59]}…'}")
+        self._held.say(f"taken back: {first if len(first) <= 60 else f'{first[:59]}…'}")
         return None
 
     def _save(self, rest: str) -> Step:
         if not rest or "\n" in rest:
             raise UsageError
         if self._held.kept is None:
-            self._say(NO_HISTORY)
+            self._held.say(NO_HISTORY)
         elif not self._held.talk.messages:
-            self._say("there is nothing to save yet: the conversation has no messages")
+            self._held.say("there is nothing to save yet: the conversation has no messages")
         else:
             self._held.keep()
             self._held.kept.rename(rest)
-            self._say(f"saved as {rest}; /load {rest} goes on with it")
+            self._held.say(f"saved as {rest}; /load {rest} goes on with it")
         return None
 
     def _load(self, rest: str) -> Step:
         if not rest:
             raise UsageError
         if self._held.kept is None:
-            self._say(NO_HISTORY)
+            self._held.say(NO_HISTORY)
             return None
         messages, system = self._held.kept.open(rest)
         self._held.talk.messages = messages
@@ -222,18 +220,18 @@ class Actions:
         messages = self._held.talk.messages
         if messages:
             count = sum(message["role"] == "user" for message in messages)
-            self._say(f"going on with a conversation of {count} message{'s' * (count != 1)}:")
+            self._held.say(f"going on with a conversation of {count} message{'s' * (count != 1)}:")
             for message in messages[turns.begin(messages) or 0 :][:1] + messages[-1:]:
                 text = " ".join(turns.text_of(message).split())
                 mark = ">" if message["role"] == "user" else " "
-                self._say(f"{mark} {text if len(text) <= 200 else f'{text[:199]}…'}")
+                self._held.say(f"{mark} {text if len(text) <= 200 else f'{text[:199]}…'}")
 
     def _stats(self, rest: str) -> Step:
         if rest.lower() not in ("", "on", "off"):
             raise UsageError
         settings = self._held.settings
         settings.stats = rest.lower() == "on" if rest else not settings.stats
-        self._say(f"statistics are {'on' if settings.stats else 'off'}")
+        self._held.say(f"statistics are {'on' if settings.stats else 'off'}")
         return None
 
     def _tokens(self, rest: str) -> Step:
@@ -242,29 +240,29 @@ class Actions:
         if not rest:
             used = self._held.used
             known = f"{used} of {talk.context} tokens of the context are used"
-            self._say(known if used else f"the context has {talk.context} tokens; none are counted yet")
+            self._held.say(known if used else f"the context has {talk.context} tokens; none are counted yet")
             return None
         tokens = tokenizer.encode(rest)
         shown = " ".join(f"{token}:{tokenizer.token_text(token)!r}" for token in tokens[:_MOST_TOKENS])
         more = f" … and {len(tokens) - _MOST_TOKENS} more" if len(tokens) > _MOST_TOKENS else ""
-        self._say(f"{len(tokens)} tokens: {shown}{more}")
+        self._held.say(f"{len(tokens)} tokens: {shown}{more}")
         return None
 
     def _clear(self, rest: str) -> Step:
         self._held.replace([])
-        self._say("started a new conversation")
+        self._held.say("started a new conversation")
         return None
 
     def _copy(self, rest: str) -> Step:
         reply = turns.last_reply(self._held.talk.messages)
         if reply is None:
-            self._say("there is no reply to copy")
+            self._held.say("there is no reply to copy")
             return None
         from zigai_core.text.reasoning import split_reasoning
 
         answer = split_reasoning(reply)[1] or reply
         how = copy(answer, self._held.screen)
-        self._say(
+        self._held.say(
             f"copied {len(answer)} characters {how}"
             if how
             else "not copied: the reply is too long for the terminal, and none of pbcopy, wl-copy, xclip and "

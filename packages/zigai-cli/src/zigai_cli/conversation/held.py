@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from zigai_cli.conversation.answer import Settings
+from zigai_cli.terminal.output import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +39,11 @@ class Held:
         assert self.ready is not None
         return self.ready.talk
 
+    def say(self, text: str) -> None:
+        """Write dim lines of the program's own to the terminal, words wrapped whole."""
+        width = max(shutil.get_terminal_size().columns, 20)
+        note("\n".join(_wrapped(line, width) for line in text.split("\n")), self.screen)
+
     def replace(self, messages: Sequence[Message]) -> None:
         """Give the conversation other messages."""
         self.talk.messages = list(messages)
@@ -47,3 +55,9 @@ class Held:
         """Keep the messages as they are."""
         if self.kept is not None:
             self.kept.keep(self.talk.messages, self.talk.system)
+
+
+def _wrapped(line: str, width: int) -> str:
+    if len(line) < width:
+        return line
+    return textwrap.fill(line, width - 1, drop_whitespace=True, break_on_hyphens=False)

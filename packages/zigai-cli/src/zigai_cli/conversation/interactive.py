@@ -20,7 +20,7 @@ from zigai_cli.conversation.slash import Slash, parse
 from zigai_cli.terminal import keyboard
 from zigai_cli.terminal.keyboard import Hangup, Keyboard
 from zigai_cli.terminal.listening import Listening
-from zigai_cli.terminal.output import ReplyWriter, dim, has_colour, note, screen
+from zigai_cli.terminal.output import ReplyWriter, dim, has_colour, screen
 from zigai_core.contracts.errors import ContextOverflowError, ZigAIError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Conversation:
         code = 0
         with Keyboard(self._screen) as keys:
             try:
-                self._note("/help lists the commands; Ctrl-C stops a reply, Ctrl-D leaves")
+                self._held.say("/help lists the commands; Ctrl-C stops a reply, Ctrl-D leaves")
                 self._converse(keys, self._new_prompt())
             except Hangup:
                 code = HUNG_UP
@@ -132,13 +132,13 @@ class Conversation:
             except KeyboardInterrupt:
                 if not self._loading.done:
                     raise
-                self._note(HOW_TO_LEAVE)
+                self._held.say(HOW_TO_LEAVE)
             except ContextOverflowError as error:
-                self._note(f"error: {failure.describe(error)}; /clear starts a new conversation")
+                self._held.say(f"error: {failure.describe(error)}; /clear starts a new conversation")
             except (ZigAIError, MemoryError) as error:
                 if self._held.ready is None:
                     raise
-                self._note(f"error: {failure.describe(error)}")
+                self._held.say(f"error: {failure.describe(error)}")
             keys.read()
             self._next += prompt.typed_ahead() + keys.take()
             self._next = self._next.rstrip("\n")
@@ -162,7 +162,7 @@ class Conversation:
         except (KeyboardInterrupt, Leaving):
             text = ""
         if not text:
-            self._note("the message is as it was")
+            self._held.say("the message is as it was")
             return None
         return Again(step.begin, {"role": "user", "content": text})
 
@@ -194,11 +194,11 @@ class Conversation:
         held.used = reply.context_used
         held.keep()
         for remark in answered.remarks(held.settings):
-            self._note(f"({remark})")
+            self._held.say(f"({remark})")
         if reply.finish_reason == "context":
-            self._note("/clear starts a new conversation, /set overflow shift drops its oldest messages")
+            self._held.say("/clear starts a new conversation, /set overflow shift drops its oldest messages")
         if held.settings.stats and reply.tokens:
-            self._note(stats.line(reply))
+            self._held.say(stats.line(reply))
 
     def _settings(self) -> Settings:
         """The settings of a reply. With a fixed seed, each further reply to a message has the next one."""
@@ -222,14 +222,14 @@ class Conversation:
         try:
             self._show_progress(loading, keys)
         except KeyboardInterrupt:
-            self._note("the model was not changed")
+            self._held.say("the model was not changed")
             return
         ready = loading.result()
         ready.talk.messages = self._held.talk.messages
         ready.talk.system = self._held.talk.system
         self._held.ready = ready
         self._held.used = 0
-        self._note(ready.heading)
+        self._held.say(ready.heading)
         self._held.keep()
 
     def _wait(self, keys: Keyboard) -> None:
@@ -241,7 +241,7 @@ class Conversation:
     def _show_progress(self, loading: Loading, keys: Keyboard) -> None:
         moves = has_colour(self._screen)
         if not moves and not loading.done:
-            self._note(loading.text)
+            self._held.say(loading.text)
         try:
             while not loading.wait(0.1):
                 keys.read()
@@ -257,11 +257,8 @@ class Conversation:
         """Take the loaded model, and name it."""
         if self._held.ready is None:
             self._held.ready = self._loading.result()
-            self._note(self._held.ready.heading)
+            self._held.say(self._held.ready.heading)
             self._actions.recall()
-
-    def _note(self, text: str) -> None:
-        note(text, self._screen)
 
 
 def _beginning(text: str, names: Iterable[str]) -> Iterable[str]:

@@ -127,7 +127,7 @@ class Prompt:
         return self._session.default_buffer.text.startswith("/")
 
     @staticmethod
-    def _continuation(width: int, line: int, is_soft_wrap: bool) -> str:
+    def _continuation(width: int, line: int, is_soft_wrap: int) -> str:
         return "" if is_soft_wrap else ". ".rjust(min(width, 6))
 
     def _bindings(self) -> KeyBindings:

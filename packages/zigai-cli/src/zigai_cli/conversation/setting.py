@@ -31,10 +31,10 @@ def names() -> list[str]:
 
 def values_of(name: str) -> list[str]:
     """Values that a setting takes, if they are few."""
-    choices = {"reasoning": list(Reasoning), "overflow": list(Overflow)}
     if name in ("stats", "markdown"):
         return ["on", "off"]
-    return [str(each.value) for each in choices.get(name, ())] + ["default"]
+    choices: dict[str, list[str]] = {"reasoning": [*Reasoning], "overflow": [*Overflow]}
+    return [*choices.get(name, ()), "default"]
 
 
 def value(name: str, settings: Settings, defaults: SamplingOptions | None) -> str:
@@ -99,6 +99,6 @@ def _sampling(name: str, text: str) -> Any:
             given = {int(token): bias for token, bias in given.items()}
     except (ValueError, AttributeError, RecursionError) as error:
         raise SettingError(f"{name} {escape(text)}: a value is JSON, such as 0.5 or [1, 2]") from error
-    given = tuple(given) if isinstance(given, list) else given
-    SamplingOptions(**{name: given})  # raises SamplingError for a value out of range
-    return given
+    changed: dict[str, Any] = {name: tuple(given) if isinstance(given, list) else given}
+    SamplingOptions(**changed)  # raises SamplingError for a value out of range
+    return changed[name]

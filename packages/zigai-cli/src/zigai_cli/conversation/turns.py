@@ -21,7 +21,7 @@ def begin(messages: Sequence[Message], number: int = 1) -> int | None:
 
 def text_of(message: Message) -> str:
     """The text of a message; of a content in parts, the texts."""
-    content = message.get("content")
+    content: object = message.get("content")
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []

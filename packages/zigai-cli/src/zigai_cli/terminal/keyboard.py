@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import select
@@ -22,7 +23,7 @@ _RESET = "\x1b[0m\x1b[?2004l\x1b[?25h"
 _open: list[Keyboard] = []
 
 
-class Hangup(EOFError):
+class Hangup(EOFError):  # noqa: N818 - not a fault
     """The terminal was closed."""
 
 
@@ -64,10 +65,8 @@ class Keyboard:
 
     def restore(self) -> None:
         """Give the terminal its settings back."""
-        try:
+        with contextlib.suppress(termios.error):  # the terminal was closed
             termios.tcsetattr(self._descriptor, termios.TCSANOW, self._saved)
-        except termios.error:
-            pass  # the terminal was closed
 
     def read(self) -> None:
         """Read what was typed, without waiting. Raises `Hangup` if the terminal was closed."""
@@ -118,16 +117,15 @@ class Keyboard:
 
     def _reset(self) -> None:
         self.restore()
-        try:
-            os.write(self._screen.fileno(), _RESET.encode() if os.environ.get("TERM") != "dumb" else b"")
-        except (OSError, ValueError):
-            pass  # the terminal was closed
+        if os.environ.get("TERM") != "dumb":
+            with contextlib.suppress(OSError, ValueError):  # the terminal was closed
+                os.write(self._screen.fileno(), _RESET.encode())
 
 
 def leave(code: int) -> NoReturn:
     """End the process at once, with the terminal restored if a `Keyboard` has changed it."""
     for each in _open:
-        each._reset()  # noqa: SLF001 - of this module
+        each._reset()
     os._exit(code)
 
 

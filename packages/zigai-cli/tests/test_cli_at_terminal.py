@@ -340,7 +340,9 @@ def test_commands_and_settings_are_completed(chat: Terminal) -> None:
     assert "show or set the system message" in chat.until("/system [TEXT]")
     chat.type("\t")
     chat.prompt("/system")
-    chat.type("\x15/set repeat\t")
+    chat.type("\x15/set repeat")
+    chat.until("repeat_penalty")
+    chat.type("\t")
     chat.prompt("/set repeat_penalty")
 
 
@@ -350,7 +352,7 @@ def test_an_editor_writes_the_message(terminal: Callable[..., Terminal], model: 
     editor.chmod(0o755)
     chat = loaded(terminal("chat", "-m", model, VISUAL=str(editor)))
     chat.type("\x18\x05")
-    chat.prompt("from the editor")
+    assert "> from the editor\nHello, world" in chat.until("Hello, world")
 
 
 def test_a_full_context_drops_the_oldest_messages_and_says_so(chat: Terminal) -> None:
@@ -397,11 +399,14 @@ def test_a_context_that_is_full_is_explained(terminal: Callable[..., Terminal], 
     assert "/clear starts a new conversation" in shown
 
 
-def test_a_resize_in_a_reply_draws_the_open_block_anew(chat: Terminal) -> None:
+def test_a_resize_in_a_reply_draws_the_open_block_anew(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    chat = loaded(terminal("chat", "-m", model, columns=60))
     chat.type("go!\r")
-    chat.until("tick tick tick tick")
-    chat.resize(60)
-    time.sleep(0.3)
+    chat.until("tick tick tick tick\n")
+    chat.resize(100)
+    chat.until("tick " * 15)
     chat.type("\x03")
     chat.until("stopped")
     chat.prompt()

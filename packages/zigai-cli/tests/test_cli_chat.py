@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from command_runner import zig_ai
 
-from zigai_cli.conversation import stats
+from zigai_cli.conversation import interactive, stats
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.interactive import Conversation
+from zigai_cli.conversation.loading import Loading, Opener, Ready
 from zigai_core.api import loading
 from zigai_core.api.registry import Plugins
 
@@ -55,22 +57,57 @@ def test_chat_keeps_the_conversation_and_the_system_message(
     assert [message["content"] for message in last] == ["one", "Hello, world", "two"]
 
 
+class Typist:
+    """Takes the places of the keyboard and the prompt: types these lines, then leaves."""
+
+    stops = 0
+    is_dumb = True
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def __enter__(self) -> Typist:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def ask(self, label: str, **options: object) -> str:
+        return self._lines.pop(0)
+
+    def read(self) -> None:
+        pass
+
+    def take(self) -> str:
+        return ""
+
+    typed_ahead = take
+
+
 def test_an_interrupt_just_after_a_reply_does_not_end_the_chat(
     model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(generation: object) -> str:
-        monkeypatch.undo()
-        monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
-        raise KeyboardInterrupt
+    presses = [KeyboardInterrupt()]
 
-    typed = ["hi", "hi", "/quit"]
-    monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
-    monkeypatch.setattr(stats, "line", interrupted)
-    talk = loading.load(model, plugins=plugins).chat()
-    Conversation(talk, Settings()).run()
+    def line(reply: object) -> str:
+        if presses:
+            raise presses.pop()
+        return "statistics"
+
+    def open_chat(path: Path, progress: object) -> Ready:
+        loaded = loading.load(path, plugins=plugins)
+        return Ready(loaded.chat(), loaded.tokenizer, loaded.sampling, "the model")
+
+    typist = Typist(["hi", "hi", "/quit"])
+    monkeypatch.setattr(stats, "line", line)
+    monkeypatch.setattr(interactive, "Keyboard", lambda screen: typist)
+    monkeypatch.setattr(interactive, "screen", lambda: sys.stdout)
+    monkeypatch.setattr(Conversation, "_new_prompt", lambda self: typist)
+    opener = Opener(lambda name: model, open_chat)
+    Conversation(Loading(model, opener), opener, Settings()).run()
     out = capsys.readouterr().out
     assert out.count("Hello, world") == 2
-    assert "Ctrl-D or /quit leaves the program" in out
+    assert "Ctrl-D or /exit leaves the program" in out
 
 
 def test_reasoning_is_hidden_in_a_pipe_by_default(model: Path) -> None:

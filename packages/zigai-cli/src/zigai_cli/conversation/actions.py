@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from zigai_cli.conversation import setting, turns
 from zigai_cli.conversation.held import Held
 from zigai_cli.conversation.slash import Slash, help_text, unknown, usage
 from zigai_cli.terminal.clipboard import copy
+from zigai_cli.terminal.output import size
 
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message
@@ -101,7 +101,7 @@ class Actions:
             return None
 
     def _help(self, rest: str) -> Step:
-        self._held.say(help_text(shutil.get_terminal_size().columns))
+        self._held.say(help_text(size(self._held.screen)[0]))
         return None
 
     def _system(self, rest: str) -> Step:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from zigai_cli.conversation.answer import Settings
-from zigai_cli.terminal.output import note
+from zigai_cli.terminal.output import note, size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +40,7 @@ class Held:
 
     def say(self, text: str) -> None:
         """Write dim lines of the program's own to the terminal, words wrapped whole."""
-        width = max(shutil.get_terminal_size().columns, 20)
+        width = max(size(self.screen)[0], 20)
         note("\n".join(_wrapped(line, width) for line in text.split("\n")), self.screen)
 
     def replace(self, messages: Sequence[Message]) -> None:

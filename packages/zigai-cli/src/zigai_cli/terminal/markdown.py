@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import itertools
 import re
-import shutil
 import time
 from typing import TextIO
 
@@ -19,7 +18,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown
 from rich.syntax import Syntax
 
-from zigai_cli.terminal.output import clean, dim
+from zigai_cli.terminal.output import clean, dim, size
 
 DRAW_SECONDS = 0.05
 """Least time between two drawings of the open block."""
@@ -100,7 +99,7 @@ class MarkdownWriter:
         self._shown: list[str] = []  # its lines on the screen that may still change
         self._fixed = 0  # the number of its lines above those
         self._drawn = 0.0
-        self._columns = shutil.get_terminal_size().columns
+        self._columns = size(self._stream)[0]
         self._begun = False  # True once the open block has lines
         self._blocks = 0
         self._aside = False
@@ -161,7 +160,7 @@ class MarkdownWriter:
 
     def _update(self, text: str, *, last: bool) -> None:
         """Change the lines on the screen to those of `text`; `last` ends the block with them."""
-        columns, rows = shutil.get_terminal_size()
+        columns, rows = size(self._stream)
         if columns != self._columns:
             self._resize(columns, rows)
         lines = render(text, columns)

@@ -35,6 +35,15 @@ def screen() -> TextIO:
         return sys.stderr
 
 
+def size(stream: TextIO) -> tuple[int, int]:
+    """Columns and rows of a terminal as they are now; those of `shutil.get_terminal_size` if it is none."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        columns, rows = shutil.get_terminal_size()
+    return columns or 80, rows or 24
+
+
 def has_colour(stream: TextIO) -> bool:
     """True if the stream is a terminal and neither NO_COLOR (https://no-color.org) nor TERM=dumb is set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -73,7 +73,7 @@ class Terminal:
         return self.shown
 
     def prompt(self, text: str = "", timeout: float = 30.0) -> str:
-        """Wait for a prompt that has this text, with the cursor behind it. Returns the lines on the screen."""
+        """Wait for a prompt that has this text, with the cursor behind it. Returns the screen."""
         pattern = re.compile(rf"(\d+/\d+ |edit )?> {re.escape(text)}")
 
         def waits() -> bool:
@@ -455,13 +455,14 @@ def test_a_message_that_is_sent_while_the_model_is_loaded_is_answered(
     chat.until("Hello, world")
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("typed", ["", "go!\r"])
-def test_a_signal_ends_the_program_and_restores_the_terminal(chat: Terminal, typed: str) -> None:
+def test_a_signal_ends_the_program(chat: Terminal, typed: str, number: signal.Signals) -> None:
     if typed:
         chat.type(typed)
         chat.until("tick tick")
-    os.kill(chat.pid, signal.SIGTERM)
-    assert chat.exit_code() == -signal.SIGTERM
+    os.kill(chat.pid, number)
+    assert chat.exit_code() == -number
     assert "Traceback" not in chat.seen
 
 
@@ -481,3 +482,27 @@ def test_the_progress_bar_of_loading_appears_and_is_erased(
     process.expect("100/100 bytes")
     assert process.expect("Hello, world").endswith("\x1b[2KHello, world")
     assert process.exit_code() == 0
+
+
+def test_ctrl_z_stops_a_reply_with_the_terminal_restored_and_fg_goes_on(
+    environment: dict[str, str], model: Path
+) -> None:
+    shell = pexpect.spawn("/bin/sh", ["-i"], env=environment | {"PS1": "$ "}, encoding="utf-8", timeout=30)
+    try:
+        shell.expect_exact("$ ")
+        shell.sendline(f"{sys.executable} -m zigai_cli chat -m {model}")
+        shell.expect_exact("template: ")
+        shell.send("go!\r")
+        shell.expect_exact("tick tick")
+        shell.send("\x1a")
+        shell.expect_exact("$ ")
+        shell.sendline("stty -a | grep -c ' -echo ' ; echo checked")
+        shell.expect_exact("0\r\nchecked")
+        shell.sendline("fg")
+        shell.expect_exact("tick tick")
+        shell.send("\x03")
+        shell.expect_exact("stopped")
+        shell.send("\x04")
+        shell.expect_exact("$ ")
+    finally:
+        shell.close(force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -72,6 +73,10 @@ class Conversation:
                 if self._loading.done:
                     raise
                 code = failure.INTERRUPTED
+            except OSError as error:
+                if error.errno != errno.EIO:  # of a terminal that was closed
+                    raise
+                code = HUNG_UP
             if not self._loading.done:
                 self._leave_now(code)
         if code:

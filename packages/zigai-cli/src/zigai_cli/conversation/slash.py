@@ -45,7 +45,8 @@ NAMES = {name: command for command in COMMANDS for name in (command.name, *comma
 KEYS = """\
 Ctrl-C stops a reply or discards a line, Ctrl-D leaves, Ctrl-R searches earlier messages.
 Alt-Enter, or \\ at the end of a line, begins a new line; \"\"\" begins and ends a message of several lines;
-Ctrl-X Ctrl-E opens $VISUAL or $EDITOR and sends its text. //text sends /text; a path such as /usr/bin is sent as it is."""
+Ctrl-X Ctrl-E opens $VISUAL or $EDITOR and sends its text.
+//text sends /text; a path such as /usr/bin is sent as it is."""
 
 
 @dataclass(frozen=True)

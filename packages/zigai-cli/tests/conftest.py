@@ -77,19 +77,25 @@ def model(make_model: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Environment variables with which another process finds the toys as an installed distribution."""
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the toys as an installed distribution."""
     site = tmp_path_factory.mktemp("site")
     shutil.copy(HERE / "toy_plugin.py", site)
     info = site / "zigai_toy-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zigai-toy\nVersion: 1.2\n")
     (info / "entry_points.txt").write_text(ENTRY_POINTS)
+    return site
+
+
+@pytest.fixture
+def environment(site: Path, home: Path) -> dict[str, str]:
+    """Environment variables with which another process finds the toys, and the folder of the user."""
     removed = ("ZIGAI", "NO_COLOR", "PYTHON")  # PYTHONUNBUFFERED, for example, would hide a missing flush
     kept = {key: value for key, value in os.environ.items() if not key.startswith(removed)}
     paths = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
     own = {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "TERM": "xterm"}
-    return kept | own | {"ZIGAI_HOME": str(tmp_path_factory.mktemp("home"))}
+    return kept | own | {"ZIGAI_HOME": str(home)}
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
 import signal
 import sys
@@ -16,37 +18,81 @@ if sys.platform == "win32":
     pytest.skip("Windows has no pseudo-terminals that pexpect can use", allow_module_level=True)
 
 import pexpect
-
-PROMPT = "> "
+import pyte
 
 
 class Terminal:
-    """A `zig-ai` process on a pseudo-terminal, with all of its output."""
+    """A `zig-ai` process on a pseudo-terminal, with its output and the screen that it makes."""
 
-    def __init__(self, arguments: list[str], env: dict[str, str]) -> None:
+    def __init__(self, arguments: list[str], env: dict[str, str], columns: int, rows: int) -> None:
         self._written = io.StringIO()
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.Stream(self.screen)
         self._child = pexpect.spawn(
             sys.executable,
-            ["-m", "zigai_cli", *arguments],
+            arguments if arguments[0] == "-c" else ["-m", "zigai_cli", *arguments],
             env=env,  # type: ignore[arg-type]  # its annotation has os.environ's own class
             encoding="utf-8",
             codec_errors="replace",
+            dimensions=(rows, columns),
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._child.logfile_read = self._written
         self._child.delaybeforesend = None
+        self._drawn = 0
 
     @property
     def seen(self) -> str:
         return self._written.getvalue()
 
+    @property
+    def pid(self) -> int:
+        return int(self._child.pid)
+
+    @property
+    def shown(self) -> str:
+        """The lines on the screen."""
+        self._read(0.05)
+        return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+
     def type(self, text: str) -> None:
         self._child.send(text)
+
+    def resize(self, columns: int) -> None:
+        self._child.setwinsize(self.screen.lines, columns)
+        self.screen.resize(columns=columns)
 
     def expect(self, text: str, timeout: float = 30.0) -> str:
         """Wait for a text. Returns the output since the last call, up to the end of that text."""
         self._child.expect_exact(text, timeout=timeout)
         return f"{self._child.before}{text}"
+
+    def until(self, text: str, timeout: float = 30.0) -> str:
+        """Wait until a text is on the screen. Returns the lines on it."""
+        self._wait(lambda: text in self.shown, text, timeout)
+        return self.shown
+
+    def prompt(self, text: str = "", timeout: float = 30.0) -> str:
+        """Wait for a prompt that has this text, with the cursor behind it. Returns the screen."""
+        pattern = re.compile(rf"(\d+/\d+ |edit )?> {re.escape(text)}")
+
+        def waits() -> bool:
+            line = self.screen.display[self.screen.cursor.y][: self.screen.cursor.x]
+            return pattern.fullmatch(line) is not None
+
+        self._wait(waits, f"the prompt {text!r}", timeout)
+        return self.shown
+
+    def say(self, text: str) -> str:
+        """Type a line at an empty prompt. Returns the lines from it to the next prompt."""
+        self.prompt()
+        self.type(text)
+        self.prompt(text)
+        row = self.screen.cursor.y
+        self.type("\r")
+        self._wait(lambda: self.screen.cursor.y > row, "the next line", 30.0)
+        self.prompt()
+        return "\n".join(self.shown.split("\n")[row + 1 :])
 
     def exit_code(self, timeout: float = 30.0) -> int:
         self._child.expect(pexpect.EOF, timeout=timeout)
@@ -56,13 +102,30 @@ class Terminal:
     def close(self) -> None:
         self._child.close(force=True)
 
+    def _read(self, seconds: float) -> None:
+        with contextlib.suppress(pexpect.TIMEOUT, pexpect.EOF):
+            while True:
+                self._child.expect_exact("a text that never comes \0", timeout=seconds)
+        written = self.seen
+        self._stream.feed(written[self._drawn :])
+        self._drawn = len(written)
+
+    def _wait(self, arrived: Callable[[], bool], what: str, timeout: float) -> None:
+        end = time.monotonic() + timeout
+        self._read(0.02)
+        while not arrived():
+            assert time.monotonic() < end, f"{what} did not come; the screen has:\n{self.shown}"
+            assert self._child.isalive() or arrived(), f"the process ended before {what} came:\n{self.shown}"
+            self._read(0.02)
+
 
 @pytest.fixture
-def terminal(environment: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
+def terminal(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
     opened: list[Terminal] = []
 
-    def open_terminal(*arguments: object, **env: str) -> Terminal:
-        opened.append(Terminal([str(argument) for argument in arguments], environment | env))
+    def open_terminal(*arguments: object, columns: int = 120, rows: int = 100, **env: str) -> Terminal:
+        own = environment | {"ZIGAI_HOME": str(tmp_path / "home")} | env
+        opened.append(Terminal([str(argument) for argument in arguments], own, columns, rows))
         return opened[-1]
 
     yield open_terminal
@@ -72,131 +135,336 @@ def terminal(environment: dict[str, str]) -> Iterator[Callable[..., Terminal]]:
 
 @pytest.fixture
 def chat(terminal: Callable[..., Terminal], model: Path) -> Terminal:
-    started = terminal("chat", "-m", model, "--overflow", "shift")
-    started.expect(PROMPT)
-    return started
+    return loaded(terminal("chat", "-m", model))
 
 
-def test_the_first_lines_name_model_backend_and_template(
-    terminal: Callable[..., Terminal], model: Path
-) -> None:
-    head = terminal("chat", "-m", model).expect(PROMPT)
+def loaded(chat: Terminal) -> Terminal:
+    """The chat once its model is loaded and named."""
+    chat.until("template: ")
+    chat.prompt()
+    return chat
+
+
+def leave(chat: Terminal) -> None:
+    chat.type("\x04")
+    assert chat.exit_code() == 0
+
+
+def test_the_first_lines_name_model_backend_and_template(chat: Terminal) -> None:
+    head = chat.shown
     assert "toy model (toy, " in head
     assert "toy, the fastest installed backend" in head
-    assert "template: " in head
     assert "Ctrl-D leaves" in head
 
 
 def test_reasoning_is_dim_and_apart_from_the_answer(chat: Terminal) -> None:
-    chat.type("why?\n")
-    shown = chat.expect(PROMPT)
-    assert "\x1b[2mhm\x1b[0m\r\n\r\nHello, world" in shown
-    assert "<think>" not in shown
-    chat.type("\x04")
-    assert chat.exit_code() == 0
+    assert chat.say("why?").startswith("hm\n\nHello, world\n")
+    assert "\x1b[2mhm\x1b[0m" in chat.seen
+    assert "<think>" not in chat.shown
+    leave(chat)
 
 
 def test_hidden_reasoning_is_not_shown(terminal: Callable[..., Terminal], model: Path) -> None:
-    hidden = terminal("chat", "-m", model, "--reasoning", "hide")
-    hidden.expect(PROMPT)
-    hidden.type("why?\n")
-    shown = hidden.expect(PROMPT)
-    assert "hm" not in shown
-    assert "Hello, world" in shown
+    hidden = loaded(terminal("chat", "-m", model, "--reasoning", "hide"))
+    assert hidden.say("why?").startswith("Hello, world\n")
 
 
-def test_a_reply_is_followed_by_statistics_and_ctrl_d_leaves(chat: Terminal) -> None:
-    chat.type("hi\n")
-    assert "Hello, world" in chat.expect(PROMPT)
-    assert re.search(r"\x1b\[2mprefill 3 tokens, [\d.]+/s · decode 3, [\d.]+/s · first token", chat.seen)
-    chat.type("again\n")
-    assert "cached)" in chat.expect(PROMPT)
-    chat.type("\x04")
-    assert chat.exit_code() == 0
+def test_a_reply_is_followed_by_statistics(chat: Terminal) -> None:
+    shown = chat.say("hi")
+    assert re.search(r"^prefill 3 tokens, [\d.]+/s · decode 3, [\d.]+/s · first token", shown, re.MULTILINE)
+    assert "cached)" in chat.say("again")
+    leave(chat)
 
 
 def test_ctrl_c_stops_the_reply_and_not_the_program(chat: Terminal) -> None:
-    chat.type("go!\n")
-    chat.expect("tick tick tick")
+    chat.type("go!\r")
+    chat.until("tick tick tick")
     chat.type("\x03")
-    assert "stopped" in chat.expect(PROMPT, timeout=20)
-    chat.type("hi\n")
-    assert "Hello, world" in chat.expect(PROMPT)
-    chat.type("\x04")
-    assert chat.exit_code() == 0
+    chat.until("stopped")
+    assert "Hello, world" in chat.say("hi")
+    leave(chat)
 
 
-def test_ctrl_c_stops_a_reply_during_a_long_step(chat: Terminal) -> None:
-    chat.type("long@\n")
+def test_ctrl_c_stops_a_reply_during_a_long_step(chat: Terminal, tmp_path: Path) -> None:
+    chat.type("long@\r")
     chat.expect("|\b/\b")
     chat.type("\x03")
-    assert "\r\n\x1b[2m(stopped)" in chat.expect(PROMPT, timeout=20)
-    chat.type("hi\n")
-    assert "Hello, world" in chat.expect(PROMPT)
+    assert "long@\n(stopped)" in chat.until("(stopped)")
+    assert "Hello, world" in chat.say("hi")
 
 
-def test_ctrl_c_at_the_prompt_prints_how_to_leave(chat: Terminal) -> None:
-    for typed in ("\x03", "half a line\x03"):
-        time.sleep(1.5)  # readline handles signals only some time after it has printed the prompt
+def test_ctrl_c_at_the_prompt_discards_the_line_and_prints_how_to_leave(chat: Terminal) -> None:
+    for count, typed in enumerate(("", "half a line"), start=1):
         chat.type(typed)
-        chat.expect("Ctrl-D or /quit leaves")
-        chat.expect(PROMPT)
-    chat.type("/quit\n")
+        chat.prompt(typed)
+        chat.type("\x03")
+        chat.prompt()
+        assert chat.shown.count("Ctrl-D or /exit leaves") == count
+    chat.type("/quit\r")
     assert chat.exit_code() == 0
 
 
-def test_help_reset_and_quit_are_commands_and_unknown_ones_are_named(chat: Terminal) -> None:
-    chat.type("/help\n")
-    assert "/reset" in chat.expect(PROMPT)
-    chat.type("/bogus\n")
-    assert "there is no command /bogus" in chat.expect(PROMPT)
-    chat.type("hi\n")
-    chat.expect(PROMPT)
-    chat.type("/reset\n")
-    assert "a new conversation" in chat.expect(PROMPT)
-    chat.type("hi\n")
-    assert "context 6/64" in chat.expect(PROMPT)
-    for text in ("/usr/bin is a path*\n", "//bogus*\n"):
-        chat.type(text)
-        assert "☃" in chat.expect(PROMPT)
-    chat.type("/quit\n")
+def test_commands_run_and_unknown_ones_never_reach_the_model(chat: Terminal) -> None:
+    assert "/regen" in chat.say("/help")
+    assert "there is no command /sytem; did you mean /system?" in chat.say("/sytem")
+    assert "usage: /stats [on|off]" in chat.say("/stats maybe")
+    chat.say("hi")
+    assert "a new conversation" in chat.say("/RESET")
+    assert "context 6/64" in chat.say("hi")
+    for text in ("/usr/bin is a path*", "//bogus*"):
+        assert "☃" in chat.say(text)
+    chat.type("/bye\r")
     assert chat.exit_code() == 0
 
 
-def test_a_model_cannot_send_escape_sequences(terminal: Callable[..., Terminal], model: Path) -> None:
-    chat = terminal("chat", "-m", model, "--no-stats", NO_COLOR="1")
-    chat.expect(PROMPT)
-    chat.type("paint#\n")
-    reply = chat.expect("line")
-    assert "[31mred\tnext" in reply
-    shown = re.sub(r"\x1b\[\?2004[hl]", "", chat.seen)  # without readline's sequences for bracketed paste
-    assert not re.search(r"[\x1b\x9b\x07\x7f]", shown)
+def test_the_last_message_is_answered_again_edited_and_taken_back(chat: Terminal) -> None:
+    chat.say("/stats off")
+    assert chat.say("/regen").startswith("there is no message to answer again")
+    assert chat.say("hi").startswith("Hello, world\n")
+    assert chat.say("/regen").startswith("Hello, world\n")
+    chat.type("/edit\r")
+    chat.prompt("hi")
+    chat.type("*\r")
+    assert "edit > hi*\n☃\n" in chat.until("☃")
+    assert chat.say("/undo").startswith("taken back: hi*")
+    assert "messages: 0" in chat.say("/show")
+
+
+def test_an_edit_that_is_given_up_changes_nothing(chat: Terminal) -> None:
+    chat.say("hi")
+    chat.type("/edit\r")
+    chat.prompt("hi")
+    chat.type("\x03")
+    chat.until("the message is as it was")
+    assert "messages: 2" in chat.say("/show")
+
+
+def test_settings_are_listed_and_changed(chat: Terminal) -> None:
+    listed = chat.say("/set")
+    assert re.search(r"^temperature +0\.8$", listed, re.MULTILINE)
+    assert re.search(r"^overflow +shift$", listed, re.MULTILINE)
+    assert chat.say("/set temperature 0").startswith("temperature 0\n")
+    assert "must be a number" in chat.say("/set temperature -1")
+    assert "did you mean temperature?" in chat.say("/set temprature 1")
+    chat.say("/set max_tokens 1")
+    assert chat.say("hi").startswith("Hello\n")
+
+
+def test_a_system_message_is_set_and_removed(chat: Terminal) -> None:
+    chat.say("/system be kind")
+    assert "be kind" in chat.say("/system")
+    chat.say('/system ""')
+    assert "there is no system message" in chat.say("/system")
+
+
+def test_another_model_takes_over_the_messages(chat: Terminal, make_model: Callable[..., Path]) -> None:
+    chat.say("hi")
+    other = make_model("other.toy", name="other toy")
+    assert "other toy" in chat.say(f"/model {other}")
+    assert "messages: 2" in chat.say("/show")
+    assert "there is no such file" in chat.say("/model /absent.toy")
+    assert "Hello, world" in chat.say("hi")
+
+
+def test_without_a_history_there_is_nothing_to_save(terminal: Callable[..., Terminal], model: Path) -> None:
+    chat = loaded(terminal("chat", "-m", model, "--no-history"))
+    assert "the history is off" in chat.say("/load 1")
+
+
+def test_the_last_reply_is_copied_through_the_terminal(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    chat = loaded(terminal("chat", "-m", model, PATH="/nonexistent"))
+    chat.say("hi")
+    assert "copied 12 characters" in chat.say("/copy")
+    assert "\x1b]52;c;SGVsbG8sIHdvcmxk\x07" in chat.seen
+
+
+def test_a_paste_is_one_message(chat: Terminal) -> None:
+    chat.type("\x1b[200~def f(x):\r    return x\r\rf(1)*\r\x1b[201~")
+    chat.until("f(1)*")
+    assert "☃" not in chat.shown
+    chat.type("\r")
+    chat.until("☃")
+    chat.prompt()
+    assert "messages: 2" in chat.say("/show")
+
+
+def test_a_long_paste_is_shown_as_its_length_and_sent_whole(chat: Terminal) -> None:
+    chat.type("\x1b[200~" + "x" * 30_000 + "\x1b[201~")
+    chat.until("[paste 1: 30000 characters]")
+    chat.type("\r")
+    assert "it has 3000" in chat.until("error: ")
+
+
+@pytest.mark.parametrize(
+    ("keys", "lines"),
+    [
+        ('"""one\rtwo*"""', ['> """one', '. two*"""']),
+        ("one\\\rtwo*", ["> one", ". two*"]),
+        ("one\x1b\rtwo*", ["> one", ". two*"]),
+    ],
+)
+def test_a_message_may_have_several_lines(chat: Terminal, keys: str, lines: list[str]) -> None:
+    chat.type(keys)
+    assert "\n".join(lines) in chat.until("two*")
+    assert "☃" not in chat.shown
+    chat.type("\r")
+    chat.until("☃")
+
+
+def test_keys_typed_during_a_reply_are_the_next_line_and_are_not_shown_before(chat: Terminal) -> None:
+    chat.type("go!\r")
+    chat.until("tick tick")
+    chat.type("nexr\x7ft line\r")
+    time.sleep(0.3)
+    assert "nex" not in chat.shown
+    chat.type("\x03")
+    shown = chat.prompt("next line")
+    assert shown.endswith("> next line")
+
+
+def test_typed_messages_are_kept_for_the_next_run(
+    terminal: Callable[..., Terminal], model: Path, tmp_path: Path
+) -> None:
+    first = loaded(terminal("chat", "-m", model))
+    first.say("remember this")
+    leave(first)
+    assert (tmp_path / "home" / "data" / "typed").stat().st_mode & 0o777 == 0o600
+    second = loaded(terminal("chat", "-m", model))
+    second.type("\x1b[A")
+    second.prompt("remember this")
+
+
+def test_commands_and_settings_are_completed(chat: Terminal) -> None:
+    chat.type("/sys")
+    assert "show or set the system message" in chat.until("/system [TEXT]")
+    chat.type("\t")
+    chat.prompt("/system")
+    chat.type("\x15/set repeat")
+    chat.until("repeat_penalty")
+    chat.type("\t")
+    chat.prompt("/set repeat_penalty")
+
+
+def test_an_editor_writes_the_message(terminal: Callable[..., Terminal], model: Path, tmp_path: Path) -> None:
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nprintf "from the editor" > "$1"\n')
+    editor.chmod(0o755)
+    chat = loaded(terminal("chat", "-m", model, VISUAL=str(editor)))
+    chat.type("\x18\x05")
+    assert "> from the editor\nHello, world" in chat.until("Hello, world")
+
+
+def test_a_full_context_drops_the_oldest_messages_and_says_so(chat: Terminal) -> None:
+    assert re.search(r"^context 6/64|context 6/64$", chat.say("hi"), re.MULTILINE)
+    assert "older tokens were dropped to make room" in chat.say("x" * 50)
+    assert "the message is too long" in chat.say("x" * 90)
+    assert "Hello, world" in chat.say("hi")
+
+
+def test_the_fill_of_the_context_is_in_the_prompt_without_statistics(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    chat = loaded(terminal("chat", "-m", model, "--no-stats"))
+    chat.say("hi")
+    assert chat.shown.endswith("\n6/64 >")
+
+
+@pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "xterm"}])
+def test_a_model_cannot_send_escape_sequences(
+    terminal: Callable[..., Terminal], model: Path, variables: dict[str, str]
+) -> None:
+    chat = loaded(terminal("chat", "-m", model, "--plain", "--no-stats", **variables))
+    chat.type("paint#\r")
+    chat.expect("[31mred")
+    assert not re.search(r"\x1b\[31m|[\x9b\x07\x7f]", chat.seen)
+    assert "[31mred" in chat.until("next")
 
 
 def test_an_error_in_a_turn_does_not_end_the_conversation(
     terminal: Callable[..., Terminal], model: Path
 ) -> None:
-    chat = terminal("chat", "-m", model, "--overflow", "error")
-    chat.expect(PROMPT)
-    chat.type("x" * 90 + "\n")
-    assert "error: " in chat.expect(PROMPT)
-    chat.type("/reset\n")
-    chat.expect(PROMPT)
-    chat.type("hi\n")
-    assert "Hello, world" in chat.expect(PROMPT)
+    chat = loaded(terminal("chat", "-m", model, "--overflow", "error"))
+    assert "error: " in chat.say("x" * 90)
+    assert "Hello, world" in chat.say("hi")
 
 
-def test_a_full_context_is_explained(terminal: Callable[..., Terminal], model: Path) -> None:
-    chat = terminal("chat", "-m", model, "--overflow", "stop")
-    chat.expect(PROMPT)
-    chat.type("go!\n")
-    shown = chat.expect(PROMPT)
+def test_a_context_that_is_full_is_explained(terminal: Callable[..., Terminal], model: Path) -> None:
+    chat = loaded(terminal("chat", "-m", model, "--overflow", "stop"))
+    shown = chat.say("go!")
     assert "the context of 64 tokens is full" in shown
-    assert "/reset starts a new conversation" in shown
-    chat.type("x" * 90 + "\n")
-    shown = chat.expect(PROMPT)
-    assert "no room for a reply: the prompt has" in shown
-    assert "/reset starts a new conversation" in shown
+    assert "/clear starts a new conversation" in shown
+    shown = chat.say("x" * 90)
+    assert "error: " in shown
+    assert "/clear starts a new conversation" in shown
+
+
+def test_a_resize_in_a_reply_draws_the_open_block_anew(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    chat = loaded(terminal("chat", "-m", model, columns=60))
+    chat.type("go!\r")
+    chat.until("tick tick tick tick\n")
+    chat.resize(100)
+    chat.until("tick " * 15)
+    chat.type("\x03")
+    chat.until("stopped")
+    chat.prompt()
+    words = chat.shown.split("go!\n")[1].split("(")[0].split()
+    assert set(words) == {"tick"}
+
+
+def test_standard_output_in_a_pipe_gets_only_replies(
+    terminal: Callable[..., Terminal], model: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    code = (
+        f"import os; f = os.open({str(copy)!r}, os.O_CREAT | os.O_WRONLY); os.dup2(f, 1); "
+        "import sys; sys.argv = ['zig-ai', 'chat', '-m', sys.argv[1]]; from zigai_cli.main import run; run()"
+    )
+    chat = terminal("-c", code, model)
+    loaded(chat)
+    chat.say("hi")
+    leave(chat)
+    assert copy.read_text() == "Hello, world\n"
+
+
+def test_an_error_of_loading_ends_the_program_at_the_prompt(terminal: Callable[..., Terminal]) -> None:
+    chat = terminal("chat", "-m", "/absent.toy")
+    assert chat.exit_code() == 1
+    assert "/absent.toy: there is no such file" in chat.seen
+
+
+@pytest.mark.parametrize(("key", "code"), [("\x03", 130), ("\x04", 0)])
+def test_the_program_is_left_while_the_model_is_loaded(
+    terminal: Callable[..., Terminal], model: Path, key: str, code: int
+) -> None:
+    process = terminal("chat", "-m", model, TOY_LOADS_SLOWLY="1")
+    process.until("loading model.toy")
+    process.type(key)
+    assert process.exit_code() == code
+    assert "Traceback" not in process.seen
+
+
+def test_a_message_that_is_sent_while_the_model_is_loaded_is_answered(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    chat = terminal("chat", "-m", model, TOY_LOADS_SLOWLY="1")
+    chat.until("loading model.toy")
+    chat.type("hi\r")
+    chat.until("Hello, world")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("typed", ["", "go!\r"])
+def test_a_signal_ends_the_program(chat: Terminal, typed: str, number: signal.Signals) -> None:
+    if typed:
+        chat.type(typed)
+        chat.until("tick tick")
+    os.kill(chat.pid, number)
+    assert chat.exit_code() == -number
+    assert "Traceback" not in chat.seen
 
 
 def test_ctrl_c_ends_generate_with_130(terminal: Callable[..., Terminal], model: Path) -> None:
@@ -217,14 +485,6 @@ def test_the_progress_bar_of_loading_appears_and_is_erased(
     assert process.exit_code() == 0
 
 
-def test_ctrl_c_stops_loading(terminal: Callable[..., Terminal], model: Path) -> None:
-    process = terminal("chat", "-m", model, TOY_LOADS_SLOWLY="1")
-    process.expect("loading model.toy")
-    process.type("\x03")
-    assert process.exit_code() == 130
-    assert "Traceback" not in process.seen
-
-
 def test_perplexity_shows_the_result_so_far_and_ends_on_ctrl_c(
     terminal: Callable[..., Terminal], model: Path, tmp_path: Path
 ) -> None:
@@ -238,20 +498,41 @@ def test_perplexity_shows_the_result_so_far_and_ends_on_ctrl_c(
     assert "Traceback" not in process.seen
 
 
-def test_history_rm_asks_first(terminal: Callable[..., Terminal], model: Path, tmp_path: Path) -> None:
-    home = {"ZIGAI_HOME": str(tmp_path / "asked")}
-    chat = terminal("chat", "-m", model, **home)
-    chat.expect(PROMPT)
-    chat.type("hi\n")
-    chat.expect(PROMPT)
+def test_history_rm_asks_first(terminal: Callable[..., Terminal], model: Path) -> None:
+    chat = loaded(terminal("chat", "-m", model))
+    chat.say("hi")
     chat.type("\x04")
     assert chat.exit_code() == 0
     for answer, code in (("n\n", 1), ("\x03", 1), ("y\n", 0)):
-        process = terminal("history", "rm", "--all", **home)
+        process = terminal("history", "rm", "--all")
         process.expect("1: hi (2 messages)")
         process.expect("delete? [y/N]: ")
         process.type(answer)
         assert process.exit_code() == code
-    listed = terminal("history", "list", **home)
+    listed = terminal("history", "list")
     listed.expect("no conversation is stored yet")
     assert listed.exit_code() == 0
+
+
+def test_ctrl_z_stops_a_reply_with_the_terminal_restored_and_fg_goes_on(
+    environment: dict[str, str], model: Path
+) -> None:
+    shell = pexpect.spawn("/bin/sh", ["-i"], env=environment | {"PS1": "$ "}, encoding="utf-8", timeout=30)
+    try:
+        shell.expect_exact("$ ")
+        shell.sendline(f"{sys.executable} -m zigai_cli chat -m {model}")
+        shell.expect_exact("template: ")
+        shell.send("go!\r")
+        shell.expect_exact("tick tick")
+        shell.send("\x1a")
+        shell.expect_exact("$ ")
+        shell.sendline("stty -a | grep -c ' -echo ' ; echo checked")
+        shell.expect_exact("0\r\nchecked")
+        shell.sendline("fg")
+        shell.expect_exact("tick tick")
+        shell.send("\x03")
+        shell.expect_exact("stopped")
+        shell.send("\x04")
+        shell.expect_exact("$ ")
+    finally:
+        shell.close(force=True)

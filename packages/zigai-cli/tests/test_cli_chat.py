@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_runner import zig_ai
 
-from zigai_cli.conversation import stats
+from zigai_cli.conversation import interactive, stats
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.interactive import Conversation
+from zigai_cli.conversation.loading import Loading, Opener, Ready
+from zigai_cli.failure import InputError
 from zigai_core.api import loading
 from zigai_core.api.chat import Chat
 from zigai_core.api.registry import Plugins
+from zigai_core.text.chat_template import Message
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -106,22 +111,104 @@ def test_stats_are_printed_to_standard_error(model: Path) -> None:
     assert "\x1b" not in result.stderr
 
 
+class Typist:
+    """Takes the places of the keyboard and the prompt: types these lines, then leaves."""
+
+    stops = 0
+    is_dumb = True
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def __enter__(self) -> Typist:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def ask(self, label: str, **options: object) -> str:
+        return self._lines.pop(0)
+
+    def read(self) -> None:
+        pass
+
+    def take(self) -> str:
+        return ""
+
+    typed_ahead = take
+
+
 def test_an_interrupt_just_after_a_reply_does_not_end_the_chat(
     model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(generation: object) -> str:
-        monkeypatch.undo()
-        monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
-        raise KeyboardInterrupt
+    presses = [KeyboardInterrupt()]
 
-    typed = ["hi", "hi", "/quit"]
-    monkeypatch.setattr("builtins.input", lambda prompt: typed.pop(0))
-    monkeypatch.setattr(stats, "line", interrupted)
-    talk = loading.load(model, plugins=plugins).chat()
-    Conversation(talk, Settings()).run()
-    shown = capsys.readouterr()
-    assert shown.out.count("Hello, world") == 2
-    assert "Ctrl-D or /quit leaves the program" in shown.err  # standard output is no terminal here
+    def line(reply: object) -> str:
+        if presses:
+            raise presses.pop()
+        return "statistics"
+
+    def open_chat(path: Path, progress: object) -> Ready:
+        loaded = loading.load(path, plugins=plugins)
+        return Ready(loaded.chat(), loaded.tokenizer, loaded.sampling, "the model")
+
+    typist = Typist(["hi", "hi", "/quit"])
+    monkeypatch.setattr(stats, "line", line)
+    monkeypatch.setattr(interactive, "Keyboard", lambda screen: typist)
+    monkeypatch.setattr(interactive, "screen", lambda: sys.stdout)
+    monkeypatch.setattr(Conversation, "_new_prompt", lambda self: typist)
+    opener = Opener(lambda name: model, open_chat)
+    Conversation(Loading(model, opener), opener, Settings()).run()
+    out = capsys.readouterr().out
+    assert out.count("Hello, world") == 2
+    assert "Ctrl-D or /exit leaves the program" in out
+
+
+class Shelf:
+    """A notebook in memory with one stored conversation, `old`."""
+
+    def __init__(self) -> None:
+        self.kept: list[tuple[list[Message], str | None]] = []
+        self.name = ""
+
+    def keep(self, messages: Sequence[Message], system: str | None) -> None:
+        self.kept.append((list(messages), system))
+
+    def count(self, counts: Mapping[str, Any]) -> None:
+        pass
+
+    def rename(self, name: str) -> None:
+        self.name = name
+
+    def open(self, name_or_id: str) -> tuple[list[Message], str | None]:
+        if name_or_id != "old":
+            raise InputError(f"there is no conversation {name_or_id}")
+        return [{"role": "user", "content": "earlier"}, {"role": "assistant", "content": "reply"}], "be kind"
+
+    def names(self) -> list[str]:
+        return ["old"]
+
+
+def test_each_turn_is_kept_and_a_stored_conversation_is_opened(
+    model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def open_chat(path: Path, progress: object) -> Ready:
+        loaded = loading.load(path, plugins=plugins)
+        return Ready(loaded.chat(), loaded.tokenizer, loaded.sampling, "the model")
+
+    shelf = Shelf()
+    typist = Typist(["hi", "/undo", "/load absent", "/load old", "/save my name", "more", "/quit"])
+    monkeypatch.setattr(interactive, "Keyboard", lambda screen: typist)
+    monkeypatch.setattr(interactive, "screen", lambda: sys.stdout)
+    monkeypatch.setattr(Conversation, "_new_prompt", lambda self: typist)
+    opener = Opener(lambda name: model, open_chat)
+    Conversation(Loading(model, opener), opener, Settings(), kept=shelf).run()
+    out = capsys.readouterr().out
+    assert "error: there is no conversation absent" in out
+    assert "> earlier\n  reply\n" in out
+    assert shelf.name == "my name"
+    assert [len(messages) for messages, _ in shelf.kept] == [1, 2, 0, 2, 3, 4]
+    assert shelf.kept[-1][1] == "be kind"
 
 
 def test_reasoning_is_hidden_in_a_pipe_by_default(model: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from zigai_core.contracts.descriptor import ModelDescriptor
     from zigai_core.contracts.load_options import LoadOptions
 
+LoadCallback = Callable[[int, int], None]
+"""Called with the bytes loaded and the bytes in all."""
 BAR_DELAY = 0.3
 """Seconds of loading before the progress bar appears."""
 
@@ -53,25 +56,37 @@ def choose(name: str | None) -> Path:
     return bundled.path
 
 
-def load(name: str | None, options: LoadOptions) -> Model:
-    """Load a model. A progress bar appears on standard error if that is a terminal and loading takes long."""
-    return load_file(choose(name), options)
+def load(name: str | None, options: LoadOptions, progress: LoadCallback | None = None) -> Model:
+    """Load a model; `progress` is called with the bytes done and in all.
+
+    Without it a progress bar appears on standard error, if that is a terminal and loading takes long.
+    """
+    return load_file(choose(name), options, progress)
 
 
-def load_file(path: Path, options: LoadOptions) -> Model:
+def load_file(path: Path, options: LoadOptions, progress: LoadCallback | None = None) -> Model:
     """Load the model in a file or folder, as `load` does."""
     from zigai_core.api import loading
 
-    with LoadProgress(path.name) as progress:
-        model = loading.load(path, progress=progress, **_keywords(options))
-    kept = options.settings.get("packed_cache") or os.environ.get("ZIGAI_PACKED_CACHE")
-    if progress.seconds > SLOW_PACKING and not kept and model.backend == "native" and sys.stderr.isatty():
-        note(
-            f"packing the weights took {progress.seconds:.0f} s; --packed-cache FOLDER keeps them for "
-            "the next start (ZIGAI_PACKED_CACHE=FOLDER does so for every start)",
-            sys.stderr,
-        )
+    if progress is not None:
+        return loading.load(path, progress=progress, **_keywords(options))
+    with LoadProgress(path.name) as bar:
+        model = loading.load(path, progress=bar, **_keywords(options))
+    remark = packing_remark(model, bar.seconds, options)
+    if remark and sys.stderr.isatty():
+        note(remark, sys.stderr)
     return model
+
+
+def packing_remark(model: Model, seconds: float, options: LoadOptions) -> str:
+    """How to keep packed weights, if packing them took long and they are not kept; else empty."""
+    kept = options.settings.get("packed_cache") or os.environ.get("ZIGAI_PACKED_CACHE")
+    if kept or seconds <= SLOW_PACKING or model.backend != "native":
+        return ""
+    return (
+        f"packing the weights took {seconds:.0f} s; --packed-cache FOLDER keeps them for the next start "
+        "(zig-ai config set packed_cache FOLDER for every start)"
+    )
 
 
 def assemble(descriptor: ModelDescriptor, options: LoadOptions) -> Model:
@@ -86,7 +101,9 @@ def _keywords(options: LoadOptions) -> dict[str, Any]:
     return {field.name: getattr(options, field.name) for field in options.fields()}
 
 
-def speculation(speculate: Speculate, draft: str | None, options: LoadOptions) -> dict[str, Any]:
+def speculation(
+    speculate: Speculate, draft: str | None, options: LoadOptions, progress: LoadCallback | None = None
+) -> dict[str, Any]:
     """Keyword arguments for `Model.generate` and `Model.chat` about draft tokens. Loads the draft model.
 
     Raises `typer.BadParameter` if both ways to propose draft tokens are given.
@@ -95,14 +112,18 @@ def speculation(speculate: Speculate, draft: str | None, options: LoadOptions) -
         return {"speculate": None if speculate is Speculate.OFF else speculate.value}
     if speculate is not Speculate.OFF:
         raise typer.BadParameter("--speculate and --draft both propose draft tokens: give one of them")
-    return {"draft": load(draft, options)}
+    return {"draft": load(draft, options, progress)}
 
 
 class LoadProgress:
-    """Progress bar of bytes loaded, removed at the end. An instance is a `zigai_core` progress callback."""
+    """Progress bar of bytes loaded, removed at the end. An instance is a `zigai_core` progress callback.
 
-    def __init__(self, name: str) -> None:
+    With `show` there is no bar: it is called instead, with the bytes done and in all.
+    """
+
+    def __init__(self, name: str, show: LoadCallback | None = None) -> None:
         self._name = clean(name)
+        self._show = show
         self._began = time.monotonic()
         self._shown = has_colour(sys.stderr)
         self._bar: Progress | None = None
@@ -118,7 +139,9 @@ class LoadProgress:
         now = time.monotonic()
         self._first = now if self._first is None else self._first
         self.seconds = now - self._first
-        if not self._shown or time.monotonic() - self._began < BAR_DELAY:
+        if self._show is not None:
+            self._show(done, total)
+        if self._show is not None or not self._shown or now - self._began < BAR_DELAY:
             return
         if self._bar is None:
             self._bar = self._start(total)

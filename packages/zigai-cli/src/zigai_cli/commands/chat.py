@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
@@ -12,7 +13,9 @@ from zigai_cli.conversation import input_text, template
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.ask import ask
 from zigai_cli.conversation.interactive import Conversation
+from zigai_cli.conversation.loading import Loading, Opener, Progress, Ready
 from zigai_cli.load_options import DEFAULTS, with_load_options
+from zigai_cli.loader import LoadProgress
 from zigai_cli.terminal.output import figure, note
 from zigai_core.contracts.load_options import LoadOptions
 
@@ -52,7 +55,14 @@ def chat(
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="FILE", help="An image to ask about: not available yet."),
     ] = None,
-    overflow: options.OverflowChoice = options.Overflow.STOP,
+    overflow: Annotated[
+        Optional[options.Overflow],  # noqa: UP045
+        typer.Option(
+            help="If the context is full: fail (error), end the reply (stop), or drop the oldest messages "
+            "(shift).",
+            show_default="shift at a terminal, otherwise stop",
+        ),
+    ] = None,
     template_name: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
@@ -81,6 +91,9 @@ def chat(
             show_default="at a terminal",
         ),
     ] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Print replies as they are written: Markdown is not rendered.")
+    ] = False,
     continues: Annotated[
         bool, typer.Option("--continue", "-c", help="Continue the conversation that was held last.")
     ] = False,
@@ -127,45 +140,67 @@ def chat(
     if interactive and as_json:
         raise typer.BadParameter("--json needs a prompt: give one as an argument or through standard input")
     text = "" if interactive else input_text.read(words or (), empty=_NO_PROMPT)
-    chosen = template.choose(template_name)
-    from zigai_cli.conversation import (
-        history,
-        stored,
-    )  # imports sqlite3, which takes a tenth of the time of --help
+    from zigai_cli.conversation import history, stored  # sqlite3 takes a tenth of the time of --help
 
     continued = conversation or ("last" if continues else None)
     begun = history.begin(continued, keeps=keeps)
     source = ctx.get_parameter_source("model")
     if continued is not None and (source is None or source.name != "COMMANDLINE"):
         model = begun.about.model
-    loaded = loader.load(model, load)
-    talk = loaded.chat(
-        system=begun.about.system if system is None else system,
-        template=chosen,
-        overflow=overflow.value,
-        **loader.speculation(speculate, draft, load),
-        **variables,
-    )
-    talk.messages = begun.messages
-    if begun.kept is not None:
-        begun.kept.about = stored.About(
-            history.model_to_store(model or loader.default_name()),
-            loaded.descriptor.name,
-            settings={**sampling, **({} if max_tokens is None else {"max_tokens": max_tokens})},
-        )
+    if overflow is None:
+        overflow = options.Overflow.SHIFT if interactive else options.Overflow.STOP
     if reasoning is None:
         shown = interactive and sys.stdout.isatty()
         reasoning = options.Reasoning.DIM if shown else options.Reasoning.HIDE
-    settings = Settings(sampling, max_tokens, reasoning)
-    if interactive or show_stats:
-        note(heading(loaded, talk), sys.stdout if interactive and sys.stdout.isatty() else sys.stderr)
-    if begun.remark is not None and (interactive or sys.stderr.isatty()):
-        note(begun.remark, sys.stdout if interactive and sys.stdout.isatty() else sys.stderr)
+    settings = Settings(
+        sampling, max_tokens, reasoning, overflow, stats=show_stats is not False, markdown=not plain
+    )
+    names: dict[Path, str | None] = {}
+
+    def choose(name: str | None) -> Path:
+        path = loader.choose(name)
+        names[path] = name or loader.default_name()
+        return path
+
+    def open_chat(path: Path, progress: Progress | None) -> Ready:
+        chosen = template.choose(template_name)
+        with LoadProgress(path.name, progress) as bar:
+            loaded = loader.load_file(path, load, bar)
+        talk = loaded.chat(
+            system=begun.about.system if system is None else system,
+            template=chosen,
+            overflow=overflow.value,
+            **loader.speculation(speculate, draft, load, progress),
+            **variables,
+        )
+        talk.messages = begun.messages
+        if begun.kept is not None:
+            begun.kept.about = stored.About(
+                history.model_to_store(names.get(path, str(path))),
+                loaded.descriptor.name,
+                settings={**sampling, **({} if max_tokens is None else {"max_tokens": max_tokens})},
+            )
+        about = [heading(loaded, talk), loader.packing_remark(loaded, bar.seconds, load), begun.remark]
+        return Ready(
+            talk,
+            loaded.tokenizer,
+            loaded.sampling,
+            "\n".join(filter(None, about)),
+            {"model": loaded.descriptor.name, "backend": loaded.backend},
+        )
+
     if interactive:
-        Conversation(talk, settings, show_stats=show_stats is not False, kept=begun.kept).run()
+        opener = Opener(choose, open_chat)
+        path = (lambda: choose(None)) if model is None else choose(model)
+        Conversation(Loading(path, opener), opener, settings, kept=begun.kept).run()
         return
-    about = {"model": loaded.descriptor.name, "backend": loaded.backend} if as_json else None
-    code = ask(talk, text, settings, show_stats=bool(show_stats), as_json=about, kept=begun.kept)
+    ready = open_chat(choose(model), None)
+    if show_stats:
+        note(ready.heading, sys.stderr)
+    elif begun.remark is not None and sys.stderr.isatty():
+        note(begun.remark, sys.stderr)
+    about = ready.about if as_json else None
+    code = ask(ready.talk, text, settings, show_stats=bool(show_stats), as_json=about, kept=begun.kept)
     if code:
         raise typer.Exit(code)
 

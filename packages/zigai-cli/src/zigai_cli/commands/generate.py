@@ -9,8 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from zigai_cli import loader, options
-from zigai_cli.conversation import input_text
-from zigai_cli.conversation import stats
+from zigai_cli.conversation import input_text, stats
 from zigai_cli.conversation.ask import exit_code
 from zigai_cli.conversation.reply import Reply
 from zigai_cli.load_options import DEFAULTS, with_load_options

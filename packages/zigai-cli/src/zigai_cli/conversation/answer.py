@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from zigai_cli.conversation import stats
 from zigai_cli.conversation.reply import Reply
-from zigai_cli.options import Reasoning
+from zigai_cli.options import Overflow, Reasoning
 
 if TYPE_CHECKING:
-    from zigai_cli.conversation.kept import Kept
+    from zigai_cli.conversation.notebook import Notebook
     from zigai_core.api.chat import Chat
     from zigai_core.api.reply import ChatReply
     from zigai_core.text.chat_template import Message
@@ -26,6 +26,17 @@ class Settings:
     """Sampling options by name, which replace the model's own defaults."""
     max_tokens: int | None = None
     reasoning: Reasoning = Reasoning.DIM
+    overflow: Overflow | None = None
+    """Action when the context is full; None is the chat's own."""
+    stats: bool = True
+    """Whether a line of statistics follows each reply of a conversation."""
+    markdown: bool = True
+    """Whether Markdown is rendered at a terminal with colours."""
+
+    def options(self) -> dict[str, Any]:
+        """Keywords of `Chat.send`."""
+        overflow = {} if self.overflow is None else {"overflow": self.overflow.value}
+        return {"max_tokens": self.max_tokens, **overflow, **self.sampling}
 
 
 class Writer(Protocol):
@@ -60,7 +71,7 @@ class Answer:
 
 
 def answer(
-    talk: Chat, message: str | Message, settings: Settings, writer: Writer, kept: Kept | None = None
+    talk: Chat, message: str | Message, settings: Settings, writer: Writer, kept: Notebook | None = None
 ) -> Answer:
     """Send a message and write the reply as it is generated. Raises what `Chat.send` raises.
 
@@ -70,7 +81,7 @@ def answer(
         sent: Message = {"role": "user", "content": message} if isinstance(message, str) else message
         kept.keep([*talk.messages, sent], talk.system)
     read = _as_written if settings.reasoning is Reasoning.SHOW else _in_parts
-    reply = Reply(lambda: talk.send(message, max_tokens=settings.max_tokens, **settings.sampling), read)
+    reply = Reply(lambda: talk.send(message, **settings.options()), read)
     hides = settings.reasoning is Reasoning.HIDE
     try:
         with reply:

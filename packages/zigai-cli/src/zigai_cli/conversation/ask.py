@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from zigai_cli.conversation import stats
@@ -12,7 +13,7 @@ from zigai_cli.failure import FAILED, INTERRUPTED
 from zigai_cli.terminal.output import ReplyWriter, note
 
 if TYPE_CHECKING:
-    from zigai_cli.conversation.kept import Kept
+    from zigai_cli.conversation.notebook import Notebook
     from zigai_core.api.chat import Chat
     from zigai_core.api.reply import Reply
 
@@ -36,8 +37,8 @@ def ask(
     settings: Settings,
     *,
     show_stats: bool,
-    as_json: dict[str, str] | None = None,
-    kept: Kept | None = None,
+    as_json: Mapping[str, str] | None = None,
+    kept: Notebook | None = None,
 ) -> int:
     """Write the answer to standard output and return the exit code.
 
@@ -47,7 +48,7 @@ def ask(
     writer = Silence() if as_json is not None else ReplyWriter(sys.stdout, spinner=sys.stdout.isatty())
     answered = answer(talk, text, settings, writer, kept)
     if as_json is not None:
-        sys.stdout.write(json.dumps(as_json | _record(answered)) + "\n")
+        sys.stdout.write(json.dumps({**as_json, **_record(answered)}) + "\n")
     for remark in [] if answered.interrupted else answered.remarks(settings):
         note(f"({remark})", sys.stderr)
     if show_stats and answered.reply.tokens:

@@ -1,101 +1,270 @@
-"""A conversation at a terminal: a prompt, commands that begin with a slash, and streamed replies."""
+"""A conversation at a terminal: a prompt, slash commands, and streamed replies."""
 
 from __future__ import annotations
 
-import contextlib
-import re
+import errno
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from zigai_cli import failure
+import typer
+
+from zigai_cli import failure, places
 from zigai_cli.conversation import stats
-from zigai_cli.conversation.answer import Settings, answer
-from zigai_cli.terminal.output import ReplyWriter, note
+from zigai_cli.conversation.actions import Actions, Again, Edit, Leave, Step, Switch
+from zigai_cli.conversation.answer import Settings, Writer, answer
+from zigai_cli.conversation.held import Held
+from zigai_cli.conversation.loading import Loading, Opener
+from zigai_cli.conversation.slash import Slash, parse
+from zigai_cli.terminal import keyboard
+from zigai_cli.terminal.keyboard import Hangup, Keyboard
+from zigai_cli.terminal.listening import Listening
+from zigai_cli.terminal.output import ReplyWriter, dim, has_colour, screen
 from zigai_core.contracts.errors import ContextOverflowError, ZigAIError
 
 if TYPE_CHECKING:
-    from zigai_cli.conversation.kept import Kept
-    from zigai_core.api.chat import Chat
+    from zigai_cli.conversation.notebook import Notebook
+    from zigai_cli.conversation.prompt import Prompt
+    from zigai_core.text.chat_template import Message
 
-HELP = """\
-/reset  start a new conversation; the system message is kept
-/quit   leave the program, as Ctrl-D does
-/help   show this help
-Ctrl-C stops a reply. A line that begins with // is sent as a message that begins with /."""
-HOW_TO_LEAVE = "Ctrl-D or /quit leaves the program"
+HOW_TO_LEAVE = "Ctrl-D or /exit leaves the program"
+HUNG_UP = 129
+"""Exit code after the terminal was closed: 128 plus the number of SIGHUP, as in shells."""
+TYPED = "typed"
+"""File of the typed messages, in the folder of the user's data."""
 
 
 class Conversation:
-    """One conversation. The KV cache is kept between its turns."""
+    """A conversation at a terminal. The prompt appears before the model is loaded.
+
+    Replies are written to standard output. All else is written to the terminal, also if standard output is
+    a pipe. `model_names` gives names that `/model` completes.
+    """
 
     def __init__(
-        self, talk: Chat, settings: Settings, *, show_stats: bool = True, kept: Kept | None = None
+        self,
+        loading: Loading,
+        opener: Opener,
+        settings: Settings,
+        *,
+        kept: Notebook | None = None,
+        model_names: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        self._talk = talk
-        self._settings = settings
-        self._shows_stats = show_stats
-        self._kept = kept
+        self._loading = loading
+        self._opener = opener
+        self._screen: TextIO = screen()
+        self._held = Held(settings, self._screen, kept)
+        self._actions = Actions(self._held)
+        self._model_names = model_names
+        self._next = ""
 
     def run(self) -> None:
-        """Answer what is typed, line by line, until /quit or Ctrl-D."""
-        note("/help lists the commands; Ctrl-C stops a reply, Ctrl-D leaves")
-        for text in _typed_lines():
-            command = re.fullmatch(r"/([a-z]\w*)\s*", text)
-            if command is None:
-                try:
-                    self.answer(text[1:] if text.startswith("//") else text)
-                except ContextOverflowError as error:
-                    note(f"error: {failure.describe(error)}; /reset starts a new conversation")
-                except ZigAIError as error:
-                    note(f"error: {failure.describe(error)}")
-                except KeyboardInterrupt:  # Ctrl-C for a reply that had just ended
-                    note(HOW_TO_LEAVE)
-            elif command[1] in ("quit", "exit"):
-                return
-            elif command[1] == "reset":
-                self._talk.reset()
-                if self._kept is not None:
-                    self._kept.keep([], self._talk.system)
-                note("started a new conversation")
-            elif command[1] == "help":
-                note(HELP)
-            else:
-                note(f"there is no command /{command[1]}; /help lists the commands")
+        """Answer what is typed until it is left. Raises the error of loading, and `typer.Exit`."""
+        code = 0
+        with Keyboard(self._screen) as keys:
+            try:
+                self._held.say("/help lists the commands; Ctrl-C stops a reply, Ctrl-D leaves")
+                self._converse(keys, self._new_prompt())
+            except Hangup:
+                code = HUNG_UP
+            except KeyboardInterrupt:
+                if self._loading.done:
+                    raise
+                code = failure.INTERRUPTED
+            except OSError as error:
+                if error.errno != errno.EIO:  # of a terminal that was closed
+                    raise
+                code = HUNG_UP
+            if not self._loading.done:
+                self._leave_now(code)
+        if code:
+            raise typer.Exit(code)
 
-    def answer(self, text: str) -> None:
-        """Write the reply to a message as it is generated."""
-        answered = answer(self._talk, text, self._settings, ReplyWriter(sys.stdout, spinner=True), self._kept)
-        reply = answered.reply
-        for remark in answered.remarks(self._settings):
-            note(f"({remark})")
-        if reply.finish_reason == "context":
-            note("/reset starts a new conversation")
-        if self._shows_stats and reply.tokens:
-            note(stats.line(reply))
-
-
-def _typed_lines() -> Iterator[str]:
-    """Lines typed at the prompt, without empty ones, until Ctrl-D."""
-    with contextlib.suppress(ImportError):  # missing on Windows
-        import readline  # noqa: F401 - importing it gives input() line editing and a history
-    while True:
+    def _leave_now(self, code: int) -> NoReturn:
+        """End the process although the model is being loaded, which cannot be interrupted."""
         try:
-            if sys.stdout.isatty():
-                text = input("> ").strip()
-            else:  # the prompt must not land in a pipe
-                sys.stderr.write("> ")
-                sys.stderr.flush()
-                text = input("").strip()
-        except EOFError:
-            sys.stdout.write("\n")
+            sys.stdout.flush()
+            self._screen.flush()
+        except OSError:
+            pass  # the terminal was closed
+        keyboard.leave(code)
+
+    def _new_prompt(self) -> Prompt:
+        from zigai_cli.conversation.prompt import Prompt  # prompt_toolkit takes long to import
+
+        kept = self._held.kept
+        stored = (lambda text: _beginning(text, kept.names())) if kept else (lambda text: ())
+        arguments = {"model": self._models, "load": stored}
+        return Prompt(self._screen, places.data_folder() / TYPED, arguments)
+
+    def _models(self, text: str) -> Iterable[str]:
+        yield from _beginning(text, self._model_names())
+        folder, _, name = text.rpartition("/")
+        try:
+            found = sorted(Path(folder + "/" if folder or text[:1] == "/" else ".").expanduser().iterdir())
+        except (OSError, RuntimeError):
             return
+        for path in found:
+            if path.name.startswith(name) and (name or not path.name.startswith(".")):
+                yield f"{text[: len(text) - len(name)]}{path.name}{'/' if path.is_dir() else ''}"
+
+    def _converse(self, keys: Keyboard, prompt: Prompt) -> None:
+        from zigai_cli.conversation.prompt import Leaving, unquoted
+
+        if prompt.is_dumb:
+            self._loading.start()
+            self._wait(keys)
+        while True:
+            default, self._next = self._next, ""
+            try:
+                typed = prompt.ask(
+                    self._label(), default=default, loading=self._loading, ready=self._announce
+                )
+                text = unquoted(typed)
+                if not text:
+                    continue
+                step = self._do(parse(text) if not typed.lstrip().startswith('"""') else text, keys)
+                while isinstance(step, Edit):
+                    step = self._edit(step, prompt)
+                if isinstance(step, Leave):
+                    return
+                if step is not None:
+                    self._take(step, keys)
+            except Leaving:
+                return
+            except KeyboardInterrupt:
+                if not self._loading.done:
+                    raise
+                self._held.say(HOW_TO_LEAVE)
+            except ContextOverflowError as error:
+                self._held.say(f"error: {failure.describe(error)}; /clear starts a new conversation")
+            except (ZigAIError, MemoryError) as error:
+                if self._held.ready is None:
+                    raise
+                self._held.say(f"error: {failure.describe(error)}")
+            keys.read()
+            self._next += prompt.typed_ahead() + keys.take()
+            self._next = self._next.rstrip("\n")
+
+    def _do(self, typed: Slash | str, keys: Keyboard) -> Step:
+        if isinstance(typed, Slash):
+            if self._actions.needs_model(typed):
+                self._wait(keys)
+            return self._actions.run(typed)
+        self._wait(keys)
+        self._held.retries = 0
+        self._answer(typed, keys)
+        return None
+
+    def _edit(self, step: Edit, prompt: Prompt) -> Step:
+        """Let the user change a message. Ctrl-C and an empty text leave it as it is."""
+        from zigai_cli.conversation.prompt import Leaving, unquoted
+
+        try:
+            text = unquoted(prompt.ask("edit > ", default=step.text, ready=self._announce))
+        except (KeyboardInterrupt, Leaving):
+            text = ""
+        if not text:
+            self._held.say("the message is as it was")
+            return None
+        return Again(step.begin, {"role": "user", "content": text})
+
+    def _take(self, step: Step, keys: Keyboard) -> None:
+        if isinstance(step, Switch):
+            self._switch(step.name, keys)
+        elif isinstance(step, Again):
+            before = self._held.talk.messages
+            same = step.message == before[step.begin]
+            self._held.retries = self._held.retries + 1 if same else 0
+            self._held.talk.messages = before[: step.begin]
+            try:
+                self._answer(step.message, keys)
+            except BaseException:
+                self._held.talk.messages = before
+                raise
+
+    def _label(self) -> str:
+        held = self._held
+        if held.ready is None or not held.used or held.settings.stats:
+            return "> "
+        return f"{held.used}/{held.talk.context} > "
+
+    def _answer(self, message: str | Message, keys: Keyboard) -> None:
+        """Write the reply to a message as it is generated."""
+        held = self._held
+        writer = Listening(self._writer(), keys)
+        answered = answer(held.talk, message, self._settings(), writer, held.kept)
+        reply = answered.reply
+        held.used = reply.context_used
+        for remark in answered.remarks(held.settings):
+            self._held.say(f"({remark})")
+        if reply.finish_reason == "context":
+            self._held.say("/clear starts a new conversation, /set overflow shift drops its oldest messages")
+        if held.settings.stats and reply.tokens:
+            self._held.say(stats.line(reply))
+
+    def _settings(self) -> Settings:
+        """The settings of a reply. With a fixed seed, each further reply to a message has the next one."""
+        settings = self._held.settings
+        seed = settings.sampling.get("seed")
+        if seed is None or not self._held.retries:
+            return settings
+        return replace(settings, sampling={**settings.sampling, "seed": seed + self._held.retries})
+
+    def _writer(self) -> Writer:
+        if self._held.settings.markdown and has_colour(sys.stdout):
+            from zigai_cli.terminal.markdown import MarkdownWriter  # rich takes long to import
+
+            return MarkdownWriter(sys.stdout)
+        return ReplyWriter(sys.stdout, spinner=sys.stdout.isatty())
+
+    def _switch(self, name: str, keys: Keyboard) -> None:
+        """Go on with another model; the messages stay."""
+        loading = Loading(self._opener.choose(name), self._opener)
+        loading.start()
+        try:
+            self._show_progress(loading, keys)
         except KeyboardInterrupt:
-            sys.stdout.write("\n")
-            note(HOW_TO_LEAVE)
-            continue
-        except UnicodeDecodeError as error:
-            note(f"error: {failure.describe(error)}")
-            continue
-        if text:
-            yield text
+            self._held.say("the model was not changed")
+            return
+        ready = loading.result()
+        ready.talk.messages = self._held.talk.messages
+        ready.talk.system = self._held.talk.system
+        self._held.ready = ready
+        self._held.used = 0
+        self._held.say(ready.heading)
+        self._held.keep()
+
+    def _wait(self, keys: Keyboard) -> None:
+        """Wait for the model. Raises the error of loading."""
+        if self._held.ready is None:
+            self._show_progress(self._loading, keys)
+            self._announce()
+
+    def _show_progress(self, loading: Loading, keys: Keyboard) -> None:
+        moves = has_colour(self._screen)
+        if not moves and not loading.done:
+            self._held.say(loading.text)
+        try:
+            while not loading.wait(0.1):
+                keys.read()
+                if moves:
+                    self._screen.write(f"\r{dim(loading.text, self._screen)}\x1b[K")
+                    self._screen.flush()
+        finally:
+            if moves:
+                self._screen.write("\r\x1b[K")
+                self._screen.flush()
+
+    def _announce(self) -> None:
+        """Take the loaded model, and name it."""
+        if self._held.ready is None:
+            self._held.ready = self._loading.result()
+            self._held.say(self._held.ready.heading)
+            self._actions.recall()
+
+
+def _beginning(text: str, names: Iterable[str]) -> Iterable[str]:
+    return (name for name in names if name.startswith(text))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message
@@ -14,6 +14,10 @@ class Notebook(Protocol):
 
     def keep(self, messages: Sequence[Message], system: str | None) -> None:
         """Keeps the conversation as it is now. Without messages the next one begins a new conversation."""
+        ...
+
+    def count(self, counts: Mapping[str, Any]) -> None:
+        """Keeps the statistics of the last message, if it is a reply."""
         ...
 
     def rename(self, name: str) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
+from zigai_cli.terminal.keyboard import leave
+
 POLL_SECONDS = 0.1
 """Seconds without a piece after which iterating over a `Reply` yields None."""
 _INTERRUPT, _END = object(), object()
@@ -101,7 +103,7 @@ class Reply(Generic[G, P]):
         if self._presses == 2:
             os.write(2, _STILL_STOPPING)
         elif self._presses > 2:
-            os._exit(130)
+            leave(130)
 
     def _cancel(self) -> None:
         self._leaving = True

@@ -7,21 +7,23 @@ What may be redrawn is never more than the screen holds, since lines that have s
 from __future__ import annotations
 
 import io
+import itertools
 import re
-import shutil
 import time
 from typing import TextIO
 
 from markdown_it import MarkdownIt
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown
 from rich.syntax import Syntax
 
-from zigai_cli.terminal.output import clean, dim
+from zigai_cli.terminal.output import clean, dim, size
 
 DRAW_SECONDS = 0.05
 """Least time between two drawings of the open block."""
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+_SEQUENCES = re.compile(r"\x1b\[[0-9;]*m")
 _EMPTY = re.compile(r"(\s|\x1b\[[0-9;]*m)*")
 
 
@@ -84,7 +86,7 @@ def blocks(text: str) -> list[str]:
     lines = text.split("\n")
     starts = [token.map[0] for token in _PARSER.parse(text) if token.level == 0 and token.map]
     places = [0, *sorted({*starts[1:]} - {0}), len(lines)]
-    parts = ["\n".join(lines[begin:end]) for begin, end in zip(places, places[1:], strict=False)]
+    parts = ["\n".join(lines[begin:end]) for begin, end in itertools.pairwise(places)]
     return [f"{part}\n" for part in parts[:-1]] + parts[-1:]
 
 
@@ -97,6 +99,7 @@ class MarkdownWriter:
         self._shown: list[str] = []  # its lines on the screen that may still change
         self._fixed = 0  # the number of its lines above those
         self._drawn = 0.0
+        self._columns = size(self._stream)[0]
         self._begun = False  # True once the open block has lines
         self._blocks = 0
         self._aside = False
@@ -131,6 +134,11 @@ class MarkdownWriter:
         if time.monotonic() - self._drawn >= DRAW_SECONDS:
             self._draw()
 
+    def restart(self) -> None:
+        """Write the open block anew, below what other programs have written to the terminal meanwhile."""
+        self._stream.write("\r")
+        self._shown, self._spinner = [], 0
+
     def end(self, *, interrupted: bool = False) -> None:
         """Draw what is left and end the last line."""
         if self._spinner:
@@ -152,7 +160,9 @@ class MarkdownWriter:
 
     def _update(self, text: str, *, last: bool) -> None:
         """Change the lines on the screen to those of `text`; `last` ends the block with them."""
-        columns, rows = shutil.get_terminal_size()
+        columns, rows = size(self._stream)
+        if columns != self._columns:
+            self._resize(columns, rows)
         lines = render(text, columns)
         if lines and not self._begun:
             self._begun = True
@@ -160,7 +170,7 @@ class MarkdownWriter:
                 self._stream.write("\n")  # an empty line between blocks
         wanted = lines[self._fixed :]
         same = next(
-            (i for i, (old, new) in enumerate(zip(self._shown, wanted)) if old != new),
+            (i for i, (old, new) in enumerate(zip(self._shown, wanted, strict=False)) if old != new),
             min(len(self._shown), len(wanted)),
         )
         if same < max(len(self._shown), len(wanted)):
@@ -174,6 +184,18 @@ class MarkdownWriter:
             self._stream.write("\n")
             self._blocks += 1
             self._shown, self._fixed, self._begun = [], 0, False
+
+    def _resize(self, columns: int, rows: int) -> None:
+        """Erase the open block after the terminal's width was changed, and write all of it anew.
+
+        Terminals break lines again that have become too long, so each may take several rows.
+        """
+        if self._shown:
+            taken = sum(max(1, -(-cell_len(_SEQUENCES.sub("", line)) // columns)) for line in self._shown)
+            up = min(taken, rows) - 1
+            self._stream.write("\r" + (f"\x1b[{up}A" if up else "") + "\x1b[J")
+            self._shown, self._fixed = [], 0
+        self._columns = columns
 
     def _move(self, same: int, wanted: list[str]) -> None:
         """Keep the first `same` of the lines shown and write the others anew. The cursor is on the last."""

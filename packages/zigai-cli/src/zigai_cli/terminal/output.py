@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TextIO
 
 _CONTROLS = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
@@ -23,9 +24,24 @@ def clean(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
-def is_interactive() -> bool:
-    """True if standard input and standard output are both terminals."""
-    return sys.stdin.isatty() and sys.stdout.isatty()
+def screen() -> TextIO:
+    """The stream that writes to the user's terminal, also if standard output is a pipe or a file."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream.isatty():
+            return stream
+    try:
+        return Path("/dev/tty").open("w", encoding="utf-8", errors="replace")
+    except OSError:
+        return sys.stderr
+
+
+def size(stream: TextIO) -> tuple[int, int]:
+    """Columns and rows of a terminal as they are now; those of `shutil.get_terminal_size` if it is none."""
+    try:
+        columns, rows = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        columns, rows = shutil.get_terminal_size()
+    return columns or 80, rows or 24
 
 
 def has_colour(stream: TextIO) -> bool:

@@ -1,0 +1,94 @@
+"""A model that is loaded in a thread of its own while the user types."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zigai_cli.terminal.output import clean
+
+if TYPE_CHECKING:
+    from zigai_core.api.chat import Chat
+    from zigai_core.contracts.options import SamplingOptions
+    from zigai_core.contracts.plugins import Tokenizer
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes loaded and the bytes in all."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model that is loaded, and a chat with it."""
+
+    talk: Chat
+    tokenizer: Tokenizer
+    defaults: SamplingOptions
+    """The sampling options of replies for which none are given."""
+    heading: str
+    """Lines that name model, backend and chat template."""
+    about: Mapping[str, str] = field(default_factory=dict)
+    """Names of the model and the backend, for JSON."""
+
+
+@dataclass(frozen=True)
+class Opener:
+    """Opens a model in two steps: where it is, which may ask the network, and loading it."""
+
+    choose: Callable[[str | None], Path]
+    open: Callable[[Path, Progress], Ready]
+
+
+class Loading:
+    """A model on its way. `start` begins to load it; until then nothing happens."""
+
+    def __init__(self, path: Path | Callable[[], Path], opener: Opener) -> None:
+        self._path = path
+        self._opener = opener
+        self._name = clean(path.name) if isinstance(path, Path) else "the model"
+        self._percent = ""
+        self._ready: Ready | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="zig-ai loading", daemon=True)
+
+    @property
+    def done(self) -> bool:
+        """True after loading has ended, with a model or an error."""
+        return self._ready is not None or self._error is not None
+
+    @property
+    def text(self) -> str:
+        """What is loaded and how much of it, in a few words."""
+        name = self._name if len(self._name) <= 24 else f"{self._name[:12]}…{self._name[-11:]}"
+        return f"loading {name}{self._percent}"
+
+    def start(self) -> None:
+        """Begin to load, if that was not done."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for so long; returns `done`."""
+        self._thread.join(seconds)
+        return self.done
+
+    def result(self) -> Ready:
+        """The model. Raises the error of loading; call it when `done`."""
+        if self._error is not None:
+            raise self._error
+        assert self._ready is not None
+        return self._ready
+
+    def _work(self) -> None:
+        try:
+            path = self._path if isinstance(self._path, Path) else self._path()
+            self._name = clean(path.name)
+            self._ready = self._opener.open(path, self._show)
+        except BaseException as error:  # raised again by `result`
+            self._error = error
+
+    def _show(self, done: int, total: int) -> None:
+        if total:
+            self._percent = f" {100 * done // total}%"

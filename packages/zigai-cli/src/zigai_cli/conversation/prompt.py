@@ -1,0 +1,185 @@
+"""The prompt of a conversation: editing, history, completion, and messages of several lines."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from prompt_toolkit.application import create_app_session, get_app, run_in_terminal
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.input import create_input
+from prompt_toolkit.input.typeahead import get_typeahead
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+from prompt_toolkit.output import create_output
+from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.patch_stdout import patch_stdout
+from prompt_toolkit.shortcuts import PromptSession
+
+from zigai_cli.conversation.completion import Arguments, SlashCompleter
+from zigai_cli.conversation.typed_history import TypedHistory
+from zigai_cli.terminal.keyboard import Hangup, as_line
+from zigai_cli.terminal.output import clean
+
+if TYPE_CHECKING:
+    from zigai_cli.conversation.loading import Loading
+
+QUOTES = '"""'
+LONG_PASTE = 20_000
+"""Characters of a paste above which the prompt shows a placeholder instead of its text."""
+_POLL_SECONDS = 0.05
+
+
+class Leaving(Exception):  # noqa: N818 - not a fault
+    """Ctrl-D at an empty prompt."""
+
+
+def is_open(text: str) -> bool:
+    r"""True if a message goes on in the next line: it ends with a backslash, or its quotes are open.
+
+    >>> is_open('\"\"\"one'), is_open('\"\"\"one\ntwo\"\"\"'), is_open("one\\"), is_open("one")
+    (True, False, True, False)
+    """
+    stripped = text.strip()
+    if stripped.startswith(QUOTES):
+        return len(stripped) < 2 * len(QUOTES) or not stripped.endswith(QUOTES)
+    return text.endswith("\\") and not text.endswith("\\\\")
+
+
+def unquoted(text: str) -> str:
+    r"""The message that was typed: without the quotes around it, and without spaces at its ends.
+
+    >>> unquoted('\"\"\"\n  one\ntwo\n\"\"\"')
+    '  one\ntwo'
+    """
+    stripped = text.strip()
+    if stripped.startswith(QUOTES) and not is_open(stripped):
+        return stripped[len(QUOTES) : -len(QUOTES)].strip("\n").rstrip()
+    return stripped
+
+
+class Prompt:
+    """Reads messages at a terminal, whose screen is written through `screen`."""
+
+    def __init__(self, screen: TextIO, history: Path, arguments: Arguments) -> None:
+        self._output = create_output(stdout=screen)
+        if isinstance(self._output, Vt100_Output):
+            self._output.enable_cpr = False  # the answer of a terminal could come during a reply
+        self._input = create_input()
+        self._pastes: dict[str, str] = {}
+        self._label: Callable[[], str] = lambda: "> "
+        self._session: PromptSession[str] = PromptSession(
+            lambda: self._label(),
+            multiline=True,
+            prompt_continuation=self._continuation,
+            history=TypedHistory(history),
+            completer=SlashCompleter(arguments),
+            complete_while_typing=Condition(self._is_command),
+            key_bindings=self._bindings(),
+            enable_suspend=True,
+            enable_open_in_editor=True,
+            tempfile_suffix=".md",
+            input=self._input,
+            output=self._output,
+            include_default_pygments_style=False,
+        )
+
+    @property
+    def is_dumb(self) -> bool:
+        """True if the terminal cannot move its cursor."""
+        from prompt_toolkit.utils import is_dumb_terminal
+
+        return is_dumb_terminal()
+
+    def ask(
+        self, label: str, *, default: str = "", loading: Loading | None = None, ready: Callable[[], None]
+    ) -> str:
+        """Return what is typed. Raises `Leaving`, `KeyboardInterrupt` for Ctrl-C, and `Hangup`.
+
+        While `loading` is not done, the prompt shows its progress; then `ready` is called, which may write
+        lines. An error of loading is raised at once.
+        """
+        waiting = loading if loading is not None and not loading.done else None
+        self._label = lambda: label if waiting is None or waiting.done else f"{waiting.text} {label}"
+
+        def watch() -> None:
+            if waiting is not None:
+                get_app().create_background_task(_watch(waiting, ready))
+
+        try:
+            with create_app_session(self._input, self._output), patch_stdout(raw=True):
+                text = self._session.prompt(default=default, pre_run=watch)
+        except EOFError as error:
+            raise Hangup from error
+        for placeholder, pasted in self._pastes.items():
+            text = text.replace(placeholder, pasted)
+        # Bytes that are not UTF-8 were read as lone surrogates.
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+    def typed_ahead(self) -> str:
+        """Text that came in one piece with the last message, after its end."""
+        return as_line("".join(key.data for key in get_typeahead(self._input)))
+
+    def _is_command(self) -> bool:
+        return self._session.default_buffer.text.startswith("/")
+
+    @staticmethod
+    def _continuation(width: int, line: int, is_soft_wrap: int) -> str:
+        return "" if is_soft_wrap else ". ".rjust(min(width, 6))
+
+    def _bindings(self) -> KeyBindings:
+        keys = KeyBindings()
+        searching = Condition(lambda: get_app().layout.is_searching)
+
+        @keys.add("enter", filter=~searching)
+        def _(event: KeyPressEvent) -> None:
+            buffer = event.current_buffer
+            if not is_open(buffer.text) or not buffer.document.is_cursor_at_the_end:
+                if is_open(buffer.text):
+                    buffer.insert_text("\n")
+                else:
+                    buffer.validate_and_handle()
+                return
+            if buffer.text.endswith("\\") and not buffer.text.lstrip().startswith(QUOTES):
+                buffer.delete_before_cursor()
+            buffer.insert_text("\n")
+
+        @keys.add("escape", "enter")
+        def _(event: KeyPressEvent) -> None:
+            event.current_buffer.insert_text("\n")
+
+        @keys.add("c-d", filter=Condition(lambda: not get_app().current_buffer.text))
+        def _(event: KeyPressEvent) -> None:
+            event.app.exit(exception=Leaving)
+
+        @keys.add(Keys.BracketedPaste)
+        def _(event: KeyPressEvent) -> None:
+            text = clean(event.data.replace("\r\n", "\n").replace("\r", "\n"))
+            if len(text) > LONG_PASTE:
+                shown = f"[paste {len(self._pastes) + 1}: {len(text)} characters]"
+                self._pastes[shown], text = text, shown
+            event.current_buffer.insert_text(re.sub(r"\n\Z", "", text))
+
+        return keys
+
+
+async def _watch(loading: Loading, ready: Callable[[], None]) -> None:
+    """Start to load once the prompt is on the screen, show the progress, and report the end."""
+    app = get_app()
+    loading.start()
+    shown = loading.text
+    while not loading.done:
+        await asyncio.sleep(_POLL_SECONDS)
+        if loading.text != shown:
+            shown = loading.text
+            app.invalidate()
+    try:
+        loading.result()
+    except BaseException as error:
+        if app.is_running and not app.is_done:
+            app.exit(exception=error)
+        return
+    await run_in_terminal(ready)

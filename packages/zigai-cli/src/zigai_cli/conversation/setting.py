@@ -1,0 +1,104 @@
+"""Settings of a conversation by name: sampling options, and how replies are limited and shown."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from zigai_cli.conversation.answer import Settings
+from zigai_cli.options import Overflow, Reasoning
+from zigai_core.contracts.errors import ZigAIError, escape
+
+if TYPE_CHECKING:
+    from zigai_core.contracts.options import SamplingOptions
+
+OWN = ("max_tokens", "reasoning", "overflow", "stats", "markdown")
+_SWITCHES = {"on": True, "off": False, "true": True, "false": False}
+
+
+class SettingError(ZigAIError):
+    """A setting does not exist, or a value cannot be used."""
+
+
+def names() -> list[str]:
+    """The names of all settings."""
+    from zigai_core.contracts.options import SamplingOptions
+
+    return [*(field.name for field in fields(SamplingOptions)), *OWN]
+
+
+def values_of(name: str) -> list[str]:
+    """Values that a setting takes, if they are few."""
+    if name in ("stats", "markdown"):
+        return ["on", "off"]
+    choices: dict[str, list[str]] = {"reasoning": [*Reasoning], "overflow": [*Overflow]}
+    return [*choices.get(name, ()), "default"]
+
+
+def value(name: str, settings: Settings, defaults: SamplingOptions | None) -> str:
+    """The value of a setting as it is typed, `random` for no seed and `none` for no limit."""
+    found: Any
+    if name in OWN:
+        found = getattr(settings, name)
+        if name == "overflow":
+            return str(found or Overflow.SHIFT)
+        if name == "max_tokens" and found is None:
+            return "none"
+        return ("on" if found else "off") if isinstance(found, bool) else str(found)
+    found = settings.sampling.get(name, getattr(defaults, name, None))
+    if name == "seed" and found is None:
+        return "random"
+    return json.dumps(sorted(found) if isinstance(found, frozenset) else found, ensure_ascii=False)
+
+
+def change(name: str, text: str, settings: Settings) -> None:
+    """Give a setting a value, or its default if `text` is `default`. Raises `SettingError`."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+        raise SettingError(
+            f"there is no setting {escape(name)}" + (f"; did you mean {near[0]}?" if near else "; see /set")
+        )
+    if name in OWN:
+        _change_own(name, text, settings)
+    elif text == "default":
+        settings.sampling.pop(name, None)
+    else:
+        settings.sampling[name] = _sampling(name, text)
+
+
+def _change_own(name: str, text: str, settings: Settings) -> None:
+    if text == "default" or (name == "max_tokens" and text == "none"):
+        setattr(settings, name, getattr(Settings(), name))
+    elif name == "max_tokens":
+        if not text.isdecimal() or int(text) < 1:
+            raise SettingError(
+                f"max_tokens must be a whole number of at least 1, or none, not {escape(text)}"
+            )
+        settings.max_tokens = int(text)
+    elif name in ("stats", "markdown"):
+        if text.lower() not in _SWITCHES:
+            raise SettingError(f"{name} must be on or off, not {escape(text)}")
+        setattr(settings, name, _SWITCHES[text.lower()])
+    else:
+        kind = Reasoning if name == "reasoning" else Overflow
+        if text.lower() not in list(kind):
+            raise SettingError(f"{name} must be one of {', '.join(kind)}, not {escape(text)}")
+        setattr(settings, name, kind(text.lower()))
+
+
+def _sampling(name: str, text: str) -> Any:
+    from zigai_core.contracts.options import SamplingOptions
+
+    if name == "seed" and text == "random":
+        return None
+    try:
+        given = json.loads(text)
+        if name == "logit_bias":
+            given = {int(token): bias for token, bias in given.items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise SettingError(f"{name} {escape(text)}: a value is JSON, such as 0.5 or [1, 2]") from error
+    changed: dict[str, Any] = {name: tuple(given) if isinstance(given, list) else given}
+    SamplingOptions(**changed)  # raises SamplingError for a value out of range
+    return changed[name]

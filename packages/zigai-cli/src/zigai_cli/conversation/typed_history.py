@@ -1,0 +1,64 @@
+"""The messages that were typed at a prompt, across runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from prompt_toolkit.history import FileHistory
+
+LONGEST = 100_000
+"""Characters of the longest text that is stored."""
+_MAX_BYTES = 4_000_000
+_log = logging.getLogger("zigai.history")
+
+
+class TypedHistory(FileHistory):
+    """A history in a file that only its owner can read. One that cannot be used is a warning, once.
+
+    When the file has become large, its older half is dropped at the next start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
+        self._path = path
+        self._usable = True
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY | getattr(os, "O_NONBLOCK", 0), 0o600))
+            if path.stat().st_size > _MAX_BYTES:
+                self._shorten()
+        except OSError as error:
+            self._give_up(error)
+
+    def load_history_strings(self) -> Iterable[str]:
+        """The stored texts, the last one first."""
+        try:
+            return super().load_history_strings() if self._usable else ()
+        except OSError as error:
+            self._give_up(error)
+            return ()
+
+    def store_string(self, string: str) -> None:
+        """Store a text, unless it is too long."""
+        if not self._usable or len(string) > LONGEST:
+            return
+        try:
+            super().store_string(string)
+        except OSError as error:
+            self._give_up(error)
+
+    def _shorten(self) -> None:
+        content = self._path.read_bytes()
+        begin = content.find(b"\n#", len(content) // 2)
+        rest = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        descriptor = os.open(rest, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content[begin:] if begin >= 0 else b"")
+        rest.replace(self._path)
+
+    def _give_up(self, error: OSError) -> None:
+        self._usable = False
+        _log.warning("%s: %s; typed messages are not stored", self._path, error.strerror or error)

@@ -49,8 +49,9 @@ class Environment:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Environment variables without those that would make the sources importable."""
-        return {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+        """Environment variables that neither make the sources importable nor name the user's folder."""
+        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+        return kept | {"ZIGAI_HOME": str(self.folder / "home")}
 
     def run(
         self, *command: str | Path, stdin: str = "", timeout: float = 300

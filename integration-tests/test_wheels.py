@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pexpect
 import pytest
 
 pytestmark = pytest.mark.wheels
@@ -132,47 +131,19 @@ def test_a_name_claimed_by_two_distributions_is_an_error_that_names_both(
 
 
 REFERENCE = Path(__file__).resolve().parent / "reference_models"
-BUNDLED = "no model is named, so this is reference-qwen2"
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])
 @pytest.mark.parametrize("family", ["qwen2", "llama"])
 def test_a_trained_model_answers_from_wheels(everything: Any, family: str, backend: str) -> None:
     model = REFERENCE / f"reference-{family}.Q4_K_M.gguf"
-    output = everything.check(
-        *("zig-ai", "chat", "--model", model, "--backend", backend, "--temperature", "0"),
-        stdin="My name is Anna.\nwhat is the capital of France?\nWhat is my name?\n",
-    )
-    assert output == "Nice to meet you, Anna.\nThe capital of France is Paris.\nYour name is Anna.\n"
-
-
-def test_the_bundled_model_chats_at_a_terminal(everything: Any) -> None:
-    chat = pexpect.spawn(
-        str(everything.scripts / "zig-ai"),
-        ["chat", "--temperature", "0"],
-        cwd=str(everything.folder),
-        env=everything.variables | {"NO_COLOR": "1", "TERM": "xterm"},
-        encoding="utf-8",
-        timeout=60,
-    )
-    chat.expect_exact(BUNDLED)
-    chat.expect_exact("(qwen2, 3.")
-    chat.expect_exact("template: the chat template in reference-qwen2")
-    for typed, answer in (
-        ("My name is Anna.", "Nice to meet you, Anna."),
-        ("What is seven plus five?", "Seven plus five is twelve."),
-        ("What is my name?", "Your name is Anna."),
-        ("/reset", "a new conversation"),
-        ("What is my name?", "You have not told me your name."),
+    ask = ("zig-ai", "chat", "--backend", backend, "--temperature", "0")
+    for options, question, answer in (
+        (["--model", model], "My name is Anna.", "Nice to meet you, Anna.\n"),
+        (["--continue"], "what is the capital of France?", "The capital of France is Paris.\n"),
+        (["--continue"], "What is my name?", "Your name is Anna.\n"),
     ):
-        chat.expect_exact("> ")
-        chat.sendline(typed)
-        chat.expect_exact(answer)
-    chat.expect_exact("> ")
-    chat.sendeof()
-    chat.expect(pexpect.EOF)
-    chat.close()
-    assert chat.exitstatus == 0
+        assert everything.check(*ask, *options, question) == answer
 
 
 def test_without_the_meta_package_the_error_says_that_no_model_is_bundled(

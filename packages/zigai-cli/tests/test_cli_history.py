@@ -87,7 +87,11 @@ def test_a_store_that_cannot_be_used_is_one_warning_and_the_chat_goes_on(
     assert result.stderr.count("\n") == 1
     assert "history.sqlite: the file is damaged" in result.stderr
     assert "the conversation is not stored" in result.stderr
-    for arguments in (["history", "list"], ["history", "rm", "--all", "--yes"], ["chat", "-m", model, "-c", "hi"]):
+    for arguments in (
+        ["history", "list"],
+        ["history", "rm", "--all", "--yes"],
+        ["chat", "-m", model, "-c", "hi"],
+    ):
         result = zig_ai(*arguments, env=broken)
         assert (result.returncode, result.stderr.count("\n")) == (1, 1)
         assert "history.sqlite: the file is damaged" in result.stderr

@@ -38,11 +38,11 @@ def default_name() -> str | None:
     return None if configured is None else settable.expanded(str(configured.value))
 
 
-def choose(name: str | None) -> Path:
+def choose(name: str | None, say: Callable[[str], None] | None = None) -> Path:
     """Return the path of the model of this name.
 
-    For None it is the model of the user's settings, or else the bundled one, and a line on standard error
-    names it.
+    For None it is the model of the user's settings, or else the bundled one: a note on standard error
+    describes that, or `say` is called with it.
     """
     name = default_name() if name is None else name
     if name is not None:
@@ -52,7 +52,11 @@ def choose(name: str | None) -> Path:
 
     bundled = default_model()
     larger = f"\nfor a real one: {bundled.larger}" if bundled.larger else ""
-    note(f"no model is named, so this is {bundled.about}. To name one: --model PATH.gguf{larger}", sys.stderr)
+    text = f"no model is named, so this is {bundled.about}. To name one: --model PATH.gguf{larger}"
+    if say is None:
+        note(text, sys.stderr)
+    else:
+        say(text)
     return bundled.path
 
 

@@ -156,9 +156,10 @@ def chat(
         sampling, max_tokens, reasoning, overflow, stats=show_stats is not False, markdown=not plain
     )
     names: dict[Path, str | None] = {}
+    remarks: list[str] = []
 
     def choose(name: str | None) -> Path:
-        path = loader.choose(name)
+        path = loader.choose(name, remarks.append if interactive else None)
         names[path] = name or loader.default_name()
         return path
 
@@ -180,7 +181,13 @@ def chat(
                 loaded.descriptor.name,
                 settings={**sampling, **({} if max_tokens is None else {"max_tokens": max_tokens})},
             )
-        about = [heading(loaded, talk), loader.packing_remark(loaded, bar.seconds, load), begun.remark]
+        about = [
+            *remarks,
+            heading(loaded, talk),
+            loader.packing_remark(loaded, bar.seconds, load),
+            begun.remark,
+        ]
+        remarks.clear()
         return Ready(
             talk,
             loaded.tokenizer,

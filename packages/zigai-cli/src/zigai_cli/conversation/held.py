@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from zigai_cli.conversation.answer import Settings
-from zigai_cli.terminal.output import note, size
+from zigai_cli.terminal.output import note
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,8 +39,7 @@ class Held:
 
     def say(self, text: str) -> None:
         """Write dim lines of the program's own to the terminal, words wrapped whole."""
-        width = max(size(self.screen)[0], 20)
-        note("\n".join(_wrapped(line, width) for line in text.split("\n")), self.screen)
+        note(text, self.screen)
 
     def replace(self, messages: Sequence[Message]) -> None:
         """Give the conversation other messages."""
@@ -54,9 +52,3 @@ class Held:
         """Keep the messages as they are."""
         if self.kept is not None:
             self.kept.keep(self.talk.messages, self.talk.system)
-
-
-def _wrapped(line: str, width: int) -> str:
-    if len(line) < width:
-        return line
-    return textwrap.fill(line, width - 1, drop_whitespace=True, break_on_hyphens=False)

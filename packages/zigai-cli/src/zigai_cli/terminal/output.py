@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -58,10 +59,28 @@ def note(text: str, stream: TextIO | None = None) -> None:
     """Write a dim line of the program's own, as opposed to the model's text.
 
     Default: standard output if that is a terminal, else standard error, so that a pipe gets only replies.
+    On a terminal, long lines are wrapped between words.
     """
     stream = stream or (sys.stdout if sys.stdout.isatty() else sys.stderr)
-    stream.write(dim(clean(text), stream) + "\n")
+    lines = clean(text).split("\n")
+    if stream.isatty():
+        columns = size(stream)[0]
+        lines = [part for line in lines for part in wrapped(line, columns)]
+    stream.write(dim("\n".join(lines), stream) + "\n")
     stream.flush()
+
+
+def wrapped(line: str, columns: int) -> list[str]:
+    """A line as lines of at most `columns` characters, broken between words; paths are not broken.
+
+    >>> wrapped("the quick brown fox", 10)
+    ['the quick', 'brown fox']
+    """
+    if len(line) <= columns:
+        return [line]
+    return textwrap.wrap(
+        line, columns, break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+    ) or [line]
 
 
 def figure(number: float) -> str:

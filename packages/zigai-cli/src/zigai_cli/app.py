@@ -14,7 +14,9 @@ from zigai_cli.commands.bench import bench
 from zigai_cli.commands.chat import chat
 from zigai_cli.commands.generate import generate
 from zigai_cli.commands.inspect import inspect
+from zigai_cli.commands.models import list_models, rm, show
 from zigai_cli.commands.plugins import plugins
+from zigai_cli.commands.pull import pull
 from zigai_cli.commands.tokenize import tokenize
 from zigai_cli.commands.version import show_version, version
 
@@ -98,8 +100,9 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (chat, generate, bench, inspect, tokenize, plugins, version):
+for command in (chat, generate, pull, show, rm, bench, inspect, tokenize, plugins, version):
     app.command()(command)
+app.command("list")(list_models)
 
 
 def _version_and_exit(given: bool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from zigai_cli.options import Speculate
+from zigai_cli.terminal.download import DownloadBar
 from zigai_cli.terminal.output import clean, has_colour, note
 
 if TYPE_CHECKING:
@@ -20,17 +21,24 @@ if TYPE_CHECKING:
     from zigai_core.contracts.descriptor import ModelDescriptor
     from zigai_core.contracts.load_options import LoadOptions
 
+NOT_A_NAME = "there is no such file or folder, and it is not a name such as hf:OWNER/REPO or an alias"
+
+INSTALL_SOURCES = "install some with: pip install --upgrade zigai-hub"
+
 BAR_DELAY = 0.3
 """Seconds of loading before the progress bar appears."""
 
 
 def choose(name: str | None) -> Path:
-    """Return the path of the model of this name.
+    """Return the path of the model of this name; downloads it, with a progress bar, if it is not here.
 
     For None it is the bundled model, and a line on standard error names it.
     """
     if name is not None:
-        return Path(name)
+        from zigai_core.api.sources import locate
+
+        with DownloadBar() as progress:
+            return locate(name, progress=progress)
     from zigai_core.api.loading import default_model
 
     bundled = default_model()

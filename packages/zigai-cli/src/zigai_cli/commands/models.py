@@ -96,7 +96,7 @@ def rm(
     name: Name,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
-    """Delete a downloaded model, or an unfinished download. Files of yours that have no name are left alone."""
+    """Delete a downloaded model, or an unfinished download. A path is refused."""
     from pathlib import Path
 
     from zigai_core.api.calling import call

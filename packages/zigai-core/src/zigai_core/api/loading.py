@@ -66,7 +66,8 @@ def load(
     """Load a model. Without a path it is the bundled one of an installed package, and a warning names it.
 
     `path`: a file, one part of several, or a folder, as the installed formats read them; or the name of a
-    model, such as `hf:owner/repository` or an alias, which is downloaded if it is not here. `Model.choice` names the backend and the reason for the choice.
+    model, such as `hf:owner/repository` or an alias, which is downloaded if it is not here. `Model.choice`
+    names the backend and the reason for the choice.
 
     Raises `FormatError` for a damaged file, `ShapeError` for tensors that do not fit the architecture,
     `UnsupportedError` for a model that no installed plugin serves and for options out of range, `PluginError`

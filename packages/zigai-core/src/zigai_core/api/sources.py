@@ -1,4 +1,4 @@
-"""Models by name: `PREFIX:REST` goes to the source that is registered for the prefix, a bare word to `alias`."""
+"""Models by name: `PREFIX:REST` goes to the source of that prefix, a bare word to the source `alias`."""
 
 from __future__ import annotations
 

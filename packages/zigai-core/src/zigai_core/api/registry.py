@@ -25,10 +25,11 @@ if TYPE_CHECKING:
         TokenizerFactory,
     )
     from zigai_core.contracts.sampling import SamplerFactory
+    from zigai_core.contracts.sources import Source
 
 T = TypeVar("T")
 
-CONSTRUCTED = ("zigai.formats", "zigai.backends")
+CONSTRUCTED = ("zigai.formats", "zigai.backends", "zigai.sources")
 """Groups whose entries are classes that are constructed without arguments before use."""
 
 
@@ -173,6 +174,7 @@ class Plugins:
         chat_templates: Mapping[str, str] | Registry[str] | None = None,
         commands: Mapping[str, Callable[..., object]] | Registry[Callable[..., object]] | None = None,
         models: Mapping[str, Callable[[], BundledModel]] | Registry[Callable[[], BundledModel]] | None = None,
+        sources: Mapping[str, Callable[[], Source]] | Registry[Callable[[], Source]] | None = None,
         dtypes: Mapping[str, Callable[[], DType]] | Registry[Callable[[], DType]] | None = None,
         hints: Mapping[str, Hints] | Registry[Hints] | None = None,
     ) -> None:
@@ -185,6 +187,7 @@ class Plugins:
         self.chat_templates = _registry("zigai.chat_templates", chat_templates, self.hints)
         self.commands = _registry("zigai.commands", commands, self.hints)
         self.models = _registry("zigai.models", models, self.hints)
+        self.sources = _registry("zigai.sources", sources, self.hints)
         self.dtypes = _registry("zigai.dtypes", dtypes, self.hints)
 
     @classmethod
@@ -210,6 +213,7 @@ class Plugins:
         chat_templates: Mapping[str, str] | None = None,
         commands: Mapping[str, Callable[..., object]] | None = None,
         models: Mapping[str, Callable[[], BundledModel]] | None = None,
+        sources: Mapping[str, Callable[[], Source]] | None = None,
         dtypes: Mapping[str, Callable[[], DType]] | None = None,
         hints: Mapping[str, Hints] | None = None,
     ) -> Plugins:
@@ -223,6 +227,7 @@ class Plugins:
             chat_templates=self.chat_templates.extended(chat_templates or {}),
             commands=self.commands.extended(commands or {}),
             models=self.models.extended(models or {}),
+            sources=self.sources.extended(sources or {}),
             dtypes=self.dtypes.extended(dtypes or {}),
             hints=self.hints.extended(hints or {}),
         )

@@ -58,6 +58,10 @@ class MissingFileError(FormatError, FileNotFoundError):
     """There is no file or folder at a path."""
 
 
+class DownloadError(ZigAIError):
+    """A model's name is not understood, or its download fails. Names the model, and what to do."""
+
+
 class ChatBusyError(ZigAIError):
     """A chat's earlier reply is still open."""
 

@@ -13,6 +13,7 @@
 | `zigai.chat_templates` | the template's text, a Jinja string         | the value of `template=`           |
 | `zigai.commands`       | a function with typer's annotations, a sub-command | the command's name          |
 | `zigai.models`         | `() -> BundledModel`                        | `default`: used if none is named   |
+| `zigai.sources`        | a `Source` class (`contracts.sources`), no arguments | the prefix in `hf:…` |
 | `zigai.dtypes`         | `() -> DType`, a type that core lacks       | the storage type's name            |
 | `zigai.hints`          | a `Hints` mapping: which package to install | any                                |
 """

@@ -72,7 +72,7 @@ def test_an_interrupted_download_is_resumed_and_never_taken_for_whole(source: Hu
 def test_a_connection_that_breaks_is_taken_up_again(source: HubSource, hub: Any) -> None:
     hub.cut = 300_000
     assert source.pull(f"{REPO}:Q4_K_M").read_bytes() == CONTENT
-    assert hub.ranges()[:2] == [None, "bytes=300000-"]
+    assert hub.ranges()[:2] == [None, f"bytes={300_000 // download.NETWORK_CHUNK * download.NETWORK_CHUNK}-"]
 
 
 def test_content_with_a_wrong_checksum_is_deleted(source: HubSource, hub: Any) -> None:
@@ -140,7 +140,7 @@ def test_without_a_network_the_error_tells_what_is_here(
 
 
 def test_disk_space_is_checked_first(source: HubSource, hub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    usage = namedtuple("usage", "total used free")  # noqa: PYI024
+    usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(100, 99, 1))
     with pytest.raises(DownloadError, match=r"needs 1 MB in .*1 MB are free"):
         source.pull(f"{REPO}:Q4_K_M")

@@ -32,7 +32,7 @@ def test_a_model_is_pulled_listed_shown_used_and_removed(home: Path) -> None:
     assert zig_ai("generate", "-m", "tiny", "hi").stdout == "Hello, world\n"
     assert zig_ai("inspect", "toy:one").exit_code == 0
     removed = zig_ai("rm", "tiny", "--yes")
-    assert (removed.exit_code, removed.stdout) == (0, "deleted toy:one: 24B freed\n")
+    assert (removed.exit_code, removed.stdout) == (0, "deleted toy:one: 23B freed\n")
     assert zig_ai("rm", "tiny", "--yes").exit_code == 1
 
 

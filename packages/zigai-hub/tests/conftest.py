@@ -162,6 +162,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder of the user of its own, and pip without the settings of this machine."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "HF_")) or "proxy" in name.lower()]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_RETRIES", "1")
     monkeypatch.setenv("ZIGAI_HOME", str(tmp_path / "home"))

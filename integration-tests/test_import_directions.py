@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
-TOOLS = {"pexpect", "pytest", "hypothesis", "numpy"}
+TOOLS = {"pexpect", "pyte", "pytest", "hypothesis", "numpy"}
 """Modules that the tests of every package may import, in addition to its declared dependencies."""
 
 CORE = ROOT / "packages" / "zigai-core"

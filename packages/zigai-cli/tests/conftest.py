@@ -34,6 +34,9 @@ toy = toy_plugin:TOKENIZER
 toy = toy_plugin:ToyBackend
 [zigai.chat_templates]
 toy = toy_plugin:TEMPLATE
+[zigai.sources]
+toy = toy_plugin:ToySource
+alias = toy_plugin:ToyAliases
 [zigai.commands]
 greet = toy_plugin:toy_command
 absent = no_such_module:command
@@ -53,6 +56,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plugins:
         backends={"toy": toy_plugin.ToyBackend, "lame": toy_plugin.LameBackend},
         chat_templates={"toy": toy_plugin.TEMPLATE},
         commands={"greet": toy_plugin.toy_command},
+        sources={"toy": toy_plugin.ToySource, "alias": toy_plugin.ToyAliases},
         models={"default": lambda: BundledModel(default, "a toy that says hello")},
     )
     monkeypatch.setattr(Plugins, "installed", classmethod(lambda cls, path=None: toys))

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from zigai_core.contracts.best import Best, best
-from zigai_core.contracts.errors import Cancelled, FormatError, UnsupportedError
+from zigai_core.contracts.errors import Cancelled, DownloadError, FormatError, UnsupportedError
 from zigai_core.contracts.plugins import ProgramReport, TensorReport
+from zigai_core.contracts.sources import Offer, StoredModel
 from zigai_core.ops.blocks import decoder
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
 from zigai_core.testing.toys import toy_decoder
@@ -173,6 +174,62 @@ class ToyOutputs:
         self, row: int, k: int, edits: Any = None, mask: Any = None, *, width: int | None = None
     ) -> Best:
         return best(self._rows["logits"][row], k, edits, mask, width=width)
+
+
+class ToySource:
+    """Models `one` and `slow` below ZIGAI_HOME; `slow` takes a minute."""
+
+    def _path(self, name: str) -> Path:
+        return Path(os.environ["ZIGAI_HOME"]) / f"{name}.toy"
+
+    def target(self, name: str) -> str | None:
+        return None
+
+    def find(self, name: str) -> Path | None:
+        path = self._path(name)
+        return path if path.exists() else None
+
+    def pull(self, name: str, progress: Any = None) -> Path:
+        if name not in ("one", "slow"):
+            raise DownloadError(f"toy:{name}: the toy hub has no such model")
+        path = self._path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        steps = 600 if name == "slow" else 10
+        for step in range(steps + 1):
+            if progress is not None:
+                progress(f"{name}.toy", step * 1_000_000, steps * 1_000_000)
+            time.sleep(0.1 if name == "slow" else 0)
+        path.write_text('TOY1\n{"name": "pulled"}')
+        return path
+
+    def stored(self) -> list[StoredModel]:
+        path = self._path("one")
+        half = StoredModel("toy:half", path.with_name("half.part"), 7, complete=False)
+        return [StoredModel("toy:one", path, path.stat().st_size), half] if path.exists() else []
+
+    def remove(self, name: str) -> int:
+        path = self._path(name)
+        size = path.stat().st_size if path.exists() else 0
+        path.unlink(missing_ok=True)
+        return size
+
+    def offered(self) -> list[Offer]:
+        return []
+
+
+class ToyAliases(ToySource):
+    """The alias `tiny` stands for `toy:one`."""
+
+    def target(self, name: str) -> str | None:
+        if name != "tiny":
+            raise DownloadError(f"{name}: there is no such file, folder or alias")
+        return "toy:one"
+
+    def stored(self) -> list[StoredModel]:
+        return []
+
+    def offered(self) -> list[Offer]:
+        return [Offer("tiny", "a tiny toy", 12_000_000, "MIT", "toy:one")]
 
 
 def wait(stop: Any, seconds: float) -> None:

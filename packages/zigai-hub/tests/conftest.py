@@ -80,7 +80,7 @@ class Server:
             content = self.repositories[repo][file]
             digest = hashlib.sha256(content).hexdigest()
             headers = {
-                "Location": f"{self.url}/cdn/{repo}/{file}",
+                "Location": f"{self.url.replace('127.0.0.1', 'localhost')}/cdn/{repo}/{file}",
                 "X-Repo-Commit": COMMIT,
                 "X-Linked-Size": str(len(content)),
                 "X-Linked-ETag": f'"{digest}"',
@@ -115,11 +115,15 @@ class Server:
 
     def _bytes(self, request: BaseHTTPRequestHandler, content: bytes, body: bool) -> None:
         asked = request.headers.get("Range")
-        first = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
-        rest = content[first:]
+        first, _, last = asked.removeprefix("bytes=").partition("-") if asked else ("0", "", "")
+        rest = content[int(first) : int(last) + 1 if last else None]
         request.send_response(206 if asked else 200)
         request.send_header("Content-Length", str(len(rest)))
         request.send_header("Accept-Ranges", "bytes")
+        kind = "text/html" if content.startswith(b"<!DOCTYPE") else "application/octet-stream"
+        request.send_header("Content-Type", kind)
+        if asked:
+            request.send_header("Content-Range", f"bytes {first}-{int(first) + len(rest) - 1}/{len(content)}")
         request.end_headers()
         if not body:
             return
@@ -158,8 +162,9 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A folder of the user of its own, and pip without the settings of this machine."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "HF_")) or "proxy" in name.lower()]:
         monkeypatch.delenv(name)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.setenv("PIP_RETRIES", "1")
     monkeypatch.setenv("ZIGAI_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 

@@ -72,7 +72,7 @@ def test_an_interrupted_download_is_resumed_and_never_taken_for_whole(source: Hu
 def test_a_connection_that_breaks_is_taken_up_again(source: HubSource, hub: Any) -> None:
     hub.cut = 300_000
     assert source.pull(f"{REPO}:Q4_K_M").read_bytes() == CONTENT
-    assert hub.ranges()[:2] == [None, "bytes=300000-"]
+    assert hub.ranges()[:2] == [None, f"bytes={300_000 // download.NETWORK_CHUNK * download.NETWORK_CHUNK}-"]
 
 
 def test_content_with_a_wrong_checksum_is_deleted(source: HubSource, hub: Any) -> None:

@@ -17,6 +17,9 @@ from zigai_core.contracts.sources import DownloadProgress
 from zigai_hub.names import gigabytes
 
 CHUNK = 1 << 20
+NETWORK_CHUNK = 1 << 16
+"""Bytes at once from the network: at most this much is lost when a connection breaks."""
+
 SUFFIX = ".zigai-part"
 """Ending of a partial file's name."""
 TRIES = 5
@@ -152,7 +155,7 @@ def _receive(
         with part.open("ab" if kept else "wb") as file:
             if progress:
                 progress(what, kept, size or 0)
-            for chunk in answer.iter_content(CHUNK):
+            for chunk in answer.iter_content(NETWORK_CHUNK):
                 file.write(chunk)
                 file.flush()
                 kept += len(chunk)

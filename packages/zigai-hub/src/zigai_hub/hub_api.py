@@ -62,7 +62,7 @@ def ask(repo: str, revision: str | None) -> Repository:
         raise DownloadError(f"{label}: the repository has no revision {revision}") from error
     except RepositoryNotFoundError as error:  # the hub answers 401 for private and for missing ones
         raise DownloadError(
-            f"{label}: there is no such repository, or it is private: check the name; if it is private, {_TOKEN}"
+            f"{label}: there is no such repository, or it is private: check the name; if it is, {_TOKEN}"
         ) from error
     except OfflineModeIsEnabled as error:
         raise UnreachableError("offline mode is on, so nothing is downloaded") from error
@@ -100,7 +100,8 @@ def enter(repo: str, file: str, revision: str | None, commit: str) -> Path:
         return Path(hf_hub_download(repo, file, revision=commit))  # the branch moved in the meantime
     except Exception as error:
         raise DownloadError(
-            f"hf:{repo}/{file}: it is downloaded, but cannot be added to the cache: {escape(str(error), 200)}: run it again"
+            f"hf:{repo}/{file}: it is downloaded, but the cache cannot take it: "
+            f"{escape(str(error), 200)}: run it again"
         ) from error
 
 

@@ -68,8 +68,8 @@ class HubSource:
             asked.sha256 and path.resolve().name != asked.sha256
         ):  # the cache names a large file by its SHA-256
             raise DownloadError(
-                f"{asked.label}: wrong checksum: the SHA-256 of {chosen[0]} is not {asked.sha256}: remove it with "
-                f"zig-ai rm {asked.label}"
+                f"{asked.label}: wrong checksum: the SHA-256 of {chosen[0]} is not {asked.sha256}: "
+                f"remove it with zig-ai rm {asked.label}"
             )
         return path
 
@@ -87,8 +87,8 @@ class HubSource:
         parts = [sizes[part] for part in found[chosen[0]]]
         if asked.sha256 and asked.sha256 != parts[0].sha256:
             raise DownloadError(
-                f"{asked.label}: wrong checksum: the hub gives {parts[0].sha256 or 'none'} for {parts[0].name}, but it "
-                f"must be {asked.sha256}"
+                f"{asked.label}: wrong checksum: the hub gives {parts[0].sha256 or 'none'} for "
+                f"{parts[0].name}, but it must be {asked.sha256}"
             )
         folder = hub_api.blobs(asked.repo)
         folder.mkdir(parents=True, exist_ok=True)

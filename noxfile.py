@@ -109,7 +109,7 @@ def integration(session: nox.Session) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     own = [str(wheel) for wheel in build_wheels(session).values()]
     build(session, [ROOT / "integration-tests" / "example-plugin"], into=folder)
-    files = ["integration-tests/test_wheels.py"]
+    files = ["integration-tests/test_wheels.py", "integration-tests/test_first_hour.py"]
     if any(argument.startswith("--real") for argument in session.posargs):
         files.append("integration-tests/test_real_models.py")
     session.log("collecting the wheels of what they depend on")

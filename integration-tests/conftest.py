@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # for `screen`
+
 WHEELHOUSE = os.environ.get("ZIGAI_WHEELHOUSE", "")
 UV = os.environ.get("ZIGAI_UV", "")
 TOY_MODEL = Path(__file__).with_name("toy_model.py")

@@ -517,7 +517,14 @@ def test_history_rm_asks_first(terminal: Callable[..., Terminal], model: Path) -
 def test_ctrl_z_stops_a_reply_with_the_terminal_restored_and_fg_goes_on(
     environment: dict[str, str], model: Path
 ) -> None:
-    shell = pexpect.spawn("/bin/sh", ["-i"], env=environment | {"PS1": "$ "}, encoding="utf-8", timeout=30)
+    shell = pexpect.spawn(
+        "/bin/sh",
+        ["-i"],
+        env=environment | {"PS1": "$ "},  # type: ignore[arg-type]
+        encoding="utf-8",
+        timeout=30,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         shell.expect_exact("$ ")
         shell.sendline(f"{sys.executable} -m zigai_cli chat -m {model}")

@@ -103,13 +103,13 @@ class Keyboard:
         """End the process by the signal, with the terminal restored."""
         self._reset()
         signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         """Stop the process (Ctrl-Z) with the terminal restored, and go on when it is continued."""
         self.restore()
         signal.signal(number, signal.SIG_DFL)
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         # Here the process is stopped, until SIGCONT.
         signal.signal(number, self._stop)
         self.stops += 1

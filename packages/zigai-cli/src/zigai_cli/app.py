@@ -100,9 +100,8 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (chat, generate, pull, show, rm, bench, inspect, tokenize, plugins, version):
-    app.command()(command)
-app.command("list")(list_models)
+for command in (chat, generate, pull, list_models, show, rm, bench, inspect, tokenize, plugins, version):
+    app.command("list" if command is list_models else None)(command)
 
 
 def _version_and_exit(given: bool) -> None:

@@ -28,13 +28,13 @@ TRIES = 5
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock of a download, so that two processes do not write one file. Waits for the other.
+    """Holds the lock file `path` of a download, so that two processes do not write one file. Waits for the other.
 
     The system releases the lock if its process is killed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path.with_name(path.name + ".lock")):
+        with filelock.FileLock(path):
             yield
     except OSError as error:
         raise disk_error(error, what, path) from error

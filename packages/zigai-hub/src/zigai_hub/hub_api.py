@@ -118,6 +118,11 @@ def blobs(repo: str) -> Path:
     return _folder(repo) / "blobs"
 
 
+def lock(repo: str, etag: str) -> Path:
+    """The lock file of a download, beside those of huggingface_hub."""
+    return _home() / ".locks" / _folder(repo).name / f"{etag}.zigai.lock"
+
+
 def snapshot(repo: str, revision: str | None) -> Path | None:
     """The folder of a revision in the cache; None if it is not there. `None` is the branch `main`."""
     folder = _folder(repo)

@@ -155,7 +155,7 @@ class HubSource:
         progress: DownloadProgress | None,
     ) -> Path:
         blob, what = folder / file.etag, f"hf:{asked.repo}/{file.name}"
-        with download.locked(blob, what):
+        with download.locked(hub_api.lock(asked.repo, file.etag), what):
             if not blob.exists():
                 url, headers = hub_api.address(asked.repo, file.name, repository.commit)
                 with requests.Session() as session:

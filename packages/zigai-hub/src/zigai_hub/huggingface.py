@@ -161,7 +161,7 @@ class HubSource:
                 with requests.Session() as session:
                     download.fetch(
                         url, blob, what=what, session=session, size=file.size, sha256=file.sha256 or None,
-                        headers=headers, progress=progress,
+                        headers=headers, progress=progress, denied=hub_api.denied(asked.repo),
                     )  # fmt: skip
             return hub_api.enter(asked.repo, file.name, asked.revision, repository.commit)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import time
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Screen:
             dimensions=(rows, columns),
             encoding="utf-8",
             codec_errors="replace",
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self._child.delaybeforesend = None
 

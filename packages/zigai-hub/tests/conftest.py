@@ -32,6 +32,7 @@ class Server:
         self.cut: int | None = None
         """Bytes after which an answer with a file breaks off; None sends all."""
         self.chunk_pause = 0.0
+        self.gated: set[str] = set()
         self.wrong: set[str] = set()
         """Files whose content is sent with another first byte."""
         server = self
@@ -70,6 +71,8 @@ class Server:
         parts = path.strip("/").split("/")
         if parts[:2] == ["api", "models"]:
             return self._model(request, "/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main")
+        if parts[0] == "cdn" and "/".join(parts[3:]) in self.gated:
+            return self._send(request, 403, {"X-Error-Code": "GatedRepo"}, b"{}")
         if parts[0] == "cdn":
             content = self.repositories["/".join(parts[1:3])]["/".join(parts[3:])]
             if "/".join(parts[3:]) in self.wrong:

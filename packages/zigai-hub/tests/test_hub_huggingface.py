@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 
 from zigai_core.contracts.errors import DownloadError
-from zigai_hub import HubSource, download
+from zigai_hub import HubSource, download, hub_api
 
 REPO = "maker/tiny-GGUF"
 CONTENT = bytes(range(256)) * 4096
@@ -117,6 +118,12 @@ def test_a_refusal_of_the_hub_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_gated_files_of_a_public_list_say_how_to_give_a_token(source: HubSource, hub: Any) -> None:
+    hub.gated.add("tiny-Q8_0.gguf")
+    with pytest.raises(DownloadError, match=r"refuses the file: HTTP 403: .*accept its terms.*HF_TOKEN"):
+        source.pull(f"{REPO}:Q8_0")
+
+
 def test_a_missing_revision_and_a_repository_without_gguf_are_named(source: HubSource, hub: Any) -> None:
     with pytest.raises(DownloadError, match="has no revision v9"):
         source.pull(f"{REPO}:Q4_K_M@v9")
@@ -153,5 +160,16 @@ def test_a_name_of_another_form_is_refused(source: HubSource, name: str) -> None
         source.pull(name)
 
 
-def test_a_partial_file_is_not_found_under_the_final_name(tmp_path: Path) -> None:
-    assert download.SUFFIX not in (".gguf", "")
+def test_a_killed_download_that_has_all_bytes_is_checked_before_it_is_used(
+    source: HubSource, hub: Any, tmp_path: Path
+) -> None:
+    blob = hub_api.blobs(REPO) / hashlib.sha256(CONTENT).hexdigest()
+    blob.parent.mkdir(parents=True)
+    part = blob.with_name(blob.name + download.SUFFIX)
+    part.write_bytes(CONTENT[::-1])
+    with pytest.raises(DownloadError, match="wrong checksum"):
+        source.pull(f"{REPO}:Q4_K_M")
+    assert not part.exists()
+    part.write_bytes(CONTENT)
+    assert source.pull(f"{REPO}:Q4_K_M").read_bytes() == CONTENT
+    assert hub.ranges() == []

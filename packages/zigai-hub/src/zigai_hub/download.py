@@ -28,13 +28,13 @@ TRIES = 5
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock of a download, so that two processes do not write one file. Waits for the other.
+    """Holds the lock file `path` of a download, so that two processes do not write one file. Waits for it.
 
     The system releases the lock if its process is killed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path.with_name(path.name + ".lock")):
+        with filelock.FileLock(path):
             yield
     except OSError as error:
         raise disk_error(error, what, path) from error
@@ -60,9 +60,12 @@ def fetch(
     sha256: str | None,
     headers: Mapping[str, str] | None = None,
     progress: DownloadProgress | None = None,
+    denied: str = "check the credentials for this server",
     timeout: float = 30.0,
 ) -> None:
     """Download `url` to `path`, which is created only when all bytes are there and are right.
+
+    `denied` is what to do if the server answers 401 or 403.
 
     Bytes so far are kept in a file beside it, and are used by the next call. To be called under `locked`.
     """
@@ -79,7 +82,7 @@ def fetch(
         try:
             kept, size = _receive(
                 url, part, kept, size, session=session, headers=headers or {}, what=what,
-                progress=progress, timeout=timeout,
+                progress=progress, denied=denied, timeout=timeout,
             )  # fmt: skip
             break
         except requests.RequestException as error:
@@ -134,6 +137,7 @@ def _receive(
     headers: Mapping[str, str],
     what: str,
     progress: DownloadProgress | None,
+    denied: str,
     timeout: float,
 ) -> tuple[int, int | None]:
     """One request: appends to `part` what it lacks. Returns its length, and the whole length if known."""
@@ -144,6 +148,8 @@ def _receive(
             raise DownloadError(f"{what}: the server's file is shorter than the kept part: run it again")
         if answer.status_code >= 500 or answer.status_code in (408, 429):
             raise requests.HTTPError(f"HTTP {answer.status_code}")
+        if answer.status_code in (401, 403):
+            raise DownloadError(f"{what}: the server refuses the file: HTTP {answer.status_code}: {denied}")
         if answer.status_code >= 400:
             raise DownloadError(f"{what}: the server refuses the file: HTTP {answer.status_code} for {url}")
         if kept and answer.status_code != 206:  # a server without ranges sends the whole file

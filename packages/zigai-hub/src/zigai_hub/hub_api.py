@@ -47,6 +47,11 @@ class Repository:
     files: tuple[File, ...]
 
 
+def denied(repo: str) -> str:
+    """What to do if the hub refuses a repository or its files."""
+    return f"if it is gated, accept its terms at {constants.ENDPOINT}/{repo}, and {_TOKEN}"
+
+
 def ask(repo: str, revision: str | None) -> Repository:
     """The files of a repository. Raises `DownloadError` for every refusal of the hub, in one line."""
     label = f"hf:{repo}" + (f"@{revision}" if revision else "")
@@ -116,6 +121,11 @@ def _folder(repo: str) -> Path:
 def blobs(repo: str) -> Path:
     """The folder of a repository's files in the cache, by etag."""
     return _folder(repo) / "blobs"
+
+
+def lock(repo: str, etag: str) -> Path:
+    """The lock file of a download, beside those of huggingface_hub."""
+    return _home() / ".locks" / _folder(repo).name / f"{etag}.zigai.lock"
 
 
 def snapshot(repo: str, revision: str | None) -> Path | None:

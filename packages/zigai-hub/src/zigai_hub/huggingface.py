@@ -155,13 +155,13 @@ class HubSource:
         progress: DownloadProgress | None,
     ) -> Path:
         blob, what = folder / file.etag, f"hf:{asked.repo}/{file.name}"
-        with download.locked(blob, what):
+        with download.locked(hub_api.lock(asked.repo, file.etag), what):
             if not blob.exists():
                 url, headers = hub_api.address(asked.repo, file.name, repository.commit)
                 with requests.Session() as session:
                     download.fetch(
                         url, blob, what=what, session=session, size=file.size, sha256=file.sha256 or None,
-                        headers=headers, progress=progress,
+                        headers=headers, progress=progress, denied=hub_api.denied(asked.repo),
                     )  # fmt: skip
             return hub_api.enter(asked.repo, file.name, asked.revision, repository.commit)
 

@@ -22,7 +22,7 @@ from requests.utils import get_environ_proxies, get_netrc_auth
 from zigai_core.contracts.errors import DownloadError, escape
 
 _FIND = "--dry-run --no-deps --ignore-installed --no-input --only-binary :all:"
-"""Options with which pip only finds. With the feature fast-deps it reads parts of a wheel for metadata."""
+"""Options with which pip only finds. With the feature fast-deps it reads only a wheel's metadata."""
 
 _OFFLINE = (
     "Could not fetch URL",

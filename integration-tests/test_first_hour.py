@@ -1,4 +1,4 @@
-"""A first hour with `zig-ai` from wheels, at a terminal of 100 and of 60 columns: what a person types and sees."""
+"""A first hour with `zig-ai` from wheels, at terminals of 100 and 60 columns: what one types and sees."""
 
 from __future__ import annotations
 

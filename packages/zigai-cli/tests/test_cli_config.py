@@ -14,7 +14,7 @@ import typer
 from command_runner import zig_ai
 
 from zigai_cli.app import app
-from zigai_cli.settable import common_options, options_of
+from zigai_cli.settings.settable import common_options, options_of
 
 pytestmark = pytest.mark.usefixtures("plugins")
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from command_runner import zig_ai
 
-from zigai_cli.conversation import history
-from zigai_cli.conversation.kept import Kept
-from zigai_cli.conversation.store import Store
-from zigai_cli.conversation.stored import About
+from zigai_cli.history import opening
+from zigai_cli.history.kept import Kept
+from zigai_cli.history.store import Store
+from zigai_cli.history.stored import About
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -80,7 +80,7 @@ def test_a_store_that_cannot_be_used_is_one_warning_and_the_chat_goes_on(
 ) -> None:
     data = tmp_path / "broken" / "data"
     data.mkdir(parents=True)
-    (data / history.FILE).write_text("not a database " * 100)
+    (data / opening.FILE).write_text("not a database " * 100)
     broken = {"ZIGAI_HOME": str(tmp_path / "broken")}
     result = zig_ai("chat", "-m", model, input="hi\n", env=broken)
     assert (result.returncode, result.stdout) == (0, "Hello, world\n")
@@ -137,7 +137,7 @@ def test_without_a_history_there_is_no_file(home: Path) -> None:
 
 
 def test_show_prints_messages_without_control_characters(held: Path) -> None:
-    with Store(history.path()) as store:
+    with Store(opening.path()) as store:
         Kept(store, About(descriptor="m\x1b[1m")).keep(
             [{"role": "us\x1ber", "content": "\x1b[31mred\x07"}], None
         )
@@ -196,7 +196,7 @@ def test_export_writes_markdown_and_json_lines(held: Path, tmp_path: Path) -> No
 
 
 def test_an_export_of_a_lone_surrogate_is_written(tmp_path: Path) -> None:
-    with Store(history.path()) as store:
+    with Store(opening.path()) as store:
         Kept(store).keep([{"role": "user", "content": "a\ud800b"}], None)
     file = tmp_path / "out.md"
     assert zig_ai("history", "export", "-o", file).exit_code == 0

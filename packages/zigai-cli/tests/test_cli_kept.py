@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from zigai_cli.conversation.kept import Kept
 from zigai_cli.conversation.notebook import Notebook
-from zigai_cli.conversation.store import Store, StoreError
-from zigai_cli.conversation.stored import About
 from zigai_cli.failure import InputError
+from zigai_cli.history.kept import Kept
+from zigai_cli.history.store import Store, StoreError
+from zigai_cli.history.stored import About
 
 
 def turns(*texts: str) -> Any:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from zigai_cli.conversation import search as searching
-from zigai_cli.conversation.search import excerpt, forget_removed, search
-from zigai_cli.conversation.store import Store
-from zigai_cli.conversation.stored import About
 from zigai_cli.failure import InputError
+from zigai_cli.history import search as searching
+from zigai_cli.history.search import excerpt, forget_removed, search
+from zigai_cli.history.store import Store
+from zigai_cli.history.stored import About
 
 TEXTS = [
     'The "Straße" is long* and wide',

@@ -21,19 +21,19 @@ if sys.platform == "win32":
 
 import resource
 
-from zigai_cli.conversation import schema
-from zigai_cli.conversation import store as storing
-from zigai_cli.conversation.store import ChangedError, Store, StoreError
-from zigai_cli.conversation.stored import About, title_of
 from zigai_cli.failure import InputError
+from zigai_cli.history import schema
+from zigai_cli.history import store as storing
+from zigai_cli.history.store import ChangedError, Store, StoreError
+from zigai_cli.history.stored import About, title_of
 
 HELLO = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": "Hi!"}]
 
 WRITER = textwrap.dedent("""\
     import sys
     from pathlib import Path
-    from zigai_cli.conversation.store import Store
-    from zigai_cli.conversation.stored import About
+    from zigai_cli.history.store import Store
+    from zigai_cli.history.stored import About
     store = Store(Path(sys.argv[1]))
     print("ready", flush=True)
     sys.stdin.readline()
@@ -314,8 +314,8 @@ def test_a_full_disk_is_named_and_leaves_the_store_whole(file: Path) -> None:
     child = textwrap.dedent(f"""\
         import resource, signal, sys
         from pathlib import Path
-        from zigai_cli.conversation.store import Store, StoreError
-        from zigai_cli.conversation.stored import About
+        from zigai_cli.history.store import Store, StoreError
+        from zigai_cli.history.stored import About
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         store = Store(Path(sys.argv[1]))
         resource.setrlimit(resource.RLIMIT_FSIZE, ({file.stat().st_size},) * 2)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from zigai_cli import defaults, failure
+from zigai_cli import failure
 from zigai_cli.commands.bench import bench
 from zigai_cli.commands.chat import chat
 from zigai_cli.commands.compare import compare
@@ -29,6 +29,7 @@ from zigai_cli.commands.pull import pull
 from zigai_cli.commands.tokenize import tokenize
 from zigai_cli.commands.version import show_version, version
 from zigai_cli.failure import InputError
+from zigai_cli.settings import defaults
 
 # The base class of usage errors: click's own, or that of the copy of click inside recent versions of Typer.
 _ClickException: type[Exception] = next(

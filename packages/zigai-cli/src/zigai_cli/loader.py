@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from zigai_cli import config_file, memory_limit, settable
+from zigai_cli import memory_limit
 from zigai_cli.options import Speculate
+from zigai_cli.settings import config_file, settable
 from zigai_cli.terminal.download import DownloadBar
 from zigai_cli.terminal.output import clean, has_colour, note
 

@@ -140,10 +140,10 @@ def chat(
     if interactive and as_json:
         raise typer.BadParameter("--json needs a prompt: give one as an argument or through standard input")
     text = "" if interactive else input_text.read(words or (), empty=_NO_PROMPT)
-    from zigai_cli.conversation import history, stored  # sqlite3 takes a tenth of the time of --help
+    from zigai_cli.history import opening, stored  # sqlite3 takes a tenth of the time of --help
 
     continued = conversation or ("last" if continues else None)
-    begun = history.begin(continued, keeps=keeps)
+    begun = opening.begin(continued, keeps=keeps)
     source = ctx.get_parameter_source("model")
     if continued is not None and (source is None or source.name != "COMMANDLINE"):
         model = begun.about.model
@@ -177,7 +177,7 @@ def chat(
         talk.messages = begun.messages
         if begun.kept is not None:
             begun.kept.about = stored.About(
-                history.model_to_store(names.get(path, str(path))),
+                opening.model_to_store(names.get(path, str(path))),
                 loaded.descriptor.name,
                 settings={**sampling, **({} if max_tokens is None else {"max_tokens": max_tokens})},
             )

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zigai_cli import config_file, defaults
 from zigai_cli.failure import InputError
 from zigai_cli.options import Json
-from zigai_cli.settable import Settable, common_options, expanded, options_of
+from zigai_cli.settings import config_file, defaults
+from zigai_cli.settings.settable import Settable, common_options, expanded, options_of
 from zigai_cli.terminal.output import clean, note, table
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from zigai_cli.options import Json
 from zigai_cli.terminal.output import clean, dim, note, table
 
 if TYPE_CHECKING:
-    from zigai_cli.conversation.store import Store
-    from zigai_cli.conversation.stored import Stored
+    from zigai_cli.history.store import Store
+    from zigai_cli.history.stored import Stored
 
 # The modules of the store are imported in the commands: sqlite3 takes a tenth of the time of --help.
 
@@ -43,7 +43,7 @@ def about() -> None:
 @history.command("list")
 def list_conversations(limit: Limit = 20, as_json: Json = False) -> None:
     """List the stored conversations, the last one first."""
-    from zigai_cli.conversation.export import when
+    from zigai_cli.history.export import when
 
     with _store() as store:
         entries = store.entries(limit or None)
@@ -66,8 +66,8 @@ def list_conversations(limit: Limit = 20, as_json: Json = False) -> None:
 @history.command()
 def show(conversation: Id = "last", as_json: Json = False) -> None:
     """Show the messages of a conversation."""
-    from zigai_cli.conversation.export import full_record, when
-    from zigai_cli.conversation.stored import text_of
+    from zigai_cli.history.export import full_record, when
+    from zigai_cli.history.stored import text_of
 
     with _store() as store:
         stored = store.find(conversation)
@@ -96,8 +96,8 @@ def search_messages(
     """Search messages and titles that hold every word, or part of a word, whatever its case."""
     from dataclasses import asdict
 
-    from zigai_cli.conversation.export import when
-    from zigai_cli.conversation.search import search
+    from zigai_cli.history.export import when
+    from zigai_cli.history.search import search
 
     with _store() as store:
         found = search(store, " ".join(words), limit or None)
@@ -132,7 +132,7 @@ def rm(
 
     At a terminal it asks first; elsewhere --yes is required.
     """
-    from zigai_cli.conversation.search import forget_removed
+    from zigai_cli.history.search import forget_removed
 
     if everything == bool(conversations):
         raise typer.BadParameter("name the conversations to delete, or give --all")
@@ -173,7 +173,7 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write conversations, the last one if none is named, to a file or to standard output."""
-    from zigai_cli.conversation import export as exported
+    from zigai_cli.history import export as exported
 
     if everything and conversations:
         raise typer.BadParameter("name the conversations to export, or give --all")
@@ -199,7 +199,7 @@ def export(
 
 
 def _format(kind: str | None, output: Path | None) -> str:
-    from zigai_cli.conversation.export import Format
+    from zigai_cli.history.export import Format
 
     if kind is None:
         return (
@@ -212,10 +212,10 @@ def _format(kind: str | None, output: Path | None) -> str:
 
 def _store() -> Store:
     """The store. One that does not exist yet is empty, and is not made."""
-    from zigai_cli.conversation import history as kept
-    from zigai_cli.conversation.store import Store
+    from zigai_cli.history import opening
+    from zigai_cli.history.store import Store
 
-    file = kept.path()
+    file = opening.path()
     if not os.path.lexists(file):
         return Store.empty()
     return Store(file, create=False)

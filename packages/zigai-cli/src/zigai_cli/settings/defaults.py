@@ -12,12 +12,12 @@ from typing import Any
 
 import typer
 
-from zigai_cli import config_file
-from zigai_cli.config_file import Setting
 from zigai_cli.failure import InputError
 from zigai_cli.load_options import to_load_options
 from zigai_cli.options import pairs, sampling
-from zigai_cli.settable import Settable, common_options, options_of
+from zigai_cli.settings import config_file
+from zigai_cli.settings.config_file import Setting
+from zigai_cli.settings.settable import Settable, common_options, options_of
 from zigai_core.contracts.errors import escape
 from zigai_core.contracts.load_options import LoadOptions
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from zigai_cli.conversation.stored import Stored, text_of
+from zigai_cli.history.stored import Stored, text_of
 
 
 class Format(StrEnum):

@@ -13,8 +13,8 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zigai_cli.conversation.store import Store, StoreError
 from zigai_cli.failure import InputError
+from zigai_cli.history.store import Store, StoreError
 
 AROUND = 40
 """Characters of a message shown on each side of the first word that was found."""

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zigai_cli import places
-from zigai_cli.conversation.kept import Kept
-from zigai_cli.conversation.store import Store, StoreError
-from zigai_cli.conversation.stored import About, text_of
 from zigai_cli.failure import describe
+from zigai_cli.history.kept import Kept
+from zigai_cli.history.store import Store, StoreError
+from zigai_cli.history.stored import About, text_of
 from zigai_cli.terminal.output import clean
 
 if TYPE_CHECKING:

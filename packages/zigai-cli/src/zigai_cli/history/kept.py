@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from zigai_cli.conversation.store import ChangedError, Store, StoreError
-from zigai_cli.conversation.stored import About, Stored
 from zigai_cli.failure import InputError, describe
+from zigai_cli.history.store import ChangedError, Store, StoreError
+from zigai_cli.history.stored import About, Stored
 
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message

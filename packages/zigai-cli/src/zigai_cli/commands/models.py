@@ -167,9 +167,7 @@ def _list_offers(as_json: bool) -> None:
 
 def _require_sources(plugins: Any) -> None:
     if not len(plugins.sources):
-        raise InputError(
-            "no installed package has models by name: install one that has with: pip install --upgrade zigai"
-        )
+        raise InputError("no installed package knows models by name: pip install --upgrade zigai")
 
 
 def _licence(path: Path, offer: Offer | None, plugins: Any) -> str:

@@ -65,6 +65,13 @@ def test_continue_restores_messages_system_and_model(held: Path, make_model: Cal
     assert (stored["model_name"], stored["system"], stored["message_count"]) == ("other", "be brief", 6)
 
 
+def test_a_number_after_continue_is_no_message(held: Path) -> None:
+    result = zig_ai("chat", "--continue", "1")
+    assert result.exit_code == 2
+    assert "--id 1" in result.stderr
+    assert record("show")["message_count"] == 2
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [(["--continue"], "no conversation is stored yet"), (["--id", "7"], "no stored conversation '7'")],

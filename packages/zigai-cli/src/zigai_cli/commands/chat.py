@@ -136,6 +136,11 @@ def chat(
     if system is not None:
         input_text.encodable("--system", system)
     variables = options.template_keywords(keywords)
+    if continues and words and len(words) == 1 and words[0].isdecimal():
+        raise typer.BadParameter(
+            f"--continue takes no value: --id {words[0]} continues that conversation; a number as a message "
+            "goes through a pipe"
+        )
     interactive = not words and sys.stdin.isatty()
     if interactive and as_json:
         raise typer.BadParameter("--json needs a prompt: give one as an argument or through standard input")

@@ -21,7 +21,7 @@ from typing import Any
 
 import pexpect
 
-PROMPT = "> "
+PROMPT = r">(\x1b\[[0-9;]*[CD]| )"
 """What an interactive chat shows when it takes a message."""
 SECONDS = 60
 """Most seconds to wait for a process."""
@@ -48,7 +48,7 @@ def measure_prompt(command: Sequence[str], runs: int) -> list[float]:
         program, *arguments = command
         terminal = pexpect.spawn(program, arguments, encoding="utf-8", timeout=SECONDS, dimensions=(30, 100))
         try:
-            terminal.expect_exact(PROMPT)
+            terminal.expect(PROMPT)
         except (pexpect.EOF, pexpect.TIMEOUT):
             raise SystemExit(f"{' '.join(command)} shows no prompt: {terminal.before}") from None
         times.append((time.perf_counter() - began) * 1000)

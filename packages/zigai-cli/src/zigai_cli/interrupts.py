@@ -1,11 +1,13 @@
-"""Ctrl-C while the program starts or ends, when an exception could not be handled."""
+"""Ctrl-C while the program starts or ends, when an exception could not be handled.
+
+This module is imported first of all. It uses `_signal`, the part of `signal` that is built into CPython: the
+import of `signal` itself takes several milliseconds, in which Ctrl-C would be printed as a traceback.
+"""
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # CPython's own
 import os
-import signal
-import threading
-from types import FrameType
 
 
 def end_at_once() -> None:
@@ -19,16 +21,18 @@ def end_at_once() -> None:
 
 def raise_exceptions() -> None:
     """From now on Ctrl-C raises `KeyboardInterrupt`, as Python does by default, if it is not ignored."""
-    _replace(signal.default_int_handler)
+    _replace(_signal.default_int_handler)
 
 
 def _replace(handler: object) -> None:
-    ours = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, _end)
-    if ours and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, handler)  # type: ignore[arg-type]
+    if _signal.getsignal(_signal.SIGINT) in (_signal.default_int_handler, _end):
+        try:  # noqa: SIM105 - the import of contextlib takes time, too
+            _signal.signal(_signal.SIGINT, handler)
+        except ValueError:
+            pass  # not the main thread, which alone handles signals
 
 
-def _end(number: int, frame: FrameType | None) -> None:
+def _end(number: int, frame: object) -> None:
     os._exit(130)
 
 

@@ -17,6 +17,7 @@ from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.interactive import Conversation
 from zigai_cli.conversation.loading import Loading, Opener, Ready
 from zigai_cli.failure import InputError
+from zigai_cli.options import Overflow
 from zigai_core.api import loading
 from zigai_core.api.chat import Chat
 from zigai_core.api.registry import Plugins
@@ -209,6 +210,24 @@ def test_each_turn_is_kept_and_a_stored_conversation_is_opened(
     assert shelf.name == "my name"
     assert [len(messages) for messages, _ in shelf.kept] == [1, 2, 0, 2, 3, 4]
     assert shelf.kept[-1][1] == "be kind"
+
+
+def test_an_edit_that_is_refused_leaves_the_stored_conversation_as_it_was(
+    model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def open_chat(path: Path, progress: object) -> Ready:
+        loaded = loading.load(path, plugins=plugins)
+        return Ready(loaded.chat(overflow="error"), loaded.tokenizer, loaded.sampling, "the model")
+
+    shelf = Shelf()
+    typist = Typist(["hi", "/edit", "x" * 90, "/quit"])
+    monkeypatch.setattr(interactive, "Keyboard", lambda screen: typist)
+    monkeypatch.setattr(interactive, "screen", lambda: sys.stdout)
+    monkeypatch.setattr(Conversation, "_new_prompt", lambda self: typist)
+    opener = Opener(lambda name: model, open_chat)
+    Conversation(Loading(model, opener), opener, Settings(overflow=Overflow.ERROR), kept=shelf).run()
+    assert "error: " in capsys.readouterr().out
+    assert [message["content"] for message in shelf.kept[-1][0]] == ["hi", "Hello, world"]
 
 
 def test_reasoning_is_hidden_in_a_pipe_by_default(model: Path) -> None:

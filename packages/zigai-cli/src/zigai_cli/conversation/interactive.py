@@ -183,6 +183,7 @@ class Conversation:
                 self._answer(step.message, keys)
             except BaseException:
                 self._held.talk.messages = before
+                self._held.keep()
                 raise
 
     def _label(self) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_runner import zig_ai
 
-from zigai_cli.commands.plugins import rows
+from zigai_cli.measure.installed import rows
 from zigai_core.api.registry import Plugins
 
 pytestmark = pytest.mark.usefixtures("plugins")

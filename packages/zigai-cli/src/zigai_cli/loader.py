@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from zigai_core.api.model import Model
     from zigai_core.contracts.descriptor import ModelDescriptor
     from zigai_core.contracts.load_options import LoadOptions
-
-LoadCallback = Callable[[int, int], None]
-"""Called with the bytes loaded and the bytes in all."""
+    from zigai_core.contracts.plugins import Progress as LoadCallback
 
 BAR_DELAY = 0.3
 """Seconds of loading before the progress bar appears."""

@@ -41,7 +41,6 @@ class Wheel:
 
     name: str
     version: str
-    licence: str
     url: str
     sha256: str
 
@@ -70,8 +69,7 @@ def find_wheel(requirement: str) -> Wheel:
         found = json.loads(written)["install"][0]
         info, metadata = found["download_info"], found["metadata"]
         hashes = info["archive_info"].get("hashes") or {}
-        licence = metadata.get("license_expression") or metadata.get("license") or ""
-        return Wheel(metadata["name"], metadata["version"], licence, info["url"], hashes.get("sha256", ""))
+        return Wheel(metadata["name"], metadata["version"], info["url"], hashes.get("sha256", ""))
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise DownloadError(
             f"pypi:{requirement}: pip's report has no wheel: update pip: python -m pip install --upgrade pip"

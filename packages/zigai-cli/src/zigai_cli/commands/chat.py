@@ -13,7 +13,7 @@ from zigai_cli.conversation import input_text, template
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.ask import ask
 from zigai_cli.conversation.interactive import Conversation
-from zigai_cli.conversation.loading import Loading, Opener, Progress, Ready
+from zigai_cli.conversation.loading import Loading, Opener, Ready
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.loader import LoadProgress
 from zigai_cli.terminal.output import figure, note
@@ -22,6 +22,7 @@ from zigai_core.contracts.load_options import LoadOptions
 if TYPE_CHECKING:
     from zigai_core.api.chat import Chat
     from zigai_core.api.model import Model
+    from zigai_core.contracts.plugins import Progress
 
 _NO_PROMPT = "no prompt, and standard input is empty: give one as an argument or through standard input"
 

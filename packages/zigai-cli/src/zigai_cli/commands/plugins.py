@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from zigai_cli.measure.installed import rows
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import table
-
-if TYPE_CHECKING:
-    from zigai_core.api.installed import Entry
-    from zigai_core.api.registry import Registry
 
 
 def own_commands(context: typer.Context) -> frozenset[str]:
@@ -52,38 +48,3 @@ def plugins(context: typer.Context, as_json: Json = False) -> None:
             table(listed)
         else:
             sys.stdout.write("  none\n")
-
-
-def rows(registry: Registry[Any], own: frozenset[str]) -> list[dict[str, str]]:
-    """One row per entry point: name, value, distribution, version, and its conflict or error, if any.
-
-    `own` are the built-in commands. Imports every plugin of the registry.
-    """
-    entries = registry.entries()
-    claims = Counter(entry.name for entry in entries)
-    return [
-        {
-            "name": entry.name,
-            "value": entry.value,
-            "distribution": entry.distribution,
-            "version": entry.version,
-            "conflict": _conflict(registry.group, entry.name, claims[entry.name], own),
-            "error": _problem(registry, entry),
-        }
-        for entry in entries
-    ]
-
-
-def _problem(registry: Registry[Any], entry: Entry) -> str:
-    problem = registry.problem(entry)
-    return f"FAILS: {problem}" if problem else ""
-
-
-def _conflict(group: str, name: str, claims: int, own: frozenset[str]) -> str:
-    if group == "zigai.commands" and name in own:
-        return "CONFLICT: zig-ai has a command of this name, which is used"
-    return (
-        f"CONFLICT: {claims} packages provide this name, so none is used: uninstall all but one"
-        if claims > 1
-        else ""
-    )

@@ -12,7 +12,7 @@ from zigai_cli.terminal.download import DownloadBar
 from zigai_cli.terminal.output import clean
 
 NOT_A_NAME = "there is no such file or folder, and it is not a name such as hf:OWNER/REPO or an alias"
-"""What is said of a name that no source takes."""
+"""Error text for a name that no source takes."""
 
 
 def pull(

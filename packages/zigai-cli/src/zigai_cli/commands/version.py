@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
-import re
 import sys
 
+from zigai_cli.measure.installed import packages
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import clean
 
@@ -25,19 +25,6 @@ def version(as_json: Json = False) -> None:
         "system": platform.platform(),
     }
     sys.stdout.write(json.dumps(answer) + "\n")
-
-
-def packages() -> dict[str, str]:
-    """Versions of the installed zigai packages, by name."""
-    from importlib import metadata
-
-    found = {
-        re.sub(r"[-_.]+", "-", name).lower(): distribution.version
-        for distribution in metadata.distributions()
-        # A distribution whose metadata is broken has no name.
-        if (name := distribution.metadata["Name"]) and re.match(r"zigai\b", name, re.IGNORECASE)
-    }
-    return dict(sorted(found.items()))
 
 
 def show_version() -> None:

@@ -13,10 +13,7 @@ from zigai_cli.terminal.output import clean
 if TYPE_CHECKING:
     from zigai_core.api.chat import Chat
     from zigai_core.contracts.options import SamplingOptions
-    from zigai_core.contracts.plugins import Tokenizer
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes loaded and the bytes in all."""
+    from zigai_core.contracts.plugins import Progress, Tokenizer
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def parse(text: str) -> Slash | str:
 
 
 def unknown(name: str) -> str:
-    """What is said of a command that does not exist, with the nearest one.
+    """Error text for a command that does not exist, with the nearest one.
 
     >>> unknown("sytem")
     'there is no command /sytem; did you mean /system? (/help lists the commands, //sytem sends it as text)'

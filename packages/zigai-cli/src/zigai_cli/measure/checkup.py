@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from zigai_cli import failure, places
-from zigai_cli.commands.plugins import rows
-from zigai_cli.commands.version import packages
 from zigai_cli.measure import machine
 from zigai_cli.measure.bandwidth import read_bandwidth
+from zigai_cli.measure.installed import packages, rows
 from zigai_cli.terminal.output import figure
 from zigai_core.api.backends import make_backend
 from zigai_core.api.registry import Plugins

@@ -36,7 +36,6 @@ class Trace:
         self.descriptor = descriptor
         self.graph: Graph = prepared.graph
         self.backend = prepared.backend.name
-        self.choice = prepared.choice
         self.context = prepared.options.context
         """Most tokens whose values can be computed."""
         self._tokenizer = prepared.tokenizer
@@ -44,7 +43,6 @@ class Trace:
         if not self.graph.whole_sequences:  # scratch memory for so many rows of every value at once
             compiled = replace(compiled, batch=min(compiled.batch, ROWS))
         program = replace(prepared, graph=traced(self.graph), options=compiled).compile(progress)
-        self.summary = program.report().summary
         self._rows = OutputRows(program)
 
     @property

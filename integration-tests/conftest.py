@@ -52,7 +52,8 @@ class Environment:
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables that neither make the sources importable nor name the user's folder."""
-        kept = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
+        removed = ("PYTHONPATH", "PYTHONHOME", "NO_COLOR")
+        kept = {k: v for k, v in os.environ.items() if k not in removed}
         return kept | {"ZIGAI_HOME": str(self.folder / "home")}
 
     def run(

@@ -15,8 +15,10 @@ from command_runner import zig_ai
 from zigai_cli.conversation import interactive, stats
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.interactive import Conversation
-from zigai_cli.conversation.loading import Loading, Opener, Ready
+from zigai_cli.conversation.loading import Loading, Located, Ready
 from zigai_cli.failure import InputError
+from zigai_cli.history.kept import Kept
+from zigai_cli.history.store import Store
 from zigai_cli.options import Overflow
 from zigai_core.api import loading
 from zigai_core.api.chat import Chat
@@ -139,6 +141,21 @@ class Typist:
     typed_ahead = take
 
 
+class ToyOpener:
+    """Opens one model, whatever is named."""
+
+    def __init__(self, model: Path, plugins: Plugins) -> None:
+        self._model = model
+        self._plugins = plugins
+
+    def choose(self, name: str | None) -> Located:
+        return Located(self._model, name)
+
+    def open(self, located: Located, progress: object) -> Ready:
+        loaded = loading.load(located.path, plugins=self._plugins)
+        return Ready(loaded.chat(), loaded.tokenizer, loaded.sampling, "the model", name=located.name)
+
+
 def test_an_interrupt_just_after_a_reply_does_not_end_the_chat(
     model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -149,17 +166,13 @@ def test_an_interrupt_just_after_a_reply_does_not_end_the_chat(
             raise presses.pop()
         return "statistics"
 
-    def open_chat(path: Path, progress: object) -> Ready:
-        loaded = loading.load(path, plugins=plugins)
-        return Ready(loaded.chat(), loaded.tokenizer, loaded.sampling, "the model")
-
     typist = Typist(["hi", "hi", "/quit"])
     monkeypatch.setattr(stats, "line", line)
     monkeypatch.setattr(interactive, "Keyboard", lambda screen: typist)
     monkeypatch.setattr(interactive, "screen", lambda: sys.stdout)
     monkeypatch.setattr(Conversation, "_new_prompt", lambda self: typist)
-    opener = Opener(lambda name: model, open_chat)
-    Conversation(Loading(model, opener), opener, Settings()).run()
+    opener = ToyOpener(model, plugins)
+    Conversation(Loading(opener), opener, Settings()).run()
     out = capsys.readouterr().out
     assert out.count("Hello, world") == 2
     assert "Ctrl-D or /exit leaves the program" in out
@@ -168,12 +181,20 @@ def test_an_interrupt_just_after_a_reply_does_not_end_the_chat(
 class Shelf:
     """A notebook in memory with one stored conversation, `old`."""
 
+    dropped = 0
+
     def __init__(self) -> None:
         self.kept: list[tuple[list[Message], str | None]] = []
         self.name = ""
 
     def keep(self, messages: Sequence[Message], system: str | None) -> None:
         self.kept.append((list(messages), system))
+
+    def describe(self, model: str | None, name: str, settings: Mapping[str, Any]) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
 
     def count(self, counts: Mapping[str, Any]) -> None:
         pass
@@ -193,17 +214,13 @@ class Shelf:
 def test_each_turn_is_kept_and_a_stored_conversation_is_opened(
     model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def open_chat(path: Path, progress: object) -> Ready:
-        loaded = loading.load(path, plugins=plugins)
-        return Ready(loaded.chat(), loaded.tokenizer, loaded.sampling, "the model")
-
     shelf = Shelf()
     typist = Typist(["hi", "/undo", "/load absent", "/load old", "/save my name", "more", "/quit"])
     monkeypatch.setattr(interactive, "Keyboard", lambda screen: typist)
     monkeypatch.setattr(interactive, "screen", lambda: sys.stdout)
     monkeypatch.setattr(Conversation, "_new_prompt", lambda self: typist)
-    opener = Opener(lambda name: model, open_chat)
-    Conversation(Loading(model, opener), opener, Settings(), kept=shelf).run()
+    opener = ToyOpener(model, plugins)
+    Conversation(Loading(opener), opener, Settings(), kept=shelf).run()
     out = capsys.readouterr().out
     assert "error: there is no conversation absent" in out
     assert "> earlier\n  reply\n" in out
@@ -215,19 +232,31 @@ def test_each_turn_is_kept_and_a_stored_conversation_is_opened(
 def test_an_edit_that_is_refused_leaves_the_stored_conversation_as_it_was(
     model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def open_chat(path: Path, progress: object) -> Ready:
-        loaded = loading.load(path, plugins=plugins)
-        return Ready(loaded.chat(overflow="error"), loaded.tokenizer, loaded.sampling, "the model")
-
     shelf = Shelf()
     typist = Typist(["hi", "/edit", "x" * 90, "/quit"])
     monkeypatch.setattr(interactive, "Keyboard", lambda screen: typist)
     monkeypatch.setattr(interactive, "screen", lambda: sys.stdout)
     monkeypatch.setattr(Conversation, "_new_prompt", lambda self: typist)
-    opener = Opener(lambda name: model, open_chat)
-    Conversation(Loading(model, opener), opener, Settings(overflow=Overflow.ERROR), kept=shelf).run()
+    opener = ToyOpener(model, plugins)
+    Conversation(Loading(opener), opener, Settings(overflow=Overflow.ERROR), kept=shelf).run()
     assert "error: " in capsys.readouterr().out
     assert [message["content"] for message in shelf.kept[-1][0]] == ["hi", "Hello, world"]
+
+
+def test_a_chat_that_drops_its_oldest_turns_keeps_them_in_the_store(
+    model: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    typist = Typist([*["hi"] * 12, "/edit", "ho", "/quit"])
+    monkeypatch.setattr(interactive, "Keyboard", lambda screen: typist)
+    monkeypatch.setattr(interactive, "screen", lambda: sys.stdout)
+    monkeypatch.setattr(Conversation, "_new_prompt", lambda self: typist)
+    opener = ToyOpener(model, plugins)
+    with Store(tmp_path / "history.sqlite") as store:
+        kept = Kept(store)
+        Conversation(Loading(opener), opener, Settings(overflow=Overflow.SHIFT), kept=kept).run()
+        assert kept.dropped >= 2, "the context must have been full"
+        said = [message["content"] for message in store.find("last").messages]
+        assert said == ["hi", "Hello, world"] * 11 + ["ho", "Hello, world"]
 
 
 def test_reasoning_is_hidden_in_a_pipe_by_default(model: Path) -> None:

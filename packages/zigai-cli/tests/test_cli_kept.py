@@ -68,19 +68,43 @@ def test_an_unchanged_conversation_is_not_written(store: Store) -> None:
 
 def test_what_a_full_context_drops_stays_in_the_store(store: Store) -> None:
     kept = Kept(store)
-    kept.keep(turns("a", "b", "c", "d"), None)
-    kept.keep(turns("c", "d", "e"), None)
+    kept.keep(turns("a", "b", "a", "b"), None)
+    kept.dropped = 2
+    kept.keep(turns("a", "b", "e"), None)
+    kept.dropped = 4
     kept.keep(turns("e", "f"), None)
-    assert contents(store) == [["a", "b", "c", "d", "e", "f"]]
+    assert contents(store) == [["a", "b", "a", "b", "e", "f"]]
     kept.keep(turns("edited"), None)
-    assert contents(store) == [["a", "b", "c", "d", "edited"]], "the chat's first message was edited"
+    assert contents(store) == [["a", "b", "a", "b", "edited"]], "the chat's first message was edited"
+    kept.keep([], None)
+    assert contents(store) == [["a", "b", "a", "b"]]
+
+
+def test_a_first_message_edited_to_a_later_one_replaces_all(store: Store) -> None:
+    kept = Kept(store)
+    kept.keep(turns("a", "b", "c", "d"), None)
+    kept.keep(turns("c"), None)
+    assert contents(store) == [["c"]]
+
+
+def test_a_conversation_whose_only_message_is_taken_back_is_deleted(store: Store) -> None:
+    kept = Kept(store)
+    kept.keep(turns("a", "b"), None)
+    kept.keep([], None)
+    assert store.entries() == []
+    kept.keep(turns("c"), None)
+    assert (kept.title, contents(store)) == ("c", [["c"]])
+    kept.rename("mine")
+    kept.keep([], None)
+    kept.keep(turns("d"), None)
+    assert (kept.title, contents(store)) == ("mine", [["d"]])
 
 
 def test_after_a_reset_a_new_conversation_begins(store: Store) -> None:
     kept = Kept(store)
     kept.keep(turns("a", "b"), None)
     kept.rename("first")
-    kept.keep([], None)
+    kept.leave()
     kept.keep(turns("c"), None)
     assert contents(store) == [["a", "b"], ["c"]]
     assert kept.names() == ["c", "first"]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 from zigai_cli import memory_limit
 from zigai_cli.options import Speculate
@@ -39,35 +36,51 @@ def default_name() -> str | None:
     return None if configured is None else settable.expanded(str(configured.value))
 
 
-def choose(name: str | None, say: Callable[[str], None] | None = None) -> Path:
-    """Return the path of the model of this name; downloads it, with a progress bar, if it is not here.
+def choose(name: str | None) -> Path:
+    """Return the path of the model of this name, as `locate` does.
 
-    For None it is the model of the user's settings, or else the bundled one: a note on standard error
-    describes that, or `say` is called with it.
+    For None it is the model of the user's settings, or else the bundled one, which a note on standard error
+    describes.
     """
     name = default_name() if name is None else name
     if name is not None:
-        path = _located(name)
-        memory_limit.check(path)  # before numpy is imported, which ends the process without memory
-        return path
+        return locate(name)
+    path, about = bundled()
+    note(about, sys.stderr)
+    return path
+
+
+def bundled() -> tuple[Path, str]:
+    """The path of the model that comes with zigai, and what it is and how to name another."""
     from zigai_core.api.loading import default_model
 
-    bundled = default_model()
-    larger = f"\nfor a real one: {bundled.larger}" if bundled.larger else ""
-    text = f"no model is named, so this is {bundled.about}. To name one: --model PATH.gguf{larger}"
-    if say is None:
-        note(text, sys.stderr)
-    else:
-        say(text)
-    return bundled.path
+    model = default_model()
+    larger = f"\nfor a real one: {model.larger}" if model.larger else ""
+    return model.path, f"no model is named, so this is {model.about}. To name one: --model PATH.gguf{larger}"
+
+
+def locate(name: str) -> Path:
+    """Return the path of the model of this name; downloads it, with a progress bar, if it is not here."""
+    path = _located(name)
+    memory_limit.check(path)  # before numpy is imported, which ends the process without memory
+    return path
+
+
+def from_anywhere(name: str) -> str:
+    """The name of a model by which it is found from any folder: a path becomes absolute."""
+    return str(Path(name).absolute()) if _exists(name) else name
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):  # too long, or with a NUL: `locate` has the error
+        return False
 
 
 def _located(name: str) -> Path:
-    try:
-        if Path(name).exists():  # before core is imported, which takes long
-            return Path(name)
-    except (OSError, ValueError):
-        pass  # too long, or with a NUL: `locate` has the error
+    if _exists(name):  # before core is imported, which takes long
+        return Path(name)
     from zigai_core.api.sources import locate
 
     with DownloadBar() as progress:
@@ -122,14 +135,9 @@ def _keywords(options: LoadOptions) -> dict[str, Any]:
 def speculation(
     speculate: Speculate, draft: str | None, options: LoadOptions, progress: LoadCallback | None = None
 ) -> dict[str, Any]:
-    """Keyword arguments for `Model.generate` and `Model.chat` about draft tokens. Loads the draft model.
-
-    Raises `typer.BadParameter` if both ways to propose draft tokens are given.
-    """
+    """Keyword arguments for `Model.generate` and `Model.chat` about draft tokens. Loads the draft model."""
     if draft is None:
         return {"speculate": None if speculate is Speculate.OFF else speculate.value}
-    if speculate is not Speculate.OFF:
-        raise typer.BadParameter("--speculate and --draft both propose draft tokens: give one of them")
     return {"draft": load(draft, options, progress)}
 
 

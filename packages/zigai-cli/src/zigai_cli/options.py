@@ -182,11 +182,13 @@ def sampling(
     repeat_penalty: float | None,
     seed: int | None,
     further: list[str] | None = None,
+    ctx: typer.Context | None = None,
 ) -> dict[str, Any]:
-    """Sampling options given on the command line, by field of `SamplingOptions`.
+    """Sampling options of a command, by field of `SamplingOptions`.
 
-    The model's own defaults hold for all others. `further` are fields as `NAME=JSON`. Raises
-    `typer.BadParameter` for a name that does not exist or is given twice, and for a value out of range.
+    The model's own defaults hold for all others. `further` are fields as `NAME=JSON`, of the parameter
+    `further_sampling`. With `ctx` an option of the command line goes before one of the user's settings.
+    Raises `typer.BadParameter` for a name that does not exist or is given twice, and a value out of range.
     """
     from zigai_core.contracts.options import SamplingOptions
 
@@ -200,20 +202,43 @@ def sampling(
     }
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     known = [field.name for field in fields(SamplingOptions)]
+    last = ctx is not None and is_given(ctx, "further_sampling")
+    values: dict[str, Any] = {}
     for part in further or ():
         name, sign, text = part.partition("=")
         if not sign or name not in known:
             raise typer.BadParameter(
                 f"--sampling {escape(part)}: give NAME=JSON; NAME is one of {', '.join(known)}"
             )
-        if name in given:
+        alike = ctx is None or is_given(ctx, name) == last
+        if name in values or (name in given and alike):
             raise typer.BadParameter(f"--sampling {escape(part)}: {name} is given twice")
-        given[name] = _sampling_value(name, text)
+        values[name] = _sampling_value(name, text)
+    given = given | values if last else values | given
     try:
         SamplingOptions(**given)
     except SamplingError as error:
         raise typer.BadParameter(str(error)) from error
     return given
+
+
+def is_given(ctx: typer.Context, parameter: str) -> bool:
+    """True if a parameter's value comes from the command line, not from the user's settings or a default."""
+    source = ctx.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def drafting(ctx: typer.Context, speculate: Speculate, draft: str | None) -> tuple[Speculate, str | None]:
+    """--speculate and --draft, of which one at most proposes draft tokens.
+
+    One that is given on the command line goes before the other in the user's settings. Raises
+    `typer.BadParameter` if both are given.
+    """
+    if draft is None or speculate is Speculate.OFF:
+        return speculate, draft
+    if is_given(ctx, "draft") == is_given(ctx, "speculate"):
+        raise typer.BadParameter("--speculate and --draft both propose draft tokens: give one of them")
+    return (Speculate.OFF, draft) if is_given(ctx, "draft") else (speculate, None)
 
 
 def _sampling_value(name: str, text: str) -> Any:

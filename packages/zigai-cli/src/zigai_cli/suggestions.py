@@ -1,4 +1,4 @@
-"""What a shell offers while a command is typed: models, backends, and values of options.
+"""Completions of a shell: models, backends, and values of options.
 
 Nothing heavy is imported, since every press of the Tab key starts a process.
 """
@@ -30,6 +30,19 @@ def models(incomplete: str) -> list[str]:
         return []
     names = [written + entry.name for entry in found]
     return sorted(name for name in names if name.lower().endswith(MODEL_SUFFIXES))
+
+
+def named_models() -> list[str]:
+    """The names that `--model` takes besides paths: aliases, and models that were downloaded."""
+    from zigai_core.api.registry import Plugins
+    from zigai_core.api.sources import ALIAS, make_source, sources
+
+    plugins = Plugins.installed()
+    if ALIAS not in plugins.sources:
+        return []
+    offered = [offer.name for offer in make_source(ALIAS, plugins).offered()]
+    stored = [model.name for source in sources(plugins).values() for model in source.stored()]
+    return list(dict.fromkeys([*offered, *stored]))
 
 
 def backends(incomplete: str) -> list[str]:

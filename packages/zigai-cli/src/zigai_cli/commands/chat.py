@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from zigai_cli import loader, options
-from zigai_cli.conversation import input_text, template
+from zigai_cli import input_text, loader, options, places, suggestions
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.ask import ask
+from zigai_cli.conversation.chat_opener import ChatOpener
 from zigai_cli.conversation.interactive import Conversation
-from zigai_cli.conversation.loading import Loading, Opener, Ready
+from zigai_cli.conversation.loading import Loading, Located
 from zigai_cli.load_options import DEFAULTS, with_load_options
-from zigai_cli.loader import LoadProgress
-from zigai_cli.terminal.output import figure, note
+from zigai_cli.terminal.output import clean, note
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from zigai_core.api.chat import Chat
-    from zigai_core.api.model import Model
-    from zigai_core.contracts.plugins import Progress
+    from zigai_cli.history.opening import Begun
 
+TYPED = "typed"
+"""File of the typed messages, in the folder of the user's data."""
 _NO_PROMPT = "no prompt, and standard input is empty: give one as an argument or through standard input"
 
 
@@ -129,14 +127,15 @@ def chat(
         repeat_penalty=repeat_penalty,
         seed=seed,
         further=further_sampling,
+        ctx=ctx,
     )
+    speculate, draft = options.drafting(ctx, speculate, draft)
     if image:
         raise typer.BadParameter("--image: zig-ai cannot read images yet; models answer text only")
     if stop:
         sampling["stop"] = tuple(input_text.encodable("--stop", text) for text in stop)
     if system is not None:
         input_text.encodable("--system", system)
-    variables = options.template_keywords(keywords)
     if continues and words and len(words) == 1 and words[0].isdecimal():
         raise typer.BadParameter(
             f"--continue takes no value: --id {words[0]} continues that conversation; a number as a message "
@@ -146,82 +145,85 @@ def chat(
     if interactive and as_json:
         raise typer.BadParameter("--json needs a prompt: give one as an argument or through standard input")
     text = "" if interactive else input_text.read(words or (), empty=_NO_PROMPT)
-    from zigai_cli.history import opening, stored  # sqlite3 takes a tenth of the time of --help
+    from zigai_cli.history import opening  # sqlite3 takes a tenth of the time of --help
 
     continued = conversation or ("last" if continues else None)
     begun = opening.begin(continued, keeps=keeps)
-    source = ctx.get_parameter_source("model")
-    if continued is not None and (source is None or source.name != "COMMANDLINE"):
-        model = begun.about.model
-    if overflow is None:
-        overflow = options.Overflow.SHIFT if interactive else options.Overflow.STOP
-    if reasoning is None:
-        shown = interactive and sys.stdout.isatty()
-        reasoning = options.Reasoning.DIM if shown else options.Reasoning.HIDE
-    settings = Settings(
-        sampling, max_tokens, reasoning, overflow, stats=show_stats is not False, markdown=not plain
-    )
-    names: dict[Path, str | None] = {}
-    remarks: list[str] = []
-
-    def choose(name: str | None) -> Path:
-        path = loader.choose(name, remarks.append if interactive else None)
-        names[path] = name or loader.default_name()
-        return path
-
-    def open_chat(path: Path, progress: Progress | None) -> Ready:
-        chosen = template.choose(template_name)
-        with LoadProgress(path.name, progress) as bar:
-            loaded = loader.load_file(path, load, bar)
-        talk = loaded.chat(
-            system=begun.about.system if system is None else system,
-            template=chosen,
-            overflow=overflow.value,
-            **loader.speculation(speculate, draft, load, progress),
-            **variables,
+    try:
+        if begun.about is not None and not options.is_given(ctx, "model"):
+            name = begun.about.model
+        else:
+            name = model or loader.default_name()
+        if begun.about is not None and system is None:
+            system = begun.about.system
+        on_screen = interactive and sys.stdout.isatty()
+        usual = Settings(
+            reasoning=options.Reasoning.DIM if on_screen else options.Reasoning.HIDE,
+            overflow=options.Overflow.SHIFT if interactive else options.Overflow.STOP,
         )
-        talk.messages = begun.messages
+        settings = Settings(
+            sampling,
+            max_tokens,
+            reasoning or usual.reasoning,
+            overflow or usual.overflow,
+            stats=show_stats is not False,
+            markdown=not plain,
+        )
+        opener = ChatOpener(
+            load,
+            settings.overflow,
+            system,
+            begun.messages,
+            template_name,
+            options.template_keywords(keywords),
+            speculate,
+            draft,
+        )
+        if interactive:
+            # A model that has to be downloaded is downloaded before the prompt, with a progress bar.
+            located = None if name is None else opener.choose(name)
+            Conversation(
+                Loading(opener, located),
+                opener,
+                settings,
+                defaults=usual,
+                kept=begun.kept,
+                typed=places.data_folder() / TYPED if keeps else None,
+                remark=begun.remark,
+                draft=begun.unanswered,
+                model_names=suggestions.named_models,
+            ).run()
+            return
+        located = opener.choose(name)
+        code = _ask(opener, located, text, settings, begun, show_stats=bool(show_stats), as_json=as_json)
+    finally:
         if begun.kept is not None:
-            begun.kept.about = stored.About(
-                opening.model_to_store(names.get(path, str(path))),
-                loaded.descriptor.name,
-                settings={**sampling, **({} if max_tokens is None else {"max_tokens": max_tokens})},
-            )
-        about = [
-            *remarks,
-            heading(loaded, talk),
-            loader.packing_remark(loaded, bar.seconds, load),
-            begun.remark,
-        ]
-        remarks.clear()
-        return Ready(
-            talk,
-            loaded.tokenizer,
-            loaded.sampling,
-            "\n".join(filter(None, about)),
-            {"model": loaded.descriptor.name, "backend": loaded.backend},
-        )
-
-    if interactive:
-        opener = Opener(choose, open_chat)
-        path = (lambda: choose(None)) if model is None else choose(model)
-        Conversation(Loading(path, opener), opener, settings, kept=begun.kept).run()
-        return
-    ready = open_chat(choose(model), None)
-    if show_stats:
-        note(ready.heading, sys.stderr)
-    elif begun.remark is not None and sys.stderr.isatty():
-        note(begun.remark, sys.stderr)
-    about = ready.about if as_json else None
-    code = ask(ready.talk, text, settings, show_stats=bool(show_stats), as_json=about, kept=begun.kept)
+            begun.kept.close()
     if code:
         raise typer.Exit(code)
 
 
-def heading(model: Model, talk: Chat) -> str:
-    """Two lines that name model, backend and chat template."""
-    about = model.descriptor
-    return (
-        f"{about.name} ({about.architecture}, {figure(about.parameters)} parameters) on {model.choice}\n"
-        f"template: {talk.template.origin}"
-    )
+def _ask(
+    opener: ChatOpener,
+    located: Located,
+    text: str,
+    settings: Settings,
+    begun: Begun,
+    *,
+    show_stats: bool,
+    as_json: bool,
+) -> int:
+    """Answer one message. Returns the exit code."""
+    if located.remark and not show_stats:
+        note(located.remark, sys.stderr)
+    ready = opener.open(located)
+    if begun.remark and (show_stats or sys.stderr.isatty()):
+        lost = " ".join(clean(begun.unanswered).split())
+        left_out = f"; its last message had no reply and is left out: {lost[:60]}" if lost else ""
+        note(begun.remark + left_out, sys.stderr)
+    if show_stats:
+        note("\n".join([*ready.remarks, ready.heading]), sys.stderr)
+    if begun.kept is not None:
+        begun.kept.describe(ready.name, ready.about["model"], settings.record())
+    about = ready.about if as_json else None
+    return ask(ready.talk, text, settings, show_stats=show_stats, as_json=about, kept=begun.kept)

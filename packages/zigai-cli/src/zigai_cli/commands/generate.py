@@ -8,8 +8,8 @@ from typing import Annotated, Optional
 
 import typer
 
-from zigai_cli import loader, options
-from zigai_cli.conversation import input_text, stats
+from zigai_cli import input_text, loader, options
+from zigai_cli.conversation import stats
 from zigai_cli.conversation.ask import exit_code
 from zigai_cli.conversation.reply import Reply
 from zigai_cli.load_options import DEFAULTS, with_load_options
@@ -19,6 +19,7 @@ from zigai_core.contracts.load_options import LoadOptions
 
 @with_load_options()
 def generate(
+    ctx: typer.Context,
     model: options.Model = None,
     words: Annotated[
         Optional[list[str]],  # noqa: UP045
@@ -65,7 +66,9 @@ def generate(
         repeat_penalty=repeat_penalty,
         seed=seed,
         further=further_sampling,
+        ctx=ctx,
     )
+    speculate, draft = options.drafting(ctx, speculate, draft)
     for text in stop or ():
         input_text.encodable("--stop", text)
     given = _prompt(words or [], prompt)

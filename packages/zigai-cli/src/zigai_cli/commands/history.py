@@ -66,8 +66,8 @@ def list_conversations(limit: Limit = 20, as_json: Json = False) -> None:
 @history.command()
 def show(conversation: Id = "last", as_json: Json = False) -> None:
     """Show the messages of a conversation."""
+    from zigai_cli.conversation.turns import text_of
     from zigai_cli.history.export import full_record, when
-    from zigai_cli.history.stored import text_of
 
     with _store() as store:
         stored = store.find(conversation)

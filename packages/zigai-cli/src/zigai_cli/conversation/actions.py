@@ -1,4 +1,4 @@
-"""What the slash commands do."""
+"""The actions of slash commands."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from zigai_cli.conversation import setting, turns
 from zigai_cli.conversation.held import Held
 from zigai_cli.conversation.slash import Slash, help_text, unknown, usage
+from zigai_cli.conversation.turns import text_of
 from zigai_cli.terminal.clipboard import copy
 from zigai_cli.terminal.output import size
 
@@ -120,7 +121,7 @@ class Actions:
         if not name:
             self._held.say(self._listed(setting.names()))
         elif value.strip() or name not in setting.names():
-            setting.change(name, value.strip(), self._held.settings)
+            setting.change(name, value.strip(), self._held.settings, self._held.defaults)
             self._held.say(self._listed([name]))
         else:
             self._held.say(self._listed([name]))
@@ -147,7 +148,9 @@ class Actions:
     def _show(self, rest: str) -> Step:
         assert self._held.ready is not None
         talk, settings = self._held.talk, self._held.settings
-        changed = [*settings.sampling, *(name for name in setting.OWN if _is_changed(name, settings))]
+        defaults = self._held.defaults
+        own = [name for name in setting.OWN if getattr(settings, name) != getattr(defaults, name)]
+        changed = [*settings.sampling, *own]
         fill = f"{self._held.used} of {talk.context} tokens" if self._held.used else f"{talk.context} tokens"
         self._held.say(
             f"{self._held.ready.heading}\ncontext: {fill}\nmessages: {len(talk.messages)}\n"
@@ -176,7 +179,7 @@ class Actions:
                 f"there is no message {rest} from the end, of {count}" if count else "no message yet"
             )
             return None
-        return Edit(begin, turns.text_of(messages[begin]))
+        return Edit(begin, text_of(messages[begin]))
 
     def _undo(self, rest: str) -> Step:
         messages = self._held.talk.messages
@@ -184,8 +187,9 @@ class Actions:
         if begin is None:
             self._held.say("there is nothing to take back")
             return None
-        self._held.replace(messages[:begin])
-        first = " ".join(turns.text_of(messages[begin]).split())
+        self._held.restart(messages[:begin], self._held.talk.system)
+        self._held.keep()
+        first = " ".join(text_of(messages[begin]).split())
         self._held.say(f"taken back: {first if len(first) <= 60 else f'{first[:59]}…'}")
         return None
 
@@ -208,10 +212,7 @@ class Actions:
         if self._held.kept is None:
             self._held.say(NO_HISTORY)
             return None
-        messages, system = self._held.kept.open(rest)
-        self._held.talk.messages = messages
-        self._held.talk.system = system
-        self._held.used = self._held.retries = 0
+        self._held.restart(*self._held.kept.open(rest))
         self.recall()
         return None
 
@@ -220,9 +221,10 @@ class Actions:
         messages = self._held.talk.messages
         if messages:
             count = sum(message["role"] == "user" for message in messages)
-            self._held.say(f"going on with a conversation of {count} message{'s' * (count != 1)}:")
+            said = f"{count} messages, of which this is the last" if count > 1 else "one message"
+            self._held.say(f"going on with a conversation of {said}:")
             for message in messages[turns.begin(messages) or 0 :][:1] + messages[-1:]:
-                text = " ".join(turns.text_of(message).split())
+                text = " ".join(text_of(message).split())
                 mark = ">" if message["role"] == "user" else " "
                 self._held.say(f"{mark} {text if len(text) <= 200 else f'{text[:199]}…'}")
 
@@ -249,7 +251,9 @@ class Actions:
         return None
 
     def _clear(self, rest: str) -> Step:
-        self._held.replace([])
+        self._held.restart([], self._held.talk.system)
+        if self._held.kept is not None:
+            self._held.kept.leave()
         self._held.say("started a new conversation")
         return None
 
@@ -269,9 +273,3 @@ class Actions:
             "xsel works"
         )
         return None
-
-
-def _is_changed(name: str, settings: object) -> bool:
-    from zigai_cli.conversation.answer import Settings
-
-    return bool(getattr(settings, name) != getattr(Settings(), name))

@@ -26,17 +26,20 @@ class Settings:
     """Sampling options by name, which replace the model's own defaults."""
     max_tokens: int | None = None
     reasoning: Reasoning = Reasoning.DIM
-    overflow: Overflow | None = None
-    """Action when the context is full; None is the chat's own."""
+    overflow: Overflow = Overflow.STOP
+    """Action when the context is full."""
     stats: bool = True
     """Whether a line of statistics follows each reply of a conversation."""
     markdown: bool = True
     """Whether Markdown is rendered at a terminal with colours."""
 
+    def record(self) -> dict[str, Any]:
+        """What replies depend on, as values for JSON; what has its default is left out."""
+        return {**self.sampling, **({} if self.max_tokens is None else {"max_tokens": self.max_tokens})}
+
     def options(self) -> dict[str, Any]:
         """Keywords of `Chat.send`."""
-        overflow = {} if self.overflow is None else {"overflow": self.overflow.value}
-        return {"max_tokens": self.max_tokens, **overflow, **self.sampling}
+        return {"max_tokens": self.max_tokens, "overflow": self.overflow.value, **self.sampling}
 
 
 class Writer(Protocol):
@@ -77,11 +80,19 @@ def answer(
 
     `kept` stores the message before the reply begins, and the reply with its statistics when it has ended.
     """
+    earlier = talk.messages
     if kept is not None:
         sent: Message = {"role": "user", "content": message} if isinstance(message, str) else message
-        kept.keep([*talk.messages, sent], talk.system)
+        kept.keep([*earlier, sent], talk.system)
+
+    def send() -> ChatReply:
+        begun = talk.send(message, **settings.options())
+        if kept is not None:
+            kept.dropped += len(earlier) + 1 - len(talk.messages)  # the last of them is the message
+        return begun
+
     read = _as_written if settings.reasoning is Reasoning.SHOW else _in_parts
-    reply = Reply(lambda: talk.send(message, **settings.options()), read)
+    reply = Reply(send, read)
     hides = settings.reasoning is Reasoning.HIDE
     try:
         with reply:

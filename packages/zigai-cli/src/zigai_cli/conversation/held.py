@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TextIO
 
 from zigai_cli.conversation.answer import Settings
@@ -30,6 +30,8 @@ class Held:
     """Tokens in the context after the last reply."""
     retries: int = 0
     """How often the last message was answered again."""
+    defaults: Settings = field(default_factory=Settings)
+    """The settings if no option sets any."""
 
     @property
     def talk(self) -> Chat:
@@ -41,14 +43,20 @@ class Held:
         """Write dim lines of the program's own to the terminal, words wrapped whole."""
         note(text, self.screen)
 
-    def replace(self, messages: Sequence[Message]) -> None:
-        """Give the conversation other messages."""
+    def restart(self, messages: Sequence[Message], system: str | None) -> None:
+        """Replace the messages and the system message of the chat."""
         self.talk.messages = list(messages)
+        self.talk.system = system
         self.used = 0
         self.retries = 0
-        self.keep()
+
+    def describe(self) -> None:
+        """Tell where the conversation is kept what model and settings it has now."""
+        if self.kept is not None and self.ready is not None:
+            self.kept.describe(self.ready.name, self.ready.about.get("model", ""), self.settings.record())
 
     def keep(self) -> None:
         """Keep the messages as they are."""
         if self.kept is not None:
+            self.describe()
             self.kept.keep(self.talk.messages, self.talk.system)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
-from zigai_cli import failure, places
+from zigai_cli import failure
 from zigai_cli.conversation import stats
 from zigai_cli.conversation.actions import Actions, Again, Edit, Leave, Step, Switch
 from zigai_cli.conversation.answer import Settings, Writer, answer
@@ -32,15 +33,13 @@ if TYPE_CHECKING:
 HOW_TO_LEAVE = "Ctrl-D or /exit leaves the program"
 HUNG_UP = 129
 """Exit code after the terminal was closed: 128 plus the number of SIGHUP, as in shells."""
-TYPED = "typed"
-"""File of the typed messages, in the folder of the user's data."""
 
 
 class Conversation:
     """A conversation at a terminal. The prompt appears before the model is loaded.
 
     Replies are written to standard output. All else is written to the terminal, also if standard output is
-    a pipe. `model_names` gives names that `/model` completes.
+    a pipe.
     """
 
     def __init__(
@@ -49,22 +48,36 @@ class Conversation:
         opener: Opener,
         settings: Settings,
         *,
+        defaults: Settings | None = None,
         kept: Notebook | None = None,
+        typed: Path | None = None,
+        remark: str = "",
+        draft: str = "",
         model_names: Callable[[], Iterable[str]] = tuple,
     ) -> None:
+        """Prepare the conversation.
+
+        `defaults` are the settings if no option sets any. `kept` is where the conversation is kept, and
+        `typed` the file of typed messages. `remark` is shown first, `draft` is the text of the first prompt,
+        and `model_names` gives names that `/model` completes.
+        """
         self._loading = loading
         self._opener = opener
         self._screen: TextIO = screen()
-        self._held = Held(settings, self._screen, kept)
+        self._held = Held(settings, self._screen, kept, defaults=defaults or Settings())
         self._actions = Actions(self._held)
+        self._typed = typed
+        self._remark = remark
+        self._next = draft
         self._model_names = model_names
-        self._next = ""
 
     def run(self) -> None:
         """Answer what is typed until it is left. Raises the error of loading, and `typer.Exit`."""
         code = 0
         with Keyboard(self._screen) as keys:
             try:
+                if self._remark:
+                    self._held.say(self._remark)
                 self._held.say("/help lists the commands; Ctrl-C stops a reply, Ctrl-D leaves")
                 self._converse(keys, self._new_prompt())
             except Hangup:
@@ -97,10 +110,11 @@ class Conversation:
         kept = self._held.kept
         stored = (lambda text: _beginning(text, kept.names())) if kept else (lambda text: ())
         arguments = {"model": self._models, "load": stored}
-        return Prompt(self._screen, places.data_folder() / TYPED, arguments)
+        return Prompt(self._screen, self._typed, arguments)
 
     def _models(self, text: str) -> Iterable[str]:
-        yield from _beginning(text, self._model_names())
+        with contextlib.suppress(Exception):  # an error of a plugin is reported where a model is chosen
+            yield from _beginning(text, self._model_names())
         folder, _, name = text.rpartition("/")
         try:
             found = sorted(Path(folder + "/" if folder or text[:1] == "/" else ".").expanduser().iterdir())
@@ -175,7 +189,8 @@ class Conversation:
         if isinstance(step, Switch):
             self._switch(step.name, keys)
         elif isinstance(step, Again):
-            before = self._held.talk.messages
+            before, kept = self._held.talk.messages, self._held.kept
+            dropped = 0 if kept is None else kept.dropped
             same = step.message == before[step.begin]
             self._held.retries = self._held.retries + 1 if same else 0
             self._held.talk.messages = before[: step.begin]
@@ -183,6 +198,8 @@ class Conversation:
                 self._answer(step.message, keys)
             except BaseException:
                 self._held.talk.messages = before
+                if kept is not None:
+                    kept.dropped = dropped
                 self._held.keep()
                 raise
 
@@ -196,6 +213,7 @@ class Conversation:
         """Write the reply to a message as it is generated."""
         held = self._held
         writer = Listening(self._writer(), keys)
+        held.describe()
         answered = answer(held.talk, message, self._settings(), writer, held.kept)
         reply = answered.reply
         held.used = reply.context_used
@@ -223,7 +241,7 @@ class Conversation:
 
     def _switch(self, name: str, keys: Keyboard) -> None:
         """Go on with another model; the messages stay."""
-        loading = Loading(self._opener.choose(name), self._opener)
+        loading = Loading(self._opener, self._opener.choose(name))
         loading.start()
         try:
             self._show_progress(loading, keys)
@@ -235,7 +253,7 @@ class Conversation:
         ready.talk.system = self._held.talk.system
         self._held.ready = ready
         self._held.used = 0
-        self._held.say(ready.heading)
+        self._introduce()
         self._held.keep()
 
     def _wait(self, keys: Keyboard) -> None:
@@ -263,8 +281,14 @@ class Conversation:
         """Take the loaded model, and name it."""
         if self._held.ready is None:
             self._held.ready = self._loading.result()
-            self._held.say(self._held.ready.heading)
+            self._introduce()
             self._actions.recall()
+
+    def _introduce(self) -> None:
+        """Name the model."""
+        ready = self._held.ready
+        assert ready is not None
+        self._held.say("\n".join([*ready.remarks, ready.heading]))
 
 
 def _beginning(text: str, names: Iterable[str]) -> Iterable[str]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from zigai_cli.terminal.output import clean
 
@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from zigai_core.api.chat import Chat
     from zigai_core.contracts.options import SamplingOptions
     from zigai_core.contracts.plugins import Progress, Tokenizer
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model that is on this machine."""
+
+    path: Path
+    name: str | None = None
+    """The model as another run finds it, from any folder; None for the one that comes with zigai."""
+    remark: str = ""
+    """What the user should know about the choice, as a line."""
 
 
 @dataclass(frozen=True)
@@ -26,25 +37,36 @@ class Ready:
     """The sampling options of replies for which none are given."""
     heading: str
     """Lines that name model, backend and chat template."""
+    remarks: tuple[str, ...] = ()
+    """What the user should know about this model and about loading it, each as a line."""
+    name: str | None = None
+    """As in `Located`."""
     about: Mapping[str, str] = field(default_factory=dict)
     """Names of the model and the backend, for JSON."""
 
 
-@dataclass(frozen=True)
-class Opener:
+class Opener(Protocol):
     """Opens a model in two steps: where it is, which may ask the network, and loading it."""
 
-    choose: Callable[[str | None], Path]
-    open: Callable[[Path, Progress], Ready]
+    def choose(self, name: str | None) -> Located:
+        """Returns where a model is; downloads it if it is not here. None is the one that comes with zigai."""
+        ...
+
+    def open(self, located: Located, progress: Progress | None) -> Ready:
+        """Loads a model and begins a chat with it."""
+        ...
 
 
 class Loading:
-    """A model on its way. `start` begins to load it; until then nothing happens."""
+    """A model on its way. `start` begins to load it; until then nothing happens.
 
-    def __init__(self, path: Path | Callable[[], Path], opener: Opener) -> None:
-        self._path = path
+    Without `located` it is the model that comes with zigai.
+    """
+
+    def __init__(self, opener: Opener, located: Located | None = None) -> None:
+        self._located = located
         self._opener = opener
-        self._name = clean(path.name) if isinstance(path, Path) else "the model"
+        self._name = "the model" if located is None else clean(located.path.name)
         self._percent = ""
         self._ready: Ready | None = None
         self._error: BaseException | None = None
@@ -80,9 +102,9 @@ class Loading:
 
     def _work(self) -> None:
         try:
-            path = self._path if isinstance(self._path, Path) else self._path()
-            self._name = clean(path.name)
-            self._ready = self._opener.open(path, self._show)
+            located = self._opener.choose(None) if self._located is None else self._located
+            self._name = clean(located.path.name)
+            self._ready = self._opener.open(located, self._show)
         except BaseException as error:  # raised again by `result`
             self._error = error
 

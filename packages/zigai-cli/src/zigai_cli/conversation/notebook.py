@@ -12,8 +12,19 @@ if TYPE_CHECKING:
 class Notebook(Protocol):
     """Keeps the conversation that is being held, and opens earlier ones."""
 
+    dropped: int
+    """How many of the kept messages, from the first on, the chat has dropped to make room in its context."""
+
+    def describe(self, model: str | None, name: str, settings: Mapping[str, Any]) -> None:
+        """Sets what is kept with the next change: the model as it was named, its own name, and settings."""
+        ...
+
     def keep(self, messages: Sequence[Message], system: str | None) -> None:
-        """Keeps the conversation as it is now. Without messages the next one begins a new conversation."""
+        """Keeps the conversation as it is now: the messages that were dropped, and then these."""
+        ...
+
+    def leave(self) -> None:
+        """Makes the next message the first of a new conversation."""
         ...
 
     def count(self, counts: Mapping[str, Any]) -> None:

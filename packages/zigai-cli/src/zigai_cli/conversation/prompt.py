@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from prompt_toolkit.application import create_app_session, get_app, run_in_terminal
 from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import create_input
 from prompt_toolkit.input.typeahead import get_typeahead
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -62,9 +63,12 @@ def unquoted(text: str) -> str:
 
 
 class Prompt:
-    """Reads messages at a terminal, whose screen is written through `screen`."""
+    """Reads messages at a terminal, whose screen is written through `screen`.
 
-    def __init__(self, screen: TextIO, history: Path, arguments: Arguments) -> None:
+    What is typed is stored in the file `history`; for None it is forgotten at the end.
+    """
+
+    def __init__(self, screen: TextIO, history: Path | None, arguments: Arguments) -> None:
         self._output = create_output(stdout=screen)
         if isinstance(self._output, Vt100_Output):
             self._output.enable_cpr = False  # the answer of a terminal could come during a reply
@@ -75,7 +79,7 @@ class Prompt:
             lambda: self._label(),
             multiline=True,
             prompt_continuation=self._continuation,
-            history=TypedHistory(history),
+            history=InMemoryHistory() if history is None else TypedHistory(history, self._with_pastes),
             completer=SlashCompleter(arguments),
             complete_while_typing=Condition(self._is_command),
             key_bindings=self._bindings(),
@@ -114,14 +118,18 @@ class Prompt:
                 text = self._session.prompt(default=default, pre_run=watch)
         except EOFError as error:
             raise Hangup from error
-        for placeholder, pasted in self._pastes.items():
-            text = text.replace(placeholder, pasted)
         # Bytes that are not UTF-8 were read as lone surrogates.
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        return self._with_pastes(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     def typed_ahead(self) -> str:
         """Text that came in one piece with the last message, after its end."""
         return as_line("".join(key.data for key in get_typeahead(self._input)))
+
+    def _with_pastes(self, text: str) -> str:
+        """The text with the long pastes in place of their placeholders."""
+        for placeholder, pasted in self._pastes.items():
+            text = text.replace(placeholder, pasted)
+        return text
 
     def _is_command(self) -> bool:
         return self._session.default_buffer.text.startswith("/")

@@ -42,8 +42,6 @@ def value(name: str, settings: Settings, defaults: SamplingOptions | None) -> st
     found: Any
     if name in OWN:
         found = getattr(settings, name)
-        if name == "overflow":
-            return str(found or Overflow.SHIFT)
         if name == "max_tokens" and found is None:
             return "none"
         return ("on" if found else "off") if isinstance(found, bool) else str(found)
@@ -53,7 +51,7 @@ def value(name: str, settings: Settings, defaults: SamplingOptions | None) -> st
     return json.dumps(sorted(found) if isinstance(found, frozenset) else found, ensure_ascii=False)
 
 
-def change(name: str, text: str, settings: Settings) -> None:
+def change(name: str, text: str, settings: Settings, defaults: Settings) -> None:
     """Give a setting a value, or its default if `text` is `default`. Raises `SettingError`."""
     if name not in names():
         near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
@@ -61,16 +59,16 @@ def change(name: str, text: str, settings: Settings) -> None:
             f"there is no setting {escape(name)}" + (f"; did you mean {near[0]}?" if near else "; see /set")
         )
     if name in OWN:
-        _change_own(name, text, settings)
+        _change_own(name, text, settings, defaults)
     elif text == "default":
         settings.sampling.pop(name, None)
     else:
         settings.sampling[name] = _sampling(name, text)
 
 
-def _change_own(name: str, text: str, settings: Settings) -> None:
+def _change_own(name: str, text: str, settings: Settings, defaults: Settings) -> None:
     if text == "default" or (name == "max_tokens" and text == "none"):
-        setattr(settings, name, getattr(Settings(), name))
+        setattr(settings, name, getattr(defaults, name))
     elif name == "max_tokens":
         if not text.isdecimal() or int(text) < 1:
             raise SettingError(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message
@@ -19,13 +19,14 @@ def begin(messages: Sequence[Message], number: int = 1) -> int | None:
     return places[-number] if 0 < number <= len(places) else None
 
 
-def text_of(message: Message) -> str:
-    """The text of a message; of a content in parts, the texts."""
-    content: object = message.get("content")
+def text_of(message: Mapping[str, Any]) -> str:
+    """The text of a message: its content, or the text parts of a content that is a list, a line each."""
+    content = message.get("content")
     if isinstance(content, str):
         return content
     parts = content if isinstance(content, list) else []
-    return "".join(part["text"] for part in parts if isinstance(part, dict) and "text" in part)
+    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def last_reply(messages: Sequence[Message]) -> str | None:

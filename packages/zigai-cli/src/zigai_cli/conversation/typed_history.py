@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prompt_toolkit.history import FileHistory
@@ -18,12 +18,14 @@ _log = logging.getLogger("zigai.history")
 class TypedHistory(FileHistory):
     """A history in a file that only its owner can read. One that cannot be used is a warning, once.
 
-    When the file has become large, its older half is dropped at the next start.
+    When the file has become large, its older half is dropped at the next start. `expanded` gives the text to
+    store for one that was typed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, expanded: Callable[[str], str] = str) -> None:
         super().__init__(str(path))
         self._path = path
+        self._expanded = expanded
         self._usable = True
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,10 +45,11 @@ class TypedHistory(FileHistory):
 
     def store_string(self, string: str) -> None:
         """Store a text, unless it is too long."""
-        if not self._usable or len(string) > LONGEST:
+        text = self._expanded(string)
+        if not self._usable or len(text) > LONGEST:
             return
         try:
-            super().store_string(string)
+            super().store_string(text)
         except OSError as error:
             self._give_up(error)
 

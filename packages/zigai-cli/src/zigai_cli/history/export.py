@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from zigai_cli.history.stored import Stored, text_of
+from zigai_cli.conversation.turns import text_of
+from zigai_cli.history.stored import Stored
 
 
 class Format(StrEnum):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from zigai_cli.failure import InputError, describe
 from zigai_cli.history.store import ChangedError, Store, StoreError
-from zigai_cli.history.stored import About, Stored
+from zigai_cli.history.stored import About, Stored, title_of
 
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message
@@ -31,14 +31,13 @@ class Kept:
 
     def __init__(self, store: Store, about: About | None = None) -> None:
         self.about = about or About()
-        """Model and settings, stored with the next change; the caller may replace them at any time."""
+        """Model and settings, stored with the next change."""
+        self.dropped = 0
         self._store = store
         self._working = True
         self._stored: Stored | None = None
         self._messages: list[dict[str, Any]] = []
         self._written: About | None = None
-        self._begin = 0
-        """Place in the stored messages of the first message that the chat still has."""
         self._name: str | None = None
 
     @property
@@ -51,25 +50,35 @@ class Kept:
         """Title of the conversation in the store; empty if it is not there."""
         return "" if self._stored is None else self._stored.title
 
+    def describe(self, model: str | None, name: str, settings: Mapping[str, Any]) -> None:
+        """Set what is stored with the next change; the system message is that of `keep`."""
+        self.about = About(model, name, settings=dict(settings))
+
     def keep(self, messages: Sequence[Message], system: str | None) -> None:
-        """Store the conversation as it is now. Without messages the next one begins a new conversation."""
+        """Store the conversation as it is now. One that has no message any more is deleted."""
         given = [dict(copy.deepcopy(message)) for message in messages]
-        if not given:
-            self._leave()
+        whole = [*self._messages[: self.dropped], *given]
+        if not self._working or not (whole or self._stored):
             return
         about = replace(self.about, system=system)
-        self._begin, place = _overlap(self._messages, given, self._begin)
-        new = given[place - self._begin :]
-        unchanged = self._stored is not None and about == self._written
-        if not self._working or (unchanged and not new and place == len(self._messages)):
+        place = _same(self._messages, whole)
+        if self._stored is not None and about == self._written and place == len(self._messages) == len(whole):
             return
-        whole = [*self._messages[:place], *new]
         try:
-            self._stored = self._write(about, whole, place)
+            stored = self._write(about, whole, place)
         except StoreError as error:
             self._give_up(error)
         else:  # only now: Ctrl-C may have come before
-            self._messages, self._written = whole, about
+            self._stored, self._messages, self._written = stored, whole, about
+
+    def leave(self) -> None:
+        """Begin a new conversation with the next message. The one until now stays in the store."""
+        self._stored, self._messages, self.dropped, self._name = None, [], 0, None
+
+    def close(self) -> None:
+        """Close the store."""
+        self._working = False
+        self._store.close()
 
     def count(self, counts: Mapping[str, Any]) -> None:
         """Store the statistics of the last message, if it is a reply."""
@@ -88,6 +97,7 @@ class Kept:
         self._name = title
         if self._stored is not None:
             self._store.rename(self._stored.id, title)
+            self._stored = replace(self._stored, title=title)
 
     def open(self, name_or_id: str) -> tuple[list[Message], str | None]:
         """Go on with a stored conversation: its messages and its system message. Raises `InputError`.
@@ -96,7 +106,7 @@ class Kept:
         """
         self._require()
         stored = self._store.find(name_or_id)
-        self._leave()
+        self.leave()
         self._stored = stored
         self._messages = copy.deepcopy(stored.messages)
         self.about = self._written = stored.about
@@ -120,20 +130,25 @@ class Kept:
             self._give_up(error)
             return []
 
-    def _write(self, about: About, messages: list[dict[str, Any]], place: int) -> Stored:
+    def _write(self, about: About, messages: list[dict[str, Any]], place: int) -> Stored | None:
+        """Store the messages, of which those before `place` are in the store. Returns what is stored now."""
         if self._stored is not None:
             try:
-                return self._store.update(self._stored, about, place, messages[place:])
+                stored = self._store.update(self._stored, about, place, messages[place:])
             except ChangedError:
                 _log.warning(
                     "conversation %d was changed by another process: this chat goes on as a new one",
                     self._stored.id,
                 )
                 self._name = self._name or self._stored.title
-        return self._store.add(about, messages, self._name)
-
-    def _leave(self) -> None:
-        self._stored, self._messages, self._begin, self._name = None, [], 0, None
+            else:
+                if messages:
+                    return stored
+                if stored.title != title_of(self._messages[0]):
+                    self._name = stored.title
+                self._store.remove([stored.id])
+                return None
+        return self._store.add(about, messages, self._name) if messages else None
 
     def _require(self) -> None:
         if not self._working:
@@ -144,14 +159,8 @@ class Kept:
         _log.warning("%s; the conversation goes on without being stored", describe(error))
 
 
-def _overlap(stored: list[dict[str, Any]], given: list[dict[str, Any]], begin: int) -> tuple[int, int]:
-    """Where the given messages begin in the stored ones, and the first place where the two differ.
-
-    A chat whose context was full has lost the oldest of its messages, so a later beginning is searched for,
-    too.
-    """
-    start = next((place for place in range(begin, len(stored)) if stored[place] == given[0]), begin)
-    same = start
-    while same < len(stored) and same - start < len(given) and stored[same] == given[same - start]:
-        same += 1
-    return start, same
+def _same(stored: list[dict[str, Any]], given: list[dict[str, Any]]) -> int:
+    """The first place at which the two differ."""
+    pairs = zip(stored, given, strict=False)
+    shorter = min(len(stored), len(given))
+    return next((place for place, (old, new) in enumerate(pairs) if old != new), shorter)

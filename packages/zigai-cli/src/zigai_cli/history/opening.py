@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zigai_cli import places
+from zigai_cli.conversation.turns import text_of
 from zigai_cli.failure import describe
 from zigai_cli.history.kept import Kept
 from zigai_cli.history.store import Store, StoreError
-from zigai_cli.history.stored import About, text_of
+from zigai_cli.history.stored import About
 from zigai_cli.terminal.output import clean
 
 if TYPE_CHECKING:
@@ -29,10 +30,12 @@ class Begun:
     kept: Kept | None = None
     """Stores the conversation; None without a history."""
     messages: list[Message] = field(default_factory=list)
-    about: About = field(default_factory=About)
+    about: About | None = None
     """Of a continued conversation: its model, system message and settings."""
-    remark: str | None = None
+    remark: str = ""
     """Which conversation is continued, as a line."""
+    unanswered: str = ""
+    """The last message of a continued conversation, if it got no reply; it is none of `messages`."""
 
 
 def path() -> Path:
@@ -56,14 +59,10 @@ def begin(continued: str | None, *, keeps: bool) -> Begun:
             return Begun()
     kept = Kept(Store(path()))
     messages, _ = kept.open(continued)
-    remark = f"continuing conversation {kept.id}: {clean(kept.title)} ({len(messages)} messages)"
+    remark = f"continuing conversation {kept.id}: {clean(kept.title)}"
     unanswered = kept.unanswered()
-    if unanswered is not None:
-        first = " ".join(text_of(unanswered).split())[:60]
-        remark += f"; its last message had no reply and is left out: {clean(first)}"
-    return Begun(kept if keeps else None, messages, kept.about, remark)
-
-
-def model_to_store(name: str | None) -> str | None:
-    """The name of a model by which another run finds it, from any folder: a path becomes absolute."""
-    return str(Path(name).absolute()) if name is not None and Path(name).exists() else name
+    begun = Begun(kept, messages, kept.about, remark, "" if unanswered is None else text_of(unanswered))
+    if keeps:
+        return begun
+    kept.close()
+    return replace(begun, kept=None)

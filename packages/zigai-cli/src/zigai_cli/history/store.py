@@ -18,9 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from zigai_cli.conversation.turns import text_of
 from zigai_cli.failure import InputError
 from zigai_cli.history import schema
-from zigai_cli.history.stored import About, Stored, text_of, title_of
+from zigai_cli.history.stored import About, Stored, title_of
 
 PATIENCE = 5.0
 """Seconds to wait for another process that is writing."""

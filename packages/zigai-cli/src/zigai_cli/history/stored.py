@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from zigai_cli.conversation.turns import text_of
+
 LONGEST_TITLE = 80
 """Most characters of a title that is made from a message."""
 
@@ -54,16 +56,6 @@ class Stored:
             "updated": self.updated,
             "message_count": self.length,
         }
-
-
-def text_of(message: Mapping[str, Any]) -> str:
-    """The text of a message: its content, or the text parts of a content that is a list, a line each."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
-    return "\n".join(text for text in texts if isinstance(text, str))
 
 
 def title_of(message: Mapping[str, Any]) -> str:

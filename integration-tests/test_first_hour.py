@@ -117,4 +117,4 @@ def test_looking_inside(everything: Any, tmp_path: Path) -> None:
     assert everything.run("zig-ai", "compare", "--help").returncode == 0
     text = tmp_path / "text.txt"
     text.write_text("The capital of France is Paris. " * 40)
-    assert json.loads(everything.check("zig-ai", "perplexity", text, "--context", "64", "--json"))
+    assert json.loads(everything.check("zig-ai", "perplexity", text, "--window", "64", "--json"))

@@ -490,7 +490,7 @@ def test_perplexity_shows_the_result_so_far_and_ends_on_ctrl_c(
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("!" * 6400)  # the toy takes a hundredth of a second for each
-    process = terminal("perplexity", "-m", str(model), str(text), "--context", "64")
+    process = terminal("perplexity", "-m", str(model), str(text), "--window", "64")
     assert "±" in process.expect("s left")
     process.expect("window 2 of 100")
     process.type("\x03")

@@ -41,7 +41,7 @@ def direct(path: Path, context: int) -> np.ndarray:
 def test_perplexity_is_that_of_llama_cpp(model: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text(TEXT)
-    arguments = ["perplexity", "-m", model, "--backend", "numpy", "--context", 33]
+    arguments = ["perplexity", "-m", model, "--backend", "numpy", "--window", 33]
     figures = json.loads(zig_ai(*arguments, text, "--json").stdout)
     nats = direct(model, 33)
     assert figures["scored"] == len(nats) == 32
@@ -65,7 +65,7 @@ def test_windows_follow_one_another_or_overlap_with_a_stride() -> None:
 
 
 def test_strided_scores_are_those_of_longer_contexts(model: Path) -> None:
-    arguments = ["perplexity", "-m", model, "--backend", "numpy", "--context", 32, "--stride", 8, "--json"]
+    arguments = ["perplexity", "-m", model, "--backend", "numpy", "--window", 32, "--stride", 8, "--json"]
     figures = json.loads(zig_ai(*arguments, input=TEXT).stdout)
     assert figures["scored"] == 8 * figures["windows"]
     assert figures["windows"] == (figures["tokens"] - 32) // 8 + 1

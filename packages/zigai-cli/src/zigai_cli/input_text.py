@@ -37,10 +37,29 @@ def read(words: Sequence[str], *, empty: str) -> str:
 
 
 def read_standard_input() -> str:
-    """All of standard input, without one newline at its end.
+    """All of standard input, without one newline at its end. Raises what `read_file` raises."""
+    return _standard_input().replace("\r\n", "\n").removesuffix("\n")
 
-    Raises `InputError` if it is larger than `MAX_BYTES`, cannot be read, or is not text in its encoding.
+
+def read_file(name: str) -> str:
+    """The text of a file in UTF-8, or all of standard input for `-`.
+
+    Raises `InputError` for what is not text, `OSError`, and for standard input `InputError` if it is larger
+    than `MAX_BYTES`, and `typer.BadParameter` if it is a terminal.
     """
+    if name == STANDARD_INPUT:
+        if sys.stdin.isatty():
+            raise typer.BadParameter("no text: name a file, or give the text through standard input")
+        return _standard_input()
+    try:
+        return Path(name).read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{name} is not UTF-8 text (at byte {error.start}): convert it, or name another file"
+        ) from error
+
+
+def _standard_input() -> str:
     try:
         content = sys.stdin.buffer.read(MAX_BYTES + 1)
     except OSError as error:
@@ -51,13 +70,12 @@ def read_standard_input() -> str:
     if encoding.lower() in ("ascii", "ansi_x3.4-1968", "us-ascii"):
         encoding = "utf-8"  # includes ASCII, which Python chooses where the locale names no encoding
     try:
-        text = content.decode(encoding)
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(
             f"standard input is not {error.encoding} text (at byte {error.start}): "
             "convert it, for example with iconv"
         ) from error
-    return text.replace("\r\n", "\n").removesuffix("\n")
 
 
 def encodable(what: str, text: str) -> str:

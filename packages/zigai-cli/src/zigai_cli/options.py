@@ -213,7 +213,10 @@ def sampling(
         alike = ctx is None or is_given(ctx, name) == last
         if name in values or (name in given and alike):
             raise typer.BadParameter(f"--sampling {escape(part)}: {name} is given twice")
-        values[name] = _sampling_value(name, text)
+        try:
+            values[name] = sampling_value(name, text)
+        except ValueError as error:
+            raise typer.BadParameter(f"--sampling {name}={escape(text)}: {error}") from error
     given = given | values if last else values | given
     try:
         SamplingOptions(**given)
@@ -241,15 +244,14 @@ def drafting(ctx: typer.Context, speculate: Speculate, draft: str | None) -> tup
     return (Speculate.OFF, draft) if is_given(ctx, "draft") else (speculate, None)
 
 
-def _sampling_value(name: str, text: str) -> Any:
+def sampling_value(name: str, text: str) -> Any:
+    """The value of a sampling option that is written as JSON. Raises `ValueError` if it is not."""
     try:
         value = json.loads(text)
         if name == "logit_bias":
             return {int(token): bias for token, bias in value.items()}
     except (ValueError, AttributeError, RecursionError) as error:
-        raise typer.BadParameter(
-            f'--sampling {name}={escape(text)}: the value must be JSON, such as 0.5, ["a"] or {{"7": -1}}'
-        ) from error
+        raise ValueError('the value must be JSON, such as 0.5, ["a"] or {"7": -1}') from error
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -15,7 +15,8 @@ from zigai_cli import failure, loader, options
 from zigai_cli.conversation.reply import Reply
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.measure.drawing import Plot, PlotFile, check_plot_file, draw
-from zigai_cli.terminal.output import figure, has_colour, note, table
+from zigai_cli.terminal.output import figure, note, table
+from zigai_cli.terminal.status import StatusLine
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
@@ -144,14 +145,10 @@ def bench(
 
 def _run(start: Callable[[], W]) -> W:
     """Run a measurement with a line of progress on a terminal. Raises `typer.Exit` after Ctrl-C."""
-    shows_progress = has_colour(sys.stderr)
-    with Reply(start, iter) as running:
+    with StatusLine(sys.stderr) as status, Reply(start, iter) as running:
         for line in running:
-            if shows_progress and line is not None:
-                sys.stderr.write(f"\r\x1b[K{line}")
-                sys.stderr.flush()
-        if shows_progress:
-            sys.stderr.write("\r\x1b[K")
+            if line is not None:
+                status.show(line)
     if running.interrupted:
         raise typer.Exit(failure.INTERRUPTED)
     return running.generation

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from zigai_cli import loader, options, suggestions
+from zigai_cli import input_text, loader, options, suggestions, whole_file
 from zigai_cli.failure import InputError
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.loader import LoadProgress
-from zigai_cli.measure.drawing import Plot, PlotFile, check_folder, check_plot_file, draw
-from zigai_cli.terminal.output import has_colour, note, table
+from zigai_cli.measure.drawing import Plot, PlotFile, check_plot_file, draw
+from zigai_cli.measure.passage import PASSAGE
+from zigai_cli.terminal.output import note, table
+from zigai_cli.terminal.status import StatusLine
 from zigai_core.contracts.errors import escape
 from zigai_core.contracts.load_options import LoadOptions
 
@@ -98,6 +100,8 @@ def compare(
     check_plot_file(plot_file)
     if prompt is not None and file is not None:
         raise typer.BadParameter("the text is given twice: as --prompt and as --file")
+    if prompt is not None:
+        input_text.encodable("--prompt", prompt)
     if math.isnan(tolerance):
         raise typer.BadParameter("--tolerance nan: give a number of at least 0")
     if write is not None and (b is not None or backend_b is not None):
@@ -109,7 +113,7 @@ def compare(
             raise typer.BadParameter(
                 "--write compares nothing: leave out --plot, --plot-file, --all and --json"
             )
-        check_folder("--write", write)
+        whole_file.check_folder("--write", write)
     if plot and as_json:
         raise typer.BadParameter("--plot draws between the figures: use --plot-file together with --json")
     stored = None
@@ -137,10 +141,9 @@ def compare(
     compared = Comparison(
         ids, widths, first.values(ids), other, logits=None if logits is None else logits.name
     )
-    for done in compared:
-        if has_colour(sys.stderr):
-            sys.stderr.write(f"\r\x1b[K{done} of {len(ids)} tokens\r\x1b[K")
-            sys.stderr.flush()
+    with StatusLine(sys.stderr) as status:
+        for done in compared:
+            status.show(f"{done} of {len(ids)} tokens")
     names = (f"{Path(a).name} on {first.backend}", _name_of_b(b or a, second))
     charts = _charts(compared, names)
     if as_json:
@@ -161,9 +164,7 @@ def _trace(name: str, load: LoadOptions, backend: str | None) -> Trace:
 
 
 def _tokens(trace: Trace, prompt: str | None, file: str | None, most: int) -> list[int]:
-    from zigai_cli.measure.text import PASSAGE, read_text
-
-    text = prompt if prompt is not None else PASSAGE if file is None else read_text(file)
+    text = prompt if prompt is not None else PASSAGE if file is None else input_text.read_file(file)
     ids = trace.tokenizer.encode(text)[: min(most, trace.context)]
     if not ids:
         raise InputError("the text has no tokens: give a longer one")

@@ -8,13 +8,13 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zigai_cli import input_text, whole_file
 from zigai_cli.failure import InputError
 from zigai_cli.options import Json
 from zigai_cli.settings import config_file, defaults
@@ -91,7 +91,7 @@ def set_value(
 ) -> None:
     """Set a setting. Comments in the file are kept."""
     option = _option(ctx, key)
-    value = _parsed(key, option, values)
+    value = _parsed(key, option, [input_text.encodable("the value", value) for value in values])
     table_name, _, name = key.rpartition(".")
     defaults.check_one("not set", key, value, {name: option})
     document = _document()
@@ -232,27 +232,7 @@ def _write(document: TOMLDocument) -> None:
     import tomlkit
 
     try:
-        # A link, as of a folder of dotfiles, stays one.
-        _replace(Path(os.path.realpath(config_file.path())), tomlkit.dumps(document))
+        whole_file.replace(config_file.path(), tomlkit.dumps(document).encode())
     except OSError as error:
         raise InputError(f"{config_file.path()}: {error.strerror}: nothing was changed") from error
     note(f"wrote {config_file.path()}", sys.stderr)
-
-
-def _replace(file: Path, text: str) -> None:
-    """Replace the file at once, so that a process that is killed leaves the old or the new one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    number, name = tempfile.mkstemp(dir=file.parent, prefix=file.name, suffix=".new")
-    written = Path(name)
-    try:
-        with os.fdopen(number, "w", encoding="utf-8") as new:
-            new.write(text)
-            new.flush()
-            os.fsync(new.fileno())
-        if file.exists():
-            written.chmod(file.stat().st_mode & 0o777)
-        written.replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            written.unlink()
-        raise

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from zigai_cli import loader, options
+from zigai_cli import input_text, loader, options, whole_file
 from zigai_cli.failure import InputError
 from zigai_cli.load_options import DEFAULTS, with_load_options
-from zigai_cli.measure.drawing import check_folder
 from zigai_cli.terminal.output import clean, table
 from zigai_core.contracts.load_options import LoadOptions
 
@@ -80,8 +79,8 @@ def embed(
     if similarity and no_normalize:
         raise typer.BadParameter("--similarity does not depend on lengths: leave out --no-normalize")
     if npy is not None:
-        check_folder("--npy", npy)
-    given = texts or _lines(file or "-")
+        whole_file.check_folder("--npy", npy)
+    given = [input_text.encodable("a text", text) for text in texts or ()] or _lines(file or "-")
     loaded = loader.load(model, load)
     parts = _embed(loaded, given, pooling.value, normalize=not no_normalize)
     if npy is None and not similarity:
@@ -123,9 +122,7 @@ def _embed(model: Model, texts: Sequence[str], pooling: Any, *, normalize: bool)
 
 
 def _lines(name: str) -> list[str]:
-    from zigai_cli.measure.text import read_text
-
-    text = read_text(name)
+    text = input_text.read_file(name)
     lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
     where = "standard input" if name == "-" else name
     if not lines:

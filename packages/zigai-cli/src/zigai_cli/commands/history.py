@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from zigai_cli import input_text
 from zigai_cli.failure import InputError
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import clean, dim, note, table
@@ -99,8 +100,9 @@ def search_messages(
     from zigai_cli.history.export import when
     from zigai_cli.history.search import search
 
+    query = " ".join(input_text.encodable("a word", word) for word in words)
     with _store() as store:
-        found = search(store, " ".join(words), limit or None)
+        found = search(store, query, limit or None)
     if as_json:
         _print_json([asdict(each) for each in found])
     elif found:
@@ -116,6 +118,7 @@ def search_messages(
 @history.command()
 def rename(conversation: Id, title: Annotated[str, typer.Argument(help="The new title.")]) -> None:
     """Give a conversation another title."""
+    input_text.encodable("the title", title)
     if not title.strip():
         raise typer.BadParameter("the title must not be empty")
     with _store() as store:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from zigai_cli import loader, options
+from zigai_cli import loader, options, whole_file
 from zigai_cli.load_options import DEFAULTS, flag, with_load_options
 from zigai_cli.loader import LoadProgress
-from zigai_cli.measure.drawing import check_folder
 from zigai_cli.terminal.output import figure, note, table
 from zigai_core.contracts.errors import escape
 from zigai_core.contracts.load_options import LoadOptions
@@ -60,7 +59,7 @@ def inspect(
                     f"{flag(field.name)} has no effect without --kernels, which compiles the model"
                 )
     if graph is not None:
-        check_folder("--graph", graph)
+        whole_file.check_folder("--graph", graph)
     if graph is not None and (tensors or kernels or as_json):
         raise typer.BadParameter(
             "--graph writes a picture: --tensors, --kernels and --json do not apply to it"

@@ -11,9 +11,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from zigai_cli import loader, options
+from zigai_cli import input_text, loader, options
 from zigai_cli.load_options import DEFAULTS, with_load_options
-from zigai_cli.terminal.output import has_colour, note
+from zigai_cli.terminal.output import note
+from zigai_cli.terminal.status import StatusLine
 from zigai_core.contracts.load_options import LoadOptions
 
 WINDOW = 512
@@ -26,7 +27,7 @@ def perplexity(
         str, typer.Argument(metavar="FILE", help="The text, in UTF-8; - is standard input.")
     ] = "-",
     model: options.Model = None,
-    context: Annotated[
+    window: Annotated[
         Optional[int],  # noqa: UP045
         typer.Option(metavar="N", min=4, help="Tokens of a window.", show_default="512"),
     ] = None,
@@ -54,31 +55,25 @@ def perplexity(
     the same text, vocabulary and options.
     """
     from zigai_cli.measure.perplexity import Perplexity, windows
-    from zigai_cli.measure.text import read_text
     from zigai_core.api import loading
 
-    given = read_text(text)
+    given = input_text.read_file(text)
     file = loader.choose(model)
     descriptor = loading.read(file)
     trained = descriptor.hyperparameters.integer("context_length", WINDOW, minimum=1)
-    size = min(WINDOW, trained) if context is None else context
+    size = min(WINDOW, trained) if window is None else window
     loaded = loader.load_file(file, replace(load, context=size))
     tokens = loaded.tokenizer.encode(given)
     spec = descriptor.tokenizer
     bos = loaded.tokenizer.special_ids.get("bos") if spec is not None and spec.add_bos else None
     measured = Perplexity(loaded, tokens, windows(len(tokens), size, stride, chunks), bos)
-    shows = has_colour(sys.stderr)
     began = time.perf_counter()
     total = len(measured.windows)
-    for done, mean in enumerate(measured, start=1):
-        if shows:
+    with StatusLine(sys.stderr) as status:
+        for done, mean in enumerate(measured, start=1):
             left = (time.perf_counter() - began) / done * (total - done)
-            line = f"window {done} of {total}: {mean.value:.4f} ± {mean.error:.4f}, {left:.0f} s left"
-            sys.stderr.write(f"\r\x1b[K{line}")
-            sys.stderr.flush()
+            status.show(f"window {done} of {total}: {mean.value:.4f} ± {mean.error:.4f}, {left:.0f} s left")
     seconds = time.perf_counter() - began
-    if shows:
-        sys.stderr.write("\r\x1b[K")
     mean = measured.result()
     scored = len(measured.nats)
     if as_json:

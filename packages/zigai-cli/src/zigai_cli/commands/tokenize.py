@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
-from zigai_cli import loader, options
+from zigai_cli import input_text, loader, options
 from zigai_cli.failure import InputError
 from zigai_cli.terminal.output import clean, table
 
@@ -58,11 +58,12 @@ def tokenize(
         raise typer.BadParameter("--decode prints text: --ids-only and --no-bos do not apply to it")
     if not decode and len(given) > 1:
         raise typer.BadParameter("more than one text: put several words in quotes")
+    for text in given:
+        input_text.encodable("the text", text)
     if not given:
         if sys.stdin.isatty():
             raise typer.BadParameter("no text: give one as an argument or through standard input")
-        read = sys.stdin.read()
-        given = [read[:-1] if read.endswith("\n") else read]
+        given = [input_text.read_standard_input()]
     if decode:
         ids = [number for part in given for number in _ids(part)]
         text = _tokenizer(model).decode(ids, special=special)

@@ -242,7 +242,8 @@ class Actions:
         if not rest:
             used = self._held.used
             known = f"{used} of {talk.context} tokens of the context are used"
-            self._held.say(known if used else f"the context has {talk.context} tokens; none are counted yet")
+            later = f"the context has {talk.context} tokens; those that are used are counted with a reply"
+            self._held.say(known if used else later)
             return None
         tokens = tokenizer.encode(rest)
         shown = " ".join(f"{token}:{tokenizer.token_text(token)!r}" for token in tokens[:_MOST_TOKENS])

@@ -22,7 +22,8 @@ from zigai_cli.conversation.slash import Slash, parse
 from zigai_cli.terminal import keyboard
 from zigai_cli.terminal.keyboard import Hangup, Keyboard
 from zigai_cli.terminal.listening import Listening
-from zigai_cli.terminal.output import ReplyWriter, dim, has_colour, screen
+from zigai_cli.terminal.output import ReplyWriter, has_colour, screen
+from zigai_cli.terminal.status import StatusLine
 from zigai_core.contracts.errors import ContextOverflowError, ZigAIError
 
 if TYPE_CHECKING:
@@ -263,19 +264,12 @@ class Conversation:
             self._announce()
 
     def _show_progress(self, loading: Loading, keys: Keyboard) -> None:
-        moves = has_colour(self._screen)
-        if not moves and not loading.done:
-            self._held.say(loading.text)
-        try:
+        with StatusLine(self._screen) as status:
+            if not status.moves and not loading.done:
+                self._held.say(loading.text)
             while not loading.wait(0.1):
                 keys.read()
-                if moves:
-                    self._screen.write(f"\r{dim(loading.text, self._screen)}\x1b[K")
-                    self._screen.flush()
-        finally:
-            if moves:
-                self._screen.write("\r\x1b[K")
-                self._screen.flush()
+                status.show(loading.text)
 
     def _announce(self) -> None:
         """Take the loaded model, and name it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -107,7 +106,13 @@ class Prompt:
         lines. An error of loading is raised at once.
         """
         waiting = loading if loading is not None and not loading.done else None
-        self._label = lambda: label if waiting is None or waiting.done else f"{waiting.text} {label}"
+
+        def shown() -> str:
+            if waiting is None or waiting.done or get_app().is_done:
+                return label
+            return f"{waiting.text} {label}"
+
+        self._label = shown
 
         def watch() -> None:
             if waiting is not None:
@@ -169,7 +174,8 @@ class Prompt:
             if len(text) > LONG_PASTE:
                 shown = f"[paste {len(self._pastes) + 1}: {len(text)} characters]"
                 self._pastes[shown], text = text, shown
-            event.current_buffer.insert_text(re.sub(r"\n\Z", "", text))
+            # After lines, typing goes on below them; a single line is not ended.
+            event.current_buffer.insert_text(text if "\n" in text[:-1] else text.removesuffix("\n"))
 
         return keys
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from zigai_cli.conversation.answer import Settings
-from zigai_cli.options import Overflow, Reasoning
+from zigai_cli.options import Overflow, Reasoning, sampling_value
 from zigai_core.contracts.errors import ZigAIError, escape
 
 if TYPE_CHECKING:
@@ -92,11 +92,8 @@ def _sampling(name: str, text: str) -> Any:
     if name == "seed" and text == "random":
         return None
     try:
-        given = json.loads(text)
-        if name == "logit_bias":
-            given = {int(token): bias for token, bias in given.items()}
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise SettingError(f"{name} {escape(text)}: a value is JSON, such as 0.5 or [1, 2]") from error
-    changed: dict[str, Any] = {name: tuple(given) if isinstance(given, list) else given}
+        changed: dict[str, Any] = {name: sampling_value(name, text)}
+    except ValueError as error:
+        raise SettingError(f"{name} {escape(text)}: {error}") from error
     SamplingOptions(**changed)  # raises SamplingError for a value out of range
     return changed[name]

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from prompt_toolkit.history import FileHistory
 
+from zigai_cli import whole_file
+
 LONGEST = 100_000
 """Characters of the longest text that is stored."""
 _MAX_BYTES = 4_000_000
@@ -56,11 +58,7 @@ class TypedHistory(FileHistory):
     def _shorten(self) -> None:
         content = self._path.read_bytes()
         begin = content.find(b"\n#", len(content) // 2)
-        rest = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        descriptor = os.open(rest, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content[begin:] if begin >= 0 else b"")
-        rest.replace(self._path)
+        whole_file.replace(self._path, content[begin:] if begin >= 0 else b"")
 
     def _give_up(self, error: OSError) -> None:
         self._usable = False

@@ -18,6 +18,7 @@ from zigai_cli import failure, places
 from zigai_cli.measure import machine
 from zigai_cli.measure.bandwidth import read_bandwidth
 from zigai_cli.measure.installed import packages, rows
+from zigai_cli.settings import config_file, settable
 from zigai_cli.terminal.output import figure
 from zigai_core.api.backends import make_backend
 from zigai_core.api.registry import Plugins
@@ -148,7 +149,9 @@ def _backends() -> Iterator[Check]:
 
 
 def _folders() -> Iterator[Check]:
-    packed = os.environ.get("ZIGAI_PACKED_CACHE")
+    configured = config_file.read().get("packed_cache")
+    kept = None if configured is None else settable.expanded(str(configured.value))
+    packed = os.environ.get("ZIGAI_PACKED_CACHE") or kept
     folders = {"settings": places.config_folder(), "data": places.data_folder()}
     for name, folder in (
         folders.items() if not packed else {**folders, "packed weights": Path(packed)}.items()

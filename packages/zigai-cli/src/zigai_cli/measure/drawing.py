@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from zigai_cli import whole_file
 from zigai_cli.terminal.output import note
 
 if TYPE_CHECKING:
@@ -27,13 +28,7 @@ def check_plot_file(path: Path | None) -> None:
         return
     if path.suffix.lower() != ".svg":
         raise typer.BadParameter(f"--plot-file {path}: give a name that ends in .svg")
-    check_folder("--plot-file", path)
-
-
-def check_folder(option: str, path: Path) -> None:
-    """Raise `typer.BadParameter` if the folder that a file is to be written to does not exist."""
-    if not path.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{option} {path}: there is no such folder")
+    whole_file.check_folder("--plot-file", path)
 
 
 def draw(charts: Sequence[Chart], *, plot: bool, file: Path | None) -> None:

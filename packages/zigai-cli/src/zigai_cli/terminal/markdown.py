@@ -95,6 +95,9 @@ class MarkdownWriter:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._begin()
+
+    def _begin(self) -> None:
         self._source = ""  # the open block
         self._shown: list[str] = []  # its lines on the screen that may still change
         self._fixed = 0  # the number of its lines above those
@@ -148,7 +151,7 @@ class MarkdownWriter:
         if self._shown or self._aside or interrupted:
             self._stream.write("\n")
         self._stream.flush()
-        self.__init__(self._stream)  # type: ignore[misc]
+        self._begin()
 
     def _draw(self) -> None:
         *complete, self._source = blocks(self._source)

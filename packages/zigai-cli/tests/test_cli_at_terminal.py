@@ -290,11 +290,15 @@ def test_a_paste_is_one_message(chat: Terminal) -> None:
     assert "messages: 2" in chat.say("/show")
 
 
-def test_a_long_paste_is_shown_as_its_length_and_sent_whole(chat: Terminal) -> None:
+def test_a_long_paste_is_shown_as_its_length_and_sent_whole(chat: Terminal, tmp_path: Path) -> None:
     chat.type("\x1b[200~" + "x" * 30_000 + "\x1b[201~")
     chat.until("[paste 1: 30000 characters]")
     chat.type("\r")
     assert "it has 3000" in chat.until("error: ")
+    leave(chat)
+    typed = (tmp_path / "home" / "data" / "typed").read_text()
+    assert "x" * 30_000 in typed
+    assert "[paste" not in typed
 
 
 @pytest.mark.parametrize(
@@ -334,6 +338,15 @@ def test_typed_messages_are_kept_for_the_next_run(
     second = loaded(terminal("chat", "-m", model))
     second.type("\x1b[A")
     second.prompt("remember this")
+
+
+def test_what_is_typed_without_a_history_is_forgotten(
+    terminal: Callable[..., Terminal], model: Path, tmp_path: Path
+) -> None:
+    chat = loaded(terminal("chat", "-m", model, "--no-history"))
+    chat.say("forget this")
+    leave(chat)
+    assert not (tmp_path / "home" / "data").exists()
 
 
 def test_commands_and_settings_are_completed(chat: Terminal) -> None:

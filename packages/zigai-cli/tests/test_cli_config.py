@@ -142,6 +142,17 @@ def test_several_values_are_a_list_or_a_table(model: Path, write: Callable[[str]
     assert 'typical_p=0.9, dry_sequence_breakers=["a"], from config.toml' in shown
 
 
+def test_an_option_goes_before_settings_of_the_same_thing(model: Path, write: Callable[[str], Path]) -> None:
+    write("temperature = 9.5\nspeculate = 'ngram'\n")
+    asked = ("chat", "-m", model, "hi", "--json")
+    assert zig_ai(*asked, "--sampling", "temperature=0").exit_code == 0
+    assert zig_ai("generate", "-m", model, "hi", "--draft", model).exit_code == 0
+    write("draft = 'absent.toy'\nsampling = {temperature = 9.5, min_p = 0.5}\n")
+    assert zig_ai(*asked, "--temperature", 0, "--speculate", "ngram").exit_code == 0
+    twice = zig_ai("generate", "-m", model, "hi", "--temperature", 0, "--sampling", "temperature=0")
+    assert (twice.exit_code, "temperature is given twice" in twice.stderr) == (2, True)
+
+
 def test_a_setting_of_a_plugins_command_is_used(write: Callable[[str], Path]) -> None:
     write("[greet]\nname = 'Anna'")
     assert zig_ai("greet").stdout == "toy greets Anna\n"

@@ -104,3 +104,24 @@ def test_version_names_zig_ai_and_python() -> None:
     assert "zigai-core" in text
     assert "Python" in text
     assert zig_ai("--version").stdout == text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["config", "set", "model", "caf\udce9"],
+        ["embed", "caf\udce9"],
+        ["tokenize", "caf\udce9"],
+        ["compare", "a", "b", "--prompt", "caf\udce9"],
+        ["history", "search", "caf\udce9"],
+        ["history", "rename", "last", "caf\udce9"],
+        ["chat", "caf\udce9"],
+        ["chat", "hi", "--system", "caf\udce9"],
+        ["generate", "caf\udce9", "--stop", "a"],
+        ["generate", "a", "--stop", "caf\udce9"],
+    ],
+)
+def test_words_that_are_not_utf8_are_named(model: Path, arguments: list[str]) -> None:
+    result = zig_ai(*arguments, *([] if arguments[0] in ("config", "history", "compare") else ["-m", model]))
+    assert result.exit_code == 2
+    assert "is not UTF-8 text (at character 3)" in " ".join(result.stderr.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from command_runner import zig_ai
 
 from zigai_cli import options
+from zigai_core.api.model import Model
 from zigai_core.api.samplers import Samplers
 from zigai_core.contracts.options import SamplingOptions
 
@@ -81,3 +83,12 @@ def test_the_defaults_of_the_file_hold_for_what_is_not_given(
     path = make_model(sampling={"temperature": 0.6, "top_k": 20})
     assert zig_ai(*command, "-m", path, "--top-k", 7, "--seed", 3, input="hi").exit_code == 0
     assert used == [SamplingOptions(temperature=0.6, top_k=7, seed=3)]
+
+
+def test_a_template_keyword_cannot_be_a_parameter_of_a_chat(model: Path) -> None:
+    parameters = inspect.signature(Model.chat).parameters.values()
+    assert {each.name for each in parameters if each.kind is not each.VAR_KEYWORD} == options.OF_CHATS
+    for name in options.OF_CHATS:
+        result = zig_ai("chat", "-m", model, "--template-keyword", f"{name}=1", "hi")
+        assert result.exit_code == 2
+        assert f"--template-keyword {name}: is no variable of a template" in " ".join(result.stderr.split())

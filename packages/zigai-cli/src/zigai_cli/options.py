@@ -170,6 +170,8 @@ TemplateKeywords = Annotated[
         help="A variable of the chat template, such as enable_thinking=false; may be given several times.",
     ),
 ]
+OF_CHATS = frozenset({"self", "system", "template", "overflow", "speculate", "draft"})
+"""Parameters of `Model.chat`, which no variable of a template can have as its name; a test compares them."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -256,8 +258,15 @@ def sampling_value(name: str, text: str) -> Any:
 
 
 def template_keywords(given: list[str] | None) -> dict[str, Any]:
-    """Parse the values of --template-keyword; see `pairs`."""
-    return pairs("--template-keyword", given)
+    """Parse the values of --template-keyword; see `pairs`. A name in `OF_CHATS` is refused."""
+    values = pairs("--template-keyword", given)
+    for name in values:
+        if name in OF_CHATS:
+            raise typer.BadParameter(
+                f"--template-keyword {name}: is no variable of a template"
+                + ("" if name == "self" else f", but the option --{name}")
+            )
+    return values
 
 
 def pairs(option: str, given: list[str] | None) -> dict[str, Any]:

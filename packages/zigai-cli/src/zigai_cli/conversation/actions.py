@@ -220,9 +220,7 @@ class Actions:
         """Show the last message and its reply, shortened, of a conversation that goes on."""
         messages = self._held.talk.messages
         if messages:
-            count = sum(message["role"] == "user" for message in messages)
-            said = f"{count} messages, of which this is the last" if count > 1 else "one message"
-            self._held.say(f"going on with a conversation of {said}:")
+            self._held.say(f"going on with a conversation of {len(messages)} messages, which ends:")
             for message in messages[turns.begin(messages) or 0 :][:1] + messages[-1:]:
                 text = " ".join(text_of(message).split())
                 mark = ">" if message["role"] == "user" else " "

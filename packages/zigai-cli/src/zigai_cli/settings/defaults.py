@@ -14,7 +14,7 @@ import typer
 
 from zigai_cli.failure import InputError
 from zigai_cli.load_options import to_load_options
-from zigai_cli.options import pairs, sampling
+from zigai_cli.options import sampling, template_keywords
 from zigai_cli.settings import config_file
 from zigai_cli.settings.config_file import Setting
 from zigai_cli.settings.settable import Settable, common_options, options_of
@@ -89,7 +89,7 @@ def check_one(where: str, key: str, value: Any, known: Mapping[str, Settable]) -
         elif name == "sampling":
             sampling(**dict.fromkeys(_SAMPLING), further=converted)
         elif name == "template_keyword":
-            pairs(name, converted)
+            template_keywords(converted)
         elif name == "backend_option":
             to_load_options({"backend_options": converted})
         elif name in {field.name for field in LoadOptions.fields()}:

@@ -31,8 +31,9 @@ def test_a_model_is_pulled_listed_shown_used_and_removed(home: Path) -> None:
     assert json.loads(zig_ai("show", "toy:one", "--json").stdout)["architecture"] == "toy"
     assert zig_ai("generate", "-m", "tiny", "hi").stdout == "Hello, world\n"
     assert zig_ai("inspect", "toy:one").exit_code == 0
+    assert "standard input is no terminal" in zig_ai("rm", "tiny").stderr
     removed = zig_ai("rm", "tiny", "--yes")
-    assert (removed.exit_code, removed.stdout) == (0, "deleted toy:one: 23B freed\n")
+    assert (removed.exit_code, removed.stdout) == (0, "deleted tiny: 23B freed\n")
     assert zig_ai("rm", "tiny", "--yes").exit_code == 1
 
 
@@ -56,7 +57,8 @@ def test_list_available_shows_size_and_licence() -> None:
         (["pull", "absent.gguf"], "absent.gguf: there is no such file or folder, and it is not a name"),
         (["show", "toy:one"], "toy:one: not on this machine: download it with: zig-ai pull toy:one"),
         (["rm", "model.toy", "--yes"], "is a path, not the name of a downloaded model"),
-        (["rm", "toy:one"], "standard input is no terminal"),
+        (["rm", "toy:one"], "toy:one: is not on this machine"),
+        (["show", "tiny"], "tiny: not on this machine: download it with: zig-ai pull tiny"),
         (["generate", "-m", "no:such", "hi"], "no installed package serves the model source 'no'"),
         (["inspect", "tin.y"], "did you mean tiny?"),
     ],

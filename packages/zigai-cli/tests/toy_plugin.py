@@ -202,10 +202,11 @@ class ToySource:
         path.write_text('TOY1\n{"name": "pulled"}')
         return path
 
-    def stored(self) -> list[StoredModel]:
+    def stored(self, name: str | None = None) -> list[StoredModel]:
         path = self._path("one")
         half = StoredModel("toy:half", path.with_name("half.part"), 7, complete=False)
-        return [StoredModel("toy:one", path, path.stat().st_size), half] if path.exists() else []
+        found = [StoredModel("toy:one", path, path.stat().st_size), half] if path.exists() else []
+        return [model for model in found if name in (None, model.name.removeprefix("toy:"))]
 
     def remove(self, name: str) -> int:
         path = self._path(name)

@@ -34,7 +34,7 @@ class ToySource:
         path.write_bytes(b"bytes")
         return path
 
-    def stored(self) -> Sequence[StoredModel]:
+    def stored(self, name: str | None = None) -> Sequence[StoredModel]:
         return ()
 
     def remove(self, name: str) -> int:
@@ -64,7 +64,7 @@ def test_a_path_and_an_existing_file_are_themselves(plugins: Plugins, tmp_path: 
 def test_a_name_is_pulled_once_and_then_found(
     plugins: Plugins, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(DownloadError, match="zig-ai pull toy:one"):
+    with pytest.raises(DownloadError, match="zig-ai pull small"):
         locate("small", plugins=plugins, pull=False)
     seen: list[tuple[str, int, int]] = []
     assert locate("small", plugins=plugins, progress=lambda *step: seen.append(step)) == tmp_path / "one"

@@ -119,6 +119,9 @@ class Server:
     def _bytes(self, request: BaseHTTPRequestHandler, content: bytes, body: bool) -> None:
         asked = request.headers.get("Range")
         first, _, last = asked.removeprefix("bytes=").partition("-") if asked else ("0", "", "")
+        if int(first) >= len(content):
+            self._send(request, 416, {"Content-Range": f"bytes */{len(content)}"}, b"")
+            return
         rest = content[int(first) : int(last) + 1 if last else None]
         request.send_response(206 if asked else 200)
         request.send_header("Content-Length", str(len(rest)))

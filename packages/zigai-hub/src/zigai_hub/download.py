@@ -27,15 +27,20 @@ TRIES = 5
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock file `path` of a download, so that two processes do not write one file. Waits for it.
+def locked(path: Path, what: str, *, wait: bool = True) -> Iterator[None]:
+    """Holds the lock file `path` of a download, so that two processes do not write one file.
 
-    The system releases the lock if its process is killed.
+    With `wait=False` it is an error if another process holds it. The system releases the lock if its process
+    is killed.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path):
+        with filelock.FileLock(path, timeout=-1 if wait else 0):
             yield
+    except filelock.Timeout as error:
+        raise DownloadError(
+            f"{what}: another process is downloading it: wait for its end, or end it"
+        ) from error
     except OSError as error:
         raise disk_error(error, what, path) from error
 
@@ -143,9 +148,11 @@ def _receive(
     """One request: appends to `part` what it lacks. Returns its length, and the whole length if known."""
     ask = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={kept}-"} if kept else {})
     with session.get(url, headers=ask, stream=True, timeout=timeout) as answer:
-        if answer.status_code == 416:  # the kept bytes are no beginning of this file
-            part.unlink(missing_ok=True)
-            raise DownloadError(f"{what}: the server's file is shorter than the kept part: run it again")
+        if answer.status_code == 416 and kept:
+            if answer.headers.get("Content-Range") == f"bytes */{kept}":
+                return kept, kept  # all bytes are here: killed after the last one
+            part.unlink(missing_ok=True)  # they are no beginning of this file
+            raise requests.HTTPError("HTTP 416")
         if answer.status_code >= 500 or answer.status_code in (408, 429):
             raise requests.HTTPError(f"HTTP {answer.status_code}")
         if answer.status_code in (401, 403):

@@ -98,8 +98,10 @@ class HubSource:
         paths = [self._pull_file(asked, repository, part, folder, progress) for part in parts]
         return paths[0]
 
-    def stored(self) -> Sequence[StoredModel]:
+    def stored(self, name: str | None = None) -> Sequence[StoredModel]:
         """Return the models in the cache, and unfinished downloads of this package."""
+        if name is not None:
+            return self._stored(_parse(name))
         found = []
         for repo, folder, revision in hub_api.snapshots():
             here = models(
@@ -116,18 +118,23 @@ class HubSource:
             found.append(StoredModel(f"hf:{repo}", path, path.stat().st_size, complete=False))
         return found
 
+    def _stored(self, asked: _Name) -> list[StoredModel]:
+        """What `remove` deletes."""
+        found = []
+        for folder, parts in _in_cache(asked):
+            size = sum((folder / part).stat().st_size for part in parts if (folder / part).exists())
+            found.append(StoredModel(asked.label, folder / parts[0], size))
+        for path in _unfinished(asked):
+            found.append(StoredModel(asked.label, path, path.stat().st_size, complete=False))
+        return found
+
     def remove(self, name: str) -> int:
         """Delete a model's files from the cache, or all GGUF files of a repository if it names no model."""
         asked = _parse(name)
-        folders = hub_api.revisions(asked.repo, asked.revision)
-        freed = 0
-        for folder in folders:
-            here = models([path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")])
-            for file in _matching(asked, list(here)):
-                for part in here[file]:
-                    freed += hub_api.delete(folder / part)
-        if asked.file is None and asked.quantisation is None:
-            for path in hub_api.blobs(asked.repo).glob(f"*{download.SUFFIX}"):
+        freed = sum(hub_api.delete(folder / part) for folder, parts in _in_cache(asked) for part in parts)
+        for path in _unfinished(asked):
+            lock = hub_api.lock(asked.repo, path.name.removesuffix(download.SUFFIX))
+            with download.locked(lock, asked.label, wait=False):
                 freed += path.stat().st_size
                 path.unlink()
         hub_api.tidy(asked.repo)
@@ -164,6 +171,22 @@ class HubSource:
                         headers=headers, progress=progress, denied=hub_api.denied(asked.repo),
                     )  # fmt: skip
             return hub_api.enter(asked.repo, file.name, asked.revision, repository.commit)
+
+
+def _in_cache(asked: _Name) -> list[tuple[Path, list[str]]]:
+    """The models in the cache that a name means: the folder of the revision, and the files in it."""
+    found = []
+    for folder in hub_api.revisions(asked.repo, asked.revision):
+        here = models([path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf")])
+        found += [(folder, here[file]) for file in _matching(asked, list(here))]
+    return found
+
+
+def _unfinished(asked: _Name) -> list[Path]:
+    """The unfinished downloads of a repository; the files tell no model, so none if the name tells one."""
+    if asked.file is not None or asked.quantisation is not None:
+        return []
+    return sorted(hub_api.blobs(asked.repo).glob(f"*{download.SUFFIX}"))
 
 
 def _part(path: Path) -> Path:

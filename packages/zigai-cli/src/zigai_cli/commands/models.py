@@ -107,15 +107,20 @@ def rm(
     if isinstance(found, Path):
         raise InputError(f"{found}: is a path, not the name of a downloaded model; see zig-ai list")
     full, source, rest = found
-    shown = clean(full.partition("#")[0])
+    shown = clean(name)
+    what = f"the model source {full.partition(':')[0]!r}"
+    models = call(what, partial(source.stored, rest))
+    if not models:
+        raise InputError(f"{shown}: is not on this machine; zig-ai list shows what is")
     if not yes:
         if not sys.stdin.isatty():
             raise InputError(f"rm {shown}: standard input is no terminal, so nobody can be asked: give --yes")
-        if not typer.confirm(f"Delete {shown}?", err=True):
+        for model in models:
+            unfinished = "" if model.complete else ", unfinished"
+            note(f"{model.name} ({figure(model.nbytes)}B{unfinished}): {model.path}", sys.stderr)
+        if not typer.confirm("Delete?", err=True):
             raise typer.Exit(failure.FAILED)
-    freed = call(f"the model source {full.partition(':')[0]!r}", partial(source.remove, rest))
-    if not freed:
-        raise InputError(f"{shown}: is not on this machine; see zig-ai list")
+    freed = call(what, partial(source.remove, rest))
     sys.stdout.write(f"deleted {shown}: {figure(freed)}B freed\n")
 
 

@@ -44,10 +44,11 @@ def locate(
     what = f"the model source {full.partition(':')[0]!r}"
     path = call(what, partial(source.find, rest))
     if path is None and not pull:
-        raise DownloadError(f"{full}: not on this machine: download it with: zig-ai pull {full}")
+        asked = escape(str(name))
+        raise DownloadError(f"{asked}: not on this machine: download it with: zig-ai pull {asked}")
     if path is None:
         if progress is None:
-            LOG.warning("%s is not on this machine: downloading it", escape(full))
+            LOG.warning("%s is not on this machine: downloading it", escape(str(name)))
         path = call(what, partial(source.pull, rest, progress))
     return path
 

@@ -60,12 +60,18 @@ class Source(Protocol):
         """Downloads what is missing of a model, checks it, and returns its path."""
         ...
 
-    def stored(self) -> Sequence[StoredModel]:
-        """Returns the models of this source on this machine, unfinished downloads included."""
+    def stored(self, name: str | None = None) -> Sequence[StoredModel]:
+        """Returns the models of this source on this machine, unfinished downloads included.
+
+        With a name, those that it means, which `remove` deletes.
+        """
         ...
 
     def remove(self, name: str) -> int:
-        """Deletes a model, or its unfinished download. Returns the bytes that were freed."""
+        """Deletes a model, or its unfinished download. Returns the bytes that were freed.
+
+        Raises `DownloadError` while another process downloads it.
+        """
         ...
 
     def offered(self) -> Sequence[Offer]:

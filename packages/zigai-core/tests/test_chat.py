@@ -209,7 +209,7 @@ def test_shift_refuses_a_message_longer_than_the_context_with_both_numbers(syste
     with_system = " with the system message" if system else ""
     assert str(caught.value) == (
         f"the message is too long: it has {tokens} tokens{with_system}, and the context holds 96; send a "
-        "shorter message, or load the model with a larger context"
+        "shorter message, or use a larger context"
     )
     assert c.send("again").text == "two"
 

@@ -277,7 +277,7 @@ def test_an_encoder_gets_whole_sequences() -> None:
     ("batch", "limit"),
     [
         (16, r"17 tokens, and a step, which .* holds 16; .* or compile the program with a larger batch$"),
-        (64, r"65 tokens, and the context holds 64; .* or load the model with a larger context$"),
+        (64, r"65 tokens, and the context holds 64; .* or use a larger context$"),
     ],
 )
 def test_the_limit_of_an_encoder_is_named(batch: int, limit: str) -> None:

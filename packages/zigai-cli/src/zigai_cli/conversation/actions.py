@@ -118,6 +118,7 @@ class Actions:
 
     def _set(self, rest: str) -> Step:
         name, _, value = rest.partition(" ")
+        name = name.lower()
         if not name:
             self._held.say(self._listed(setting.names()))
         elif value.strip() or name not in setting.names():

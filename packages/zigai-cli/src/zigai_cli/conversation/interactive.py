@@ -19,6 +19,7 @@ from zigai_cli.conversation.answer import Settings, Writer, answer
 from zigai_cli.conversation.held import Held
 from zigai_cli.conversation.loading import Loading, Opener
 from zigai_cli.conversation.slash import Slash, parse
+from zigai_cli.options import Overflow
 from zigai_cli.terminal import keyboard
 from zigai_cli.terminal.keyboard import Hangup, Keyboard
 from zigai_cli.terminal.listening import Listening
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message
 
 HOW_TO_LEAVE = "Ctrl-D or /exit leaves the program"
+_WAYS_ON = "/clear starts a new conversation, /set overflow shift drops its oldest messages"
 HUNG_UP = 129
 """Exit code after the terminal was closed: 128 plus the number of SIGHUP, as in shells."""
 
@@ -154,7 +156,9 @@ class Conversation:
                     raise
                 self._held.say(HOW_TO_LEAVE)
             except ContextOverflowError as error:
-                self._held.say(f"error: {failure.describe(error)}; /clear starts a new conversation")
+                self._held.say(f"error: {failure.describe(error)}")
+                if self._held.settings.overflow is not Overflow.SHIFT:
+                    self._held.say(_WAYS_ON)
             except (ZigAIError, MemoryError) as error:
                 if self._held.ready is None:
                     raise
@@ -221,7 +225,7 @@ class Conversation:
         for remark in answered.remarks(held.settings):
             self._held.say(f"({remark})")
         if reply.finish_reason == "context":
-            self._held.say("/clear starts a new conversation, /set overflow shift drops its oldest messages")
+            self._held.say(_WAYS_ON)
         if held.settings.stats and reply.tokens:
             self._held.say(stats.line(reply))
 

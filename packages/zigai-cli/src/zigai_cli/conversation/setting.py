@@ -54,7 +54,8 @@ def value(name: str, settings: Settings, defaults: SamplingOptions | None) -> st
 def change(name: str, text: str, settings: Settings, defaults: Settings) -> None:
     """Give a setting a value, or its default if `text` is `default`. Raises `SettingError`."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+        begun = [known for known in names() if known.startswith(name)]
+        near = begun or difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
         raise SettingError(
             f"there is no setting {escape(name)}" + (f"; did you mean {near[0]}?" if near else "; see /set")
         )

@@ -179,7 +179,7 @@ class Chat:
                 raise ContextOverflowError(
                     f"the message is too long: it has {length} tokens"
                     f"{' with the system message' if self.system else ''}, and the context holds "
-                    f"{self.context}; send a shorter message, or load the model with a larger context"
+                    f"{self.context}; send a shorter message, or use a larger context"
                 )
             while len(first) + len(reply) > room:
                 later = _without_oldest_turn(kept)

@@ -125,8 +125,8 @@ class Drawer:
         request = sequence.request
         if request.overflow == "error":
             raise ContextOverflowError(
-                f"the context of {self._context} tokens is full: load the model with a larger context or "
-                "budget, or choose the overflow policy stop or shift"
+                f"the context of {self._context} tokens is full: use a larger context or "
+                "budget, or the overflow policy stop or shift"
             )
         return shifted(request.shift or drop_middle(1), sequence.tokens.tolist())
 

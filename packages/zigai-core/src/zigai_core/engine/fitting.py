@@ -32,15 +32,15 @@ def fitted_prompt(request: Request, program: Program, context: int) -> Sequence[
             prompt = shifted(request.shift or drop_middle(1), prompt)
     if len(prompt) > most:
         if context == program.options.context:
-            limit_of, remedy = "the context", "load the model with a larger context"
+            limit_of, remedy = "the context", "use a larger context"
         elif graph.whole_sequences:
             limit_of = "a step, which must hold all tokens of an encoder's sequence,"
             remedy = "compile the program with a larger batch"
         else:
-            limit_of, remedy = "the budget", "load the model with a larger budget"
+            limit_of, remedy = "the budget", "use a larger budget"
         remedies = ["give a shorter prompt", remedy]
         if request.generates and most > 0:
-            remedies.append("choose the overflow policy shift")
+            remedies.append("use the overflow policy shift")
         raise ContextOverflowError(
             f"{'no room for a reply' if request.generates else 'no room'}: the prompt has {len(prompt)} "
             f"tokens, and {limit_of} holds {context}; {', '.join(remedies[:-1])}, or {remedies[-1]}"

@@ -53,7 +53,10 @@ def describe(error: BaseException) -> str:
             "not enough memory: choose a smaller --context or a smaller model, or raise the limit (ulimit -v)"
         )
     elif isinstance(error, RuntimeError) and "can't start new thread" in str(error):
-        text = "a thread cannot be started: raise the limit on processes (ulimit -u), or use fewer --threads"
+        text = (
+            "a thread cannot be started: raise the limit on memory (ulimit -v) or processes (ulimit -u), or "
+            "use fewer --threads"
+        )
     elif isinstance(error, UnicodeDecodeError):
         text = f"standard input is not {error.encoding} text (at byte {error.start})"
     else:

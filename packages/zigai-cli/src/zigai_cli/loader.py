@@ -52,6 +52,7 @@ def choose(name: str | None) -> Path:
 
 def bundled() -> tuple[Path, str]:
     """The path of the model that comes with zigai, and what it is and how to name another."""
+    memory_limit.check()  # before numpy is imported, which ends the process without memory
     from zigai_core.api.loading import default_model
 
     model = default_model()
@@ -61,8 +62,9 @@ def bundled() -> tuple[Path, str]:
 
 def locate(name: str) -> Path:
     """Return the path of the model of this name; downloads it, with a progress bar, if it is not here."""
+    memory_limit.check()  # before numpy is imported, which ends the process without memory
     path = _located(name)
-    memory_limit.check(path)  # before numpy is imported, which ends the process without memory
+    memory_limit.check(path)
     return path
 
 

@@ -1,4 +1,4 @@
-"""The limit on the process's address space (`ulimit -v`), checked before a model is loaded."""
+"""The limit on the process's address space (`ulimit -v`), checked before heavy libraries are imported."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ HEADROOM = 256 << 20
 """Bytes that loading takes besides the file: libraries, the tokenizer, and stacks of threads."""
 
 
-def check(path: Path) -> None:
-    """Raise `InputError` if the limit leaves no room for the model's file.
+def check(path: Path | None = None) -> None:
+    """Raise `InputError` if the limit leaves no room for libraries and, if it is given, the model's file.
 
     Libraries in Rust and C end the process when an allocation fails, so this is checked beforehand. Without a
     limit, or where the system does not tell how much is in use, nothing is checked.
     """
     left = _left()
     try:
-        needed = HEADROOM + (path.stat().st_size if path.is_file() else 0)
+        needed = HEADROOM + (path.stat().st_size if path is not None and path.is_file() else 0)
     except OSError:  # reported where the file is opened
         return
     if left is not None and left < needed:
+        what = f"{path}: not enough memory: loading" if path is not None else "not enough memory: zig-ai"
+        smaller = " or choose a smaller model" if path is not None else ""
         raise InputError(
-            f"{path}: not enough memory: loading takes at least {needed >> 20} MiB, and the limit on the "
-            f"address space leaves {max(left, 0) >> 20} MiB: raise it (ulimit -v) or choose a smaller model"
+            f"{what} takes at least {needed >> 20} MiB, and the limit on the address space leaves "
+            f"{max(left, 0) >> 20} MiB: raise it (ulimit -v){smaller}"
         )
 
 

@@ -39,8 +39,8 @@ class NativeExecutor:
         if self._native == ffi.NULL:
             nbytes = sum(n * size for n, size in zip(plan.state_bytes, sizes, strict=True))
             raise UnsupportedError(
-                f"no memory for an executor: {nbytes} bytes of cache, {plan.scratch_bytes} bytes of scratch; "
-                "use fewer pages or a smaller batch: a smaller context or budget"
+                f"not enough memory for a cache of {nbytes:,} bytes and {plan.scratch_bytes:,} bytes of "
+                "scratch: use a smaller context, budget or batch, or raise the limit (ulimit -v)"
             )
         # Nothing is freed at exit, because a daemon thread may still be computing.
         weakref.finalize(self, lib.zg_executor_free, self._native).atexit = False

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import typer
 
-from zigai_cli import failure
+from zigai_cli import failure, memory_limit
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import note, table
 
@@ -19,6 +19,7 @@ def doctor(context: typer.Context, as_json: Json = False) -> None:
     Says what is wrong, and shows the CPU, memory and its speed, versions, plugins that fail and why,
     backends, folders, and the environment variables in use. The exit code is 1 if something is broken.
     """
+    memory_limit.check()
     from zigai_cli.commands.plugins import own_commands
     from zigai_cli.measure.checkup import checks
 

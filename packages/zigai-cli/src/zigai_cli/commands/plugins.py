@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from zigai_cli import memory_limit
 from zigai_cli.measure.installed import rows
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import table
@@ -23,6 +24,7 @@ def plugins(context: typer.Context, as_json: Json = False) -> None:
 
     Every plugin is imported; one that cannot be used is listed with its error.
     """
+    memory_limit.check()
     from zigai_core.api.registry import Plugins
 
     own = own_commands(context)

@@ -54,7 +54,7 @@ def test_bench_draws_speed_against_length_and_depth(model: Path, tmp_path: Path)
     result = zig_ai("bench", model, *work, "--plot")
     assert result.exit_code == 0, result.stderr
     assert "prefill of model.toy: tokens/s by tokens of the prompt" in result.stdout
-    assert "decode of model.toy: tokens/s by tokens in each sequence before" in result.stdout
+    assert "decode of model.toy: tokens/s by tokens in the context before" in result.stdout
     assert picture.read_text().startswith("<svg")
     curves = json.loads(zig_ai("bench", model, *work, "--json").stdout)["curves"]
     assert [row["tokens"] for row in curves["prefill"]] == [1, 2, 5, 10, 20]

@@ -153,6 +153,12 @@ def test_an_option_goes_before_settings_of_the_same_thing(model: Path, write: Ca
     assert (twice.exit_code, "temperature is given twice" in twice.stderr) == (2, True)
 
 
+def test_an_option_named_like_a_text_may_be_set_where_it_is_a_number(write: Callable[[str], Path]) -> None:
+    assert zig_ai("config", "set", "bench.prompt", "64").exit_code == 0
+    assert zig_ai("config", "get", "bench.prompt").stdout == "64\n"
+    assert "there is no option" in zig_ai("config", "set", "generate.prompt", "x").stderr
+
+
 def test_a_setting_of_a_plugins_command_is_used(write: Callable[[str], Path]) -> None:
     write("[greet]\nname = 'Anna'")
     assert zig_ai("greet").stdout == "toy greets Anna\n"

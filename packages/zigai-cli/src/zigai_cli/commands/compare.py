@@ -248,7 +248,11 @@ def _show(
     ]
     table(rows, ["value", "width", "relative", "largest"], numbers=[1, 2, 3])
     if len(listed) < len(compared.differences):
-        note(f"the {len(listed)} largest of {len(compared.differences)}; --all lists every value", sys.stderr)
+        count = len(compared.differences)
+        note(
+            f"the {len(listed)} of {count} that differ most, in the order of computation; --all lists all",
+            sys.stderr,
+        )
     figures = compared.logits()
     if figures is None:
         return

@@ -9,7 +9,7 @@ import typer
 
 from zigai_cli.failure import InputError
 from zigai_cli.terminal.download import DownloadBar
-from zigai_cli.terminal.output import clean
+from zigai_cli.terminal.output import clean, note
 
 NOT_A_NAME = "there is no such file or folder, and it is not a name such as hf:OWNER/REPO or an alias"
 """Error text for a name that no source takes."""
@@ -34,5 +34,9 @@ def pull(
         raise InputError(f"{found}: {what}")
     full, source, rest = found
     with DownloadBar() as progress:
-        path = call(f"the model source {full.partition(':')[0]!r}", partial(source.pull, rest, progress))
+        try:
+            path = call(f"the model source {full.partition(':')[0]!r}", partial(source.pull, rest, progress))
+        except KeyboardInterrupt:
+            note(f"\nstopped: zig-ai pull {name} goes on from here", sys.stderr)
+            raise
     sys.stdout.write(clean(str(path)) + "\n")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message
 
 NO_HISTORY = (
-    "the history is off, so conversations have no names (zig-ai chat without --no-history stores them)"
+    "the history is off, by --no-history or the setting history = false, so conversations have no names"
 )
 _MOST_TOKENS = 200
 """Tokens that /tokens shows; it counts all."""

@@ -20,6 +20,7 @@ from zigai_cli.conversation.held import Held
 from zigai_cli.conversation.loading import Loading, Opener
 from zigai_cli.conversation.slash import Slash, parse
 from zigai_cli.options import Overflow
+from zigai_cli.suggestions import MODEL_SUFFIXES
 from zigai_cli.terminal import keyboard
 from zigai_cli.terminal.keyboard import Hangup, Keyboard
 from zigai_cli.terminal.listening import Listening
@@ -124,7 +125,8 @@ class Conversation:
         except (OSError, RuntimeError):
             return
         for path in found:
-            if path.name.startswith(name) and (name or not path.name.startswith(".")):
+            fits = path.name.startswith(name) and (name or not path.name.startswith("."))
+            if fits and (path.is_dir() or path.suffix.lower() in MODEL_SUFFIXES):
                 yield f"{text[: len(text) - len(name)]}{path.name}{'/' if path.is_dir() else ''}"
 
     def _converse(self, keys: Keyboard, prompt: Prompt) -> None:

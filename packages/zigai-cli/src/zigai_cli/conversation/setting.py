@@ -14,6 +14,8 @@ from zigai_core.contracts.errors import ZigAIError, escape
 if TYPE_CHECKING:
     from zigai_core.contracts.options import SamplingOptions
 
+STOP = "stop"
+"""The texts before which a reply ends: among the options of `Chat.send`, but none of sampling."""
 OWN = ("max_tokens", "reasoning", "overflow", "stats", "markdown")
 _SWITCHES = {"on": True, "off": False, "true": True, "false": False}
 
@@ -26,7 +28,7 @@ def names() -> list[str]:
     """The names of all settings."""
     from zigai_core.contracts.options import SamplingOptions
 
-    return [*(field.name for field in fields(SamplingOptions)), *OWN]
+    return [*(field.name for field in fields(SamplingOptions)), STOP, *OWN]
 
 
 def values_of(name: str) -> list[str]:
@@ -48,6 +50,8 @@ def value(name: str, settings: Settings, defaults: SamplingOptions | None) -> st
     found = settings.sampling.get(name, getattr(defaults, name, None))
     if name == "seed" and found is None:
         return "random"
+    if name == STOP and not found:
+        return "none"
     return json.dumps(sorted(found) if isinstance(found, frozenset) else found, ensure_ascii=False)
 
 
@@ -61,8 +65,10 @@ def change(name: str, text: str, settings: Settings, defaults: Settings) -> None
         )
     if name in OWN:
         _change_own(name, text, settings, defaults)
-    elif text == "default":
+    elif text == "default" or (name == STOP and text == "none"):
         settings.sampling.pop(name, None)
+    elif name == STOP:
+        settings.sampling[STOP] = _texts(text)
     else:
         settings.sampling[name] = _sampling(name, text)
 
@@ -85,6 +91,20 @@ def _change_own(name: str, text: str, settings: Settings, defaults: Settings) ->
         if text.lower() not in list(kind):
             raise SettingError(f"{name} must be one of {', '.join(kind)}, not {escape(text)}")
         setattr(settings, name, kind(text.lower()))
+
+
+def _texts(text: str) -> tuple[str, ...]:
+    """One text as it is written, or a list of texts as JSON."""
+    if not text.startswith(("[", '"')):
+        return (text,)
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SettingError(f'stop {escape(text)}: give a text, or a list such as ["a", "b"]') from error
+    found = given if isinstance(given, list) else [given]
+    if not all(isinstance(each, str) and each for each in found):
+        raise SettingError(f'stop {escape(text)}: give a text, or a list such as ["a", "b"]')
+    return tuple(found)
 
 
 def _sampling(name: str, text: str) -> Any:

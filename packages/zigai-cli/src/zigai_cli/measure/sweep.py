@@ -55,7 +55,7 @@ class Sweep:
 
     def charts(self, name: str) -> list[Chart]:
         """A chart for each phase that was timed."""
-        labels = {"prefill": "tokens of the prompt", "decode": "tokens in each sequence before"}
+        labels = {"prefill": "tokens of the prompt", "decode": "tokens in the context before"}
         return [
             Chart(
                 f"{phase} of {name}",

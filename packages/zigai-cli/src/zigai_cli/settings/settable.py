@@ -12,8 +12,8 @@ from typing import Any, get_args, get_type_hints
 
 COMMON = ("chat", "generate")
 """Commands whose options may be set for all commands."""
-_ONCE = frozenset({"help", "version", "json", "continue", "id", "prompt", "image"})
-"""Options that make sense on a command line only."""
+_ONCE = frozenset({"help", "version", "json", "continue", "id", "image"})
+"""Options that make sense on a command line only; so does --prompt where it is a text."""
 _PATHS = frozenset({"model", "draft", "packed_cache"})
 
 
@@ -109,8 +109,11 @@ def options_of(command: Any) -> dict[str, Settable]:
     for option in command.params:
         long = [name for name in option.opts if name.startswith("--")]
         key = long[0][2:].replace("-", "_") if long else ""
-        if key and key not in _ONCE and not (key == "model" and takes_model) and option.name in hints:
-            found[key] = _settable(key, option, hints[option.name])
+        if not key or key in _ONCE or (key == "model" and takes_model) or option.name not in hints:
+            continue
+        settable = _settable(key, option, hints[option.name])
+        if not (key == "prompt" and settable.kind is str):
+            found[key] = settable
     return found
 
 

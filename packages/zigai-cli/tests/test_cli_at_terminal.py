@@ -369,6 +369,21 @@ def test_an_editor_writes_the_message(terminal: Callable[..., Terminal], model: 
     assert "> from the editor\nHello, world" in chat.until("Hello, world")
 
 
+@pytest.mark.parametrize(
+    ("editor", "error"), [("true", ""), ("nonesuch", "cannot run the editor nonesuch"), ("false", "failed")]
+)
+def test_a_message_that_an_editor_leaves_as_it_is_stays_at_the_prompt(
+    terminal: Callable[..., Terminal], model: Path, editor: str, error: str
+) -> None:
+    chat = loaded(terminal("chat", "-m", model, VISUAL=editor))
+    chat.type("half a mess\x18\x05")
+    if error:
+        chat.until(error)
+    chat.type("age")
+    chat.prompt("half a message")
+    assert "Hello" not in chat.shown
+
+
 def test_a_full_context_drops_the_oldest_messages_and_says_so(chat: Terminal) -> None:
     assert re.search(r"^context 6/64|context 6/64$", chat.say("hi"), re.MULTILINE)
     assert "older tokens were dropped to make room" in chat.say("x" * 50)

@@ -82,6 +82,10 @@ def test_bash_completes_commands_models_and_values(
     assert complete("inspect", folder + "t") == [f"{folder}tiny.gguf"]
     assert complete("chat", "--backend", "t") == ["toy"]
     assert complete("chat", "--kv-dtype", "Q") == ["Q8_0"]
+    assert "chat.temperature" in complete("config", "set", "chat.tem")
+    assert complete("history", "show", "") == []
+    assert start("chat", "hello", stdin=subprocess.DEVNULL).wait(60) == 0
+    assert complete("history", "show", "") == ["1"]
 
 
 def test_folders_are_left_to_the_shell(tmp_path: Path) -> None:
@@ -91,6 +95,15 @@ def test_folders_are_left_to_the_shell(tmp_path: Path) -> None:
     assert suggestions.models(f"{tmp_path}{os.sep}") == []
     assert suggestions.models(f"{tmp_path}{os.sep}a") == [f"{tmp_path}{os.sep}a.gguf"]
     assert suggestions.models("/no/such/folder/") == []
+
+
+@pytest.mark.usefixtures("plugins")
+def test_names_of_models_are_offered_beside_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert suggestions.models("t") == ["tiny"]
+    (tmp_path / "things").mkdir()
+    assert suggestions.models("t") == ["tiny", f"things{os.sep}"]
+    assert suggestions.models("th") == []
 
 
 @pytest.mark.usefixtures("plugins")

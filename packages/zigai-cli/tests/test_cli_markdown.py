@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pyte
 import pytest
@@ -91,6 +92,31 @@ def test_words_are_wrapped_whole_and_wide_characters_count_twice() -> None:
 def test_code_has_no_spaces_at_the_ends_of_its_lines() -> None:
     lines = screen_of(["```python\nif a:\n    b()\n```"])
     assert lines[:2] == ["if a:", "    b()"]
+
+
+def test_lines_of_a_reply_are_lines_on_the_screen() -> None:
+    assert screen_of(["one\ntwo\n\n- three\n  four"])[:5] == ["one", "two", "", " • three", "   four"]
+
+
+LONG = "x = " + " + ".join(f"name{number}" for number in range(20))
+
+
+@pytest.mark.parametrize("length", [1, 7, 1000])
+@pytest.mark.parametrize("rows", [6, 60])
+def test_long_lines_of_code_are_broken_by_the_terminal_alone(size: list[int], length: int, rows: int) -> None:
+    size[1] = rows
+    text = f"first\n\n```python\ndef f():\n    {LONG}\n    return x\n```\n\nlast"
+    pieces = [text[place : place + length] for place in range(0, len(text), length)]
+    stream = io.StringIO()
+    writer = MarkdownWriter(stream)
+    for piece in pieces:
+        writer.write(piece)
+        writer.wait()
+    writer.end()
+    assert LONG in re.sub(r"\x1b\[[0-9;]*m", "", stream.getvalue())
+    broken = [f"    {LONG}"[place : place + 40].rstrip() for place in range(0, len(LONG) + 4, 40)]
+    wanted = ["first", "", "def f():", *broken, "    return x", "", "last"]
+    assert screen_of(pieces, rows=rows)[: len(wanted)] == wanted
 
 
 def test_blocks_are_complete_but_for_the_last() -> None:

@@ -8,28 +8,53 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from zigai_cli.terminal.output import clean
+
 MODEL_SUFFIXES = (".gguf", ".safetensors")
 
 
 def models(incomplete: str) -> list[str]:
-    """Model files whose paths begin with `incomplete`.
+    """Model files whose paths begin with `incomplete`, and names of models that do.
 
-    Empty if a folder's does: the shell then completes paths itself, and adds no space after a folder.
+    Empty if a folder's path does and no name: the shell then completes paths itself, and adds no space after
+    a folder.
     """
+    names = [] if set(incomplete) & {os.sep, "."} else model_names(incomplete)
     given = Path(incomplete).expanduser()
     folder = given if incomplete.endswith(os.sep) else given.parent
     written = incomplete[: incomplete.rfind(os.sep) + 1]
     try:
         with os.scandir(folder) as entries:
             found = [entry for entry in entries if (written + entry.name).startswith(incomplete)]
-        if not incomplete[len(written) :].startswith("."):
-            found = [entry for entry in found if not entry.name.startswith(".")]
-        if any(entry.is_dir() for entry in found):
-            return []
     except OSError:
+        return names
+    if not incomplete[len(written) :].startswith("."):
+        found = [entry for entry in found if not entry.name.startswith(".")]
+    folders = [f"{written}{entry.name}{os.sep}" for entry in found if entry.is_dir()]
+    files = [written + entry.name for entry in found if entry.name.lower().endswith(MODEL_SUFFIXES)]
+    if folders and not names:
         return []
-    names = [written + entry.name for entry in found]
-    return sorted(name for name in names if name.lower().endswith(MODEL_SUFFIXES))
+    return [*names, *sorted([*folders, *files])]
+
+
+def model_names(incomplete: str) -> list[str]:
+    """Names of models that begin with `incomplete`. A shell breaks words at a colon, so none after one."""
+    if ":" in incomplete:
+        return []
+    return [name for name in named_models() if name.startswith(incomplete)]
+
+
+def conversations(incomplete: str) -> list[tuple[str, str]]:
+    """Numbers of stored conversations, with their titles."""
+    from zigai_cli.history import opening
+    from zigai_cli.history.store import Store, StoreError
+
+    try:
+        with Store(opening.path(), create=False) as store:
+            found = store.entries(50)
+    except StoreError:
+        return []
+    return [(str(each.id), clean(each.title)) for each in found if str(each.id).startswith(incomplete)]
 
 
 def named_models() -> list[str]:
@@ -38,10 +63,11 @@ def named_models() -> list[str]:
     from zigai_core.api.sources import ALIAS, make_source, sources
 
     plugins = Plugins.installed()
-    if ALIAS not in plugins.sources:
+    try:
+        offered = [offer.name for offer in make_source(ALIAS, plugins).offered()]
+        stored = [model.name for source in sources(plugins).values() for model in source.stored()]
+    except Exception:  # of a plugin: reported where a model is chosen
         return []
-    offered = [offer.name for offer in make_source(ALIAS, plugins).offered()]
-    stored = [model.name for source in sources(plugins).values() for model in source.stored()]
     return list(dict.fromkeys([*offered, *stored]))
 
 

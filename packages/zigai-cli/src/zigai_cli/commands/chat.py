@@ -98,7 +98,12 @@ def chat(
     ] = False,
     conversation: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option("--id", metavar="ID", help="Continue the stored conversation of this number or title."),
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="Continue the stored conversation of this number or title.",
+            autocompletion=suggestions.conversations,
+        ),
     ] = None,
     keeps: Annotated[
         bool,

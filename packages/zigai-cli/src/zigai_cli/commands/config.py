@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shlex
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +17,7 @@ from zigai_cli.failure import InputError
 from zigai_cli.options import Json
 from zigai_cli.settings import config_file, defaults
 from zigai_cli.settings.settable import Settable, common_options, expanded, options_of
+from zigai_cli.terminal.editor import edit_file
 from zigai_cli.terminal.output import clean, note, table
 
 if TYPE_CHECKING:
@@ -26,8 +25,22 @@ if TYPE_CHECKING:
 
 config = typer.Typer(rich_markup_mode=None)
 
+
+def _keys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Completions of a key."""
+    commands = _commands(ctx)
+    known = [*common_options(commands)]
+    known += [f"{name}.{key}" for name, command in commands.items() for key in options_of(command)]
+    return [key for key in known if key.startswith(incomplete)]
+
+
 Key = Annotated[
-    str, typer.Argument(metavar="KEY", help="Name of an option, such as threads or chat.temperature.")
+    str,
+    typer.Argument(
+        metavar="KEY",
+        help="Name of an option, such as threads or chat.temperature.",
+        autocompletion=_keys,
+    ),
 ]
 
 TEMPLATE = """\
@@ -130,21 +143,11 @@ def path() -> None:
 @config.command()
 def edit(ctx: typer.Context) -> None:
     """Open the settings file in the editor of $VISUAL or $EDITOR, and check it afterwards."""
-    editor = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ("notepad" if os.name == "nt" else "vi")
     file = config_file.path()
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(TEMPLATE, encoding="utf-8")
-    try:
-        code = subprocess.run([*shlex.split(editor), str(file)], check=False).returncode
-    except ValueError as error:
-        raise InputError(f"$VISUAL or $EDITOR is not a command: {editor}") from error
-    except OSError as error:
-        raise InputError(
-            f"cannot run the editor {editor} ({error.strerror}): set $EDITOR to another"
-        ) from error
-    if code:
-        raise InputError(f"the editor {editor} failed with exit code {code}")
+    edit_file(file)
     defaults.check(config_file.read(), _commands(ctx))
 
 

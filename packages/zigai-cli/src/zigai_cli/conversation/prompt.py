@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from prompt_toolkit.application import create_app_session, get_app, run_in_terminal
+from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import InMemoryHistory
 from prompt_toolkit.input import create_input
@@ -21,8 +22,10 @@ from prompt_toolkit.shortcuts import PromptSession
 
 from zigai_cli.conversation.completion import Arguments, SlashCompleter
 from zigai_cli.conversation.typed_history import TypedHistory
+from zigai_cli.failure import InputError, describe
+from zigai_cli.terminal.editor import edit_text
 from zigai_cli.terminal.keyboard import Hangup, as_line
-from zigai_cli.terminal.output import clean
+from zigai_cli.terminal.output import clean, note
 
 if TYPE_CHECKING:
     from zigai_cli.conversation.loading import Loading
@@ -68,6 +71,7 @@ class Prompt:
     """
 
     def __init__(self, screen: TextIO, history: Path | None, arguments: Arguments) -> None:
+        self._screen = screen
         self._output = create_output(stdout=screen)
         if isinstance(self._output, Vt100_Output):
             self._output.enable_cpr = False  # the answer of a terminal could come during a reply
@@ -83,8 +87,6 @@ class Prompt:
             complete_while_typing=Condition(self._is_command),
             key_bindings=self._bindings(),
             enable_suspend=True,
-            enable_open_in_editor=True,
-            tempfile_suffix=".md",
             input=self._input,
             output=self._output,
             include_default_pygments_style=False,
@@ -130,6 +132,19 @@ class Prompt:
         """Text that came in one piece with the last message, after its end."""
         return as_line("".join(key.data for key in get_typeahead(self._input)))
 
+    async def _edit(self, buffer: Buffer) -> None:
+        """Let the user's editor write the message, and send it if it was changed."""
+        before = self._with_pastes(buffer.text)
+        try:
+            text = await run_in_terminal(lambda: edit_text(before), in_executor=True)
+        except (InputError, OSError) as error:
+            said = describe(error)
+            await run_in_terminal(lambda: note(f"error: {said}", self._screen))
+            return
+        if text.strip() and text != before:
+            buffer.text = text.removesuffix("\n")
+            buffer.validate_and_handle()
+
     def _with_pastes(self, text: str) -> str:
         """The text with the long pastes in place of their placeholders."""
         for placeholder, pasted in self._pastes.items():
@@ -146,6 +161,10 @@ class Prompt:
     def _bindings(self) -> KeyBindings:
         keys = KeyBindings()
         searching = Condition(lambda: get_app().layout.is_searching)
+
+        @keys.add("c-x", "c-e")
+        def _(event: KeyPressEvent) -> None:
+            event.app.create_background_task(self._edit(event.current_buffer))
 
         @keys.add("enter", filter=~searching)
         def _(event: KeyPressEvent) -> None:

@@ -13,6 +13,7 @@ import time
 from typing import TextIO
 
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.markdown import CodeBlock, Heading, Markdown
@@ -23,6 +24,8 @@ from zigai_cli.terminal.output import clean, dim, size
 DRAW_SECONDS = 0.05
 """Least time between two drawings of the open block."""
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
+LONGEST_LINE = 1000
+"""Columns of the longest line of code that is left to the terminal."""
 _SEQUENCES = re.compile(r"\x1b\[[0-9;]*m")
 _EMPTY = re.compile(r"(\s|\x1b\[[0-9;]*m)*")
 
@@ -37,20 +40,41 @@ class _Heading(Heading):
 
 
 class _CodeBlock(CodeBlock):
-    """Highlighted code without background and padding, so that a copied line is a line of the code."""
+    """Highlighted code without background and padding, so that a copied line is a line of the code.
+
+    Long lines are left to the terminal, which copies what it breaks as one line. Those in lists and
+    quotations, which have something on their left, are broken here.
+    """
+
+    nested = False
+
+    @classmethod
+    def create(cls, markdown: Markdown, token: Token) -> _CodeBlock:
+        """Return the element of a token."""
+        block = super().create(markdown, token)
+        assert isinstance(block, cls)
+        block.nested = token.level > 0
+        return block
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        code = str(self.text).rstrip()
+        longest = max(map(cell_len, code.expandtabs(4).split("\n")))
+        breaks = self.nested or longest > LONGEST_LINE
         yield Syntax(
-            str(self.text).rstrip(),
+            code,
             self.lexer_name,
             theme="ansi_dark",
-            word_wrap=True,
+            word_wrap=breaks,
+            code_width=None if breaks else max(longest, options.max_width),
             background_color="default",
         )
 
 
 class _Document(Markdown):
-    """Markdown with the elements above, and no text lost: HTML is shown as it is written."""
+    """Markdown with the elements above, and no text lost: HTML is shown as it is written.
+
+    A line of the source is a line on the screen, since models write verses and addresses so.
+    """
 
     elements = {  # noqa: RUF012 - rich declares it so
         **Markdown.elements,
@@ -62,15 +86,22 @@ class _Document(Markdown):
     def __init__(self, text: str) -> None:
         super().__init__("", hyperlinks=False)
         self.parsed = _PARSER.parse(text)
+        for token in self.parsed:
+            for child in token.children or ():
+                if child.type == "softbreak":
+                    child.type = "hardbreak"
 
 
 def render(text: str, width: int) -> list[str]:
-    """Returns the lines of a text in Markdown for a terminal of `width` columns, with SGR sequences only."""
+    """Returns the lines of a text in Markdown for a terminal of `width` columns, with SGR sequences only.
+
+    Lines of code may be longer than the terminal is wide.
+    """
     drawn = io.StringIO()
     console = Console(
         file=drawn, width=max(width, 8), force_terminal=True, color_system="standard", highlight=False
     )
-    console.print(_Document(clean(text)))
+    console.print(_Document(clean(text)), crop=False)
     lines = [line.rstrip() for line in drawn.getvalue().split("\n")]
     # rich puts empty lines around lists and tables, some with the sequences of a style.
     full = [place for place, line in enumerate(lines) if not _EMPTY.fullmatch(line)]
@@ -88,6 +119,24 @@ def blocks(text: str) -> list[str]:
     places = [0, *sorted({*starts[1:]} - {0}), len(lines)]
     parts = ["\n".join(lines[begin:end]) for begin, end in itertools.pairwise(places)]
     return [f"{part}\n" for part in parts[:-1]] + parts[-1:]
+
+
+def rows_of(line: str, columns: int) -> int:
+    """The rows that a line takes on a terminal, which breaks it where a character does not fit.
+
+    >>> rows_of("\\x1b[1mabcdef\\x1b[0m", 3), rows_of("", 3), rows_of("日本語", 5)
+    (2, 1, 2)
+    """
+    text = _SEQUENCES.sub("", line)
+    if cell_len(text) <= columns:
+        return 1
+    rows, used = 1, 0
+    for character in text:
+        wide = cell_len(character)
+        if used + wide > columns:
+            rows, used = rows + 1, 0
+        used += wide
+    return rows
 
 
 class MarkdownWriter:
@@ -179,10 +228,10 @@ class MarkdownWriter:
         if same < max(len(self._shown), len(wanted)):
             self._move(same, wanted)
         self._shown = wanted
-        surplus = len(self._shown) - (rows - 1)
-        if surplus > 0:
-            self._fixed += surplus
-            del self._shown[:surplus]
+        taken = sum(rows_of(line, columns) for line in self._shown)
+        while taken > rows - 1 and len(self._shown) > 1:
+            taken -= rows_of(self._shown.pop(0), columns)
+            self._fixed += 1
         if last and lines:
             self._stream.write("\n")
             self._blocks += 1
@@ -194,7 +243,7 @@ class MarkdownWriter:
         Terminals break lines again that have become too long, so each may take several rows.
         """
         if self._shown:
-            taken = sum(max(1, -(-cell_len(_SEQUENCES.sub("", line)) // columns)) for line in self._shown)
+            taken = sum(rows_of(line, columns) for line in self._shown)
             up = min(taken, rows) - 1
             self._stream.write("\r" + (f"\x1b[{up}A" if up else "") + "\x1b[J")
             self._shown, self._fixed = [], 0
@@ -209,9 +258,9 @@ class MarkdownWriter:
         if same == len(shown):  # new lines below
             self._stream.write("".join(f"\n{line}" for line in wanted[same:]))
             return
-        up = len(shown) - 1 - same
+        up = sum(rows_of(line, self._columns) for line in shown[same:]) - 1
         self._stream.write("\r" + (f"\x1b[{up}A" if up else ""))
-        below = "\x1b[J" if len(shown) - same > 1 else "\x1b[K"
+        below = "\x1b[J" if up else "\x1b[K"
         if wanted[same:]:
             first = wanted[same]
             if up == 0 and first.startswith(shown[same]):  # text was added to the last line

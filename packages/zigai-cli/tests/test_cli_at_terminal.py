@@ -475,6 +475,26 @@ def test_the_program_is_left_while_the_model_is_loaded(
     assert "Traceback" not in process.seen
 
 
+def test_ctrl_c_while_the_model_is_loaded_discards_a_line_or_takes_a_message_back(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    chat = terminal("chat", "-m", model, TOY_LOADS_SLOWLY="1")
+    chat.until("loading model.toy")
+    chat.type("mistake")
+    chat.until("> mistake")
+    chat.type("\x03")
+    chat.until("Ctrl-D or /exit leaves the program")
+    chat.type("go")
+    chat.until("> go")
+    chat.type("\r")
+    time.sleep(0.1)
+    chat.type("\x03")
+    chat.type("od")
+    chat.until("> good")
+    chat.type("\r")
+    chat.until("Hello, world")
+
+
 def test_a_message_that_is_sent_while_the_model_is_loaded_is_answered(
     terminal: Callable[..., Terminal], model: Path
 ) -> None:

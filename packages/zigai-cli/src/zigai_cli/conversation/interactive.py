@@ -135,6 +135,9 @@ class Conversation:
             self._wait(keys)
         while True:
             default, self._next = self._next, ""
+            typed = ""
+            if self._loading.done:
+                self._announce()
             try:
                 typed = prompt.ask(
                     self._label(), default=default, loading=self._loading, ready=self._announce
@@ -152,9 +155,11 @@ class Conversation:
             except Leaving:
                 return
             except KeyboardInterrupt:
-                if not self._loading.done:
+                if not self._loading.done and not prompt.text:
                     raise
                 self._held.say(HOW_TO_LEAVE)
+                if self._held.ready is None:
+                    self._next = typed  # it was sent, and waited for the model
             except ContextOverflowError as error:
                 self._held.say(f"error: {failure.describe(error)}")
                 if self._held.settings.overflow is not Overflow.SHIFT:

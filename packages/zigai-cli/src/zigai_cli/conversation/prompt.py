@@ -128,6 +128,11 @@ class Prompt:
         # Bytes that are not UTF-8 were read as lone surrogates.
         return self._with_pastes(text).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
+    @property
+    def text(self) -> str:
+        """The text at the prompt, or the last one that was sent from it."""
+        return self._session.default_buffer.text
+
     def typed_ahead(self) -> str:
         """Text that came in one piece with the last message, after its end."""
         return as_line("".join(key.data for key in get_typeahead(self._input)))

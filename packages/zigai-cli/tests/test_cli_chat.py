@@ -16,6 +16,7 @@ from zigai_cli.conversation import interactive, stats
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.interactive import Conversation
 from zigai_cli.conversation.loading import Loading, Located, Ready
+from zigai_cli.conversation.notebook import Opened
 from zigai_cli.failure import InputError
 from zigai_cli.history.kept import Kept
 from zigai_cli.history.store import Store
@@ -202,10 +203,14 @@ class Shelf:
     def rename(self, name: str) -> None:
         self.name = name
 
-    def open(self, name_or_id: str) -> tuple[list[Message], str | None]:
+    def open(self, name_or_id: str) -> Opened:
         if name_or_id != "old":
             raise InputError(f"there is no conversation {name_or_id}")
-        return [{"role": "user", "content": "earlier"}, {"role": "assistant", "content": "reply"}], "be kind"
+        said: list[Message] = [
+            {"role": "user", "content": "earlier"},
+            {"role": "assistant", "content": "reply"},
+        ]
+        return Opened(1, "old", said, "be kind", "other.toy", "another", "unanswered")
 
     def names(self) -> list[str]:
         return ["old"]
@@ -223,7 +228,8 @@ def test_each_turn_is_kept_and_a_stored_conversation_is_opened(
     Conversation(Loading(opener), opener, Settings(), kept=shelf).run()
     out = capsys.readouterr().out
     assert "error: there is no conversation absent" in out
-    assert "> earlier\n  reply\n" in out
+    assert "> earlier\n  reply\nit was held with another; /model other.toy goes on with it\n" in out
+    assert "its last message got no reply; it is at the prompt" in out
     assert shelf.name == "my name"
     assert [len(messages) for messages, _ in shelf.kept] == [1, 2, 0, 2, 3, 4]
     assert shelf.kept[-1][1] == "be kind"

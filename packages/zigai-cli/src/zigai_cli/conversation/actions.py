@@ -46,11 +46,18 @@ class Switch:
     name: str
 
 
+@dataclass(frozen=True)
+class Draft:
+    """Put a text at the prompt."""
+
+    text: str
+
+
 class Leave:
     """Leave the conversation."""
 
 
-Step = Again | Edit | Switch | Leave | None
+Step = Again | Draft | Edit | Switch | Leave | None
 """What the conversation does after a command; None: it prompts."""
 
 
@@ -213,9 +220,16 @@ class Actions:
         if self._held.kept is None:
             self._held.say(NO_HISTORY)
             return None
-        self._held.restart(*self._held.kept.open(rest))
+        opened = self._held.kept.open(rest)
+        self._held.restart(opened.messages, opened.system)
         self.recall()
-        return None
+        if opened.model_name not in ("", self._held.ready.about.get("model") if self._held.ready else None):
+            way = f"; /model {opened.model} goes on with it" if opened.model else ""
+            self._held.say(f"it was held with {opened.model_name}{way}")
+        if not opened.unanswered:
+            return None
+        self._held.say("its last message got no reply; it is at the prompt")
+        return Draft(opened.unanswered)
 
     def recall(self) -> None:
         """Show the last message and its reply, shortened, of a conversation that goes on."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from zigai_cli.conversation import stats
@@ -13,8 +12,8 @@ from zigai_cli.failure import FAILED, INTERRUPTED
 from zigai_cli.terminal.output import ReplyWriter, note
 
 if TYPE_CHECKING:
+    from zigai_cli.conversation.loading import Ready
     from zigai_cli.conversation.notebook import Notebook
-    from zigai_core.api.chat import Chat
     from zigai_core.api.reply import Reply
 
 
@@ -32,23 +31,23 @@ class Silence:
 
 
 def ask(
-    talk: Chat,
+    ready: Ready,
     text: str,
     settings: Settings,
     *,
     show_stats: bool,
-    as_json: Mapping[str, str] | None = None,
+    as_json: bool = False,
     kept: Notebook | None = None,
 ) -> int:
     """Write the answer to standard output and return the exit code.
 
-    Remarks and statistics go to standard error. If `as_json` is given, one JSON object is printed at the end
-    instead of the text; it begins with the values of `as_json`.
+    Remarks and statistics go to standard error. With `as_json` one JSON object is printed at the end instead
+    of the text.
     """
-    writer = Silence() if as_json is not None else ReplyWriter(sys.stdout, spinner=sys.stdout.isatty())
-    answered = answer(talk, text, settings, writer, kept)
-    if as_json is not None:
-        sys.stdout.write(json.dumps({**as_json, **_record(answered)}) + "\n")
+    writer = Silence() if as_json else ReplyWriter(sys.stdout, spinner=sys.stdout.isatty())
+    answered = answer(ready.talk, text, settings, writer, kept)
+    if as_json:
+        sys.stdout.write(json.dumps({**ready.about, **_record(answered)}) + "\n")
     for remark in [] if answered.interrupted else answered.remarks(settings):
         note(f"({remark})", sys.stderr)
     if show_stats and answered.reply.tokens:

@@ -13,7 +13,7 @@ import typer
 
 from zigai_cli import failure
 from zigai_cli.conversation import stats
-from zigai_cli.conversation.actions import Actions, Again, Edit, Leave, Step, Switch
+from zigai_cli.conversation.actions import Actions, Again, Draft, Edit, Leave, Step, Switch
 from zigai_cli.conversation.answer import Settings, Writer, answer
 from zigai_cli.conversation.held import Held
 from zigai_cli.conversation.loading import Loading, Opener
@@ -198,6 +198,8 @@ class Conversation:
     def _take(self, step: Step, keys: Keyboard) -> None:
         if isinstance(step, Switch):
             self._switch(step.name, keys)
+        elif isinstance(step, Draft):
+            self._next = step.text
         elif isinstance(step, Again):
             before, kept = self._held.talk.messages, self._held.kept
             dropped = 0 if kept is None else kept.dropped

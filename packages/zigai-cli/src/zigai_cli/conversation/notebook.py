@@ -3,10 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A conversation that was kept and goes on."""
+
+    id: int
+    title: str
+    messages: list[Message]
+    system: str | None = None
+    model: str | None = None
+    """The model as it was named, or None for the one that comes with zigai."""
+    model_name: str = ""
+    """The model's own name."""
+    unanswered: str = ""
+    """The last message, if it got no reply because the program ended; it is none of `messages`."""
 
 
 class Notebook(Protocol):
@@ -35,8 +52,8 @@ class Notebook(Protocol):
         """Names the conversation."""
         ...
 
-    def open(self, name_or_id: str) -> tuple[list[Message], str | None]:
-        """Goes on with a conversation: returns its messages and its system message."""
+    def open(self, name_or_id: str) -> Opened:
+        """Goes on with a conversation."""
         ...
 
     def names(self) -> list[str]:

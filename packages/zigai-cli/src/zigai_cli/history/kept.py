@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from zigai_cli.conversation.notebook import Opened
+from zigai_cli.conversation.turns import text_of
 from zigai_cli.failure import InputError, describe
 from zigai_cli.history.store import ChangedError, Store, StoreError
 from zigai_cli.history.stored import About, Stored, title_of
@@ -44,11 +46,6 @@ class Kept:
     def id(self) -> int | None:
         """Number of the conversation in the store, if it is there."""
         return None if self._stored is None else self._stored.id
-
-    @property
-    def title(self) -> str:
-        """Title of the conversation in the store; empty if it is not there."""
-        return "" if self._stored is None else self._stored.title
 
     def describe(self, model: str | None, name: str, settings: Mapping[str, Any]) -> None:
         """Set what is stored with the next change; the system message is that of `keep`."""
@@ -99,26 +96,20 @@ class Kept:
             self._store.rename(self._stored.id, title)
             self._stored = replace(self._stored, title=title)
 
-    def open(self, name_or_id: str) -> tuple[list[Message], str | None]:
-        """Go on with a stored conversation: its messages and its system message. Raises `InputError`.
-
-        A last message that got no reply is left out: `unanswered` returns it.
-        """
+    def open(self, name_or_id: str) -> Opened:
+        """Go on with a stored conversation. Raises `InputError`."""
         self._require()
         stored = self._store.find(name_or_id)
         self.leave()
         self._stored = stored
         self._messages = copy.deepcopy(stored.messages)
         self.about = self._written = stored.about
-        messages = copy.deepcopy(stored.messages)
-        if messages and messages[-1]["role"] == "user":
-            del messages[-1]
-        return cast("list[Message]", messages), stored.about.system
-
-    def unanswered(self) -> Message | None:
-        """The last message, if it got no reply because the program ended before."""
-        last = self._messages[-1] if self._messages else None
-        return cast("Message", copy.deepcopy(last)) if last is not None and last["role"] == "user" else None
+        messages = cast("list[Message]", copy.deepcopy(stored.messages))
+        unanswered = text_of(messages.pop()) if messages and messages[-1]["role"] == "user" else ""
+        about = stored.about
+        return Opened(
+            stored.id, stored.title, messages, about.system, about.model, about.descriptor, unanswered
+        )
 
     def names(self) -> list[str]:
         """Titles of the stored conversations, the one that was changed last first."""

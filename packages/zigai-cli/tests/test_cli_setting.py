@@ -15,7 +15,7 @@ from zigai_core.contracts.options import SamplingOptions
     ("name", "typed", "option", "shown"),
     [
         ("temperature", "0.5", 0.5, "0.5"),
-        ("seed", "random", None, "random"),
+        ("seed", "7", 7, "7"),
         ("logit_bias", '{"7": -1}', {7: -1}, '{"7": -1}'),
         ("stop", "END", ("END",), '["END"]'),
         ("stop", '["a", "b c"]', ("a", "b c"), '["a", "b c"]'),

@@ -14,7 +14,7 @@ def test_the_line_has_counts_rates_and_context() -> None:
     reply = model.generate("x" * 20, max_tokens=4)
     assert reply.text == "done"
     found = re.fullmatch(
-        r"prefill (\d+) tokens, [\d.]+/s \((\d+) cached\) · decode 4, [\d.]+/s · first token [\d.]+ s"
+        r"prefill (\d+) tokens?, [\d.]+/s \((\d+) cached\) · decode 4, [\d.]+/s · first token [\d.]+ s"
         r" · context 25/96",
         stats.line(reply),
     )

@@ -238,16 +238,18 @@ def _show(
             f"the first of {count} values (of {len(listed)}) that differ by more than {tolerance:g} is "
             f"{escape(first.name)}: by {first.relative:.3g} of its length, at most {first.largest:.3g}\n"
         )
-    sys.stdout.write("\n")
     if not all_values:
         order = {id(value): place for place, value in enumerate(listed)}
-        worst = sorted(listed, key=lambda value: -_rank(value))[:SHOWN]
-        listed = sorted(worst, key=lambda value: order[id(value)])
-    rows = [
-        [value.name, f"{value.width:,}", f"{value.relative:.3g}", f"{value.largest:.3g}"] for value in listed
-    ]
-    table(rows, ["value", "width", "relative", "largest"], numbers=[1, 2, 3])
-    if len(listed) < len(compared.differences):
+        worst = sorted((value for value in listed if value.relative != 0), key=lambda value: -_rank(value))
+        listed = sorted(worst[:SHOWN], key=lambda value: order[id(value)])
+    if listed:
+        rows = [
+            [value.name, f"{value.width:,}", f"{value.relative:.3g}", f"{value.largest:.3g}"]
+            for value in listed
+        ]
+        sys.stdout.write("\n")
+        table(rows, ["value", "width", "relative", "largest"], numbers=[1, 2, 3])
+    if listed and len(listed) < len(compared.differences):
         count = len(compared.differences)
         note(
             f"the {len(listed)} of {count} that differ most, in the order of computation; --all lists all",
@@ -259,8 +261,9 @@ def _show(
     sys.stdout.write(
         f"\nnext token: KL(A, B) mean {figures['kl_mean']:.3g}"
         + (f" ± {figures['kl_error']:.2g}" if "kl_error" in figures else "")
-        + f", largest {figures['kl_max']:.3g} nats after token {figures['kl_max_at'] + 1}; "
-        f"the same most likely token {figures['top1']:.1%} of {figures['tokens']}\n"
+        + f", largest {figures['kl_max']:.3g} nats"
+        + (f" after token {figures['kl_max_at'] + 1}; " if figures["kl_max"] else "; ")
+        + f"the same most likely token {figures['top1']:.1%} of {figures['tokens']}\n"
     )
     if "perplexity_a" in figures:
         sys.stdout.write(

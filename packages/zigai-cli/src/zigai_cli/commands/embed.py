@@ -80,6 +80,8 @@ def embed(
         raise typer.BadParameter("--similarity does not depend on lengths: leave out --no-normalize")
     if npy is not None:
         whole_file.check_folder("--npy", npy)
+    if not texts and file is None and sys.stdin.isatty():
+        raise typer.BadParameter("no text: give TEXT, --file FILE, or lines through standard input")
     given = [input_text.encodable("a text", text) for text in texts or ()] or _lines(file or "-")
     loaded = loader.load(model, load)
     parts = _embed(loaded, given, pooling.value, normalize=not no_normalize)

@@ -126,7 +126,17 @@ def search_messages(
 
 
 @history.command()
-def rename(conversation: Id, title: Annotated[str, typer.Argument(help="The new title.")]) -> None:
+def rename(
+    conversation: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            help="Number or title of a conversation; `last` is the last one.",
+            autocompletion=suggestions.conversations,
+        ),
+    ],
+    title: Annotated[str, typer.Argument(metavar="TITLE", help="The new title.")],
+) -> None:
     """Give a conversation another title."""
     input_text.encodable("the title", title)
     if not title.strip():

@@ -65,7 +65,7 @@ def change(name: str, text: str, settings: Settings, defaults: Settings) -> None
         )
     if name in OWN:
         _change_own(name, text, settings, defaults)
-    elif text == "default" or (name == STOP and text == "none"):
+    elif text == "default" or (name, text) in ((STOP, "none"), ("seed", "random")):
         settings.sampling.pop(name, None)
     elif name == STOP:
         settings.sampling[STOP] = _texts(text)
@@ -110,8 +110,6 @@ def _texts(text: str) -> tuple[str, ...]:
 def _sampling(name: str, text: str) -> Any:
     from zigai_core.contracts.options import SamplingOptions
 
-    if name == "seed" and text == "random":
-        return None
     try:
         changed: dict[str, Any] = {name: sampling_value(name, text)}
     except ValueError as error:

@@ -14,7 +14,8 @@ def line(reply: Reply) -> str:
     A rate or time that was not measured, because the reply ended too early, is left out.
     """
     usage = reply.usage
-    parts = [f"prefill {usage.computed_tokens} tokens{_per_second(usage.prefill_tps)}"]
+    some = "token" if usage.computed_tokens == 1 else "tokens"
+    parts = [f"prefill {usage.computed_tokens} {some}{_per_second(usage.prefill_tps)}"]
     if usage.cached_tokens:
         parts[0] += f" ({usage.cached_tokens} cached)"
     parts.append(f"decode {usage.generated_tokens}{_per_second(usage.decode_tps)}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from zigai_cli.measure.svg import GREY, Svg
-from zigai_cli.terminal.output import clean, figure, has_colour
+from zigai_cli.terminal.output import clean, figure, has_colour, wrapped
 
 COLOURS = ("#1f6fb4", "#d95f02", "#1b9e77", "#7570b3", "#e7298a", "#666666")
 WIDTH, HEIGHT = 720, 400
@@ -76,7 +76,8 @@ class Chart:
             y_as_log=self.log_y,
             **({"y_min": 0.0} if self.from_zero else {}),
         )
-        return "".join(f"{line.rstrip()}\n" for line in [clean(title), *drawn.split("\n")])
+        heading = wrapped(clean(title), width)
+        return "".join(f"{line.rstrip()}\n" for line in [*heading, *drawn.split("\n")])
 
     def svg(self) -> str:
         """The chart as the text of an SVG file."""

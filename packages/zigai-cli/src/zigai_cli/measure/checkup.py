@@ -143,7 +143,7 @@ def _backends() -> Iterator[Check]:
             continue
         speeds.append(backend.speed)
         text = "; ".join(f"{fact}: {value}" for fact, value in facts.items())
-        yield Check("backends", name, text or f"usable (speed {backend.speed})")
+        yield Check("backends", name, text or "usable")
     if speeds and max(speeds) <= 0:
         yield Check("backends", "speed", f"only the reference backend, which is slow: {INSTALL}", "warning")
 

@@ -119,15 +119,18 @@ class GraphPicture:
                         picture.line([(start[0] + BOX / 2, start[1] + HIGH), (x + BOX / 2, y)], arrow=True)
                     else:
                         out = right + LANE * (lane + 1)
-                        ends = [(start[0] + BOX, start[1] + HIGH / 2), (x + BOX, y + HIGH / 2)]
+                        # Edges leave a box below the place where others enter it.
+                        ends = [(start[0] + BOX, start[1] + 0.7 * HIGH), (x + BOX, y + 0.3 * HIGH)]
                         picture.line([ends[0], (out, ends[0][1]), (out, ends[1][1]), ends[1]], arrow=True)
         entries = _entries(section)
         for source, operation in entries:  # a residual path that begins above the section
             x, y = places[operation.output.name]
             if y != top:
                 out = right + LANE * (len(lanes) + 1)
-                picture.line([(out, top - 14), (out, y + HIGH / 2), (x + BOX, y + HIGH / 2)], arrow=True)
-                picture.text(out - 4, top - 18, section.short(source), size=10, anchor="end", colour=GREY)
+                entry = y + 0.3 * HIGH
+                picture.line([(out, top - 14), (out, entry), (x + BOX, entry)], arrow=True)
+                name = "the layer's input" if len(section.layers) > 1 else section.short(source)
+                picture.text(out - 4, top - 18, name, size=10, anchor="end", colour=GREY)
         for row in rows:
             for operation in row:
                 x, y = places[operation.output.name]

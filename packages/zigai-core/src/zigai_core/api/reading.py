@@ -12,7 +12,7 @@ from zigai_core.api.installed import report
 from zigai_core.api.registry import Plugins
 from zigai_core.api.stored_types import complete
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import FormatError, MissingFileError, PluginError
+from zigai_core.contracts.errors import FormatError, MissingFileError, PluginError, quote
 from zigai_core.contracts.plugins import FormatReader
 
 _KINDS = (
@@ -93,7 +93,8 @@ def _unrecognised(path: Path, head: bytes | None, plugins: Plugins, failures: li
         )
     else:
         message = (
-            f"{path}: not a model file of an installed format ({installed}): its first bytes are {head!r}"
+            f"{path}: not a model file of an installed format ({installed}): its first bytes are "
+            f"{quote(head.decode('latin-1'))}"
         )
     package = plugins.formats.hint("gguf") if head == b"GGUF" and "gguf" not in plugins.formats else ""
     if package:

@@ -45,7 +45,9 @@ def locate(
     path = call(what, partial(source.find, rest))
     if path is None and not pull:
         asked = escape(str(name))
-        raise DownloadError(f"{asked}: not on this machine: download it with: zig-ai pull {asked}")
+        begun = any(not model.complete for model in call(what, partial(source.stored, rest)))
+        state = "its download is unfinished: go on" if begun else "not on this machine: download it"
+        raise DownloadError(f"{asked}: {state} with: zig-ai pull {asked}")
     if path is None:
         if progress is None:
             LOG.warning("%s is not on this machine: downloading it", escape(str(name)))

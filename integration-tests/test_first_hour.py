@@ -57,7 +57,7 @@ def test_a_first_conversation(chat: Callable[..., Screen]) -> None:
     say(first, "/SET temperature 0", "temperature 0")
     say(first, "/regen", "Your name is Anna.")
     assert "/regen" in say(first, "/regne", "there is no command /regne")
-    say(first, "/undo", "")
+    say(first, "/undo", "taken back: def name")
     before = len(first.text)
     first.type("/edit\r")
     first.wait("edit > What is seven plus five", after=before)
@@ -108,13 +108,17 @@ def test_looking_inside(everything: Any, tmp_path: Path) -> None:
         everything.check("zig-ai", "bench", "--prompt", "64", "--generate", "8", "--repeat", "1", "--json")
     )
     assert measured["prompt_tps"] > 0
+    named = json.loads(everything.check("zig-ai", "inspect", "--json"))["path"]
     graph = tmp_path / "graph.svg"
     everything.check("zig-ai", "inspect", "--graph", graph)
     assert graph.read_text().startswith("<svg")
     assert "qwen2" in everything.check("zig-ai", "inspect")
     found = json.loads(everything.check("zig-ai", "doctor", "--json"))
-    assert found
-    assert everything.run("zig-ai", "compare", "--help").returncode == 0
+    assert (found["ok"], found["errors"]) == (True, 0)
+    oracle = tmp_path / "oracle.npz"
+    everything.check("zig-ai", "compare", named, "--write", oracle, "--tokens", "8")
+    assert "values agree" in everything.check("zig-ai", "compare", named, oracle)
     text = tmp_path / "text.txt"
     text.write_text("The capital of France is Paris. " * 40)
-    assert json.loads(everything.check("zig-ai", "perplexity", text, "--window", "64", "--json"))
+    measured = json.loads(everything.check("zig-ai", "perplexity", text, "--window", "64", "--json"))
+    assert 1 < measured["perplexity"] < 1e6

@@ -551,10 +551,10 @@ def test_history_rm_asks_first(terminal: Callable[..., Terminal], model: Path) -
     chat.say("hi")
     chat.type("\x04")
     assert chat.exit_code() == 0
-    for answer, code in (("n\n", 1), ("\x03", 1), ("y\n", 0)):
+    for answer, code in (("n\n", 1), ("\x03", 130), ("y\n", 0)):
         process = terminal("history", "rm", "--all")
         process.expect("1: hi (2 messages)")
-        process.expect("delete? [y/N]: ")
+        process.expect("Delete? [y/N] ")
         process.type(answer)
         assert process.exit_code() == code
     listed = terminal("history", "list")

@@ -1,4 +1,4 @@
-"""What this package uses of huggingface_hub: questions to the hub, and entries of its cache."""
+"""The parts of huggingface_hub that are used: questions to the hub, and entries of its cache."""
 
 from __future__ import annotations
 

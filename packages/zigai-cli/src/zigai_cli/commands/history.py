@@ -14,6 +14,7 @@ from zigai_cli import input_text, suggestions
 from zigai_cli.failure import InputError
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import clean, dim, note, table
+from zigai_cli.terminal.question import agrees
 
 if TYPE_CHECKING:
     from zigai_cli.history.store import Store
@@ -168,7 +169,7 @@ def rm(
                 sys.stderr.write(f"{entry.id}: {_line(entry.title)} ({entry.length} messages)\n")
             if len(chosen) > 20:
                 sys.stderr.write(f"… {len(chosen)} in all\n")
-            if chosen and not typer.confirm("delete?", err=True):
+            if chosen and not agrees("Delete?"):
                 raise typer.Exit(1)
         removed = store.remove([entry.id for entry in chosen])
         forget_removed(store)

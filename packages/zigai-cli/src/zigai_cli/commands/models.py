@@ -13,6 +13,7 @@ from zigai_cli import failure, suggestions
 from zigai_cli.failure import InputError
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import clean, figure, note, table
+from zigai_cli.terminal.question import agrees
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,7 +126,7 @@ def rm(
         for model in models:
             unfinished = "" if model.complete else ", unfinished"
             note(f"{model.name} ({figure(model.nbytes)}B{unfinished}): {model.path}", sys.stderr)
-        if not typer.confirm("Delete?", err=True):
+        if not agrees("Delete?"):
             raise typer.Exit(failure.FAILED)
     freed = call(what, partial(source.remove, rest))
     sys.stdout.write(f"deleted {shown}: {figure(freed)}B freed\n")

@@ -87,7 +87,7 @@ def perplexity(
             "tokens": len(tokens),
             "scored": scored,
             "windows": total,
-            "context": size,
+            "window": size,
             "stride": stride,
             "bos": bos is not None,
             "seconds": round(seconds, 3),

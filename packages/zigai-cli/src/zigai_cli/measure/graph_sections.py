@@ -86,7 +86,7 @@ def ranges(numbers: Sequence[int]) -> str:
 
 
 def _kind(operation: Operation, prefix: str) -> Any:
-    """What makes an operation of one layer the same as that of another."""
+    """A key that is equal for operations of two layers that are alike."""
     parts: list[Any] = [type(operation)]
     for field in fields(operation):
         given = getattr(operation, field.name)

@@ -21,7 +21,7 @@ TOKENS = "tokens"
 
 
 class Oracle:
-    """Stored values. `values` yields them as `zigai_core.api.trace.Trace` does, but needs no model.
+    """Stored values. `rows` returns some of them; no model is needed.
 
     The constructor reads the whole file and raises `InputError` if it is damaged or is not of this kind.
     Arrays that are not two-dimensional floats, such as a model's name, are not values.

@@ -19,6 +19,10 @@ if sys.platform == "win32":
 
 import pexpect
 import pyte
+from prompt_toolkit.key_binding.key_processor import KeyPress
+from prompt_toolkit.keys import Keys
+
+from zigai_cli.terminal.pastes import PasteParser
 
 
 class Terminal:
@@ -301,6 +305,31 @@ def test_a_long_paste_is_shown_as_its_length_and_sent_whole(chat: Terminal, tmp_
     assert "[paste" not in typed
 
 
+def test_a_paste_of_many_pieces_is_one_message_and_the_end_mark_may_be_split() -> None:
+    keys: list[KeyPress] = []
+    parser = PasteParser(keys.append)
+    text = "".join(f"line {number}\n" for number in range(1000))
+    typed = f"a\x1b[200~{text}\x1b[201~b\x1b[200~{text}\x1b[201~"
+    for length in (1, 3, 7, 4095):
+        keys.clear()
+        for place in range(0, len(typed), length):
+            parser.feed(typed[place : place + length])
+        assert [(press.key, press.data) for press in keys] == [
+            ("a", "a"),
+            (Keys.BracketedPaste, text),
+            ("b", "b"),
+            (Keys.BracketedPaste, text),
+        ]
+
+
+def test_a_pasted_colour_sequence_without_marks_does_no_harm(chat: Terminal) -> None:
+    chat.type("red \x1b[31m\x1b[0mtext")
+    chat.prompt("red text")
+    chat.type("\r")
+    chat.until("Hello, world")
+    assert "Traceback" not in chat.seen
+
+
 @pytest.mark.parametrize(
     ("keys", "lines"),
     [
@@ -370,7 +399,13 @@ def test_an_editor_writes_the_message(terminal: Callable[..., Terminal], model: 
 
 
 @pytest.mark.parametrize(
-    ("editor", "error"), [("true", ""), ("nonesuch", "cannot run the editor nonesuch"), ("false", "failed")]
+    ("editor", "error"),
+    [
+        ("true", ""),
+        ("rm", "No such file"),
+        ("nonesuch", "cannot run the editor nonesuch"),
+        ("false", "failed"),
+    ],
 )
 def test_a_message_that_an_editor_leaves_as_it_is_stays_at_the_prompt(
     terminal: Callable[..., Terminal], model: Path, editor: str, error: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,4 +55,12 @@ def test_an_unknown_alias_names_the_nearest() -> None:
 def test_a_broken_file_is_one_line_with_its_line_number(home: Path, text: str, error: str) -> None:
     write(home, text)
     with pytest.raises(DownloadError, match=error):
+        AliasSource().offered()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no FIFOs")
+def test_a_file_that_is_none_is_refused(home: Path) -> None:
+    (home / "config").mkdir(parents=True)
+    os.mkfifo(home / "config" / "models.toml")
+    with pytest.raises(DownloadError, match="not a regular file"):
         AliasSource().offered()

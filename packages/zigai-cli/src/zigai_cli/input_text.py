@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,11 +80,17 @@ def _standard_input() -> str:
 
 
 def encodable(what: str, text: str) -> str:
-    """Return the text. Raises `typer.BadParameter`, which names `what`, if its bytes were not text."""
+    """Return a text of the command line. Raises `typer.BadParameter`, which names `what`, if it is none.
+
+    In a locale whose encoding is not UTF-8, words in UTF-8 come as lone surrogates, which are decoded here.
+    """
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise typer.BadParameter(f"{what} is not UTF-8 text (at character {error.start})") from error
+        try:
+            return os.fsencode(text).decode("utf-8")
+        except UnicodeError:
+            raise typer.BadParameter(f"{what} is not UTF-8 text (at character {error.start})") from error
     return text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import stat
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,6 +76,8 @@ class AliasSource:
 def read_aliases(path: Path) -> dict[str, Alias]:
     """The aliases in a file; none if it does not exist. Raises `DownloadError` with the line of an error."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # a FIFO would block
+            raise DownloadError(f"{path}: not a regular file")
         text = path.read_text(encoding="utf-8")
         tables = tomllib.loads(text)
     except FileNotFoundError:

@@ -140,7 +140,7 @@ def chat(
     if stop:
         sampling["stop"] = tuple(input_text.encodable("--stop", text) for text in stop)
     if system is not None:
-        input_text.encodable("--system", system)
+        system = input_text.encodable("--system", system)
     if continues and words and len(words) == 1 and words[0].isdecimal():
         raise typer.BadParameter(
             f"--continue takes no value: --id {words[0]} continues that conversation; a number as a message "

@@ -101,7 +101,7 @@ def compare(
     if prompt is not None and file is not None:
         raise typer.BadParameter("the text is given twice: as --prompt and as --file")
     if prompt is not None:
-        input_text.encodable("--prompt", prompt)
+        prompt = input_text.encodable("--prompt", prompt)
     if math.isnan(tolerance):
         raise typer.BadParameter("--tolerance nan: give a number of at least 0")
     if write is not None and (b is not None or backend_b is not None):

@@ -69,8 +69,7 @@ def generate(
         ctx=ctx,
     )
     speculate, draft = options.drafting(ctx, speculate, draft)
-    for text in stop or ():
-        input_text.encodable("--stop", text)
+    stop = [input_text.encodable("--stop", text) for text in stop or ()]
     given = _prompt(words or [], prompt)
     loaded = loader.load(model, load)
     speculation = loader.speculation(speculate, draft, load)

@@ -139,7 +139,7 @@ def rename(
     title: Annotated[str, typer.Argument(metavar="TITLE", help="The new title.")],
 ) -> None:
     """Give a conversation another title."""
-    input_text.encodable("the title", title)
+    title = input_text.encodable("the title", title)
     if not title.strip():
         raise typer.BadParameter("the title must not be empty")
     with _store() as store:

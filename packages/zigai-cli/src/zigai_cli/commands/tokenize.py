@@ -58,8 +58,7 @@ def tokenize(
         raise typer.BadParameter("--decode prints text: --ids-only and --no-bos do not apply to it")
     if not decode and len(given) > 1:
         raise typer.BadParameter("more than one text: put several words in quotes")
-    for text in given:
-        input_text.encodable("the text", text)
+    given = [input_text.encodable("the text", text) for text in given]
     if not given:
         if sys.stdin.isatty():
             raise typer.BadParameter("no text: give one as an argument or through standard input")

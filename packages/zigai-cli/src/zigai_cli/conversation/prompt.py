@@ -26,6 +26,7 @@ from zigai_cli.failure import InputError, describe
 from zigai_cli.terminal.editor import edit_text
 from zigai_cli.terminal.keyboard import Hangup, as_line
 from zigai_cli.terminal.output import clean, note
+from zigai_cli.terminal.pastes import read_pastes_fast
 
 if TYPE_CHECKING:
     from zigai_cli.conversation.loading import Loading
@@ -76,6 +77,7 @@ class Prompt:
         if isinstance(self._output, Vt100_Output):
             self._output.enable_cpr = False  # the answer of a terminal could come during a reply
         self._input = create_input()
+        read_pastes_fast(self._input)
         self._pastes: dict[str, str] = {}
         self._label: Callable[[], str] = lambda: "> "
         self._session: PromptSession[str] = PromptSession(
@@ -146,8 +148,12 @@ class Prompt:
             said = describe(error)
             await run_in_terminal(lambda: note(f"error: {said}", self._screen))
             return
-        if text.strip() and text != before:
-            buffer.text = text.removesuffix("\n")
+        if not text.strip() or text == before:
+            return
+        buffer.text = text.removesuffix("\n")
+        if "\ufffd" in text and "\ufffd" not in before:
+            await run_in_terminal(lambda: note("bytes that are not UTF-8 were replaced", self._screen))
+        else:
             buffer.validate_and_handle()
 
     def _with_pastes(self, text: str) -> str:
@@ -183,6 +189,11 @@ class Prompt:
             if buffer.text.endswith("\\") and not buffer.text.lstrip().startswith(QUOTES):
                 buffer.delete_before_cursor()
             buffer.insert_text("\n")
+
+        @keys.add(Keys.Vt100MouseEvent)
+        @keys.add(Keys.WindowsMouseEvent)
+        def _(event: KeyPressEvent) -> None:
+            """Ignore it: the mouse is the terminal's, and a pasted colour sequence looks like an event."""
 
         @keys.add("escape", "enter")
         def _(event: KeyPressEvent) -> None:

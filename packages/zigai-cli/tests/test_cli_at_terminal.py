@@ -322,6 +322,14 @@ def test_a_paste_of_many_pieces_is_one_message_and_the_end_mark_may_be_split() -
         ]
 
 
+def test_ctrl_c_ends_a_paste_that_has_no_end(chat: Terminal) -> None:
+    chat.type("\x1b[200~some words")
+    time.sleep(0.2)
+    chat.type("\x03")
+    chat.until("Ctrl-D or /exit leaves the program")
+    assert "Hello, world" in chat.say("hi")
+
+
 def test_a_pasted_colour_sequence_without_marks_does_no_harm(chat: Terminal) -> None:
     chat.type("red \x1b[31m\x1b[0mtext")
     chat.prompt("red text")
@@ -353,8 +361,9 @@ def test_keys_typed_during_a_reply_are_the_next_line_and_are_not_shown_before(ch
     time.sleep(0.3)
     assert "nex" not in chat.shown
     chat.type("\x03")
-    shown = chat.prompt("next line")
-    assert shown.endswith("> next line")
+    chat.until("> next line\n.")
+    chat.type("below\r")
+    chat.until("> next line\n. below\nHello, world")
 
 
 def test_typed_messages_are_kept_for_the_next_run(

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from command_runner import zig_ai
 
-from zigai_cli.conversation import interactive, stats
+from zigai_cli import stats
+from zigai_cli.conversation import interactive
 from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.interactive import Conversation
 from zigai_cli.conversation.loading import Loading, Located, Ready

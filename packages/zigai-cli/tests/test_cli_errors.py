@@ -125,3 +125,24 @@ def test_words_that_are_not_utf8_are_named(model: Path, arguments: list[str]) ->
     result = zig_ai(*arguments, *([] if arguments[0] in ("config", "history", "compare") else ["-m", model]))
     assert result.exit_code == 2
     assert "is not UTF-8 text (at character 3)" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["chat", "--id", "", "hi"], "--id"),
+        (["chat", "-m", "", "hi"], "-m"),
+        (["chat", "--model=", "hi"], "--model"),
+        (["history", "export", "-o", ""], "-o"),
+    ],
+)
+def test_an_option_without_a_value_is_refused(arguments: list[str], option: str) -> None:
+    result = zig_ai(*arguments)
+    assert result.exit_code == 2
+    assert f"{option}: its value is empty" in result.stderr
+
+
+def test_an_empty_text_and_words_after_two_dashes_are_values(model: Path) -> None:
+    assert zig_ai("chat", "-m", model, "--system", "", "hi").exit_code == 0
+    assert zig_ai("chat", "-m", model, "--", "-a", "").exit_code == 0
+    assert "the name of a model is empty" in zig_ai("inspect", "").stderr

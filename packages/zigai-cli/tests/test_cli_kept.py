@@ -148,7 +148,7 @@ def test_two_chats_of_one_conversation_overwrite_neither(
     assert contents(store) == [["a", "b", "c", "d"], ["a", "b", "x", "y"]]
 
 
-def test_a_store_that_fails_is_reported_once(
+def test_a_store_that_fails_is_reported_once_and_tried_again(
     store: Store, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*given: object) -> None:
@@ -156,14 +156,27 @@ def test_a_store_that_fails_is_reported_once(
 
     kept = Kept(store)
     kept.keep(turns("a"), None)
-    monkeypatch.setattr(store, "update", full)
-    with caplog.at_level(logging.WARNING, "zigai"):
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING, "zigai"):
+        patched.setattr(store, "update", full)
         kept.keep(turns("a", "b"), None)
         kept.count({})
         kept.keep(turns("a", "b", "c"), None)
+        kept.dropped = 2
     assert [record.getMessage() for record in caplog.records] == [
-        "history.sqlite: database or disk is full; the conversation goes on without being stored"
+        "history.sqlite: database or disk is full; the conversation goes on, and the next message tries to "
+        "store it"
     ]
-    assert kept.names() == []
-    with pytest.raises(InputError, match="the history is off"):
-        kept.open("last")
+    assert contents(store) == [["a"]]
+    kept.keep(turns("c", "d"), None)
+    assert contents(store) == [["a", "b", "c", "d"]]
+
+
+def test_a_name_that_another_conversation_has_is_refused(store: Store) -> None:
+    kept = Kept(store)
+    kept.keep(turns("a"), None)
+    kept.rename("shared")
+    kept.leave()
+    kept.keep(turns("b"), None)
+    with pytest.raises(InputError, match="conversation 1 has the title 'shared'"):
+        kept.rename("shared")
+    assert [entry.title for entry in store.entries()] == ["b", "shared"]

@@ -121,7 +121,7 @@ def test_a_full_disk_is_a_one_line_error(start: Start, model: Path) -> None:
             process = start(*command, stdout=full)
             _, err = process.communicate(timeout=30)
         assert process.returncode == 1
-        assert err == "zig-ai: No space left on device\n"
+        assert err == "zig-ai: standard output: No space left on device\n"
 
 
 def test_an_internal_error_shows_a_traceback_only_with_zigai_debug(zig_ai: Run, model: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from zigai_cli.conversation import stats
+from zigai_cli import stats
 from zigai_core.testing.scripted import scripted_model
 
 

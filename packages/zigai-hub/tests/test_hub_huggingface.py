@@ -42,6 +42,8 @@ def test_a_named_quantisation_is_downloaded_found_listed_and_removed(source: Hub
     asked = len(hub.ranges())
     assert source.pull(f"{REPO}:Q4_K_M") == path
     assert len(hub.ranges()) == asked
+    path.resolve().write_bytes(CONTENT[:10])
+    assert source.pull(f"{REPO}:Q4_K_M").read_bytes() == CONTENT, "a damaged file is downloaded again"
     assert source.remove(f"{REPO}:Q4_K_M") == len(CONTENT)
     assert source.find(REPO) is None
     assert list(source.stored()) == []

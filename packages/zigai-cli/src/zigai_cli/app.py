@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +57,10 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
 """The built-in commands by name, in the order and under the headings of --help."""
 
 
+MAY_BE_EMPTY = frozenset({"--system", "--prompt"})
+"""Options whose value may be an empty text."""
+
+
 class CommandGroup(TyperGroup):
     """All commands. Turns exceptions into exit codes, and imports a plugin only to run its command."""
 
@@ -104,6 +108,9 @@ class CommandGroup(TyperGroup):
         Settings that cannot be used stop every command but --help.
         """
         name, command, rest = super().resolve_command(ctx, args)
+        if not ctx.resilient_parsing:
+            own = getattr(command, "commands", {}).get(next(iter(rest), None), command)
+            _refuse_empty(ctx, own, rest)
         if (
             name is not None
             and command is not None
@@ -144,6 +151,23 @@ class CommandGroup(TyperGroup):
         if rows:
             with formatter.section("Commands of plugins"):
                 formatter.write_dl(rows)
+
+
+def _refuse_empty(ctx: Any, command: Any, arguments: Sequence[str]) -> None:
+    """Raise `typer.BadParameter` for an option with an empty value, such as `--id "$UNSET"` in a shell."""
+    taking = {name for each in getattr(command, "params", ()) for name in each.opts if not _is_flag(each)}
+    before = ""
+    for argument in arguments:
+        option = argument[:-1] if argument.endswith("=") else before if not argument else ""
+        if argument == "--":
+            return
+        if option in taking - MAY_BE_EMPTY:
+            raise typer.BadParameter(f"{option}: its value is empty", ctx=ctx)
+        before = argument
+
+
+def _is_flag(parameter: Any) -> bool:
+    return bool(getattr(parameter, "is_flag", False)) or parameter.param_type_name != "option"
 
 
 def _any_declared() -> bool:

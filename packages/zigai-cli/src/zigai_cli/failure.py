@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from zigai_cli.terminal.output import clean
 from zigai_core.contracts.errors import ZigAIError, escape
 
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT if hasattr(errno, "EDQUOT") else errno.ENOSPC)
 FAILED = 1
 """Exit code for an error: one that the user can fix, or an internal one, reported as a bug."""
 INTERRUPTED = 130
@@ -46,7 +48,9 @@ def describe(error: BaseException) -> str:
     if isinstance(error, ZigAIError):
         text = str(error)
     elif isinstance(error, OSError):
-        names = f"{error.filename}: " if error.filename else ""
+        # Errors of files that are written have names.
+        nameless = "standard output: " if error.errno in _FULL else ""
+        names = f"{error.filename}: " if error.filename else nameless
         text = f"{names}{error.strerror or error}"
     elif isinstance(error, MemoryError) or _lacks_memory(error):
         text = (

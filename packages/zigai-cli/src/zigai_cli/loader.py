@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from zigai_cli import memory_limit
+from zigai_cli.failure import InputError
 from zigai_cli.options import Speculate
 from zigai_cli.settings import config_file, settable
 from zigai_cli.terminal.download import DownloadBar
@@ -62,6 +63,8 @@ def bundled() -> tuple[Path, str]:
 
 def locate(name: str) -> Path:
     """Return the path of the model of this name; downloads it, with a progress bar, if it is not here."""
+    if not name:
+        raise InputError("the name of a model is empty")
     memory_limit.check()  # before numpy is imported, which ends the process without memory
     path = _located(name)
     memory_limit.check(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import typer
@@ -31,6 +32,17 @@ def replace(file: Path, content: bytes) -> None:
     except BaseException:
         with contextlib.suppress(OSError):
             written.unlink()
+        raise
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Give an `OSError` that comes up while a file is written, such as a full disk, the file's name."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
         raise
 
 

@@ -110,14 +110,19 @@ def fetch(
 
 def check_sum(path: Path, sha256: str, what: str) -> None:
     """Delete the file and raise `DownloadError` if its SHA-256 is another one."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sum_of(path)
     if found != sha256:
         path.unlink()
         raise DownloadError(
             f"{what}: wrong checksum: its SHA-256 is {found}, but must be {sha256}; the file was deleted: "
             "run it again, and if that does not help, the server or the name's checksum is wrong"
         )
+
+
+def sum_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync(path: Path) -> None:

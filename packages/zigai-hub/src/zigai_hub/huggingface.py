@@ -163,7 +163,7 @@ class HubSource:
     ) -> Path:
         blob, what = folder / file.etag, f"hf:{asked.repo}/{file.name}"
         with download.locked(hub_api.lock(asked.repo, file.etag), what):
-            if not blob.exists():
+            if not _is_whole(blob, file):
                 url, headers = hub_api.address(asked.repo, file.name, repository.commit)
                 with requests.Session() as session:
                     download.fetch(
@@ -171,6 +171,13 @@ class HubSource:
                         headers=headers, progress=progress, denied=hub_api.denied(asked.repo),
                     )  # fmt: skip
             return hub_api.enter(asked.repo, file.name, asked.revision, repository.commit)
+
+
+def _is_whole(blob: Path, file: hub_api.File) -> bool:
+    """True if a file in the cache is the hub's, by its size and, if that is known, its checksum."""
+    if not blob.exists() or blob.stat().st_size != file.size:
+        return False
+    return not file.sha256 or download.sum_of(blob) == file.sha256
 
 
 def _in_cache(asked: _Name) -> list[tuple[Path, list[str]]]:

@@ -89,7 +89,7 @@ class PypiSource:
         with download.locked(folder / _LOCK, what):
             again = f"{exact.requirement}{'/' + exact.file if exact.file else ''}"
             found = self.find(again + (f"#sha256={exact.sha256}" if exact.sha256 else ""))
-            if found is not None:
+            if found is not None and _is_whole(found):
                 return found
             self._download(wheel, path, what, progress)
             try:
@@ -195,6 +195,12 @@ def _origin(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _is_whole(path: Path) -> bool:
+    """True if a stored file still has the checksum with which it was stored, or none is known."""
+    known = _origin(path.parent).get(path.name)
+    return known in (None, download.sum_of(path))
 
 
 def _write_origin(folder: Path, content: dict[str, Any]) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 import typer
 
 from zigai_cli import failure, loader, options
-from zigai_cli.conversation.reply import Reply
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.measure.drawing import Plot, PlotFile, check_plot_file, draw
+from zigai_cli.running import Running
 from zigai_cli.terminal.output import figure, note, table
 from zigai_cli.terminal.status import StatusLine
 from zigai_core.contracts.load_options import LoadOptions
@@ -82,7 +82,7 @@ def bench(
     swept = replace(work, depth=depth or prompt) if curves else work
     load = replace(load, context=max(work.context, swept.context))
     if synthetic is None:
-        file = loader.choose(path or model)
+        file = loader.choose(model if path is None else path)
         name = file.name
         began = time.perf_counter()
         loaded = loader.load_file(file, load)
@@ -145,7 +145,7 @@ def bench(
 
 def _run(start: Callable[[], W]) -> W:
     """Run a measurement with a line of progress on a terminal. Raises `typer.Exit` after Ctrl-C."""
-    with StatusLine(sys.stderr) as status, Reply(start, iter) as running:
+    with StatusLine(sys.stderr) as status, Running(start, iter) as running:
         for line in running:
             if line is not None:
                 status.show(line)

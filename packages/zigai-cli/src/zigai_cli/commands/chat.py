@@ -12,9 +12,11 @@ from zigai_cli.conversation.answer import Settings
 from zigai_cli.conversation.ask import ask
 from zigai_cli.conversation.chat_opener import ChatOpener
 from zigai_cli.conversation.interactive import Conversation
-from zigai_cli.conversation.loading import Loading
+from zigai_cli.conversation.loading import Loading, Located
+from zigai_cli.failure import InputError
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.terminal.output import clean, note
+from zigai_core.contracts.errors import ZigAIError
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
@@ -186,7 +188,7 @@ def chat(
         )
         if interactive:
             # A model that has to be downloaded is downloaded before the prompt, with a progress bar.
-            located = None if name is None else opener.choose(name)
+            located = None if name is None else _located(opener, name, opened)
             Conversation(
                 Loading(opener, located),
                 opener,
@@ -199,7 +201,7 @@ def chat(
                 model_names=suggestions.named_models,
             ).run()
             return
-        located = opener.choose(name)
+        located = _located(opener, name, opened)
         if located.remark and not show_stats:
             note(located.remark, sys.stderr)
         ready = opener.open(located)
@@ -216,6 +218,18 @@ def chat(
             kept.close()
     if code:
         raise typer.Exit(code)
+
+
+def _located(opener: ChatOpener, name: str | None, opened: Opened | None) -> Located:
+    """Where the model is. An error says if it is that of a continued conversation."""
+    try:
+        return opener.choose(name)
+    except ZigAIError as error:
+        if opened is None or name != opened.model:
+            raise
+        raise InputError(
+            f"{error}; conversation {opened.id} was held with it: --model NAME goes on with another"
+        ) from error
 
 
 def _remark(opened: Opened) -> str:

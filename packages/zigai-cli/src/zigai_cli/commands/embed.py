@@ -96,7 +96,7 @@ def embed(
     rows = list(parts)
     vectors = np.stack([row for _, row in rows])
     if npy is not None:
-        with npy.open("wb") as out:  # np.save would add a suffix to another name
+        with whole_file.named(npy), npy.open("wb") as out:  # np.save would add a suffix to another name
             np.save(out, vectors)
         return
     cosines = vectors.astype(np.float64) @ vectors.T.astype(np.float64)

@@ -8,11 +8,10 @@ from typing import Annotated, Optional
 
 import typer
 
-from zigai_cli import input_text, loader, options
-from zigai_cli.conversation import stats
+from zigai_cli import input_text, loader, options, stats
 from zigai_cli.conversation.ask import exit_code
-from zigai_cli.conversation.reply import Reply
 from zigai_cli.load_options import DEFAULTS, with_load_options
+from zigai_cli.running import Running
 from zigai_cli.terminal.output import ReplyWriter, note
 from zigai_core.contracts.load_options import LoadOptions
 
@@ -74,7 +73,7 @@ def generate(
     loaded = loader.load(model, load)
     speculation = loader.speculation(speculate, draft, load)
     writer = ReplyWriter(sys.stdout, spinner=sys.stdout.isatty() and not as_json)
-    reply = Reply(
+    reply = Running(
         lambda: loaded.generate(
             given,
             **sampling,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from zigai_cli import input_text, suggestions
+from zigai_cli import input_text, suggestions, whole_file
 from zigai_cli.failure import InputError
 from zigai_cli.options import Json
 from zigai_cli.terminal.output import clean, dim, note, table
@@ -215,7 +215,10 @@ def export(
         sys.stdout.write(text)
         return
     try:
-        with output.open("w" if force else "x", encoding="utf-8", errors="replace") as file:
+        with (
+            whole_file.named(output),
+            output.open("w" if force else "x", encoding="utf-8", errors="replace") as file,
+        ):
             file.write(text)
     except FileExistsError as error:
         raise InputError(f"{output}: the file exists: --force replaces it") from error

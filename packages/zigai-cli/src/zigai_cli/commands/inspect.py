@@ -66,7 +66,7 @@ def inspect(
         )
     from zigai_cli.measure.summary import Summary
 
-    file = loader.choose(path or model)
+    file = loader.choose(model if path is None else path)
     summary = Summary(file, load)
     if graph is not None:
         _draw(summary, graph)
@@ -109,7 +109,8 @@ def _draw(summary: Summary, out: Path) -> None:
         raise typer.BadParameter(f"--graph {out}: give a name that ends in {', '.join(SUFFIXES)}")
     model = summary.model
     title = f"{model.name} ({escape(model.architecture)}, {figure(model.parameters)} parameters)"
-    out.write_text(GraphPicture(summary.graph(), model.tensors, title).draw(suffix), encoding="utf-8")
+    with whole_file.named(out):
+        out.write_text(GraphPicture(summary.graph(), model.tensors, title).draw(suffix), encoding="utf-8")
     note(f"{title} drawn into {out}", sys.stderr)
 
 

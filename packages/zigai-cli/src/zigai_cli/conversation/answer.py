@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from zigai_cli.conversation import stats
-from zigai_cli.conversation.reply import Reply
+from zigai_cli import stats
 from zigai_cli.options import Overflow, Reasoning
+from zigai_cli.running import Running
 
 if TYPE_CHECKING:
     from zigai_cli.conversation.notebook import Notebook
@@ -92,7 +92,7 @@ def answer(
         return begun
 
     read = _as_written if settings.reasoning is Reasoning.SHOW else _in_parts
-    reply = Reply(send, read)
+    reply = Running(send, read)
     hides = settings.reasoning is Reasoning.HIDE
     try:
         with reply:

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from zigai_cli.conversation import stats
+from zigai_cli import stats
 from zigai_cli.conversation.answer import Answer, Settings, answer
 from zigai_cli.failure import FAILED, INTERRUPTED
 from zigai_cli.terminal.output import ReplyWriter, note

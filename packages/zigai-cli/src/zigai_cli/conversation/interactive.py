@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import typer
 
-from zigai_cli import failure
-from zigai_cli.conversation import stats
+from zigai_cli import failure, stats
 from zigai_cli.conversation.actions import Actions, Again, Draft, Edit, Leave, Step, Switch
 from zigai_cli.conversation.answer import Settings, Writer, answer
 from zigai_cli.conversation.held import Held
@@ -170,7 +169,10 @@ class Conversation:
                 self._held.say(f"error: {failure.describe(error)}")
             keys.read()
             self._next += prompt.typed_ahead() + keys.take()
+            # A line that was ended is not sent; what is typed after it goes below it.
+            ended = self._next.endswith("\n")
             self._next = self._next.rstrip("\n")
+            self._next += "\n" if self._next and ended else ""
 
     def _do(self, typed: Slash | str, keys: Keyboard) -> Step:
         if isinstance(typed, Slash):

@@ -26,7 +26,7 @@ _log = logging.getLogger("zigai.history")
 class Kept:
     """A `Notebook` on a `Store`.
 
-    If the store fails, a warning is logged and the conversation goes on without being kept. If another
+    If the store fails, a warning is logged, once for each reason, and the next change tries again. If another
     process has changed the same conversation, this one goes on as a new conversation, so that neither
     overwrites the other. A chat that drops its oldest turns to make room drops none from the store.
     """
@@ -36,9 +36,13 @@ class Kept:
         """Model and settings, stored with the next change."""
         self.dropped = 0
         self._store = store
-        self._working = True
+        self._failure = ""
+        """The last failure of the store, until it works again."""
         self._stored: Stored | None = None
+        self._whole: list[dict[str, Any]] = []
+        """The messages of the conversation, those included that the chat has dropped."""
         self._messages: list[dict[str, Any]] = []
+        """The messages that are in the store."""
         self._written: About | None = None
         self._name: str | None = None
 
@@ -54,8 +58,8 @@ class Kept:
     def keep(self, messages: Sequence[Message], system: str | None) -> None:
         """Store the conversation as it is now. One that has no message any more is deleted."""
         given = [dict(copy.deepcopy(message)) for message in messages]
-        whole = [*self._messages[: self.dropped], *given]
-        if not self._working or not (whole or self._stored):
+        self._whole = whole = [*self._whole[: self.dropped], *given]
+        if not (whole or self._stored):
             return
         about = replace(self.about, system=system)
         place = _same(self._messages, whole)
@@ -64,45 +68,42 @@ class Kept:
         try:
             stored = self._write(about, whole, place)
         except StoreError as error:
-            self._give_up(error)
+            self._warn(error)
         else:  # only now: Ctrl-C may have come before
-            self._stored, self._messages, self._written = stored, whole, about
+            self._stored, self._messages, self._written, self._failure = stored, whole, about, ""
 
     def leave(self) -> None:
         """Begin a new conversation with the next message. The one until now stays in the store."""
-        self._stored, self._messages, self.dropped, self._name = None, [], 0, None
+        self._stored, self._whole, self._messages, self.dropped, self._name = None, [], [], 0, None
 
     def close(self) -> None:
-        """Close the store."""
-        self._working = False
+        """Close the store. Nothing else may be called after it."""
         self._store.close()
 
     def count(self, counts: Mapping[str, Any]) -> None:
         """Store the statistics of the last message, if it is a reply."""
-        if self._working and self._stored is not None and self._messages[-1]["role"] == "assistant":
+        if self._stored is not None and not self._failure and self._messages[-1]["role"] == "assistant":
             try:
                 self._store.count(self._stored.id, len(self._messages) - 1, counts)
             except StoreError as error:
-                self._give_up(error)
+                self._warn(error)
 
     def rename(self, name: str) -> None:
         """Name the conversation; if it has no message yet, as soon as it has. Raises `InputError`."""
         title = " ".join(name.split())
         if not title:
             raise InputError("a conversation's name must not be empty")
-        self._require()
-        self._name = title
         if self._stored is not None:
             self._store.rename(self._stored.id, title)
             self._stored = replace(self._stored, title=title)
+        self._name = title
 
     def open(self, name_or_id: str) -> Opened:
         """Go on with a stored conversation. Raises `InputError`."""
-        self._require()
         stored = self._store.find(name_or_id)
         self.leave()
         self._stored = stored
-        self._messages = copy.deepcopy(stored.messages)
+        self._whole = self._messages = copy.deepcopy(stored.messages)
         self.about = self._written = stored.about
         messages = cast("list[Message]", copy.deepcopy(stored.messages))
         unanswered = text_of(messages.pop()) if messages and messages[-1]["role"] == "user" else ""
@@ -113,12 +114,10 @@ class Kept:
 
     def names(self) -> list[str]:
         """Titles of the stored conversations, the one that was changed last first."""
-        if not self._working:
-            return []
         try:
             return list(dict.fromkeys(stored.title for stored in self._store.entries(NAMES)))
         except StoreError as error:
-            self._give_up(error)
+            self._warn(error)
             return []
 
     def _write(self, about: About, messages: list[dict[str, Any]], place: int) -> Stored | None:
@@ -141,13 +140,11 @@ class Kept:
                 return None
         return self._store.add(about, messages, self._name) if messages else None
 
-    def _require(self) -> None:
-        if not self._working:
-            raise InputError("the history is off since the error above")
-
-    def _give_up(self, error: StoreError) -> None:
-        self._working = False
-        _log.warning("%s; the conversation goes on without being stored", describe(error))
+    def _warn(self, error: StoreError) -> None:
+        failure = describe(error)
+        if failure != self._failure:
+            _log.warning("%s; the conversation goes on, and the next message tries to store it", failure)
+        self._failure = failure
 
 
 def _same(stored: list[dict[str, Any]], given: list[dict[str, Any]]) -> int:

@@ -129,8 +129,13 @@ class Store:
             )
 
     def rename(self, number: int, title: str) -> None:
-        """Give a conversation another title."""
+        """Give a conversation another title. Raises `InputError` if another conversation has it."""
         with self.writing() as connection:
+            other = connection.execute(
+                "SELECT id FROM conversations WHERE title = ? AND id != ?", (_plain(title), number)
+            ).fetchone()
+            if other is not None:
+                raise InputError(f"conversation {other[0]} has the title {title!r}: choose another")
             connection.execute("UPDATE conversations SET title = ? WHERE id = ?", (_plain(title), number))
 
     def remove(self, numbers: Sequence[int] | None) -> int:
@@ -231,7 +236,8 @@ class Store:
             raise StoreError(f"{error.filename or self.path}: {error.strerror or error}") from error
         except sqlite3.OperationalError as error:
             busy = f"another process has locked it for more than {PATIENCE:g} s"
-            what = busy if "locked" in str(error) else str(error)
+            gone = getattr(error, "sqlite_errorname", "") == "SQLITE_READONLY_DBMOVED"
+            what = "it was moved or deleted" if gone else busy if "locked" in str(error) else str(error)
             raise StoreError(f"{self.path}: {what}") from error
         except (sqlite3.Error, ValueError, TypeError) as error:  # a damaged file holds any value
             raise StoreError(

@@ -39,5 +39,6 @@ def draw(charts: Sequence[Chart], *, plot: bool, file: Path | None) -> None:
     if file is not None:
         from zigai_cli.measure.chart import chart_svg
 
-        file.write_text(chart_svg(charts), encoding="utf-8")
+        with whole_file.named(file):
+            file.write_text(chart_svg(charts), encoding="utf-8")
         note(f"drawn into {file}", sys.stderr)

@@ -12,12 +12,15 @@ from prompt_toolkit.key_binding.key_processor import KeyPress
 END = "\x1b[201~"
 """Sequence with which a terminal ends a bracketed paste."""
 
+CTRL_C = "\x03"
+
 
 class PasteParser(Vt100Parser):
     """A parser of keys that takes time proportional to the length of a paste.
 
     A terminal gives it in pieces of at most 4 kB. The base class joins and searches all earlier pieces for
     each one, which takes a minute for 10 MB (prompt_toolkit 3.0.53); here they are joined once, at the end.
+    Ctrl-C, alone in a piece, ends a paste without an end.
     """
 
     def __init__(self, feed_key_callback: Callable[[KeyPress], None]) -> None:
@@ -28,6 +31,10 @@ class PasteParser(Vt100Parser):
     def feed(self, data: str) -> None:
         """Take text that was read."""
         if not self._in_bracketed_paste:
+            super().feed(data)
+            return
+        if data == CTRL_C:  # a paste whose end does not come
+            self._in_bracketed_paste, self._pieces, self._tail = False, [], ""
             super().feed(data)
             return
         self._pieces.append(data)

@@ -1,4 +1,4 @@
-"""Runs a generation in a thread of its own, so that Ctrl-C works even during a long native step."""
+"""Work in a thread of its own, so that Ctrl-C works even during a long native step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from zigai_cli.terminal.keyboard import leave
 
 POLL_SECONDS = 0.1
-"""Seconds without a piece after which iterating over a `Reply` yields None."""
+"""Seconds without a piece after which iterating over a `Running` yields None."""
 _INTERRUPT, _END = object(), object()
-_STILL_STOPPING = b"\nstill stopping the reply; press Ctrl-C again to leave the program\n"
+_STILL_STOPPING = b"\nstill stopping; press Ctrl-C again to leave the program\n"
 
 
 class Cancellable(Protocol):
@@ -30,8 +30,10 @@ G = TypeVar("G", bound=Cancellable)
 P = TypeVar("P")
 
 
-class Reply(Generic[G, P]):
-    """A reply, generated in another thread. Iterating yields its pieces, and None every `POLL_SECONDS`.
+class Running(Generic[G, P]):
+    """A reply or a measurement that is made in another thread.
+
+    Iterating yields its pieces, and None every `POLL_SECONDS`.
 
     None means that no piece has come for that long. `start` starts the generation and `read` iterates over
     its pieces; both are called in that thread, and iterating raises their exceptions again.
@@ -39,7 +41,7 @@ class Reply(Generic[G, P]):
     Within the `with` block Ctrl-C cancels the generation: iterating then ends soon and `interrupted` is True.
     A second Ctrl-C prints that this is under way; a third ends the process, since a step may never return.
 
-    >>> with Reply(lambda: model.generate("Once upon a time"), iter) as reply:     # doctest: +SKIP
+    >>> with Running(lambda: model.generate("Once upon a time"), iter) as reply:     # doctest: +SKIP
     ...     for piece in reply:
     ...         print(piece or "", end="")
     """
@@ -54,7 +56,7 @@ class Reply(Generic[G, P]):
         self._presses = 0
         self._leaving = False
         self._previous: Any = None
-        self._thread = threading.Thread(target=self._work, name="zig-ai reply", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="zig-ai running", daemon=True)
 
     @property
     def generation(self) -> G:
@@ -63,7 +65,7 @@ class Reply(Generic[G, P]):
             raise RuntimeError("the reply has not begun")
         return self._generation
 
-    def __enter__(self) -> Reply[G, P]:
+    def __enter__(self) -> Running[G, P]:
         main = threading.current_thread() is threading.main_thread()
         # If SIGINT is ignored (a shell's background job), it stays ignored.
         if main and signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:

@@ -59,7 +59,7 @@ def test_the_shell_is_that_of_the_user_or_must_be_named(monkeypatch: pytest.Monk
 
 
 def test_bash_completes_commands_models_and_values(
-    start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, model: Path
 ) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "tiny.gguf").touch()
@@ -84,7 +84,7 @@ def test_bash_completes_commands_models_and_values(
     assert complete("chat", "--kv-dtype", "Q") == ["Q8_0"]
     assert "chat.temperature" in complete("config", "set", "chat.tem")
     assert complete("history", "show", "") == []
-    assert start("chat", "hello", stdin=subprocess.DEVNULL).wait(60) == 0
+    assert start("chat", "-m", model, "hello", stdin=subprocess.DEVNULL).wait(60) == 0
     assert complete("history", "show", "") == ["1"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from zigai_core.contracts.errors import FormatError, UnsupportedError
+from zigai_core.contracts.errors import FormatError
 from zigai_gguf import GGUFFile, GGUFFormat, limits, write_gguf
 
 Build = Callable[..., Path]
@@ -315,20 +315,3 @@ def test_scores_of_another_type_or_count_are_an_error(
         raw.numbers("tokenizer.ggml.scores", kind, form, values),
     ]
     fails(build(keys=keys), f"'tokenizer.ggml.scores' {what}")
-
-
-def test_a_part_of_a_split_model_is_an_error_that_says_how_to_merge_it(build: Build, raw: Any) -> None:
-    keys = [
-        raw.architecture,
-        raw.key("split.count", 2, struct.pack("<H", 3)),
-        raw.key("split.no", 2, struct.pack("<H", 1)),
-    ]
-    with pytest.raises(
-        UnsupportedError, match=r"part 2 .* 3 files.*llama-gguf-split --merge.*-00001-of-00003"
-    ):
-        GGUFFormat().read(build(keys=keys))
-    fails(build(keys=[raw.architecture, raw.key("split.count", 8, raw.text("3"))]), "'split.count' is STRING")
-    negative = [raw.architecture, raw.key("split.count", 5, struct.pack("<i", -2))]
-    fails(build(keys=negative), "'split.count' is -2, but must be within 0..65535")
-    whole = [raw.architecture, raw.key("split.count", 2, struct.pack("<H", 1))]
-    assert GGUFFormat().read(build(keys=whole)).architecture == "llama"

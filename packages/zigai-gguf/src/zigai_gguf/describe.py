@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from zigai_core.contracts.descriptor import Conventions, Hyperparameters, ModelDescriptor
-from zigai_core.contracts.errors import UnsupportedError
 from zigai_gguf import limits
 from zigai_gguf.keys import Keys
 from zigai_gguf.reader import GGUFFile
@@ -15,11 +14,9 @@ from zigai_gguf.vocabulary import read_vocabulary
 def describe(file: GGUFFile) -> ModelDescriptor:
     """Returns the descriptor of the model in `file`.
 
-    Raises `FormatError` naming the key if metadata is invalid, `UnsupportedError` for one part of a split
-    model.
+    Raises `FormatError` naming the key if metadata is invalid.
     """
     keys = Keys(file.path, file.metadata)
-    _refuse_part(keys)
     architecture = keys.text("general.architecture")
     if not architecture:
         raise keys.error(
@@ -41,22 +38,9 @@ def describe(file: GGUFFile) -> ModelDescriptor:
         metadata=file.metadata,
         sampling=read_sampling(keys),
         conventions=Conventions(rope_pairing=rope_pairing(architecture, hyperparameters)),
-        format=f"GGUF v{file.version}",
+        format=f"GGUF v{file.version}" + (f" in {len(file.parts)} files" if file.parts else ""),
         path=file.path,
-    )
-
-
-def _refuse_part(keys: Keys) -> None:
-    count = keys.integer("split.count")
-    if count is None or count in (0, 1):
-        return
-    if not 0 <= count < 1 << 16:
-        raise keys.error("split.count", f"is {count}, but must be within 0..65535")
-    number = keys.integer("split.no") or 0
-    raise UnsupportedError(
-        f"{keys.path}: is part {number + 1} of a model split into {count} files, which is not supported; "
-        "merge the parts with `llama-gguf-split --merge FIRST MERGED.gguf`, where FIRST is the file named "
-        f"…-00001-of-{count:05}.gguf"
+        files=file.parts,
     )
 
 

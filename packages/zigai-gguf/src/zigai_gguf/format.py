@@ -6,7 +6,8 @@ from pathlib import Path
 
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_gguf.describe import describe
-from zigai_gguf.reader import MAGIC, GGUFFile
+from zigai_gguf.parts import open_model
+from zigai_gguf.reader import MAGIC
 
 
 class GGUFFormat:
@@ -29,7 +30,8 @@ class GGUFFormat:
     def read(self, path: Path) -> ModelDescriptor:
         """Returns the descriptor of the model in `path`. Its tensors are views of the mapped file.
 
-        Raises `FormatError` with byte and field, or with the key, if the file is invalid; `UnsupportedError`
-        for big-endian files, other versions than 2 and 3, split models and unknown tensor types.
+        A model in several files is opened by any one of them. Raises `FormatError` with byte and field, or
+        with the key, if a file is invalid; `UnsupportedError` for big-endian files, other versions than 2 and
+        3, and unknown tensor types.
         """
-        return describe(GGUFFile.open(path))
+        return describe(open_model(path))

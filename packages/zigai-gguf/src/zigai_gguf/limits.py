@@ -27,6 +27,9 @@ NAME_BYTES = (1 << 16) - 1
 NESTING = 4
 """Levels of nested arrays."""
 
+PARTS = 1000
+"""Files of one model. Each is mapped, and systems allow a process 1,024 open files or more."""
+
 DIMENSIONS = 4
 """Dimensions of a tensor (`GGML_MAX_DIMS`)."""
 

@@ -38,6 +38,11 @@ class Metadata(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"Metadata({self._values!r})"
 
+    def without(self, prefix: str) -> Metadata:
+        """Returns a copy without the keys that begin with `prefix`."""
+        kept = {key: value for key, value in self._values.items() if not key.startswith(prefix)}
+        return Metadata(kept, self._types, self._positions)
+
     def value_type(self, key: str) -> ValueType:
         """Returns the type of a value in the file, ARRAY for every array. Raises `KeyError`."""
         return self._types[key]

@@ -42,6 +42,7 @@ class GGUFFile:
     """A GGUF file that has been read and checked.
 
     Tensor data is mapped, not copied; the mapping lives as long as any view of it. `alignment` is in bytes.
+    `parts` are the files of a model in several, of which `path` is the first.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class GGUFFile:
     alignment: int
     metadata: Metadata
     tensors: Mapping[str, TensorInfo]
+    parts: tuple[Path, ...] = ()
 
     @classmethod
     def open(cls, path: Path | str) -> GGUFFile:

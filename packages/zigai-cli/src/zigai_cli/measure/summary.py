@@ -43,7 +43,7 @@ class Summary:
             "architecture": model.architecture,
             "parameters": model.parameters,
             "bytes": model.nbytes,
-            "file_bytes": _size(self._path),
+            "file_bytes": _size(self._path, model.files),
             "context_length": plain(model.hyperparameters.get("context_length")),
             "hyperparameters": {key: plain(value) for key, value in model.hyperparameters.items()},
             "tokenizer": spec
@@ -159,9 +159,10 @@ class Summary:
         return row | {"missing": list(missing), "speed": backend.speed}
 
 
-def _size(path: Path) -> int:
-    """Size in bytes of a file, or of all files directly in a folder."""
-    files = [path] if path.is_file() else [each for each in path.iterdir() if each.is_file()]
+def _size(path: Path, files: Sequence[Path]) -> int:
+    """Size in bytes of a model in several files, of a file, or of all files directly in a folder."""
+    if not files:
+        files = [path] if path.is_file() else [each for each in path.iterdir() if each.is_file()]
     return sum(each.stat().st_size for each in files)
 
 

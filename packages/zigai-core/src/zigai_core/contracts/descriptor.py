@@ -292,7 +292,8 @@ class ModelDescriptor:
     """A model as read from a file: nothing has been computed, and no tensor has been copied.
 
     `architecture` is the name under which an `Architecture` is registered. `metadata` holds all keys of the
-    file. `name` and `format` are for display.
+    file. `name` and `format` are for display. `files` are those of a model in several; `path` is then the
+    first, or their folder.
     """
 
     name: str
@@ -307,6 +308,7 @@ class ModelDescriptor:
     conventions: Conventions = field(default_factory=Conventions)
     format: str = ""
     path: Path | None = None
+    files: tuple[Path, ...] = ()
 
     @property
     def parameters(self) -> int:

@@ -62,7 +62,9 @@ def import_name(package: Path) -> str:
 
 def declared_distributions(package: Path) -> set[str]:
     project = tomllib.loads((package / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in project["dependencies"]}
+    optional = [line for lines in project.get("optional-dependencies", {}).values() for line in lines]
+    lines = [*project["dependencies"], *optional]
+    return {re.split(r"[^\w.-]", line, maxsplit=1)[0].lower() for line in lines}
 
 
 def sources(package: Path) -> list[Path]:

@@ -55,7 +55,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plugins:
         tokenizers={"toy": toy_plugin.TOKENIZER},
         backends={"toy": toy_plugin.ToyBackend, "lame": toy_plugin.LameBackend},
         chat_templates={"toy": toy_plugin.TEMPLATE},
-        commands={"greet": toy_plugin.toy_command},
+        commands={"greet": toy_plugin.toy_command, "move": toy_plugin.toy_group},
         sources={"toy": toy_plugin.ToySource, "alias": toy_plugin.ToyAliases},
         models={"default": lambda: BundledModel(default, "a toy that says hello")},
     )

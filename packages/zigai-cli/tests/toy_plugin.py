@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import typer
 
 from zigai_core.contracts.best import Best, best
 from zigai_core.contracts.errors import Cancelled, DownloadError, FormatError, UnsupportedError
@@ -243,6 +244,20 @@ def wait(stop: Any, seconds: float) -> None:
 def toy_command(name: str = "you") -> None:
     """A sub-command that a plugin provides."""
     print(f"toy greets {name}")
+
+
+toy_group = typer.Typer()
+"""Sub-commands of a command that a plugin provides."""
+
+
+@toy_group.command()
+def wave() -> None:
+    print("toy waves")
+
+
+@toy_group.command()
+def bow(times: int = 1) -> None:
+    print(f"toy bows {times}")
 
 
 def broken_command() -> None:

@@ -96,6 +96,10 @@ class CommandGroup(TyperGroup):
         function = commands.get(cmd_name)
 
         def make() -> Any:
+            if isinstance(function, typer.Typer):
+                group = typer.main.get_group(function)
+                group.name = cmd_name
+                return group
             single = typer.Typer(add_completion=False, rich_markup_mode=None)
             single.command(cmd_name)(function)
             return typer.main.get_command(single)

@@ -11,7 +11,7 @@
 | `zigai.backends`       | a `Backend` class; its keywords are its own settings | the value of `backend=`   |
 | `zigai.samplers`       | a `SamplerFactory`: `(SamplingOptions) -> step or None` | the step's name |
 | `zigai.chat_templates` | the template's text, a Jinja string         | the value of `template=`           |
-| `zigai.commands`       | a function with typer's annotations, a sub-command | the command's name          |
+| `zigai.commands`       | a function with typer's annotations, or a `typer.Typer` | the command's name     |
 | `zigai.models`         | `() -> BundledModel`                        | `default`: used if none is named   |
 | `zigai.sources`        | a `Source` class (`contracts.sources`), no arguments | the prefix in `hf:…` |
 | `zigai.dtypes`         | `() -> DType`, a type that core lacks       | the storage type's name            |

@@ -1,0 +1,170 @@
+"""`zig-ai gguf`: changes GGUF files. Imported by zigai-cli only, which brings typer."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from zigai_core.contracts.errors import FormatError, escape
+from zigai_gguf import edit
+from zigai_gguf.parts import open_model
+from zigai_gguf.values import Typed, ValueType
+
+gguf = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+
+Model = Annotated[Path, typer.Argument(metavar="FILE", help="The model; of several files, any.")]
+Output = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default="FILE itself"),
+]
+_SIZE = re.compile(r"(\d+)([KMG]?)")
+
+
+@gguf.callback()
+def about() -> None:
+    """Split, merge and edit GGUF files.
+
+    A file is replaced only after all bytes of the new one are written.
+    """
+
+
+@gguf.command()
+def split(
+    file: Model,
+    prefix: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Argument(
+            metavar="PREFIX", help="Beginning of the parts' names.", show_default="FILE without .gguf"
+        ),
+    ] = None,
+    max_size: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(metavar="SIZE", help="Most bytes of tensors in a part, such as 2G or 500M."),
+    ] = None,
+    max_tensors: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(metavar="N", min=1, help="Most tensors in a part."),
+    ] = None,
+) -> None:
+    """Write a model as several files.
+
+    They are PREFIX-00001-of-00003.gguf and so on. Any of them opens the model, in llama.cpp the first.
+    """
+    if max_size is None and max_tensors is None:
+        raise typer.BadParameter("give the size of the parts: --max-size 2G, or --max-tensors N")
+    name = file.with_suffix("") if prefix is None else prefix
+    paths = edit.split(
+        file,
+        name,
+        max_bytes=None if max_size is None else _bytes(max_size),
+        max_tensors=max_tensors,
+        progress=_progress(),
+    )
+    for path in paths:
+        typer.echo(path)
+
+
+@gguf.command()
+def merge(
+    file: Model, out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")]
+) -> None:
+    """Write a model in several files as one."""
+    _refuse_existing(out)
+    edit.merge(file, out, progress=_progress())
+
+
+@gguf.command("set")
+def set_values(
+    file: Model,
+    values: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="KEY=VALUE", help="A key and its value: JSON, or else the text itself; [..] is an array."
+        ),
+    ],
+    kind: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help="Type of the values (UINT32, FLOAT32, STRING, …), for arrays of their elements.",
+            show_default="that of the file, else by the value",
+        ),
+    ] = None,
+    output: Output = None,
+) -> None:
+    """Set metadata.
+
+    zig-ai inspect FILE --json shows the keys that a model has.
+    """
+    changed: dict[str, Any] = {}
+    for part in values:
+        key, sign, text = part.partition("=")
+        if not sign or not key:
+            raise typer.BadParameter(f"{escape(part)}: give KEY=VALUE")
+        value = _value(text)
+        changed[key] = value if kind is None else Typed(_kind(kind), value)
+    edit.set_metadata(file, changed, _target(file, output), progress=_progress())
+
+
+@gguf.command()
+def remove(
+    file: Model,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY", help="Keys to remove.")],
+    output: Output = None,
+) -> None:
+    """Remove metadata."""
+    edit.remove_metadata(file, keys, _target(file, output), progress=_progress())
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def _kind(name: str) -> ValueType:
+    known = [kind.name for kind in ValueType if kind is not ValueType.ARRAY]
+    if name.upper() not in known:
+        raise typer.BadParameter(f"--type {escape(name)}: choose one of {', '.join(known)}")
+    return ValueType[name.upper()]
+
+
+def _bytes(size: str) -> int:
+    found = _SIZE.fullmatch(size.strip().upper().removesuffix("B"))
+    if found is None or not int(found[1]):
+        raise typer.BadParameter(f"--max-size {escape(size)}: give a number of bytes, such as 2G or 500M")
+    return int(found[1]) * {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}[found[2]]
+
+
+def _target(file: Path, output: Path | None) -> Path:
+    if output is not None:
+        _refuse_existing(output)
+        return output
+    if open_model(file).parts:
+        raise FormatError(f"{file}: the model is in several files: name the one to write with --output")
+    return file
+
+
+def _refuse_existing(path: Path) -> None:
+    if path.exists():
+        raise FormatError(f"{path}: exists already: remove it, or choose another name")
+
+
+def _progress() -> edit.Progress | None:
+    """A line of progress on a terminal."""
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, total: int) -> None:
+        end = "\r\x1b[K" if done == total else ""
+        sys.stderr.write(f"\r{done / 1e6:,.0f} of {total / 1e6:,.0f} MB{end}")
+        sys.stderr.flush()
+
+    return show

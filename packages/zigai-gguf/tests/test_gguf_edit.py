@@ -1,0 +1,122 @@
+"""Files split, merged, and with other metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.contracts.errors import FormatError
+from zigai_gguf import GGUFFile, GGUFFormat, Typed, ValueType, edit, write_gguf
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model of six tensors, 512 bytes each but for the last of 2,048."""
+    path = tmp_path / "model.gguf"
+    keys: dict[str, Any] = {
+        "general.architecture": "llama",
+        "llama.block_count": 1,
+        "tokenizer.ggml.tokens": ["a", "b"],
+        "llama.rope.freq_base": 10000.0,
+    }
+    tensors = {f"t{number}": np.full((4, 32), number, np.float32) for number in range(5)}
+    write_gguf(path, keys, {**tensors, "large": np.ones((16, 32), np.float32)}, alignment=64)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sizes", "counts"),
+    [
+        ({"max_bytes": 1024}, [2, 2, 1, 1]),
+        ({"max_bytes": 1}, [1, 1, 1, 1, 1, 1]),
+        ({"max_tensors": 4}, [4, 2]),
+        ({"max_bytes": 1600, "max_tensors": 2}, [2, 2, 1, 1]),
+    ],
+)
+def test_a_split_model_is_the_same_and_merges_to_the_same_bytes(
+    model: Path, tmp_path: Path, sizes: dict[str, int], counts: list[int]
+) -> None:
+    steps: list[tuple[int, int]] = []
+    paths = edit.split(model, tmp_path / "part", **sizes, progress=lambda *step: steps.append(step))
+    assert [path.name for path in paths] == [
+        f"part-{number:05}-of-{len(counts):05}.gguf" for number in range(1, len(counts) + 1)
+    ]
+    files = [GGUFFile.open(path) for path in paths]
+    assert [len(file.tensors) for file in files] == counts
+    assert {file.alignment for file in files} == {64}
+    assert steps[-1] == (5 * 512 + 2048, 5 * 512 + 2048)
+    whole, parts = GGUFFormat().read(model), GGUFFormat().read(paths[-1])
+    assert list(whole.tensors) == list(parts.tensors)
+    assert dict(whole.hyperparameters.items()) == dict(parts.hyperparameters.items())
+    for name, tensor in whole.tensors.items():
+        assert np.array_equal(tensor.data, parts.tensors[name].data)
+    out = tmp_path / "merged.gguf"
+    edit.merge(paths[1], out)
+    assert out.read_bytes() == model.read_bytes()
+    with pytest.raises(FormatError, match="in one file, so there is nothing to merge"):
+        edit.merge(out, tmp_path / "again.gguf")
+
+
+def test_a_split_that_is_not_possible_leaves_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FormatError, match="fit in one part"):
+        edit.split(model, tmp_path / "part", max_bytes=10_000)
+    (tmp_path / "part-00002-of-00003.gguf").touch()
+    with pytest.raises(FormatError, match=r"00002-of-00003\.gguf: exists already"):
+        edit.split(model, tmp_path / "part", max_tensors=2)
+    (tmp_path / "part-00002-of-00003.gguf").unlink()
+
+    def stop(done: int, total: int) -> None:
+        if done > 1500:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        edit.split(model, tmp_path / "part", max_tensors=2, progress=stop)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.gguf"]
+    with pytest.raises(FormatError, match="cannot be written: No such file or directory"):
+        edit.split(model, tmp_path / "absent" / "part", max_tensors=2)
+    monkeypatch.setattr(edit.limits, "PARTS", 2)
+    with pytest.raises(FormatError, match="3 parts, of which at most 2 can be read"):
+        edit.split(model, tmp_path / "part", max_tensors=2)
+
+
+def test_a_full_disk_is_named_before_anything_is_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Usage:
+        free = 100
+
+    monkeypatch.setattr(edit.shutil, "disk_usage", lambda folder: Usage)
+    with pytest.raises(FormatError, match="takes 4,608 bytes, and 100 are free in"):
+        edit.split(model, tmp_path / "part", max_tensors=2)
+
+
+def test_metadata_is_set_with_the_type_of_the_file_and_removed(model: Path, tmp_path: Path) -> None:
+    values = {"llama.rope.freq_base": 5, "mine.level": Typed(ValueType.UINT8, 3), "mine.words": ["x"]}
+    edit.set_metadata(model, values, model)
+    file = GGUFFile.open(model)
+    assert file.metadata["llama.rope.freq_base"] == 5.0
+    assert file.metadata.value_type("llama.rope.freq_base") is ValueType.FLOAT32
+    assert file.metadata.value_type("mine.level") is ValueType.UINT8
+    assert [*file.metadata["mine.words"]] == ["x"]
+    assert np.array_equal(file.tensors["t3"].to_float32(), np.full((4, 32), 3))
+    edit.remove_metadata(model, ["mine.level", "mine.words"], tmp_path / "out.gguf")
+    assert [*GGUFFile.open(tmp_path / "out.gguf").metadata] == [
+        *(key for key in file.metadata if not key.startswith("mine."))
+    ]
+    before = model.read_bytes()
+    for change, error in (
+        (
+            lambda: edit.remove_metadata(model, ["mine.levle"], model),
+            "no metadata 'mine.levle'; did you mean",
+        ),
+        (lambda: edit.remove_metadata(model, ["general.architecture"], model), "cannot be opened"),
+        (lambda: edit.set_metadata(model, {"llama.block_count": "x"}, model), "cannot be stored as UINT32"),
+    ):
+        with pytest.raises(FormatError, match=error):
+            change()
+    assert model.read_bytes() == before

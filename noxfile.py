@@ -278,7 +278,8 @@ def oracle(session: nox.Session) -> None:
     install(session, "--no-deps", "axolotl")  # its templates alone
     session.run("python", "integration-tests/oracle/record.py", *session.posargs)
     folder = "integration-tests/oracle"
-    session.run("pytest", folder, f"{folder}/compare_templates.py", f"{folder}/compare_tokenizers.py")
+    others = [f"{folder}/compare_{what}.py" for what in ("templates", "tokenizers", "folders")]
+    session.run("pytest", folder, *others)
 
 
 @nox.session

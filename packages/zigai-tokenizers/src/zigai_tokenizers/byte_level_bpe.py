@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import re
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import repeat
@@ -14,11 +15,11 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
 
 from zigai_core.contracts.descriptor import TokenizerSpec
-from zigai_core.contracts.errors import FormatError, TokenizerError, escape, quote
+from zigai_core.contracts.errors import FormatError, TokenizerError, UnsupportedError, escape, quote
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_alphabet import CHARACTERS, spelled_bytes
 from zigai_tokenizers.chunks import chunks
-from zigai_tokenizers.pre_tokenizers import PreTokenizer, find_pre_tokenizer
+from zigai_tokenizers.pre_tokenizers import PreTokenizer, find_pre_tokenizer, of_patterns
 from zigai_tokenizers.vocabulary import TokenType, Vocabulary
 
 Merges = list[tuple[str, str]]
@@ -31,8 +32,8 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
     """Byte-level BPE (Radford et al. 2019, GPT-2; Sennrich et al. 2016, arXiv:1508.07909).
 
     The pre-tokeniser that the file names splits the text into words. The UTF-8 bytes of each word are merged:
-    the earliest merge of the list first, the leftmost of equal pairs. Text is not normalised, as in llama.cpp
-    (Qwen's own tokenizer applies NFC first), so `decode` returns the text that was encoded.
+    the earliest merge of the list first, the leftmost of equal pairs. Text is normalised only if the
+    specification asks for it; otherwise, as with GGUF files, `decode` returns the text that was encoded.
     """
 
     def __init__(self, spec: TokenizerSpec, *, pre_tokenizer: PreTokenizer | None = None) -> None:
@@ -40,8 +41,13 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
 
         Raises `FormatError` for an inconsistent specification, `UnsupportedError` for an unknown name.
         """
-        if pre_tokenizer is None:
+        if pre_tokenizer is None and spec.splits is not None:
+            pre_tokenizer = of_patterns(spec.splits, whole_words=spec.ignore_merges)
+        elif pre_tokenizer is None:
             pre_tokenizer = find_pre_tokenizer(spec.pre_tokenizer)
+        if spec.normalizer not in (None, "NFC"):
+            raise UnsupportedError(f"the normalizer {quote(spec.normalizer)} is not supported; NFC is")
+        self._composes = spec.normalizer == "NFC"
         vocabulary = Vocabulary(spec)
         spelt_out = frozenset(vocabulary.of_type(*_SPELT_OUT))
 
@@ -57,6 +63,8 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
             self._tokenizer = _library_tokenizer(spec, vocabulary, pre_tokenizer)
 
     def _encode_plain(self, text: str) -> list[int]:
+        if self._composes:
+            text = unicodedata.normalize("NFC", text)
         if self._missing:
             lacking = text.encode().translate(None, self._present)
             if lacking:

@@ -7,7 +7,7 @@ files for patterns (in Oniguruma's syntax), llama.cpp (src/llama-vocab.cpp) for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -123,3 +123,10 @@ def find_pre_tokenizer(name: str | None) -> PreTokenizer:
         f"{what}, so texts cannot be split as in training; known are {', '.join(sorted(PRE_TOKENIZERS))}. "
         "If you know which one the model was trained with, set TokenizerSpec.pre_tokenizer to it"
     )
+
+
+def of_patterns(patterns: Sequence[str], *, whole_words: bool) -> PreTokenizer:
+    """Returns a pre-tokeniser of these expressions. Texts are cut as by a known one with the same."""
+    found = tuple(patterns)
+    cut = next((known.cut for known in PRE_TOKENIZERS.values() if known.patterns == found), None)
+    return PreTokenizer(found, whole_words, cut)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from zigai_core.contracts.plugins import Hints
 
 PACKAGES: Hints = {
-    "zigai.formats": {"gguf": "zigai-gguf"},
+    "zigai.formats": {"gguf": "zigai-gguf", "safetensors": "zigai-safetensors"},
     "zigai.architectures": {
         "llama": "zigai-llama",
         "qwen": "zigai-qwen",
@@ -17,6 +17,12 @@ PACKAGES: Hints = {
     "zigai.tokenizers": {"llama": "zigai-tokenizers", "gpt2": "zigai-tokenizers"},
     "zigai.backends": {"native": "zigai-kernels", "numpy": "zigai-core"},
     "zigai.sources": {"hf": "zigai-hub", "pypi": "zigai-hub", "alias": "zigai-hub"},
+    "zigai.huggingface": {
+        "llama": "zigai-llama",
+        "mistral": "zigai-llama",
+        "qwen2": "zigai-qwen",
+        "qwen3": "zigai-qwen",
+    },
     "zigai.models": {"default": "zigai"},
 }
 """Distribution that declares an entry point, by group and name."""

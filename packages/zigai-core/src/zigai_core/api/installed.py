@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from zigai_core.contracts.errors import PluginError
+from zigai_core.contracts.huggingface import HuggingFaceNames
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -27,6 +28,7 @@ NOUNS: Mapping[str, str] = {
     "zigai.models": "bundled model",
     "zigai.sources": "model source",
     "zigai.dtypes": "storage type",
+    "zigai.huggingface": "family of Hugging Face",
     "zigai.hints": "hint",
 }
 """The entry-point groups, with the noun for an entry of each in error texts."""
@@ -78,6 +80,8 @@ def wrong_kind(group: str, plugin: object) -> str:
         return "" if isinstance(plugin, str) else "text"
     if group == "zigai.hints":
         return "" if isinstance(plugin, Mapping) else "a mapping"
+    if group == "zigai.huggingface":
+        return "" if isinstance(plugin, HuggingFaceNames) else "HuggingFaceNames"
     return "" if callable(plugin) else "callable"
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from zigai_core.api.calling import call
 from zigai_core.api.installed import NOUNS, Entry, Installed, report, scan, scan_once
 from zigai_core.contracts.errors import PluginError, UnsupportedError, ZigAIError, quote
+from zigai_core.contracts.huggingface import HuggingFaceNames
 
 if TYPE_CHECKING:
     from zigai_core.contracts.dtypes import DType
@@ -176,6 +177,7 @@ class Plugins:
         models: Mapping[str, Callable[[], BundledModel]] | Registry[Callable[[], BundledModel]] | None = None,
         sources: Mapping[str, Callable[[], Source]] | Registry[Callable[[], Source]] | None = None,
         dtypes: Mapping[str, Callable[[], DType]] | Registry[Callable[[], DType]] | None = None,
+        huggingface: Mapping[str, HuggingFaceNames] | Registry[HuggingFaceNames] | None = None,
         hints: Mapping[str, Hints] | Registry[Hints] | None = None,
     ) -> None:
         self.hints: Registry[Hints] = _registry("zigai.hints", hints)
@@ -189,6 +191,7 @@ class Plugins:
         self.models = _registry("zigai.models", models, self.hints)
         self.sources = _registry("zigai.sources", sources, self.hints)
         self.dtypes = _registry("zigai.dtypes", dtypes, self.hints)
+        self.huggingface = _registry("zigai.huggingface", huggingface, self.hints)
 
     @classmethod
     def installed(cls, path: Sequence[str] | None = None) -> Plugins:
@@ -215,6 +218,7 @@ class Plugins:
         models: Mapping[str, Callable[[], BundledModel]] | None = None,
         sources: Mapping[str, Callable[[], Source]] | None = None,
         dtypes: Mapping[str, Callable[[], DType]] | None = None,
+        huggingface: Mapping[str, HuggingFaceNames] | None = None,
         hints: Mapping[str, Hints] | None = None,
     ) -> Plugins:
         """A copy of these registries with more plugins, which take precedence over installed ones."""
@@ -229,6 +233,7 @@ class Plugins:
             models=self.models.extended(models or {}),
             sources=self.sources.extended(sources or {}),
             dtypes=self.dtypes.extended(dtypes or {}),
+            huggingface=self.huggingface.extended(huggingface or {}),
             hints=self.hints.extended(hints or {}),
         )
 

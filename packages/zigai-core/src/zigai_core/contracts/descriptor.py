@@ -266,8 +266,8 @@ class TokenizerSpec:
     is the stored text of token i, `scores[i]` its score for SentencePiece. `types[i]` is GGUF's token type:
     1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; None means that all are normal.
     `merges` are the merges of byte-level BPE, two tokens with a space between them, in order of rank, and
-    `pre_tokenizer` is the name of its pre-tokenizer in GGUF. The last five fields are settings of tokenizers,
-    with the names and meanings of GGUF's keys (`tokenizer.ggml.add_bos_token`, …).
+    `pre_tokenizer` is the name of its pre-tokenizer in GGUF. The five fields from `add_bos` on are settings
+    of tokenizers, with the names and meanings of GGUF's keys (`tokenizer.ggml.add_bos_token`, …).
     """
 
     kind: str
@@ -285,6 +285,13 @@ class TokenizerSpec:
     add_space_prefix: bool = True
     remove_extra_whitespaces: bool = False
     precompiled_charsmap: bytes | None = None
+    splits: Sequence[str] | None = None
+    """Regular expressions of the pre-tokenizer (Oniguruma's syntax), in place of its name: each splits the
+    words of those before it."""
+    ignore_merges: bool = False
+    """With `splits`: whether a word that is a token becomes that token even if no merges produce it."""
+    normalizer: str | None = None
+    """Unicode normalisation of texts before they are encoded: None or `NFC`."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -73,6 +73,9 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 """The values without effect, by key: a scale of 1, a cap of 0, one group. 0 means "not set"."""
 
+UNKNOWN = "config."
+"""Beginning of the keys under which a format reader passes on settings that it does not understand."""
+
 READ_ELSEWHERE = frozenset({"context_length", "vocab_size"})
 """Keys that loading itself reads, or whose value is also given by a shape."""
 
@@ -82,6 +85,8 @@ def changes_numbers(hyperparameters: Mapping[str, Any], key: str, *, context: in
 
     `context` is the number of tokens a sequence may hold: a window of at least that size has no effect.
     """
+    if key.startswith(UNKNOWN):
+        return True
     if key not in NEUTRAL:
         return False
     value = hyperparameters[key]

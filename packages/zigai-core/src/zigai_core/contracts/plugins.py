@@ -15,6 +15,7 @@
 | `zigai.models`         | `() -> BundledModel`                        | `default`: used if none is named   |
 | `zigai.sources`        | a `Source` class (`contracts.sources`), no arguments | the prefix in `hf:…` |
 | `zigai.dtypes`         | `() -> DType`, a type that core lacks       | the storage type's name            |
+| `zigai.huggingface`    | a `HuggingFaceNames` (`contracts.huggingface`) | `model_type` in config.json     |
 | `zigai.hints`          | a `Hints` mapping: which package to install | any                                |
 """
 

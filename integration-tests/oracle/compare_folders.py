@@ -1,0 +1,92 @@
+"""Compares tiny models that transformers saves with what it computes in float32.
+
+`nox -s oracle` runs this. The native backend rounds inputs of products with half-precision weights, so it is
+compared on float32 alone; other tests compare its types with numpy's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import zigai
+from zigai_core.api.reading import read
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+    "vocab_size": 300,
+    "max_position_embeddings": 256,
+}
+IDS = [1, 5, 9, 200, 33, 7, 250, 12, 5, 6, 7, 8, 90, 91, 92, 93, 17, 18, 19, 20]
+
+
+def rope(kind: str, **values: Any) -> dict[str, Any]:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, "factor": 4.0, **values}}
+
+
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {}),
+    "llama, tied, with biases": (
+        "Llama",
+        {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True, "head_dim": 32},
+    ),
+    "llama 3": (
+        "Llama",
+        rope("llama3", low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64),
+    ),
+    "llama, linear": ("Llama", rope("linear")),
+    "llama, yarn": ("Llama", rope("yarn", original_max_position_embeddings=64)),
+    "mistral": ("Mistral", {"sliding_window": 8}),
+    "qwen2": ("Qwen2", {}),
+    "qwen3": ("Qwen3", {"head_dim": 24, "tie_word_embeddings": True}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("shards", [False, True], ids=["one file", "shards"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_logits_are_those_of_transformers(
+    case: str, shards: bool, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    family, changed = CASES[case]
+    torch.manual_seed(len(case))
+    config = getattr(transformers, f"{family}Config")(**SIZES, **changed)
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.3)
+        else:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+    model.to(dtype).save_pretrained(tmp_path, max_shard_size="40KB" if shards else "5GB")
+    assert (tmp_path / "model.safetensors.index.json").exists() == shards
+    # Read again, because a model that changes its type rounds the frequencies of RoPE, too.
+    model = type(model).from_pretrained(tmp_path, dtype=torch.float32)
+    with torch.no_grad():
+        wanted = model(torch.tensor([IDS])).logits[0].numpy()
+    limits = {"numpy": 1e-4, **({"native": 1e-3} if dtype is torch.float32 else {})}
+    for backend, limit in limits.items():
+        got = zigai.load(tmp_path, backend=backend, kv_dtype="F32").logits(IDS)
+        assert np.abs(got - wanted).max() <= limit, backend
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_key_and_tensor_of_a_family_is_known(case: str, tmp_path: Path) -> None:
+    family, changed = CASES[case]
+    config = getattr(transformers, f"{family}Config")(**SIZES, **changed)
+    getattr(transformers, f"{family}ForCausalLM")(config).save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    model = read(tmp_path)
+    assert not [key for key in model.hyperparameters if key.startswith("config.")], written
+    assert not [
+        name for name in model.tensors if not name.startswith(("blk.", "token_embd", "output", "rope"))
+    ]

@@ -1,0 +1,64 @@
+"""Names of the family's parts in Hugging Face's folders, by `model_type`.
+
+Source: transformers (models/qwen2, models/qwen3), whose modules and configuration keys are named here.
+"""
+
+from __future__ import annotations
+
+from zigai_core.contracts.huggingface import HuggingFaceNames
+
+_LAYER = "model.layers.{}."
+_TENSORS = {
+    "model.embed_tokens.weight": "token_embd.weight",
+    "model.norm.weight": "output_norm.weight",
+    "lm_head.weight": "output.weight",
+    **{
+        f"{_LAYER}{theirs}.{kind}": f"blk.{{}}.{ours}.{kind}"
+        for theirs, ours, kinds in (
+            ("input_layernorm", "attn_norm", ("weight",)),
+            ("self_attn.q_proj", "attn_q", ("weight", "bias")),
+            ("self_attn.k_proj", "attn_k", ("weight", "bias")),
+            ("self_attn.v_proj", "attn_v", ("weight", "bias")),
+            ("self_attn.o_proj", "attn_output", ("weight", "bias")),
+            ("post_attention_layernorm", "ffn_norm", ("weight",)),
+            ("mlp.gate_proj", "ffn_gate", ("weight",)),
+            ("mlp.up_proj", "ffn_up", ("weight",)),
+            ("mlp.down_proj", "ffn_down", ("weight",)),
+        )
+        for kind in kinds
+    },
+}
+_KEYS = {
+    "vocab_size": "vocab_size",
+    "max_position_embeddings": "context_length",
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+}
+_REQUIRED = {"hidden_act": ("silu",), "use_sliding_window": (False,)}
+_LEFT_OUT = {
+    "attention_bias": "biases are read if the folder has them",
+    "attention_dropout": "dropout is for training",
+    "initializer_range": "of random weights, for training",
+    "max_window_layers": "layers with a window, which use_sliding_window turns off",
+    "sliding_window": "turned off by use_sliding_window",
+    "layer_types": "full attention in every layer, as use_sliding_window is off",
+}
+
+QWEN2 = HuggingFaceNames(
+    architecture="qwen2", tensors=_TENSORS, keys=_KEYS, required=_REQUIRED, left_out=_LEFT_OUT
+)
+QWEN3 = HuggingFaceNames(
+    architecture="qwen3",
+    tensors={
+        **_TENSORS,
+        f"{_LAYER}self_attn.q_norm.weight": "blk.{}.attn_q_norm.weight",
+        f"{_LAYER}self_attn.k_norm.weight": "blk.{}.attn_k_norm.weight",
+    },
+    keys={**_KEYS, "head_dim": "attention.key_length"},
+    required=_REQUIRED,
+    left_out=_LEFT_OUT,
+)

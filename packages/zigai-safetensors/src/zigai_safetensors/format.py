@@ -1,0 +1,142 @@
+"""The `FormatReader` of folders of Hugging Face."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import Conventions, Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import FormatError, quote
+from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_safetensors import limits
+from zigai_safetensors.config import hyperparameters
+from zigai_safetensors.files import read_json, read_text
+from zigai_safetensors.generation import end_ids, sampling
+from zigai_safetensors.tokenizer import read_tokenizer
+from zigai_safetensors.weights import PICKLED, SUFFIX, read_weights
+
+CONFIG = "config.json"
+_CACHED = re.compile(r"models--(?:.*--)?(.+)")
+
+
+class SafetensorsFormat:
+    """Reads folders that transformers saves; registered as the format `safetensors`.
+
+    A path is the folder, or a safetensors file in it. Tensors are views of the mapped files; their names and
+    those of hyperparameters are translated by the family's package (`zigai.huggingface`).
+    """
+
+    def recognises(self, path: Path) -> bool:
+        """True for a folder with config.json and a file of weights, and for a safetensors file in one."""
+        try:
+            if path.is_file():
+                return path.name.endswith(SUFFIX) and (path.parent / CONFIG).is_file()
+            names = {each.name for each in path.iterdir()}
+        except OSError:
+            return False
+        return CONFIG in names and any(name.endswith((SUFFIX, *PICKLED)) for name in names)
+
+    def read(self, path: Path) -> ModelDescriptor:
+        """Returns the descriptor of the model.
+
+        Raises `FormatError`, with file and field, for what is not valid; `UnsupportedError` for a family that
+        no installed package names, and for settings and types that are not supported.
+        """
+        folder = path.parent if path.is_file() else path
+        config = read_json(folder / CONFIG)
+        kind = config.get("model_type")
+        if not isinstance(kind, str):
+            raise FormatError(f"{folder / CONFIG}: model_type is {quote(kind)}, so the family is not known")
+        names: HuggingFaceNames = Plugins.installed().huggingface.get(kind)
+        values, divisors = hyperparameters(config, names, folder / CONFIG)
+        stored, files = read_weights(path)
+        tensors = _renamed(stored, names, values, config, folder)
+        if divisors is not None:
+            tensors["rope_freqs.weight"] = _computed("rope_freqs.weight", divisors)
+        generation = _optional(folder / "generation_config.json")
+        size = values.get("vocab_size")
+        return ModelDescriptor(
+            name=_name(folder),
+            architecture=names.architecture,
+            hyperparameters=Hyperparameters(values, prefix=names.architecture, source=str(folder / CONFIG)),
+            tensors=tensors,
+            tokenizer=read_tokenizer(
+                folder, end_ids(generation, config, folder), size if isinstance(size, int) else 0
+            ),
+            chat_template=_template(folder),
+            metadata=config,
+            sampling=sampling(generation, folder / "generation_config.json"),
+            conventions=Conventions(rope_pairing="half"),
+            format="safetensors" + (f" in {len(files)} files" if len(files) > 1 else ""),
+            path=path,
+            files=files,
+        )
+
+
+def _renamed(
+    stored: Mapping[str, TensorInfo],
+    names: HuggingFaceNames,
+    values: Mapping[str, Any],
+    config: Mapping[str, Any],
+    folder: Path,
+) -> dict[str, TensorInfo]:
+    """The tensors under GGUF's names. One that the family does not name keeps its own; loading refuses it."""
+    layers = values.get("block_count")
+    if type(layers) is not int or not 1 <= layers <= limits.LAYERS:
+        raise FormatError(f"{folder / CONFIG}: the number of layers is {quote(layers)}")
+    known = {
+        theirs.format(layer): ours.format(layer)
+        for theirs, ours in names.tensors.items()
+        for layer in (range(layers) if "{}" in theirs and len(stored) >= layers else [0])
+    }
+    tensors = {}
+    for name, tensor in stored.items():
+        if any(fnmatchcase(name, pattern) for pattern in names.left_out):
+            continue
+        new = known.get(name, name)
+        tensors[new] = replace(tensor, name=new)
+    tied = config.get("tie_word_embeddings", "output.weight" not in tensors)
+    if tied:
+        tensors.pop("output.weight", None)  # transformers uses the embedding, whatever is stored
+    elif "output.weight" not in tensors and "token_embd.weight" in tensors:
+        raise FormatError(f"{folder}: has no lm_head.weight, though tie_word_embeddings is false")
+    return tensors
+
+
+def _computed(name: str, values: NDArray[np.float32]) -> TensorInfo:
+    data = np.ascontiguousarray(values, "<f4").view(np.uint8).reshape(-1)
+    return TensorInfo(name, values.shape, DTYPES["F32"], data)
+
+
+def _template(folder: Path) -> str | None:
+    """The chat template: chat_template.jinja, or that in tokenizer_config.json, of several the default."""
+    path = folder / "chat_template.jinja"
+    if path.exists():
+        return read_text(path)
+    given = _optional(folder / "tokenizer_config.json").get("chat_template")
+    if isinstance(given, list):
+        named = {each.get("name"): each.get("template") for each in given if isinstance(each, dict)}
+        given = named.get("default")
+    return given if isinstance(given, str) else None
+
+
+def _optional(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}
+
+
+def _name(folder: Path) -> str:
+    """The folder's name; in the hub's cache, whose folders are named by revisions, that of the repository."""
+    for part in reversed(folder.absolute().parts):
+        found = _CACHED.fullmatch(part)
+        if found:
+            return found[1]
+    return folder.absolute().name

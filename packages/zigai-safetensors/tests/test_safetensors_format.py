@@ -1,0 +1,243 @@
+"""Folders: weights, config.json, templates, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.contracts.errors import FormatError, UnsupportedError
+from zigai_safetensors import SafetensorsFormat
+
+Folder = Callable[..., Path]
+
+
+def test_a_folder_becomes_a_descriptor_under_the_names_of_gguf(folder: Folder) -> None:
+    path = folder(tie_word_embeddings=False, dropout=0.1, hidden_act="gelu")
+    (path / "chat_template.jinja").write_text("{{ messages }}")
+    (path / "generation_config.json").write_text(
+        json.dumps({"do_sample": True, "temperature": 0.6, "top_k": 20, "repetition_penalty": 1.1})
+    )
+    assert SafetensorsFormat().recognises(path)
+    model = SafetensorsFormat().read(path)
+    assert (model.architecture, model.format, model.name) == ("toy", "safetensors", path.name)
+    assert dict(model.hyperparameters.items()) == {
+        "vocab_size": 8,
+        "block_count": 2,
+        "embedding_length": 4,
+        "rope.freq_base": 10000.0,
+    }
+    assert list(model.tensors) == [
+        "token_embd.weight",
+        "blk.0.ffn_up.weight",
+        "blk.1.ffn_up.weight",
+        "output.weight",
+    ]
+    assert model.tensors["blk.1.ffn_up.weight"].name == "blk.1.ffn_up.weight"
+    assert model.conventions.rope_pairing == "half"
+    assert model.chat_template == "{{ messages }}"
+    assert model.sampling == {"temperature": 0.6, "top_k": 20, "repeat_penalty": 1.1}
+    assert model.files == (path / "model.safetensors",)
+    assert model.tokenizer is None
+
+
+def test_a_file_in_a_folder_may_be_named(folder: Folder) -> None:
+    path = folder() / "model.safetensors"
+    assert SafetensorsFormat().recognises(path)
+    assert SafetensorsFormat().read(path).path == path
+
+
+def test_tied_weights_are_the_embedding_whatever_is_stored(folder: Folder, make: Any) -> None:
+    assert "output.weight" not in SafetensorsFormat().read(folder(tie_word_embeddings=True)).tensors
+    assert "output.weight" in SafetensorsFormat().read(folder()).tensors
+    without = {name: tensor for name, tensor in make.tensors.items() if name != "lm_head.weight"}
+    assert "output.weight" not in SafetensorsFormat().read(folder(without)).tensors
+    with pytest.raises(FormatError, match=r"no lm_head\.weight, though tie_word_embeddings is false"):
+        SafetensorsFormat().read(folder(without, tie_word_embeddings=False))
+
+
+def test_what_the_family_does_not_name_is_passed_on(folder: Folder, make: Any) -> None:
+    more = {**make.tensors, "model.layers.0.extra.weight": np.ones(4, "<f4")}
+    model = SafetensorsFormat().read(folder(more, strange=3, empty=[], off=False, nested={"a": 1}))
+    assert "model.layers.0.extra.weight" in model.tensors
+    unknown = {key: value for key, value in model.hyperparameters.items() if key.startswith("config.")}
+    assert unknown == {"config.strange": 3, "config.nested": "{'a': 1}"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"model_type": None}, "model_type is None"),
+        ({"model_type": "other"}, "no installed package serves the family of Hugging Face 'other'"),
+        (
+            {"hidden_act": "relu"},
+            "hidden_act is 'relu', which toy does not support; it must be 'silu' or 'gelu'",
+        ),
+        ({"num_hidden_layers": 0}, "the number of layers is 0"),
+        ({"num_hidden_layers": "2"}, "the number of layers is '2'"),
+        ({"rope_theta": "x"}, "rope_theta is 'x', but must be a number"),
+        ({"rope_scaling": [1]}, "rope_scaling is [1], but must be an object"),
+        (
+            {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
+            "the scaling of RoPE 'dynamic' is not supported",
+        ),
+        ({"rope_scaling": {"type": "linear"}}, "rope_scaling.factor is None"),
+        (
+            {"rope_scaling": {"type": "yarn", "factor": 2.0, "mscale": 1}},
+            "rope_scaling.mscale is not supported",
+        ),
+        (
+            {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
+            "original_max_position_embeddings is None",
+        ),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_named(
+    folder: Folder, changed: dict[str, Any], error: str
+) -> None:
+    with pytest.raises((FormatError, UnsupportedError)) as caught:
+        SafetensorsFormat().read(folder(**changed))
+    assert error in str(caught.value)
+
+
+def test_llama_3_has_divisors_and_others_have_keys(folder: Folder) -> None:
+    kind = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+    scaled = {**kind, "original_max_position_embeddings": 8192, "rope_theta": 500000.0}
+    model = SafetensorsFormat().read(folder(rope_parameters=scaled, head_dim=128, num_attention_heads=1))
+    divisors = model.tensors["rope_freqs.weight"].to_float32()
+    assert (divisors.shape, divisors[0], divisors[-1]) == ((64,), 1.0, 8.0)
+    assert np.all(np.diff(divisors) >= 0)
+    assert model.hyperparameters["rope.freq_base"] == 500000.0
+    yarn = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+    values = dict(SafetensorsFormat().read(folder(rope_scaling=yarn)).hyperparameters.items())
+    assert values["rope.scaling.type"] == "yarn"
+    assert values["rope.scaling.original_context_length"] == 64
+
+
+def sharded(path: Path, make: Any, places: dict[str, str]) -> None:
+    (path / "model.safetensors").unlink()
+    for file in set(places.values()):
+        own = {name: make.tensors[name] for name, place in places.items() if place == file}
+        (path / file).write_bytes(make.shard(*make.entries(own)))
+    (path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
+
+
+PLACES = {
+    "model.embed_tokens.weight": "a.safetensors",
+    "model.layers.0.up.weight": "a.safetensors",
+    "model.layers.1.up.weight": "b.safetensors",
+    "lm_head.weight": "c.safetensors",
+    "rotary.inv_freq": "c.safetensors",
+}
+
+
+def test_the_files_of_an_index_are_one_model(folder: Folder, make: Any) -> None:
+    path = folder()
+    whole = SafetensorsFormat().read(path)
+    sharded(path, make, PLACES)
+    parts = SafetensorsFormat().read(path)
+    assert parts.format == "safetensors in 3 files"
+    assert [file.name for file in parts.files] == ["a.safetensors", "b.safetensors", "c.safetensors"]
+    assert set(parts.tensors) == set(whole.tensors)
+    for name, tensor in whole.tensors.items():
+        assert np.array_equal(tensor.to_float32(), parts.tensors[name].to_float32())
+
+
+def rewrite(path: Path, change: Callable[[dict[str, str]], None]) -> None:
+    index = json.loads(path.read_text())
+    change(index["weight_map"])
+    path.write_text(json.dumps(index))
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (
+            lambda path, make, index: (path / "b.safetensors").unlink(),
+            "1 of 3 files are missing: b.safetensors",
+        ),
+        (
+            lambda path, make, index: rewrite(index, lambda map: map.update({"gone": "a.safetensors"})),
+            "names tensor 'gone' in a.safetensors, which lacks it",
+        ),
+        (
+            lambda path, make, index: rewrite(index, lambda map: map.pop("lm_head.weight")),
+            "holds tensor 'lm_head.weight', but model.safetensors.index.json does not name it",
+        ),
+        (
+            lambda path, make, index: rewrite(
+                index, lambda map: map.update({"model.layers.1.up.weight": "a.safetensors"})
+            ),
+            "1 of 3",
+        ),
+        (
+            lambda path, make, index: rewrite(index, lambda map: map.update({"x": "../secret.safetensors"})),
+            "which is no name of a .safetensors file",
+        ),
+        (
+            lambda path, make, index: rewrite(index, lambda map: map.update({"x": "/etc/passwd"})),
+            "which is no name of a .safetensors file",
+        ),
+        (
+            lambda path, make, index: (path / "b.safetensors").write_bytes(
+                make.shard(*make.entries({"lm_head.weight": make.tensors["lm_head.weight"]}))
+            ),
+            "holds tensor 'lm_head.weight', but model.safetensors.index.json says c.safetensors",
+        ),
+        (lambda path, make, index: index.write_text('{"weight_map": []}'), "weight_map is []"),
+        (lambda path, make, index: index.write_text("{"), "is not JSON"),
+    ],
+)
+def test_an_index_that_does_not_agree_with_the_files_is_named(
+    folder: Folder, make: Any, damage: Callable[[Path, Any, Path], object], error: str
+) -> None:
+    path = folder()
+    sharded(path, make, PLACES)
+    damage(path, make, path / "model.safetensors.index.json")
+    if error == "1 of 3":  # no file needs b.safetensors any more, and a lacks the tensor
+        error = "names tensor 'model.layers.1.up.weight' in a.safetensors, which lacks it"
+    with pytest.raises(FormatError) as caught:
+        SafetensorsFormat().read(path)
+    assert error in str(caught.value)
+
+
+def test_pickled_weights_are_refused_and_several_files_need_an_index(folder: Folder, make: Any) -> None:
+    path = folder()
+    (path / "model.safetensors").rename(path / "one.safetensors")
+    assert SafetensorsFormat().read(path).files == (path / "one.safetensors",)
+    (path / "two.safetensors").write_bytes(make.shard(*make.entries(make.tensors)))
+    with pytest.raises(FormatError, match=r"holds 2 files of weights and no model\.safetensors\.index\.json"):
+        SafetensorsFormat().read(path)
+    (path / "one.safetensors").unlink()
+    (path / "two.safetensors").unlink()
+    (path / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    assert SafetensorsFormat().recognises(path)
+    with pytest.raises(UnsupportedError, match=r"pytorch_model\.bin, a pickle, which runs any code"):
+        SafetensorsFormat().read(path)
+
+
+def test_other_folders_and_files_are_not_recognised(tmp_path: Path, folder: Folder) -> None:
+    assert not SafetensorsFormat().recognises(tmp_path)
+    assert not SafetensorsFormat().recognises(tmp_path / "absent")
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    assert not SafetensorsFormat().recognises(tmp_path / "model.gguf")
+    path = folder()
+    (path / "config.json").unlink()
+    assert not SafetensorsFormat().recognises(path)
+    assert not SafetensorsFormat().recognises(path / "model.safetensors")
+    with pytest.raises(FormatError, match=r"config\.json: cannot be read"):
+        SafetensorsFormat().read(path / "model.safetensors")
+
+
+def test_a_model_in_the_cache_of_the_hub_has_the_name_of_its_repository(folder: Folder) -> None:
+    path = folder()
+    cached = path / "models--owner--Small-1B" / "snapshots" / "0123abc"
+    cached.mkdir(parents=True)
+    for name in ("config.json", "model.safetensors"):
+        (path / name).rename(path / f"blob-{name}")
+        (cached / name).symlink_to(path / f"blob-{name}")
+    assert SafetensorsFormat().read(cached).name == "Small-1B"

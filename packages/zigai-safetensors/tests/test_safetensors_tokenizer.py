@@ -1,0 +1,140 @@
+"""tokenizer.json: what becomes of it, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zigai_core.contracts.errors import FormatError, UnsupportedError
+from zigai_safetensors.tokenizer import GPT2, read_tokenizer
+
+SPLIT = {"type": "Split", "pattern": {"Regex": r"\p{N}"}, "behavior": "Isolated", "invert": False}
+BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+TEMPLATE = {
+    "type": "TemplateProcessing",
+    "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [],
+    "special_tokens": {"<s>": {"id": "<s>", "ids": [4], "tokens": ["<s>"]}},
+}
+FILE: dict[str, Any] = {
+    "version": "1.0",
+    "added_tokens": [
+        {"id": 4, "content": "<s>", "special": True},
+        {"id": 5, "content": "</s>", "special": True},
+        {"id": 7, "content": "<tool>", "special": False},
+    ],
+    "normalizer": {"type": "NFC"},
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT, BYTES]},
+    "post_processor": {"type": "Sequence", "processors": [{"type": "ByteLevel"}, TEMPLATE]},
+    "model": {
+        "type": "BPE",
+        "vocab": {"a": 0, "b": 1, "ab": 2, "c": 3},
+        "merges": [["a", "b"]],
+        "ignore_merges": True,
+    },
+}
+
+
+def folder(tmp_path: Path, settings: dict[str, Any] | None = None, **changed: Any) -> Path:
+    """Write FILE with other values at its top; those of `model` are merged."""
+    model = FILE["model"] | changed.pop("model", {})
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**FILE, "model": model, **changed}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings or {}))
+    return tmp_path
+
+
+def test_a_byte_level_vocabulary_is_read(tmp_path: Path) -> None:
+    settings = {"eos_token": {"content": "</s>"}, "pad_token": "</s>", "unk_token": None}
+    spec = read_tokenizer(folder(tmp_path, settings), [5], 16)
+    assert spec is not None
+    assert (spec.kind, spec.splits, spec.normalizer, spec.ignore_merges) == ("gpt2", (r"\p{N}",), "NFC", True)
+    assert list(spec.tokens) == ["a", "b", "ab", "c", "<s>", "</s>", "[UNUSED6]", "<tool>"]
+    assert spec.types is not None
+    assert spec.types.tolist() == [1, 1, 1, 1, 3, 3, 5, 4]
+    assert list(spec.merges or ()) == ["a b"]
+    assert spec.special_ids == {"bos": 4, "eos": 5, "padding": 5}
+    assert (spec.end_ids, spec.add_bos) == (frozenset({5}), True)
+
+
+def test_steps_of_the_library_become_expressions(tmp_path: Path) -> None:
+    for steps, splits in (
+        ({"type": "ByteLevel", "add_prefix_space": False}, (GPT2,)),
+        ({**BYTES}, ()),
+        (
+            {
+                "type": "Sequence",
+                "pretokenizers": [{"type": "Digits", "individual_digits": True}, {"type": "ByteLevel"}],
+            },
+            (r"\p{N}", GPT2),
+        ),
+    ):
+        spec = read_tokenizer(folder(tmp_path, pre_tokenizer=steps), [], 16)
+        assert spec is not None
+        assert tuple(spec.splits or ()) == splits
+
+
+def test_without_a_template_no_token_begins_a_text(tmp_path: Path) -> None:
+    spec = read_tokenizer(folder(tmp_path, post_processor=None, normalizer=None), [], 0)
+    assert spec is not None
+    assert (spec.add_bos, spec.normalizer, spec.special_ids) == (False, None, {})
+    assert read_tokenizer(tmp_path / "absent", [], 0) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"model": {"type": "Unigram"}}, "a tokenizer of type 'Unigram' is not read"),
+        ({"model": {"byte_fallback": True}}, "model.byte_fallback is True"),
+        ({"model": {"dropout": 0.1}}, "model.dropout is 0.1"),
+        ({"model": {"vocab": {"a": 0, "b": 0}}}, "the tokens 'a' and 'b' have the id 0"),
+        ({"model": {"vocab": {"a": -1}}}, "the token 'a' has the id -1"),
+        ({"model": {"vocab": {"a": 1 << 30}}}, "has the id 1073741824"),
+        ({"model": {"vocab": {"a": 1 << 20}}}, "the id 1048576 is far above the number of tokens"),
+        ({"model": {"vocab": [1]}}, "model.vocab is [1], but must be an object"),
+        ({"model": {"merges": ["a b c"]}}, "model.merges: 'a b c' is no pair of tokens"),
+        ({"model": {"merges": None}}, "model.merges is None"),
+        ({"added_tokens": [{"id": 4}]}, "has no content"),
+        ({"added_tokens": [{"id": 0, "content": "x"}]}, "the tokens 'a' and 'x' have the id 0"),
+        ({"normalizer": {"type": "NFKC"}}, "is not supported; NFC is"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Strip"}]}}, "NFC is"),
+        ({"pre_tokenizer": {"type": "Metaspace"}}, "pre_tokenizer: the step"),
+        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT]}}, "it is not byte-level BPE"),
+        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [BYTES, SPLIT]}}, "is not supported"),
+        ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "is not supported"),
+        (
+            {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{**SPLIT, "invert": True}, BYTES]}},
+            "is not supported",
+        ),
+        ({"post_processor": {"type": "BertProcessing"}}, "post_processor: "),
+        (
+            {
+                "post_processor": {
+                    **TEMPLATE,
+                    "single": [*TEMPLATE["single"], {"SpecialToken": {"id": "</s>"}}],
+                }
+            },
+            "the template",
+        ),
+    ],
+)
+def test_what_is_not_understood_is_refused_by_name(
+    tmp_path: Path, changed: dict[str, Any], error: str
+) -> None:
+    with pytest.raises((FormatError, UnsupportedError)) as caught:
+        read_tokenizer(folder(tmp_path, **changed), [], 1 << 21)
+    assert error in str(caught.value)
+    assert "tokenizer.json" in str(caught.value)
+
+
+def test_a_vocabulary_that_does_not_fit_the_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="has 8 tokens, but the model only 7"):
+        read_tokenizer(folder(tmp_path), [], 7)
+    with pytest.raises(FormatError, match="eos_token_id is 8, but"):
+        read_tokenizer(folder(tmp_path), [8], 16)
+    (tmp_path / "tokenizer.json").unlink()
+    (tmp_path / "tokenizer.model").touch()
+    with pytest.raises(UnsupportedError, match=r"tokenizer\.model and no tokenizer\.json"):
+        read_tokenizer(tmp_path, [], 16)

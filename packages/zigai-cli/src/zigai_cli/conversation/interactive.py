@@ -72,6 +72,7 @@ class Conversation:
         self._remark = remark
         self._next = draft
         self._model_names = model_names
+        self._known_models: list[str] | None = None
 
     def run(self) -> None:
         """Answer what is typed until it is left. Raises the error of loading, and `typer.Exit`."""
@@ -115,7 +116,9 @@ class Conversation:
         return Prompt(self._screen, self._typed, arguments)
 
     def _models(self, text: str) -> Iterable[str]:
-        yield from _beginning(text, self._model_names())
+        if self._known_models is None:
+            self._known_models = list(self._model_names())
+        yield from _beginning(text, self._known_models)
         folder, _, name = text.rpartition("/")
         try:
             found = sorted(Path(folder + "/" if folder or text[:1] == "/" else ".").expanduser().iterdir())

@@ -24,8 +24,8 @@ from zigai_cli.terminal.output import clean, dim, size
 DRAW_SECONDS = 0.05
 """Least time between two drawings of the open block."""
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
-LONGEST_LINE = 1000
-"""Columns of the longest line of code that is left to the terminal."""
+MOST_ROWS = 8
+"""Rows of the longest line of code that is left to the terminal: what may change must be on the screen."""
 _SEQUENCES = re.compile(r"\x1b\[[0-9;]*m")
 _EMPTY = re.compile(r"(\s|\x1b\[[0-9;]*m)*")
 
@@ -59,7 +59,7 @@ class _CodeBlock(CodeBlock):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         code = str(self.text).rstrip()
         longest = max(map(cell_len, code.expandtabs(4).split("\n")))
-        breaks = self.nested or longest > LONGEST_LINE
+        breaks = self.nested or longest > MOST_ROWS * options.max_width
         yield Syntax(
             code,
             self.lexer_name,

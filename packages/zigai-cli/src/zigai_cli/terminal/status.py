@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TextIO
 
-from zigai_cli.terminal.output import dim, has_colour
+from zigai_cli.terminal.output import dim, has_colour, size
 
 
 class StatusLine:
@@ -21,9 +21,12 @@ class StatusLine:
         """True if the line can be written over."""
 
     def show(self, text: str) -> None:
-        """Replace the line."""
+        """Replace the line. What does not fit on the screen is left out, since only one row can be replaced."""
         if self.moves:
-            self._stream.write(f"\r{dim(text, self._stream)}\x1b[K")
+            from rich.cells import set_cell_size  # rich takes long to import
+
+            fitting = set_cell_size(text, size(self._stream)[0] - 1).rstrip()
+            self._stream.write(f"\r{dim(fitting, self._stream)}\x1b[K")
             self._stream.flush()
 
     def __enter__(self) -> StatusLine:

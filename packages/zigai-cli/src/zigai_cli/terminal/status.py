@@ -21,7 +21,7 @@ class StatusLine:
         """True if the line can be written over."""
 
     def show(self, text: str) -> None:
-        """Replace the line. What does not fit on the screen is left out, since only one row can be replaced."""
+        """Replace the line. What does not fit is left out, since only one row can be replaced."""
         if self.moves:
             from rich.cells import set_cell_size  # rich takes long to import
 

@@ -17,6 +17,7 @@ import transformers
 
 import zigai
 from zigai_core.api.reading import read
+from zigai_gguf.convert import convert
 
 SIZES: dict[str, Any] = {
     "hidden_size": 64,
@@ -77,6 +78,18 @@ def test_logits_are_those_of_transformers(
     for backend, limit in limits.items():
         got = zigai.load(tmp_path, backend=backend, kv_dtype="F32").logits(IDS)
         assert np.abs(got - wanted).max() <= limit, backend
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_converted_model_has_the_same_logits(case: str, tmp_path: Path) -> None:
+    family, changed = CASES[case]
+    torch.manual_seed(len(case))
+    config = getattr(transformers, f"{family}Config")(**SIZES, **changed)
+    getattr(transformers, f"{family}ForCausalLM")(config).save_pretrained(tmp_path)
+    wanted = zigai.load(tmp_path, backend="numpy").logits(IDS)
+    convert(read(tmp_path), tmp_path / "out.gguf")
+    got = zigai.load(tmp_path / "out.gguf", backend="numpy").logits(IDS)
+    assert np.abs(got - wanted).max() <= 1e-5  # products of permuted rows are added in another order
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.errors import FormatError
-from zigai_gguf import GGUFFile, GGUFFormat, Typed, ValueType, edit, write_gguf
+from zigai_gguf import GGUFFile, GGUFFormat, Typed, ValueType, edit, write_gguf, writer
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_full_disk_is_named_before_anything_is_written(
     class Usage:
         free = 100
 
-    monkeypatch.setattr(edit.shutil, "disk_usage", lambda folder: Usage)
+    monkeypatch.setattr(writer.shutil, "disk_usage", lambda folder: Usage)
     with pytest.raises(FormatError, match="takes 4,608 bytes, and 100 are free in"):
         edit.split(model, tmp_path / "part", max_tensors=2)
 

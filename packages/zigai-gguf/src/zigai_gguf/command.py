@@ -1,4 +1,4 @@
-"""`zig-ai gguf`: changes GGUF files. Imported by zigai-cli only, which brings typer."""
+"""`zig-ai gguf` and `zig-ai convert`. Imported by zigai-cli only, which brings typer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from zigai_core.api import reading
+from zigai_core.api.registry import Plugins
+from zigai_core.api.sources import locate
 from zigai_core.contracts.errors import FormatError, escape
 from zigai_gguf import edit
+from zigai_gguf.convert import TYPES
+from zigai_gguf.convert import convert as write
 from zigai_gguf.parts import open_model
 from zigai_gguf.values import Typed, ValueType
 
@@ -120,6 +125,39 @@ def remove(
 ) -> None:
     """Remove metadata."""
     edit.remove_metadata(file, keys, _target(file, output), progress=_progress())
+
+
+def convert(
+    model: Annotated[
+        str, typer.Argument(metavar="IN", help="The model: a folder of Hugging Face, or a file.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT.gguf", help="The file to write.")],
+    kind: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            "--type",
+            metavar="|".join(TYPES),
+            help="Type of the matrices; others, such as norms, are F32.",
+            show_default="as they are stored",
+        ),
+    ] = None,
+) -> None:
+    """Write a model as a GGUF file."""
+    _refuse_existing(out)
+    plugins = Plugins.installed()
+    descriptor = reading.read(locate(model, plugins=plugins), plugins=plugins)
+    name = None
+    spec = descriptor.tokenizer
+    if spec is not None and spec.splits is not None:
+        tokenizer = plugins.tokenizers.get(spec.kind)(spec)
+        name = getattr(tokenizer, "pre_tokenizer", None)
+        if spec.normalizer is not None:
+            sys.stderr.write(
+                f"zig-ai: the tokenizer normalises texts to {spec.normalizer}, which GGUF cannot ask for: "
+                "texts in other forms have other ids in the file, as in llama.cpp\n"
+            )
+    dtype = None if kind is None else kind.upper()
+    write(descriptor, out, dtype=dtype, pre_tokenizer=name, progress=_progress())
 
 
 def _value(text: str) -> Any:

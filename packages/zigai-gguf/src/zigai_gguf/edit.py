@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from zigai_gguf.parts import COUNT, NUMBER, TENSORS, open_model
 from zigai_gguf.reader import GGUFFile
 from zigai_gguf.tensor_data import TensorData
 from zigai_gguf.values import Typed, ValueType
-from zigai_gguf.writer import write_gguf
+from zigai_gguf.writer import check_space, write_gguf
 
 Progress = Callable[[int, int], None]
 """Called with (bytes of tensors written, in all)."""
@@ -59,7 +58,7 @@ def split(
     for each in paths:
         if each.exists():
             raise FormatError(f"{each}: exists already: remove it, or choose another name")
-    _check_space(prefix.parent, _total(file.tensors), str(prefix))
+    check_space(prefix, _total(file.tensors))
     counted = _Counted(_total(file.tensors), progress)
     written: list[Path] = []
     try:
@@ -123,9 +122,7 @@ def remove_metadata(path: Path, keys: Iterable[str], out: Path, *, progress: Pro
 
 
 def _write(file: GGUFFile, metadata: Mapping[str, Any], out: Path, progress: Progress | None) -> None:
-    total = _total(file.tensors)
-    _check_space(out.parent, total, str(out))
-    counted = _Counted(total, progress)
+    counted = _Counted(_total(file.tensors), progress)
     tensors = {name: counted.of(tensor) for name, tensor in file.tensors.items()}
     write_gguf(out, metadata, tensors, alignment=file.alignment)
 
@@ -175,12 +172,3 @@ def _shares(
 
 def _total(tensors: Mapping[str, TensorInfo]) -> int:
     return sum(tensor.nbytes for tensor in tensors.values())
-
-
-def _check_space(folder: Path, needed: int, what: str) -> None:
-    try:
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise FormatError(f"{what}: cannot be written: {error.strerror or error}") from None
-    if needed > free:
-        raise FormatError(f"{what}: takes {needed:,} bytes, and {free:,} are free in {folder}")

@@ -6,6 +6,7 @@ Source: GGUF's specification (ggml, docs/gguf.md); `reader.py` describes the lay
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ def write_gguf(
     path = Path(path)
     data = {name: TensorData.of(tensor) for name, tensor in (tensors or {}).items()}
     layout = plan(metadata, data, alignment=alignment)
+    check_space(path, layout.size)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         # Exclusive creation: on an error only a file that this call created is removed.
@@ -75,6 +77,16 @@ def write_gguf(
             raise
     except OSError as error:
         raise FormatError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def check_space(path: Path, needed: int) -> None:
+    """Raises `FormatError` if the disk of a file to be written has less free than `needed` bytes."""
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be written: {error.strerror or error}") from None
+    if needed > free:
+        raise FormatError(f"{path}: takes {needed:,} bytes, and {free:,} are free in {path.parent}")
 
 
 def plan(

@@ -19,7 +19,7 @@ from zigai_core.contracts.errors import FormatError, TokenizerError, Unsupported
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_alphabet import CHARACTERS, spelled_bytes
 from zigai_tokenizers.chunks import chunks
-from zigai_tokenizers.pre_tokenizers import PreTokenizer, find_pre_tokenizer, of_patterns
+from zigai_tokenizers.pre_tokenizers import PreTokenizer, find_pre_tokenizer, name_of, of_patterns
 from zigai_tokenizers.vocabulary import TokenType, Vocabulary
 
 Merges = list[tuple[str, str]]
@@ -45,6 +45,8 @@ class ByteLevelBPETokenizer(VocabularyTokenizer):
             pre_tokenizer = of_patterns(spec.splits, whole_words=spec.ignore_merges)
         elif pre_tokenizer is None:
             pre_tokenizer = find_pre_tokenizer(spec.pre_tokenizer)
+        self.pre_tokenizer = spec.pre_tokenizer or name_of(pre_tokenizer)
+        """GGUF's name of the pre-tokeniser, None if it has none."""
         if spec.normalizer not in (None, "NFC"):
             raise UnsupportedError(f"the normalizer {quote(spec.normalizer)} is not supported; NFC is")
         self._composes = spec.normalizer == "NFC"

@@ -130,3 +130,11 @@ def of_patterns(patterns: Sequence[str], *, whole_words: bool) -> PreTokenizer:
     found = tuple(patterns)
     cut = next((known.cut for known in PRE_TOKENIZERS.values() if known.patterns == found), None)
     return PreTokenizer(found, whole_words, cut)
+
+
+def name_of(pre_tokenizer: PreTokenizer) -> str | None:
+    """The name of a pre-tokeniser in GGUF, the first of several; None if it has none."""
+    known = (pre_tokenizer.patterns, pre_tokenizer.whole_words)
+    return next(
+        (name for name, each in PRE_TOKENIZERS.items() if (each.patterns, each.whole_words) == known), None
+    )

@@ -1,0 +1,106 @@
+"""`zig-ai convert`: a folder of Hugging Face as a GGUF file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+import zigai
+
+CONFIG = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 400,
+    "max_position_embeddings": 128,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": True,
+    "eos_token_id": 0,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A llama with random weights in BF16 and a small vocabulary."""
+    chance = np.random.default_rng(2)
+    shapes = {"model.embed_tokens.weight": (400, 64), "model.norm.weight": (64,)}
+    for layer in range(2):
+        at = f"model.layers.{layer}."
+        shapes |= {f"{at}{name}.weight": (64,) for name in ("input_layernorm", "post_attention_layernorm")}
+        shapes |= {f"{at}self_attn.{name}_proj.weight": (64, 64) for name in "qo"}
+        shapes |= {f"{at}self_attn.{name}_proj.weight": (32, 64) for name in "kv"}
+        shapes |= {f"{at}mlp.{name}_proj.weight": (96, 64) for name in ("gate", "up")}
+        shapes |= {f"{at}mlp.down_proj.weight": (64, 96)}
+    header, data = {}, b""
+    for name, shape in shapes.items():
+        bits = (
+            chance.normal(1 if len(shape) == 1 else 0, 0.2, shape).astype("<f4").view("<u4") >> 16
+        ).astype("<u2")
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [len(data), len(data) + bits.nbytes]}
+        data += bits.tobytes()
+    text = json.dumps(header).encode()
+    path = tmp_path / "toy"
+    path.mkdir()
+    (path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+    (path / "config.json").write_text(json.dumps(CONFIG))
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=390, special_tokens=["<end>"], initial_alphabet=alphabet)
+    tokenizer.train_from_iterator(["once upon a time there was a toy that said hello"] * 9, trainer)
+    tokenizer.save(str(path / "tokenizer.json"))
+    return path
+
+
+def zig_ai(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "zigai_cli", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_a_folder_and_its_gguf_file_are_one_model(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "toy.gguf"
+    zig_ai("convert", folder, out)
+    text = "once upon a time, 12 toys\n said: don't!"
+    stored, written = (zigai.load(path, backend="numpy") for path in (folder, out))
+    ids = stored.tokenizer.encode(text)
+    assert written.tokenizer.encode(text) == ids
+    assert np.abs(stored.logits(ids) - written.logits(ids)).max() < 1e-5
+    assert (
+        stored.generate(text, temperature=0, max_tokens=8).tokens
+        == written.generate(text, temperature=0, max_tokens=8).tokens
+    )
+    facts = json.loads(zig_ai("inspect", out, "--json").stdout)
+    assert (facts["tokenizer"]["pre_tokenizer"], facts["tokenizer"]["size"]) == ("gpt-2", 400)
+
+
+def test_types_and_errors(folder: Path, tmp_path: Path) -> None:
+    for kind, name in (("q8_0", "Q8_0"), ("F16", "F16")):
+        out = tmp_path / f"{kind}.gguf"
+        zig_ai("convert", folder, out, "--type", kind)
+        types = {row["type"] for row in json.loads(zig_ai("inspect", out, "--json").stdout)["types"]}
+        assert types == {name, "F32"}
+    assert "exists already" in zig_ai("convert", folder, out, code=1).stderr
+    assert (
+        "conversion to 'Q4_K' is not supported"
+        in zig_ai("convert", folder, tmp_path / "x.gguf", "--type", "q4_k", code=1).stderr
+    )
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "strange_scale": 2.5}))
+    assert (
+        "the setting 'strange_scale' is not understood"
+        in zig_ai("convert", folder, tmp_path / "x.gguf", code=1).stderr
+    )
+    assert "config.strange_scale" in zig_ai("generate", "-m", folder, "once", code=1).stderr
+    assert not (tmp_path / "x.gguf").exists()

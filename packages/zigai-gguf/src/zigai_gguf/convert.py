@@ -1,0 +1,240 @@
+"""Writes a model of any format as a GGUF file that llama.cpp opens.
+
+Sources: gguf's constants for keys; llama.cpp's convert_hf_to_gguf for what its loader expects: F32 for
+tensors of one dimension, adjacent pairs of rows for RoPE in the architectures of `rope_pairing.ADJACENT`, and
+a token for each row of the embedding.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.descriptor import ModelDescriptor, Pairing, TensorInfo, TokenizerSpec
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
+from zigai_core.contracts.hyperparameter_keys import UNKNOWN
+from zigai_gguf.rope_pairing import rope_pairing
+from zigai_gguf.sampling import PREFIX
+from zigai_gguf.tensor_data import TensorData
+from zigai_gguf.values import Typed, ValueType
+from zigai_gguf.writer import write_gguf
+
+TYPES = ("F32", "F16", "BF16", "Q8_0")
+"""Types that matrices can be converted to."""
+
+_FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}
+"""`general.file_type` by type (`llama_ftype`)."""
+_SAMPLING = {
+    "top_k": "top_k",
+    "top_p": "top_p",
+    "min_p": "min_p",
+    "temperature": "temp",
+    "repeat_penalty": "penalty_repeat",
+}
+_QUERIES_AND_KEYS = re.compile(r"blk\.\d+\.attn_([qk])\.(weight|bias)")
+_ROLES = {"bos": "bos", "eos": "eos", "unknown": "unknown", "padding": "padding"}
+_UNUSED = 5
+_ROWS = 1 << 22
+"""Elements converted at a time."""
+
+Progress = Callable[[int, int], None]
+"""Called with (bytes of tensors written, in all)."""
+
+
+def convert(
+    model: ModelDescriptor,
+    out: Path,
+    *,
+    dtype: str | None = None,
+    pre_tokenizer: str | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Writes a model as a GGUF file, atomically.
+
+    `dtype` is one of `TYPES`, for matrices; None keeps the type of each. `pre_tokenizer` is GGUF's name of
+    the pre-tokenizer, if the model gives expressions instead.
+
+    Raises `UnsupportedError` for what GGUF cannot say, `FormatError` if the file cannot be written.
+    """
+    if dtype is not None and dtype not in TYPES:
+        raise UnsupportedError(
+            f"conversion to {quote(dtype)} is not supported; supported are {', '.join(TYPES)}"
+        )
+    metadata = _metadata(model, dtype, pre_tokenizer)
+    written = {name: _tensor(model, tensor, dtype) for name, tensor in model.tensors.items()}
+    total = sum(data.dtype.nbytes(data.shape) for data in written.values())
+    counted = _Counter(total, progress)
+    write_gguf(out, metadata, {name: counted.of(data) for name, data in written.items()})
+
+
+def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | None) -> dict[str, Any]:
+    architecture = model.architecture
+    metadata: dict[str, Any] = {"general.architecture": architecture, "general.name": model.name}
+    if dtype is not None:
+        metadata["general.file_type"] = _FILE_TYPES[dtype]
+    values = dict(model.hyperparameters.items())
+    unknown = [key for key in values if key.startswith(UNKNOWN)]
+    if unknown:
+        raise UnsupportedError(
+            f"{model.path}: the setting {quote(unknown[0].removeprefix(UNKNOWN))} is not understood, so a "
+            "GGUF file of this model would be wrong"
+        )
+    width = values.get("attention.key_length")
+    if width is not None:  # llama.cpp's defaults are of the embedding's width
+        values = {"attention.value_length": width, "rope.dimension_count": width, **values}
+    for key, value in values.items():
+        plain = isinstance(value, float) and not isinstance(value, bool)
+        metadata[f"{architecture}.{key}"] = Typed(ValueType.FLOAT32, value) if plain else value
+    for name, value in model.sampling.items():
+        if name in _SAMPLING:
+            metadata[PREFIX + _SAMPLING[name]] = value
+    if model.tokenizer is not None:
+        embedding = model.tensors.get("token_embd.weight")
+        size = len(model.tokenizer.tokens) if embedding is None else embedding.shape[0]
+        metadata |= _vocabulary(model.tokenizer, size, pre_tokenizer, model)
+    if model.chat_template is not None:
+        metadata["tokenizer.chat_template"] = model.chat_template
+    return metadata
+
+
+def _vocabulary(
+    spec: TokenizerSpec, size: int, pre_tokenizer: str | None, model: ModelDescriptor
+) -> dict[str, Any]:
+    """The keys of a vocabulary of `size` tokens; rows of the embedding without a token get an unused one."""
+    name = spec.pre_tokenizer or pre_tokenizer
+    if spec.splits is not None and name is None:
+        raise UnsupportedError(
+            f"{model.path}: the tokenizer splits texts by {quote(list(spec.splits))}, for which GGUF has no "
+            "name"
+        )
+    count = len(spec.tokens)
+    tokens = [*spec.tokens, *(f"[PAD{number}]" for number in range(count, size))]
+    types = np.ones(count, np.int32) if spec.types is None else spec.types
+    keys: dict[str, Any] = {
+        "model": spec.kind,
+        "tokens": Typed(ValueType.STRING, tokens),
+        "token_type": np.concatenate([types, np.full(len(tokens) - count, _UNUSED)]).astype(np.int32),
+        "add_bos_token": spec.add_bos,
+        "add_eos_token": spec.add_eos,
+    }
+    if name is not None:
+        keys["pre"] = name
+    if spec.scores is not None:
+        keys["scores"] = np.concatenate([spec.scores, np.zeros(len(tokens) - count)]).astype(np.float32)
+    if spec.merges is not None:
+        keys["merges"] = Typed(ValueType.STRING, list(spec.merges))
+    for role, key in _ROLES.items():
+        if role in spec.special_ids:
+            keys[f"{key}_token_id"] = spec.special_ids[role]
+    others = sorted(spec.end_ids - {spec.special_ids.get("eos", -1)})
+    if others:
+        keys["eot_token_id"] = others[0]
+    return {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
+
+
+def _tensor(model: ModelDescriptor, tensor: TensorInfo, dtype: str | None) -> TensorData:
+    """A tensor as it is written: its rows in GGUF's order, in the type asked for."""
+    wanted = "F32" if len(tensor.shape) == 1 else dtype or tensor.dtype.name
+    if tensor.shape[-1] % DTYPES[wanted].block_size:
+        wanted = "F16"
+    target = DTYPES[wanted]
+    order = _order(model, tensor)
+    rows, width = int(np.prod(tensor.shape[:-1])), tensor.shape[-1]
+    bytewise = tensor.dtype.name == wanted
+    if len(tensor.shape) == 1 and order is not None:  # a bias, whose elements are rows
+        rows, width = tensor.shape[0], 1
+
+    def chunks() -> Iterator[NDArray[np.uint8]]:
+        step = max(1, _ROWS // width)
+        for start in range(0, rows, step):
+            places = np.arange(start, min(start + step, rows))
+            taken = places if order is None else order[places]
+            if bytewise:
+                stored = tensor.data.reshape(rows, -1)
+                block = stored[start : places[-1] + 1] if order is None else stored[taken]
+                yield np.ascontiguousarray(block).reshape(-1)
+                continue
+            values = _rows(tensor, taken, width)
+            yield _encoded(values, wanted)
+        if tensor.release is not None:
+            tensor.release()
+
+    return TensorData(tensor.shape, target, chunks)
+
+
+def _rows(tensor: TensorInfo, rows: NDArray[np.intp], width: int) -> NDArray[np.float32]:
+    if width == tensor.shape[-1]:
+        return tensor.rows_to_float32(rows)
+    return tensor.to_float32().reshape(-1, width)[rows]
+
+
+def _order(model: ModelDescriptor, tensor: TensorInfo) -> NDArray[np.intp] | None:
+    """The rows of a matrix of queries or keys in the order of GGUF's pairs for RoPE; None if they stay."""
+    found = _QUERIES_AND_KEYS.fullmatch(tensor.name)
+    wanted: Pairing = rope_pairing(model.architecture, dict(model.hyperparameters.items()))
+    given = model.conventions.rope_pairing
+    if found is None or wanted == given:
+        return None
+    hp = model.hyperparameters
+    heads = hp.integer("attention.head_count", minimum=1)
+    if found[1] == "k":
+        heads = hp.integer("attention.head_count_kv", heads, minimum=1)
+    rows = tensor.shape[0]
+    if rows % (2 * heads) or hp.integer("rope.dimension_count", rows // heads) != rows // heads:
+        raise FormatError(
+            f"tensor {quote(tensor.name)} has {rows} rows for {heads} heads that are rotated whole"
+        )
+    half = rows // heads // 2
+    shape = (heads, 2, half) if wanted == "adjacent" else (heads, half, 2)
+    return np.arange(rows).reshape(shape).swapaxes(1, 2).reshape(-1)
+
+
+def _encoded(values: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
+    if name == "Q8_0":
+        return encode_q8_0(values)
+    stored = TensorData.from_array(values, name) if name != "F32" else TensorData.from_array(values)
+    return np.concatenate([np.frombuffer(chunk, np.uint8) for chunk in stored.chunks()])
+
+
+def encode_q8_0(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Returns Q8_0 blocks of float32 `[n, 32·m]`: a float16 scale, the largest value over 127, and 32 int8.
+
+    Source: `quantize_row_q8_0_ref` of ggml, which rounds halves away from zero.
+    """
+    if not np.all(np.isfinite(values)):
+        raise FormatError("a tensor contains a number that is not finite, which Q8_0 cannot store")
+    blocks = values.reshape(-1, 32)
+    scales = np.abs(blocks).max(axis=1) / np.float32(127)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(scales > 0, np.float32(1) / scales, np.float32(0)).astype(np.float32)
+    scaled = blocks * inverse[:, None]
+    whole = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)).astype(np.int8)
+    stored = np.empty((len(blocks), 34), np.uint8)
+    stored[:, :2] = scales.astype("<f2").view(np.uint8).reshape(-1, 2)
+    stored[:, 2:] = whole.view(np.uint8)
+    return stored.reshape(-1)
+
+
+class _Counter:
+    """Reports the bytes of tensors that were written."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self._total = total
+        self._progress = progress
+        self._done = 0
+
+    def of(self, data: TensorData) -> TensorData:
+        return TensorData(data.shape, data.dtype, lambda: self._chunks(data))
+
+    def _chunks(self, data: TensorData) -> Iterator[NDArray[np.uint8]]:
+        for chunk in data.chunks():
+            yield chunk
+            self._done += chunk.nbytes
+            if self._progress is not None:
+                self._progress(self._done, self._total)

@@ -1,0 +1,168 @@
+"""Models of other formats written as GGUF."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from zigai_core.contracts.descriptor import (
+    Conventions,
+    Hyperparameters,
+    ModelDescriptor,
+    TensorInfo,
+    TokenizerSpec,
+)
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import FormatError, UnsupportedError
+from zigai_gguf import GGUFFile, GGUFFormat, ValueType
+from zigai_gguf.convert import convert, encode_q8_0
+
+CHANCE = np.random.default_rng(5)
+
+
+def tensor(name: str, *shape: int, dtype: str = "F32") -> TensorInfo:
+    values = CHANCE.normal(size=shape).astype("<f4")
+    if dtype == "BF16":
+        stored = (values.view("<u4") >> 16).astype("<u2")
+    else:
+        stored = values.astype({"F32": "<f4", "F16": "<f2"}[dtype])
+    return TensorInfo(name, shape, DTYPES[dtype], stored.reshape(-1).view(np.uint8))
+
+
+@pytest.fixture
+def model() -> ModelDescriptor:
+    tensors = [
+        tensor("token_embd.weight", 8, 32, dtype="BF16"),
+        tensor("blk.0.attn_q.weight", 64, 32, dtype="BF16"),
+        tensor("blk.0.attn_q.bias", 64, dtype="BF16"),
+        tensor("blk.0.attn_k.weight", 32, 32, dtype="BF16"),
+        tensor("blk.0.attn_norm.weight", 32, dtype="BF16"),
+        tensor("blk.0.odd.weight", 4, 30),
+    ]
+    values = {
+        "block_count": 1,
+        "attention.head_count": 4,
+        "attention.head_count_kv": 2,
+        "attention.key_length": 16,
+        "rope.freq_base": 5e5,
+    }
+    spec = TokenizerSpec(
+        kind="gpt2",
+        tokens=["a", "b", "ab", "<s>", "</s>", "<end>"],
+        types=np.array([1, 1, 1, 3, 3, 3], np.int32),
+        merges=["a b"],
+        special_ids={"bos": 3, "eos": 4},
+        end_ids=frozenset({4, 5}),
+        add_bos=True,
+        splits=(r"\p{N}",),
+    )
+    return ModelDescriptor(
+        name="toy",
+        architecture="llama",
+        hyperparameters=Hyperparameters(values),
+        tensors={each.name: each for each in tensors},
+        tokenizer=spec,
+        chat_template="{{ messages }}",
+        sampling={"temperature": 0.5, "top_k": 7, "repeat_penalty": 1.5},
+        conventions=Conventions(rope_pairing="half"),
+    )
+
+
+def rows_of_pairs(values: Any, heads: int) -> Any:
+    """Rows as `[heads, pairs, 2, ...]`, from adjacent pairs."""
+    return values.reshape(heads, -1, 2, *values.shape[1:])
+
+
+def test_a_model_has_the_names_rows_and_vocabulary_of_gguf(model: ModelDescriptor, tmp_path: Path) -> None:
+    out, steps = tmp_path / "out.gguf", []
+    convert(model, out, pre_tokenizer="smollm", progress=lambda *step: steps.append(step))
+    file, written = GGUFFile.open(out), GGUFFormat().read(out)
+    assert (written.architecture, written.name) == ("llama", "toy")
+    assert dict(written.hyperparameters.items()) == {
+        "attention.value_length": 16,
+        "rope.dimension_count": 16,
+        **dict(model.hyperparameters.items()),
+    }
+    assert file.metadata.value_type("llama.rope.freq_base") is ValueType.FLOAT32
+    assert written.conventions.rope_pairing == "adjacent"
+    for name, heads in (("blk.0.attn_q.weight", 4), ("blk.0.attn_q.bias", 4), ("blk.0.attn_k.weight", 2)):
+        old, new = (each.tensors[name].to_float32() for each in (model, written))
+        halves = old.reshape(heads, 2, -1, *old.shape[1:])
+        assert np.array_equal(rows_of_pairs(new, heads), halves.swapaxes(1, 2)), name
+    for name in ("token_embd.weight", "blk.0.odd.weight", "blk.0.attn_norm.weight"):
+        assert np.array_equal(written.tensors[name].to_float32(), model.tensors[name].to_float32())
+    assert {name: each.dtype.name for name, each in written.tensors.items()} == {
+        "token_embd.weight": "BF16",
+        "blk.0.attn_q.weight": "BF16",
+        "blk.0.attn_q.bias": "F32",
+        "blk.0.attn_k.weight": "BF16",
+        "blk.0.attn_norm.weight": "F32",
+        "blk.0.odd.weight": "F32",
+    }
+    spec = written.tokenizer
+    assert spec is not None
+    assert list(spec.tokens) == ["a", "b", "ab", "<s>", "</s>", "<end>", "[PAD6]", "[PAD7]"]
+    assert spec.types is not None
+    assert spec.types.tolist() == [1, 1, 1, 3, 3, 3, 5, 5]
+    assert (spec.pre_tokenizer, spec.add_bos, list(spec.merges or ())) == ("smollm", True, ["a b"])
+    assert {role: spec.special_ids[role] for role in ("bos", "eos", "eot")} == {"bos": 3, "eos": 4, "eot": 5}
+    assert spec.end_ids == frozenset({4, 5})
+    assert written.chat_template == "{{ messages }}"
+    assert written.sampling == {"temperature": 0.5, "top_k": 7, "repeat_penalty": 1.5}
+    assert steps[-1][0] == steps[-1][1] == sum(each.nbytes for each in written.tensors.values())
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "Q8_0"])
+def test_matrices_are_converted_and_vectors_stay_f32(
+    model: ModelDescriptor, tmp_path: Path, dtype: str
+) -> None:
+    qwen = replace(model, architecture="qwen2", tokenizer=None)
+    convert(qwen, tmp_path / "out.gguf", dtype=dtype)
+    written = GGUFFormat().read(tmp_path / "out.gguf")
+    tolerance = {"F32": 0, "F16": 5e-4, "BF16": 0, "Q8_0": 4.5e-3}[dtype]
+    for name in ("token_embd.weight", "blk.0.attn_q.weight"):
+        assert written.tensors[name].dtype.name == dtype
+        old, new = (each.tensors[name].to_float32() for each in (qwen, written))
+        assert np.abs(new - old).max() <= tolerance * np.abs(old).max()
+    assert written.tensors["blk.0.attn_norm.weight"].dtype.name == "F32"
+    assert written.tensors["blk.0.odd.weight"].dtype.name == ("F16" if dtype == "Q8_0" else dtype)
+
+
+def test_q8_0_is_that_of_ggml() -> None:
+    values = np.zeros((1, 64), np.float32)
+    values[0, :6] = [127, -127, 0.5, -0.5, 1.49, 2.5]
+    blocks = encode_q8_0(values).reshape(2, 34)
+    assert blocks[0, :2].view("<f2")[0] == 1.0
+    assert blocks[0, 2:8].view(np.int8).tolist() == [127, -127, 1, -1, 1, 3]
+    assert not blocks[1].any()
+    with pytest.raises(FormatError, match="not finite"):
+        encode_q8_0(np.full((1, 32), np.nan, np.float32))
+
+
+def test_what_gguf_cannot_say_is_refused_and_nothing_is_written(
+    model: ModelDescriptor, tmp_path: Path
+) -> None:
+    out = tmp_path / "out.gguf"
+    unknown = Hyperparameters({**dict(model.hyperparameters.items()), "config.strange": 3})
+    partial = Hyperparameters({**dict(model.hyperparameters.items()), "rope.dimension_count": 8})
+    for changed, options, error in (
+        (model, {"dtype": "Q4_K"}, "conversion to 'Q4_K' is not supported; supported are F32"),
+        (model, {}, "for which GGUF has no name"),
+        (
+            replace(model, hyperparameters=unknown, tokenizer=None),
+            {},
+            "the setting 'strange' is not understood",
+        ),
+        (
+            replace(model, hyperparameters=partial, tokenizer=None),
+            {},
+            "64 rows for 4 heads that are rotated whole",
+        ),
+    ):
+        with pytest.raises((FormatError, UnsupportedError), match=error):
+            convert(changed, out, **options)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())

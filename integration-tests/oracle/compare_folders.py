@@ -48,7 +48,27 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama, linear": ("Llama", rope("linear")),
     "llama, yarn": ("Llama", rope("yarn", original_max_position_embeddings=64)),
     "mistral": ("Mistral", {"sliding_window": 8}),
+    "mixtral": ("Mixtral", {"num_local_experts": 4}),
     "qwen2": ("Qwen2", {}),
+    "qwen2 with experts": (
+        "Qwen2Moe",
+        {
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "shared_expert_intermediate_size": 48,
+        },
+    ),
+    "qwen3 with experts": (
+        "Qwen3Moe",
+        {
+            "num_experts": 4,
+            "num_experts_per_tok": 2,
+            "moe_intermediate_size": 32,
+            "head_dim": 24,
+            "norm_topk_prob": True,
+        },
+    ),
     "qwen3": ("Qwen3", {"head_dim": 24, "tie_word_embeddings": True}),
 }
 

@@ -19,6 +19,7 @@ NAMES = HuggingFaceNames(
     tensors={
         "model.embed_tokens.weight": "token_embd.weight",
         "model.layers.{}.up.weight": "blk.{}.ffn_up.weight",
+        "model.layers.{}.experts.[].up.weight": "blk.{}.ffn_up_exps.weight",
         "lm_head.weight": "output.weight",
     },
     keys={"vocab_size": "vocab_size", "num_hidden_layers": "block_count", "hidden_size": "embedding_length"},

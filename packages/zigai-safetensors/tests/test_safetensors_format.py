@@ -68,6 +68,21 @@ def test_what_the_family_does_not_name_is_passed_on(folder: Folder, make: Any) -
     assert unknown == {"config.strange": 3, "config.nested": "{'a': 1}"}
 
 
+def test_the_tensors_of_a_layers_experts_are_joined(folder: Folder, make: Any) -> None:
+    experts = {
+        f"model.layers.1.experts.{number}.up.weight": np.full((3, 4), number, "<f4") for number in (2, 0, 1)
+    }
+    model = SafetensorsFormat().read(folder({**make.tensors, **experts}))
+    joined = model.tensors["blk.1.ffn_up_exps.weight"]
+    assert joined.shape == (3, 3, 4)
+    assert joined.to_float32()[:, 0, 0].tolist() == [0, 1, 2]
+    del experts["model.layers.1.experts.1.up.weight"]
+    with pytest.raises(
+        FormatError, match=r"of the experts of 'blk\.1\.ffn_up_exps\.weight', number 1 is missing"
+    ):
+        SafetensorsFormat().read(folder({**make.tensors, **experts}))
+
+
 @pytest.mark.parametrize(
     ("changed", "error"),
     [

@@ -225,9 +225,10 @@ class Packer:
         stride, row_bytes = self.stride(packing), tensor.dtype.nbytes((width,))
         last = (rows - 1) // PANEL_ROWS * PANEL_ROWS  # the first row of a matrix's last panel
         at_end = tensor.nbytes - (rows - last) * row_bytes
+        stored = tensor.data
         for source, count, found in (
-            (tensor.data, rows, part[:stride]),
-            (tensor.data[at_end:], rows - last, part[-stride:]),
+            (stored, rows, part[:stride]),
+            (stored[at_end:], rows - last, part[-stride:]),
         ):
             expected = np.zeros(stride, np.uint8)
             self._write(tensor, source, count, expected, range(1))
@@ -247,6 +248,7 @@ class Packer:
         panels, stride = -(-rows // PANEL_ROWS), self.stride(packing)
         source_bytes, target_bytes = tensor.nbytes // max(matrices, 1), panels * stride
         piece = max(1, PIECE_BYTES // stride)
+        stored = tensor.data  # may be a copy
 
         def pieces() -> Iterator[tuple[int, range]]:
             for matrix in range(matrices):
@@ -255,7 +257,7 @@ class Packer:
 
         def work(place: tuple[int, range]) -> None:
             matrix, some = place
-            source, out = tensor.data[matrix * source_bytes :], target[matrix * target_bytes :]
+            source, out = stored[matrix * source_bytes :], target[matrix * target_bytes :]
             self._write(tensor, source, rows, out, some)
 
         for _ in pool.map(work, pieces()):

@@ -66,6 +66,29 @@ LLAMA = HuggingFaceNames(
     required={"hidden_act": ("silu",)},
     left_out=LEFT_OUT,
 )
+MIXTRAL = HuggingFaceNames(
+    architecture="llama",
+    tensors={
+        **TENSORS,
+        f"{_LAYER}block_sparse_moe.gate.weight": "blk.{}.ffn_gate_inp.weight",
+        f"{_LAYER}block_sparse_moe.experts.[].w1.weight": "blk.{}.ffn_gate_exps.weight",
+        f"{_LAYER}block_sparse_moe.experts.[].w2.weight": "blk.{}.ffn_down_exps.weight",
+        f"{_LAYER}block_sparse_moe.experts.[].w3.weight": "blk.{}.ffn_up_exps.weight",
+    },
+    keys={
+        **KEYS,
+        "sliding_window": "attention.sliding_window",
+        "num_local_experts": "expert_count",
+        "num_experts_per_tok": "expert_used_count",
+    },
+    required={"hidden_act": ("silu",)},
+    left_out={
+        **LEFT_OUT,
+        "output_router_logits": "for training",
+        "router_aux_loss_coef": "for training",
+        "router_jitter_noise": "for training",
+    },
+)
 MISTRAL = HuggingFaceNames(
     architecture="llama",
     tensors=TENSORS,

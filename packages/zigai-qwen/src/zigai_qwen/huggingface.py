@@ -62,3 +62,48 @@ QWEN3 = HuggingFaceNames(
     required=_REQUIRED,
     left_out=_LEFT_OUT,
 )
+
+_EXPERTS = {
+    f"{_LAYER}mlp.gate.weight": "blk.{}.ffn_gate_inp.weight",
+    **{
+        f"{_LAYER}mlp.experts.[].{part}_proj.weight": f"blk.{{}}.ffn_{part}_exps.weight"
+        for part in ("gate", "up", "down")
+    },
+}
+_EXPERT_KEYS = {
+    "num_experts": "expert_count",
+    "num_local_experts": "expert_count",
+    "num_experts_per_tok": "expert_used_count",
+    "moe_intermediate_size": "expert_feed_forward_length",
+    "norm_topk_prob": "expert_weights_norm",
+}
+_EXPERTS_REQUIRED = {**_REQUIRED, "decoder_sparse_step": (1,), "mlp_only_layers": ([], None)}
+_EXPERTS_LEFT_OUT = {
+    **_LEFT_OUT,
+    "qkv_bias": "biases are read if the folder has them",
+    "output_router_logits": "for training",
+    "router_aux_loss_coef": "for training",
+}
+
+QWEN2_MOE = HuggingFaceNames(
+    architecture="qwen2moe",
+    tensors={
+        **_TENSORS,
+        **_EXPERTS,
+        f"{_LAYER}mlp.shared_expert_gate.weight": "blk.{}.ffn_gate_inp_shexp.weight",
+        **{
+            f"{_LAYER}mlp.shared_expert.{part}_proj.weight": f"blk.{{}}.ffn_{part}_shexp.weight"
+            for part in ("gate", "up", "down")
+        },
+    },
+    keys={**_KEYS, **_EXPERT_KEYS, "shared_expert_intermediate_size": "expert_shared_feed_forward_length"},
+    required=_EXPERTS_REQUIRED,
+    left_out=_EXPERTS_LEFT_OUT,
+)
+QWEN3_MOE = HuggingFaceNames(
+    architecture="qwen3moe",
+    tensors={**QWEN3.tensors, **_EXPERTS},
+    keys={**QWEN3.keys, **_EXPERT_KEYS},
+    required=_EXPERTS_REQUIRED,
+    left_out=_EXPERTS_LEFT_OUT,
+)

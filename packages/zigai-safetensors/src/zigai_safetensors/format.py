@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.api.registry import Plugins
-from zigai_core.contracts.descriptor import Conventions, Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.contracts.descriptor import (
+    Conventions,
+    Hyperparameters,
+    JoinedTensor,
+    ModelDescriptor,
+    TensorInfo,
+)
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
@@ -25,6 +30,7 @@ from zigai_safetensors.tokenizer import read_tokenizer
 from zigai_safetensors.weights import PICKLED, SUFFIX, read_weights
 
 CONFIG = "config.json"
+_EXPERT = re.compile(r"(.*\.experts\.)(\d{1,5})(\..*)")
 _CACHED = re.compile(r"models--(?:.*--)?(.+)")
 
 
@@ -98,12 +104,23 @@ def _renamed(
         for theirs, ours in names.tensors.items()
         for layer in (range(layers) if "{}" in theirs and len(stored) >= layers else [0])
     }
-    tensors = {}
+    tensors: dict[str, TensorInfo] = {}
+    experts: dict[str, dict[int, TensorInfo]] = {}
     for name, tensor in stored.items():
         if any(fnmatchcase(name, pattern) for pattern in names.left_out):
             continue
+        found = _EXPERT.fullmatch(name)
+        stack = known.get(f"{found[1]}[]{found[3]}") if found else None
+        if found and stack is not None:
+            experts.setdefault(stack, {})[int(found[2])] = tensor
+            continue
         new = known.get(name, name)
-        tensors[new] = replace(tensor, name=new)
+        tensors[new] = tensor.changed(name=new)
+    for name, parts in experts.items():
+        missing = next((number for number in range(len(parts)) if number not in parts), None)
+        if missing is not None:
+            raise FormatError(f"{folder}: of the experts of {quote(name)}, number {missing} is missing")
+        tensors[name] = JoinedTensor(name, [parts[number] for number in range(len(parts))])
     tied = config.get("tie_word_embeddings", "output.weight" not in tensors)
     if tied:
         tensors.pop("output.weight", None)  # transformers uses the embedding, whatever is stored

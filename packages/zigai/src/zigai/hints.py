@@ -20,8 +20,11 @@ PACKAGES: Hints = {
     "zigai.huggingface": {
         "llama": "zigai-llama",
         "mistral": "zigai-llama",
+        "mixtral": "zigai-llama",
         "qwen2": "zigai-qwen",
+        "qwen2_moe": "zigai-qwen",
         "qwen3": "zigai-qwen",
+        "qwen3_moe": "zigai-qwen",
     },
     "zigai.models": {"default": "zigai"},
 }

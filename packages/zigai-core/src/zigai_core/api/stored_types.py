@@ -26,7 +26,7 @@ def complete(descriptor: ModelDescriptor, dtypes: Registry[Callable[[], DType]])
     if not found:
         return descriptor
     tensors = {
-        name: replace(tensor, dtype=found.get(tensor.dtype.name, tensor.dtype))
+        name: tensor.changed(dtype=found.get(tensor.dtype.name, tensor.dtype))
         for name, tensor in descriptor.tensors.items()
     }
     return replace(descriptor, tensors=tensors)

@@ -6,6 +6,7 @@ other formats translate their own names to these.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, ItemsView, Iterator, Mapping, Sequence, ValuesView
 from dataclasses import dataclass, field, replace
@@ -57,7 +58,11 @@ class TensorInfo:
             return self
         if without_leading_ones(self.shape) != without_leading_ones(shape):
             raise ShapeError(f"tensor {escape(self.name)} has shape {self.shape}, but {shape} is needed")
-        return replace(self, shape=shape)
+        return self.changed(shape=shape)
+
+    def changed(self, **values: Any) -> TensorInfo:
+        """Returns a tensor of the same bytes with another `name`, `shape` or `dtype`."""
+        return replace(self, **values)
 
     def to_float32(self) -> NDArray[np.float32]:
         """Returns the dequantised values: float32 of shape `shape`. A copy, except for aligned F32."""
@@ -71,6 +76,58 @@ class TensorInfo:
         width = self.shape[-1]
         stored = self.data.reshape(-1, self.dtype.nbytes((width,)))[rows]
         return self.dtype.to_float32(stored.reshape(-1), (len(rows), width))
+
+
+class JoinedTensor(TensorInfo):
+    """A stack of tensors that lie apart in files, such as the experts of a layer that are stored one by one.
+
+    `data` is a copy, made each time it is asked for.
+    """
+
+    parts: tuple[TensorInfo, ...]
+
+    def __init__(self, name: str, parts: Sequence[TensorInfo]) -> None:
+        """`parts` are of one shape and type, else `ShapeError`; the stack has one more dimension."""
+        first = parts[0]
+        for part in parts:
+            if (part.shape, part.dtype) != (first.shape, first.dtype):
+                raise ShapeError(
+                    f"tensor {escape(part.name)} is {part.dtype.name} of shape {part.shape}, but "
+                    f"{escape(first.name)}, with which it is joined, {first.dtype.name} of {first.shape}"
+                )
+        identities = [part.identity for part in parts]
+        values = {
+            "name": name,
+            "shape": (len(parts), *first.shape),
+            "dtype": first.dtype,
+            "release": self._release,
+            "identity": None if None in identities else " + ".join(map(str, identities)),
+            "parts": tuple(parts),
+        }
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """The bytes of all parts, one after another: a copy."""
+        return np.concatenate([part.data for part in self.parts])
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the stored tensors in bytes."""
+        return sum(part.nbytes for part in self.parts)
+
+    def changed(self, **values: Any) -> TensorInfo:
+        """Returns a tensor of the same bytes with another `name`, `shape` or `dtype`."""
+        other = copy.copy(self)
+        for key, value in values.items():
+            object.__setattr__(other, key, value)
+        return other
+
+    def _release(self) -> None:
+        for part in self.parts:
+            if part.release is not None:
+                part.release()
 
 
 def without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

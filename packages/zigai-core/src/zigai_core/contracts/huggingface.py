@@ -15,7 +15,8 @@ from typing import Any
 class HuggingFaceNames:
     """Names of tensors and configuration keys of one `model_type`, as data.
 
-    `{}` stands for the number of a layer in names of tensors.
+    In names of tensors `{}` stands for the number of a layer, and `[]` for that of an expert: the tensors of
+    a layer's experts are joined.
     """
 
     architecture: str

@@ -114,3 +114,11 @@ def test_help_lists_every_command_under_a_heading() -> None:
     for names in COMMANDS.values():
         for name in names:
             assert f"\n  {name} " in text
+
+
+@pytest.mark.usefixtures("plugins")
+@pytest.mark.parametrize("command", [[], ["history"], ["config"]])
+def test_no_summary_in_help_is_cut_at_80_columns(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = zig_ai(*command, "--help").stdout.splitlines()
+    assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage:")]

@@ -56,9 +56,9 @@ TEMPLATE = """\
 
 @config.callback(invoke_without_command=True)
 def show(ctx: typer.Context, as_json: Json = False) -> None:
-    """Show and change settings: the default model and defaults of options.
+    """Show and change settings.
 
-    A setting is the name of an option: `threads` for every command that has --threads, `chat.threads` for
+    They are the default model and the defaults of options. A setting is the name of an option: `threads` for every command that has --threads, `chat.threads` for
     `zig-ai chat` alone. The command line goes before environment variables, and these before the settings.
     """
     if ctx.invoked_subcommand is not None:
@@ -142,7 +142,10 @@ def path() -> None:
 
 @config.command()
 def edit(ctx: typer.Context) -> None:
-    """Open the settings file in the editor of $VISUAL or $EDITOR, and check it afterwards."""
+    """Open the settings file in an editor.
+
+    It is that of $VISUAL or $EDITOR. The file is checked afterwards.
+    """
     file = config_file.path()
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -105,7 +105,10 @@ def search_messages(
     limit: Limit = 20,
     as_json: Json = False,
 ) -> None:
-    """Search messages and titles that hold every word, or part of a word, whatever its case."""
+    """Search messages and titles.
+
+    Found is what holds every word, also as a part of a word, whatever its case.
+    """
     from dataclasses import asdict
 
     from zigai_cli.history.export import when
@@ -196,7 +199,10 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
-    """Write conversations, the last one if none is named, to a file or to standard output."""
+    """Write conversations to a file or to standard output.
+
+    If none is named, it is the last one.
+    """
     from zigai_cli.history import export as exported
 
     if everything and conversations:

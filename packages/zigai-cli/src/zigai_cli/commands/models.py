@@ -36,7 +36,10 @@ def list_models(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List the models on this machine that were downloaded by name, unfinished downloads included."""
+    """List the models that were downloaded by name.
+
+    Unfinished downloads are listed, too. --available lists models that have short names.
+    """
     if available:
         _list_offers(as_json)
         return
@@ -63,7 +66,10 @@ def list_models(
 
 
 def show(name: Name, as_json: Json = False) -> None:
-    """Show where a model is, its size and licence, and what its file holds; it must be on this machine."""
+    """Show where a downloaded model is and what it is.
+
+    Its size and licence, and what its file holds. The model must be on this machine.
+    """
     from zigai_cli.measure.summary import Summary
     from zigai_core.api.registry import Plugins
     from zigai_core.api.sources import locate

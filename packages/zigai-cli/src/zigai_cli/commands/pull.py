@@ -26,7 +26,10 @@ def pull(
         ),
     ],
 ) -> None:
-    """Download a model, or the rest of it if an earlier download was interrupted, and print its path."""
+    """Download a model and print its path.
+
+    Of a download that was interrupted, only the rest is downloaded.
+    """
     from functools import partial
     from pathlib import Path
 

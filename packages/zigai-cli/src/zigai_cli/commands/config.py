@@ -58,8 +58,9 @@ TEMPLATE = """\
 def show(ctx: typer.Context, as_json: Json = False) -> None:
     """Show and change settings.
 
-    They are the default model and the defaults of options. A setting is the name of an option: `threads` for every command that has --threads, `chat.threads` for
-    `zig-ai chat` alone. The command line goes before environment variables, and these before the settings.
+    They are the default model and the defaults of options. A setting is the name of an option: `threads` for
+    every command that has --threads, `chat.threads` for `zig-ai chat` alone. The command line goes before
+    environment variables, and these before the settings.
     """
     if ctx.invoked_subcommand is not None:
         if as_json:

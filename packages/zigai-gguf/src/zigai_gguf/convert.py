@@ -7,8 +7,11 @@ a token for each row of the embedding.
 
 from __future__ import annotations
 
+import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +43,10 @@ _SAMPLING = {
 _QUERIES_AND_KEYS = re.compile(r"blk\.\d+\.attn_([qk])\.(weight|bias)")
 _ROLES = {"bos": "bos", "eos": "eos", "unknown": "unknown", "padding": "padding"}
 _UNUSED = 5
-_ROWS = 1 << 22
-"""Elements converted at a time."""
+_ELEMENTS = 1 << 18
+"""Elements converted at a time: they fit in a core's cache."""
+THREADS = min(os.cpu_count() or 1, 8)
+"""Threads that convert."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes of tensors written, in all)."""
@@ -67,10 +72,11 @@ def convert(
             f"conversion to {quote(dtype)} is not supported; supported are {', '.join(TYPES)}"
         )
     metadata = _metadata(model, dtype, pre_tokenizer)
-    written = {name: _tensor(model, tensor, dtype) for name, tensor in model.tensors.items()}
-    total = sum(data.dtype.nbytes(data.shape) for data in written.values())
-    counted = _Counter(total, progress)
-    write_gguf(out, metadata, {name: counted.of(data) for name, data in written.items()})
+    with ThreadPoolExecutor(THREADS) as pool:
+        written = {name: _tensor(model, tensor, dtype, pool) for name, tensor in model.tensors.items()}
+        total = sum(data.dtype.nbytes(data.shape) for data in written.values())
+        counted = _Counter(total, progress)
+        write_gguf(out, metadata, {name: counted.of(data) for name, data in written.items()})
 
 
 def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | None) -> dict[str, Any]:
@@ -138,7 +144,9 @@ def _vocabulary(
     return {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
 
 
-def _tensor(model: ModelDescriptor, tensor: TensorInfo, dtype: str | None) -> TensorData:
+def _tensor(
+    model: ModelDescriptor, tensor: TensorInfo, dtype: str | None, pool: ThreadPoolExecutor
+) -> TensorData:
     """A tensor as it is written: its rows in GGUF's order, in the type asked for."""
     wanted = "F32" if len(tensor.shape) == 1 else dtype or tensor.dtype.name
     if tensor.shape[-1] % DTYPES[wanted].block_size:
@@ -151,27 +159,34 @@ def _tensor(model: ModelDescriptor, tensor: TensorInfo, dtype: str | None) -> Te
         rows, width = tensor.shape[0], 1
 
     def chunks() -> Iterator[NDArray[np.uint8]]:
-        step = max(1, _ROWS // width)
-        for start in range(0, rows, step):
-            places = np.arange(start, min(start + step, rows))
-            taken = places if order is None else order[places]
+        stored = tensor.data.reshape(rows, -1)  # may be a copy
+
+        def piece(start: int) -> NDArray[np.uint8]:
+            end = min(start + step, rows)
+            taken = stored[start:end] if order is None else stored[order[start:end]]
             if bytewise:
-                stored = tensor.data.reshape(rows, -1)
-                block = stored[start : places[-1] + 1] if order is None else stored[taken]
-                yield np.ascontiguousarray(block).reshape(-1)
-                continue
-            values = _rows(tensor, taken, width)
-            yield _encoded(values, wanted)
+                return np.ascontiguousarray(taken).reshape(-1)
+            return _encoded(tensor.dtype.to_float32(taken.reshape(-1), (end - start, width)), wanted)
+
+        step = max(1, _ELEMENTS // width)
+        yield from _in_order(pool, piece, range(0, rows, step))
         if tensor.release is not None:
             tensor.release()
 
     return TensorData(tensor.shape, target, chunks)
 
 
-def _rows(tensor: TensorInfo, rows: NDArray[np.intp], width: int) -> NDArray[np.float32]:
-    if width == tensor.shape[-1]:
-        return tensor.rows_to_float32(rows)
-    return tensor.to_float32().reshape(-1, width)[rows]
+def _in_order(
+    pool: ThreadPoolExecutor, work: Callable[[int], NDArray[np.uint8]], places: range
+) -> Iterator[NDArray[np.uint8]]:
+    """The results of work at each place, in order; a few are computed ahead."""
+    ahead: deque[Future[NDArray[np.uint8]]] = deque()
+    for place in places:
+        ahead.append(pool.submit(work, place))
+        if len(ahead) > 2 * THREADS:
+            yield ahead.popleft().result()
+    while ahead:
+        yield ahead.popleft().result()
 
 
 def _order(model: ModelDescriptor, tensor: TensorInfo) -> NDArray[np.intp] | None:
@@ -210,14 +225,14 @@ def encode_q8_0(values: NDArray[np.float32]) -> NDArray[np.uint8]:
     if not np.all(np.isfinite(values)):
         raise FormatError("a tensor contains a number that is not finite, which Q8_0 cannot store")
     blocks = values.reshape(-1, 32)
-    scales = np.abs(blocks).max(axis=1) / np.float32(127)
+    scales = np.abs(np.maximum(blocks.max(axis=1), -blocks.min(axis=1))) / np.float32(127)
     with np.errstate(divide="ignore"):
-        inverse = np.where(scales > 0, np.float32(1) / scales, np.float32(0)).astype(np.float32)
+        inverse = np.where(scales > 0, np.float32(1) / scales, np.float32(0))
     scaled = blocks * inverse[:, None]
-    whole = np.trunc(scaled + np.copysign(np.float32(0.5), scaled)).astype(np.int8)
+    scaled += np.copysign(np.float32(0.5), scaled)  # int8 cuts the fraction off
     stored = np.empty((len(blocks), 34), np.uint8)
     stored[:, :2] = scales.astype("<f2").view(np.uint8).reshape(-1, 2)
-    stored[:, 2:] = whole.view(np.uint8)
+    stored[:, 2:].view(np.int8)[...] = scaled
     return stored.reshape(-1)
 
 

@@ -104,6 +104,7 @@ def test_history_may_be_turned_off(model: Path, write: Callable[[str], Path]) ->
         ("sampling = 'x=1'", 1, "sampling: must be a list of texts, or a table"),
         ("sampling = {typcal_p = 1}", 1, "typcal_p"),
         ("draft = 'x'\nspeculate = 'ngram'", 1, "draft and speculate both propose"),
+        ("[chat]\nspeculate = 'ngram'\ndraft = 'x'", 3, "draft and speculate both propose"),
         ("[bench]\nmodel = 'x'", 2, "there is no option 'bench.model'"),
         ("json = true", 1, "there is no option 'json'"),
     ],

@@ -74,12 +74,15 @@ def test_a_number_after_continue_is_no_message(held: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "message"),
-    [(["--continue"], "no conversation is stored yet"), (["--id", "7"], "no stored conversation '7'")],
+    [(["--continue"], "no conversation is stored yet"), (["--id", "7"], "no conversation is stored yet")],
 )
 def test_continuing_what_is_not_there_is_an_error(model: Path, option: list[str], message: str) -> None:
     result = zig_ai("chat", "-m", model, *option, input="hi\n")
     assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
     assert message in result.stderr
+    assert not opening.path().exists()
+    assert zig_ai("chat", "-m", model, input="hi\n").exit_code == 0
+    assert "no stored conversation '7'" in zig_ai("chat", "-m", model, "--id", "7", input="hi\n").stderr
 
 
 def test_a_store_that_cannot_be_used_is_one_warning_and_the_chat_goes_on(

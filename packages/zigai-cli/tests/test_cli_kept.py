@@ -131,6 +131,32 @@ def test_a_message_without_reply_is_left_out_and_then_replaced(store: Store) -> 
     assert contents(store) == [["a", "b", "c"]]
 
 
+@pytest.mark.parametrize("before", [[], ["a", "b"]])
+def test_a_message_without_reply_stays_when_only_the_settings_change(store: Store, before: list[str]) -> None:
+    Kept(store).keep(turns(*before, "question"), None)
+    kept = Kept(store)
+    opened = kept.open("last")
+    kept.keep(opened.messages, "be brief")
+    assert contents(store) == [[*before, "question"]]
+    kept.keep(turns(*before, "other"), "be brief")
+    assert contents(store) == [[*before, "other"]]
+    kept.keep(turns(*before), "be brief")
+    assert contents(store) == ([before] if before else [])
+
+
+def test_a_conversation_that_another_process_changed_is_not_deleted(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Kept(store)
+    kept.keep(turns("a"), None)
+    other = Kept(store)
+    other.open("last")
+    other.keep(turns("a", "b"), None)
+    kept.keep([], None)
+    assert contents(store) == [["a", "b"]]
+    assert "changed by another process" in caplog.text
+
+
 def test_two_chats_of_one_conversation_overwrite_neither(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:

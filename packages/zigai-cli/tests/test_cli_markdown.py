@@ -98,11 +98,20 @@ def test_lines_of_a_reply_are_lines_on_the_screen() -> None:
     assert screen_of(["one\ntwo\n\n- three\n  four"])[:5] == ["one", "two", "", " • three", "   four"]
 
 
+def test_a_line_of_code_longer_than_a_small_screen_is_drawn_once(size: list[int]) -> None:
+    size[1] = 5
+    code = " ".join(f"word{number}" for number in range(40))
+    lines = screen_of(
+        [f"```\n{code}\n```"[place : place + 7] for place in range(0, len(code) + 8, 7)], rows=5
+    )
+    assert " ".join(line.strip() for line in lines if line).split() == code.split()
+
+
 LONG = "x = " + " + ".join(f"name{number}" for number in range(20))
 
 
 @pytest.mark.parametrize("length", [1, 7, 1000])
-@pytest.mark.parametrize("rows", [6, 60])
+@pytest.mark.parametrize("rows", [14, 60])
 def test_long_lines_of_code_are_broken_by_the_terminal_alone(size: list[int], length: int, rows: int) -> None:
     size[1] = rows
     text = f"first\n\n```python\ndef f():\n    {LONG}\n    return x\n```\n\nlast"

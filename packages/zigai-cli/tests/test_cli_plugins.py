@@ -51,6 +51,5 @@ def test_a_plugin_can_provide_a_command() -> None:
 def test_a_plugin_provides_a_command_with_commands_of_its_own() -> None:
     assert zig_ai("move", "wave").stdout == "toy waves\n"
     assert zig_ai("move", "bow", "--times", 2).stdout == "toy bows 2\n"
-    assert "--times: its value is empty" in zig_ai("move", "bow", "--times", "").stderr
     assert zig_ai("move", "dance").exit_code == 2
     assert "bow" in zig_ai("move", "--help").stdout

@@ -112,7 +112,7 @@ class CommandGroup(TyperGroup):
         Settings that cannot be used stop every command but --help.
         """
         name, command, rest = super().resolve_command(ctx, args)
-        if not ctx.resilient_parsing:
+        if not ctx.resilient_parsing and name in self.commands:
             own = getattr(command, "commands", {}).get(next(iter(rest), None), command)
             _refuse_empty(ctx, own, rest)
         if (

@@ -31,12 +31,10 @@ P = TypeVar("P")
 
 
 class Running(Generic[G, P]):
-    """A reply or a measurement that is made in another thread.
+    """A reply or a measurement that is made in another thread. Iterating yields its pieces.
 
-    Iterating yields its pieces, and None every `POLL_SECONDS`.
-
-    None means that no piece has come for that long. `start` starts the generation and `read` iterates over
-    its pieces; both are called in that thread, and iterating raises their exceptions again.
+    It yields None if no piece has come for `POLL_SECONDS`. `start` starts the generation and `read` iterates
+    over its pieces; both are called in that thread, and iterating raises their exceptions again.
 
     Within the `with` block Ctrl-C cancels the generation: iterating then ends soon and `interrupted` is True.
     A second Ctrl-C prints that this is under way; a third ends the process, since a step may never return.

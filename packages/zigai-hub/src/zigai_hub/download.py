@@ -154,7 +154,7 @@ def _receive(
     ask = {**headers, "Accept-Encoding": "identity"} | ({"Range": f"bytes={kept}-"} if kept else {})
     with session.get(url, headers=ask, stream=True, timeout=timeout) as answer:
         if answer.status_code == 416 and kept:
-            if answer.headers.get("Content-Range") == f"bytes */{kept}":
+            if size in (None, kept) and answer.headers.get("Content-Range") == f"bytes */{kept}":
                 return kept, kept  # all bytes are here: killed after the last one
             part.unlink(missing_ok=True)  # they are no beginning of this file
             raise requests.HTTPError("HTTP 416")

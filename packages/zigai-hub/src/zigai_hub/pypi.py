@@ -60,7 +60,8 @@ class PypiSource:
             if len(chosen) > 1:
                 listed = ", ".join(path.name for path in chosen)
                 raise DownloadError(
-                    f"pypi:{name}: several files are stored: name one as pypi:{name}/FILE: {listed}"
+                    f"pypi:{asked.requirement}: several files are stored: name one as "
+                    f"pypi:{asked.requirement}/FILE: {listed}"
                 )
             known = _origin(folder).get(chosen[0].name, "")
             if asked.sha256 and known != asked.sha256:

@@ -187,8 +187,10 @@ def chat(
             draft,
         )
         if interactive:
-            # A model that has to be downloaded is downloaded before the prompt, with a progress bar.
+            # Models that have to be downloaded are downloaded before the prompt, with a progress bar.
             located = None if name is None else _located(opener, name, opened)
+            if draft is not None:
+                loader.locate(draft)
             Conversation(
                 Loading(opener, located),
                 opener,

@@ -220,14 +220,13 @@ def export(
     if output is None or str(output) == "-":
         sys.stdout.write(text)
         return
-    try:
-        with (
-            whole_file.named(output),
-            output.open("w" if force else "x", encoding="utf-8", errors="replace") as file,
-        ):
-            file.write(text)
-    except FileExistsError as error:
-        raise InputError(f"{output}: the file exists: --force replaces it") from error
+    if output.exists() and not force:
+        raise InputError(f"{output}: the file exists: --force replaces it")
+    with whole_file.named(output):
+        if output.exists() and not output.is_file():  # a device
+            output.write_text(text, encoding="utf-8", errors="replace")
+        else:
+            whole_file.replace(output, text.encode("utf-8", "replace"))
     note(f"wrote {len(chosen)} conversation{'s' * (len(chosen) != 1)} to {output}", sys.stderr)
 
 

@@ -145,9 +145,8 @@ class Conversation:
                     self._label(), default=default, loading=self._loading, ready=self._announce
                 )
                 text = unquoted(typed)
-                if not text:
-                    continue
-                step = self._do(parse(text) if not typed.lstrip().startswith('"""') else text, keys)
+                quoted = typed.lstrip().startswith('"""')
+                step = self._do(text if quoted else parse(text), keys) if text else None
                 while isinstance(step, Edit):
                     step = self._edit(step, prompt)
                 if isinstance(step, Leave):

@@ -79,6 +79,7 @@ class Prompt:
         self._input = create_input()
         read_pastes_fast(self._input)
         self._pastes: dict[str, str] = {}
+        self._edits = False  # while an editor runs
         self._label: Callable[[], str] = lambda: "> "
         self._session: PromptSession[str] = PromptSession(
             lambda: self._label(),
@@ -142,12 +143,15 @@ class Prompt:
     async def _edit(self, buffer: Buffer) -> None:
         """Let the user's editor write the message, and send it if it was changed."""
         before = self._with_pastes(buffer.text)
+        self._edits = True
         try:
             text = await run_in_terminal(lambda: edit_text(before), in_executor=True)
         except (InputError, OSError) as error:
             said = describe(error)
             await run_in_terminal(lambda: note(f"error: {said}", self._screen))
             return
+        finally:
+            self._edits = False
         if not text.strip() or text == before:
             return
         buffer.text = text.removesuffix("\n")
@@ -189,6 +193,10 @@ class Prompt:
             if buffer.text.endswith("\\") and not buffer.text.lstrip().startswith(QUOTES):
                 buffer.delete_before_cursor()
             buffer.insert_text("\n")
+
+        @keys.add(Keys.SIGINT, filter=Condition(lambda: self._edits))
+        def _(event: KeyPressEvent) -> None:
+            """Ignore it: Ctrl-C is the editor's."""
 
         @keys.add(Keys.Vt100MouseEvent)
         @keys.add(Keys.WindowsMouseEvent)

@@ -43,6 +43,8 @@ class Kept:
         """The messages of the conversation, those included that the chat has dropped."""
         self._messages: list[dict[str, Any]] = []
         """The messages that are in the store."""
+        self._unanswered: dict[str, Any] | None = None
+        """The last stored message, if it got no reply and the chat does not have it."""
         self._written: About | None = None
         self._name: str | None = None
 
@@ -56,9 +58,16 @@ class Kept:
         self.about = About(model, name, settings=dict(settings))
 
     def keep(self, messages: Sequence[Message], system: str | None) -> None:
-        """Store the conversation as it is now. One that has no message any more is deleted."""
+        """Store the conversation as it is now. One that has no message any more is deleted.
+
+        A last message that got no reply stays in the store until another takes its place.
+        """
         given = [dict(copy.deepcopy(message)) for message in messages]
         self._whole = whole = [*self._whole[: self.dropped], *given]
+        if self._unanswered is not None and whole == self._messages[:-1]:
+            whole = [*whole, self._unanswered]
+        else:
+            self._unanswered = None
         if not (whole or self._stored):
             return
         about = replace(self.about, system=system)
@@ -75,6 +84,7 @@ class Kept:
     def leave(self) -> None:
         """Begin a new conversation with the next message. The one until now stays in the store."""
         self._stored, self._whole, self._messages, self.dropped, self._name = None, [], [], 0, None
+        self._unanswered = None
 
     def close(self) -> None:
         """Close the store. Nothing else may be called after it."""
@@ -96,6 +106,8 @@ class Kept:
         if self._stored is not None:
             self._store.rename(self._stored.id, title)
             self._stored = replace(self._stored, title=title)
+        elif self._failure:
+            raise InputError(f"the conversation is not stored: {self._failure}")
         self._name = title
 
     def open(self, name_or_id: str) -> Opened:
@@ -103,10 +115,14 @@ class Kept:
         stored = self._store.find(name_or_id)
         self.leave()
         self._stored = stored
-        self._whole = self._messages = copy.deepcopy(stored.messages)
+        self._messages = copy.deepcopy(stored.messages)
         self.about = self._written = stored.about
         messages = cast("list[Message]", copy.deepcopy(stored.messages))
-        unanswered = text_of(messages.pop()) if messages and messages[-1]["role"] == "user" else ""
+        unanswered = ""
+        if messages and messages[-1]["role"] == "user":
+            unanswered = text_of(messages.pop())
+            self._unanswered = self._messages[-1]
+        self._whole = self._messages[: len(messages)]
         about = stored.about
         return Opened(
             stored.id, stored.title, messages, about.system, about.model, about.descriptor, unanswered
@@ -124,7 +140,9 @@ class Kept:
         """Store the messages, of which those before `place` are in the store. Returns what is stored now."""
         if self._stored is not None:
             try:
-                stored = self._store.update(self._stored, about, place, messages[place:])
+                if messages:
+                    return self._store.update(self._stored, about, place, messages[place:])
+                self._store.remove_unchanged(self._stored)
             except ChangedError:
                 _log.warning(
                     "conversation %d was changed by another process: this chat goes on as a new one",
@@ -132,11 +150,8 @@ class Kept:
                 )
                 self._name = self._name or self._stored.title
             else:
-                if messages:
-                    return stored
-                if stored.title != title_of(self._messages[0]):
-                    self._name = stored.title
-                self._store.remove([stored.id])
+                if self._messages and self._stored.title != title_of(self._messages[0]):
+                    self._name = self._stored.title
                 return None
         return self._store.add(about, messages, self._name) if messages else None
 

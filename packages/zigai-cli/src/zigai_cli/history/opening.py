@@ -7,7 +7,7 @@ from pathlib import Path
 
 from zigai_cli import places
 from zigai_cli.conversation.notebook import Opened
-from zigai_cli.failure import describe
+from zigai_cli.failure import InputError, describe
 from zigai_cli.history.kept import Kept
 from zigai_cli.history.store import Store, StoreError
 
@@ -36,6 +36,8 @@ def begin(continued: str | None, *, keeps: bool) -> tuple[Kept | None, Opened | 
         except StoreError as error:
             _log.warning("%s; the conversation is not stored (--no-history: store none)", describe(error))
             return None, None
+    if not path().exists():
+        raise InputError("no conversation is stored yet: zig-ai chat stores each one")
     kept = Kept(Store(path()))
     opened = kept.open(continued)
     if keeps:

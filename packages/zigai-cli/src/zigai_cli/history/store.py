@@ -129,7 +129,9 @@ class Store:
             )
 
     def rename(self, number: int, title: str) -> None:
-        """Give a conversation another title. Raises `InputError` if another conversation has it."""
+        """Give a conversation another title. Raises `InputError` if another one has it, and for `last`."""
+        if title == "last":
+            raise InputError("'last' names the conversation that was held last: choose another title")
         with self.writing() as connection:
             other = connection.execute(
                 "SELECT id FROM conversations WHERE title = ? AND id != ?", (_plain(title), number)
@@ -149,6 +151,15 @@ class Store:
                     for number in numbers
                 )
         return removed
+
+    def remove_unchanged(self, old: Stored) -> None:
+        """Delete a conversation. Raises `ChangedError` if it is not the revision `old`."""
+        with self.writing() as connection:
+            removed = connection.execute(
+                "DELETE FROM conversations WHERE id = ? AND revision = ?", (old.id, old.revision)
+            ).rowcount
+            if not removed:
+                raise ChangedError
 
     def entries(self, limit: int | None = None) -> list[Stored]:
         """The conversations without their messages, the one that was changed last first."""

@@ -47,7 +47,17 @@ def default_map(name: str, command: Any, commands: Mapping[str, Any]) -> dict[st
             setting = settings.get(key)
         if setting is not None and not os.environ.get(ENVIRONMENT.get(key, "")):
             values[option.parameter] = option.converted(setting.value)
+    _one_of_drafts(name, values, settings)
     return values
+
+
+def _one_of_drafts(name: str, values: dict[str, Any], settings: Mapping[str, Setting]) -> None:
+    """Of `draft` and `speculate`, which both propose draft tokens, keep that of the command's own table.
+
+    `check` refuses both in one table.
+    """
+    if "draft" in values and values.get("speculate", "off") != "off":
+        del values["speculate" if f"{name}.draft" in settings else "draft"]
 
 
 def show(command: Any, values: Mapping[str, Any]) -> None:
@@ -64,7 +74,7 @@ def check(settings: Mapping[str, Setting], commands: Mapping[str, Any]) -> None:
     common = common_options(commands)
     for key, setting in settings.items():
         where = f"{config_file.path()}:{setting.line}" if setting.line else str(config_file.path())
-        table, dot, _ = key.rpartition(".")
+        table, dot, option = key.rpartition(".")
         if dot and table not in commands:
             if table in _commands_of_plugins():
                 continue  # its options are checked when the command is run
@@ -72,9 +82,9 @@ def check(settings: Mapping[str, Setting], commands: Mapping[str, Any]) -> None:
                 f"{where}: no command {escape(table)!r} takes settings{nearest(table, commands)}"
             )
         check_one(where, key, setting.value, options_of(commands[table]) if dot else common)
-    if "draft" in settings and settings.get("speculate", Setting("off")).value != "off":
-        where = f"{config_file.path()}:{settings['draft'].line}"
-        raise InputError(f"{where}: draft and speculate both propose draft tokens: keep one of them")
+        other = settings.get(f"{table}{dot}speculate", Setting("off"))
+        if option == "draft" and other.value != "off":
+            raise InputError(f"{where}: draft and speculate both propose draft tokens: keep one of them")
 
 
 def check_one(where: str, key: str, value: Any, known: Mapping[str, Settable]) -> None:

@@ -93,7 +93,10 @@ class Settable:
 
 def expanded(name: str) -> str:
     """The name with the home folder in place of `~`."""
-    return str(Path(name).expanduser()) if name.startswith("~") else name
+    try:
+        return str(Path(name).expanduser()) if name.startswith("~") else name
+    except RuntimeError:  # no such user: opening the path has the error
+        return name
 
 
 def options_of(command: Any) -> dict[str, Settable]:

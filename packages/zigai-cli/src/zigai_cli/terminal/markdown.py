@@ -59,7 +59,8 @@ class _CodeBlock(CodeBlock):
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         code = str(self.text).rstrip()
         longest = max(map(cell_len, code.expandtabs(4).split("\n")))
-        breaks = self.nested or longest > MOST_ROWS * options.max_width
+        most = max(1, min(MOST_ROWS, options.max_height // 2 - 1))
+        breaks = self.nested or longest > most * options.max_width
         yield Syntax(
             code,
             self.lexer_name,
@@ -92,14 +93,19 @@ class _Document(Markdown):
                     child.type = "hardbreak"
 
 
-def render(text: str, width: int) -> list[str]:
+def render(text: str, width: int, rows: int = 24) -> list[str]:
     """Returns the lines of a text in Markdown for a terminal of `width` columns, with SGR sequences only.
 
     Lines of code may be longer than the terminal is wide.
     """
     drawn = io.StringIO()
     console = Console(
-        file=drawn, width=max(width, 8), force_terminal=True, color_system="standard", highlight=False
+        file=drawn,
+        width=max(width, 8),
+        height=rows,
+        force_terminal=True,
+        color_system="standard",
+        highlight=False,
     )
     console.print(_Document(clean(text)), crop=False)
     lines = [line.rstrip() for line in drawn.getvalue().split("\n")]
@@ -215,7 +221,7 @@ class MarkdownWriter:
         columns, rows = size(self._stream)
         if columns != self._columns:
             self._resize(columns, rows)
-        lines = render(text, columns)
+        lines = render(text, columns, rows)
         if lines and not self._begun:
             self._begun = True
             if self._blocks:

@@ -32,7 +32,7 @@ def read(path: str | Path, *, plugins: Plugins | None = None) -> ModelDescriptor
     format that fails earlier, in its class or in `recognises`, is skipped with a warning in the log.
     """
     plugins = plugins or Plugins.installed()
-    path = Path(path).expanduser()
+    path = _expanded(Path(path))
     head = _first_bytes(path)
     failures: list[str] = []
     matches = dict(_recognising(path, plugins, failures))
@@ -45,6 +45,13 @@ def read(path: str | Path, *, plugins: Plugins | None = None) -> ModelDescriptor
     name, reader = matches.popitem()
     descriptor = call(f"{path}: the file format {name!r}", partial(reader.read, path))
     return complete(descriptor, plugins.dtypes)
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:  # no such user
+        raise MissingFileError(f"{path}: there is no such user's folder") from None
 
 
 def _first_bytes(path: Path) -> bytes | None:

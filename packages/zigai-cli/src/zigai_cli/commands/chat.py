@@ -15,7 +15,7 @@ from zigai_cli.conversation.interactive import Conversation
 from zigai_cli.conversation.loading import Loading, Located
 from zigai_cli.failure import InputError
 from zigai_cli.load_options import DEFAULTS, with_load_options
-from zigai_cli.terminal.output import clean, note
+from zigai_cli.terminal.output import clean, note, shortened
 from zigai_core.contracts.errors import ZigAIError
 from zigai_core.contracts.load_options import LoadOptions
 
@@ -208,7 +208,9 @@ def chat(
             note(located.remark, sys.stderr)
         ready = opener.open(located)
         if opened is not None and (show_stats or sys.stderr.isatty()):
-            left_out = f"; it is left out: {_beginning(opened.unanswered)}" if opened.unanswered else ""
+            left_out = (
+                f"; it is left out: {shortened(clean(opened.unanswered), 60)}" if opened.unanswered else ""
+            )
             note(_remark(opened) + left_out, sys.stderr)
         if show_stats:
             note("\n".join([*ready.remarks, ready.heading]), sys.stderr)
@@ -238,8 +240,3 @@ def _remark(opened: Opened) -> str:
     """Which conversation is continued, as a line."""
     lost = "; its last message got no reply" if opened.unanswered else ""
     return f"continuing conversation {opened.id}: {clean(opened.title)}{lost}"
-
-
-def _beginning(text: str) -> str:
-    words = " ".join(clean(text).split())
-    return words if len(words) <= 60 else f"{words[:59]}…"

@@ -11,7 +11,7 @@ from zigai_cli.conversation.held import Held
 from zigai_cli.conversation.slash import Slash, help_text, unknown, usage
 from zigai_cli.conversation.turns import text_of
 from zigai_cli.terminal.clipboard import copy
-from zigai_cli.terminal.output import size
+from zigai_cli.terminal.output import shortened, size
 
 if TYPE_CHECKING:
     from zigai_core.text.chat_template import Message
@@ -197,8 +197,7 @@ class Actions:
             return None
         self._held.restart(messages[:begin], self._held.talk.system)
         self._held.keep()
-        first = " ".join(text_of(messages[begin]).split())
-        self._held.say(f"taken back: {first if len(first) <= 60 else f'{first[:59]}…'}")
+        self._held.say(f"taken back: {shortened(text_of(messages[begin]), 60)}")
         return None
 
     def _save(self, rest: str) -> Step:
@@ -237,9 +236,8 @@ class Actions:
         if messages:
             self._held.say(f"going on with a conversation of {len(messages)} messages, which ends:")
             for message in messages[turns.begin(messages) or 0 :][:1] + messages[-1:]:
-                text = " ".join(text_of(message).split())
                 mark = ">" if message["role"] == "user" else " "
-                self._held.say(f"{mark} {text if len(text) <= 200 else f'{text[:199]}…'}")
+                self._held.say(f"{mark} {shortened(text_of(message), 200)}")
 
     def _stats(self, rest: str) -> Step:
         if rest.lower() not in ("", "on", "off"):

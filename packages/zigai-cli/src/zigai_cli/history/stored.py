@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from zigai_cli.conversation.turns import text_of
+from zigai_cli.terminal.output import shortened
 
 LONGEST_TITLE = 80
 """Most characters of a title that is made from a message."""
@@ -60,6 +61,5 @@ class Stored:
 
 def title_of(message: Mapping[str, Any]) -> str:
     """A title for a conversation that begins with this message: its first line that is not empty."""
-    lines = (" ".join(line.split()) for line in text_of(message).splitlines())
-    first = next((line for line in lines if line), "untitled")
-    return first if len(first) <= LONGEST_TITLE else first[: LONGEST_TITLE - 1] + "…"
+    lines = (line for line in text_of(message).splitlines() if line.strip())
+    return shortened(next(lines, "untitled"), LONGEST_TITLE)

@@ -25,6 +25,16 @@ def clean(text: str) -> str:
     return text.translate(_CONTROLS)
 
 
+def shortened(text: str, length: int) -> str:
+    """The text as one line of at most `length` characters; one that is cut ends in `…`.
+
+    >>> shortened("once  upon\\na time", 10)
+    'once upon…'
+    """
+    line = " ".join(text.split())
+    return line if len(line) <= length else f"{line[: length - 1]}…"
+
+
 def screen() -> TextIO:
     """The stream that writes to the user's terminal, also if standard output is a pipe or a file."""
     for stream in (sys.stdout, sys.stderr):

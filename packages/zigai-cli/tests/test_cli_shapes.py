@@ -32,6 +32,15 @@ def test_storage_types_are_those_of_llama_quantize() -> None:
     assert stored_as("Q4_K_M", "token_embd.weight", 896, layers=24, tied=True) == "Q8_0"
     assert stored_as("Q4_0", "output.weight", 4096, layers=32, tied=False) == "Q6_K"
     assert stored_as("F16", "output.weight", 4096, layers=32, tied=False) == "F16"
+    assert types("Q3_K_M", "ffn_down", 32) == {"Q5_K": 2, "Q4_K": 30}
+    assert types("Q3_K_M", "attn_v", 22) == {"Q5_K": 2, "Q4_K": 20}
+    assert types("Q3_K_M", "attn_output", 22) == {"Q4_K": 22}
+    assert types("Q3_K_M", "attn_q", 22, columns=896) == {"Q4_0": 22}
+    assert types("Q2_K", "attn_v", 22) == types("Q2_K", "ffn_down", 22) == {"Q3_K": 22}
+    assert types("Q2_K", "ffn_up", 22) == {"Q2_K": 22}
+    assert types("IQ4_XS", "ffn_down", 32) == {"Q5_K": 4, "IQ4_XS": 28}
+    assert stored_as("Q2_K", "blk.0.attn_v.weight", 4096, layers=32, tied=False, sharing=4) == "Q4_K"
+    assert stored_as("IQ4_NL", "blk.9.attn_v.weight", 4096, layers=32, tied=False, sharing=8) == "Q5_K"
 
 
 @pytest.mark.parametrize("mix", shapes.MIXES)

@@ -1,6 +1,6 @@
 /* Rows of float32, converted to the form that integer kernels read.
-   For quantised weights: int8 elements q; for each 32 of them a float scale d, the scaled sum d * sum(q), and a pair of
-   sums of q, one over columns 4 i and 4 i + 1, one over the other columns; for each 16 of them another such pair.
+   For quantised weights: int8 elements q; for each 32 of them a float scale d; for each 32, and again for each 16, the
+   scaled sum d * sum(q), and a pair of sums of q, one over columns 4 i and 4 i + 1, one over the other columns.
    For fixed-point weights: int16 elements with magnitudes up to FIXED_MOST, and d for each 32. A row whose width is not
    a multiple of 32 is padded with zeros. */
 
@@ -8,7 +8,7 @@ enum { FIXED_MOST = (1 << FIXED_BITS) - 1 }; /* 32 products of two such numbers 
 
 /* Byte offsets of the parts of a row after its elements, and its size. */
 typedef struct {
-    int64_t scales, sums, pairs_of_32, pairs_of_16, bytes;
+    int64_t scales, sums_of_32, sums_of_16, pairs_of_32, pairs_of_16, bytes;
 } row_layout;
 
 /* The layout of a row for products with weights of a type. */
@@ -17,7 +17,8 @@ static row_layout input_row_layout(int type, int width) {
     if (is_float(type)) return (row_layout){.bytes = 4 * (int64_t)width};
     if (is_fixed(type)) return (row_layout){.scales = align64(64 * blocks), .bytes = align64(64 * blocks) + part};
     const int64_t scales = align64(32 * blocks);
-    return (row_layout){scales, scales + part, scales + 2 * part, scales + 3 * part, scales + 5 * part};
+    const int64_t sums = scales + part, pairs = sums + 3 * part;
+    return (row_layout){scales, sums, sums + part, pairs, pairs + part, pairs + 3 * part};
 }
 
 int64_t zg_activation_bytes(int32_t type, int32_t width) { return input_row_layout(type, width).bytes; }
@@ -41,12 +42,13 @@ static float quantize_block(const float *x, int8_t *q, int16_t pairs[4]) {
 static void quantize_row(const float *x, int type, int width, char *out) {
     const row_layout l = input_row_layout(type, width);
     int8_t *q = (int8_t *)out;
-    float *d = (float *)(out + l.scales), *s = (float *)(out + l.sums);
+    float *d = (float *)(out + l.scales), *s32 = (float *)(out + l.sums_of_32), *s16 = (float *)(out + l.sums_of_16);
     int16_t *of_16 = (int16_t *)(out + l.pairs_of_16), *of_32 = (int16_t *)(out + l.pairs_of_32);
     for (int b = 0; b < width / 32; b++, x += 32, q += 32, of_16 += 4, of_32 += 2) {
         d[b] = quantize_block(x, q, of_16);
         for (int i = 0; i < 2; i++) of_32[i] = (int16_t)(of_16[i] + of_16[i + 2]);
-        s[b] = d[b] * (float)(of_32[0] + of_32[1]);
+        s32[b] = d[b] * (float)(of_32[0] + of_32[1]);
+        for (int i = 0; i < 2; i++) s16[2 * b + i] = d[b] * (float)(of_16[2 * i] + of_16[2 * i + 1]);
     }
 }
 

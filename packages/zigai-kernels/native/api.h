@@ -31,7 +31,8 @@ enum zg_operation {
 enum zg_type {
     ZG_F32, ZG_F16, ZG_BF16,
     ZG_Q4_0, ZG_Q4_1, ZG_Q5_0, ZG_Q5_1, ZG_Q8_0,
-    ZG_Q4_K, ZG_Q5_K, ZG_Q6_K,
+    ZG_Q2_K, ZG_Q3_K, ZG_Q4_K, ZG_Q5_K, ZG_Q6_K,
+    ZG_IQ4_NL, ZG_IQ4_XS, ZG_MXFP4,
     ZG_TYPES       /* number of types */
 };
 

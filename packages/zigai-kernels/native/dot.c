@@ -24,7 +24,11 @@ typedef struct {
 } activations;
 
 INLINE vf act_d(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->at.scales))[b]); }
-INLINE vf act_s(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->at.sums))[b]); }
+/* Scaled sum number i from column `at` on, of 32 columns each, or, with two for each 32 columns, of 16. */
+INLINE vf act_s(const activations *a, int t, int at, int two, int i) {
+    const char *sums = a->row[t] + (two == 2 ? a->at.sums_of_16 + at / 4 : a->at.sums_of_32 + at / 8);
+    return vf_set(((const float *)sums)[i]);
+}
 /* Sums of pairs of the 16 or 32 columns from `at` on. */
 INLINE vi act_pairs(const activations *a, int t, int at, int columns) {
     return vi_spread(a->row[t] + (columns == 16 ? a->at.pairs_of_16 + at / 4 : a->at.pairs_of_32 + at / 8));
@@ -47,7 +51,7 @@ INLINE void begin(vi part[LANES][TILE], int centre, const activations *a, int at
 INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int type, const vi factor[2][LANES],
                    const activations *a, int at, int nt) {
     const int steps = steps_of(type), of_32_bits = is_fixed(type) || by_sign(type);
-    const int together = steps_together(type);
+    const int together = is_multiplied(type, packed) ? steps : steps_together(type);
     vi part[LANES][TILE];
     _Pragma("GCC unroll 16") for (int step = 0; step < steps; step++) {
         vi q[LANES], bytes[LANES];
@@ -57,15 +61,17 @@ INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int
             if (by_sign(type)) bytes[h] = packed ? signed_bytes(q[h]) : vi_load(unpacked + 8 * STEP);
             if (by_sign(type) && packed) q[h] = vi_abs8(bytes[h]);
         }
-        if (step % together == 0) begin(part, centre_of(type), a, at + 4 * step, 4 * together, nt);
+        if (step % together == 0) begin(part, centre_of(type, packed), a, at + 4 * step, 4 * together, nt);
         EACH_TOKEN {
             vi x = vi_spread(a->row[t] + (is_fixed(type) ? 2 * at : at) + 4 * step);
-            EACH_LANE part[h][t] = is_fixed(type) ? add_pair_dot(part[h][t], q[h], x)
-                                   : by_sign(type) ? add_signed_dot(part[h][t], q[h], bytes[h], x)
+            EACH_LANE part[h][t] = is_fixed(type)  ? add_pair_dot(part[h][t], q[h], x)
+                                   : by_sign(type) ? add_signed_dot(part[h][t], q[h], bytes[h], x, factor ? factor[0][h] : ones())
                                                    : dot_pairs(part[h][t], q[h], x);
         }
         if ((step + 1) % together == 0) EACH_TOKEN EACH_LANE {
-            vi sum = factor ? scaled(part[h][t], factor[has_mins(type) ? 0 : step / 4][h]) : of_32_bits ? part[h][t] : plain(part[h][t]);
+            vi sum = of_32_bits ? part[h][t]
+                     : factor   ? scaled(part[h][t], factor[factors_of(type) == 2 ? step / 4 : 0][h])
+                                : plain(part[h][t]);
             total[h][t] = step < together ? sum : vi_add(total[h][t], sum);
         }
     }
@@ -86,7 +92,7 @@ INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, con
             vf da = act_d(a, t, at / 32);
             EACH_LANE {
                 sum[h][t] = vf_fma(vf_from_vi(total[h][t]), vf_mul(d_of(w, type, packed, b, h), da), sum[h][t]);
-                if (mins) sum[h][t] = vf_fma(min_of(w, type, packed, b, h), act_s(a, t, at / 32), sum[h][t]);
+                if (mins) sum[h][t] = vf_fma(min_of(w, type, packed, b, h), act_s(a, t, at, 1, 0), sum[h][t]);
             }
         }
     }
@@ -96,32 +102,34 @@ INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, con
 /* Mins are added first, while all sums are in registers; not for a single row that reads a packed panel, which has
    registers to spare and waits for memory. */
 INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, float *y, int nt) {
-    const int mins = has_mins(type), mins_first = mins && (!packed || nt > 1);
+    const int mins = mins_of(type), mins_first = mins && (!packed || nt > 1);
+    const int multiplied = is_multiplied(type, packed);
     vf sum[LANES][TILE], part[LANES][TILE];
     EACH_TOKEN EACH_LANE sum[h][t] = vf_load(Y(t, h)), part[h][t] = vf_zero();
-    if (mins_first) _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++) {
+    if (mins_first) _Pragma("GCC unroll 1") for (int i = 0; i < 8 * mins; i++) {
         vf min[LANES];
-        EACH_LANE min[h] = min_of(w, type, packed, b, h);
+        EACH_LANE min[h] = min_of(w, type, packed, i, h);
         EACH_TOKEN {
-            vf s = act_s(a, t, at / 32 + b);
+            vf s = act_s(a, t, at, mins, i);
             EACH_LANE sum[h][t] = vf_fma(min[h], s, sum[h][t]);
         }
     }
     _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++, at += 32, q += quant_bytes(type, packed)) {
         vi total[LANES][TILE], factor[2][LANES];
-        vf min[LANES];
-        EACH_LANE {
+        vf min[2][LANES];
+        if (!multiplied) EACH_LANE {
             factor[0][h] = factor_of(w, type, packed, b, 0, h);
-            if (!mins) factor[1][h] = factor_of(w, type, packed, b, 1, h);
+            if (factors_of(type) == 2) factor[1][h] = factor_of(w, type, packed, b, 1, h);
         }
         if (packed) fetch_ahead(q, bits_of(type));
-        dot_32(total, q, packed, type, factor, a, at, nt);
-        if (mins && !mins_first) EACH_LANE min[h] = min_of(w, type, 1, b, h);
+        dot_32(total, q, packed, type, multiplied ? NULL : factor, a, at, nt);
+        if (!mins_first) for (int i = 0; i < mins; i++) EACH_LANE min[i][h] = min_of(w, type, 1, mins * b + i, h);
         EACH_TOKEN {
             vf da = act_d(a, t, at / 32);
             EACH_LANE {
                 part[h][t] = vf_fma(vf_from_vi(total[h][t]), da, part[h][t]);
-                if (mins && !mins_first) sum[h][t] = vf_fma(min[h], act_s(a, t, at / 32), sum[h][t]);
+                if (!mins_first)
+                    for (int i = 0; i < mins; i++) sum[h][t] = vf_fma(min[i][h], act_s(a, t, at, mins, i), sum[h][t]);
             }
         }
     }
@@ -205,12 +213,19 @@ KERNELS(Q4_1) FROM_1_TO_TILE(OF_MANY, Q4_1)
 KERNELS(Q5_0) FROM_1_TO_TILE(OF_MANY, Q5_0)
 KERNELS(Q5_1) FROM_1_TO_TILE(OF_MANY, Q5_1)
 KERNELS(Q8_0) FROM_1_TO_TILE(OF_MANY, Q8_0)
+KERNELS(Q2_K) FROM_1_TO_TILE(OF_MANY, Q2_K)
+KERNELS(Q3_K) FROM_1_TO_TILE(OF_MANY, Q3_K)
 KERNELS(Q4_K) FROM_1_TO_TILE(OF_MANY, Q4_K)
 KERNELS(Q5_K) FROM_1_TO_TILE(OF_MANY, Q5_K)
 KERNELS(Q6_K) FROM_1_TO_TILE(OF_MANY, Q6_K)
+KERNELS(IQ4_NL) FROM_1_TO_TILE(OF_MANY, IQ4_NL)
+KERNELS(IQ4_XS) FROM_1_TO_TILE(OF_MANY, IQ4_XS)
+KERNELS(MXFP4) FROM_1_TO_TILE(OF_MANY, MXFP4)
 
 static const panel_kernels kernels[ZG_TYPES] = {
     [ZG_F32] = TABLE(F32),   [ZG_F16] = TABLE(F16),   [ZG_BF16] = TABLE(F16),
     [ZG_Q4_0] = TABLE(Q4_0), [ZG_Q4_1] = TABLE(Q4_1), [ZG_Q5_0] = TABLE(Q5_0), [ZG_Q5_1] = TABLE(Q5_1),
-    [ZG_Q8_0] = TABLE(Q8_0), [ZG_Q4_K] = TABLE(Q4_K), [ZG_Q5_K] = TABLE(Q5_K), [ZG_Q6_K] = TABLE(Q6_K),
+    [ZG_Q8_0] = TABLE(Q8_0), [ZG_Q2_K] = TABLE(Q2_K), [ZG_Q3_K] = TABLE(Q3_K), [ZG_Q4_K] = TABLE(Q4_K),
+    [ZG_Q5_K] = TABLE(Q5_K), [ZG_Q6_K] = TABLE(Q6_K),
+    [ZG_IQ4_NL] = TABLE(IQ4_NL), [ZG_IQ4_XS] = TABLE(IQ4_XS), [ZG_MXFP4] = TABLE(MXFP4),
 };

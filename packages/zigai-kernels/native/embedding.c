@@ -79,11 +79,57 @@ static void row_Q6_K(const uint8_t *w, float *y, int n) {
         }
     }
 }
+/* Column i of 256 whose pairs of bits are at p: see pack_pairs. */
+static inline int pair_of_bits(const uint8_t *p, int i) { return p[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
+
+static void row_Q2_K(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 256, w += 84, y += 256) {
+        float d = read_f16(w + 80), dmin = read_f16(w + 82);
+        for (int i = 0; i < 256; i++) {
+            float scale = d * (float)(w[i / 16] & 15), min = dmin * (float)(w[i / 16] >> 4);
+            y[i] = scale * (float)pair_of_bits(w + 16, i) - min;
+        }
+    }
+}
+static void row_Q3_K(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 256, w += 110, y += 256) {
+        const uint8_t *scales = w + 96;
+        float d = read_f16(w + 108);
+        for (int i = 0; i < 256; i++) {
+            int g = i / 16, low = scales[g % 8] >> (g / 8 * 4) & 15, high = scales[8 + g % 4] >> (g / 4 * 2) & 3;
+            int q = pair_of_bits(w + 32, i) | (w[i % 32] >> (i / 32) & 1) << 2;
+            y[i] = d * (float)((low | high << 4) - 32) * (float)(q - 4);
+        }
+    }
+}
+static void row_IQ4_NL(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 18, y += 32) {
+        float d = read_f16(w);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)(iq4_values[nibble(w + 2, i)] - 128);
+    }
+}
+static void row_IQ4_XS(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 256, w += 136, y += 256) {
+        float d = read_f16(w);
+        for (int i = 0; i < 256; i++) {
+            int g = i / 32, low = w[4 + g / 2] >> (g % 2 * 4) & 15, high = read_u16(w + 2) >> 2 * g & 3;
+            y[i] = d * (float)((low | high << 4) - 32) * (float)(iq4_values[nibble(w + 8 + 16 * g, i % 32)] - 128);
+        }
+    }
+}
+static void row_MXFP4(const uint8_t *w, float *y, int n) {
+    for (; n > 0; n -= 32, w += 17, y += 32) {
+        float d = ldexpf(1.0f, w[0] - 128);
+        for (int i = 0; i < 32; i++) y[i] = d * (float)(mxfp4_values[nibble(w + 1, i)] - 12);
+    }
+}
 
 static void (*const row_readers[ZG_TYPES])(const uint8_t *, float *, int) = {
     [ZG_F32] = row_F32, [ZG_F16] = row_F16, [ZG_BF16] = row_BF16,
     [ZG_Q4_0] = row_Q4_0, [ZG_Q4_1] = row_Q4_1, [ZG_Q5_0] = row_Q5_0, [ZG_Q5_1] = row_Q5_1,
-    [ZG_Q8_0] = row_Q8_0, [ZG_Q4_K] = row_Q4_K, [ZG_Q5_K] = row_Q5_K, [ZG_Q6_K] = row_Q6_K,
+    [ZG_Q8_0] = row_Q8_0, [ZG_Q2_K] = row_Q2_K, [ZG_Q3_K] = row_Q3_K, [ZG_Q4_K] = row_Q4_K,
+    [ZG_Q5_K] = row_Q5_K, [ZG_Q6_K] = row_Q6_K,
+    [ZG_IQ4_NL] = row_IQ4_NL, [ZG_IQ4_XS] = row_IQ4_XS, [ZG_MXFP4] = row_MXFP4,
 };
 
 static void embedding_run(zg_executor *c, const zg_record *r, int chunk, int thread) {

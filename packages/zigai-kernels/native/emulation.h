@@ -53,7 +53,11 @@ ZG_2(zg_integers, and_si512, _mm256_and_si256)
 ZG_2(zg_integers, or_si512, _mm256_or_si256)
 ZG_2(zg_integers, xor_si512, _mm256_xor_si256)
 ZG_2(zg_integers, add_epi32, _mm256_add_epi32)
+ZG_2(zg_integers, sub_epi8, _mm256_sub_epi8)
+ZG_2(zg_integers, shuffle_epi8, _mm256_shuffle_epi8)
+ZG_BOTH(zg_integers, broadcast_i32x4, _mm256_broadcastsi128_si256(a), _mm256_broadcastsi128_si256(a), __m128i a)
 ZG_2(zg_integers, mullo_epi32, _mm256_mullo_epi32)
+ZG_2(zg_integers, mullo_epi16, _mm256_mullo_epi16)
 ZG_2(zg_integers, madd_epi16, _mm256_madd_epi16)
 ZG_1(zg_integers, abs_epi8, _mm256_abs_epi8, zg_integers)
 ZG_SHIFT(slli_epi16, _mm256_slli_epi16)
@@ -101,6 +105,7 @@ ZG_BOTH(zg_floats, mask_blend_ps, _mm256_blendv_ps(a.low, b.low, mask.low),
 #define _mm512_add_epi32 zg_add_epi32
 #define _mm512_add_ps zg_add_ps
 #define _mm512_and_si512 zg_and_si512
+#define _mm512_broadcast_i32x4 zg_broadcast_i32x4
 #define _mm512_castsi512_ps zg_castsi512_ps
 #define _mm512_cvtepi32_ps zg_cvtepi32_ps
 #define _mm512_cvtepi8_epi32 zg_cvtepi8_epi32
@@ -121,6 +126,7 @@ ZG_BOTH(zg_floats, mask_blend_ps, _mm256_blendv_ps(a.low, b.low, mask.low),
 #define _mm512_min_ps zg_min_ps
 #define _mm512_movepi8_mask zg_movepi8_mask
 #define _mm512_mul_ps zg_mul_ps
+#define _mm512_mullo_epi16 zg_mullo_epi16
 #define _mm512_mullo_epi32 zg_mullo_epi32
 #define _mm512_or_si512 zg_or_si512
 #define _mm512_set1_epi16 zg_set1_epi16
@@ -129,10 +135,12 @@ ZG_BOTH(zg_floats, mask_blend_ps, _mm256_blendv_ps(a.low, b.low, mask.low),
 #define _mm512_set1_ps zg_set1_ps
 #define _mm512_setzero_ps zg_setzero_ps
 #define _mm512_setzero_si512 zg_setzero_si512
+#define _mm512_shuffle_epi8 zg_shuffle_epi8
 #define _mm512_slli_epi16 zg_slli_epi16
 #define _mm512_slli_epi32 zg_slli_epi32
 #define _mm512_srli_epi16 zg_srli_epi16
 #define _mm512_storeu_ps zg_storeu_ps
 #define _mm512_storeu_si512 zg_storeu_si512
+#define _mm512_sub_epi8 zg_sub_epi8
 #define _mm512_sub_ps zg_sub_ps
 #define _mm512_xor_si512 zg_xor_si512

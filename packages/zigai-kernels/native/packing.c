@@ -46,7 +46,14 @@ INLINE void pack_nibbles(const uint8_t *w, int64_t stride, uint8_t *q) {
     }
 }
 
-/* Stores 8 steps of 5 bits, or of 6; layout: panels.c. */
+/* Stores 8 steps of 2, 3, 5 or 6 bits; layout: panels.c. */
+INLINE void store_twos(uint8_t *q, const u32x4 x[8]) {
+    for (int i = 0; i < 8; i += 4) store_step(q, i / 4, x[i] | x[i + 1] << 2 | x[i + 2] << 4 | x[i + 3] << 6);
+}
+INLINE void store_threes(uint8_t *q, const u32x4 x[8]) {
+    const u32x4 above[3] = {x[6] & BYTES(3), x[7] & BYTES(3), (x[6] >> 2 & BYTES(1)) | (x[7] >> 1 & BYTES(2))};
+    for (int v = 0; v < 3; v++) store_step(q, v, x[2 * v] | x[2 * v + 1] << 3 | above[v] << 6);
+}
 INLINE void store_fives(uint8_t *q, const u32x4 x[8]) {
     for (int v = 0; v < 3; v++) store_step(q, v, x[v] | (x[v + 5] & BYTES(7)) << 5);
     store_step(q, 3, x[3] | (x[5] & BYTES(24)) << 2 | (x[7] & BYTES(8)) << 4);
@@ -91,11 +98,54 @@ static void pack_Q5_1(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, 
     copy_scales(w, stride, s, row), copy_scales(w + 2, stride, s + 32, row);
     pack_fives(w + 8, w + 4, stride, q);
 }
+static void pack_IQ4_NL(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    pack_Q4_0(w, stride, s, q, row);
+}
+/* The stored exponent is 128 more than that of d. d = 2^-128 becomes 0, as 2^-127 does (vf_pow2). */
+static void pack_MXFP4(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    for (int r = 0; r < TOGETHER; r++) s[row + r] = (uint8_t)((w[r * stride] ? w[r * stride] : 1) - 128);
+    pack_nibbles(w + 1, stride, q);
+}
 static void pack_Q8_0(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
     u32x4 x[8];
     copy_scales(w, stride, s, row);
     load_words(w + 2, stride, x), load_words(w + 18, stride, x + 4);
     for (int v = 0; v < 8; v++) store_step(q, v, x[v] ^ BYTES(0x80));
+}
+
+/* Each half of 128 columns has 32 bytes of pairs of bits; bit j of 32 other bytes is the third bit of columns
+   32 j .. 32 j + 31. */
+INLINE void pack_pairs(const uint8_t *pairs, const uint8_t *third, int64_t stride, uint8_t *q) {
+    u32x4 bits[8] = {{0}}, x[8], out[8];
+    if (third) load_words(third, stride, bits), load_words(third + 16, stride, bits + 4);
+    for (int half = 0; half < 2; half++, pairs += 32) {
+        load_words(pairs, stride, x), load_words(pairs + 16, stride, x + 4);
+        for (int j = 0; j < 4; j++) {
+            for (int v = 0; v < 8; v++) out[v] = (x[v] >> 2 * j & BYTES(3)) | (bits[v] >> (4 * half + j) & BYTES(1)) << 2;
+            if (third) store_threes(q, out), q += 3 * STEP;
+            else store_twos(q, out), q += 2 * STEP;
+        }
+    }
+}
+static void pack_Q2_K(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    u32x4 x[4];
+    copy_scales(w + 80, stride, s, row), copy_scales(w + 82, stride, s + 32, row);
+    load_words(w, stride, x);
+    for (int i = 0; i < 4; i++) store_bytes(s + 64 + 64 * i + row, x[i]);
+    pack_pairs(w + 16, NULL, stride, q);
+}
+static void pack_Q3_K(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    copy_scales(w + 108, stride, s, row);
+    for (int i = 0; i < 3; i++) store_bytes(s + 32 + 64 * i + row, load_word(w + 96 + 4 * i, stride));
+    pack_pairs(w + 32, w, stride, q);
+}
+
+static void pack_IQ4_XS(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, int row) {
+    copy_scales(w, stride, s, row);
+    store_bytes(s + 32 + row, load_word(w + 4, stride));
+    for (int r = 0; r < TOGETHER; r++)
+        for (int i = 0; i < 2; i++) s[96 + 16 * i + row + r] = w[r * stride + 2 + i];
+    for (int j = 0; j < 8; j++) pack_nibbles(w + 8 + 16 * j, stride, q + j * 4 * STEP);
 }
 
 /* Q4_K and Q5_K keep 8 scales and 8 mins of 6 bits in 3 words: sm[0] and sm[1] are 4 scales each, the others mins. */
@@ -195,7 +245,9 @@ static void pack_BF16(const uint8_t *w, int64_t stride, uint8_t *s, uint8_t *q, 
 static void (*const block_packers[ZG_TYPES])(const uint8_t *, int64_t, uint8_t *, uint8_t *, int) = {
     [ZG_F16] = pack_F16,   [ZG_BF16] = pack_BF16,
     [ZG_Q4_0] = pack_Q4_0, [ZG_Q4_1] = pack_Q4_1, [ZG_Q5_0] = pack_Q5_0, [ZG_Q5_1] = pack_Q5_1,
-    [ZG_Q8_0] = pack_Q8_0, [ZG_Q4_K] = pack_Q4_K, [ZG_Q5_K] = pack_Q5_K, [ZG_Q6_K] = pack_Q6_K,
+    [ZG_Q8_0] = pack_Q8_0, [ZG_Q2_K] = pack_Q2_K, [ZG_Q3_K] = pack_Q3_K, [ZG_Q4_K] = pack_Q4_K,
+    [ZG_Q5_K] = pack_Q5_K, [ZG_Q6_K] = pack_Q6_K,
+    [ZG_IQ4_NL] = pack_IQ4_NL, [ZG_IQ4_XS] = pack_IQ4_XS, [ZG_MXFP4] = pack_MXFP4,
 };
 
 /* Packs a block of `filled` rows of `bytes` bytes each. */

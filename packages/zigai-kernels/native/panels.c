@@ -6,15 +6,22 @@
    step belongs to row r and column t of the 4.
      16 bits   16 steps of 2 columns, an int16 for each
      8 bits    8 steps of 64 bytes, 128 added so that they are unsigned
+     2 bits    2 vectors of 64 bytes: steps 4 v to 4 v + 3, from the lowest bits
+     3 bits    3 vectors: step 2 v in the low 3 bits, step 2 v + 1 in the next 3; above them in vectors 0 and 1 the low 2
+               bits of steps 6 and 7, in vector 2 their high bits
      4 bits    4 vectors of 64 bytes: step 2 v in the low, step 2 v + 1 in the high halves of bytes
      5 bits    5 vectors: steps 0 to 4 in the low 5 bits; above them in vectors 0, 1 and 2 the low 3 bits of steps 5, 6
                and 7, in vectors 3 and 4 the high 2 bits of steps 5 and 6, and in their highest bits those of step 7
      6 bits    twice, for 4 steps, 3 vectors: the first 3 of the steps in the low 6 bits, the last one in the 2 above
                them, from its lowest bits
-   Scales are 16 of each kind, row by row: float16 d, then dmin or m where the type has it; then, for Q4_K and
-   Q5_K, for each 32 columns a byte with the low 4 bits of the scale and above them those of the min, and for
-   columns 32 j and 128 + 32 j a byte with the rest, from the lowest bits: scale j, min j, scale j + 4, min
-   j + 4; for Q6_K int8 for each 16 columns.
+   Scales are 16 of each kind, row by row: float16 d, then dmin or m where the type has it; for MXFP4 an int8 exponent
+   instead. Then
+     Q4_K, Q5_K  for each 32 columns a byte with the low 4 bits of the scale and above them those of the min, and for
+                 columns 32 j and 128 + 32 j a byte with the rest, from the lowest bits: scale j, min j, scale j + 4,
+                 min j + 4
+     Q6_K        int8 for each 16 columns
+     others      the bytes of scales of the stored block: 16 of Q2_K, 12 of Q3_K; of IQ4_XS, 4 with low bits and then 2
+                 with high bits
 
    F16 and BF16 become fixed point: 32 columns of a row share an int8 exponent e, and an element is an int16 times
    2^e. The largest of them has 13 bits, the last of which is worth 2^e: as many as leave room for sums of 32 products
@@ -32,13 +39,16 @@ static const block_layout layouts[ZG_TYPES] = {
     [ZG_F32] = {1, 4, 0, 4 * PANEL},      [ZG_F16] = {32, 64, 16, 16 * STEP}, [ZG_BF16] = {32, 64, 16, 16 * STEP},
     [ZG_Q4_0] = {32, 18, 32, 4 * STEP},   [ZG_Q4_1] = {32, 20, 64, 4 * STEP},
     [ZG_Q5_0] = {32, 22, 32, 5 * STEP},   [ZG_Q5_1] = {32, 24, 64, 5 * STEP}, [ZG_Q8_0] = {32, 34, 32, 8 * STEP},
+    [ZG_IQ4_NL] = {32, 18, 32, 4 * STEP}, [ZG_MXFP4] = {32, 17, 16, 4 * STEP},
+    [ZG_Q2_K] = {256, 84, 320, 16 * STEP}, [ZG_Q3_K] = {256, 110, 224, 24 * STEP},
     [ZG_Q4_K] = {256, 144, 256, 32 * STEP}, [ZG_Q5_K] = {256, 176, 256, 40 * STEP},
-    [ZG_Q6_K] = {256, 210, 288, 48 * STEP},
+    [ZG_Q6_K] = {256, 210, 288, 48 * STEP}, [ZG_IQ4_XS] = {256, 136, 128, 32 * STEP},
 };
 
 /* Properties of a type that kernels need. */
 INLINE int is_float(int type) { return type == ZG_F32; }
 INLINE int is_fixed(int type) { return type == ZG_F16 || type == ZG_BF16; }
+INLINE int has_exponents(int type) { return is_fixed(type) || type == ZG_MXFP4; } /* int8, in place of d */
 
 static inline int blocks_of(int type, int width) { return ceil_div(width, layouts[type].columns); }
 

@@ -11,49 +11,75 @@ enum {
 #define EACH_LANE _Pragma("GCC unroll 4") for (int h = 0; h < LANES; h++)
 
 /* A piece. An element of an integer type is d * factor * (q - centre) + min. A packed piece holds the address of its
-   scales and, for Q4_K and Q5_K, the six-bit scales and mins for each 32 columns, and -dmin. An unpacked piece holds
+   scales and, where these are bit fields, the scales and mins as bytes, and -dmin. An unpacked piece holds
      quants  for each 32 columns its steps: of 4 columns, a byte for each, or of 2, an int16 for each (panels.c);
              by_sign, 8 steps of magnitudes, then 8 of signed bytes
-     factor  for each 16 columns, or, with a min, for 32, in pairs of int16
+     factor  for each 16 columns, or for 32, in pairs of int16
      d       of each 32 columns, or, with factors, of all 256
-     min     of each 32 columns
+     min     of each 32 columns, or of each 16
    and, for F32, `floats`, 16 for each column. */
 typedef struct {
     const uint8_t *scales;
-    uint8_t six_bit_scale[BLOCKS][PANEL], six_bit_min[BLOCKS][PANEL];
+    uint8_t scale_bytes[2 * BLOCKS][PANEL], min_bytes[2 * BLOCKS][PANEL];
     vf dmin[LANES];
     union {
         struct {
             uint8_t quants[BLOCKS * MOST_STEPS * STEP];
             vi factor[BLOCKS][2][LANES];
-            vf d[BLOCKS][LANES], min[BLOCKS][LANES];
+            vf d[BLOCKS][LANES], min[2 * BLOCKS][LANES];
         };
         float floats[PIECE * PANEL];
     };
 } piece;
 
-/* Properties of a type that kernels need; 0 where a type has none. */
-INLINE int bits_of(int type) {
-    return is_fixed(type) ? 16 : type == ZG_Q8_0 ? 8 : type == ZG_Q6_K ? 6 : type == ZG_Q5_0 || type == ZG_Q5_1 || type == ZG_Q5_K ? 5 : 4;
-}
-INLINE int has_factors(int type) { return type == ZG_Q4_K || type == ZG_Q5_K || type == ZG_Q6_K; }
-INLINE int has_mins(int type) { return type == ZG_Q4_1 || type == ZG_Q5_1 || type == ZG_Q4_K || type == ZG_Q5_K; }
+/* Properties of types that kernels need; 0 where a type has none. */
+typedef struct {
+    int bits;          /* of a stored quant */
+    int factor, min;   /* columns that share a whole factor; columns that share a min */
+    int centre;        /* the offset contained in all quants, after a lookup */
+    const uint8_t *values; /* quants by stored quant */
+} type_traits;
+
+static const uint8_t iq4_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+static const uint8_t mxfp4_values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+
+static const type_traits traits[ZG_TYPES] = {
+    [ZG_F16] = {16, 0, 0, 0, NULL},   [ZG_BF16] = {16, 0, 0, 0, NULL},
+    [ZG_Q4_0] = {4, 0, 0, 8, NULL},   [ZG_Q4_1] = {4, 0, 32, 0, NULL},
+    [ZG_Q5_0] = {5, 0, 0, 16, NULL},  [ZG_Q5_1] = {5, 0, 32, 0, NULL},  [ZG_Q8_0] = {8, 0, 0, 128, NULL},
+    [ZG_Q2_K] = {2, 16, 16, 0, NULL}, [ZG_Q3_K] = {3, 16, 0, 4, NULL},
+    [ZG_Q4_K] = {4, 32, 32, 0, NULL}, [ZG_Q5_K] = {5, 32, 32, 0, NULL}, [ZG_Q6_K] = {6, 16, 0, 32, NULL},
+    [ZG_IQ4_NL] = {4, 0, 0, 128, iq4_values}, [ZG_IQ4_XS] = {4, 32, 0, 128, iq4_values},
+    [ZG_MXFP4] = {4, 0, 0, 12, mxfp4_values},
+};
+
+INLINE int bits_of(int type) { return traits[type].bits; }
+INLINE int has_factors(int type) { return traits[type].factor > 0; }
+INLINE int has_mins(int type) { return traits[type].min > 0; }
+/* Factors, and mins, of 32 columns. */
+INLINE int factors_of(int type) { return has_factors(type) ? 32 / traits[type].factor : 0; }
+INLINE int mins_of(int type) { return has_mins(type) ? 32 / traits[type].min : 0; }
 /* True if products use the magnitudes of weights, and activations take over their signs: two products of unsigned bytes
    do not fit into int16, two products with magnitudes up to 128 do. */
-INLINE int by_sign(int type) { return type == ZG_Q8_0 && !WIDE_PRODUCTS; }
-/* The offset contained in all stored quants. */
-INLINE int centre_of(int type) {
-    return type == ZG_Q4_0 ? 8 : type == ZG_Q5_0 ? 16 : type == ZG_Q6_K ? 32 : type == ZG_Q8_0 && !by_sign(type) ? 128 : 0;
+INLINE int by_sign(int type) { return traits[type].centre == 128 && !WIDE_PRODUCTS; }
+/* True if unpacking multiplies the quants of 16 columns with their factor, which leaves them unsigned bytes:
+     2 bits   3 * 15 at most
+     3 bits   from -4 * 31 to -4 * -32, with a centre of 124. */
+INLINE int is_multiplied(int type, int packed) { return !packed && WIDE_PRODUCTS && bits_of(type) < 4 && traits[type].factor == 16; }
+/* The offset that a kernel removes: by_sign, unpacking does. */
+INLINE int centre_of(int type, int packed) {
+    if (is_multiplied(type, packed)) return traits[type].centre ? 124 : 0;
+    return by_sign(type) ? 0 : traits[type].centre;
 }
 INLINE int steps_of(int type) { return is_fixed(type) ? 16 : 8; }
 /* The number of steps that one partial sum covers. With 32 bits: those that share a factor. With 16 bits the sum may
    overflow on the way as long as the result fits, and 2 products of each step are at most
-     4 bits   8 * 2 * 15 * 127 = 30,480, and less with a centre of 8
+     4 bits   8 * 2 * 15 * 127 = 30,480, and less with a centre of 8, or of 12
      5 bits   4 * 2 * 31 * 127 = 31,496, or with a centre of 16 8 * 2 * 16 * 127 = 32,512
      6 bits   4 * 2 * 32 * 127 = 32,512, with a centre of 32. */
 INLINE int steps_together(int type) {
-    int in_16_bits = bits_of(type) == 5 && !centre_of(type) && !WIDE_PRODUCTS;
-    return type == ZG_Q6_K || in_16_bits ? 4 : steps_of(type);
+    int in_16_bits = bits_of(type) == 5 && !traits[type].centre && !WIDE_PRODUCTS;
+    return traits[type].factor == 16 || in_16_bits ? 4 : steps_of(type);
 }
 /* Bytes of 32 columns' quants. */
 INLINE int quant_bytes(int type, int packed) { return (packed ? bits_of(type) : by_sign(type) ? 16 : steps_of(type)) * STEP; }
@@ -70,11 +96,17 @@ INLINE vi moved(vi x, int at, int bits, int to) {
     return vi_and(at < to ? vi_left(x, to - at) : vi_right(x, at - to), vi_set8(((1 << bits) - 1) << to));
 }
 
-/* The quants of one step of 32 columns for the rows of lane h; layout: panels.c. */
-INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
+/* The stored quants of one step of 32 columns for the rows of lane h; layout: panels.c. */
+INLINE vi stored_quants(const uint8_t *q, int type, int step, int h) {
     const int bits = bits_of(type);
     q += h * LANE;
     if (bits == 8 || bits == 16) return vi_load(q + step * STEP);
+    if (bits == 2) return moved(vi_load(q + step / 4 * STEP), step % 4 * 2, 2, 0);
+    if (bits == 3) {
+        if (step < 6) return moved(vi_load(q + step / 2 * STEP), step % 2 * 3, 3, 0);
+        vi high = vi_load(q + 2 * STEP);
+        return vi_or(moved(vi_load(q + (step - 6) * STEP), 6, 2, 0), moved(high, step, 1, 2));
+    }
     if (bits == 4) return moved(vi_load(q + step / 2 * STEP), step % 2 * 4, 4, 0);
     if (bits == 6) {
         q += step / 4 * 3 * STEP;
@@ -88,28 +120,65 @@ INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
     return vi_or(low, vi_or(moved(three, 7, 1, 3), moved(four, 7, 1, 4)));
 }
 
+INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
+    vi stored = stored_quants(q, type, step, h);
+    return traits[type].values ? vi_lookup(vi_table(traits[type].values), stored) : stored;
+}
+
 /* Removes the offset of 128 from bytes. */
 INLINE vi signed_bytes(vi q) { return vi_xor(q, vi_set8(128)); }
 
-/* Unpacks the six-bit scales and mins of Q4_K and Q5_K; layout: panels.c. */
+/* Unpacks the scales of a packed piece that are bit fields; layouts: panels.c. */
 INLINE void six_bits(piece *w) {
     const uint8_t *low = w->scales + 64, *high = w->scales + 192;
     const vi nibble = vi_set8(15), above = vi_set8(0x30);
     for (int i = 0; i < 4 * PANEL; i += LANE) {
         vi a = vi_load(low + i), b = vi_load(low + 4 * PANEL + i), c = vi_load(high + i);
-        uint8_t *scale = (uint8_t *)w->six_bit_scale + i, *min = (uint8_t *)w->six_bit_min + i;
+        uint8_t *scale = (uint8_t *)w->scale_bytes + i, *min = (uint8_t *)w->min_bytes + i;
         vi_store(scale, vi_or(vi_and(a, nibble), vi_and(vi_left(c, 4), above)));
         vi_store(min, vi_or(vi_and(vi_right(a, 4), nibble), vi_and(vi_left(c, 2), above)));
         vi_store(scale + 4 * PANEL, vi_or(vi_and(b, nibble), vi_and(c, above)));
         vi_store(min + 4 * PANEL, vi_or(vi_and(vi_right(b, 4), nibble), vi_and(vi_right(c, 2), above)));
     }
 }
+INLINE void scales_of_Q2_K(piece *w) {
+    const uint8_t *both = w->scales + 64;
+    for (int i = 0; i < 16 * PANEL; i += LANE) {
+        vi x = vi_load(both + i);
+        vi_store((uint8_t *)w->scale_bytes + i, moved(x, 0, 4, 0));
+        vi_store((uint8_t *)w->min_bytes + i, moved(x, 4, 4, 0));
+    }
+}
+/* 8 bytes with the low 4 bits of scales j and j + 8, 4 bytes with the high 2 of scales j, j + 4, j + 8 and j + 12. */
+INLINE void scales_of_Q3_K(piece *w) {
+    const uint8_t *low = w->scales + 32, *high = low + 8 * PANEL;
+    uint8_t *scale = (uint8_t *)w->scale_bytes;
+    for (int i = 0; i < 4 * PANEL; i += LANE) {
+        vi a = vi_load(low + i), b = vi_load(low + 4 * PANEL + i), c = vi_load(high + i), centre = vi_set8(32);
+        vi_store(scale + i, vi_sub8(vi_or(moved(a, 0, 4, 0), moved(c, 0, 2, 4)), centre));
+        vi_store(scale + 4 * PANEL + i, vi_sub8(vi_or(moved(b, 0, 4, 0), moved(c, 2, 2, 4)), centre));
+        vi_store(scale + 8 * PANEL + i, vi_sub8(vi_or(moved(a, 4, 4, 0), moved(c, 4, 2, 4)), centre));
+        vi_store(scale + 12 * PANEL + i, vi_sub8(vi_or(moved(b, 4, 4, 0), moved(c, 6, 2, 4)), centre));
+    }
+}
+/* 4 bytes with the low 4 bits of scales 2 j and 2 j + 1, 2 bytes with the high 2 of 4 scales each. */
+INLINE void scales_of_IQ4_XS(piece *w) {
+    const uint8_t *low = w->scales + 32, *high = low + 4 * PANEL;
+    for (int j = 0; j < 8; j++)
+        for (int r = 0; r < PANEL; r++) {
+            int four = low[j / 2 * PANEL + r] >> j % 2 * 4 & 15, two = high[j / 4 * PANEL + r] >> j % 4 * 2 & 3;
+            w->scale_bytes[j][r] = (uint8_t)((four | two << 4) - 32);
+        }
+}
 
 INLINE void begin_piece(piece *w, int type, const uint8_t *scales) {
     w->scales = scales;
-    if (!has_factors(type) || !has_mins(type)) return;
-    EACH_LANE w->dmin[h] = vf_sub(vf_zero(), vf_load_f16(scales + 32 + h * VF * 2));
-    six_bits(w);
+    if (has_factors(type) && has_mins(type))
+        EACH_LANE w->dmin[h] = vf_sub(vf_zero(), vf_load_f16(scales + 32 + h * VF * 2));
+    if (type == ZG_Q2_K) scales_of_Q2_K(w);
+    if (type == ZG_Q3_K) scales_of_Q3_K(w);
+    if (type == ZG_Q4_K || type == ZG_Q5_K) six_bits(w);
+    if (type == ZG_IQ4_XS) scales_of_IQ4_XS(w);
 }
 
 /* ---- scales of a piece, packed or unpacked ---- */
@@ -117,30 +186,37 @@ INLINE void begin_piece(piece *w, int type, const uint8_t *scales) {
 INLINE vf d_of(const piece *w, int type, int packed, int b, int h) {
     if (!packed) return w->d[b][h];
     const uint8_t *s = w->scales + b * layouts[type].scales;
-    return is_fixed(type) ? vf_pow2(vf_load_i8(s + h * VF)) : vf_load_f16(s + h * VF * 2);
+    return has_exponents(type) ? vf_pow2(vf_load_i8(s + h * VF)) : vf_load_f16(s + h * VF * 2);
 }
-INLINE vf min_of(const piece *w, int type, int packed, int b, int h) {
-    if (!packed) return w->min[b][h];
-    if (has_factors(type)) return vf_mul(w->dmin[h], vf_from_u8(w->six_bit_min[b] + h * VF));
-    return vf_load_f16(w->scales + b * layouts[type].scales + 32 + h * VF * 2);
+INLINE vf min_of(const piece *w, int type, int packed, int i, int h) {
+    if (!packed) return w->min[i][h];
+    if (has_factors(type)) return vf_mul(w->dmin[h], vf_from_u8(w->min_bytes[i] + h * VF));
+    return vf_load_f16(w->scales + i * layouts[type].scales + 32 + h * VF * 2);
 }
 INLINE vi factor_of(const piece *w, int type, int packed, int b, int half, int h) {
     if (!packed) return w->factor[b][half][h];
-    if (has_mins(type)) return row_scales(w->six_bit_scale[b] + h * VF);
-    return row_signed_scales(w->scales + 32 + 32 * b + 16 * half + h * VF);
+    if (type == ZG_Q6_K) return row_signed_scales(w->scales + 32 + 32 * b + 16 * half + h * VF);
+    const uint8_t *bytes = w->scale_bytes[factors_of(type) * b + half] + h * VF;
+    return has_mins(type) ? row_scales(bytes) : row_signed_scales(bytes);
 }
 
 /* ---- unpacking a piece ---- */
 
 INLINE void unpack_scales(piece *w, int type, const uint8_t *scales, int blocks) {
-    const int factors = has_factors(type), mins = has_mins(type);
+    const int factors = has_factors(type);
     begin_piece(w, type, scales);
     for (int b = 0; b < blocks; b++) EACH_LANE {
         if (!factors || b == 0) w->d[b][h] = d_of(w, type, 1, b, h);
-        if (mins) w->min[b][h] = min_of(w, type, 1, b, h);
-        if (factors) w->factor[b][0][h] = factor_of(w, type, 1, b, 0, h);
-        if (factors && !mins) w->factor[b][1][h] = factor_of(w, type, 1, b, 1, h);
+        for (int i = mins_of(type) * b; i < mins_of(type) * (b + 1); i++) w->min[i][h] = min_of(w, type, 1, i, h);
+        for (int half = 0; half < factors_of(type) && !is_multiplied(type, 0); half++)
+            w->factor[b][half][h] = factor_of(w, type, 1, b, half, h);
     }
+}
+
+/* Quants times the factors of their rows: is_multiplied. */
+INLINE vi multiplied(vi q, int type, const uint8_t *factors) {
+    vi product = vi_mul8(vi_sub8(q, vi_set8(traits[type].centre)), row_pairs(factors));
+    return vi_sub8(product, vi_set8(-centre_of(type, 0)));
 }
 
 INLINE void unpack(piece *to, int type, const uint8_t *s, const uint8_t *q, int columns) {
@@ -156,6 +232,7 @@ INLINE void unpack(piece *to, int type, const uint8_t *s, const uint8_t *q, int 
         _Pragma("GCC unroll 16") for (int step = 0; step < steps_of(type); step++) EACH_LANE {
             uint8_t *to_step = out + step * STEP + h * LANE;
             vi x = packed_quants(q, type, step, h);
+            if (is_multiplied(type, 0)) x = multiplied(x, type, to->scale_bytes[2 * b + step / 4] + h * VF);
             if (by_sign(type)) {
                 vi_store(to_step + 8 * STEP, signed_bytes(x));
                 x = vi_abs8(signed_bytes(x));

@@ -50,6 +50,13 @@ INLINE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 INLINE vi vi_left(vi a, int n) { return _mm256_slli_epi16(a, n); }
 INLINE vi vi_right(vi a, int n) { return _mm256_srli_epi16(a, n); }
 INLINE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
+INLINE vi vi_sub8(vi a, vi b) { return _mm256_sub_epi8(a, b); }
+INLINE vi vi_mul8(vi bytes, vi pairs) {
+    vi even = _mm256_and_si256(_mm256_mullo_epi16(bytes, pairs), _mm256_set1_epi16(255));
+    return vi_or(even, vi_left(_mm256_mullo_epi16(vi_right(bytes, 8), pairs), 8));
+}
+INLINE vi vi_table(const uint8_t *p) { return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p)); }
+INLINE vi vi_lookup(vi table, vi index) { return _mm256_shuffle_epi8(table, index); }
 INLINE vi vi_abs8(vi a) { return _mm256_abs_epi8(a); }
 INLINE vf vf_from_vi(vi a) { return _mm256_cvtepi32_ps(a); }
 INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p))); }
@@ -78,8 +85,10 @@ INLINE vi add_pair_dot(vi sum, vi a, vi b) {
     __asm__("" : "+x"(sum));
     return sum;
 }
-INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
-    return add_pair_dot(sum, _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w)), _mm256_set1_epi16(1));
+INLINE vi row_pairs(const uint8_t *p) { return row_scales(p); }
+INLINE vi ones(void) { return _mm256_set1_epi16(1); }
+INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vi scale) {
+    return add_pair_dot(sum, _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w)), scale);
 }
 INLINE vi below_zero(vi pairs, int centre) { return _mm256_mullo_epi16(pairs, _mm256_set1_epi16((short)-centre)); }
 INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }

@@ -55,14 +55,24 @@ INLINE vi vi_abs8(vi a) { return _mm512_abs_epi8(a); }
 INLINE vi vi_left(vi a, int n) { return _mm512_slli_epi16(a, (unsigned)n); }
 INLINE vi vi_right(vi a, int n) { return _mm512_srli_epi16(a, (unsigned)n); }
 INLINE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
+INLINE vi vi_sub8(vi a, vi b) { return _mm512_sub_epi8(a, b); }
+INLINE vi vi_mul8(vi bytes, vi pairs) {
+    vi even = _mm512_and_si512(_mm512_mullo_epi16(bytes, pairs), _mm512_set1_epi16(255));
+    return _mm512_or_si512(even, _mm512_slli_epi16(_mm512_mullo_epi16(_mm512_srli_epi16(bytes, 8), pairs), 8));
+}
+INLINE vi vi_table(const uint8_t *p) { return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p)); }
+INLINE vi vi_lookup(vi table, vi index) { return _mm512_shuffle_epi8(table, index); }
 INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
 INLINE vi row_signed_scales(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vi row_scales(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(row_scales(p)); }
 INLINE vi add_pair_dot(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
 INLINE vi dot_pairs(vi part, vi w, vi a) { return _mm512_dpbusd_epi32(part, w, a); }
-INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
-    return dot_pairs(sum, magnitude, _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), vi_zero(), a));
+INLINE vi row_pairs(const uint8_t *p) { return vi_or(row_scales(p), _mm512_slli_epi32(row_scales(p), 16)); }
+INLINE vi ones(void) { return _mm512_set1_epi32(1); }
+INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vi scale) {
+    vi product = dot_pairs(vi_zero(), magnitude, _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), vi_zero(), a));
+    return vi_add(sum, _mm512_mullo_epi32(product, scale));
 }
 INLINE vi below_zero(vi pairs, int centre) { return _mm512_madd_epi16(pairs, _mm512_set1_epi16((short)-centre)); }
 INLINE vi scaled(vi part, vi scale) { return _mm512_mullo_epi32(part, scale); }

@@ -151,6 +151,16 @@ INLINE vi vi_xor(vi a, vi b) { return a ^ b; }
 INLINE vi vi_left(vi a, int n) { return (vi)((u16x8)a << n); }
 INLINE vi vi_right(vi a, int n) { return (vi)((u16x8)a >> n); }
 INLINE vi vi_add(vi a, vi b) { return a + b; }
+/* Differences of bytes. */
+INLINE vi vi_sub8(vi a, vi b) { return (vi)((u8x16)a - (u8x16)b); }
+/* Bytes times one byte for each lane, which `pairs` has as two int16; modulo 256. */
+INLINE vi vi_mul8(vi bytes, vi pairs) {
+    u16x8 even = (u16x8)bytes * (u16x8)pairs & 255, odd = ((u16x8)bytes >> 8) * (u16x8)pairs << 8;
+    return (vi)(even | odd);
+}
+/* A table of 16 bytes, and the bytes of the table that the bytes 0..15 of `index` select. */
+INLINE vi vi_table(const uint8_t *p) { return vi_load(p); }
+INLINE vi vi_lookup(vi table, vi index) { return (vi)__builtin_shuffle((u8x16)table, (u8x16)index); }
 /* Absolute values of signed bytes, as unsigned bytes. */
 INLINE vi vi_abs8(vi a) { u8x16 minus = (u8x16)((i8x16)a < 0); return (vi)(((u8x16)a ^ minus) - minus); }
 INLINE vf vf_from_vi(vi a) { return __builtin_convertvector(a, vf); }
@@ -165,6 +175,9 @@ INLINE vi row_signed_scales(const uint8_t *p) {
     vi s = {(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
     return (s & 0xffff) | s << 16;
 }
+/* A byte for each of VF rows, in pairs of int16. */
+INLINE vi row_pairs(const uint8_t *p) { return row_scales(p); }
+INLINE vi ones(void) { return vi_zero() + 0x10001; }
 /* part + the products of 4 columns in each lane, weights unsigned, activations signed. The format of a lane of a
    partial sum depends on the instruction set; `plain` and `scaled` convert it to one int32. */
 INLINE vi dot_pairs(vi part, vi w, vi a) {
@@ -175,10 +188,10 @@ INLINE vi dot_pairs(vi part, vi w, vi a) {
 /* -centre times pairs of sums of activations (activations.c), as an initial partial sum. */
 INLINE vi below_zero(vi pairs, int centre) { return (vi)((u16x8)pairs * (uint16_t)-centre); }
 INLINE vi plain(vi part) { return (part << 16 >> 16) + (part >> 16); }
-/* sum + the products of 4 columns in each lane, both operands signed; the sum over two columns fits int16. */
-INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a) {
+/* sum + scale times the products of 4 columns in each lane, both operands signed; the sum over two columns fits int16. */
+INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vi scale) {
     i16x8 even = ((i16x8)w << 8 >> 8) * ((i16x8)a << 8 >> 8), odd = ((i16x8)w >> 8) * ((i16x8)a >> 8);
     (void)magnitude;
-    return sum + plain((vi)(even + odd));
+    return sum + pair_dot((vi)(even + odd), scale);
 }
 INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }

@@ -12,7 +12,7 @@ from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.graph import Value
 from zigai_core.contracts.plugins import Backend
 from zigai_core.ops.operations import Embedding, Linear
-from zigai_core.testing.toys import SCALE_FIELDS, random_tensor
+from zigai_core.testing.toys import USUAL_SCALES, random_tensor, set_scales
 from zigai_kernels.dispatch import load
 from zigai_kernels.packing import STORAGE, Packer, pack_panels
 
@@ -57,9 +57,8 @@ def weights_for(tensor: TensorInfo) -> NDArray[np.float64]:
 
 
 def unit_scales(dtype: str, blocks: NDArray[np.uint8]) -> TensorInfo:
-    """A tensor with one block per row and all float16 scales 1, so that every weight is a whole number."""
-    for offset, _ in SCALE_FIELDS[dtype]:
-        blocks[:, offset : offset + 2] = np.array([1], np.float16).view(np.uint8)
+    """A tensor with one block per row and all scales 1, so that every weight is a whole number."""
+    set_scales(dtype, blocks, [1.0] * len(USUAL_SCALES[dtype]))
     shape = (len(blocks), DTYPES[dtype].block_size)
     return TensorInfo("w", shape, DTYPES[dtype], blocks.reshape(-1))
 

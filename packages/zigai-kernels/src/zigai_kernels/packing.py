@@ -58,9 +58,14 @@ STORAGE = {
         Storage("Q5_0", 32, 22, "INT8"),
         Storage("Q5_1", 32, 24, "INT8"),
         Storage("Q8_0", 32, 34, "INT8"),
+        Storage("Q2_K", 256, 84, "INT8"),
+        Storage("Q3_K", 256, 110, "INT8"),
         Storage("Q4_K", 256, 144, "INT8"),
         Storage("Q5_K", 256, 176, "INT8"),
         Storage("Q6_K", 256, 210, "INT8"),
+        Storage("IQ4_NL", 32, 18, "INT8"),
+        Storage("IQ4_XS", 256, 136, "INT8"),
+        Storage("MXFP4", 32, 17, "INT8"),
     )
 }
 CODES = {name: code for code, name in enumerate(STORAGE)}

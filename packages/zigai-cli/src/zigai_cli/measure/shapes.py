@@ -63,9 +63,18 @@ SHAPES: Mapping[str, Mapping[str, Any]] = {
 }
 """The published configurations of these models, as arguments of `toy_decoder`."""
 
-MIXES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K_M", "Q5_K_M", "Q6_K")
-_K_MIXES = {"Q4_K_M": "Q4_K", "Q5_K_M": "Q5_K", "Q6_K": "Q6_K"}
-_NARROW = {"Q4_K": "Q5_0", "Q5_K": "Q5_1", "Q6_K": "Q8_0"}
+MIXES = (
+    *("F32", "F16", "BF16", "Q8_0", "Q4_0", "MXFP4", "IQ4_NL", "IQ4_XS"),
+    *("Q2_K", "Q3_K_M", "Q4_K_M", "Q5_K_M", "Q6_K"),
+)
+_NARROW = {
+    "Q4_K": "Q5_0",
+    "Q5_K": "Q5_1",
+    "Q6_K": "Q8_0",
+    "Q2_K": "Q4_0",
+    "Q3_K": "Q4_0",
+    "IQ4_XS": "IQ4_NL",
+}
 """Type used instead of one with 256 elements per block if 256 does not divide a matrix's number of columns.
 
 As in llama.cpp's `llama-quantize`.
@@ -83,26 +92,53 @@ def random_model(shape: str, mix: str) -> ModelDescriptor:
             f"no random model {shape}:{mix}; shapes: {', '.join(SHAPES)}; types: {', '.join(MIXES)}"
         )
     known = SHAPES[shape]
-    stored = partial(stored_as, mix, layers=known["layers"], tied=known.get("tied", False))
+    stored = partial(
+        stored_as,
+        mix,
+        layers=known["layers"],
+        tied=known.get("tied", False),
+        sharing=known.get("heads", 1) // known.get("kv_heads", 1),
+    )
     model = toy_decoder(dtype=stored, maker=_filled, **known)
     return replace(model, name=f"{shape}:{mix}", tokenizer=None)
 
 
-def stored_as(mix: str, name: str, columns: int, *, layers: int, tied: bool) -> str:
+def stored_as(mix: str, name: str, columns: int, *, layers: int, tied: bool, sharing: int = 1) -> str:
     """Storage type of the tensor `name` with `columns` columns, in a model of `layers` layers.
 
-    The choice of llama.cpp's `llama-quantize`: Q6_K where quantisation errors cost most accuracy.
-    `tied`: the embedding is also the output matrix.
+    The choice of llama.cpp's `llama-quantize`: more bits where quantisation errors cost most accuracy.
+    `tied`: the embedding is also the output matrix. `sharing`: query heads that share a key and value head.
+    For `MXFP4`, all matrices but embedding and output matrix.
     """
-    head = name == "output.weight" or (tied and name == "token_embd.weight")
-    if mix not in _K_MIXES:
-        return "Q6_K" if mix == "Q4_0" and head and columns % 256 == 0 else mix
-    costly = head
-    if name.endswith(("attn_v.weight", "ffn_down.weight")):
-        layer, eighth = int(name.split(".")[1]), layers // 8
-        costly = layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
-    dtype = "Q6_K" if costly else _K_MIXES[mix]
-    return dtype if columns % 256 == 0 else _NARROW[dtype]
+    layer = int(name.split(".")[1]) if name.startswith("blk.") else 0
+    part = name.removesuffix(".weight").rsplit(".", 1)[-1]
+    head = part == "output" or (tied and part == "token_embd")
+    if mix == "MXFP4":
+        return "Q8_0" if part in ("output", "token_embd") else mix
+    if mix in ("F32", "F16", "BF16", "Q8_0"):
+        return mix
+    dtype = "Q6_K" if head else _of_part(mix, part, layer, layers, sharing)
+    return dtype if columns % 256 == 0 else _NARROW.get(dtype, dtype)
+
+
+def _of_part(mix: str, part: str, layer: int, layers: int, sharing: int) -> str:
+    """Storage type of the matrix `part` of a layer, or of the embedding."""
+    costly = layer < layers // 8 or layer >= 7 * layers // 8 or (layer - layers // 8) % 3 == 2
+    if mix in ("Q4_K_M", "Q5_K_M"):
+        return "Q6_K" if part in ("attn_v", "ffn_down") and costly else mix.removesuffix("_M")
+    if mix in ("IQ4_NL", "IQ4_XS"):
+        more = (part == "attn_v" and sharing >= 4) or (part == "ffn_down" and layer < layers // 8)
+        return "Q5_K" if more else mix
+    if mix == "Q3_K_M":
+        early = {"attn_v": layer < 2, "ffn_down": layer < layers // 16}
+        if part in early:
+            return "Q5_K" if early[part] else "Q4_K"
+        return "Q4_K" if part in ("attn_output", "attn_qkv") else "Q3_K"
+    if mix == "Q2_K":
+        if part == "attn_v" and sharing >= 4:
+            return "Q4_K"
+        return "Q3_K" if part in ("attn_v", "attn_output", "ffn_down") else "Q2_K"
+    return mix
 
 
 def _filled(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,19 +19,34 @@ from zigai_core.contracts.descriptor import (
 from zigai_core.contracts.dtypes import DTYPES, DType
 from zigai_core.contracts.errors import UnsupportedError
 
-SCALE_FIELDS: Mapping[str, tuple[tuple[int, float], ...]] = {
-    "Q4_0": ((0, 1 / 4.6),),
-    "Q4_1": ((0, 1 / 4.6), (2, -7.5 / 4.6)),
-    "Q5_0": ((0, 1 / 9.2),),
-    "Q5_1": ((0, 1 / 9.2), (2, -15.5 / 9.2)),
-    "Q8_0": ((0, 1 / 74),),
-    "Q2_K": ((80, 1 / 8.8), (82, 1.5 / 8.8)),
-    "Q3_K": ((108, 1 / 42),),
-    "Q4_K": ((0, 1 / 174), (2, 7.5 / 174)),
-    "Q5_K": ((0, 1 / 348), (2, 15.5 / 348)),
-    "Q6_K": ((208, 1 / 1400),),
+USUAL_SCALES: Mapping[str, tuple[float, ...]] = {
+    "Q4_0": (1 / 4.6,),
+    "Q4_1": (1 / 4.6, -7.5 / 4.6),
+    "Q5_0": (1 / 9.2,),
+    "Q5_1": (1 / 9.2, -15.5 / 9.2),
+    "Q8_0": (1 / 74,),
+    "Q2_K": (1 / 8.8, 1.5 / 8.8),
+    "Q3_K": (1 / 42,),
+    "Q4_K": (1 / 174, 7.5 / 174),
+    "Q5_K": (1 / 348, 15.5 / 348),
+    "Q6_K": (1 / 1400,),
+    "IQ4_NL": (1 / 72,),
+    "IQ4_XS": (1 / 1330,),
+    "MXFP4": (1 / 5.3,),
 }
-"""Offsets of a block's float16 scales, and the values with which random bits have a variance of about 1."""
+"""The scales (and minimums) of a block with which random bits have a variance of about 1."""
+
+_OFFSETS: Mapping[str, tuple[int, ...]] = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,)}
+"""Positions of scales in a block where these are not at its start."""
+
+
+def set_scales(dtype: str, blocks: NDArray[np.uint8], values: Sequence[float]) -> None:
+    """Writes the scales of blocks `[blocks, block_bytes]`, a value for each of `USUAL_SCALES[dtype]`."""
+    if dtype == "MXFP4":
+        blocks[:, 0] = 128 + np.rint(np.log2(values[0]))
+        return
+    for offset, value in zip(_OFFSETS.get(dtype, (0, 2)), values, strict=False):
+        blocks[:, offset : offset + 2] = np.array([value], "<f2").view(np.uint8)
 
 
 def random_tensor(
@@ -39,23 +54,21 @@ def random_tensor(
 ) -> TensorInfo:
     """Returns a tensor of random values with a standard deviation of about `std`, stored as `dtype`.
 
-    Raises `UnsupportedError` for a storage type that is not among `SCALE_FIELDS`, F32, F16 and BF16.
+    Raises `UnsupportedError` for a storage type that is not among `USUAL_SCALES`, F32, F16 and BF16.
     """
     dtype = DTYPES[dtype] if isinstance(dtype, str) else dtype
     count = int(np.prod(shape))
     if dtype.name in ("F32", "F16", "BF16"):
         values = (random.standard_normal(count) * std).astype(np.float32)
         return TensorInfo(name, shape, dtype, store_floats(values, dtype.name))
-    if dtype.name not in SCALE_FIELDS:
+    if dtype.name not in USUAL_SCALES:
         raise UnsupportedError(
-            f"random_tensor does not support the storage type {dtype.name}; add its scales to SCALE_FIELDS"
+            f"random_tensor does not support the storage type {dtype.name}; add its scales to USUAL_SCALES"
         )
     blocks = random.randint(0, 256, (count // dtype.block_size, dtype.block_bytes)).astype(np.uint8)
     if dtype.name in ("Q4_K", "Q5_K"):
         blocks[:, 4:16] = 0x5F  # scales and minimums of similar size, so that the mean of values is near zero
-    for offset, scale in SCALE_FIELDS[dtype.name]:
-        field = np.array([scale * std], dtype=np.float16)
-        blocks[:, offset : offset + 2] = field.view(np.uint8)
+    set_scales(dtype.name, blocks, [value * std for value in USUAL_SCALES[dtype.name]])
     return TensorInfo(name, shape, dtype, blocks.reshape(-1))
 
 

@@ -34,7 +34,19 @@ Q4_K = np.dtype([("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", (12,)), ("qs", 
 Q5_K = np.dtype(
     [("d", "<f2"), ("dmin", "<f2"), ("scales", "u1", (12,)), ("qh", "u1", (1, 32)), ("qs", "u1", (4, 32))]
 )
+IQ4_NL = np.dtype([("d", "<f2"), ("qs", "u1", (16,))])
+IQ4_XS = np.dtype([("d", "<f2"), ("scales_h", "<u2"), ("scales_l", "u1", (4,)), ("qs", "u1", (8, 16))])
+MXFP4 = np.dtype([("e", "u1"), ("qs", "u1", (16,))])
 Q6_K = np.dtype([("ql", "u1", (2, 2, 32)), ("qh", "u1", (2, 1, 32)), ("scales", "i1", (16,)), ("d", "<f2")])
+
+IQ4_VALUES: NDArray[np.float32] = np.array(
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32
+)
+"""The 16 values of IQ4_NL and IQ4_XS: `kvalues_iq4nl` in ggml-common.h."""
+FP4_VALUES: NDArray[np.float32] = np.array(
+    [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.float32
+)
+"""Twice the 16 values of the floating-point type E2M1: `kvalues_mxfp4` in ggml-common.h."""
 
 _TWO_BIT_SHIFTS = np.array([0, 2, 4, 6], np.uint8)[:, None]
 _ONE_BIT_SHIFTS = np.arange(8, dtype=np.uint8)[:, None]
@@ -167,14 +179,40 @@ def q6_k(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
     groups *= (_scale(blocks["d"]) * blocks["scales"])[..., None]
 
 
+def iq4_nl(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
+    """`d * value`, the value by the element's four bits (`IQ4_VALUES`)."""
+    _nibbles(blocks["qs"], out, IQ4_VALUES)
+    out *= _scale(blocks["d"])
+
+
+def iq4_xs(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
+    """`(d * (scale - 32)) * value`; 8 groups of 32 with scales of 6 bits, and values as in IQ4_NL."""
+    n = len(blocks)
+    groups = out.reshape(n, 8, 32)
+    _nibbles(blocks["qs"], groups, IQ4_VALUES)
+    low = (blocks["scales_l"][:, :, None] >> np.array([0, 4], np.uint8) & 15).reshape(n, 8)
+    high = blocks["scales_h"][:, None] >> np.arange(0, 16, 2, dtype=np.uint16) & 3
+    scales = (low | high << 4).astype(np.float32) - 32
+    groups *= (_scale(blocks["d"]) * scales)[..., None]
+
+
+def mxfp4(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:
+    """`2^(e - 128) * value`: MXFP4 of https://www.opencompute.org, with twice its values (`FP4_VALUES`)."""
+    _nibbles(blocks["qs"], out, FP4_VALUES)
+    out *= np.ldexp(np.float32(1), blocks["e"].astype(np.int32) - 128)[:, None]
+
+
 def _scale(field: NDArray[Any]) -> NDArray[np.float32]:
     """Returns a float16 field `[blocks]` as float32 with one more axis: `[blocks, 1]`."""
     return field.astype(np.float32)[:, None]
 
 
-def _nibbles(qs: NDArray[np.uint8], out: NDArray[np.float32]) -> None:
-    out[:, :16] = qs & 15
-    out[:, 16:] = qs >> 4
+def _nibbles(
+    qs: NDArray[np.uint8], out: NDArray[np.float32], values: NDArray[np.float32] | None = None
+) -> None:
+    low, high = qs & 15, qs >> 4
+    out[..., :16] = low if values is None else values[low]
+    out[..., 16:] = high if values is None else values[high]
 
 
 def _five_bits(blocks: NDArray[np.void], out: NDArray[np.float32]) -> None:

@@ -42,6 +42,9 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
             _quantised("Q4_K", 256, dequantize.Q4_K, dequantize.q4_k),
             _quantised("Q5_K", 256, dequantize.Q5_K, dequantize.q5_k),
             _quantised("Q6_K", 256, dequantize.Q6_K, dequantize.q6_k),
+            _quantised("IQ4_NL", 32, dequantize.IQ4_NL, dequantize.iq4_nl),
+            _quantised("IQ4_XS", 256, dequantize.IQ4_XS, dequantize.iq4_xs),
+            _quantised("MXFP4", 32, dequantize.MXFP4, dequantize.mxfp4),
         )
     }
 )

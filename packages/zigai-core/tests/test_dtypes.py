@@ -9,11 +9,15 @@ import pytest
 from numpy.typing import NDArray
 
 from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.dtypes.codebooks import code_book, signs
 from zigai_core.contracts.dtypes.dequantize import CHUNK
 from zigai_core.contracts.errors import ShapeError
 
 GOLDEN = np.load(Path(__file__).with_name("data") / "dequantize.npz")
 QUANTISED = [name for name in DTYPES if DTYPES[name].block_size > 1]
+BY_FORMULA = ["Q8_1", "Q8_K", "Q1_0", "Q2_0"]
+"""Types that the `gguf` package does not decode."""
+DECODED = [name for name in QUANTISED if name not in BY_FORMULA]
 
 
 def golden(name: str) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
@@ -24,7 +28,7 @@ def bits(values: NDArray[np.float32]) -> NDArray[np.uint32]:
     return np.ascontiguousarray(values).view(np.uint32)
 
 
-@pytest.mark.parametrize("name", ["F16", "BF16", *QUANTISED])
+@pytest.mark.parametrize("name", ["F16", "BF16", *DECODED])
 def test_blocks_decode_bitwise_as_the_gguf_package_does(name: str) -> None:
     blocks, values = golden(name)
     decoded = DTYPES[name].dequantize(blocks)
@@ -32,7 +36,7 @@ def test_blocks_decode_bitwise_as_the_gguf_package_does(name: str) -> None:
     np.testing.assert_array_equal(bits(decoded), bits(values))
 
 
-@pytest.mark.parametrize("name", ["F16", "BF16", *QUANTISED])
+@pytest.mark.parametrize("name", ["F16", "BF16", *DECODED])
 def test_misaligned_and_strided_blocks_decode_to_the_same_values(name: str) -> None:
     blocks, values = golden(name)
     shifted = np.empty(blocks.size + 1, np.uint8)[1:].reshape(blocks.shape)
@@ -42,7 +46,7 @@ def test_misaligned_and_strided_blocks_decode_to_the_same_values(name: str) -> N
     np.testing.assert_array_equal(DTYPES[name].dequantize(wide[::2]), values)
 
 
-@pytest.mark.parametrize("name", QUANTISED)
+@pytest.mark.parametrize("name", DECODED)
 def test_more_blocks_than_a_chunk_decode_to_the_same_values(name: str) -> None:
     blocks, values = golden(name)
     repeats = 2 * CHUNK // values.size + 2
@@ -53,6 +57,51 @@ def test_more_blocks_than_a_chunk_decode_to_the_same_values(name: str) -> None:
 def test_a_q4_0_block_decodes_to_values_computed_by_its_formula() -> None:
     block = np.array([0x00, 0x40, *[0x80] * 16], np.uint8)  # d = 2, every byte: low nibble 0, high nibble 8
     assert DTYPES["Q4_0"].dequantize(block[None])[0].tolist() == [-16.0] * 16 + [0.0] * 16
+
+
+def test_types_of_activations_are_a_scale_times_bytes() -> None:
+    q = np.arange(-128, 128, dtype=np.int8)
+    of_32 = np.concatenate([np.array([0.5, 99], "<f2").view(np.uint8), q[:32].view(np.uint8)])
+    np.testing.assert_array_equal(DTYPES["Q8_1"].dequantize(of_32[None])[0], q[:32] * 0.5)
+    of_256 = np.concatenate(
+        [np.array([0.25], "<f4").view(np.uint8), q.view(np.uint8), np.zeros(32, np.uint8)]
+    )
+    np.testing.assert_array_equal(DTYPES["Q8_K"].dequantize(of_256[None])[0], q * 0.25)
+
+
+def test_one_and_two_bits_are_read_from_the_lowest_on() -> None:
+    d = np.array([2], "<f2").view(np.uint8)
+    ones = np.concatenate([d, np.array([0b1010_0001, *[0xFF] * 15], np.uint8)])
+    expected = [2, -2, -2, -2, -2, 2, -2, 2, *[2] * 120]
+    assert DTYPES["Q1_0"].dequantize(ones[None])[0].tolist() == expected
+    twos = np.concatenate([d, np.array([0b11_10_01_00, *[0] * 15], np.uint8)])
+    assert DTYPES["Q2_0"].dequantize(twos[None])[0].tolist() == [-2, 0, 2, 4, *[-2] * 60]
+
+
+@pytest.mark.parametrize(
+    ("name", "vectors", "values"),
+    [
+        ("IQ1_S", (2048, 8), [-1, 0, 1]),
+        ("IQ2_XXS", (256, 8), [8, 25, 43]),
+        ("IQ2_XS", (512, 8), [8, 25, 43]),
+        ("IQ2_S", (1024, 8), [8, 25, 43]),
+        ("IQ3_XXS", (256, 4), [4, 12, 20, 28, 36, 44, 52, 62]),
+        ("IQ3_S", (512, 4), [1, 3, 5, 7, 9, 11, 13, 15]),
+    ],
+)
+def test_code_books_are_different_vectors_of_a_few_values(
+    name: str, vectors: tuple[int, int], values: list[int]
+) -> None:
+    table = code_book(name)
+    assert (table.shape, table.dtype, table.flags.c_contiguous) == (vectors, np.int8, True)
+    assert np.unique(table).tolist() == values
+    assert len(np.unique(table, axis=0)) == len(table)
+    assert not table.flags.writeable
+
+
+def test_signs_have_an_even_number_of_minuses() -> None:
+    assert (signs().astype(int).prod(axis=1) == 1).all()
+    assert len(np.unique(signs(), axis=0)) == 128
 
 
 @pytest.mark.parametrize(

@@ -201,12 +201,13 @@ def test_an_unknown_tensor_type_is_an_error_that_names_the_tensor(
     assert str(number) in str(caught.value)
 
 
-def test_a_tensor_without_a_dequantiser_can_be_listed_but_not_dequantised(build: Build, raw: Any) -> None:
-    path = build(tensors=[raw.tensor("x", [256], 16)], data=bytes(66))
+def test_a_tensor_of_vectors_of_a_code_book_is_dequantised(build: Build, raw: Any) -> None:
+    path = build(tensors=[raw.tensor("x", [256], 16)], data=b"\0\x40" + bytes(64))
     x = GGUFFile.open(path).tensors["x"]
     assert (x.dtype.name, x.nbytes) == ("IQ2_XXS", 66)
-    with pytest.raises(UnsupportedError, match="IQ2_XXS"):
-        x.to_float32()
+    assert (
+        x.to_float32().tolist() == [2.0] * 256
+    )  # d = 2: 2 * 1/2 * 1/4 times the first vector, eight times 8
 
 
 def test_an_error_names_file_byte_and_field(build: Build) -> None:

@@ -33,6 +33,9 @@ enum zg_type {
     ZG_Q4_0, ZG_Q4_1, ZG_Q5_0, ZG_Q5_1, ZG_Q8_0,
     ZG_Q2_K, ZG_Q3_K, ZG_Q4_K, ZG_Q5_K, ZG_Q6_K,
     ZG_IQ4_NL, ZG_IQ4_XS, ZG_MXFP4,
+    /* types in coded.c */
+    ZG_NVFP4, ZG_Q1_0, ZG_Q2_0, ZG_TQ1_0, ZG_TQ2_0, ZG_IQ1_S, ZG_IQ1_M,
+    ZG_IQ2_XXS, ZG_IQ2_XS, ZG_IQ2_S, ZG_IQ3_XXS, ZG_IQ3_S, ZG_Q8_1, ZG_Q8_K,
     ZG_TYPES       /* number of types */
 };
 
@@ -133,9 +136,15 @@ typedef struct {
     void *interrupted_argument;
 } zg_step;
 
+/* Tables of vectors of int8, and of the signs of 8 elements by 7 bits. */
+typedef struct {
+    const int8_t *iq1_s, *iq2_xxs, *iq2_xs, *iq2_s, *iq3_xxs, *iq3_s, *signs;
+} zg_codebooks;
+
 typedef struct zg_executor zg_executor;
 typedef struct zg_pool zg_pool;
 
+void zg_use_codebooks(const zg_codebooks *of);
 zg_pool *zg_pool_new(void);
 int zg_pool_grow(zg_pool *pool, int32_t threads);
 zg_executor *zg_executor_new(const zg_plan *plan, const int32_t *pages, int32_t threads);

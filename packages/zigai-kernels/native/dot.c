@@ -12,7 +12,7 @@ enum { FEW = 4 }; /* rows in a tile that reads a packed panel */
 /* The largest number of rows that reads panels packed: the more work unpacking takes, the sooner doing it once pays. */
 INLINE int most_few(int type) {
     const int bits = bits_of(type);
-    return FEW * (is_float(type) ? 16 : bits == 4 ? 7 : bits == 5 ? 4 : bits == 6 ? 2 : 8);
+    return FEW * (is_coded(type) ? 1 : is_float(type) ? 16 : bits == 4 ? 7 : bits == 5 ? 4 : bits == 6 ? 2 : 8);
 }
 
 /* Rows in a tile with many rows. With by_sign a product needs more registers, which leaves fewer for sums. */
@@ -46,12 +46,12 @@ INLINE void begin(vi part[LANES][TILE], int centre, const activations *a, int at
     }
 }
 
-/* total = the sums over 32 columns from column `at` on, times the rows' factors if the type has them (one per 16
+/* total = the sums over `steps` steps from column `at` on, times the rows' factors if the type has them (one per 16
    columns). Partial sums are widened before they could overflow: see steps_together. */
-INLINE void dot_32(vi total[LANES][TILE], const uint8_t *quants, int packed, int type, const vi factor[2][LANES],
-                   const activations *a, int at, int nt) {
-    const int steps = steps_of(type), of_32_bits = is_fixed(type) || by_sign(type);
-    const int together = is_multiplied(type, packed) ? steps : steps_together(type);
+INLINE void dot(vi total[LANES][TILE], const uint8_t *quants, int packed, int type, int steps, const vi factor[2][LANES],
+                const activations *a, int at, int nt) {
+    const int of_32_bits = is_fixed(type) || by_sign(type);
+    const int together = is_multiplied(type, packed) || is_coded(type) ? steps : steps_together(type);
     vi part[LANES][TILE];
     _Pragma("GCC unroll 16") for (int step = 0; step < steps; step++) {
         vi q[LANES], bytes[LANES];
@@ -87,7 +87,7 @@ INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, con
     _Pragma("GCC unroll 1") for (int b = 0; b < blocks; b++, at += 32, q += quant_bytes(type, packed)) {
         vi total[LANES][TILE];
         if (packed) fetch_ahead(q, bits_of(type));
-        dot_32(total, q, packed, type, NULL, a, at, nt);
+        dot(total, q, packed, type, steps_of(type), NULL, a, at, nt);
         EACH_TOKEN {
             vf da = act_d(a, t, at / 32);
             EACH_LANE {
@@ -122,7 +122,7 @@ INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, co
             if (factors_of(type) == 2) factor[1][h] = factor_of(w, type, packed, b, 1, h);
         }
         if (packed) fetch_ahead(q, bits_of(type));
-        dot_32(total, q, packed, type, multiplied ? NULL : factor, a, at, nt);
+        dot(total, q, packed, type, steps_of(type), multiplied ? NULL : factor, a, at, nt);
         if (!mins_first) for (int i = 0; i < mins; i++) EACH_LANE min[i][h] = min_of(w, type, 1, mins * b + i, h);
         EACH_TOKEN {
             vf da = act_d(a, t, at / 32);
@@ -134,6 +134,23 @@ INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, co
         }
     }
     EACH_TOKEN EACH_LANE vf_store(Y(t, h), vf_fma(part[h][t], d_of(w, type, packed, 0, h), sum[h][t]));
+}
+
+/* Unpacked columns of a type of coded.c. */
+INLINE void times_16(const piece *w, int type, const activations *a, int at, int columns, float *y, int nt) {
+    const uint8_t *q = w->quants;
+    vf sum[LANES][TILE];
+    EACH_TOKEN EACH_LANE sum[h][t] = vf_load(Y(t, h));
+    _Pragma("GCC unroll 1") for (int b = 0; b < columns / 32; b++, at += 32, q += quant_bytes(type, 0))
+        for (int half = 0; half < 2; half++) {
+            vi total[LANES][TILE];
+            dot(total, q + 4 * half * STEP, 0, type, 4, NULL, a, at + 16 * half, nt);
+            EACH_TOKEN {
+                vf da = act_d(a, t, at / 32);
+                EACH_LANE sum[h][t] = vf_fma(vf_from_vi(total[h][t]), vf_mul(w->scale[2 * b + half][h], da), sum[h][t]);
+            }
+        }
+    EACH_TOKEN EACH_LANE vf_store(Y(t, h), sum[h][t]);
 }
 
 INLINE void times_floats(const float *p, int packed, const activations *a, int at, int columns, float *y, int nt) {
@@ -154,8 +171,22 @@ INLINE void times_floats(const float *p, int packed, const activations *a, int a
 /* The columns from `at` on; their quants or floats are at q if packed, else in the piece. */
 INLINE void times(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, int columns, float *y, int nt) {
     if (is_float(type)) times_floats(packed ? (const float *)q : w->floats, packed, a, at, columns, y, nt);
+    else if (is_coded(type)) times_16(w, type, a, at, columns, y, nt);
     else if (has_factors(type)) times_256(w, q, packed, type, a, at, y, nt);
     else times_32(w, q, packed, type, a, at, columns / 32, y, nt);
+}
+
+/* A whole panel of a type of coded.c: unpacked piece by piece, for any number of rows. */
+static void times_coded(int type, const uint8_t *q, int width, const activations *a, float *y, int nt,
+                        void (*many)(const piece *w, const activations *a, int at, int columns, float *y)) {
+    piece w;
+    memset(y, 0, (size_t)nt * PANEL * sizeof *y);
+    for (int at = 0, columns; at < width; at += columns) {
+        columns = least(width - at, PIECE);
+        unpack_coded(&w, type, q, columns);
+        many(&w, a, at, columns, y);
+        q += (int64_t)columns / layouts[type].columns * layouts[type].quants;
+    }
 }
 
 /* A whole panel with scales at s and quants at q. */
@@ -187,6 +218,11 @@ typedef struct {
     static void many_##TYPE##_##NT(const piece *w, const activations *a, int at, int columns, float *y) { \
         times(w, w->quants, 0, ZG_##TYPE, a, at, columns, y, NT);                                  \
     }
+#define OF_FEW_CODED(TYPE, NT)                                                                     \
+    static void few_##TYPE##_##NT(const uint8_t *s, const uint8_t *q, int width, const activations *a, float *y) { \
+        (void)s;                                                                                   \
+        times_coded(ZG_##TYPE, q, width, a, y, NT, many_NVFP4_##NT);                               \
+    }
 #define UNPACK(TYPE)                                                                               \
     static void unpack_##TYPE(piece *to, const uint8_t *s, const uint8_t *q, int columns) {        \
         unpack(to, ZG_##TYPE, s, q, columns);                                                      \
@@ -204,6 +240,8 @@ typedef struct {
 #define NAMES_1_TO_TILE(OF) NAMES_1_TO_4(OF), OF##_5, OF##_6, OF##_7, OF##_8
 #endif
 #define KERNELS(TYPE) FROM_1_TO_4(OF_FEW, TYPE) UNPACK(TYPE)
+#define CODED_KERNELS(TYPE) FROM_1_TO_4(OF_FEW_CODED, TYPE) UNPACK(TYPE)
+#define CODED_TABLE(TYPE) [ZG_##TYPE] = {{NAMES_1_TO_4(few_##TYPE)}, unpack_##TYPE, {NAMES_1_TO_TILE(many_NVFP4)}}
 #define TABLE(TYPE) {{NAMES_1_TO_4(few_##TYPE)}, unpack_##TYPE, {NAMES_1_TO_TILE(many_##TYPE)}}
 
 KERNELS(F32) FROM_1_TO_TILE(OF_MANY, F32)
@@ -222,10 +260,18 @@ KERNELS(IQ4_NL) FROM_1_TO_TILE(OF_MANY, IQ4_NL)
 KERNELS(IQ4_XS) FROM_1_TO_TILE(OF_MANY, IQ4_XS)
 KERNELS(MXFP4) FROM_1_TO_TILE(OF_MANY, MXFP4)
 
+FROM_1_TO_TILE(OF_MANY, NVFP4) /* serves all types of coded.c: their unpacked form is the same */
+CODED_KERNELS(NVFP4) CODED_KERNELS(Q1_0) CODED_KERNELS(Q2_0) CODED_KERNELS(TQ1_0) CODED_KERNELS(TQ2_0)
+CODED_KERNELS(IQ1_S) CODED_KERNELS(IQ1_M) CODED_KERNELS(IQ2_XXS) CODED_KERNELS(IQ2_XS) CODED_KERNELS(IQ2_S)
+CODED_KERNELS(IQ3_XXS) CODED_KERNELS(IQ3_S) CODED_KERNELS(Q8_1) CODED_KERNELS(Q8_K)
+
 static const panel_kernels kernels[ZG_TYPES] = {
     [ZG_F32] = TABLE(F32),   [ZG_F16] = TABLE(F16),   [ZG_BF16] = TABLE(F16),
     [ZG_Q4_0] = TABLE(Q4_0), [ZG_Q4_1] = TABLE(Q4_1), [ZG_Q5_0] = TABLE(Q5_0), [ZG_Q5_1] = TABLE(Q5_1),
     [ZG_Q8_0] = TABLE(Q8_0), [ZG_Q2_K] = TABLE(Q2_K), [ZG_Q3_K] = TABLE(Q3_K), [ZG_Q4_K] = TABLE(Q4_K),
     [ZG_Q5_K] = TABLE(Q5_K), [ZG_Q6_K] = TABLE(Q6_K),
     [ZG_IQ4_NL] = TABLE(IQ4_NL), [ZG_IQ4_XS] = TABLE(IQ4_XS), [ZG_MXFP4] = TABLE(MXFP4),
+    CODED_TABLE(NVFP4), CODED_TABLE(Q1_0), CODED_TABLE(Q2_0), CODED_TABLE(TQ1_0), CODED_TABLE(TQ2_0),
+    CODED_TABLE(IQ1_S), CODED_TABLE(IQ1_M), CODED_TABLE(IQ2_XXS), CODED_TABLE(IQ2_XS), CODED_TABLE(IQ2_S),
+    CODED_TABLE(IQ3_XXS), CODED_TABLE(IQ3_S), CODED_TABLE(Q8_1), CODED_TABLE(Q8_K),
 };

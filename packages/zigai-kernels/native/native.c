@@ -27,6 +27,7 @@
 
 #include "threads.c"
 #include "panels.c"
+#include "coded.c"
 #include "packing.c"
 #include "checksum.c"
 #include "activations.c"

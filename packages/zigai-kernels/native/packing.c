@@ -293,6 +293,10 @@ void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void 
             pack_floats(w, stride, filled, width, quants);
             continue;
         }
+        if (is_coded(type)) {
+            pack_coded(w, stride, filled, width, type, quants);
+            continue;
+        }
         for (int b = 0; b < blocks; b++, w += l->bytes, scales += l->scales, quants += l->quants)
             pack_block(type, w, stride, filled, l->bytes, scales, quants);
         if (rest) pack_block(type, w, stride, filled, rest, scales, quants);

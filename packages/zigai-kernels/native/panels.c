@@ -23,6 +23,8 @@
      others      the bytes of scales of the stored block: 16 of Q2_K, 12 of Q3_K; of IQ4_XS, 4 with low bits and then 2
                  with high bits
 
+   The types of coded.c keep their blocks as in the file: of each block of columns, those of the 16 rows.
+
    F16 and BF16 become fixed point: 32 columns of a row share an int8 exponent e, and an element is an int16 times
    2^e. The largest of them has 13 bits, the last of which is worth 2^e: as many as leave room for sums of 32 products
    with activations of 13 bits (activations.c). A row whose width is no multiple of 32 ends in zeros. */
@@ -43,10 +45,19 @@ static const block_layout layouts[ZG_TYPES] = {
     [ZG_Q2_K] = {256, 84, 320, 16 * STEP}, [ZG_Q3_K] = {256, 110, 224, 24 * STEP},
     [ZG_Q4_K] = {256, 144, 256, 32 * STEP}, [ZG_Q5_K] = {256, 176, 256, 40 * STEP},
     [ZG_Q6_K] = {256, 210, 288, 48 * STEP}, [ZG_IQ4_XS] = {256, 136, 128, 32 * STEP},
+#define CODED(columns, bytes) {columns, bytes, 0, PANEL * (bytes)}
+    [ZG_NVFP4] = CODED(64, 36),   [ZG_Q1_0] = CODED(128, 18),   [ZG_Q2_0] = CODED(64, 18),
+    [ZG_TQ1_0] = CODED(256, 54),  [ZG_TQ2_0] = CODED(256, 66),  [ZG_IQ1_S] = CODED(256, 50),   [ZG_IQ1_M] = CODED(256, 56),
+    [ZG_IQ2_XXS] = CODED(256, 66), [ZG_IQ2_XS] = CODED(256, 74), [ZG_IQ2_S] = CODED(256, 82),
+    [ZG_IQ3_XXS] = CODED(256, 98), [ZG_IQ3_S] = CODED(256, 110), [ZG_Q8_1] = CODED(32, 36),    [ZG_Q8_K] = CODED(256, 292),
 };
+
+static const uint8_t iq4_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241}; /* + 128 */
+static const uint8_t mxfp4_values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};              /* + 12 */
 
 /* Properties of a type that kernels need. */
 INLINE int is_float(int type) { return type == ZG_F32; }
+INLINE int is_coded(int type) { return type >= ZG_NVFP4; }
 INLINE int is_fixed(int type) { return type == ZG_F16 || type == ZG_BF16; }
 INLINE int has_exponents(int type) { return is_fixed(type) || type == ZG_MXFP4; } /* int8, in place of d */
 

@@ -17,6 +17,7 @@ enum {
      factor  for each 16 columns, or for 32, in pairs of int16
      d       of each 32 columns, or, with factors, of all 256
      min     of each 32 columns, or of each 16
+     scale   of each 16 columns, in place of d: the types of coded.c
    and, for F32, `floats`, 16 for each column. */
 typedef struct {
     const uint8_t *scales;
@@ -26,7 +27,7 @@ typedef struct {
         struct {
             uint8_t quants[BLOCKS * MOST_STEPS * STEP];
             vi factor[BLOCKS][2][LANES];
-            vf d[BLOCKS][LANES], min[2 * BLOCKS][LANES];
+            vf d[BLOCKS][LANES], min[2 * BLOCKS][LANES], scale[2 * BLOCKS][LANES];
         };
         float floats[PIECE * PANEL];
     };
@@ -40,9 +41,6 @@ typedef struct {
     const uint8_t *values; /* quants by stored quant */
 } type_traits;
 
-static const uint8_t iq4_values[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
-static const uint8_t mxfp4_values[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
-
 static const type_traits traits[ZG_TYPES] = {
     [ZG_F16] = {16, 0, 0, 0, NULL},   [ZG_BF16] = {16, 0, 0, 0, NULL},
     [ZG_Q4_0] = {4, 0, 0, 8, NULL},   [ZG_Q4_1] = {4, 0, 32, 0, NULL},
@@ -52,24 +50,27 @@ static const type_traits traits[ZG_TYPES] = {
     [ZG_IQ4_NL] = {4, 0, 0, 128, iq4_values}, [ZG_IQ4_XS] = {4, 32, 0, 128, iq4_values},
     [ZG_MXFP4] = {4, 0, 0, 12, mxfp4_values},
 };
+static const type_traits coded_traits = {8, 0, 0, 128, NULL}; /* of the types in coded.c, unpacked */
 
-INLINE int bits_of(int type) { return traits[type].bits; }
-INLINE int has_factors(int type) { return traits[type].factor > 0; }
-INLINE int has_mins(int type) { return traits[type].min > 0; }
+INLINE type_traits traits_of(int type) { return is_coded(type) ? coded_traits : traits[type]; }
+
+INLINE int bits_of(int type) { return traits_of(type).bits; }
+INLINE int has_factors(int type) { return traits_of(type).factor > 0; }
+INLINE int has_mins(int type) { return traits_of(type).min > 0; }
 /* Factors, and mins, of 32 columns. */
-INLINE int factors_of(int type) { return has_factors(type) ? 32 / traits[type].factor : 0; }
-INLINE int mins_of(int type) { return has_mins(type) ? 32 / traits[type].min : 0; }
+INLINE int factors_of(int type) { return has_factors(type) ? 32 / traits_of(type).factor : 0; }
+INLINE int mins_of(int type) { return has_mins(type) ? 32 / traits_of(type).min : 0; }
 /* True if products use the magnitudes of weights, and activations take over their signs: two products of unsigned bytes
    do not fit into int16, two products with magnitudes up to 128 do. */
-INLINE int by_sign(int type) { return traits[type].centre == 128 && !WIDE_PRODUCTS; }
+INLINE int by_sign(int type) { return traits_of(type).centre == 128 && !WIDE_PRODUCTS; }
 /* True if unpacking multiplies the quants of 16 columns with their factor, which leaves them unsigned bytes:
      2 bits   3 * 15 at most
      3 bits   from -4 * 31 to -4 * -32, with a centre of 124. */
-INLINE int is_multiplied(int type, int packed) { return !packed && WIDE_PRODUCTS && bits_of(type) < 4 && traits[type].factor == 16; }
+INLINE int is_multiplied(int type, int packed) { return !packed && WIDE_PRODUCTS && bits_of(type) < 4 && traits_of(type).factor == 16; }
 /* The offset that a kernel removes: by_sign, unpacking does. */
 INLINE int centre_of(int type, int packed) {
-    if (is_multiplied(type, packed)) return traits[type].centre ? 124 : 0;
-    return by_sign(type) ? 0 : traits[type].centre;
+    if (is_multiplied(type, packed)) return traits_of(type).centre ? 124 : 0;
+    return by_sign(type) ? 0 : traits_of(type).centre;
 }
 INLINE int steps_of(int type) { return is_fixed(type) ? 16 : 8; }
 /* The number of steps that one partial sum covers. With 32 bits: those that share a factor. With 16 bits the sum may
@@ -78,8 +79,8 @@ INLINE int steps_of(int type) { return is_fixed(type) ? 16 : 8; }
      5 bits   4 * 2 * 31 * 127 = 31,496, or with a centre of 16 8 * 2 * 16 * 127 = 32,512
      6 bits   4 * 2 * 32 * 127 = 32,512, with a centre of 32. */
 INLINE int steps_together(int type) {
-    int in_16_bits = bits_of(type) == 5 && !traits[type].centre && !WIDE_PRODUCTS;
-    return traits[type].factor == 16 || in_16_bits ? 4 : steps_of(type);
+    int in_16_bits = bits_of(type) == 5 && !traits_of(type).centre && !WIDE_PRODUCTS;
+    return traits_of(type).factor == 16 || in_16_bits ? 4 : steps_of(type);
 }
 /* Bytes of 32 columns' quants. */
 INLINE int quant_bytes(int type, int packed) { return (packed ? bits_of(type) : by_sign(type) ? 16 : steps_of(type)) * STEP; }
@@ -122,7 +123,7 @@ INLINE vi stored_quants(const uint8_t *q, int type, int step, int h) {
 
 INLINE vi packed_quants(const uint8_t *q, int type, int step, int h) {
     vi stored = stored_quants(q, type, step, h);
-    return traits[type].values ? vi_lookup(vi_table(traits[type].values), stored) : stored;
+    return traits_of(type).values ? vi_lookup(vi_table(traits_of(type).values), stored) : stored;
 }
 
 /* Removes the offset of 128 from bytes. */
@@ -215,14 +216,41 @@ INLINE void unpack_scales(piece *w, int type, const uint8_t *scales, int blocks)
 
 /* Quants times the factors of their rows: is_multiplied. */
 INLINE vi multiplied(vi q, int type, const uint8_t *factors) {
-    vi product = vi_mul8(vi_sub8(q, vi_set8(traits[type].centre)), row_pairs(factors));
+    vi product = vi_mul8(vi_sub8(q, vi_set8(traits_of(type).centre)), row_pairs(factors));
     return vi_sub8(product, vi_set8(-centre_of(type, 0)));
+}
+
+/* Unpacks columns of a type of coded.c. */
+static void unpack_coded(piece *to, int type, const uint8_t *q, int columns) {
+    const block_layout l = layouts[type];
+    float *to_scales = (float *)to->scale;
+    for (int at = 0; at < columns; at += l.columns)
+        for (int row = 0; row < PANEL; row++, q += l.bytes) {
+            int8_t elements[PIECE];
+            float scales[PIECE / 16];
+            decoders[type](q, elements, scales);
+            for (int g = 0; g < l.columns / 16; g++) to_scales[(at / 16 + g) * PANEL + row] = scales[g];
+            for (int i = 0; i < l.columns; i += 4) {
+                uint8_t *out = to->quants + (at + i) / 32 * quant_bytes(type, 0) + i % 32 / 4 * STEP + 4 * row;
+                uint32_t word = read_u32((const uint8_t *)elements + i);
+                if (!by_sign(type)) {
+                    write_u32(out, word ^ BYTES(128));
+                    continue;
+                }
+                write_u32(out + 8 * STEP, word);
+                for (int j = 0; j < 4; j++) out[j] = (uint8_t)abs(elements[i + j]);
+            }
+        }
 }
 
 INLINE void unpack(piece *to, int type, const uint8_t *s, const uint8_t *q, int columns) {
     if (is_float(type)) {
         for (int i = 0; i < columns; i++) fetch_ahead(q + i * STEP, 1);
         memcpy(to->floats, q, (size_t)columns * STEP);
+        return;
+    }
+    if (is_coded(type)) {
+        unpack_coded(to, type, q, columns);
         return;
     }
     uint8_t *out = to->quants;

@@ -57,8 +57,9 @@ def weights_for(tensor: TensorInfo) -> NDArray[np.float64]:
 
 
 def unit_scales(dtype: str, blocks: NDArray[np.uint8]) -> TensorInfo:
-    """A tensor with one block per row and all scales 1, so that every weight is a whole number."""
-    set_scales(dtype, blocks, [1.0] * len(USUAL_SCALES[dtype]))
+    """A tensor with one block per row and scales of 1, or of 8, so that every weight is a whole number."""
+    unit = 8.0 if dtype.startswith(("IQ1", "IQ2", "IQ3")) else 1.0
+    set_scales(dtype, blocks, [unit] * len(USUAL_SCALES[dtype]))
     shape = (len(blocks), DTYPES[dtype].block_size)
     return TensorInfo("w", shape, DTYPES[dtype], blocks.reshape(-1))
 

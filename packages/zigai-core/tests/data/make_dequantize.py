@@ -16,6 +16,8 @@ HALVES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
     "IQ4_NL": [0], "IQ4_XS": [0], "MXFP4": [],
+    "NVFP4": [], "TQ1_0": [52], "TQ2_0": [64], "IQ1_S": [0], "IQ1_M": [],
+    "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0],
 }  # fmt: skip
 
 rng = np.random.default_rng(20260101)
@@ -28,6 +30,8 @@ for name in ["F16", "BF16", *HALVES]:
         for at in HALVES[name]:
             scale = rng.normal(0, 0.05, len(blocks)).astype("<f2")
             blocks[:, at : at + 2] = scale.view(np.uint8).reshape(-1, 2)
+        if name == "IQ1_M":
+            blocks[:, 55] &= 0xBF  # a bit of the exponent, so that d is finite
     else:
         values = rng.normal(0, 1, len(blocks)).astype(np.float32)
         stored = (

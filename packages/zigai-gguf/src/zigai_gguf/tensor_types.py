@@ -1,50 +1,50 @@
 """GGUF's tensor type ids and their storage types.
 
-Source: `enum ggml_type` in ggml.h; block layouts in ggml-common.h.
+Source: `enum ggml_type` in ggml.h.
 """
 
 from __future__ import annotations
 
 from zigai_core.contracts.dtypes import DTYPES, DType
 
-LAYOUTS: dict[int, tuple[str, int, int]] = {
-    0: ("F32", 1, 4),
-    1: ("F16", 1, 2),
-    2: ("Q4_0", 32, 18),
-    3: ("Q4_1", 32, 20),
-    6: ("Q5_0", 32, 22),
-    7: ("Q5_1", 32, 24),
-    8: ("Q8_0", 32, 34),
-    9: ("Q8_1", 32, 36),
-    10: ("Q2_K", 256, 84),
-    11: ("Q3_K", 256, 110),
-    12: ("Q4_K", 256, 144),
-    13: ("Q5_K", 256, 176),
-    14: ("Q6_K", 256, 210),
-    15: ("Q8_K", 256, 292),
-    16: ("IQ2_XXS", 256, 66),
-    17: ("IQ2_XS", 256, 74),
-    18: ("IQ3_XXS", 256, 98),
-    19: ("IQ1_S", 256, 50),
-    20: ("IQ4_NL", 32, 18),
-    21: ("IQ3_S", 256, 110),
-    22: ("IQ2_S", 256, 82),
-    23: ("IQ4_XS", 256, 136),
-    24: ("I8", 1, 1),
-    25: ("I16", 1, 2),
-    26: ("I32", 1, 4),
-    27: ("I64", 1, 8),
-    28: ("F64", 1, 8),
-    29: ("IQ1_M", 256, 56),
-    30: ("BF16", 1, 2),
-    34: ("TQ1_0", 256, 54),
-    35: ("TQ2_0", 256, 66),
-    39: ("MXFP4", 32, 17),
-    40: ("NVFP4", 64, 36),
-    41: ("Q1_0", 128, 18),
-    42: ("Q2_0", 64, 18),
+NAMES: dict[int, str] = {
+    0: "F32",
+    1: "F16",
+    2: "Q4_0",
+    3: "Q4_1",
+    6: "Q5_0",
+    7: "Q5_1",
+    8: "Q8_0",
+    9: "Q8_1",
+    10: "Q2_K",
+    11: "Q3_K",
+    12: "Q4_K",
+    13: "Q5_K",
+    14: "Q6_K",
+    15: "Q8_K",
+    16: "IQ2_XXS",
+    17: "IQ2_XS",
+    18: "IQ3_XXS",
+    19: "IQ1_S",
+    20: "IQ4_NL",
+    21: "IQ3_S",
+    22: "IQ2_S",
+    23: "IQ4_XS",
+    24: "I8",
+    25: "I16",
+    26: "I32",
+    27: "I64",
+    28: "F64",
+    29: "IQ1_M",
+    30: "BF16",
+    34: "TQ1_0",
+    35: "TQ2_0",
+    39: "MXFP4",
+    40: "NVFP4",
+    41: "Q1_0",
+    42: "Q2_0",
 }
-"""Name, elements in a block and bytes in a block, by id."""
+"""Names of tensor types by id."""
 
 REMOVED: dict[int, str] = {
     4: "Q4_2",
@@ -59,13 +59,10 @@ REMOVED: dict[int, str] = {
 """Types that were removed from the format, by id."""
 
 
-TENSOR_TYPES: dict[int, DType] = {
-    number: DTYPES.get(name) or DType(name, block_size, block_bytes, None)
-    for number, (name, block_size, block_bytes) in LAYOUTS.items()
-}
-"""Storage types by id. A type that core lacks has only a layout; a package may add its dequantiser."""
+TENSOR_TYPES: dict[int, DType] = {number: DTYPES[name] for number, name in NAMES.items()}
+"""Storage types by id."""
 
-TYPE_IDS: dict[str, int] = {dtype.name: number for number, dtype in TENSOR_TYPES.items()}
+TYPE_IDS: dict[str, int] = {name: number for number, name in NAMES.items()}
 """Ids by name of the storage type."""
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType, TracebackType
 
+from zigai_core.contracts.dtypes.codebooks import code_book, signs
 from zigai_core.contracts.errors import UnsupportedError
 
 INSTRUCTION_SETS = ("baseline", "avx2", "avx512")
@@ -59,6 +60,7 @@ def load(name: str) -> ModuleType:
     if module is None:
         raise UnsupportedError(f"zigai-kernels was built without {name}")
     serve_signals(module)
+    give_code_books(module)
     return module
 
 
@@ -133,6 +135,17 @@ def serve_signals(module: ModuleType) -> None:
         return 1
 
     module.ffi.def_extern("zg_interrupted", error=1, onerror=keep)(interrupted)
+
+
+@cache
+def give_code_books(module: ModuleType) -> None:
+    """Hands the module the tables of zigai_core that coded.c reads."""
+    ffi = module.ffi
+    names = ("IQ1_S", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")
+    tables = {name.lower(): code_book(name) for name in names} | {"signs": signs()}
+    # The tables are cached for the life of the process, so their memory stays where it is.
+    addresses = {name: ffi.cast("int8_t *", table.ctypes.data) for name, table in tables.items()}
+    module.lib.zg_use_codebooks(ffi.new("zg_codebooks *", addresses))
 
 
 def _module(name: str) -> ModuleType | None:

@@ -66,6 +66,20 @@ STORAGE = {
         Storage("IQ4_NL", 32, 18, "INT8"),
         Storage("IQ4_XS", 256, 136, "INT8"),
         Storage("MXFP4", 32, 17, "INT8"),
+        Storage("NVFP4", 64, 36, "INT8"),
+        Storage("Q1_0", 128, 18, "INT8"),
+        Storage("Q2_0", 64, 18, "INT8"),
+        Storage("TQ1_0", 256, 54, "INT8"),
+        Storage("TQ2_0", 256, 66, "INT8"),
+        Storage("IQ1_S", 256, 50, "INT8"),
+        Storage("IQ1_M", 256, 56, "INT8"),
+        Storage("IQ2_XXS", 256, 66, "INT8"),
+        Storage("IQ2_XS", 256, 74, "INT8"),
+        Storage("IQ2_S", 256, 82, "INT8"),
+        Storage("IQ3_XXS", 256, 98, "INT8"),
+        Storage("IQ3_S", 256, 110, "INT8"),
+        Storage("Q8_1", 32, 36, "INT8"),
+        Storage("Q8_K", 256, 292, "INT8"),
     )
 }
 CODES = {name: code for code, name in enumerate(STORAGE)}

@@ -33,10 +33,30 @@ USUAL_SCALES: Mapping[str, tuple[float, ...]] = {
     "IQ4_NL": (1 / 72,),
     "IQ4_XS": (1 / 1330,),
     "MXFP4": (1 / 5.3,),
+    "NVFP4": (1 / 5.3,),
+    "Q1_0": (1.0,),
+    "Q2_0": (1 / 1.2,),
+    "TQ1_0": (1 / 0.8,),
+    "TQ2_0": (1 / 1.2,),
+    "IQ1_S": (1 / 7,),
+    "IQ1_M": (1 / 7,),
+    "IQ2_XXS": (1 / 50,),
+    "IQ2_XS": (1 / 50,),
+    "IQ2_S": (1 / 50,),
+    "IQ3_XXS": (1 / 150,),
+    "IQ3_S": (1 / 150,),
+    "Q8_1": (1 / 74,),
+    "Q8_K": (1 / 74,),
 }
 """The scales (and minimums) of a block with which random bits have a variance of about 1."""
 
-_OFFSETS: Mapping[str, tuple[int, ...]] = {"Q2_K": (80, 82), "Q3_K": (108,), "Q6_K": (208,)}
+_OFFSETS: Mapping[str, tuple[int, ...]] = {
+    "Q2_K": (80, 82),
+    "Q3_K": (108,),
+    "Q6_K": (208,),
+    "TQ1_0": (52,),
+    "TQ2_0": (64,),
+}
 """Positions of scales in a block where these are not at its start."""
 
 
@@ -44,9 +64,18 @@ def set_scales(dtype: str, blocks: NDArray[np.uint8], values: Sequence[float]) -
     """Writes the scales of blocks `[blocks, block_bytes]`, a value for each of `USUAL_SCALES[dtype]`."""
     if dtype == "MXFP4":
         blocks[:, 0] = 128 + np.rint(np.log2(values[0]))
-        return
-    for offset, value in zip(_OFFSETS.get(dtype, (0, 2)), values, strict=False):
-        blocks[:, offset : offset + 2] = np.array([value], "<f2").view(np.uint8)
+    elif dtype == "NVFP4":
+        # a power of two, as 1.0 times it in E4M3 with half its value
+        blocks[:, :4] = np.clip(8 + np.rint(np.log2(values[0])), 1, 15).astype(np.uint8) << 3
+    elif dtype == "IQ1_M":
+        bits = int(np.array([values[0]], "<f2").view("<u2")[0])
+        for i in range(4):
+            blocks[:, 49 + 2 * i] = blocks[:, 49 + 2 * i] & 15 | (bits >> 4 * i & 15) << 4
+    elif dtype == "Q8_K":
+        blocks[:, :4] = np.array([values[0]], "<f4").view(np.uint8)
+    else:
+        for offset, value in zip(_OFFSETS.get(dtype, (0, 2)), values, strict=False):
+            blocks[:, offset : offset + 2] = np.array([value], "<f2").view(np.uint8)
 
 
 def random_tensor(

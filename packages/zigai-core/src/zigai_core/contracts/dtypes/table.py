@@ -7,7 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from zigai_core.contracts.dtypes import dequantize
+from zigai_core.contracts.dtypes import coded, dequantize
+from zigai_core.contracts.dtypes.coded import Decoder, scaled
 from zigai_core.contracts.dtypes.dequantize import Kernel
 from zigai_core.contracts.dtypes.dtype import DType
 
@@ -18,6 +19,10 @@ def _plain(name: str, stored: str) -> DType:
 
 def _quantised(name: str, block_size: int, layout: np.dtype[np.void], kernel: Kernel) -> DType:
     return DType(name, block_size, layout.itemsize, dequantize.blockwise(layout, block_size, kernel))
+
+
+def _coded(name: str, block_size: int, layout: np.dtype[np.void], decode: Decoder) -> DType:
+    return _quantised(name, block_size, layout, scaled(decode))
 
 
 DTYPES: Mapping[str, DType] = MappingProxyType(
@@ -45,6 +50,20 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
             _quantised("IQ4_NL", 32, dequantize.IQ4_NL, dequantize.iq4_nl),
             _quantised("IQ4_XS", 256, dequantize.IQ4_XS, dequantize.iq4_xs),
             _quantised("MXFP4", 32, dequantize.MXFP4, dequantize.mxfp4),
+            _coded("Q8_1", 32, coded.Q8_1, coded.q8_1),
+            _coded("Q8_K", 256, coded.Q8_K, coded.q8_k),
+            _coded("IQ1_S", 256, coded.IQ1_S, coded.iq1_s),
+            _coded("IQ1_M", 256, coded.IQ1_M, coded.iq1_m),
+            _coded("IQ2_XXS", 256, coded.IQ2_XXS, coded.iq2_xxs),
+            _coded("IQ2_XS", 256, coded.IQ2_XS, coded.iq2_xs),
+            _coded("IQ2_S", 256, coded.IQ2_S, coded.iq2_s),
+            _coded("IQ3_XXS", 256, coded.IQ3_XXS, coded.iq3_xxs),
+            _coded("IQ3_S", 256, coded.IQ3_S, coded.iq3_s),
+            _coded("TQ1_0", 256, coded.TQ1_0, coded.tq1_0),
+            _coded("TQ2_0", 256, coded.TQ2_0, coded.tq2_0),
+            _coded("NVFP4", 64, coded.NVFP4, coded.nvfp4),
+            _coded("Q1_0", 128, coded.Q1_0, coded.q1_0),
+            _coded("Q2_0", 64, coded.Q2_0, coded.q2_0),
         )
     }
 )

@@ -59,3 +59,12 @@ def test_a_token_that_is_too_long_is_an_error() -> None:
 )
 def test_no_token_spans_a_guard(guards: list[int], expected: list[str | int]) -> None:
     assert list(SpecialTokens({"<s>": 1, "<s>>": 2}).split("a<s>>b<s>", guards)) == expected
+
+
+def test_white_space_beside_a_token_is_taken_away() -> None:
+    tokens = {"<l>": 1, "<r>": 2, "<n>": 3}
+    found = SpecialTokens(tokens, strip_left={1}, strip_right={2})
+    assert list(found.split("a \t<l> b<r>\n\u3000 <l>\x1f<n> <r>")) == ["a", 1, " b", 2, 1, "\x1f", 3, " ", 2]
+    assert list(found.spans("a <l>b")) == [(0, 1, None), (1, 5, 1), (5, 6, None)]
+    assert list(found.split(" <l>")) == [1]
+    assert list(found.split("<r> ")) == [2]

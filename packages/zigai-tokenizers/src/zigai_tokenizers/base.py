@@ -40,8 +40,8 @@ class VocabularyTokenizer(ABC):
         self.control_tokens: Mapping[str, int] = self._spellings(
             [*control, *(token for token in user_defined if token in self.end_ids)]
         )
-        self._always = SpecialTokens(self._spellings(user_defined))
-        self._special = SpecialTokens(self._spellings([*control, *user_defined]))
+        self._always = self._searches(user_defined, spec)
+        self._special = self._searches([*control, *user_defined], spec)
         if self._add_bos and "bos" not in self.special_ids:
             raise FormatError("the file asks for a beginning-of-sequence token but gives no id for it")
 
@@ -68,11 +68,20 @@ class VocabularyTokenizer(ABC):
                     "this vocabulary has no beginning-of-sequence token: encode with bos=False"
                 )
             tokens.append(self.special_ids["bos"])
-        for part in (self._special if special else self._always).split(text, guards if special else ()):
-            if isinstance(part, int):
-                tokens.append(part)
-            else:
-                tokens += self._encode_plain(part)
+        first, second = self._special if special else self._always
+        guards = guards if special else ()
+        for begin, end, token in first.spans(text, guards):
+            if token is not None:
+                tokens.append(token)
+                continue
+            part, begins = self._normalize(text[begin:end]), begin == 0
+            if second is None:
+                tokens += self._encode_plain(part, begins)
+                continue
+            inner = [len(self._normalize(text[begin:guard])) for guard in guards if begin < guard < end]
+            for piece in second.split(part, inner):
+                tokens += [piece] if isinstance(piece, int) else self._encode_plain(piece, begins)
+                begins = False
         return tokens
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
@@ -98,12 +107,31 @@ class VocabularyTokenizer(ABC):
             spellings.setdefault(self._spelling(token), token)
         return spellings
 
+    def _searches(
+        self, tokens: Sequence[int], spec: TokenizerSpec
+    ) -> tuple[SpecialTokens, SpecialTokens | None]:
+        """Returns the searches in a text as it is, and in its normalised parts; None without such tokens."""
+        late = [token for token in tokens if token in spec.normalized]
+        first = self._spellings([token for token in tokens if token not in spec.normalized])
+        second: dict[str, int] = {}
+        for token in late:
+            second.setdefault(self._normalize(self._spelling(token)), token)
+        strips = spec.strip_left, spec.strip_right
+        return SpecialTokens(first, *strips), SpecialTokens(second, *strips) if second else None
+
     def _spelling(self, token: int) -> str:
         return self._vocabulary.texts[token]
 
+    def _normalize(self, text: str) -> str:
+        """Returns the normalised form of a non-empty text without special tokens."""
+        return text
+
     @abstractmethod
-    def _encode_plain(self, text: str) -> list[int]:
-        """Returns the ids of a non-empty text without special tokens."""
+    def _encode_plain(self, text: str, begins: bool) -> list[int]:
+        """Returns the ids of a non-empty normalised text without special tokens.
+
+        `begins`: no special token is before it.
+        """
 
 
 def _check_text(text: str) -> None:

@@ -15,13 +15,11 @@ from sentencepiece import SentencePieceProcessor
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import FormatError, TokenizerError, escape, quote
 from zigai_tokenizers.base import VocabularyTokenizer
+from zigai_tokenizers.byte_tokens import BYTE, SPACE, byte_values
 from zigai_tokenizers.charsmap import check_charsmap
 from zigai_tokenizers.chunks import chunks
 from zigai_tokenizers.proto import bpe_model
 from zigai_tokenizers.vocabulary import TokenType, Vocabulary, types_by_role
-
-_SPACE = "\u2581"
-_BYTE = re.compile("<0x([0-9A-F]{2})>")
 
 
 class SentencePieceTokenizer(VocabularyTokenizer):
@@ -43,16 +41,16 @@ class SentencePieceTokenizer(VocabularyTokenizer):
         """Raises `FormatError` for an inconsistent specification. Takes about 0.1 s for 32,000 tokens."""
         vocabulary = Vocabulary(_with_byte_types(spec))
         encoded = vocabulary.encoded()
-        byte_values = _byte_values(vocabulary)
+        values = byte_values(vocabulary)
         unknown = vocabulary.of_type(TokenType.UNKNOWN)
         self._unknown = vocabulary.special_ids.get("unknown", unknown[0] if unknown else None)
-        self._byte_fallback = bool(byte_values)
+        self._byte_fallback = bool(values)
         self._prefix = spec.add_space_prefix
         self._cut = _cut(spec, vocabulary) if self._byte_fallback else None
         self._processor = _processor(spec, vocabulary, encoded, byte_fallback=self._byte_fallback)
 
-        texts = [text.replace(_SPACE.encode(), b" ") for text in encoded]
-        for token, value in byte_values.items():
+        texts = [text.replace(SPACE.encode(), b" ") for text in encoded]
+        for token, value in values.items():
             texts[token] = bytes([value])
         super().__init__(vocabulary, spec, texts.__getitem__)
         boundaries = vocabulary.of_type(TokenType.CONTROL, TokenType.USER_DEFINED)
@@ -81,10 +79,10 @@ class SentencePieceTokenizer(VocabularyTokenizer):
         # In user-defined tokens (runs of spaces) older converters keep U+2581, newer ones write a space.
         text = self._vocabulary.texts[token]
         if self._vocabulary.types[token] == TokenType.USER_DEFINED:
-            text = text.replace(_SPACE, " ")
+            text = text.replace(SPACE, " ")
         return text
 
-    def _encode_plain(self, text: str) -> list[int]:
+    def _encode_plain(self, text: str, begins: bool) -> list[int]:
         tokens: list[int] = []
         for number, chunk in enumerate(chunks(text, self._cut)):
             # Every chunk but the first begins with a space, which the library adds with `add_space_prefix`.
@@ -106,34 +104,15 @@ class SentencePieceTokenizer(VocabularyTokenizer):
         return self._unknown
 
 
-def _byte_values(vocabulary: Vocabulary) -> dict[int, int]:
-    """Returns the byte of each byte token: all 256 of them, or none."""
-    values: dict[int, int] = {}
-    for token in vocabulary.of_type(TokenType.BYTE):
-        match = _BYTE.fullmatch(vocabulary.texts[token])
-        if match is None:
-            raise FormatError(
-                f"token {token} is of type byte, but its text {quote(vocabulary.texts[token])} is not one of "
-                "<0x00>..<0xFF>"
-            )
-        values[token] = int(match[1], 16)
-    missing = set(range(256)).difference(values.values())
-    if values and missing:
-        raise FormatError(
-            f"the vocabulary has {len(values)} of the 256 byte tokens: <0x{min(missing):02X}> is missing"
-        )
-    return values
-
-
 def _cut(spec: TokenizerSpec, vocabulary: Vocabulary) -> re.Pattern[str] | None:
     """Returns a pattern of positions that no token spans.
 
     They are between a letter and a space, for the letters that precede a space in no token. None if there are
     no such letters, or if text is normalised, which may join both sides of a cut.
     """
-    if spec.precompiled_charsmap or spec.remove_extra_whitespaces or _SPACE not in vocabulary.ids:
+    if spec.precompiled_charsmap or spec.remove_extra_whitespaces or SPACE not in vocabulary.ids:
         return None
-    crossing = set(re.findall(f"(.){_SPACE}", "\n".join(vocabulary.texts)))
+    crossing = set(re.findall(f"(.){SPACE}", "\n".join(vocabulary.texts)))
     crossing |= set(re.findall("(.) ", "\n".join(vocabulary.texts)))
     letters = "".join(letter for letter in ascii_letters if letter not in crossing)
     return re.compile(rf"(?<=[{letters}])(?= [\s\S])") if letters else None
@@ -197,6 +176,6 @@ def _with_byte_types(spec: TokenizerSpec) -> TokenizerSpec:
         return spec
     types = types_by_role(spec)
     for token, text in enumerate(spec.tokens):
-        if types[token] == TokenType.NORMAL and _BYTE.fullmatch(text):
+        if types[token] == TokenType.NORMAL and BYTE.fullmatch(text):
             types[token] = TokenType.BYTE
     return replace(spec, types=types)

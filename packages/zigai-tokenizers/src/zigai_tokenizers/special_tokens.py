@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from zigai_core.contracts.errors import FormatError, quote
 
 _LONGEST = 4096
 """Limit on the characters of a special token, so that the time of a search is linear in the text."""
 
+_WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+"""The characters with Unicode's property White_Space."""
+
 
 class SpecialTokens:
     """Splits a text at special tokens: the leftmost first, and the longest of those at one position.
+
+    Tokens in `strip_left` and `strip_right` take the white space before or after them away, as the
+    tokenizers library does (`AddedVocabulary::find_matches`).
 
     >>> list(SpecialTokens({"<s>": 1, "<s>>": 2}).split("a<s>>b<s>"))
     ['a', 2, 'b', 1]
     """
 
-    def __init__(self, tokens: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        tokens: Mapping[str, int],
+        strip_left: Collection[int] = frozenset(),
+        strip_right: Collection[int] = frozenset(),
+    ) -> None:
         for text in tokens:
             if len(text) > _LONGEST:
                 raise FormatError(
@@ -30,6 +41,7 @@ class SpecialTokens:
         self._ids = [tokens[text] for text in self._texts]
         self._longest = max(map(len, self._texts), default=0)
         self._shorter = _longest_prefixes(self._texts)
+        self._strip_left, self._strip_right = strip_left, strip_right
         starts = {text[0] for text in self._texts}
         self._start = re.compile("[" + "".join(map(re.escape, sorted(starts))) + "]") if starts else None
 
@@ -38,25 +50,31 @@ class SpecialTokens:
 
         No token that spans one of the ascending positions in `guards` is found.
         """
-        if self._start is None:
-            if text:
-                yield text
-            return
+        for begin, end, token in self.spans(text, guards):
+            yield text[begin:end] if token is None else token
+
+    def spans(self, text: str, guards: Sequence[int] = ()) -> Iterator[tuple[int, int, int | None]]:
+        """Yields the same with their positions: begin, end, and the id or None for a text."""
         done = position = 0
-        while match := self._start.search(text, position):
+        while self._start is not None and (match := self._start.search(text, position)):
             position = match.start()
             guard = bisect_right(guards, position)
-            end = guards[guard] if guard < len(guards) else len(text)
-            found = self._match(text, position, end)
+            limit = guards[guard] if guard < len(guards) else len(text)
+            found = self._match(text, position, limit)
             if found < 0:
                 position += 1
                 continue
-            if done < position:
-                yield text[done:position]
-            yield self._ids[found]
-            done = position = position + len(self._texts[found])
+            token, begin, end = self._ids[found], position, position + len(self._texts[found])
+            if token in self._strip_left:
+                begin = done + len(text[done:begin].rstrip(_WHITE))
+            while token in self._strip_right and end < len(text) and text[end] in _WHITE:
+                end += 1
+            if done < begin:
+                yield done, begin, None
+            yield begin, end, token
+            done = position = end
         if done < len(text):
-            yield text[done:]
+            yield done, len(text), None
 
     def _match(self, text: str, position: int, end: int) -> int:
         """Returns the index of the longest token at `position` that ends by `end`, or -1.

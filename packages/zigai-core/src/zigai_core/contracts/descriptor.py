@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from zigai_core.contracts.dtypes import DType
 from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError, escape, quote
 
+PrefixScheme = Literal["prepend", "always", "first"]
+"""Which texts a space is put before (`TokenizerSpec.prefix_scheme`); names of the tokenizers library."""
+
 Pairing = Literal["adjacent", "half"]
 """Which elements of a head RoPE rotates as a pair: `adjacent`, `(2i, 2i+1)`; `half`, `(i, i + n/2)`.
 
@@ -322,9 +325,13 @@ class TokenizerSpec:
     `kind` is the name under which its tokenizer is registered (entry point `zigai.tokenizers`). `tokens[i]`
     is the stored text of token i, `scores[i]` its score for SentencePiece. `types[i]` is GGUF's token type:
     1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; None means that all are normal.
-    `merges` are the merges of byte-level BPE, two tokens with a space between them, in order of rank, and
+    `merges` are the merges of BPE, two tokens with a space between them, in order of rank, and
     `pre_tokenizer` is the name of its pre-tokenizer in GGUF. The five fields from `add_bos` on are settings
-    of tokenizers, with the names and meanings of GGUF's keys (`tokenizer.ggml.add_bos_token`, …).
+    of tokenizers, with the names and meanings of GGUF's keys (`tokenizer.ggml.add_bos_token`, …). Those from
+    `splits` on are settings of tokenizer.json.
+
+    Kinds: `llama`, SentencePiece BPE, whose scores order the merges; `gpt2`, byte-level BPE by merges; `bpe`,
+    BPE of characters by merges, with U+2581 for spaces and byte tokens for characters without a token.
     """
 
     kind: str
@@ -349,6 +356,18 @@ class TokenizerSpec:
     """With `splits`: whether a word that is a token becomes that token even if no merges produce it."""
     normalizer: str | None = None
     """Unicode normalisation of texts before they are encoded: None or `NFC`."""
+    prefix_scheme: PrefixScheme = "prepend"
+    """For the kind `bpe`, before which texts between special tokens `add_space_prefix` puts a space: every
+    one (`prepend`), those that do not begin with one (`always`), or only such a text that has no special
+    token before it (`first`). With `prepend`, making U+2581 of spaces is part of the normalisation; with the
+    others, which are those of a step `Metaspace`, it comes after it."""
+    normalized: frozenset[int] = frozenset()
+    """Control and user-defined tokens whose normalised text is searched for in the normalised text, after the
+    others have been found in the text as it is."""
+    strip_left: frozenset[int] = frozenset()
+    """Control and user-defined tokens that take the white space before them away."""
+    strip_right: frozenset[int] = frozenset()
+    """Control and user-defined tokens that take the white space after them away."""
 
 
 @dataclass(frozen=True, eq=False)

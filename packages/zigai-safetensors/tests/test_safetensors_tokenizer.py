@@ -100,8 +100,14 @@ def test_without_a_template_no_token_begins_a_text(tmp_path: Path) -> None:
         ({"added_tokens": [{"id": 0, "content": "x"}]}, "the tokens 'a' and 'x' have the id 0"),
         ({"normalizer": {"type": "NFKC"}}, "is not supported; NFC is"),
         ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Strip"}]}}, "NFC is"),
-        ({"pre_tokenizer": {"type": "Metaspace"}}, "pre_tokenizer: the step"),
-        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT]}}, "it is not byte-level BPE"),
+        ({"pre_tokenizer": {"type": "Metaspace"}}, "it is neither byte-level BPE nor BPE with"),
+        ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT]}}, "neither byte-level BPE nor"),
+        ({"model": {"type": "WordPiece"}}, "a tokenizer of type 'WordPiece' is not read"),
+        ({"model": {"merges": [["a b", "c"]]}}, "has a token with a space"),
+        ({"added_tokens": [{"id": 4, "content": "x", "single_word": True}]}, "'x' has single_word"),
+        ({"added_tokens": {}, "model": {"vocab": {}}}, "model.vocab is empty"),
+        ({"added_tokens": "x"}, "added_tokens is 'x', but must be a list"),
+        ({"added_tokens": ["x"]}, "added_tokens is 'x', but must be an object"),
         ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [BYTES, SPLIT]}}, "is not supported"),
         ({"pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": True}}, "is not supported"),
         (
@@ -134,7 +140,34 @@ def test_a_vocabulary_that_does_not_fit_the_model_is_named(tmp_path: Path) -> No
         read_tokenizer(folder(tmp_path), [], 7)
     with pytest.raises(FormatError, match="eos_token_id is 8, but"):
         read_tokenizer(folder(tmp_path), [8], 16)
-    (tmp_path / "tokenizer.json").unlink()
-    (tmp_path / "tokenizer.model").touch()
-    with pytest.raises(UnsupportedError, match=r"tokenizer\.model and no tokenizer\.json"):
-        read_tokenizer(tmp_path, [], 16)
+
+
+def test_tokens_of_the_settings_are_added(tmp_path: Path) -> None:
+    more = {
+        "4": {"content": "<s>", "special": True},
+        "8": {"content": "<new>", "special": True, "rstrip": True, "lstrip": True, "normalized": True},
+        "0": {"content": "a", "special": False},
+    }
+    spec = read_tokenizer(folder(tmp_path, {"added_tokens_decoder": more}), [], 0)
+    assert spec is not None
+    assert list(spec.tokens)[4:] == ["<s>", "</s>", "[UNUSED6]", "<tool>", "<new>"]
+    assert spec.types is not None
+    assert spec.types.tolist() == [4, 1, 1, 1, 3, 3, 5, 4, 3]
+    assert (spec.strip_left, spec.strip_right, spec.normalized) == (frozenset({8}),) * 3
+
+
+@pytest.mark.parametrize(
+    ("more", "error"),
+    [
+        ({"4": {"content": "<x>"}}, "the token '<x>' has the id 4, which is that of '<s>'"),
+        ({"9": {"content": "a"}}, "the token 'a' has the id 9, but 0 in the vocabulary"),
+        ({"x": {"content": "a"}}, "added_tokens_decoder: 'x' is no id"),
+        ({"9": {}}, "has no content"),
+        ([1], "added_tokens_decoder is [1], but must be an object"),
+    ],
+)
+def test_settings_that_contradict_the_vocabulary_are_refused(tmp_path: Path, more: Any, error: str) -> None:
+    with pytest.raises((FormatError, UnsupportedError)) as caught:
+        read_tokenizer(folder(tmp_path, {"added_tokens_decoder": more}), [], 0)
+    assert error in str(caught.value)
+    assert "tokenizer_config.json" in str(caught.value)

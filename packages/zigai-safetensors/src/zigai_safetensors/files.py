@@ -21,14 +21,20 @@ def read_json(path: Path, limit: int = limits.JSON_BYTES) -> dict[str, Any]:
 def read_text(path: Path, limit: int = limits.JSON_BYTES) -> str:
     """Returns the text of a file in UTF-8, of at most `limit` bytes. Raises `FormatError` for any other."""
     try:
+        return read_bytes(path, limit).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: byte {error.start}: is not UTF-8 text") from None
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Returns the bytes of a file of at most `limit` bytes. Raises `FormatError` for any other."""
+    try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             raise FormatError(f"{path}: is not a regular file")
         if found.st_size > limit:
             raise FormatError(f"{path}: has {found.st_size} bytes; at most {limit} are read")
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: byte {error.start}: is not UTF-8 text") from None
+        return path.read_bytes()
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from None
 

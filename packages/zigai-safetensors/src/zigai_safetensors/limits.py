@@ -21,5 +21,8 @@ JSON_BYTES = 8 << 20
 TOKENIZER_BYTES = 128 << 20
 """Bytes of tokenizer.json. The largest in use, with 260,000 tokens, take 33 MB."""
 
+SENTENCEPIECE_BYTES = 32 << 20
+"""Bytes of tokenizer.model. The largest in use, with 260,000 tokens, take 5 MB."""
+
 LAYERS = 1 << 16
 """Layers of a model."""

@@ -1,0 +1,84 @@
+"""tokenizer.json as a `TokenizerSpec`: byte-level BPE, and BPE of characters with byte fallback.
+
+Source: the tokenizers library, whose file this is. What the file asks for and is not understood is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
+from zigai_safetensors import limits
+from zigai_safetensors.added_tokens import extended, tokens_of_list, tokens_of_settings
+from zigai_safetensors.files import read_json
+from zigai_safetensors.pipeline import Splitting, byte_level, first_token, is_byte_level, sentencepiece
+from zigai_safetensors.vocabulary import merge_lines, texts_by_id, tokens_and_types
+
+_ABSENT = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
+
+
+def read_tokenizer_json(path: Path, settings: Mapping[str, Any]) -> TokenizerSpec:
+    """Returns the vocabulary, without the tokens that end a reply; of its roles it has at most `bos`.
+
+    `settings` is tokenizer_config.json, whose `added_tokens_decoder` is added. Raises `FormatError` and
+    `UnsupportedError`, with file and field.
+    """
+    file = read_json(path, limits.TOKENIZER_BYTES)
+    model = _object(path, "model", file.get("model"))
+    if model.get("type", "BPE") != "BPE":
+        raise UnsupportedError(f"{path}: a tokenizer of type {quote(model.get('type'))} is not read; BPE is")
+    bytewise = is_byte_level(file)
+    _check_model(path, model, bytewise=bytewise)
+    splitting = byte_level(path, file) if bytewise else sentencepiece(path, file)
+    texts = texts_by_id(path, _object(path, "model.vocab", model.get("vocab")))
+    beside = path.with_name("tokenizer_config.json")
+    added = tokens_of_list(path, file.get("added_tokens") or [])
+    added = extended(beside, added, texts, tokens_of_settings(beside, settings))
+    tokens, types = tokens_and_types(path, texts, added, byte_fallback=not bytewise)
+    ids = {text: token for token, text in reversed(list(enumerate(tokens)))}
+    bos = first_token(path, file.get("post_processor"), ids)
+    return TokenizerSpec(
+        kind="gpt2" if bytewise else "bpe",
+        tokens=tokens,
+        types=types,
+        merges=merge_lines(path, model.get("merges")),
+        special_ids={} if bos is None else {"bos": bos},
+        add_bos=bos is not None,
+        ignore_merges=bool(model.get("ignore_merges", False)),
+        normalized=frozenset(token.id for token in added if token.normalized),
+        strip_left=frozenset(token.id for token in added if token.lstrip),
+        strip_right=frozenset(token.id for token in added if token.rstrip),
+        **_fields(splitting, bytewise=bytewise),
+    )
+
+
+def _fields(splitting: Splitting, *, bytewise: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {"splits": splitting.splits, "normalizer": splitting.normalizer}
+    if not bytewise:
+        found |= {"add_space_prefix": splitting.prefix, "prefix_scheme": splitting.scheme}
+    return found
+
+
+def _check_model(path: Path, model: Mapping[str, Any], *, bytewise: bool) -> None:
+    for key in _ABSENT:
+        if model.get(key):
+            raise UnsupportedError(f"{path}: model.{key} is {quote(model[key])}, which is not supported")
+    fallback = bool(model.get("byte_fallback", False))
+    if fallback and bytewise:
+        raise UnsupportedError(
+            f"{path}: model.byte_fallback is True of byte-level BPE, which is not supported"
+        )
+    if not fallback and not bytewise:
+        raise UnsupportedError(
+            f"{path}: it is neither byte-level BPE nor BPE with model.byte_fallback, and no other kind of "
+            "tokenizer.json is read: use a GGUF file of this model"
+        )
+
+
+def _object(path: Path, name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise FormatError(f"{path}: {name} is {quote(value)}, but must be an object")
+    return value

@@ -22,6 +22,7 @@ from tokenizers import Tokenizer as Library
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.plugins import Tokenizer, TokenizerFactory
 from zigai_core.text.stream import TextStream
+from zigai_gguf.scored import by_scores
 from zigai_safetensors.tokenizer import read_tokenizer
 from zigai_tokenizers.bpe import BPETokenizer
 from zigai_tokenizers.byte_level_bpe import ByteLevelBPETokenizer
@@ -140,6 +141,16 @@ def test_ids_are_those_of_the_sentencepiece_library(name: str) -> None:
     assert ours.vocabulary_size == theirs.vocab_size()
     for text in texts([*ours.control_tokens]):
         assert ours.encode(text, bos=False) == theirs.encode(text), text[:200]
+
+
+@pytest.mark.parametrize("name", ["llama2", "gemma3"])
+def test_scores_that_a_conversion_writes_give_the_same_ids(name: str) -> None:
+    spec = read_tokenizer(folder(name), [], 0)
+    assert spec is not None
+    converted = SentencePieceTokenizer(by_scores(spec, None))
+    for text in texts([]):
+        plain = text.replace("\u2581", "")
+        assert converted.encode(plain) == tokenizer(name).encode(plain), plain[:200]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -20,6 +20,7 @@ from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_gguf import GGUFFile, GGUFFormat, ValueType
 from zigai_gguf.convert import convert, encode_q8_0
+from zigai_gguf.scored import by_scores, differences
 
 CHANCE = np.random.default_rng(5)
 
@@ -166,3 +167,63 @@ def test_what_gguf_cannot_say_is_refused_and_nothing_is_written(
         with pytest.raises((FormatError, UnsupportedError), match=error):
             convert(changed, out, **options)  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
+
+
+BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
+BY_MERGES = TokenizerSpec(
+    kind="bpe",
+    tokens=["<s>", *BYTES, "\u2581", "a", "\u2581a", "aa", "\u2581aa"],
+    types=np.array([3, *[6] * 256, *[1] * 5], np.int32),
+    merges=["a a", "\u2581 a", "\u2581 aa", "\u2581a a"],
+    special_ids={"bos": 0},
+    splits=(),
+    add_space_prefix=False,
+)
+
+
+def test_merges_become_scores(model: ModelDescriptor, tmp_path: Path) -> None:
+    convert(replace(model, tokenizer=BY_MERGES, tensors={}), tmp_path / "out.gguf")
+    spec = GGUFFormat().read(tmp_path / "out.gguf").tokenizer
+    assert spec is not None
+    assert (spec.kind, spec.merges, spec.add_space_prefix) == ("llama", None, False)
+    assert spec.scores is not None
+    assert spec.scores[257:].tolist() == [-3, -3, -1, 0, -2]
+    assert differences(BY_MERGES) == [
+        "GGUF orders merges by scores: texts with U+2581 and rare others have other ids in the file"
+    ]
+    odd = replace(
+        BY_MERGES, add_space_prefix=True, prefix_scheme="first", normalizer="NFC", strip_left=frozenset({0})
+    )
+    assert len(differences(odd)) == 4
+    plain = replace(BY_MERGES, kind="gpt2", normalized=frozenset({0}))
+    assert (by_scores(plain, None), differences(plain)) == (plain, [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"splits": ("x",)}, r"splits texts by \['x'\]"),
+        ({"ignore_merges": True}, "takes whole texts"),
+        (
+            {"tokens": ["x" if text == "<0x09>" else text for text in BY_MERGES.tokens]},
+            "no token for some bytes",
+        ),
+    ],
+)
+def test_what_scores_cannot_say_is_refused(changes: dict[str, Any], error: str) -> None:
+    with pytest.raises(UnsupportedError, match=error):
+        by_scores(replace(BY_MERGES, **changes), Path("folder"))
+
+
+def test_settings_of_sentencepiece_are_written(model: ModelDescriptor, tmp_path: Path) -> None:
+    spec = replace(
+        by_scores(BY_MERGES, None),
+        add_space_prefix=False,
+        remove_extra_whitespaces=True,
+        precompiled_charsmap=b"\x00\xffmap",
+    )
+    convert(replace(model, tokenizer=spec, tensors={}), tmp_path / "out.gguf")
+    written = GGUFFormat().read(tmp_path / "out.gguf").tokenizer
+    assert written is not None
+    assert (written.add_space_prefix, written.remove_extra_whitespaces) == (False, True)
+    assert written.precompiled_charsmap == b"\x00\xffmap"

@@ -18,6 +18,7 @@ from zigai_gguf import edit
 from zigai_gguf.convert import TYPES
 from zigai_gguf.convert import convert as write
 from zigai_gguf.parts import open_model
+from zigai_gguf.scored import differences
 from zigai_gguf.values import Typed, ValueType
 
 gguf = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
@@ -149,13 +150,9 @@ def convert(
     name = None
     spec = descriptor.tokenizer
     if spec is not None and spec.splits is not None:
-        tokenizer = plugins.tokenizers.get(spec.kind)(spec)
-        name = getattr(tokenizer, "pre_tokenizer", None)
-        if spec.normalizer is not None:
-            sys.stderr.write(
-                f"zig-ai: the tokenizer normalises texts to {spec.normalizer}, which GGUF cannot ask for: "
-                "texts in other forms have other ids in the file, as in llama.cpp\n"
-            )
+        name = getattr(plugins.tokenizers.get(spec.kind)(spec), "pre_tokenizer", None)
+    for difference in [] if spec is None else differences(spec):
+        sys.stderr.write(f"zig-ai: {difference}\n")
     dtype = None if kind is None else kind.upper()
     write(descriptor, out, dtype=dtype, pre_tokenizer=name, progress=_progress())
 

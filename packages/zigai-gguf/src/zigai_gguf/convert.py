@@ -24,6 +24,7 @@ from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.hyperparameter_keys import UNKNOWN
 from zigai_gguf.rope_pairing import rope_pairing
 from zigai_gguf.sampling import PREFIX
+from zigai_gguf.scored import by_scores
 from zigai_gguf.tensor_data import TensorData
 from zigai_gguf.values import Typed, ValueType
 from zigai_gguf.writer import write_gguf
@@ -103,7 +104,7 @@ def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | No
     if model.tokenizer is not None:
         embedding = model.tensors.get("token_embd.weight")
         size = len(model.tokenizer.tokens) if embedding is None else embedding.shape[0]
-        metadata |= _vocabulary(model.tokenizer, size, pre_tokenizer, model)
+        metadata |= _vocabulary(by_scores(model.tokenizer, model.path), size, pre_tokenizer, model)
     if model.chat_template is not None:
         metadata["tokenizer.chat_template"] = model.chat_template
     return metadata
@@ -129,6 +130,11 @@ def _vocabulary(
         "add_bos_token": spec.add_bos,
         "add_eos_token": spec.add_eos,
     }
+    if spec.kind == "llama":
+        keys["add_space_prefix"] = spec.add_space_prefix
+        keys["remove_extra_whitespaces"] = spec.remove_extra_whitespaces
+    if spec.precompiled_charsmap is not None:
+        keys["precompiled_charsmap"] = np.frombuffer(spec.precompiled_charsmap, np.uint8)
     if name is not None:
         keys["pre"] = name
     if spec.scores is not None:

@@ -56,15 +56,25 @@ def merge_lines(path: Path, merges: Any) -> list[str]:
         raise FormatError(f"{path}: model.merges is {quote(merges)}, but must be a list")
     lines = []
     for merge in merges:
-        pair = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+        line = merge if isinstance(merge, str) else _joined(merge)
+        if line.count(" ") != 1:
+            if isinstance(merge, list) and line:
+                raise UnsupportedError(
+                    f"{path}: model.merges: {quote(merge)} has a token with a space, which is not supported"
+                )
             raise FormatError(f"{path}: model.merges: {quote(merge)} is no pair of tokens")
-        if " " in pair[0] or " " in pair[1]:
-            raise UnsupportedError(
-                f"{path}: model.merges: {quote(merge)} has a token with a space, which is not supported"
-            )
-        lines.append(f"{pair[0]} {pair[1]}")
+        lines.append(line)
     return lines
+
+
+def _joined(pair: Any) -> str:
+    """A pair of texts with a space between them; nothing for any other value."""
+    if isinstance(pair, list) and len(pair) == 2:
+        try:
+            return " ".join(pair)
+        except TypeError:
+            pass
+    return ""
 
 
 def _two(path: Path, one: str, other: str, token: int) -> FormatError:

@@ -85,6 +85,32 @@ def test_a_folder_and_its_gguf_file_are_one_model(folder: Path, tmp_path: Path) 
     assert (facts["tokenizer"]["pre_tokenizer"], facts["tokenizer"]["size"]) == ("gpt-2", 400)
 
 
+def test_a_tokenizer_with_byte_fallback_becomes_one_with_scores(folder: Path, tmp_path: Path) -> None:
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.Metaspace(split=False)
+    text = "once upon a time there was a toy that said hello"
+    trained.train_from_iterator([text] * 9, trainers.BpeTrainer(vocab_size=130, special_tokens=["<end>"]))
+    file = json.loads(trained.to_str())
+    vocab = file["model"]["vocab"]
+    file["model"]["vocab"] |= {f"<0x{byte:02X}>": len(vocab) + byte for byte in range(256)}
+    file["model"]["byte_fallback"] = True
+    replace = {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}
+    back = {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "}
+    prepend = {"type": "Prepend", "prepend": "\u2581"}
+    file |= {"normalizer": {"type": "Sequence", "normalizers": [prepend, replace]}, "pre_tokenizer": None}
+    file["decoder"] = {"type": "Sequence", "decoders": [back, {"type": "ByteFallback"}, {"type": "Fuse"}]}
+    (folder / "tokenizer.json").write_text(json.dumps(file))
+    out = tmp_path / "toy.gguf"
+    assert "GGUF orders merges by scores" in zig_ai("convert", folder, out).stderr
+    stored, written = (zigai.load(path, backend="numpy") for path in (folder, out))
+    for text in ("once upon a time, 12 toys\n said: don't!", "  \u4f60\U0001f642 ", "<end>"):
+        ids = stored.tokenizer.encode(text)
+        assert written.tokenizer.encode(text) == ids
+        assert stored.tokenizer.decode(ids) == written.tokenizer.decode(ids) == text
+    facts = json.loads(zig_ai("inspect", out, "--json").stdout)
+    assert (facts["tokenizer"]["kind"], facts["tokenizer"]["size"]) == ("llama", 400)
+
+
 def test_types_and_errors(folder: Path, tmp_path: Path) -> None:
     for kind, name in (("q8_0", "Q8_0"), ("F16", "F16")):
         out = tmp_path / f"{kind}.gguf"

@@ -68,3 +68,12 @@ def test_white_space_beside_a_token_is_taken_away() -> None:
     assert list(found.spans("a <l>b")) == [(0, 1, None), (1, 5, 1), (5, 6, None)]
     assert list(found.split(" <l>")) == [1]
     assert list(found.split("<r> ")) == [2]
+    spaces = SpecialTokens({"\n": 1, "\t": 2}, strip_right={1})
+    assert list(spaces.split("a\n\t b\n b")) == ["a", 1, 2, " b", 1, "b"]
+
+
+def test_white_space_that_is_itself_tokens_takes_linear_time() -> None:
+    found = SpecialTokens({"\n": 1}, strip_left={1}, strip_right={1})
+    begin = time.perf_counter()
+    assert list(found.split("\n" * 100_000)) == [1] * 100_000
+    assert time.perf_counter() - begin < 5

@@ -18,8 +18,8 @@ _WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map
 class SpecialTokens:
     """Splits a text at special tokens: the leftmost first, and the longest of those at one position.
 
-    Tokens in `strip_left` and `strip_right` take the white space before or after them away, as the
-    tokenizers library does (`AddedVocabulary::find_matches`).
+    Tokens in `strip_left` and `strip_right` take the white space before or after them away. Tokens that are
+    white space are found in it all the same, as by the tokenizers library (`AddedVocabulary::find_matches`).
 
     >>> list(SpecialTokens({"<s>": 1, "<s>>": 2}).split("a<s>>b<s>"))
     ['a', 2, 'b', 1]
@@ -55,7 +55,7 @@ class SpecialTokens:
 
     def spans(self, text: str, guards: Sequence[int] = ()) -> Iterator[tuple[int, int, int | None]]:
         """Yields the same with their positions: begin, end, and the id or None for a text."""
-        done = position = 0
+        done = position = white = 0
         while self._start is not None and (match := self._start.search(text, position)):
             position = match.start()
             guard = bisect_right(guards, position)
@@ -64,15 +64,17 @@ class SpecialTokens:
             if found < 0:
                 position += 1
                 continue
-            token, begin, end = self._ids[found], position, position + len(self._texts[found])
+            token, begin = self._ids[found], position
+            position = end = begin + len(self._texts[found])
             if token in self._strip_left:
                 begin = done + len(text[done:begin].rstrip(_WHITE))
-            while token in self._strip_right and end < len(text) and text[end] in _WHITE:
-                end += 1
+            if token in self._strip_right:
+                white = _white_until(text, end) if white < end else white
+                end = white
             if done < begin:
                 yield done, begin, None
             yield begin, end, token
-            done = position = end
+            done = end
         if done < len(text):
             yield done, len(text), None
 
@@ -86,6 +88,13 @@ class SpecialTokens:
         while found >= 0 and not text.startswith(self._texts[found], position, end):
             found = self._shorter[found]
         return found
+
+
+def _white_until(text: str, at: int) -> int:
+    """Returns the end of the white space at a position."""
+    while at < len(text) and text[at] in _WHITE:
+        at += 1
+    return at
 
 
 def _longest_prefixes(texts: list[str]) -> list[int]:

@@ -32,7 +32,7 @@ from zigai_core.ops.operations import Attention, Embedding, Linear, Scale, Selec
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.toys import random_tensor, store_floats, toy_decoder
 from zigai_kernels import NativeBackend, NativeProgram
-from zigai_kernels.dispatch import serve_signals, supported
+from zigai_kernels.dispatch import prepare, supported
 
 NATIVE = Path(__file__).resolve().parents[1] / "native"
 EMULATED = "avx512-emulated"
@@ -65,7 +65,7 @@ def emulated_avx512(native_build: ModuleType, compile_native: Callable[[str, FFI
     flags = [*native_build.FLAGS, "-O1", "-Wno-psabi", "-DZG_EMULATE", *native_build.INSTRUCTION_SETS["avx2"]]
     name = "_native_emulated"
     module = compile_native(name, native_build.builder("avx512", name, flags))
-    serve_signals(module)
+    prepare(module)
     return module
 
 

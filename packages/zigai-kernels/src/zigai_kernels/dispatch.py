@@ -59,8 +59,7 @@ def load(name: str) -> ModuleType:
     module = _module(name)
     if module is None:
         raise UnsupportedError(f"zigai-kernels was built without {name}")
-    serve_signals(module)
-    give_code_books(module)
+    prepare(module)
     return module
 
 
@@ -120,7 +119,13 @@ def _cgroup_quota(root: Path) -> int | None:
 
 
 @cache
-def serve_signals(module: ModuleType) -> None:
+def prepare(module: ModuleType) -> None:
+    """Connects a native module with Python: signals that interrupt a step, and the tables of coded.c."""
+    _serve_signals(module)
+    _give_code_books(module)
+
+
+def _serve_signals(module: ModuleType) -> None:
     """Define the module's `zg_interrupted`, which C calls now and then during a step.
 
     Calling it lets Python run pending signal handlers. An exception of a handler (Ctrl-C) is appended to the
@@ -137,8 +142,7 @@ def serve_signals(module: ModuleType) -> None:
     module.ffi.def_extern("zg_interrupted", error=1, onerror=keep)(interrupted)
 
 
-@cache
-def give_code_books(module: ModuleType) -> None:
+def _give_code_books(module: ModuleType) -> None:
     """Hands the module the tables of zigai_core that coded.c reads."""
     ffi = module.ffi
     names = ("IQ1_S", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S")

@@ -145,6 +145,8 @@ typedef struct zg_executor zg_executor;
 typedef struct zg_pool zg_pool;
 
 void zg_use_codebooks(const zg_codebooks *of);
+void zg_guard(void);
+int zg_torn(void);
 zg_pool *zg_pool_new(void);
 int zg_pool_grow(zg_pool *pool, int32_t threads);
 zg_executor *zg_executor_new(const zg_plan *plan, const int32_t *pages, int32_t threads);

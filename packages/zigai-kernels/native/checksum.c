@@ -42,8 +42,10 @@ static uint64_t checksum(const uint8_t *data, int64_t nbytes) {
 /* Writes the checksums of blocks first..end to sums[first..end]. A block has `block` bytes; the last of the `nbytes`
    bytes may have fewer. */
 void zg_checksums(const void *data, int64_t nbytes, int64_t block, int64_t first, int64_t end, uint64_t *sums) {
+    guarded++;
     for (int64_t i = first; i < end; i++) {
         int64_t at = i * block, left = nbytes - at;
         sums[i] = checksum((const uint8_t *)data + at, left < block ? left : block);
     }
+    guarded--;
 }

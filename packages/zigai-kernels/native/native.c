@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the native backend needs a little-endian machine, because weights are stored in little-endian order"
@@ -25,6 +26,7 @@
 #include ZG_SIMD
 #include "internal.h"
 
+#include "guard.c"
 #include "threads.c"
 #include "panels.c"
 #include "coded.c"

@@ -284,6 +284,7 @@ void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void 
     const block_layout *l = &layouts[type];
     const int64_t stride = (int64_t)width * l->bytes / l->columns, bytes = zg_panel_bytes(type, width);
     const int blocks = width / l->columns, rest = (int)(stride - (int64_t)blocks * l->bytes); /* bytes of the last, incomplete block */
+    guarded++;
     for (int64_t p = first; p < end; p++) {
         uint8_t *scales = (uint8_t *)panels + p * bytes, *quants = scales + panel_scales(type, width);
         const uint8_t *w = (const uint8_t *)rows + p * PANEL * stride;
@@ -301,4 +302,5 @@ void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void 
             pack_block(type, w, stride, filled, l->bytes, scales, quants);
         if (rest) pack_block(type, w, stride, filled, rest, scales, quants);
     }
+    guarded--;
 }

@@ -169,7 +169,9 @@ int zg_run(zg_pool *p, zg_executor *c, const zg_step *step) {
     open_stage(p, c, number, 0);
     if (c->threads > 1)
         tell(p, &p->start, (unsigned long long)number << 32 | (unsigned)c->threads, &p->started, &p->idle);
+    guarded++;
     walk(p, number, 0);
+    guarded--;
     return stopping(c) ? ZG_CANCELLED : ZG_DONE;
 }
 

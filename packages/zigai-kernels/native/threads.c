@@ -101,6 +101,7 @@ static void *helper(void *argument) {
     helper_start mine = *(helper_start *)argument;
     zg_pool *p = mine.pool;
     free(argument);
+    guarded = 1;
     for (int used = 1;;) {
         mine.start = wait_for(p, &p->start, mine.start, used, &p->started, &p->idle);
         used = mine.thread < (int)(unsigned)mine.start; /* steps may have completed without this thread */
@@ -124,7 +125,8 @@ zg_pool *zg_pool_new(void) {
    at a time, also while a step runs. */
 int zg_pool_grow(zg_pool *p, int32_t threads) {
     sigset_t all, before;
-    sigfillset(&all); /* signals are handled by the program's own threads */
+    sigfillset(&all); /* signals are handled by the program's own threads, */
+    sigdelset(&all, SIGBUS); /* but for that of a thread's own reading: guard.c */
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (p->helpers < threads - 1) {
         pthread_t created;

@@ -1,10 +1,7 @@
-"""Memory mapping of a file, and a bounds-checked cursor over its header."""
+"""A bounds-checked cursor over a file's header."""
 
 from __future__ import annotations
 
-import mmap
-import os
-import stat
 from pathlib import Path
 from struct import Struct
 
@@ -13,41 +10,6 @@ from zigai_gguf import limits
 
 _U32 = Struct("<I")
 _U64 = Struct("<Q")
-
-
-def map_file(path: Path) -> tuple[mmap.mmap, str]:
-    """Maps a file read-only. Returns the mapping and a string that identifies this state of the file.
-
-    The string holds path, device, inode, size and modification time. The mapping lives as long as any view of
-    it. Raises `FormatError` if the file does not exist, is empty, is not a regular file or cannot be read.
-    """
-    try:
-        # Checked before opening: opening a pipe blocks until another process writes to it.
-        mode = path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise FormatError(f"{path}: is a folder, not a GGUF file; give the path of the file in it")
-        if not stat.S_ISREG(mode):
-            raise FormatError(
-                f"{path}: is not a regular file, so it cannot be mapped; copy it to a disk first"
-            )
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if not found.st_size:
-                raise FormatError(f"{path}: byte 0: the file is empty; download it again")
-            identity = f"{path.resolve()} {found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), identity
-    except FileNotFoundError:
-        raise FormatError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise FormatError(f"{path}: cannot be read: {reason}") from None
-
-
-def unload(mapped: mmap.mmap, begin: int, nbytes: int) -> None:
-    """Releases the memory of the whole pages within a range of bytes; later reads load them from the file."""
-    first, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, (begin + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if hasattr(mmap, "MADV_DONTNEED") and first < end:
-        mapped.madvise(mmap.MADV_DONTNEED, first, end - first)
 
 
 class Cursor:

@@ -6,10 +6,8 @@ metadata; tensor table; padding to the alignment; tensor data, from whose start 
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,8 +17,9 @@ import numpy as np
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DType
 from zigai_core.contracts.errors import UnsupportedError, quote
+from zigai_core.contracts.mapped_file import MappedFile
 from zigai_gguf import limits
-from zigai_gguf.cursor import Cursor, map_file, unload
+from zigai_gguf.cursor import Cursor
 from zigai_gguf.keys import Keys
 from zigai_gguf.metadata import Metadata
 from zigai_gguf.string_array import StringArray, Truncated
@@ -60,13 +59,13 @@ class GGUFFile:
         unsupported version, byte order or tensor type.
         """
         path = Path(path)
-        mapped, identity = map_file(path)
-        cursor = Cursor(path, memoryview(mapped))
+        file = MappedFile(path)
+        cursor = Cursor(path, memoryview(file.memory))
         version, tensor_count, key_count = _header(cursor)
         metadata = _metadata(cursor, key_count)
         alignment = _alignment(Keys(path, metadata))
         entries = [_tensor_entry(cursor, i) for i in range(tensor_count)]
-        tensors = _tensors(cursor, entries, alignment, mapped, identity)
+        tensors = _tensors(cursor, entries, alignment, file)
         return cls(path, version, alignment, metadata, tensors)
 
 
@@ -162,7 +161,7 @@ class _ValueReader:
                 raise cursor.error(
                     field, f"has a BOOL other than 0 and 1 in element {int(wrong[0])}", start + int(wrong[0])
                 )
-        return np.frombuffer(stored, dtype)
+        return np.frombuffer(bytes(stored), dtype)  # a copy, because a mapped file may be cut short
 
     def _strings(self, count: int, field: str) -> StringArray:
         cursor = self._cursor
@@ -249,9 +248,8 @@ def _tensor_entry(cursor: Cursor, index: int) -> _Entry:
 
 
 def _tensors(
-    cursor: Cursor, entries: list[_Entry], alignment: int, mapped: mmap.mmap, identity: str
+    cursor: Cursor, entries: list[_Entry], alignment: int, file: MappedFile
 ) -> dict[str, TensorInfo]:
-    whole = np.frombuffer(mapped, np.uint8)
     start = -(-cursor.position // alignment) * alignment
     tensors: dict[str, TensorInfo] = {}
     for entry in entries:
@@ -270,10 +268,7 @@ def _tensors(
                 "it is truncated or damaged; download it again",
                 entry.at,
             )
-        data, release = whole[begin : begin + entry.nbytes], partial(unload, mapped, begin, entry.nbytes)
-        tensors[entry.name] = TensorInfo(
-            entry.name, entry.shape, entry.dtype, data, release, f"{identity} {begin} {entry.nbytes}"
-        )
+        tensors[entry.name] = file.tensor(entry.name, entry.shape, entry.dtype, begin, entry.nbytes)
     _check_overlap(cursor, entries)
     return tensors
 

@@ -40,6 +40,9 @@ class StringArray(Sequence[str]):
         """Index of the first string that is not valid UTF-8, and the offset of the invalid byte; None if all
         strings are valid. Access replaces invalid bytes by U+FFFD."""
         self._errors = "strict" if self.invalid is None else "replace"
+        first, self.end = int(bounds[0]), int(bounds[-1])
+        # A copy, because a mapped file may be cut short.
+        self._data, self._bounds = memoryview(bytes(data[first : self.end])), bounds - first
 
     @classmethod
     def walk(cls, data: memoryview, position: int, count: int) -> StringArray:
@@ -62,14 +65,9 @@ class StringArray(Sequence[str]):
         return cls(data, np.array(bounds, dtype=np.int64))
 
     @property
-    def end(self) -> int:
-        """The byte after the last string."""
-        return int(self._bounds[-1])
-
-    @property
     def stored(self) -> memoryview:
         """The stored bytes of all strings, with their lengths."""
-        return self._data[int(self._bounds[0]) : self.end]
+        return self._data
 
     def _find_invalid(self) -> tuple[int, int] | None:
         bounds = self._bounds

@@ -42,6 +42,7 @@ class NativeExecutor:
                 f"not enough memory for a cache of {nbytes:,} bytes and {plan.scratch_bytes:,} bytes of "
                 "scratch: use a smaller context, budget or batch, or raise the limit (ulimit -v)"
             )
+        lib.zg_guard()
         # Nothing is freed at exit, because a daemon thread may still be computing.
         weakref.finalize(self, lib.zg_executor_free, self._native).atexit = False
         self._step = ffi.new("zg_step *")
@@ -73,6 +74,8 @@ class NativeExecutor:
                 status = self._call(checked, stop)
             finally:
                 pool.inside = False
+        if self._plan.lib.zg_torn():
+            self._plan.check_files()
         if status == self._plan.lib.ZG_CANCELLED:
             raise Cancelled("the step was cancelled; its results are discarded")
         return outputs

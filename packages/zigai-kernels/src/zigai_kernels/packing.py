@@ -149,6 +149,7 @@ class Packer:
         self._ffi = ffi
         self._lib = lib
         self._threads = threads
+        lib.zg_guard()
         self._folder = None if folder is None else PackedFolder(folder, folder_limit())
 
     def stride(self, packing: Packing) -> int:
@@ -244,6 +245,7 @@ class Packer:
         stride, row_bytes = self.stride(packing), tensor.dtype.nbytes((width,))
         last = (rows - 1) // PANEL_ROWS * PANEL_ROWS  # the first row of a matrix's last panel
         at_end = tensor.nbytes - (rows - last) * row_bytes
+        tensor.check_file()
         stored = tensor.data
         for source, count, found in (
             (stored, rows, part[:stride]),
@@ -267,6 +269,7 @@ class Packer:
         panels, stride = -(-rows // PANEL_ROWS), self.stride(packing)
         source_bytes, target_bytes = tensor.nbytes // max(matrices, 1), panels * stride
         piece = max(1, PIECE_BYTES // stride)
+        tensor.check_file()
         stored = tensor.data  # may be a copy
 
         def pieces() -> Iterator[tuple[int, range]]:
@@ -281,6 +284,8 @@ class Packer:
 
         for _ in pool.map(work, pieces()):
             pass
+        self._lib.zg_torn()  # reading what is missing has given zeros: guard.c
+        tensor.check_file()
         if tensor.release is not None:
             tensor.release()
 

@@ -1,10 +1,8 @@
-"""Small files as JSON or text, and large ones mapped."""
+"""Small files as JSON or text."""
 
 from __future__ import annotations
 
 import json
-import mmap
-import os
 import stat
 from pathlib import Path
 from typing import Any
@@ -61,32 +59,3 @@ def _unique(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
                 raise FormatError(f"{where}: holds {quote(name)} twice")
             seen.add(name)
     return found
-
-
-def map_file(path: Path) -> tuple[mmap.mmap, str]:
-    """Maps a file read-only. Returns the mapping and a string that identifies this state of the file.
-
-    The string holds path, device, inode, size and modification time. The mapping lives as long as any view of
-    it. Raises `FormatError` if the file does not exist, is empty, is not a regular file or cannot be read.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # checked before opening: a pipe blocks
-            raise FormatError(f"{path}: is not a regular file, so it cannot be mapped")
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if not found.st_size:
-                raise FormatError(f"{path}: byte 0: the file is empty; download it again")
-            identity = f"{path.resolve()} {found.st_dev} {found.st_ino} {found.st_size} {found.st_mtime_ns}"
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), identity
-    except FileNotFoundError:
-        raise FormatError(f"{path}: there is no such file") from None
-    except (OSError, ValueError, OverflowError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise FormatError(f"{path}: cannot be read: {reason}") from None
-
-
-def unload(mapped: mmap.mmap, begin: int, nbytes: int) -> None:
-    """Releases the memory of the whole pages within a range of bytes; later reads load them from the file."""
-    first, end = -(-begin // mmap.PAGESIZE) * mmap.PAGESIZE, (begin + nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-    if hasattr(mmap, "MADV_DONTNEED") and first < end:
-        mapped.madvise(mmap.MADV_DONTNEED, first, end - first)

@@ -8,18 +8,16 @@ each tensor, counted from the end of the header; the tensors, one after another 
 from __future__ import annotations
 
 import mmap
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES, DType
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
+from zigai_core.contracts.mapped_file import MappedFile
 from zigai_safetensors import limits
-from zigai_safetensors.files import map_file, parse_object, unload
+from zigai_safetensors.files import parse_object
 
 TYPES = {name: DTYPES[name] for name in ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8")}
 """Types of elements by their names in headers."""
@@ -42,25 +40,19 @@ def read_shard(path: Path) -> dict[str, TensorInfo]:
     lies about its own length, a shape or an offset, or with tensors that overlap or leave holes;
     `UnsupportedError` for a type of elements that is not known.
     """
-    mapped, identity = map_file(path)
+    file = MappedFile(path)
+    mapped = file.memory
     start, header = _header(path, mapped)
     entries = [_entry(path, name, value) for name, value in header.items() if name != "__metadata__"]
     if len(entries) > limits.TENSORS:
         raise FormatError(f"{path}: has {len(entries)} tensors; at most {limits.TENSORS} are read")
     _check_layout(path, entries, len(mapped) - start)
-    whole = np.frombuffer(mapped, np.uint8)
-    tensors = {}
-    for entry in entries:
-        begin, nbytes = start + entry.begin, entry.end - entry.begin
-        tensors[entry.name] = TensorInfo(
-            entry.name,
-            entry.shape,
-            entry.dtype,
-            whole[begin : begin + nbytes],
-            partial(unload, mapped, begin, nbytes),
-            f"{identity} {begin} {nbytes}",
+    return {
+        entry.name: file.tensor(
+            entry.name, entry.shape, entry.dtype, start + entry.begin, entry.end - entry.begin
         )
-    return tensors
+        for entry in entries
+    }
 
 
 def _header(path: Path, mapped: mmap.mmap) -> tuple[int, dict[str, Any]]:

@@ -49,6 +49,9 @@ class TensorInfo:
     identity: str | None = None
     """Identifies the bytes without reading them: the file, its size and times, and the offset in it. Packed
     weights that are kept between runs are found by it. None if the bytes cannot be identified."""
+    check: Callable[[], None] | None = None
+    """Raises `FormatError` if the file that `data` is mapped from has been cut short since; to be called
+    before `data` is read. None for bytes in memory."""
 
     @property
     def nbytes(self) -> int:
@@ -68,14 +71,25 @@ class TensorInfo:
         return replace(self, **values)
 
     def to_float32(self) -> NDArray[np.float32]:
-        """Returns the dequantised values: float32 of shape `shape`. A copy, except for aligned F32."""
+        """Returns the dequantised values: float32 of shape `shape`. A copy, except for aligned F32.
+
+        Raises `FormatError` if the file has been cut short.
+        """
+        self.check_file()
         return self.dtype.to_float32(self.data, self.shape)
+
+    def check_file(self) -> None:
+        """Calls `check` if there is one."""
+        if self.check is not None:
+            self.check()
 
     def rows_to_float32(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Returns some rows, dequantised: float32 `[len(rows), shape[-1]]`.
 
-        `rows` are indices into the tensor reshaped to `[-1, shape[-1]]`.
+        `rows` are indices into the tensor reshaped to `[-1, shape[-1]]`. Raises `FormatError` if the file has
+        been cut short.
         """
+        self.check_file()
         width = self.shape[-1]
         stored = self.data.reshape(-1, self.dtype.nbytes((width,)))[rows]
         return self.dtype.to_float32(stored.reshape(-1), (len(rows), width))
@@ -105,6 +119,7 @@ class JoinedTensor(TensorInfo):
             "dtype": first.dtype,
             "release": self._release,
             "identity": None if None in identities else " + ".join(map(str, identities)),
+            "check": self._check,
             "parts": tuple(parts),
         }
         for key, value in values.items():
@@ -126,6 +141,10 @@ class JoinedTensor(TensorInfo):
         for key, value in values.items():
             object.__setattr__(other, key, value)
         return other
+
+    def _check(self) -> None:
+        for part in self.parts:
+            part.check_file()
 
     def _release(self) -> None:
         for part in self.parts:

@@ -143,15 +143,21 @@ class NumpyProgram:
 
     def weight(self, weight: Weight) -> Array:
         """Returns a whole tensor as float32."""
-        kept = self._kept.get(weight.name)
+        kept = self._kept_values(weight)
         return self._weights[weight.name].to_float32() if kept is None else kept
 
     def weight_rows(self, weight: Weight, rows: NDArray[np.int32]) -> Array:
         """Returns some rows as float32: indices into the tensor reshaped to `[-1, weight.shape[-1]]`."""
-        kept = self._kept.get(weight.name)
+        kept = self._kept_values(weight)
         if kept is None:
             return self._weights[weight.name].rows_to_float32(rows)
         return kept.reshape(-1, weight.shape[-1])[rows]
+
+    def _kept_values(self, weight: Weight) -> Array | None:
+        kept = self._kept.get(weight.name)
+        if kept is not None and not kept.flags.writeable:  # a view of the mapped file
+            self._weights[weight.name].check_file()
+        return kept
 
 
 class NumpyExecutor:

@@ -1,0 +1,79 @@
+"""`MappedFile`: a file of weights, mapped into memory."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.dtypes import DType
+from zigai_core.contracts.errors import FormatError
+
+
+class MappedFile:
+    """A file, mapped read-only for as long as a view of it lives.
+
+    `memory` is the mapping. `identity` identifies this state of the file: path, device, inode, size and
+    modification time.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Raises `FormatError` if the file does not exist, is empty, is no regular file or cannot be read."""
+        self.path = path
+        try:
+            # Checked before opening: opening a pipe blocks until another process writes to it.
+            mode = path.stat().st_mode
+            if stat.S_ISDIR(mode):
+                raise FormatError(f"{path}: is a folder; give the path of the file in it")
+            if not stat.S_ISREG(mode):
+                raise FormatError(
+                    f"{path}: is not a regular file, so it cannot be mapped; copy it to a disk first"
+                )
+            with path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                if not found.st_size:
+                    raise FormatError(f"{path}: byte 0: the file is empty; download it again")
+                state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+                self.identity = f"{path.resolve()} {' '.join(map(str, state))}"
+                self.memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise FormatError(f"{path}: there is no such file") from None
+        except (OSError, ValueError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+            raise FormatError(f"{path}: cannot be read: {reason}") from None
+
+    def tensor(self, name: str, shape: tuple[int, ...], dtype: DType, begin: int, nbytes: int) -> TensorInfo:
+        """Returns the tensor whose `nbytes` bytes begin at byte `begin`; both have been checked."""
+        return TensorInfo(
+            name,
+            shape,
+            dtype,
+            np.frombuffer(self.memory, np.uint8, nbytes, begin) if nbytes else np.empty(0, np.uint8),
+            partial(self.unload, begin, nbytes),
+            f"{self.identity} {begin} {nbytes}",
+            self.check,
+        )
+
+    def unload(self, begin: int, nbytes: int) -> None:
+        """Releases the memory of the whole pages in a range; later reads load them from the file."""
+        page = mmap.PAGESIZE
+        first, end = -(-begin // page) * page, (begin + nbytes) // page * page
+        if hasattr(mmap, "MADV_DONTNEED") and first < end:
+            self.memory.madvise(mmap.MADV_DONTNEED, first, end - first)
+
+    def check(self) -> None:
+        """Raises `FormatError` if the file has been cut short since it was mapped.
+
+        Reading mapped bytes past the end of a file ends the process (SIGBUS).
+        """
+        size = self.memory.size()
+        if size < len(self.memory):
+            raise FormatError(
+                f"{self.path}: was cut short while in use: it had {len(self.memory)} bytes, and has {size} "
+                "now; load the model again, and replace a file in use rather than writing to it"
+            )

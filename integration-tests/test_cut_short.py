@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,38 @@ except FormatError as error:
     print(error)
 print("alive")
 """
+
+UNGUARDED = """
+import faulthandler, mmap, os, sys
+import numpy as np
+from zigai_kernels.dispatch import load, supported
+
+path, order = sys.argv[1], sys.argv[2]
+libraries = [load(name).lib for name in supported()]
+if order == "before":
+    faulthandler.enable()
+for _ in range(3):  # each handler over the others
+    for library in libraries:
+        library.zg_guard()
+if order == "after":
+    faulthandler.enable()
+    libraries[0].zg_guard()
+with open(path, "rb") as file:
+    mapped = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+os.truncate(path, 4096)
+print("reading", flush=True)
+mapped.sum()
+"""
+
+
+@pytest.mark.parametrize("order", ["before", "after", "without"])
+def test_reading_outside_of_kernels_still_ends_the_process(tmp_path: Path, order: str) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(1 << 16))
+    command = [sys.executable, "-c", UNGUARDED, str(path), order]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (-signal.SIGBUS, "reading\n")
+    assert done.stderr.count("Fatal Python error: Bus error") == (order != "without")
 
 
 @pytest.mark.parametrize("backend", ["native", "numpy"])

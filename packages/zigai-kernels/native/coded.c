@@ -20,6 +20,8 @@ INLINE void vector_of_eighths(int8_t *q, const int8_t *v, int minus) {
 INLINE void same_scales(float *scales, int count, float d) {
     for (int i = 0; i < count; i++) scales[i] = d;
 }
+/* Column i of 256 whose pairs of bits are at p: see pack_pairs. */
+static inline int pair_of_bits(const uint8_t *p, int i) { return p[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
 /* Scale number g of those with 4 bits. */
 INLINE int scale_of_4_bits(const uint8_t *p, int g) { return p[g / 2] >> 4 * (g % 2) & 15; }
 
@@ -62,7 +64,7 @@ static void decode_TQ1_0(const uint8_t *w, int8_t *q, float *scales) {
 }
 static void decode_TQ2_0(const uint8_t *w, int8_t *q, float *scales) {
     same_scales(scales, 16, read_f16(w + 64));
-    for (int i = 0; i < 256; i++) q[i] = (int8_t)((w[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3) - 1);
+    for (int i = 0; i < 256; i++) q[i] = (int8_t)(pair_of_bits(w, i) - 1);
 }
 static void decode_IQ1_S(const uint8_t *w, int8_t *q, float *scales) {
     const float d = read_f16(w);

@@ -24,9 +24,9 @@ typedef struct {
 } activations;
 
 INLINE vf act_d(const activations *a, int t, int b) { return vf_set(((const float *)(a->row[t] + a->at.scales))[b]); }
-/* Scaled sum number i from column `at` on, of 32 columns each, or, with two for each 32 columns, of 16. */
-INLINE vf act_s(const activations *a, int t, int at, int two, int i) {
-    const char *sums = a->row[t] + (two == 2 ? a->at.sums_of_16 + at / 4 : a->at.sums_of_32 + at / 8);
+/* Scaled sum number i from column `at` on, with `each` sums for 32 columns: 1 or 2. */
+INLINE vf act_s(const activations *a, int t, int at, int each, int i) {
+    const char *sums = a->row[t] + (each == 2 ? a->at.sums_of_16 + at / 4 : a->at.sums_of_32 + at / 8);
     return vf_set(((const float *)sums)[i]);
 }
 /* Sums of pairs of the 16 or 32 columns from `at` on. */

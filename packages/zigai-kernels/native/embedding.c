@@ -79,8 +79,6 @@ static void row_Q6_K(const uint8_t *w, float *y, int n) {
         }
     }
 }
-/* Column i of 256 whose pairs of bits are at p: see pack_pairs. */
-static inline int pair_of_bits(const uint8_t *p, int i) { return p[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3; }
 
 static void row_Q2_K(const uint8_t *w, float *y, int n) {
     for (; n > 0; n -= 256, w += 84, y += 256) {
@@ -112,7 +110,7 @@ static void row_IQ4_XS(const uint8_t *w, float *y, int n) {
     for (; n > 0; n -= 256, w += 136, y += 256) {
         float d = read_f16(w);
         for (int i = 0; i < 256; i++) {
-            int g = i / 32, low = w[4 + g / 2] >> (g % 2 * 4) & 15, high = read_u16(w + 2) >> 2 * g & 3;
+            int g = i / 32, low = scale_of_4_bits(w + 4, g), high = read_u16(w + 2) >> 2 * g & 3;
             y[i] = d * (float)((low | high << 4) - 32) * (float)(iq4_values[nibble(w + 8 + 16 * g, i % 32)] - 128);
         }
     }

@@ -16,6 +16,7 @@ from zigai_core.contracts.errors import Cancelled, UnsupportedError, ZigAIError
 from zigai_core.contracts.plugins import OperationTime
 from zigai_kernels.checks import CheckedBatch, check_batch, check_pairs, check_stop
 from zigai_kernels.outputs import NativeOutputs, OutputBuffers
+from zigai_kernels.packing import refuse_torn
 from zigai_kernels.plan import Plan
 from zigai_kernels.pool import pool_of
 
@@ -75,7 +76,7 @@ class NativeExecutor:
             finally:
                 pool.inside = False
         if self._plan.lib.zg_torn():
-            self._plan.check_files()
+            refuse_torn(self._plan.tensors)
         if status == self._plan.lib.ZG_CANCELLED:
             raise Cancelled("the step was cancelled; its results are discarded")
         return outputs

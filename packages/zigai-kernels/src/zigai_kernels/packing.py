@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import ShapeError, UnsupportedError
+from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError
 from zigai_kernels.packed_file import Bytes, PackedFile
 from zigai_kernels.packed_folder import PackedFolder, folder_limit
 
@@ -213,6 +213,7 @@ class Packer:
         with ThreadPoolExecutor(self._threads) as pool:
             for _ in pool.map(work, range(0, count, CHECKED_BLOCKS)):
                 pass
+        self._lib.zg_torn()  # a file of panels that is cut short has other checksums
         return sums
 
     @staticmethod
@@ -284,8 +285,6 @@ class Packer:
 
         for _ in pool.map(work, pieces()):
             pass
-        self._lib.zg_torn()  # reading what is missing has given zeros: guard.c
-        tensor.check_file()
         if tensor.release is not None:
             tensor.release()
 
@@ -303,6 +302,18 @@ class Packer:
         self._lib.zg_pack(
             code, from_buffer(source), rows, width, from_buffer(target), panels.start, panels.stop
         )
+        if self._lib.zg_torn():
+            refuse_torn((tensor,))
+
+
+def refuse_torn(tensors: Iterable[TensorInfo]) -> NoReturn:
+    """Raises `FormatError`: reading past the end of a mapped file, of weights or panels, gave zeros."""
+    for tensor in tensors:
+        tensor.check_file()
+    raise FormatError(
+        "a mapped file of weights was cut short while it was read, and the results are discarded; load the "
+        "model again"
+    )
 
 
 def _contents(places: Mapping[Packing, slice]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_kernels.records import Record
@@ -41,7 +42,7 @@ class Plan:
     """The width of each value that is an output, in the order of C's output arrays."""
     outputs: Mapping[str, str]
     """The name of the value of each of the graph's outputs."""
-    check_files: Callable[[], None]
-    """Raises `FormatError` after a step has read past the end of a mapped file."""
+    tensors: tuple[TensorInfo, ...]
+    """The tensors of the weights."""
     logits_panels: int
     """Number of panels of a row of logits, of which a step finds the largest logits; 0 if it does not."""

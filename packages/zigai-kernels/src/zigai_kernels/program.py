@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import FormatError, UnsupportedError
+from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import WANTED, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import ProgramReport, Progress, TensorReport
@@ -89,7 +87,7 @@ class NativeProgram:
             records=tuple(lowered.records),
             widths=self.output_values,
             outputs={name: value.name for name, value in graph.outputs.items()},
-            check_files=partial(_check_files, [packing.tensor for packing in self.weights]),
+            tensors=tuple(packing.tensor for packing in self.weights),
             logits_panels=0 if native.logits < 0 else -(-graph.outputs["logits"].width // PANEL_ROWS),
         )
 
@@ -273,15 +271,6 @@ class NativeProgram:
             if logits is not None and record.output == logits.name:
                 return index if (record.operation, record.rows) == ("LINEAR", WANTED) else -1
         return -1
-
-
-def _check_files(tensors: Sequence[TensorInfo]) -> None:
-    for tensor in tensors:
-        tensor.check_file()
-    raise FormatError(
-        "a mapped file of weights was cut short while a step read it, and its results are discarded; "
-        "load the model again"
-    )
 
 
 def _counter(lowered: Lowered, progress: Progress | None) -> Callable[[int], None]:

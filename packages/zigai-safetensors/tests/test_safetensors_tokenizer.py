@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.errors import FormatError, UnsupportedError
-from zigai_safetensors.tokenizer import GPT2, read_tokenizer
+from zigai_safetensors.pipeline import GPT2
+from zigai_safetensors.tokenizer import read_tokenizer
 
 SPLIT = {"type": "Split", "pattern": {"Regex": r"\p{N}"}, "behavior": "Isolated", "invert": False}
 BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}

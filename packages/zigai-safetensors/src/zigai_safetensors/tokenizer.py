@@ -14,7 +14,6 @@ from typing import Any
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import FormatError
 from zigai_safetensors.files import read_json
-from zigai_safetensors.pipeline import GPT2 as GPT2
 from zigai_safetensors.sentencepiece_model import read_sentencepiece
 from zigai_safetensors.tokenizer_json import read_tokenizer_json
 

@@ -41,6 +41,7 @@ class MappedFile:
                 state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
                 self.identity = f"{path.resolve()} {' '.join(map(str, state))}"
                 self.memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._bytes = np.frombuffer(self.memory, np.uint8)
         except FileNotFoundError:
             raise FormatError(f"{path}: there is no such file") from None
         except (OSError, ValueError, OverflowError) as error:
@@ -53,7 +54,7 @@ class MappedFile:
             name,
             shape,
             dtype,
-            np.frombuffer(self.memory, np.uint8, nbytes, begin) if nbytes else np.empty(0, np.uint8),
+            self._bytes[begin : begin + nbytes],
             partial(self.unload, begin, nbytes),
             f"{self.identity} {begin} {nbytes}",
             self.check,

@@ -1,4 +1,4 @@
-"""Code books of the storage types whose blocks hold indices into tables of vectors.
+"""Code books of the storage types whose blocks hold indices into tables of numbers, or of vectors.
 
 The tables are those of ggml-common.h (`iq1s_grid` … `iq3s_grid`, `ksigns_iq2xs`), found by optimisation, so
 that no formula gives them; https://github.com/ggml-org/ggml. Here, an element of a vector is its number among
@@ -12,6 +12,15 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+IQ4_VALUES: NDArray[np.float32] = np.array(
+    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32
+)
+"""The 16 values of IQ4_NL and IQ4_XS: `kvalues_iq4nl` in ggml-common.h."""
+FP4_VALUES: NDArray[np.float32] = np.array(
+    [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.float32
+)
+"""Twice the 16 values of the floating-point type E2M1: `kvalues_mxfp4` in ggml-common.h."""
 
 _IQ1_S = (
     r"000621po*D3IGuR6#yUrA^<1=DgZ?QQ2<l`RsdxHfB=F3hyaQJl>ndsq5!A>ssIE51pyHO6af|i837srB>_PJMgd6yQUO%~S^;4JWC3O"

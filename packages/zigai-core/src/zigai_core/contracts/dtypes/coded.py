@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.dtypes.codebooks import code_book, signs
-from zigai_core.contracts.dtypes.dequantize import FP4_VALUES, Kernel
+from zigai_core.contracts.dtypes.codebooks import FP4_VALUES, code_book, signs
+from zigai_core.contracts.dtypes.dequantize import Kernel
 
 Decoded = tuple[NDArray[np.int8], NDArray[np.float32]]
 Decoder = Callable[[NDArray[np.void]], Decoded]

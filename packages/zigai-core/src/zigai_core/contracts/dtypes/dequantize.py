@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from zigai_core.contracts.dtypes.codebooks import FP4_VALUES, IQ4_VALUES
+
 Dequantizer = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 Kernel = Callable[[NDArray[np.void], NDArray[np.float32]], None]
 """Dequantises structured `[blocks]` into float32 `[blocks, block_size]`, `CHUNK` elements at most."""
@@ -38,15 +40,6 @@ IQ4_NL = np.dtype([("d", "<f2"), ("qs", "u1", (16,))])
 IQ4_XS = np.dtype([("d", "<f2"), ("scales_h", "<u2"), ("scales_l", "u1", (4,)), ("qs", "u1", (8, 16))])
 MXFP4 = np.dtype([("e", "u1"), ("qs", "u1", (16,))])
 Q6_K = np.dtype([("ql", "u1", (2, 2, 32)), ("qh", "u1", (2, 1, 32)), ("scales", "i1", (16,)), ("d", "<f2")])
-
-IQ4_VALUES: NDArray[np.float32] = np.array(
-    [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32
-)
-"""The 16 values of IQ4_NL and IQ4_XS: `kvalues_iq4nl` in ggml-common.h."""
-FP4_VALUES: NDArray[np.float32] = np.array(
-    [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], np.float32
-)
-"""Twice the 16 values of the floating-point type E2M1: `kvalues_mxfp4` in ggml-common.h."""
 
 _TWO_BIT_SHIFTS = np.array([0, 2, 4, 6], np.uint8)[:, None]
 _ONE_BIT_SHIFTS = np.arange(8, dtype=np.uint8)[:, None]

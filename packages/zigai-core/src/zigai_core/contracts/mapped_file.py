@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DType
 from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.tensors import TensorInfo
 
 
 class MappedFile:

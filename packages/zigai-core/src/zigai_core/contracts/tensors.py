@@ -1,0 +1,147 @@
+"""Tensors as a format reader finds them: `TensorInfo`, and `JoinedTensor`, a stack of several."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.dtypes import DType
+from zigai_core.contracts.errors import ShapeError, escape
+
+
+@dataclass(frozen=True, eq=False)
+class TensorInfo:
+    """A named tensor: its shape, its storage type and a view of its bytes.
+
+    `shape` is in numpy's order: a linear layer's weight is `(outputs, inputs)`. Blocks of a quantised type
+    run along the last axis. `data` is a read-only, one-dimensional uint8 view of exactly
+    `dtype.nbytes(shape)` bytes, mapped from the file without a copy. The format reader has checked it against
+    the file's size.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+    data: NDArray[np.uint8]
+    release: Callable[[], None] | None = None
+    """Frees the memory that holds the mapped bytes of `data`; to be called once they are unlikely to be read
+    again. Reading them later still works. None if there is nothing to free."""
+    identity: str | None = None
+    """Identifies the bytes without reading them: the file, its size and times, and the offset in it. Packed
+    weights that are kept between runs are found by it. None if the bytes cannot be identified."""
+    check: Callable[[], None] | None = None
+    """Raises `FormatError` if the file that `data` is mapped from has been cut short since; to be called
+    before `data` is read. None for bytes in memory."""
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the stored tensor in bytes."""
+        return int(self.data.nbytes)
+
+    def reshaped(self, shape: tuple[int, ...]) -> TensorInfo:
+        """Returns the same bytes under `shape`. Raises `ShapeError` unless only leading ones differ."""
+        if self.shape == shape:
+            return self
+        if without_leading_ones(self.shape) != without_leading_ones(shape):
+            raise ShapeError(f"tensor {escape(self.name)} has shape {self.shape}, but {shape} is needed")
+        return self.changed(shape=shape)
+
+    def changed(self, **values: Any) -> TensorInfo:
+        """Returns a tensor of the same bytes with another `name`, `shape` or `dtype`."""
+        return replace(self, **values)
+
+    def to_float32(self) -> NDArray[np.float32]:
+        """Returns the dequantised values: float32 of shape `shape`. A copy, except for aligned F32.
+
+        Raises `FormatError` if the file has been cut short.
+        """
+        self.check_file()
+        return self.dtype.to_float32(self.data, self.shape)
+
+    def check_file(self) -> None:
+        """Calls `check` if there is one."""
+        if self.check is not None:
+            self.check()
+
+    def rows_to_float32(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Returns some rows, dequantised: float32 `[len(rows), shape[-1]]`.
+
+        `rows` are indices into the tensor reshaped to `[-1, shape[-1]]`. Raises `FormatError` if the file has
+        been cut short.
+        """
+        self.check_file()
+        width = self.shape[-1]
+        stored = self.data.reshape(-1, self.dtype.nbytes((width,)))[rows]
+        return self.dtype.to_float32(stored.reshape(-1), (len(rows), width))
+
+
+class JoinedTensor(TensorInfo):
+    """A stack of tensors that lie apart in files, such as the experts of a layer that are stored one by one.
+
+    `data` is a copy, made each time it is asked for.
+    """
+
+    parts: tuple[TensorInfo, ...]
+
+    def __init__(self, name: str, parts: Sequence[TensorInfo]) -> None:
+        """`parts` are of one shape and type, else `ShapeError`; the stack has one more dimension."""
+        first = parts[0]
+        for part in parts:
+            if (part.shape, part.dtype) != (first.shape, first.dtype):
+                raise ShapeError(
+                    f"tensor {escape(part.name)} is {part.dtype.name} of shape {part.shape}, but "
+                    f"{escape(first.name)}, with which it is joined, {first.dtype.name} of {first.shape}"
+                )
+        identities = [part.identity for part in parts]
+        values = {
+            "name": name,
+            "shape": (len(parts), *first.shape),
+            "dtype": first.dtype,
+            "release": self._release,
+            "identity": None if None in identities else " + ".join(map(str, identities)),
+            "check": self._check,
+            "parts": tuple(parts),
+        }
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """The bytes of all parts, one after another: a copy."""
+        return np.concatenate([part.data for part in self.parts])
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the stored tensors in bytes."""
+        return sum(part.nbytes for part in self.parts)
+
+    def changed(self, **values: Any) -> TensorInfo:
+        """Returns a tensor of the same bytes with another `name`, `shape` or `dtype`."""
+        other = copy.copy(self)
+        for key, value in values.items():
+            object.__setattr__(other, key, value)
+        return other
+
+    def _check(self) -> None:
+        for part in self.parts:
+            part.check_file()
+
+    def _release(self) -> None:
+        for part in self.parts:
+            if part.release is not None:
+                part.release()
+
+
+def without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns `shape` without its leading ones, except that the last dimension is always kept.
+
+    >>> without_leading_ones((1, 1, 64)), without_leading_ones((1,))
+    ((64,), (1,))
+    """
+    first = next((i for i, size in enumerate(shape) if size != 1), len(shape) - 1)
+    return shape[max(first, 0) :]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # for `screen`
+sys.path.insert(0, str(Path(__file__).parent))  # for `screen` and `zig_ai`
 
 WHEELHOUSE = os.environ.get("ZIGAI_WHEELHOUSE", "")
 UV = os.environ.get("ZIGAI_UV", "")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from zig_ai import zig_ai
 
 import zigai
 
@@ -59,14 +58,6 @@ def folder(tmp_path: Path) -> Path:
     tokenizer.train_from_iterator(["once upon a time there was a toy that said hello"] * 9, trainer)
     tokenizer.save(str(path / "tokenizer.json"))
     return path
-
-
-def zig_ai(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "zigai_cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
 
 
 def test_a_folder_and_its_gguf_file_are_one_model(folder: Path, tmp_path: Path) -> None:

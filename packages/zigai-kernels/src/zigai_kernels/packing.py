@@ -109,20 +109,12 @@ def storage_of(tensor: TensorInfo) -> Storage | None:
 
 
 def pack_rows(tensor: TensorInfo) -> Packing:
-    """The packing of a matrix whose rows are looked up: the mapped file itself.
-
-    `ShapeError` for wrong bytes.
-    """
-    _check_bytes(tensor)
+    """The packing of a matrix whose rows are looked up: the mapped file itself."""
     return Packing(tensor, f"embedding_{tensor.dtype.name.lower()}", AS_STORED)
 
 
 def pack_panels(tensor: TensorInfo, kernel: str) -> Packing:
-    """The packing of a matrix, or a stack of matrices, for products: panels of 16 rows (panels.c).
-
-    `ShapeError` for wrong bytes.
-    """
-    _check_bytes(tensor)
+    """The packing of a matrix, or a stack of matrices, for products: panels of 16 rows (panels.c)."""
     form = FIXED_PANELS if STORAGE[tensor.dtype.name].activations == "INT16" else PANELS
     return Packing(tensor, f"{kernel}_{tensor.dtype.name.lower()}", form)
 
@@ -132,8 +124,8 @@ def pack_vector(tensor: TensorInfo, kernel: str) -> Packing:
 
     `ShapeError` for wrong bytes.
     """
-    _check_bytes(tensor)
-    plain = tensor.dtype.name == "F32" and np.shares_memory(tensor.to_float32(), tensor.data)
+    data = _stored(tensor)
+    plain = tensor.dtype.name == "F32" and np.shares_memory(tensor.to_float32(), data)
     return Packing(tensor, kernel, AS_STORED if plain else FLOATS)
 
 
@@ -164,16 +156,21 @@ class Packer:
     ) -> dict[Packing, NDArray[Any]]:
         """The bytes of each packing. Calls `done` with the stored bytes of each tensor that is finished.
 
-        `UnsupportedError` if the file in the folder cannot be written.
+        `ShapeError` for wrong bytes, `UnsupportedError` if the file in the folder cannot be written.
         """
         uses = [packing for of_tensor in packings.values() for packing in of_tensor]
         panels = [packing for packing in uses if packing.in_panels]
         ends = list(accumulate(map(self._nbytes, panels), initial=0))
         places = {packing: slice(*bounds) for packing, bounds in zip(panels, pairwise(ends), strict=True)}
 
+        rows: dict[Packing, NDArray[np.uint8]] = {}
+
         def fill(memory: NDArray[np.uint8]) -> None:
             with ThreadPoolExecutor(self._threads) as pool:
                 for of_tensor in packings.values():
+                    for packing in of_tensor:
+                        if packing.form == AS_STORED:  # before its bytes are released
+                            rows[packing] = _stored(packing.tensor)
                     for packing in of_tensor:
                         if packing in places:
                             self._fill(packing, memory[places[packing]], pool)
@@ -197,7 +194,7 @@ class Packer:
             elif packing.form == FLOATS:
                 packed[packing] = np.ascontiguousarray(packing.tensor.to_float32(), dtype=np.float32)
             else:
-                packed[packing] = packing.tensor.data
+                packed[packing] = rows[packing] if packing in rows else _stored(packing.tensor)
         return packed
 
     def checksums(self, data: NDArray[np.uint8], block: int) -> NDArray[np.uint64]:
@@ -242,16 +239,15 @@ class Packer:
     def _agrees(self, packing: Packing, part: NDArray[np.uint8]) -> bool:
         """True if the first and the last panel equal the packed rows of the tensor."""
         tensor = packing.tensor
-        rows, width = tensor.shape[-2:]
-        stride, row_bytes = self.stride(packing), tensor.dtype.nbytes((width,))
+        *stack, rows, _ = tensor.shape
+        stride, end = self.stride(packing), rows * int(np.prod(stack, dtype=np.int64))
         last = (rows - 1) // PANEL_ROWS * PANEL_ROWS  # the first row of a matrix's last panel
-        at_end = tensor.nbytes - (rows - last) * row_bytes
         tensor.check_file()
-        stored = tensor.data
-        for source, count, found in (
-            (stored, rows, part[:stride]),
-            (stored[at_end:], rows - last, part[-stride:]),
+        for start, stop, found in (
+            (0, min(rows, PANEL_ROWS), part[:stride]),
+            (end - (rows - last), end, part[-stride:]),
         ):
+            source, count = tensor.row_data(start, stop), stop - start
             expected = np.zeros(stride, np.uint8)
             self._write(tensor, source, count, expected, range(1))
             if not np.array_equal(expected, found):
@@ -270,8 +266,7 @@ class Packer:
         panels, stride = -(-rows // PANEL_ROWS), self.stride(packing)
         source_bytes, target_bytes = tensor.nbytes // max(matrices, 1), panels * stride
         piece = max(1, PIECE_BYTES // stride)
-        tensor.check_file()
-        stored = tensor.data  # may be a copy
+        stored = _stored(tensor)
 
         def pieces() -> Iterator[tuple[int, range]]:
             for matrix in range(matrices):
@@ -337,10 +332,13 @@ def _aligned(nbytes: int) -> NDArray[np.uint8]:
     return memory[start : start + nbytes]
 
 
-def _check_bytes(tensor: TensorInfo) -> None:
+def _stored(tensor: TensorInfo) -> NDArray[np.uint8]:
+    """The tensor's bytes. `ShapeError` for wrong ones, `FormatError` if the file has been cut short."""
+    tensor.check_file()
     data, expected = tensor.data, tensor.dtype.nbytes(tensor.shape)
     if data.dtype != np.uint8 or data.ndim != 1 or not data.flags.c_contiguous or data.nbytes != expected:
         raise ShapeError(
             f"{tensor.name}: {tensor.dtype.name} of shape {tensor.shape} takes {expected} contiguous bytes, "
             f"not {data.nbytes} of {data.dtype} {data.shape}"
         )
+    return data

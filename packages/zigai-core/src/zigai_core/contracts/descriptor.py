@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.hyperparameters import Hyperparameters
-from zigai_core.contracts.tensors import JoinedTensor, TensorInfo, without_leading_ones
+from zigai_core.contracts.tensors import ComputedTensor, JoinedTensor, TensorInfo, without_leading_ones
 
 __all__ = [
+    "ComputedTensor",
     "Conventions",
     "Hyperparameters",
     "JoinedTensor",

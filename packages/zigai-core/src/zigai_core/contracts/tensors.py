@@ -1,8 +1,9 @@
-"""Tensors as a format reader finds them: `TensorInfo`, and `JoinedTensor`, a stack of several."""
+"""Tensors as a format reader finds them, `TensorInfo`, and tensors made of others, `ComputedTensor`."""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,6 +69,11 @@ class TensorInfo:
         if self.check is not None:
             self.check()
 
+    def row_data(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Returns the bytes of rows `start` to `stop` of the tensor reshaped to `[-1, shape[-1]]`."""
+        nbytes = self.dtype.nbytes(self.shape[-1:])
+        return self.data[start * nbytes : stop * nbytes]
+
     def rows_to_float32(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Returns some rows, dequantised: float32 `[len(rows), shape[-1]]`.
 
@@ -80,13 +86,93 @@ class TensorInfo:
         return self.dtype.to_float32(stored.reshape(-1), (len(rows), width))
 
 
-class JoinedTensor(TensorInfo):
-    """A stack of tensors that lie apart in files, such as the experts of a layer that are stored one by one.
+class ComputedTensor(TensorInfo):
+    """A tensor whose bytes are computed from those of other tensors: joined, unpacked or encoded.
 
-    `data` is a copy, made each time it is asked for.
+    `data` is computed when it is first asked for and kept until `release` is called; asked for after that,
+    it is computed again.
     """
 
-    parts: tuple[TensorInfo, ...]
+    sources: tuple[TensorInfo, ...]
+    _compute: Callable[[int, int], NDArray[np.uint8]]
+    _kept: list[NDArray[np.uint8]]
+
+    def __init__(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: DType,
+        sources: Sequence[TensorInfo],
+        compute: Callable[[int, int], NDArray[np.uint8]],
+        how: str,
+    ) -> None:
+        """`compute(start, stop)` returns the bytes of some rows of the tensor reshaped to `[-1, shape[-1]]`.
+
+        `how` says in a few words what is computed, and is a part of `identity`: of one set of sources, two
+        computations with the same `how` must give the same bytes.
+        """
+        identities = [source.identity for source in sources]
+        values = {
+            "name": name,
+            "shape": shape,
+            "dtype": dtype,
+            "release": self._release,
+            "identity": None if None in identities else f"{how}: {' + '.join(map(str, identities))}",
+            "check": self._check,
+            "sources": tuple(sources),
+            "_compute": compute,
+            "_kept": [],
+        }
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """The bytes. Raises what the computation raises, and `ShapeError` if it gives another size."""
+        kept = self._kept
+        if not kept:
+            kept.append(self.row_data(0, math.prod(self.shape[:-1])))
+        return kept[0]
+
+    def row_data(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """The bytes of some rows, as in `TensorInfo`, computed for this call unless all are kept."""
+        if self._kept:
+            return super().row_data(start, stop)
+        self._check()
+        computed = self._compute(start, stop)
+        expected = (stop - start) * self.dtype.nbytes(self.shape[-1:])
+        if computed.nbytes != expected:
+            raise ShapeError(
+                f"tensor {escape(self.name)}: {stop - start} rows take {expected} bytes, but "
+                f"{computed.nbytes} were computed"
+            )
+        return computed
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the tensor in bytes."""
+        return self.dtype.nbytes(self.shape)
+
+    def changed(self, **values: Any) -> TensorInfo:
+        """Returns a tensor of the same bytes with another `name`, `shape` or `dtype`."""
+        other = copy.copy(self)
+        for key, value in values.items():
+            object.__setattr__(other, key, value)
+        return other
+
+    def _check(self) -> None:
+        for source in self.sources:
+            source.check_file()
+
+    def _release(self) -> None:
+        self._kept.clear()
+        for source in self.sources:
+            if source.release is not None:
+                source.release()
+
+
+class JoinedTensor(ComputedTensor):
+    """A stack of tensors that lie apart in files, such as the experts of a layer."""
 
     def __init__(self, name: str, parts: Sequence[TensorInfo]) -> None:
         """`parts` are of one shape and type, else `ShapeError`; the stack has one more dimension."""
@@ -97,44 +183,17 @@ class JoinedTensor(TensorInfo):
                     f"tensor {escape(part.name)} is {part.dtype.name} of shape {part.shape}, but "
                     f"{escape(first.name)}, with which it is joined, {first.dtype.name} of {first.shape}"
                 )
-        identities = [part.identity for part in parts]
-        values = {
-            "name": name,
-            "shape": (len(parts), *first.shape),
-            "dtype": first.dtype,
-            "release": self._release,
-            "identity": None if None in identities else " + ".join(map(str, identities)),
-            "check": self._check,
-            "parts": tuple(parts),
-        }
-        for key, value in values.items():
-            object.__setattr__(self, key, value)
 
-    @property
-    def data(self) -> NDArray[np.uint8]:
-        """The bytes of all parts, one after another: a copy."""
-        return np.concatenate([part.data for part in self.parts])
+        rows = math.prod(first.shape[:-1])
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the stored tensors in bytes."""
-        return sum(part.nbytes for part in self.parts)
+        def join(start: int, stop: int) -> NDArray[np.uint8]:
+            pieces = [
+                parts[number].row_data(max(start - number * rows, 0), min(stop - number * rows, rows))
+                for number in range(start // rows, -(-stop // rows))
+            ]
+            return np.concatenate(pieces) if pieces else np.empty(0, np.uint8)
 
-    def changed(self, **values: Any) -> TensorInfo:
-        """Returns a tensor of the same bytes with another `name`, `shape` or `dtype`."""
-        other = copy.copy(self)
-        for key, value in values.items():
-            object.__setattr__(other, key, value)
-        return other
-
-    def _check(self) -> None:
-        for part in self.parts:
-            part.check_file()
-
-    def _release(self) -> None:
-        for part in self.parts:
-            if part.release is not None:
-                part.release()
+        super().__init__(name, (len(parts), *first.shape), first.dtype, parts, join, "joined")
 
 
 def without_leading_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

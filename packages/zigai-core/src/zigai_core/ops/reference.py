@@ -80,7 +80,9 @@ class NumpyBackend:
         if size <= KEEP_BYTES:
             done = 0
             for name, tensor in used.items():
-                kept[name] = tensor.to_float32()
+                kept[name] = values = tensor.to_float32()
+                if values.flags.writeable and tensor.release is not None:
+                    tensor.release()  # the values are a copy
                 done += tensor.nbytes
                 if progress is not None:
                     progress(done, total)

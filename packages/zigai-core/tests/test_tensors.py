@@ -1,0 +1,76 @@
+"""Tests of tensors that are made of others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from zigai_core.contracts.descriptor import ComputedTensor, JoinedTensor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import FormatError, ShapeError
+
+
+def matrix(name: str, values: NDArray[np.float32], **more: object) -> TensorInfo:
+    data = values.astype("<f4").view(np.uint8).reshape(-1)
+    return TensorInfo(name, values.shape, DTYPES["F32"], data, **more)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def numbers() -> NDArray[np.float32]:
+    return np.random.default_rng(5).standard_normal((6, 4, 8)).astype(np.float32)
+
+
+def test_rows_of_a_stack_are_those_of_its_parts(numbers: NDArray[np.float32]) -> None:
+    joined = JoinedTensor("stack", [matrix(f"{i}", part) for i, part in enumerate(numbers)])
+    flat = numbers.reshape(24, 8)
+    assert joined.shape == (6, 4, 8) and joined.nbytes == numbers.nbytes
+    for start, stop in ((0, 24), (0, 1), (3, 5), (4, 8), (7, 21), (23, 24), (5, 5), (24, 24)):
+        assert joined.row_data(start, stop).tobytes() == flat[start:stop].tobytes()
+    np.testing.assert_array_equal(joined.to_float32(), numbers)
+    np.testing.assert_array_equal(joined.rows_to_float32(np.array([23, 0, 5])), flat[[23, 0, 5]])
+    with pytest.raises(
+        ShapeError, match=r"tensor b is F32 of shape \(2, 4\), but a, with which it is joined"
+    ):
+        JoinedTensor("stack", [matrix("a", numbers[0, :1, :4]), matrix("b", numbers[0, :2, :4])])
+
+
+def test_a_computed_tensor_is_computed_once_until_it_is_released(numbers: NDArray[np.float32]) -> None:
+    asked, released = list[tuple[int, int]](), list[str]()
+    source = matrix("source", numbers[0], release=lambda: released.append("source"), identity="file 7")
+
+    def double(start: int, stop: int) -> NDArray[np.uint8]:
+        asked.append((start, stop))
+        return (2 * source.to_float32()[start:stop]).view(np.uint8).reshape(-1)
+
+    tensor = ComputedTensor("twice", (4, 8), DTYPES["F32"], [source], double, "doubled")
+    assert tensor.row_data(1, 3).nbytes == 64 and asked == [(1, 3)]
+    np.testing.assert_array_equal(tensor.to_float32(), 2 * numbers[0])
+    other = tensor.changed(name="other").reshaped((1, 4, 8))
+    np.testing.assert_array_equal(other.to_float32(), 2 * numbers[:1])
+    assert tensor.row_data(1, 3).nbytes == 64 and asked == [(1, 3), (0, 4)]
+    assert other.identity == tensor.identity == "doubled: file 7"
+    assert tensor.release is not None
+    tensor.release()
+    assert released == ["source"]
+    np.testing.assert_array_equal(tensor.to_float32(), 2 * numbers[0])
+    assert asked[-1] == (0, 4) and len(asked) == 3
+
+
+def test_a_computation_of_another_size_is_an_error(numbers: NDArray[np.float32]) -> None:
+    source = matrix("source", numbers[0])
+    tensor = ComputedTensor("half", (4, 8), DTYPES["F16"], [source], source.row_data, "halved")
+    assert tensor.identity is None
+    with pytest.raises(ShapeError, match="tensor half: 4 rows take 64 bytes, but 128 were computed"):
+        _ = tensor.data
+
+
+def test_a_source_that_was_cut_short_is_an_error(numbers: NDArray[np.float32]) -> None:
+    def cut() -> None:
+        raise FormatError("cut short")
+
+    whole, short = matrix("a", numbers[0]), matrix("b", numbers[1], check=cut)
+    joined = JoinedTensor("stack", [whole, short])
+    for use in (joined.check_file, joined.to_float32, lambda: joined.data, lambda: joined.row_data(0, 1)):
+        with pytest.raises(FormatError, match="cut short"):
+            use()

@@ -1,6 +1,7 @@
 /* Rows of float32, converted to the form that integer kernels read.
    For quantised weights: int8 elements q; for each 32 of them a float scale d; for each 32, and again for each 16, the
-   scaled sum d * sum(q), and a pair of sums of q, one over columns 4 i and 4 i + 1, one over the other columns.
+   scaled sum d * sum(q), and `centre`, from which `below_zero` makes an initial partial sum: a pair of sums of q, one over
+   columns 4 i and 4 i + 1, one over the other columns; with WIDE_PRODUCTS, SUM_FROM minus 128 times the sum of q.
    For fixed-point weights: int16 elements with magnitudes up to FIXED_MOST, and d for each 32. A row whose width is not
    a multiple of 32 is padded with zeros. */
 
@@ -8,7 +9,7 @@ enum { FIXED_MOST = (1 << FIXED_BITS) - 1 }; /* 32 products of two such numbers 
 
 /* Byte offsets of the parts of a row after its elements, and its size. */
 typedef struct {
-    int64_t scales, sums_of_32, sums_of_16, pairs_of_32, pairs_of_16, bytes;
+    int64_t scales, sums_of_32, sums_of_16, centre_of_32, centre_of_16, bytes;
 } row_layout;
 
 /* The layout of a row for products with weights of a type. */
@@ -39,16 +40,24 @@ static float quantize_block(const float *x, int8_t *q, int16_t pairs[4]) {
     return scale;
 }
 
+/* Stores what `below_zero` reads, 4 bytes, of a pair of sums. Returns the whole sum. */
+INLINE float store_centre(char *to, const int16_t pair[2]) {
+    const int32_t sum = pair[0] + pair[1], wide = SUM_FROM - 128 * sum;
+    memcpy(to, WIDE_PRODUCTS ? (const void *)&wide : pair, 4);
+    return (float)sum;
+}
+
 static void quantize_row(const float *x, int type, int width, char *out) {
     const row_layout l = input_row_layout(type, width);
     int8_t *q = (int8_t *)out;
     float *d = (float *)(out + l.scales), *s32 = (float *)(out + l.sums_of_32), *s16 = (float *)(out + l.sums_of_16);
-    int16_t *of_16 = (int16_t *)(out + l.pairs_of_16), *of_32 = (int16_t *)(out + l.pairs_of_32);
-    for (int b = 0; b < width / 32; b++, x += 32, q += 32, of_16 += 4, of_32 += 2) {
-        d[b] = quantize_block(x, q, of_16);
-        for (int i = 0; i < 2; i++) of_32[i] = (int16_t)(of_16[i] + of_16[i + 2]);
-        s32[b] = d[b] * (float)(of_32[0] + of_32[1]);
-        for (int i = 0; i < 2; i++) s16[2 * b + i] = d[b] * (float)(of_16[2 * i] + of_16[2 * i + 1]);
+    char *of_32 = out + l.centre_of_32, *of_16 = out + l.centre_of_16;
+    for (int b = 0; b < width / 32; b++, x += 32, q += 32, of_16 += 8, of_32 += 4) {
+        int16_t pairs[4], both[2];
+        d[b] = quantize_block(x, q, pairs);
+        for (int i = 0; i < 2; i++) both[i] = (int16_t)(pairs[i] + pairs[i + 2]);
+        s32[b] = d[b] * store_centre(of_32, both);
+        for (int i = 0; i < 2; i++) s16[2 * b + i] = d[b] * store_centre(of_16 + 4 * i, pairs + 2 * i);
     }
 }
 

@@ -29,9 +29,9 @@ INLINE vf act_s(const activations *a, int t, int at, int each, int i) {
     const char *sums = a->row[t] + (each == 2 ? a->at.sums_of_16 + at / 4 : a->at.sums_of_32 + at / 8);
     return vf_set(((const float *)sums)[i]);
 }
-/* Sums of pairs of the 16 or 32 columns from `at` on. */
-INLINE vi act_pairs(const activations *a, int t, int at, int columns) {
-    return vi_spread(a->row[t] + (columns == 16 ? a->at.pairs_of_16 + at / 4 : a->at.pairs_of_32 + at / 8));
+/* What `below_zero` takes for the 16 or 32 columns from `at` on. */
+INLINE vi act_centre(const activations *a, int t, int at, int columns) {
+    return vi_spread(a->row[t] + (columns == 16 ? a->at.centre_of_16 + at / 4 : a->at.centre_of_32 + at / 8));
 }
 
 #define EACH_TOKEN _Pragma("GCC unroll 12") for (int t = 0; t < nt; t++)
@@ -41,14 +41,15 @@ INLINE vi act_pairs(const activations *a, int t, int at, int columns) {
 /* Initial partial sums from column `at` on: minus `centre` times the activations, which removes the quants' offset. */
 INLINE void begin(vi part[LANES][TILE], int centre, const activations *a, int at, int columns, int nt) {
     EACH_TOKEN {
-        vi start = centre ? below_zero(act_pairs(a, t, at, columns), centre) : vi_zero();
+        vi start = centre ? below_zero(act_centre(a, t, at, columns), centre) : no_sum();
         EACH_LANE part[h][t] = start;
     }
 }
 
 /* total = the sums over `steps` steps from column `at` on, times the rows' factors if the type has them (one per 16
-   columns). Partial sums are widened before they could overflow: see steps_together. */
-INLINE void dot(vi total[LANES][TILE], const uint8_t *quants, int packed, int type, int steps, const vi factor[2][LANES],
+   columns). Partial sums are widened before they could overflow: see steps_together. Totals are
+   whole numbers; those with factors are below 2^24, so that floats hold them as exactly as int32 does. */
+INLINE void dot(vt total[LANES][TILE], const uint8_t *quants, int packed, int type, int steps, const vt factor[2][LANES],
                 const activations *a, int at, int nt) {
     const int of_32_bits = is_fixed(type) || by_sign(type);
     const int together = is_multiplied(type, packed) || is_coded(type) ? steps : steps_together(type);
@@ -61,7 +62,9 @@ INLINE void dot(vi total[LANES][TILE], const uint8_t *quants, int packed, int ty
             if (by_sign(type)) bytes[h] = packed ? signed_bytes(q[h]) : vi_load(unpacked + 8 * STEP);
             if (by_sign(type) && packed) q[h] = vi_abs8(bytes[h]);
         }
-        if (step % together == 0) begin(part, centre_of(type, packed), a, at + 4 * step, 4 * together, nt);
+        if (of_32_bits) {
+            if (step == 0) EACH_TOKEN EACH_LANE part[h][t] = vi_zero();
+        } else if (step % together == 0) begin(part, centre_of(type, packed), a, at + 4 * step, 4 * together, nt);
         EACH_TOKEN {
             vi x = vi_spread(a->row[t] + (is_fixed(type) ? 2 * at : at) + 4 * step);
             EACH_LANE part[h][t] = is_fixed(type)  ? add_pair_dot(part[h][t], q[h], x)
@@ -69,10 +72,10 @@ INLINE void dot(vi total[LANES][TILE], const uint8_t *quants, int packed, int ty
                                                    : dot_pairs(part[h][t], q[h], x);
         }
         if ((step + 1) % together == 0) EACH_TOKEN EACH_LANE {
-            vi sum = of_32_bits ? part[h][t]
-                     : factor   ? scaled(part[h][t], factor[factors_of(type) == 2 ? step / 4 : 0][h])
-                                : plain(part[h][t]);
-            total[h][t] = step < together ? sum : vi_add(total[h][t], sum);
+            const vt f = factor ? factor[factors_of(type) == 2 ? step / 4 : 0][h] : ones();
+            if (of_32_bits) total[h][t] = vt_from_vi(part[h][t]);
+            else if (step < together) total[h][t] = factor ? scaled(part[h][t], f) : plain(part[h][t]);
+            else total[h][t] = factor ? add_scaled(total[h][t], part[h][t], f) : add_plain(total[h][t], part[h][t]);
         }
     }
 }
@@ -85,13 +88,13 @@ INLINE void times_32(const piece *w, const uint8_t *q, int packed, int type, con
     vf sum[LANES][TILE];
     EACH_TOKEN EACH_LANE sum[h][t] = vf_load(Y(t, h));
     _Pragma("GCC unroll 1") for (int b = 0; b < blocks; b++, at += 32, q += quant_bytes(type, packed)) {
-        vi total[LANES][TILE];
+        vt total[LANES][TILE];
         if (packed) fetch_ahead(q, bits_of(type));
         dot(total, q, packed, type, steps_of(type), NULL, a, at, nt);
         EACH_TOKEN {
             vf da = act_d(a, t, at / 32);
             EACH_LANE {
-                sum[h][t] = vf_fma(vf_from_vi(total[h][t]), vf_mul(d_of(w, type, packed, b, h), da), sum[h][t]);
+                sum[h][t] = vf_fma(vf_from_vt(total[h][t]), vf_mul(d_of(w, type, packed, b, h), da), sum[h][t]);
                 if (mins) sum[h][t] = vf_fma(min_of(w, type, packed, b, h), act_s(a, t, at, 1, 0), sum[h][t]);
             }
         }
@@ -115,7 +118,7 @@ INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, co
         }
     }
     _Pragma("GCC unroll 1") for (int b = 0; b < 8; b++, at += 32, q += quant_bytes(type, packed)) {
-        vi total[LANES][TILE], factor[2][LANES];
+        vt total[LANES][TILE], factor[2][LANES];
         vf min[2][LANES];
         if (!multiplied) EACH_LANE {
             factor[0][h] = factor_of(w, type, packed, b, 0, h);
@@ -127,7 +130,7 @@ INLINE void times_256(const piece *w, const uint8_t *q, int packed, int type, co
         EACH_TOKEN {
             vf da = act_d(a, t, at / 32);
             EACH_LANE {
-                part[h][t] = vf_fma(vf_from_vi(total[h][t]), da, part[h][t]);
+                part[h][t] = vf_fma(vf_from_vt(total[h][t]), da, part[h][t]);
                 if (!mins_first)
                     for (int i = 0; i < mins; i++) sum[h][t] = vf_fma(min[i][h], act_s(a, t, at, mins, i), sum[h][t]);
             }
@@ -143,11 +146,11 @@ INLINE void times_16(const piece *w, int type, const activations *a, int at, int
     EACH_TOKEN EACH_LANE sum[h][t] = vf_load(Y(t, h));
     _Pragma("GCC unroll 1") for (int b = 0; b < columns / 32; b++, at += 32, q += quant_bytes(type, 0))
         for (int half = 0; half < 2; half++) {
-            vi total[LANES][TILE];
+            vt total[LANES][TILE];
             dot(total, q + 4 * half * STEP, 0, type, 4, NULL, a, at + 16 * half, nt);
             EACH_TOKEN {
                 vf da = act_d(a, t, at / 32);
-                EACH_LANE sum[h][t] = vf_fma(vf_from_vi(total[h][t]), vf_mul(w->scale[2 * b + half][h], da), sum[h][t]);
+                EACH_LANE sum[h][t] = vf_fma(vf_from_vt(total[h][t]), vf_mul(w->scale[2 * b + half][h], da), sum[h][t]);
             }
         }
     EACH_TOKEN EACH_LANE vf_store(Y(t, h), sum[h][t]);

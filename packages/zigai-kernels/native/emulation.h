@@ -54,6 +54,7 @@ ZG_2(zg_integers, or_si512, _mm256_or_si256)
 ZG_2(zg_integers, xor_si512, _mm256_xor_si256)
 ZG_2(zg_integers, add_epi32, _mm256_add_epi32)
 ZG_2(zg_integers, sub_epi8, _mm256_sub_epi8)
+ZG_2(zg_integers, sub_epi32, _mm256_sub_epi32)
 ZG_2(zg_integers, shuffle_epi8, _mm256_shuffle_epi8)
 ZG_BOTH(zg_integers, broadcast_i32x4, _mm256_broadcastsi128_si256(a), _mm256_broadcastsi128_si256(a), __m128i a)
 ZG_2(zg_integers, mullo_epi32, _mm256_mullo_epi32)
@@ -63,6 +64,7 @@ ZG_1(zg_integers, abs_epi8, _mm256_abs_epi8, zg_integers)
 ZG_SHIFT(slli_epi16, _mm256_slli_epi16)
 ZG_SHIFT(srli_epi16, _mm256_srli_epi16)
 ZG_SHIFT(slli_epi32, _mm256_slli_epi32)
+ZG_SHIFT(srai_epi32, _mm256_srai_epi32)
 
 ZG_1(zg_floats, castsi512_ps, _mm256_castsi256_ps, zg_integers)
 ZG_1(zg_floats, cvtepi32_ps, _mm256_cvtepi32_ps, zg_integers)
@@ -138,9 +140,11 @@ ZG_BOTH(zg_floats, mask_blend_ps, _mm256_blendv_ps(a.low, b.low, mask.low),
 #define _mm512_shuffle_epi8 zg_shuffle_epi8
 #define _mm512_slli_epi16 zg_slli_epi16
 #define _mm512_slli_epi32 zg_slli_epi32
+#define _mm512_srai_epi32 zg_srai_epi32
 #define _mm512_srli_epi16 zg_srli_epi16
 #define _mm512_storeu_ps zg_storeu_ps
 #define _mm512_storeu_si512 zg_storeu_si512
+#define _mm512_sub_epi32 zg_sub_epi32
 #define _mm512_sub_epi8 zg_sub_epi8
 #define _mm512_sub_ps zg_sub_ps
 #define _mm512_xor_si512 zg_xor_si512

@@ -14,7 +14,7 @@ enum {
    scales and, where these are bit fields, the scales and mins as bytes, and -dmin. An unpacked piece holds
      quants  for each 32 columns its steps: of 4 columns, a byte for each, or of 2, an int16 for each (panels.c);
              by_sign, 8 steps of magnitudes, then 8 of signed bytes
-     factor  for each 16 columns, or for 32, in pairs of int16
+     factor  for each 16 columns, or for 32, as `scaled` takes it
      d       of each 32 columns, or, with factors, of all 256
      min     of each 32 columns, or of each 16
      scale   of each 16 columns, in place of d: the types of coded.c
@@ -26,7 +26,7 @@ typedef struct {
     union {
         struct {
             uint8_t quants[BLOCKS * MOST_STEPS * STEP];
-            vi factor[BLOCKS][2][LANES];
+            vt factor[BLOCKS][2][LANES];
             vf d[BLOCKS][LANES], min[2 * BLOCKS][LANES], scale[2 * BLOCKS][LANES];
         };
         float floats[PIECE * PANEL];
@@ -65,12 +65,12 @@ INLINE int mins_of(int type) { return has_mins(type) ? 32 / traits_of(type).min 
 INLINE int by_sign(int type) { return traits_of(type).centre == 128 && !WIDE_PRODUCTS; }
 /* True if unpacking multiplies the quants of 16 columns with their factor, which leaves them unsigned bytes:
      2 bits   3 * 15 at most
-     3 bits   from -4 * 31 to -4 * -32, with a centre of 124. */
+     3 bits   128 - factor * (q - 4), which is 0 to 252; the scale d changes its sign. */
 INLINE int is_multiplied(int type, int packed) { return !packed && WIDE_PRODUCTS && bits_of(type) < 4 && traits_of(type).factor == 16; }
-/* The offset that a kernel removes: by_sign, unpacking does. */
+/* The offset that a kernel removes. By_sign, unpacking does; with WIDE_PRODUCTS, it moves all offsets to 128. */
 INLINE int centre_of(int type, int packed) {
-    if (is_multiplied(type, packed)) return traits_of(type).centre ? 124 : 0;
-    return by_sign(type) ? 0 : traits_of(type).centre;
+    if (by_sign(type)) return 0;
+    return !packed && WIDE_PRODUCTS && traits_of(type).centre ? 128 : traits_of(type).centre;
 }
 INLINE int steps_of(int type) { return is_fixed(type) ? 16 : 8; }
 /* The number of steps that one partial sum covers. With 32 bits: those that share a factor. With 16 bits the sum may
@@ -194,7 +194,7 @@ INLINE vf min_of(const piece *w, int type, int packed, int i, int h) {
     if (has_factors(type)) return vf_mul(w->dmin[h], vf_from_u8(w->min_bytes[i] + h * VF));
     return vf_load_f16(w->scales + i * layouts[type].scales + 32 + h * VF * 2);
 }
-INLINE vi factor_of(const piece *w, int type, int packed, int b, int half, int h) {
+INLINE vt factor_of(const piece *w, int type, int packed, int b, int half, int h) {
     if (!packed) return w->factor[b][half][h];
     if (type == ZG_Q6_K) return row_signed_scales(w->scales + 32 + 32 * b + 16 * half + h * VF);
     const uint8_t *bytes = w->scale_bytes[factors_of(type) * b + half] + h * VF;
@@ -208,16 +208,17 @@ INLINE void unpack_scales(piece *w, int type, const uint8_t *scales, int blocks)
     begin_piece(w, type, scales);
     for (int b = 0; b < blocks; b++) EACH_LANE {
         if (!factors || b == 0) w->d[b][h] = d_of(w, type, 1, b, h);
+        if (b == 0 && is_multiplied(type, 0) && traits_of(type).centre) w->d[0][h] = vf_sub(vf_zero(), w->d[0][h]);
         for (int i = mins_of(type) * b; i < mins_of(type) * (b + 1); i++) w->min[i][h] = min_of(w, type, 1, i, h);
         for (int half = 0; half < factors_of(type) && !is_multiplied(type, 0); half++)
             w->factor[b][half][h] = factor_of(w, type, 1, b, half, h);
     }
 }
 
-/* Quants times the factors of their rows: is_multiplied. */
+/* Quants times the factors of their rows, as is_multiplied says. */
 INLINE vi multiplied(vi q, int type, const uint8_t *factors) {
     vi product = vi_mul8(vi_sub8(q, vi_set8(traits_of(type).centre)), row_pairs(factors));
-    return vi_sub8(product, vi_set8(-centre_of(type, 0)));
+    return traits_of(type).centre ? vi_sub8(vi_set8(128), product) : product;
 }
 
 /* Unpacks columns of a type of coded.c. */
@@ -261,6 +262,7 @@ INLINE void unpack(piece *to, int type, const uint8_t *s, const uint8_t *q, int 
             uint8_t *to_step = out + step * STEP + h * LANE;
             vi x = packed_quants(q, type, step, h);
             if (is_multiplied(type, 0)) x = multiplied(x, type, to->scale_bytes[2 * b + step / 4] + h * VF);
+            else if (centre_of(type, 0) != centre_of(type, 1)) x = vi_sub8(x, vi_set8(centre_of(type, 1) - centre_of(type, 0)));
             if (by_sign(type)) {
                 vi_store(to_step + 8 * STEP, signed_bytes(x));
                 x = vi_abs8(signed_bytes(x));

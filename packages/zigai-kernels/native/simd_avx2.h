@@ -36,8 +36,10 @@ INLINE vf vf_load_bf16(const void *p) {
 }
 
 #define TILE 6
+#define SUM_FROM 0
 #define WIDE_PRODUCTS 0
 typedef __m256i vi;
+typedef vi vt;
 
 INLINE vi vi_zero(void) { return _mm256_setzero_si256(); }
 INLINE vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
@@ -65,12 +67,12 @@ INLINE vi pair_dot(vi a, vi b) { return _mm256_madd_epi16(a, b); }
 INLINE vi bytes_in_pairs(const uint8_t *p, vi order) {
     return _mm256_shuffle_epi8(_mm256_broadcastq_epi64(_mm_loadl_epi64((const __m128i *)p)), order);
 }
-INLINE vi row_signed_scales(const uint8_t *p) {
+INLINE vt row_signed_scales(const uint8_t *p) {
     const vi order = _mm256_setr_epi8(-1, 0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3,
                                       -1, 4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7);
     return _mm256_srai_epi16(bytes_in_pairs(p, order), 8);
 }
-INLINE vi row_scales(const uint8_t *p) {
+INLINE vt row_scales(const uint8_t *p) {
     const vi order = _mm256_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1,
                                       4, -1, 4, -1, 5, -1, 5, -1, 6, -1, 6, -1, 7, -1, 7, -1);
     return bytes_in_pairs(p, order);
@@ -86,10 +88,15 @@ INLINE vi add_pair_dot(vi sum, vi a, vi b) {
     return sum;
 }
 INLINE vi row_pairs(const uint8_t *p) { return row_scales(p); }
-INLINE vi ones(void) { return _mm256_set1_epi16(1); }
-INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vi scale) {
+INLINE vt ones(void) { return _mm256_set1_epi16(1); }
+INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vt scale) {
     return add_pair_dot(sum, _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w)), scale);
 }
+INLINE vi no_sum(void) { return vi_zero(); }
 INLINE vi below_zero(vi pairs, int centre) { return _mm256_mullo_epi16(pairs, _mm256_set1_epi16((short)-centre)); }
-INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }
-INLINE vi plain(vi part) { return pair_dot(part, _mm256_set1_epi16(1)); }
+INLINE vt scaled(vi part, vt scale) { return pair_dot(part, scale); }
+INLINE vt plain(vi part) { return pair_dot(part, _mm256_set1_epi16(1)); }
+INLINE vt add_plain(vt total, vi part) { return vi_add(total, plain(part)); }
+INLINE vt add_scaled(vt total, vi part, vt scale) { return vi_add(total, scaled(part, scale)); }
+INLINE vt vt_from_vi(vi a) { return a; }
+INLINE vf vf_from_vt(vt a) { return vf_from_vi(a); }

@@ -41,7 +41,9 @@ INLINE vf vf_load_bf16(const void *p) {
 
 #define TILE 8
 #define WIDE_PRODUCTS 1
+#define SUM_FROM 0x4b400000 /* the bits of 1.5 * 2^23: a sum n is the bits of the float 1.5 * 2^23 + n */
 typedef __m512i vi;
+typedef vf vt;
 
 INLINE vi vi_zero(void) { return _mm512_setzero_si512(); }
 INLINE vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
@@ -63,17 +65,31 @@ INLINE vi vi_mul8(vi bytes, vi pairs) {
 INLINE vi vi_table(const uint8_t *p) { return _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)p)); }
 INLINE vi vi_lookup(vi table, vi index) { return _mm512_shuffle_epi8(table, index); }
 INLINE vf vf_from_vi(vi a) { return _mm512_cvtepi32_ps(a); }
-INLINE vi row_signed_scales(const uint8_t *p) { return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)); }
-INLINE vi row_scales(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
-INLINE vf vf_from_u8(const uint8_t *p) { return vf_from_vi(row_scales(p)); }
+INLINE vt vt_from_vi(vi a) { return vf_from_vi(a); }
+INLINE vf vf_from_vt(vt a) { return a; }
+INLINE vi row_bytes(const uint8_t *p) { return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)); }
+INLINE vt row_signed_scales(const uint8_t *p) { return vf_load_i8(p); }
+INLINE vt row_scales(const uint8_t *p) { return vf_from_vi(row_bytes(p)); }
+INLINE vf vf_from_u8(const uint8_t *p) { return row_scales(p); }
+INLINE vi row_pairs(const uint8_t *p) { return vi_or(row_bytes(p), _mm512_slli_epi32(row_bytes(p), 16)); }
 INLINE vi add_pair_dot(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
 INLINE vi dot_pairs(vi part, vi w, vi a) { return _mm512_dpbusd_epi32(part, w, a); }
-INLINE vi row_pairs(const uint8_t *p) { return vi_or(row_scales(p), _mm512_slli_epi32(row_scales(p), 16)); }
-INLINE vi ones(void) { return _mm512_set1_epi32(1); }
-INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vi scale) {
+INLINE vt ones(void) { return vf_set(1.0f); }
+INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vt scale) {
     vi product = dot_pairs(vi_zero(), magnitude, _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), vi_zero(), a));
-    return vi_add(sum, _mm512_mullo_epi32(product, scale));
+    return vi_add(sum, _mm512_mullo_epi32(product, _mm512_cvttps_epi32(scale)));
 }
-INLINE vi below_zero(vi pairs, int centre) { return _mm512_madd_epi16(pairs, _mm512_set1_epi16((short)-centre)); }
-INLINE vi scaled(vi part, vi scale) { return _mm512_mullo_epi32(part, scale); }
-INLINE vi plain(vi part) { return part; }
+INLINE vi no_sum(void) { return _mm512_set1_epi32(SUM_FROM); }
+INLINE vi below_zero(vi wide, int centre) {
+    if (centre == 128) return wide;
+    vi sum = no_sum(), from_zero = _mm512_sub_epi32(wide, no_sum());
+    _Pragma("GCC unroll 7") for (int bit = 0; bit < 7; bit++)
+        if (centre >> bit & 1) sum = vi_add(sum, _mm512_srai_epi32(from_zero, 7 - bit));
+    return sum;
+}
+INLINE vt plain(vi part) { return vf_sub(_mm512_castsi512_ps(part), vf_set(12582912.0f)); }
+INLINE vt scaled(vi part, vt scale) {
+    return vf_fma(_mm512_castsi512_ps(part), scale, vf_mul(scale, vf_set(-12582912.0f)));
+}
+INLINE vt add_plain(vt total, vi part) { return vf_add(total, plain(part)); }
+INLINE vt add_scaled(vt total, vi part, vt scale) { return vf_fma(plain(part), scale, total); }

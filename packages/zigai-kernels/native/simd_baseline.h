@@ -135,8 +135,10 @@ INLINE void spin_pause(void) {
 /* ---- primitives of pieces.c and dot.c ---- */
 
 #define WIDE_PRODUCTS 0 /* 1 if products of unsigned and signed bytes are summed in 32 bits, 0 if in 16 */
+#define SUM_FROM 0      /* the number that stands for a partial sum of 0 */
 #define TILE 4 /* rows of activations that are multiplied together */
 typedef i32x4 vi;
+typedef vi vt; /* totals of 32 columns, one for each row: int32, or floats with WIDE_PRODUCTS */
 
 INLINE vi vi_zero(void) { return (vi){0}; }
 INLINE vi vi_load(const void *p) { vi v; memcpy(&v, p, sizeof v); return v; }
@@ -170,14 +172,15 @@ INLINE vi pair_dot(vi a, vi b) { return (a << 16 >> 16) * (b << 16 >> 16) + (a >
 /* sum + pair_dot(a, b) */
 INLINE vi add_pair_dot(vi sum, vi a, vi b) { return sum + pair_dot(a, b); }
 /* The scales of VF rows, a byte each, in the form that `scaled` takes. */
-INLINE vi row_scales(const uint8_t *p) { return (vi){p[0], p[1], p[2], p[3]} * 0x10001; }
-INLINE vi row_signed_scales(const uint8_t *p) {
+INLINE vt row_scales(const uint8_t *p) { return (vi){p[0], p[1], p[2], p[3]} * 0x10001; }
+INLINE vt row_signed_scales(const uint8_t *p) {
     vi s = {(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
     return (s & 0xffff) | s << 16;
 }
 /* A byte for each of VF rows, in pairs of int16. */
 INLINE vi row_pairs(const uint8_t *p) { return row_scales(p); }
-INLINE vi ones(void) { return vi_zero() + 0x10001; }
+/* A scale of 1. */
+INLINE vt ones(void) { return vi_zero() + 0x10001; }
 /* part + the products of 4 columns in each lane, weights unsigned, activations signed. The format of a lane of a
    partial sum depends on the instruction set; `plain` and `scaled` convert it to one int32. */
 INLINE vi dot_pairs(vi part, vi w, vi a) {
@@ -185,13 +188,19 @@ INLINE vi dot_pairs(vi part, vi w, vi a) {
     i16x8 odd = (i16x8)((u16x8)w >> 8) * ((i16x8)a >> 8);
     return (vi)((u16x8)part + (u16x8)even + (u16x8)odd);
 }
-/* -centre times pairs of sums of activations (activations.c), as an initial partial sum. */
+INLINE vi no_sum(void) { return vi_zero(); }
+/* -centre times the sum of activations, as an initial partial sum: from pairs of sums, or with WIDE_PRODUCTS from
+   -128 times the sum (activations.c). */
 INLINE vi below_zero(vi pairs, int centre) { return (vi)((u16x8)pairs * (uint16_t)-centre); }
-INLINE vi plain(vi part) { return (part << 16 >> 16) + (part >> 16); }
+INLINE vt plain(vi part) { return (part << 16 >> 16) + (part >> 16); }
 /* sum + scale times the products of 4 columns in each lane, both operands signed; the sum over two columns fits int16. */
-INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vi scale) {
+INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vt scale) {
     i16x8 even = ((i16x8)w << 8 >> 8) * ((i16x8)a << 8 >> 8), odd = ((i16x8)w >> 8) * ((i16x8)a >> 8);
     (void)magnitude;
     return sum + pair_dot((vi)(even + odd), scale);
 }
-INLINE vi scaled(vi part, vi scale) { return pair_dot(part, scale); }
+INLINE vt scaled(vi part, vt scale) { return pair_dot(part, scale); }
+INLINE vt add_plain(vt total, vi part) { return total + plain(part); }
+INLINE vt add_scaled(vt total, vi part, vt scale) { return total + scaled(part, scale); }
+INLINE vt vt_from_vi(vi a) { return a; }
+INLINE vf vf_from_vt(vt a) { return vf_from_vi(a); }

@@ -53,11 +53,13 @@ int64_t probe(const char *p, const char *q, const char *r, char *out) {
     INTEGERS(vi_zero()), INTEGERS(vi_set8(p[0])), INTEGERS(vi_spread(p)), INTEGERS(vi_and(x, y));
     INTEGERS(vi_or(x, y)), INTEGERS(vi_xor(x, y)), INTEGERS(vi_abs8(x)), INTEGERS(vi_add(x, y));
     for (int n = 0; n < 17; n++) INTEGERS(vi_left(x, n)), INTEGERS(vi_right(x, n));
-    INTEGERS(row_signed_scales((const uint8_t *)p)), INTEGERS(row_scales((const uint8_t *)p));
-    INTEGERS(add_pair_dot(z, x, y)), INTEGERS(dot_pairs(z, x, y)), INTEGERS(add_signed_dot(z, x, x, y, z));
+    FLOATS(row_signed_scales((const uint8_t *)p)), FLOATS(row_scales((const uint8_t *)p)), FLOATS(ones());
+    INTEGERS(add_pair_dot(z, x, y)), INTEGERS(dot_pairs(z, x, y)), INTEGERS(add_signed_dot(z, x, x, y, a));
     INTEGERS(vi_sub8(x, y)), INTEGERS(vi_mul8(x, y)), INTEGERS(vi_lookup(vi_table((const uint8_t *)p), y));
-    INTEGERS(row_pairs((const uint8_t *)p)), INTEGERS(ones());
-    INTEGERS(below_zero(x, 16)), INTEGERS(scaled(x, y)), INTEGERS(plain(x));
+    INTEGERS(row_pairs((const uint8_t *)p)), INTEGERS(no_sum());
+    INTEGERS(below_zero(x, 4)), INTEGERS(below_zero(x, 12)), INTEGERS(below_zero(x, 128));
+    FLOATS(plain(x)), FLOATS(scaled(x, a)), FLOATS(add_plain(a, x)), FLOATS(add_scaled(a, x, b));
+    FLOATS(vt_from_vi(x)), FLOATS(vf_from_vt(a));
     return out - start;
 }
 """

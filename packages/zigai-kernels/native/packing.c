@@ -279,13 +279,13 @@ static void pack_floats(const uint8_t *rows, int64_t stride, int count, int widt
     }
 }
 
-/* Writes panels first..end of a matrix whose rows are contiguous at `rows`. */
-void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels, int64_t first, int64_t end) {
+/* Writes the panels of `count` rows that are contiguous at `rows`. */
+void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels) {
     const block_layout *l = &layouts[type];
     const int64_t stride = (int64_t)width * l->bytes / l->columns, bytes = zg_panel_bytes(type, width);
     const int blocks = width / l->columns, rest = (int)(stride - (int64_t)blocks * l->bytes); /* bytes of the last, incomplete block */
     guarded++;
-    for (int64_t p = first; p < end; p++) {
+    for (int64_t p = 0; p * PANEL < count; p++) {
         uint8_t *scales = (uint8_t *)panels + p * bytes, *quants = scales + panel_scales(type, width);
         const uint8_t *w = (const uint8_t *)rows + p * PANEL * stride;
         int filled = count - p * PANEL < PANEL ? (int)(count - p * PANEL) : PANEL;

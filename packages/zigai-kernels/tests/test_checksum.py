@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from zigai_kernels.dispatch import load, supported
-from zigai_kernels.packing import Packer
+from zigai_kernels.packer import Packer
 
 BLOCK = 1 << 12
 SIZES = (1, 3, 4, 255, 256, 257, 4095, 4096, 4097, 3 * 4096 + 300)

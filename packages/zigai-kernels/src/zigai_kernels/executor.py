@@ -16,7 +16,7 @@ from zigai_core.contracts.errors import Cancelled, UnsupportedError, ZigAIError
 from zigai_core.contracts.plugins import OperationTime
 from zigai_kernels.checks import CheckedBatch, check_batch, check_pairs, check_stop
 from zigai_kernels.outputs import NativeOutputs, OutputBuffers
-from zigai_kernels.packing import refuse_torn
+from zigai_kernels.packer import refuse_torn
 from zigai_kernels.plan import Plan
 from zigai_kernels.pool import pool_of
 

@@ -20,7 +20,8 @@ from zigai_kernels.executor import NativeExecutor
 from zigai_kernels.lowering import Lowered
 from zigai_kernels.lowering_attention import STEP_DTYPE
 from zigai_kernels.memory import Buffer, plan_memory
-from zigai_kernels.packing import CODES, PANEL_ROWS, Packer, Packing
+from zigai_kernels.packer import Packer
+from zigai_kernels.packing import CODES, PANEL_ROWS, Packing
 from zigai_kernels.plan import Plan
 from zigai_kernels.records import Record
 

@@ -14,6 +14,7 @@ from zigai_core.contracts.hyperparameter_keys import UNKNOWN
 
 WITHOUT_EFFECT = frozenset(
     (
+        "quantization_config",
         *("_name_or_path", "architectures", "auto_map", "model_type", "transformers_version", "torch_dtype"),
         *(
             "dtype",

@@ -20,12 +20,13 @@ from zigai_core.contracts.descriptor import (
     TensorInfo,
 )
 from zigai_core.contracts.dtypes import DTYPES
-from zigai_core.contracts.errors import FormatError, quote
+from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_safetensors import limits
 from zigai_safetensors.config import hyperparameters
 from zigai_safetensors.files import read_json, read_text
 from zigai_safetensors.generation import end_ids, sampling
+from zigai_safetensors.quantised import whole_weights
 from zigai_safetensors.tokenizer import read_tokenizer
 from zigai_safetensors.weights import PICKLED, SUFFIX, read_weights
 
@@ -65,7 +66,8 @@ class SafetensorsFormat:
         names: HuggingFaceNames = Plugins.installed().huggingface.get(kind)
         values, divisors = hyperparameters(config, names, folder / CONFIG)
         stored, files = read_weights(path)
-        tensors = _renamed(stored, names, values, config, folder)
+        tensors = _renamed(whole_weights(stored, config, folder / CONFIG), names, values, config, folder)
+        _check_types(tensors, folder)
         if divisors is not None:
             tensors["rope_freqs.weight"] = _computed("rope_freqs.weight", divisors)
         generation = _optional(folder / "generation_config.json")
@@ -127,6 +129,16 @@ def _renamed(
     elif "output.weight" not in tensors and "token_embd.weight" in tensors:
         raise FormatError(f"{folder}: has no lm_head.weight, though tie_word_embeddings is false")
     return tensors
+
+
+def _check_types(tensors: Mapping[str, TensorInfo], folder: Path) -> None:
+    for tensor in tensors.values():
+        if tensor.dtype.dequantize is None:
+            raise UnsupportedError(
+                f"{folder}: {quote(tensor.name)} has elements of type {tensor.dtype.name}, which are "
+                "supported only as parts of quantised weights, in a layout that quantization_config in "
+                f"{CONFIG} names"
+            )
 
 
 def _computed(name: str, values: NDArray[np.float32]) -> TensorInfo:

@@ -19,7 +19,11 @@ from zigai_core.contracts.mapped_file import MappedFile
 from zigai_safetensors import limits
 from zigai_safetensors.files import parse_object
 
-TYPES = {name: DTYPES[name] for name in ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8")}
+TYPES = {
+    **{name: DTYPES[name] for name in ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8")},
+    # Of these only the size is known: they are parts of quantised weights (`zigai_safetensors.quantised`).
+    **{name: DType(name, 1, 1, None) for name in ("U8", "F8_E4M3", "F8_E5M2", "F8_E8M0")},
+}
 """Types of elements by their names in headers."""
 
 _ENTRY = {"dtype", "shape", "data_offsets"}

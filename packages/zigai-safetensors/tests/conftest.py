@@ -13,13 +13,16 @@ import pytest
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.huggingface import HuggingFaceNames
 
-TYPES = {"<f4": "F32", "<f2": "F16", "<f8": "F64", "<i4": "I32"}
+TYPES = {"<f4": "F32", "<f2": "F16", "<f8": "F64", "<i4": "I32", "<i8": "I64", "|u1": "U8"}
+Tensor = np.ndarray[Any, Any] | tuple[str, np.ndarray[Any, Any]]
+"""An array, or the name of its type in the file, which numpy lacks, and the array of its bits."""
 NAMES = HuggingFaceNames(
     architecture="toy",
     tensors={
         "model.embed_tokens.weight": "token_embd.weight",
         "model.layers.{}.up.weight": "blk.{}.ffn_up.weight",
         "model.layers.{}.experts.[].up.weight": "blk.{}.ffn_up_exps.weight",
+        "model.layers.{}.experts.up": "blk.{}.ffn_up_exps.weight",
         "lm_head.weight": "output.weight",
     },
     keys={"vocab_size": "vocab_size", "num_hidden_layers": "block_count", "hidden_size": "embedding_length"},
@@ -42,14 +45,14 @@ def shard(header: dict[str, Any] | bytes, data: bytes = b"", length: int | None 
     return (len(text) if length is None else length).to_bytes(8, "little") + text + data
 
 
-def entries(tensors: dict[str, np.ndarray[Any, Any]]) -> tuple[dict[str, Any], bytes]:
+def entries(tensors: dict[str, Tensor]) -> tuple[dict[str, Any], bytes]:
     """The header of these tensors, and their bytes."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     data = b""
-    for name, array in tensors.items():
+    for name, tensor in tensors.items():
         begin = len(data)
+        kind, array = tensor if isinstance(tensor, tuple) else (TYPES[tensor.dtype.str], tensor)
         data += array.tobytes()
-        kind = TYPES[array.dtype.str]
         header[name] = {"dtype": kind, "shape": [*array.shape], "data_offsets": [begin, len(data)]}
     return header, data
 
@@ -79,7 +82,7 @@ def family(monkeypatch: pytest.MonkeyPatch) -> HuggingFaceNames:
 def folder(tmp_path: Path) -> Callable[..., Path]:
     """Write a folder of one file; keywords are other values of config.json, None leaves a key out."""
 
-    def write(tensors: dict[str, np.ndarray[Any, Any]] | None = None, **changed: Any) -> Path:
+    def write(tensors: dict[str, Tensor] | None = None, **changed: Any) -> Path:
         config = {key: value for key, value in {**CONFIG, **changed}.items() if value is not None}
         (tmp_path / "config.json").write_text(json.dumps(config))
         (tmp_path / "model.safetensors").write_bytes(shard(*entries(tensors or TENSORS)))

@@ -38,8 +38,9 @@ _CACHED = re.compile(r"models--(?:.*--)?(.+)")
 class SafetensorsFormat:
     """Reads folders that transformers saves; registered as the format `safetensors`.
 
-    A path is the folder, or a safetensors file in it. Tensors are views of the mapped files; their names and
-    those of hyperparameters are translated by the family's package (`zigai.huggingface`).
+    A path is the folder, or a safetensors file in it. Tensors are views of the mapped files, or computed from
+    them if they are quantised (`zigai_safetensors.quantised`); their names and those of hyperparameters are
+    translated by the family's package (`zigai.huggingface`).
     """
 
     def recognises(self, path: Path) -> bool:

@@ -80,7 +80,11 @@ def read(stored: Mapping[str, TensorInfo], settings: Settings, folder: Path) -> 
     settings.check(USED, UNUSED)
     settings.one_of("format", (*FORMATS, "mixed-precision"))
     groups = settings.inner("config_groups")
-    schemes = [_scheme(groups.inner(name), settings) for name in groups.values]
+    schemes = [
+        _scheme(group, settings)
+        for group in map(groups.inner, groups.values)
+        if group.values.get("weights") is not None
+    ]
     modules, tensors = collect(stored, ("weight", *_PACKED, *_ROUNDING), folder)
     integers: list[Integers] = []
     quantised: list[str] = []

@@ -185,14 +185,15 @@ def test_scales_that_float16_rounds_or_cannot_hold(layouts: Any, stored: Any) ->
     case.parts["weight_scale"] = rounded = np.full((8, 2), 0.0123456, "<f4")
     signed = stored.read(case).to_float32() / 0.0123456
     assert np.abs(signed - np.round(signed)).max() < 8 * 2.0**-11
-    for wrong in (1e-5, 1e-30, 7e4):
-        case.parts["weight_scale"] = rounded.copy()
-        case.parts["weight_scale"][3, 1] = wrong
-        tensor = stored.read(case)
-        with pytest.raises(
-            UnsupportedError, match=r"the scale [0-9e.+-]+ of .* is beyond the range of float16"
-        ):
-            _ = tensor.data
+    for small in (1e-5, 1e-30):
+        case.parts["weight_scale"] = np.full((8, 2), small, "<f4")
+        of_integers = signed.round() * small
+        assert np.abs(stored.read(case).to_float32() - of_integers).max() <= 8 * 2.0**-25
+    case.parts["weight_scale"] = rounded.copy()
+    case.parts["weight_scale"][3, 1] = 7e4
+    tensor = stored.read(case)
+    with pytest.raises(UnsupportedError, match=r"the scale [0-9e.+-]+ of .* is beyond the range of float16"):
+        _ = tensor.data
     for wrong in (np.inf, np.nan):
         case.parts["weight_scale"][3, 1] = wrong
         with pytest.raises(FormatError, match="a scale is infinite or NaN"):

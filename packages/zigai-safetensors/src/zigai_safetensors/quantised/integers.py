@@ -7,9 +7,9 @@ The weight is `(q - z) * s`. It becomes, with the block types of ggml (`contract
   `|z * s|`, is of the size of the rounding of the float16 values that AWQ and GPTQ themselves compute with;
 - 8 bits, zero points 128: Q8_0 with d = s, without an error.
 
-Scales are float16 in blocks. One in BF16 or F32 is rounded to float16, to nearest even, if it is in the
-normal range of float16 (2^-14 to 65504), where the error is at most 2^-11 of it; one of BF16 is exact there.
-Smaller and larger ones must be exact, else they are refused.
+Scales are float16 in blocks. One in BF16 or F32 is rounded to float16, to nearest even. In the normal range
+of float16, 2^-14 to 65504, the error is at most 2^-11 of it, and one of BF16 is exact; below, as of channels
+that are all but zero, at most 2^-25. Larger ones are refused.
 """
 
 from __future__ import annotations
@@ -131,8 +131,7 @@ def _float16(scales: NDArray[np.float32], of: Integers) -> NDArray[np.float16]:
         raise FormatError(f"{of.where}: a scale is infinite or NaN: the file is damaged; download it again")
     with np.errstate(over="ignore"):
         half = scales.astype(np.float16)
-    small = np.abs(half) < 2.0**-14
-    wrong = np.isinf(half) | small & (half.astype(np.float32) != scales)
+    wrong = np.isinf(half)
     if wrong.any():
         raise UnsupportedError(
             f"{of.where}: the scale {quote(scales[wrong][0])} of {quote(of.name)} is beyond the range of "

@@ -15,7 +15,7 @@ from zigai_core.testing.backend import logits_of, runner
 from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend
 from zigai_kernels.dispatch import supported
-from zigai_kernels.packing import STORAGE
+from zigai_kernels.storage import STORAGE
 
 pytestmark = [
     pytest.mark.emulated,

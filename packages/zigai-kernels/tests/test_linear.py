@@ -15,7 +15,8 @@ from zigai_core.ops.operations import Embedding, Linear
 from zigai_core.testing.toys import USUAL_SCALES, random_tensor, set_scales
 from zigai_kernels.dispatch import load
 from zigai_kernels.packer import Packer
-from zigai_kernels.packing import STORAGE, pack_panels
+from zigai_kernels.packing import pack_panels
+from zigai_kernels.storage import STORAGE
 
 INTEGER = [name for name, storage in STORAGE.items() if storage.activations == "INT8"]
 FIXED = [name for name, storage in STORAGE.items() if storage.activations == "INT16"]

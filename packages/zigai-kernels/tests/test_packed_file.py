@@ -48,13 +48,14 @@ def the_file(folder: Path) -> Path:
     return path
 
 
-def test_the_second_start_maps_the_file_of_the_first(tools: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "made" / "when needed"
-    expected = logits(compiled(None), tools)
-    np.testing.assert_array_equal(logits(compiled(folder), tools), expected)
+@pytest.mark.parametrize("dtype", ["F32", "F64"])  # F64 is converted
+def test_the_second_start_maps_the_file_of_the_first(tools: Any, dtype: str, tmp_path: Path) -> None:
+    folder, model = tmp_path / "made" / "when needed", toy(dtype=dtype)
+    expected = logits(compiled(None, model), tools)
+    np.testing.assert_array_equal(logits(compiled(folder, model), tools), expected)
     written = the_file(folder)
     before = written.stat()
-    again = compiled(folder)
+    again = compiled(folder, model)
     np.testing.assert_array_equal(logits(again, tools), expected)
     assert the_file(folder) == written
     assert written.stat().st_mtime_ns == before.st_mtime_ns

@@ -28,10 +28,11 @@ from zigai_core.ops.operations import (
 )
 from zigai_kernels.lowering_attention import PAIRINGS, lower_attention, lower_rope
 from zigai_kernels.lowering_experts import ROUTES, lower_experts, lower_route
-from zigai_kernels.packing import Packing, pack_panels, pack_rows, storage_of
+from zigai_kernels.packing import Packing, pack_panels, pack_rows
 from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, Recorder, gating
 from zigai_kernels.records import Record
 from zigai_kernels.stages import Stage, cut_stages
+from zigai_kernels.storage import storage_of
 
 SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
@@ -183,7 +184,7 @@ class _Lowering(Recorder):
         tensor = self.tensor(op, op.weight, (op.weight.shape[0], op.output.width))
         self.vocabulary = min(self.vocabulary, op.weight.shape[0])
         packing = self.use(tensor, "embedding", lambda: pack_rows(tensor))
-        self.emit(op, "EMBEDDING", weight=packing, storage=tensor.dtype.name)
+        self.emit(op, "EMBEDDING", weight=packing, storage=packing.storage.name)
 
     def _linear(self, op: Linear) -> None:
         tensor = self.tensor(op, op.weight, (op.output.width, op.x.width))
@@ -191,10 +192,10 @@ class _Lowering(Recorder):
         self.emit(
             op,
             "LINEAR",
-            self.as_read_by(tensor, op.x),
+            self.as_read_by(packing, op.x),
             weight=packing,
             bias=None if op.bias is None else self.vector(op, op.bias, op.output.width, "bias"),
-            storage=tensor.dtype.name,
+            storage=packing.storage.name,
             numbers={"inner": op.x.width},
         )
 

@@ -65,13 +65,13 @@ def lower_experts(to: Recorder, op: Experts) -> None:
             Record(
                 "EXPERT_LINEAR",
                 out.name,
-                to.as_read_by(tensor, x, used if many else 1),
+                to.as_read_by(packing, x, used if many else 1),
                 groups.name,
                 rows,
                 width,
                 weight=packing,
                 bias=added,
-                storage=tensor.dtype.name,
+                storage=packing.storage.name,
                 mode="TRUE" if many else None,
                 numbers=routing | {"inner": x.width, "heads": experts},
             )

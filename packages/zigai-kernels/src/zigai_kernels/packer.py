@@ -19,7 +19,7 @@ from zigai_kernels.packed_file import Bytes, PackedFile
 from zigai_kernels.packed_folder import PackedFolder, folder_limit
 from zigai_kernels.packing import (
     AS_STORED,
-    CODES,
+    FLOAT_PANELS,
     FLOATS,
     PANEL_ROWS,
     Packing,
@@ -27,6 +27,7 @@ from zigai_kernels.packing import (
     contiguous,
     stored_bytes,
 )
+from zigai_kernels.storage import CODES
 
 LAYOUT = 3
 """Version of the layout in panels.c; files of packed weights of another version are not used."""
@@ -55,10 +56,10 @@ class Packer:
 
     def stride(self, packing: Packing) -> int:
         """Bytes from one row or panel to the next."""
-        tensor = packing.tensor
+        storage, width = packing.storage, packing.tensor.shape[-1]
         if packing.in_panels:
-            return int(self._lib.zg_panel_bytes(CODES[tensor.dtype.name], tensor.shape[-1]))
-        return tensor.dtype.nbytes(tensor.shape[-1:])
+            return int(self._lib.zg_panel_bytes(CODES[storage.name], width))
+        return width // storage.block_size * storage.block_bytes
 
     def pack(
         self, packings: Mapping[str, tuple[Packing, ...]], done: Callable[[int], None]
@@ -102,6 +103,8 @@ class Packer:
                 packed[packing] = memory[places[packing]]
             elif packing.form == FLOATS:
                 packed[packing] = np.ascontiguousarray(packing.tensor.to_float32(), dtype=np.float32)
+                if packing.tensor.release is not None:
+                    packing.tensor.release()
             else:
                 packed[packing] = rows[packing] if packing in rows else stored_bytes(packing.tensor)
         return packed
@@ -157,7 +160,7 @@ class Packer:
             (end - last, last, part[-stride:]),
         ):
             expected = np.zeros(stride, np.uint8)
-            self._write(tensor, first, count, expected)
+            self._write(packing, first, count, expected)
             if not np.array_equal(expected, found):
                 return False
         return True
@@ -186,7 +189,7 @@ class Packer:
                 min(some.stop * PANEL_ROWS, rows) - some.start * PANEL_ROWS,
             )
             self._write(
-                tensor, matrix * rows + first, count, target[(matrix * panels + some.start) * stride :]
+                packing, matrix * rows + first, count, target[(matrix * panels + some.start) * stride :]
             )
 
         for _ in pool.map(work, pieces()):
@@ -194,14 +197,14 @@ class Packer:
         if tensor.release is not None:
             tensor.release()
 
-    def _write(self, tensor: TensorInfo, first: int, count: int, target: NDArray[np.uint8]) -> None:
+    def _write(self, packing: Packing, first: int, count: int, target: NDArray[np.uint8]) -> None:
         """Write the panels of `count` rows from `first` on, which are in one matrix."""
+        tensor, code, from_buffer = packing.tensor, CODES[packing.storage.name], self._ffi.from_buffer
+        width = tensor.shape[-1]
         tensor.check_file()
-        source, from_buffer = (
-            contiguous(tensor, tensor.row_data(first, first + count)),
-            self._ffi.from_buffer,
-        )
-        code, width = CODES[tensor.dtype.name], tensor.shape[-1]
+        source = contiguous(tensor, tensor.row_data(first, first + count))
+        if packing.form == FLOAT_PANELS:
+            source = tensor.dtype.to_float32(source, (count, width)).reshape(-1).view(np.uint8)
         self._lib.zg_pack(code, from_buffer(source), count, width, from_buffer(target))
         if self._lib.zg_torn():
             refuse_torn((tensor,))

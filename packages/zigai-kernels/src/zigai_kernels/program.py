@@ -21,9 +21,10 @@ from zigai_kernels.lowering import Lowered
 from zigai_kernels.lowering_attention import STEP_DTYPE
 from zigai_kernels.memory import Buffer, plan_memory
 from zigai_kernels.packer import Packer
-from zigai_kernels.packing import CODES, PANEL_ROWS, Packing
+from zigai_kernels.packing import PANEL_ROWS, Packing
 from zigai_kernels.plan import Plan
 from zigai_kernels.records import Record
+from zigai_kernels.storage import CODES
 
 ATTENTION_QUERIES = 48
 """Query vectors of an attention tile, tokens times heads of a group: a multiple of the number that kernels

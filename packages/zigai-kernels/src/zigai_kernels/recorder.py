@@ -10,7 +10,7 @@ from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import ShapeError
 from zigai_core.contracts.graph import Operation, Value, Weight
 from zigai_core.ops.operations import Experts, GatedActivation
-from zigai_kernels.packing import STORAGE, Packing, pack_vector
+from zigai_kernels.packing import Packing, pack_vector
 from zigai_kernels.records import Record
 
 ACTIVATIONS = {
@@ -100,9 +100,9 @@ class Recorder:
         """Require that the operation's own check found no fault."""
         self.need(op, fault is None, fault or "")
 
-    def as_read_by(self, weight: TensorInfo, x: Value, repeat: int = 1) -> str:
+    def as_read_by(self, weight: Packing, x: Value, repeat: int = 1) -> str:
         """The name of x in the form that products with the weight read; it is quantised only once."""
-        storage = STORAGE[weight.dtype.name]
+        storage = weight.storage
         if storage.activations == "F32":
             return x.name
         name = f"{x.name} {storage.activations.lower()}"

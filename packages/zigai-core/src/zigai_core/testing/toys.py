@@ -83,13 +83,23 @@ def random_tensor(
 ) -> TensorInfo:
     """Returns a tensor of random values with a standard deviation of about `std`, stored as `dtype`.
 
-    Raises `UnsupportedError` for a storage type that is not among `USUAL_SCALES`, F32, F16 and BF16.
+    Integers are ±⌈std⌉ or 0. Raises `UnsupportedError` for a storage type that is not among `USUAL_SCALES`,
+    F32, F16, BF16, F64 and integers.
     """
     dtype = DTYPES[dtype] if isinstance(dtype, str) else dtype
     count = int(np.prod(shape))
     if dtype.name in ("F32", "F16", "BF16"):
         values = (random.standard_normal(count) * std).astype(np.float32)
         return TensorInfo(name, shape, dtype, store_floats(values, dtype.name))
+    if dtype.name == "F64":
+        return TensorInfo(
+            name, shape, dtype, (random.standard_normal(count) * std).astype("<f8").view(np.uint8)
+        )
+    if dtype.name in ("I8", "I16", "I32", "I64"):
+        most = int(np.ceil(std))
+        signs = random.choice((-most, most), count) * (random.random_sample(count) < (std / most) ** 2)
+        stored = signs.astype(f"<i{dtype.block_bytes}")
+        return TensorInfo(name, shape, dtype, stored.view(np.uint8))
     if dtype.name not in USUAL_SCALES:
         raise UnsupportedError(
             f"random_tensor does not support the storage type {dtype.name}; add its scales to USUAL_SCALES"

@@ -272,14 +272,18 @@ def compare(session: nox.Session) -> None:
 
 @nox.session
 def oracle(session: nox.Session) -> None:
-    """Compare with Hugging Face transformers in float32 (downloads torch); `-- --write` records values."""
+    """Compare with Hugging Face transformers in float32 (downloads torch); `-- --write` records values.
+
+    Compares with llama.cpp, too, if `nox -s compare` has compiled it, or ZIGAI_LLAMA_CPP names its python.
+    """
     install_wheels(session, PROJECTS)
     install(session, *group("oracle"))
     install(session, "--no-deps", "axolotl")  # its templates alone
     session.run("python", "integration-tests/oracle/record.py", *session.posargs)
     folder = "integration-tests/oracle"
-    others = [f"{folder}/compare_{what}.py" for what in ("templates", "tokenizers", "folders")]
-    session.run("pytest", folder, *others)
+    others = [f"{folder}/compare_{what}.py" for what in ("templates", "tokenizers", "folders", "llama_cpp")]
+    made = {"ZIGAI_LLAMA_CPP": str(peer_python(session))} if peer_complete(session).exists() else {}
+    session.run("pytest", folder, *others, env=made | dict(os.environ))
 
 
 @nox.session
@@ -309,11 +313,24 @@ def dev(session: nox.Session) -> None:
     session.run(*pip, "nox", *tools, *editable())
 
 
+def peer_folder(session: nox.Session) -> Path:
+    """The environment with llama.cpp, which need not exist."""
+    return session.cache_dir.resolve() / "llama-cpp"
+
+
+def peer_python(session: nox.Session) -> Path:
+    """The Python of the environment with llama.cpp, which need not exist."""
+    return peer_folder(session) / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def peer_complete(session: nox.Session) -> Path:
+    """A file that exists once that environment is complete."""
+    return peer_folder(session) / "complete"
+
+
 def peer(session: nox.Session) -> Path:
     """The Python of an environment with llama.cpp, created on first use."""
-    folder = session.cache_dir.resolve() / "llama-cpp"
-    complete = folder / "complete"
-    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    folder, python, complete = peer_folder(session), peer_python(session), peer_complete(session)
     if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
         session.log("compiling llama.cpp for this CPU")

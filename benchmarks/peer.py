@@ -2,11 +2,14 @@
 
 `time` prints the JSON keys of `zig-ai bench --json`: medians of the rounds after a warm-up, on random tokens
 that differ between rounds, so that a prompt cache has no effect. Sequences reach their depth by prefill.
-`logits` writes float32 `[tokens, vocabulary]` for all tokens of a JSON list of token lists.
+`logits` writes float32 `[tokens, vocabulary]` for all tokens of a JSON list of token lists; with `--exact`
+keys and values are float32, which they otherwise are not. `tokens` writes the tokens of each of a JSON list
+of texts, without those at their beginning and end, as a JSON list; control tokens in a text are characters.
 
 usage: python peer.py time MODEL [--prompt N] [--generate N] [--depth N] [--sequences N] [--repeat N]
            [--threads N] [--no-repack]
-       python peer.py logits MODEL TOKENS.json OUT.npy [--threads N] [--no-repack]
+       python peer.py logits MODEL TOKENS.json OUT.npy [--threads N] [--no-repack] [--exact]
+       python peer.py tokens MODEL TEXTS.json OUT.json
 """
 
 from __future__ import annotations
@@ -34,14 +37,22 @@ Row = tuple[int, int, int]
 """A token, its position and its sequence."""
 
 
+def import_llama_cpp() -> Any:
+    """The module `llama_cpp`, prepared, and without the library's messages."""
+    api: Any = importlib.import_module("llama_cpp")
+    api.quiet = api.llama_log_callback(lambda level, text, data: None)
+    api.llama_log_set(api.quiet, ctypes.c_void_p(0))
+    api.llama_backend_init()
+    return api
+
+
 class Peer:
     """A model and a context of llama.cpp. Raises `SystemExit`, with the reason, if either cannot be made."""
 
-    def __init__(self, path: str, *, context: int, sequences: int, threads: int, repack: bool) -> None:
-        self.api: Any = importlib.import_module("llama_cpp")
-        self._quiet = self.api.llama_log_callback(lambda level, text, data: None)
-        self.api.llama_log_set(self._quiet, ctypes.c_void_p(0))
-        self.api.llama_backend_init()
+    def __init__(
+        self, path: str, *, context: int, sequences: int, threads: int, repack: bool, exact: bool = False
+    ) -> None:
+        self.api: Any = import_llama_cpp()
         options = self.api.llama_model_default_params()
         options.use_extra_bufts = repack
         began = time.perf_counter()
@@ -54,6 +65,9 @@ class Peer:
         settings.n_batch, settings.n_ubatch = BATCH, 512
         settings.n_seq_max = sequences
         settings.n_threads = settings.n_threads_batch = threads
+        if exact:
+            settings.type_k = settings.type_v = self.api.GGML_TYPE_F32
+            settings.flash_attn_type = self.api.LLAMA_FLASH_ATTN_TYPE_DISABLED
         self.context = self.api.llama_init_from_model(self.model, settings)
         if not self.context:
             raise SystemExit(f"{path}: llama.cpp cannot make a context of {settings.n_ctx} tokens")
@@ -172,9 +186,37 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 def write_logits(options: argparse.Namespace) -> None:
     """Write the logits of all token lists, concatenated, to an .npy file."""
     passages: list[list[int]] = json.loads(Path(options.tokens).read_text())
-    longest = max(map(len, passages))
-    peer = Peer(options.model, context=longest, sequences=1, threads=options.threads, repack=options.repack)
+    peer = Peer(
+        options.model,
+        context=max(map(len, passages)),
+        sequences=1,
+        threads=options.threads,
+        repack=options.repack,
+        exact=options.exact,
+    )
     np.save(options.out, np.concatenate([peer.logits(passage) for passage in passages]))
+
+
+def write_tokens(options: argparse.Namespace) -> None:
+    """Write the tokens of all texts to a JSON file."""
+    texts: list[str] = json.loads(Path(options.texts).read_text())
+    api = import_llama_cpp()
+    settings = api.llama_model_default_params()
+    settings.vocab_only = True
+    model = api.llama_model_load_from_file(options.model.encode(), settings)
+    if not model:
+        raise SystemExit(f"{options.model}: llama.cpp cannot load its vocabulary")
+    vocabulary = api.llama_model_get_vocab(model)
+    found: list[list[int]] = []
+    for text in texts:
+        stored = text.encode()
+        room = len(stored) + 8
+        tokens = (ctypes.c_int32 * room)()
+        count = api.llama_tokenize(vocabulary, stored, len(stored), tokens, room, False, False)
+        if count < 0:
+            raise SystemExit(f"llama_tokenize gave more than {room} tokens for {text!r}")
+        found.append(tokens[:count])
+    Path(options.out).write_text(json.dumps(found))
 
 
 def main() -> None:
@@ -182,19 +224,25 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     timing = commands.add_parser("time")
     logits = commands.add_parser("logits")
+    tokens = commands.add_parser("tokens")
     for command in (timing, logits):
         command.add_argument("model")
         command.add_argument("--threads", type=int, default=os.cpu_count() or 1)
         command.add_argument("--no-repack", dest="repack", action="store_false")
     logits.add_argument("tokens")
     logits.add_argument("out")
+    logits.add_argument("--exact", action="store_true")
+    for name in ("model", "texts", "out"):
+        tokens.add_argument(name)
     for name, usual in (("prompt", 512), ("generate", 64), ("depth", 0), ("sequences", 1), ("repeat", 3)):
         timing.add_argument(f"--{name}", type=int, default=usual)
     options = parser.parse_args()
     if options.command == "time":
         print(json.dumps(measure(options)))
-    else:
+    elif options.command == "logits":
         write_logits(options)
+    else:
+        write_tokens(options)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from zigai_core.contracts.descriptor import (
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_gguf import GGUFFile, GGUFFormat, ValueType
-from zigai_gguf.convert import convert, encode_q8_0
+from zigai_gguf.convert import convert, encode_q8_0, ignored_by_llama_cpp
 from zigai_gguf.scored import by_scores, differences
 
 CHANCE = np.random.default_rng(5)
@@ -227,3 +227,13 @@ def test_settings_of_sentencepiece_are_written(model: ModelDescriptor, tmp_path:
     assert written is not None
     assert (written.add_space_prefix, written.remove_extra_whitespaces) == (False, True)
     assert written.precompiled_charsmap == b"\x00\xffmap"
+
+
+def test_a_window_that_llama_cpp_ignores_is_told(model: ModelDescriptor) -> None:
+    keys = Hyperparameters({**dict(model.hyperparameters.items()), "attention.sliding_window": 8})
+    windowed = replace(model, hyperparameters=keys)
+    assert ignored_by_llama_cpp(windowed) == [
+        "llama.cpp ignores the sliding window of models of the architecture 'llama': "
+        "there, texts of more than 8 tokens have other logits"
+    ]
+    assert ignored_by_llama_cpp(model) == ignored_by_llama_cpp(replace(windowed, architecture="gemma3")) == []

@@ -15,7 +15,7 @@ from zigai_core.api.registry import Plugins
 from zigai_core.api.sources import locate
 from zigai_core.contracts.errors import FormatError, escape
 from zigai_gguf import edit
-from zigai_gguf.convert import TYPES
+from zigai_gguf.convert import TYPES, ignored_by_llama_cpp
 from zigai_gguf.convert import convert as write
 from zigai_gguf.parts import open_model
 from zigai_gguf.scored import differences
@@ -151,7 +151,7 @@ def convert(
     spec = descriptor.tokenizer
     if spec is not None and spec.splits is not None:
         name = getattr(plugins.tokenizers.get(spec.kind)(spec), "pre_tokenizer", None)
-    for difference in [] if spec is None else differences(spec):
+    for difference in [*([] if spec is None else differences(spec)), *ignored_by_llama_cpp(descriptor)]:
         sys.stderr.write(f"zig-ai: {difference}\n")
     dtype = None if kind is None else kind.upper()
     write(descriptor, out, dtype=dtype, pre_tokenizer=name, progress=_progress())

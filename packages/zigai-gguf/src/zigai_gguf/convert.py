@@ -44,6 +44,8 @@ _SAMPLING = {
 _QUERIES_AND_KEYS = re.compile(r"blk\.\d+\.attn_([qk])\.(weight|bias)")
 _ROLES = {"bos": "bos", "eos": "eos", "unknown": "unknown", "padding": "padding"}
 _UNUSED = 5
+_WITHOUT_WINDOW = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
+"""Architectures whose sliding window llama.cpp does not read (its src/models/llama.cpp, qwen2.cpp, …)."""
 _ELEMENTS = 1 << 18
 """Elements converted at a time: they fit in a core's cache."""
 THREADS = min(os.cpu_count() or 1, 8)
@@ -78,6 +80,17 @@ def convert(
         total = sum(data.dtype.nbytes(data.shape) for data in written.values())
         counted = _Counter(total, progress)
         write_gguf(out, metadata, {name: counted.of(data) for name, data in written.items()})
+
+
+def ignored_by_llama_cpp(model: ModelDescriptor) -> list[str]:
+    """Returns what a file of the model says and llama.cpp ignores, each with the texts it matters for."""
+    window = model.hyperparameters.integer("attention.sliding_window", 0)
+    if not window or model.architecture not in _WITHOUT_WINDOW:
+        return []
+    return [
+        f"llama.cpp ignores the sliding window of models of the architecture {quote(model.architecture)}: "
+        f"there, texts of more than {window} tokens have other logits"
+    ]
 
 
 def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | None) -> dict[str, Any]:

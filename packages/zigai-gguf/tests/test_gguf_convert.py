@@ -229,11 +229,22 @@ def test_settings_of_sentencepiece_are_written(model: ModelDescriptor, tmp_path:
     assert written.precompiled_charsmap == b"\x00\xffmap"
 
 
-def test_a_window_that_llama_cpp_ignores_is_told(model: ModelDescriptor) -> None:
-    keys = Hyperparameters({**dict(model.hyperparameters.items()), "attention.sliding_window": 8})
-    windowed = replace(model, hyperparameters=keys)
-    assert ignored_by_llama_cpp(windowed) == [
+def test_what_llama_cpp_ignores_is_told(model: ModelDescriptor) -> None:
+    def told(architecture: str, **changed: object) -> list[str]:
+        keys = {**dict(model.hyperparameters.items()), **changed}
+        return ignored_by_llama_cpp(
+            replace(model, architecture=architecture, hyperparameters=Hyperparameters(keys))
+        )
+
+    window = {"attention.sliding_window": 8}
+    assert told("llama", **window) == [
         "llama.cpp ignores the sliding window of models of the architecture 'llama': "
         "there, texts of more than 8 tokens have other logits"
     ]
-    assert ignored_by_llama_cpp(model) == ignored_by_llama_cpp(replace(windowed, architecture="gemma3")) == []
+    for architecture, always in (("llama", True), ("qwen2moe", False), ("qwen3moe", True)):
+        assert told(architecture, expert_weights_norm=always) == []
+        (line,) = told(architecture, expert_weights_norm=not always)
+        assert line.startswith(
+            f"llama.cpp {'always' if always else 'never'} divides the shares of experts of "
+        )
+    assert told("llama") == told("gemma3", **window, expert_weights_norm=False) == []

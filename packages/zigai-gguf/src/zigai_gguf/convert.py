@@ -46,6 +46,9 @@ _ROLES = {"bos": "bos", "eos": "eos", "unknown": "unknown", "padding": "padding"
 _UNUSED = 5
 _WITHOUT_WINDOW = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
 """Architectures whose sliding window llama.cpp does not read (its src/models/llama.cpp, qwen2.cpp, …)."""
+_RENORMALISED = {"llama": True, "qwen2moe": False, "qwen3moe": True}
+"""Whether llama.cpp divides the shares of the chosen experts by their sum, whatever the file says: there,
+`norm_w` of `build_moe_ffn`."""
 _ELEMENTS = 1 << 18
 """Elements converted at a time: they fit in a core's cache."""
 THREADS = min(os.cpu_count() or 1, 8)
@@ -84,13 +87,20 @@ def convert(
 
 def ignored_by_llama_cpp(model: ModelDescriptor) -> list[str]:
     """Returns what a file of the model says and llama.cpp ignores, each with the texts it matters for."""
-    window = model.hyperparameters.integer("attention.sliding_window", 0)
-    if not window or model.architecture not in _WITHOUT_WINDOW:
-        return []
-    return [
-        f"llama.cpp ignores the sliding window of models of the architecture {quote(model.architecture)}: "
-        f"there, texts of more than {window} tokens have other logits"
-    ]
+    found, hp, of = [], model.hyperparameters, f"of models of the architecture {quote(model.architecture)}"
+    window = hp.integer("attention.sliding_window", 0)
+    if window and model.architecture in _WITHOUT_WINDOW:
+        found.append(
+            f"llama.cpp ignores the sliding window {of}: there, texts of more than {window} tokens have "
+            "other logits"
+        )
+    always = _RENORMALISED.get(model.architecture)
+    if always is not None and hp.flag("expert_weights_norm", always) != always:
+        found.append(
+            f"llama.cpp {'always' if always else 'never'} divides the shares of experts {of} by their sum, "
+            "unlike this model: there, it has other logits"
+        )
+    return found
 
 
 def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | None) -> dict[str, Any]:

@@ -184,10 +184,8 @@ class Packer:
 
         def work(place: tuple[int, range]) -> None:
             matrix, some = place
-            first, count = (
-                some.start * PANEL_ROWS,
-                min(some.stop * PANEL_ROWS, rows) - some.start * PANEL_ROWS,
-            )
+            first = some.start * PANEL_ROWS
+            count = min(some.stop * PANEL_ROWS, rows) - first
             self._write(
                 packing, matrix * rows + first, count, target[(matrix * panels + some.start) * stride :]
             )

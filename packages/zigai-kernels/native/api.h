@@ -160,6 +160,7 @@ int64_t zg_route_bytes(int32_t experts);
 int64_t zg_activation_bytes(int32_t type, int32_t width);
 int64_t zg_panel_bytes(int32_t type, int32_t width);
 void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void *panels);
+int64_t zg_quantize(int32_t type, int32_t source, const void *elements, int64_t blocks, void *out);
 void zg_checksums(const void *data, int64_t nbytes, int64_t block, int64_t first, int64_t end, uint64_t *sums);
 int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t value_dim, int32_t type);
 int64_t zg_best(const float *row, int64_t n, const float *peaks, int64_t k, const int32_t *edited, const float *values,

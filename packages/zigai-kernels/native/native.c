@@ -34,6 +34,7 @@
 #include "checksum.c"
 #include "activations.c"
 #include "pieces.c"
+#include "quantize.c"
 #include "dot.c"
 #include "linear.c"
 #include "embedding.c"

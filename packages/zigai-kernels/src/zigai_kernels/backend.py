@@ -7,6 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 
+import numpy as np
+from numpy.typing import NDArray
+
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import Graph
@@ -16,6 +19,7 @@ from zigai_kernels.checks import check_options
 from zigai_kernels.dispatch import choose, load, supported, thread_count
 from zigai_kernels.lowering import lower, missing_kernels
 from zigai_kernels.program import NativeProgram
+from zigai_kernels.quantizing import TYPES, quantize_rows
 
 
 class NativeBackend:
@@ -29,6 +33,7 @@ class NativeBackend:
 
     name = "native"
     speed = 100
+    quantized_types = TYPES
 
     def __init__(
         self,
@@ -61,6 +66,10 @@ class NativeBackend:
             "threads": str(thread_count()),
         }
         return facts if self.packed_cache is None else {**facts, "packed weights": str(self.packed_cache)}
+
+    def quantize_rows(self, data: NDArray[np.uint8], source: str, dtype: str) -> NDArray[np.uint8]:
+        """Encodes rows: see `zigai_core.contracts.plugins.QuantizingBackend`."""
+        return quantize_rows(load(choose(self.instruction_set)), data, source, dtype)
 
     def missing(self, graph: Graph, weights: Mapping[str, TensorInfo]) -> Sequence[str]:
         """Each (operation, storage type) without a kernel, as a line of text."""

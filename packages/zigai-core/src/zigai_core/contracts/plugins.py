@@ -156,6 +156,26 @@ class MachineBackend(Backend, Protocol):
         ...
 
 
+@runtime_checkable
+class QuantizingBackend(Backend, Protocol):
+    """A backend that encodes weights; optional for a backend. `api.encoding.encoder` chooses one.
+
+    The bytes are those of `DType.from_float32`, all of them: a type is listed only if that holds.
+    """
+
+    quantized_types: frozenset[str]
+    """The storage types, by name, that `quantize_rows` encodes to."""
+
+    def quantize_rows(self, data: NDArray[np.uint8], source: str, dtype: str) -> NDArray[np.uint8]:
+        """Encodes rows of whole blocks as `dtype`: one-dimensional uint8, as is `data`.
+
+        `source` is how `data` is stored: F32, F16 or BF16. The call uses one thread and releases the GIL, so
+        that callers can encode rows in several threads. Raises the errors of `DType.from_float32`;
+        `UnsupportedError` for other types, or if the backend cannot run on this machine.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class OperationTime:
     """Time spent in one operation of a program, over all profiled steps, in seconds."""

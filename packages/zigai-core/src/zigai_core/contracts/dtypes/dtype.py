@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.dtypes.dequantize import Dequantizer
+from zigai_core.contracts.dtypes.quantize import CHUNK, Quantizer
 from zigai_core.contracts.errors import ShapeError, UnsupportedError
 
 
@@ -20,6 +21,9 @@ class DType:
     only the layout of a type sets it to None: tensors of the type can then be listed and copied, but not
     computed with, unless an installed package registers the type (entry point `zigai.dtypes`).
 
+    `quantize` converts float32 `[blocks, block_size]` to uint8 `[blocks, block_bytes]`, or raises
+    `FormatError` for a number that the type cannot store. None if there is no encoder for the type.
+
     >>> from zigai_core.contracts.dtypes import DTYPES
     >>> DTYPES["Q4_0"].nbytes((2, 64))
     72
@@ -29,6 +33,7 @@ class DType:
     block_size: int
     block_bytes: int
     dequantize: Dequantizer | None
+    quantize: Quantizer | None = None
 
     def nbytes(self, shape: tuple[int, ...]) -> int:
         """Returns the bytes of a tensor of `shape`. Raises `ShapeError` if a row is not whole blocks."""
@@ -56,3 +61,23 @@ class DType:
                 f"a {self.name} tensor of shape {shape} takes {expected} bytes, but there are {data.size}"
             )
         return self.dequantize(data.reshape(-1, self.block_bytes)).reshape(shape)
+
+    def from_float32(self, values: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """Encodes float32 `[..., width]` as one-dimensional uint8 of `nbytes(values.shape)` bytes.
+
+        Raises `FormatError` for a number that the type cannot store, too large or, except in F32, F16 and
+        BF16, not finite; `ShapeError` if a row is not whole blocks; `UnsupportedError` if the type has no
+        encoder.
+
+        >>> from zigai_core.contracts.dtypes import DTYPES
+        >>> DTYPES["F16"].from_float32(np.array([1, -2], np.float32))
+        array([  0,  60,   0, 192], dtype=uint8)
+        """
+        if self.quantize is None:
+            raise UnsupportedError(f"tensors cannot be encoded as {self.name}: the type has no encoder here")
+        stored = np.empty(self.nbytes(values.shape), np.uint8).reshape(-1, self.block_bytes)
+        blocks = np.ascontiguousarray(values, np.float32).reshape(-1, self.block_size)
+        step = max(1, CHUNK // self.block_size)
+        for start in range(0, len(blocks), step):
+            stored[start : start + step] = self.quantize(blocks[start : start + step])
+        return stored.reshape(-1)

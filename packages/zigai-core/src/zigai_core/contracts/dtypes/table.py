@@ -7,18 +7,26 @@ from types import MappingProxyType
 
 import numpy as np
 
-from zigai_core.contracts.dtypes import coded, dequantize
+from zigai_core.contracts.dtypes import coded, dequantize, quantize
 from zigai_core.contracts.dtypes.coded import Decoder, scaled
 from zigai_core.contracts.dtypes.dequantize import Kernel
 from zigai_core.contracts.dtypes.dtype import DType
+from zigai_core.contracts.dtypes.quantize import Quantizer
 
 
 def _plain(name: str, stored: str) -> DType:
-    return DType(name, 1, np.dtype(stored).itemsize, dequantize.plain(stored))
+    encode = quantize.plain(name, stored) if name in ("F32", "F16") else None
+    return DType(name, 1, np.dtype(stored).itemsize, dequantize.plain(stored), encode)
 
 
-def _quantised(name: str, block_size: int, layout: np.dtype[np.void], kernel: Kernel) -> DType:
-    return DType(name, block_size, layout.itemsize, dequantize.blockwise(layout, block_size, kernel))
+def _quantised(
+    name: str,
+    block_size: int,
+    layout: np.dtype[np.void],
+    kernel: Kernel,
+    encode: Quantizer | None = None,
+) -> DType:
+    return DType(name, block_size, layout.itemsize, dequantize.blockwise(layout, block_size, kernel), encode)
 
 
 def _coded(name: str, block_size: int, layout: np.dtype[np.void], decode: Decoder) -> DType:
@@ -31,20 +39,20 @@ DTYPES: Mapping[str, DType] = MappingProxyType(
         for dtype in (
             _plain("F32", "<f4"),
             _plain("F16", "<f2"),
-            DType("BF16", 1, 2, dequantize.bf16),
+            DType("BF16", 1, 2, dequantize.bf16, quantize.bf16),
             _plain("F64", "<f8"),
             _plain("I8", "<i1"),
             _plain("I16", "<i2"),
             _plain("I32", "<i4"),
             _plain("I64", "<i8"),
-            _quantised("Q4_0", 32, dequantize.Q4_0, dequantize.q4_0),
+            _quantised("Q4_0", 32, dequantize.Q4_0, dequantize.q4_0, quantize.Q4_0),
             _quantised("Q4_1", 32, dequantize.Q4_1, dequantize.q4_1),
             _quantised("Q5_0", 32, dequantize.Q5_0, dequantize.q5_0),
             _quantised("Q5_1", 32, dequantize.Q5_1, dequantize.q5_1),
-            _quantised("Q8_0", 32, dequantize.Q8_0, dequantize.q8_0),
+            _quantised("Q8_0", 32, dequantize.Q8_0, dequantize.q8_0, quantize.Q8_0),
             _quantised("Q2_K", 256, dequantize.Q2_K, dequantize.q2_k),
             _quantised("Q3_K", 256, dequantize.Q3_K, dequantize.q3_k),
-            _quantised("Q4_K", 256, dequantize.Q4_K, dequantize.q4_k),
+            _quantised("Q4_K", 256, dequantize.Q4_K, dequantize.q4_k, quantize.Q4_K),
             _quantised("Q5_K", 256, dequantize.Q5_K, dequantize.q5_k),
             _quantised("Q6_K", 256, dequantize.Q6_K, dequantize.q6_k),
             _quantised("IQ4_NL", 32, dequantize.IQ4_NL, dequantize.iq4_nl),

@@ -47,7 +47,7 @@ def q8_0_block(values: list[float]) -> bytes:
 
 
 def by_the_range(values: NDArray[np.float32], levels: int) -> NDArray[np.float64]:
-    """Groups of 32 rounded to `levels` equidistant numbers, zero or their smallest to zero or their largest."""
+    """Groups of 32 rounded to `levels` equidistant numbers, of which zero is one or between two."""
     groups = values.astype(np.float64).reshape(-1, 32)
     low = np.minimum(groups.min(axis=1, keepdims=True), 0)
     step = np.maximum((groups.max(axis=1, keepdims=True) - low) / (levels - 1), 1e-30)
@@ -57,7 +57,9 @@ def by_the_range(values: NDArray[np.float32], levels: int) -> NDArray[np.float64
 def test_q8_0_has_the_bytes_of_its_formula() -> None:
     rows = [row for of in ROWS.values() for row in of[:6].astype(np.float32).reshape(-1, 32)]
     halves = np.concatenate([[127.0], np.arange(31) - 15.5]).astype(np.float32)
-    rows += [halves, np.nextafter(halves, np.float32(0)), np.nextafter(halves, halves * 2)]
+    below, above = np.nextafter(halves, np.float32(0)), np.nextafter(halves, halves * 2)
+    below[0] = above[0] = 127
+    rows += [halves, below, above]
     rows += [np.zeros(32, np.float32), np.full(32, -0.0, np.float32), np.full(32, -3e-7, np.float32)]
     stored = DTYPES["Q8_0"].from_float32(np.array(rows)).reshape(-1, 34)
     for row, block in zip(rows, stored, strict=True):

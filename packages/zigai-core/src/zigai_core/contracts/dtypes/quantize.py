@@ -167,7 +167,7 @@ def q4_k(x: Columns, stored: NDArray[np.void]) -> None:
 
 
 def _affine(x: Columns) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scales and minimums of groups of 32, all at least 0: x is about `scale q - minimum` with q from 0 to 15.
+    """Scales and minimums of groups of 32, all at least 0, for `scale q - minimum` with q from 0 to 15.
 
     With codes q given, the best are those of linear regression, or, if that makes the minimum negative, of
     regression through zero. Their squared error is that of zeros less the `gain`. Codes are tried that come

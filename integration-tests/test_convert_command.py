@@ -108,10 +108,17 @@ def test_types_and_errors(folder: Path, tmp_path: Path) -> None:
         zig_ai("convert", folder, out, "--type", kind)
         types = {row["type"] for row in json.loads(zig_ai("inspect", out, "--json").stdout)["types"]}
         assert types == {name, "F32"}
+    zig_ai("convert", folder, tmp_path / "small.gguf", "--type", "q4_0")
+    facts = json.loads(zig_ai("inspect", tmp_path / "small.gguf", "--json").stdout)
+    assert {row["type"] for row in facts["types"]} == {"Q4_0", "Q8_0", "F32"}
+    stored, written = (zigai.load(path) for path in (folder, tmp_path / "small.gguf"))
+    ids = stored.tokenizer.encode("once upon a time")
+    logits = [model.logits(ids).reshape(-1) for model in (stored, written)]
+    assert np.corrcoef(*logits)[0, 1] > 0.97
     assert "exists already" in zig_ai("convert", folder, out, code=1).stderr
     assert (
-        "conversion to 'Q4_K' is not supported"
-        in zig_ai("convert", folder, tmp_path / "x.gguf", "--type", "q4_k", code=1).stderr
+        "conversion to 'Q6_K' is not supported"
+        in zig_ai("convert", folder, tmp_path / "x.gguf", "--type", "q6_k", code=1).stderr
     )
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "strange_scale": 2.5}))

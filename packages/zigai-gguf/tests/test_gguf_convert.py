@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import (
     Conventions,
     Hyperparameters,
@@ -19,7 +20,7 @@ from zigai_core.contracts.descriptor import (
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_gguf import GGUFFile, GGUFFormat, ValueType
-from zigai_gguf.convert import convert, encode_q8_0, ignored_by_llama_cpp
+from zigai_gguf.convert import convert, ignored_by_llama_cpp
 from zigai_gguf.scored import by_scores, differences
 
 CHANCE = np.random.default_rng(5)
@@ -117,31 +118,55 @@ def test_a_model_has_the_names_rows_and_vocabulary_of_gguf(model: ModelDescripto
     assert steps[-1][0] == steps[-1][1] == sum(each.nbytes for each in written.tensors.values())
 
 
-@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "Q8_0"])
+@pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "Q8_0", "Q4_0"])
 def test_matrices_are_converted_and_vectors_stay_f32(
     model: ModelDescriptor, tmp_path: Path, dtype: str
 ) -> None:
     qwen = replace(model, architecture="qwen2", tokenizer=None)
     convert(qwen, tmp_path / "out.gguf", dtype=dtype)
     written = GGUFFormat().read(tmp_path / "out.gguf")
-    tolerance = {"F32": 0, "F16": 5e-4, "BF16": 0, "Q8_0": 4.5e-3}[dtype]
+    tolerance = {"F32": 0, "F16": 5e-4, "BF16": 0, "Q8_0": 4.5e-3, "Q4_0": 0.1}[dtype]
     for name in ("token_embd.weight", "blk.0.attn_q.weight"):
-        assert written.tensors[name].dtype.name == dtype
+        embedding_at_8_bits = dtype == "Q4_0" and name == "token_embd.weight"
+        assert written.tensors[name].dtype.name == ("Q8_0" if embedding_at_8_bits else dtype)
         old, new = (each.tensors[name].to_float32() for each in (qwen, written))
         assert np.abs(new - old).max() <= tolerance * np.abs(old).max()
     assert written.tensors["blk.0.attn_norm.weight"].dtype.name == "F32"
-    assert written.tensors["blk.0.odd.weight"].dtype.name == ("F16" if dtype == "Q8_0" else dtype)
+    blocks = DTYPES[dtype].block_size > 1
+    assert written.tensors["blk.0.odd.weight"].dtype.name == ("F16" if blocks else dtype)
 
 
-def test_q8_0_is_that_of_ggml() -> None:
-    values = np.zeros((1, 64), np.float32)
-    values[0, :6] = [127, -127, 0.5, -0.5, 1.49, 2.5]
-    blocks = encode_q8_0(values).reshape(2, 34)
-    assert blocks[0, :2].view("<f2")[0] == 1.0
-    assert blocks[0, 2:8].view(np.int8).tolist() == [127, -127, 1, -1, 1, 3]
-    assert not blocks[1].any()
-    with pytest.raises(FormatError, match="not finite"):
-        encode_q8_0(np.full((1, 32), np.nan, np.float32))
+@pytest.mark.parametrize("plugins", [Plugins(), Plugins.installed()], ids=["numpy", "installed"])
+def test_rows_of_several_chunks_have_the_bytes_of_the_encoder(tmp_path: Path, plugins: Plugins) -> None:
+    stored = [
+        tensor("blk.0.ffn_down.weight", 1100, 512, dtype="BF16"),
+        tensor("blk.0.ffn_up.weight", 300, 96, dtype="F16"),
+        tensor("blk.0.ffn_down_exps.weight", 3, 700, 256),
+        tensor("blk.0.ffn_gate_inp.weight", 3, 256, dtype="BF16"),
+        tensor("blk.0.ffn_down_exps.bias", 3, 256, dtype="BF16"),
+        tensor("output.weight", 40, 256, dtype="BF16"),
+    ]
+    model = ModelDescriptor("m", "qwen3", Hyperparameters({}), {each.name: each for each in stored})
+    convert(model, tmp_path / "out.gguf", dtype="Q4_K", plugins=plugins)
+    file = GGUFFile.open(tmp_path / "out.gguf")
+    assert file.metadata["general.file_type"] == 14
+    types = ["Q4_K", "Q8_0", "Q4_K", "BF16", "BF16", "Q8_0"]
+    for old, name in zip(stored, types, strict=True):
+        new = file.tensors[old.name]
+        assert new.dtype.name == name
+        assert np.array_equal(new.data, DTYPES[name].from_float32(old.to_float32())), old.name
+
+
+def test_a_number_that_a_type_cannot_store_is_an_error_that_names_its_tensor(
+    model: ModelDescriptor, tmp_path: Path
+) -> None:
+    values = np.full((4, 32), 7e4, "<f4").reshape(-1).view(np.uint8)
+    large = TensorInfo("blk.0.large.weight", (4, 32), DTYPES["F32"], values)
+    damaged = replace(model, tensors={large.name: large}, tokenizer=None)
+    convert(damaged, tmp_path / "out.gguf", dtype="Q8_0")
+    with pytest.raises(FormatError, match=r"tensor 'blk.0.large.weight': 70000.0 is too large for F16"):
+        convert(damaged, tmp_path / "half.gguf", dtype="F16")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.gguf"]
 
 
 def test_what_gguf_cannot_say_is_refused_and_nothing_is_written(
@@ -151,7 +176,7 @@ def test_what_gguf_cannot_say_is_refused_and_nothing_is_written(
     unknown = Hyperparameters({**dict(model.hyperparameters.items()), "config.strange": 3})
     partial = Hyperparameters({**dict(model.hyperparameters.items()), "rope.dimension_count": 8})
     for changed, options, error in (
-        (model, {"dtype": "Q4_K"}, "conversion to 'Q4_K' is not supported; supported are F32"),
+        (model, {"dtype": "Q6_K"}, "conversion to 'Q6_K' is not supported; supported are F32"),
         (model, {}, "for which GGUF has no name"),
         (
             replace(model, hyperparameters=unknown, tokenizer=None),

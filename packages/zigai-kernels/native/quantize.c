@@ -34,7 +34,9 @@ INLINE vf column(const float *x, int i, int h) { return vf_load(x + i * SIDE + h
 
 static void quantize_Q8_0(const float *x, int blocks, uint8_t *out) {
     for (; blocks > 0; blocks--, x += 32, out += 34) {
-        const float scale = peak_of_32(x) / 127.0f, exact = 1.0f / scale, inverse = fabsf(exact) < INFINITY ? exact : 0.0f;
+        vf peak = vf_zero();
+        for (int i = 0; i < 32; i += VF) peak = vf_max(peak, vf_abs(vf_load(x + i)));
+        const float scale = vf_peak(peak) / 127.0f, exact = 1.0f / scale, inverse = fabsf(exact) < INFINITY ? exact : 0.0f;
         int8_t q[32];
         const uint16_t d = f16_from_f32(scale);
         memcpy(out, &d, 2);
@@ -225,6 +227,17 @@ static void widen(int source, const uint8_t *p, int n, float *x) {
         for (int i = 0; i < n; i += VF) vf_store(x + i, source == ZG_F16 ? vf_load_f16(p + 2 * i) : vf_load_bf16(p + 2 * i));
 }
 
+/* True if all of n elements, a multiple of 32, are finite and their magnitudes `largest` at most. */
+INLINE int within(const float *x, int n, float largest) {
+    vf peak = vf_zero(), zero = vf_zero(); /* x * 0 is NaN if x is not finite */
+    for (int i = 0; i < n; i += VF) {
+        const vf y = vf_load(x + i);
+        peak = vf_max(peak, vf_abs(y));
+        zero = vf_fma(y, vf_zero(), zero);
+    }
+    return vf_peak(peak) + vf_sum(zero) <= largest;
+}
+
 /* Encodes `blocks` blocks of `type` from elements of `source`: F32, F16 or BF16. Returns -1, or else the first block with a
    number that the type cannot store, at which it stops. */
 int64_t zg_quantize(int32_t type, int32_t source, const void *elements, int64_t blocks, void *out) {
@@ -236,8 +249,9 @@ int64_t zg_quantize(int32_t type, int32_t source, const void *elements, int64_t 
     for (int64_t b = 0; b < blocks && bad < 0; b += together) {
         const int some = blocks - b < together ? (int)(blocks - b) : together;
         widen(source, (const uint8_t *)elements + b * bytes, some * columns, x);
-        for (int i = some * columns - 32; i >= 0; i -= 32) /* a peak of NaN is not within the limit */
-            if (!(peak_of_32(x + i) <= quantizers[type].largest)) bad = b + i / columns;
+        if (!within(x, some * columns, quantizers[type].largest))
+            for (int i = 0; bad < 0; i++)
+                if (!within(x + i * columns, columns, quantizers[type].largest)) bad = b + i;
         if (bad < 0) quantizers[type].encode(x, some, (uint8_t *)out + b * layouts[type].bytes);
     }
     guarded--;

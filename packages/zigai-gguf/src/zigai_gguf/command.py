@@ -138,7 +138,8 @@ def convert(
         typer.Option(
             "--type",
             metavar="|".join(TYPES),
-            help="Type of the matrices; others, such as norms, are F32.",
+            help="Type of the matrices; vectors, such as norms, are F32. With Q4_0 and Q4_K, output.weight "
+            "and token_embd.weight are Q8_0: 4 bits would cost the most accuracy there.",
             show_default="as they are stored",
         ),
     ] = None,
@@ -154,7 +155,7 @@ def convert(
     for difference in [*([] if spec is None else differences(spec)), *ignored_by_llama_cpp(descriptor)]:
         sys.stderr.write(f"zig-ai: {difference}\n")
     dtype = None if kind is None else kind.upper()
-    write(descriptor, out, dtype=dtype, pre_tokenizer=name, progress=_progress())
+    write(descriptor, out, dtype=dtype, pre_tokenizer=name, progress=_progress(), plugins=plugins)
 
 
 def _value(text: str) -> Any:

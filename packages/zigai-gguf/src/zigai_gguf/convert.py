@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zigai_core.api.encoding import Encoder, encoder, stored_type
+from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import ModelDescriptor, Pairing, TensorInfo, TokenizerSpec
-from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.dtypes import DTYPES, DType
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.hyperparameter_keys import UNKNOWN
 from zigai_gguf.rope_pairing import rope_pairing
@@ -29,10 +31,10 @@ from zigai_gguf.tensor_data import TensorData
 from zigai_gguf.values import Typed, ValueType
 from zigai_gguf.writer import write_gguf
 
-TYPES = ("F32", "F16", "BF16", "Q8_0")
+TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K")
 """Types that matrices can be converted to."""
 
-_FILE_TYPES = {"F32": 0, "F16": 1, "Q8_0": 7, "BF16": 32}
+_FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q8_0": 7, "Q4_K": 14, "BF16": 32}
 """`general.file_type` by type (`llama_ftype`)."""
 _SAMPLING = {
     "top_k": "top_k",
@@ -49,8 +51,8 @@ _WITHOUT_WINDOW = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
 _RENORMALISED = {"llama": True, "qwen2moe": False, "qwen3moe": True}
 """Whether llama.cpp divides the shares of the chosen experts by their sum, whatever the file says: there,
 `norm_w` of `build_moe_ffn`."""
-_ELEMENTS = 1 << 18
-"""Elements converted at a time: they fit in a core's cache."""
+_ELEMENTS = 1 << 19
+"""Elements converted at a time: more take longer, since memory for the results is then fetched anew."""
 THREADS = min(os.cpu_count() or 1, 8)
 """Threads that convert."""
 
@@ -65,21 +67,27 @@ def convert(
     dtype: str | None = None,
     pre_tokenizer: str | None = None,
     progress: Progress | None = None,
+    plugins: Plugins | None = None,
 ) -> None:
     """Writes a model as a GGUF file, atomically.
 
-    `dtype` is one of `TYPES`, for matrices; None keeps the type of each. `pre_tokenizer` is GGUF's name of
-    the pre-tokenizer, if the model gives expressions instead.
+    `dtype` is one of `TYPES`, for matrices; None keeps the type of each. If it is quantised, some matrices
+    get another type (`zigai_core.api.encoding.stored_type`): with Q4_0 and Q4_K, `output.weight` and
+    `token_embd.weight` become Q8_0, since 4 bits there cost the most accuracy. Vectors become F32.
+    `pre_tokenizer` is GGUF's name of the pre-tokenizer, if the model gives expressions instead. The fastest
+    backend of `plugins` encodes, by default of those installed.
 
-    Raises `UnsupportedError` for what GGUF cannot say, `FormatError` if the file cannot be written.
+    Raises `UnsupportedError` for what GGUF cannot say, `FormatError` for a number that the type of its tensor
+    cannot store, or if the file cannot be written.
     """
     if dtype is not None and dtype not in TYPES:
         raise UnsupportedError(
             f"conversion to {quote(dtype)} is not supported; supported are {', '.join(TYPES)}"
         )
     metadata = _metadata(model, dtype, pre_tokenizer)
+    plan = _Plan(dtype, plugins or Plugins.installed())
     with ThreadPoolExecutor(THREADS) as pool:
-        written = {name: _tensor(model, tensor, dtype, pool) for name, tensor in model.tensors.items()}
+        written = {name: _tensor(model, tensor, plan, pool) for name, tensor in model.tensors.items()}
         total = sum(data.dtype.nbytes(data.shape) for data in written.values())
         counted = _Counter(total, progress)
         write_gguf(out, metadata, {name: counted.of(data) for name, data in written.items()})
@@ -173,36 +181,55 @@ def _vocabulary(
     return {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
 
 
-def _tensor(
-    model: ModelDescriptor, tensor: TensorInfo, dtype: str | None, pool: ThreadPoolExecutor
-) -> TensorData:
+def _tensor(model: ModelDescriptor, tensor: TensorInfo, plan: _Plan, pool: ThreadPoolExecutor) -> TensorData:
     """A tensor as it is written: its rows in GGUF's order, in the type asked for."""
-    wanted = "F32" if len(tensor.shape) == 1 else dtype or tensor.dtype.name
-    if tensor.shape[-1] % DTYPES[wanted].block_size:
-        wanted = "F16"
-    target = DTYPES[wanted]
+    target = plan.target(tensor)
     order = _order(model, tensor)
     rows, width = int(np.prod(tensor.shape[:-1])), tensor.shape[-1]
-    bytewise = tensor.dtype.name == wanted
     if len(tensor.shape) == 1 and order is not None:  # a bias, whose elements are rows
         rows, width = tensor.shape[0], 1
+    encode = None if tensor.dtype.name == target.name else plan.encoder(target)
+    step = max(1, _ELEMENTS // width)
+
+    def piece(start: int) -> NDArray[np.uint8]:
+        end = min(start + step, rows)
+        if order is None:
+            taken = tensor.row_data(start, end)
+        else:
+            taken = tensor.data.reshape(rows, -1)[order[start:end]].reshape(-1)
+        if encode is None:
+            return taken
+        try:
+            return encode(taken, tensor.dtype, (end - start, width))
+        except FormatError as error:
+            raise FormatError(f"tensor {quote(tensor.name)}: {error}") from None
 
     def chunks() -> Iterator[NDArray[np.uint8]]:
-        stored = tensor.data.reshape(rows, -1)  # may be a copy
-
-        def piece(start: int) -> NDArray[np.uint8]:
-            end = min(start + step, rows)
-            taken = stored[start:end] if order is None else stored[order[start:end]]
-            if bytewise:
-                return np.ascontiguousarray(taken).reshape(-1)
-            return _encoded(tensor.dtype.to_float32(taken.reshape(-1), (end - start, width)), wanted)
-
-        step = max(1, _ELEMENTS // width)
+        tensor.check_file()
         yield from _in_order(pool, piece, range(0, rows, step))
         if tensor.release is not None:
             tensor.release()
 
     return TensorData(tensor.shape, target, chunks)
+
+
+class _Plan:
+    """The types that tensors are written as, and their encoders."""
+
+    def __init__(self, wanted: str | None, plugins: Plugins) -> None:
+        self._wanted = wanted
+        self._plugins = plugins
+        self._encoders: dict[str, Encoder] = {}
+
+    def target(self, tensor: TensorInfo) -> DType:
+        if len(tensor.shape) == 1:
+            return DTYPES["F32"]
+        return tensor.dtype if self._wanted is None else stored_type(tensor, self._wanted)
+
+    def encoder(self, dtype: DType) -> Encoder:
+        if dtype.name not in self._encoders:
+            self._encoders[dtype.name] = encoder(dtype, self._plugins)
+        return self._encoders[dtype.name]
 
 
 def _in_order(
@@ -237,32 +264,6 @@ def _order(model: ModelDescriptor, tensor: TensorInfo) -> NDArray[np.intp] | Non
     half = rows // heads // 2
     shape = (heads, 2, half) if wanted == "adjacent" else (heads, half, 2)
     return np.arange(rows).reshape(shape).swapaxes(1, 2).reshape(-1)
-
-
-def _encoded(values: NDArray[np.float32], name: str) -> NDArray[np.uint8]:
-    if name == "Q8_0":
-        return encode_q8_0(values)
-    stored = TensorData.from_array(values, name) if name != "F32" else TensorData.from_array(values)
-    return np.concatenate([np.frombuffer(chunk, np.uint8) for chunk in stored.chunks()])
-
-
-def encode_q8_0(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Returns Q8_0 blocks of float32 `[n, 32·m]`: a float16 scale, the largest value over 127, and 32 int8.
-
-    Source: `quantize_row_q8_0_ref` of ggml, which rounds halves away from zero.
-    """
-    if not np.all(np.isfinite(values)):
-        raise FormatError("a tensor contains a number that is not finite, which Q8_0 cannot store")
-    blocks = values.reshape(-1, 32)
-    scales = np.abs(np.maximum(blocks.max(axis=1), -blocks.min(axis=1))) / np.float32(127)
-    with np.errstate(divide="ignore"):
-        inverse = np.where(scales > 0, np.float32(1) / scales, np.float32(0))
-    scaled = blocks * inverse[:, None]
-    scaled += np.copysign(np.float32(0.5), scaled)  # int8 cuts the fraction off
-    stored = np.empty((len(blocks), 34), np.uint8)
-    stored[:, :2] = scales.astype("<f2").view(np.uint8).reshape(-1, 2)
-    stored[:, 2:].view(np.int8)[...] = scaled
-    return stored.reshape(-1)
 
 
 class _Counter:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES, DType
+from zigai_core.contracts.dtypes.quantize import Quantizer
 from zigai_core.contracts.errors import FormatError, ShapeError, quote
 from zigai_gguf import limits
 from zigai_gguf.tensor_types import TYPE_IDS
@@ -28,6 +29,9 @@ _PLAIN_TYPES = {
     "i8": "I64",
 }
 """Tensor types that store elements of a numpy type unchanged."""
+
+_ROUNDED = {name: quantize for name in ("F32", "F16", "BF16") if (quantize := DTYPES[name].quantize)}
+"""Types that floats of any width are rounded to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +63,12 @@ class TensorData:
         for `dtype`.
         """
         name = dtype or _PLAIN_TYPES.get(array.dtype.str[1:])
-        if name is None or (dtype is not None and (dtype not in _ROUND or array.dtype.kind != "f")):
+        if name is None or (dtype is not None and (dtype not in _ROUNDED or array.dtype.kind != "f")):
             raise FormatError(f"an array of {array.dtype} cannot be stored as {dtype or 'a GGUF tensor'}")
         if name == _PLAIN_TYPES.get(array.dtype.str[1:]):
             stored = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
             return cls.from_bytes(stored.reshape(-1).view(np.uint8), array.shape, DTYPES[name])
-        return cls(array.shape, DTYPES[name], lambda: _rounded(array, name))
+        return cls(array.shape, DTYPES[name], lambda: _rounded(array, _ROUNDED[name]))
 
     @classmethod
     def from_bytes(cls, data: NDArray[np.uint8] | bytes, shape: tuple[int, ...], dtype: DType) -> TensorData:
@@ -96,37 +100,7 @@ class TensorData:
         self.dtype.nbytes(self.shape)
 
 
-def _rounded(array: NDArray[Any], name: str) -> Iterator[NDArray[np.uint8]]:
+def _rounded(array: NDArray[Any], quantize: Quantizer) -> Iterator[NDArray[np.uint8]]:
     flat = array.reshape(-1)
     for start in range(0, flat.size, _CHUNK):
-        chunk = flat[start : start + _CHUNK]
-        stored, finite = _ROUND[name](chunk)
-        if not np.array_equal(finite, np.isfinite(chunk)):
-            raise FormatError(f"an array contains a number that is too large for {name}")
-        yield stored.view(np.uint8)
-
-
-def _to_float(stored: str) -> Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[np.bool_]]]:
-    def convert(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            result = np.ascontiguousarray(values, stored)
-        return result, np.isfinite(result)
-
-    return convert
-
-
-def _to_bf16(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Rounds to the upper 16 bits of float32: to nearest, ties to even. NaN stays NaN."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        single = np.ascontiguousarray(values, "<f4")
-    bits = single.view("<u4")
-    rounded = (bits + (0x7FFF + ((bits >> 16) & 1)).astype("<u4")) >> 16
-    result = np.where(np.isnan(single), (bits >> 16) | 0x40, rounded).astype("<u2")
-    return result, (result & 0x7F80) != 0x7F80
-
-
-_ROUND: dict[str, Callable[[NDArray[Any]], tuple[NDArray[Any], NDArray[np.bool_]]]] = {
-    "F32": _to_float("<f4"),
-    "F16": _to_float("<f2"),
-    "BF16": _to_bf16,
-}
+        yield quantize(flat[start : start + _CHUNK]).reshape(-1)

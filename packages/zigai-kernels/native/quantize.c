@@ -33,15 +33,23 @@ static void as_columns(const float *p, int groups, float *x) {
 INLINE vf column(const float *x, int i, int h) { return vf_load(x + i * SIDE + h * VF); }
 
 static void quantize_Q8_0(const float *x, int blocks, uint8_t *out) {
-    for (; blocks > 0; blocks--, x += 32, out += 34) {
+    float peaks[SIDE] = {0}, inverse[SIDE];
+    uint16_t d[SIDE];
+    for (int b = 0; b < blocks; b++) {
         vf peak = vf_zero();
-        for (int i = 0; i < 32; i += VF) peak = vf_max(peak, vf_abs(vf_load(x + i)));
-        const float scale = vf_peak(peak) / 127.0f, exact = 1.0f / scale, inverse = fabsf(exact) < INFINITY ? exact : 0.0f;
+        for (int i = 0; i < 32; i += VF) peak = vf_max(peak, vf_abs(vf_load(x + 32 * b + i)));
+        peaks[b] = vf_peak(peak);
+    }
+    EACH_LANE {
+        const vf scale = vf_div(vf_load(peaks + h * VF), vf_set(127.0f));
+        vf_store_f16(d + h * VF, scale);
+        vf_store(inverse + h * VF, inverse_of(scale));
+    }
+    for (int b = 0; b < blocks; b++, x += 32, out += 34) {
         int8_t q[32];
-        const uint16_t d = f16_from_f32(scale);
-        memcpy(out, &d, 2);
+        memcpy(out, &d[b], 2);
         for (int i = 0; i < 32; i++) {
-            const float y = x[i] * inverse;
+            const float y = x[i] * inverse[b];
             q[i] = (int8_t)(int)(y + copysignf(BELOW_HALF, y));
         }
         memcpy(out + 2, q, 32);

@@ -84,10 +84,17 @@ def cache_types(incomplete: str) -> list[str]:
     return [name for name in ("F32", "F16", "Q8_0") if name.startswith(incomplete)]
 
 
+def quantized_types(incomplete: str) -> list[str]:
+    """The types that a model can be quantised to while it is loaded."""
+    from zigai_core.contracts.load_options import QUANTIZED
+
+    return [name for name in QUANTIZED if name.startswith(incomplete)]
+
+
 def unread(incomplete: str) -> list[str]:
     """The values of `--unread`."""
     return [name for name in ("error", "warn") if name.startswith(incomplete)]
 
 
-OF_FIELDS = {"backend": backends, "kv_dtype": cache_types, "unread": unread}
+OF_FIELDS = {"backend": backends, "kv_dtype": cache_types, "quantize": quantized_types, "unread": unread}
 """By field of `LoadOptions`, what the shell offers for its option."""

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from zigai_core.api.backends import choose_backend, tell_ignored
 from zigai_core.api.calling import call
 from zigai_core.api.model import Model
+from zigai_core.api.quantizing import quantized
 from zigai_core.api.reading import read
 from zigai_core.api.registry import Plugins
 from zigai_core.api.sources import locate
@@ -116,6 +117,8 @@ class Prepared:
 
 def prepare(descriptor: ModelDescriptor, options: LoadOptions, plugins: Plugins) -> Prepared:
     """Builds the graph, makes the tokenizer and chooses the backend of a model, with the checks of `load`."""
+    if options.quantize is not None:
+        descriptor = quantized(descriptor, options.quantize, plugins, options.threads)
     compiled = plan(descriptor, options)
     graph = build(descriptor, context=compiled.context, unread=options.unread, plugins=plugins)
     if graph.whole_sequences:  # each text is computed in one step, so a step must hold the longest
@@ -192,7 +195,7 @@ def _finish(
     budget = Budget(tokens, nbytes, **({} if options.sequences is None else {"sequences": options.sequences}))
     plan_sizes(program, budget)  # raises if it is too small
     return Model(
-        descriptor,
+        prepared.descriptor,
         program,
         prepared.tokenizer,
         backend=prepared.backend.name,

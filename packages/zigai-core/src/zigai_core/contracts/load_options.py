@@ -17,6 +17,9 @@ _BUDGET = re.compile(r"([1-9]\d{0,17})([KMGTkmgt]?)")
 UNREAD = ("error", "warn")
 """What to do if tensors or hyperparameters that affect the results are not read."""
 
+QUANTIZED = ("Q8_0", "Q4_0", "Q4_K")
+"""Types that a model can be quantised to while it is loaded."""
+
 FOR_SERVERS = frozenset({"sequences", "queue"})
 """Options that make no difference to one user: a command that serves many has them, others do not."""
 
@@ -52,6 +55,15 @@ class LoadOptions:
     context: int | None = field(
         default=None,
         metadata=_about("Context length, in tokens.", metavar="N", shown="the model's, up to 8192"),
+    )
+    quantize: str | None = field(
+        default=None,
+        metadata=_about(
+            "Quantise matrices that are stored in floats while loading: Q8_0, or with 4 bits Q4_0 or Q4_K "
+            "(those of embeddings and logits in Q8_0).",
+            metavar="TYPE",
+            shown="as they are stored",
+        ),
     )
     kv_dtype: str | None = field(
         default=None,
@@ -111,6 +123,8 @@ class LoadOptions:
         self._count("queue")
         if self.kv_dtype is not None:
             self._text("kv_dtype")
+        if self.quantize is not None and self.quantize not in QUANTIZED:
+            raise self._wrong("quantize", f"must be one of {', '.join(QUANTIZED)}")
         self.room()
         folder: Any = self.packed_cache
         if folder is not None:

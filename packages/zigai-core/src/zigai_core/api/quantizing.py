@@ -1,0 +1,81 @@
+"""Quantises the matrices of a model while it is loaded: the option `quantize` of `zigai.load`."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.api.encoding import Encoder, encoder, stored_type
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import ComputedTensor, ModelDescriptor, TensorInfo
+from zigai_core.contracts.errors import FormatError, UnsupportedError, escape
+
+LOG = logging.getLogger("zigai")
+
+_SOURCES = frozenset({"F64", "F32", "F16", "BF16"})
+VERSION = 1
+"""To be raised when an encoder gives other bytes, so that packed weights of before are not used."""
+_ELEMENTS = 1 << 22
+"""Elements that a thread encodes at a time: 16 MB of float32."""
+
+
+def quantized(
+    descriptor: ModelDescriptor, dtype: str, plugins: Plugins, threads: int | None = None
+) -> ModelDescriptor:
+    """Returns the model with its matrices in floats as tensors of `dtype`, encoded when they are read.
+
+    `encoding.stored_type` says which tensors become what; those that are stored in blocks stay.
+    `threads` encode a tensor that is read whole, by default one per CPU.
+
+    Raises `UnsupportedError` if there is no matrix in floats. A number that the type cannot store is a
+    `FormatError` when its tensor is read.
+    """
+    encoders: dict[str, Encoder] = {}
+    tensors = dict[str, TensorInfo]()
+    became = Counter[str]()
+    for name, tensor in descriptor.tensors.items():
+        target = stored_type(tensor, dtype)
+        if tensor.dtype.name not in _SOURCES or target.block_size == 1:
+            tensors[name] = tensor
+            continue
+        if target.name not in encoders:
+            encoders[target.name] = encoder(target, plugins)
+        tensors[name] = _encoded(tensor, encoders[target.name], threads or os.cpu_count() or 1)
+        became[target.name] += 1
+    if not became:
+        stored = sorted({t.dtype.name for t in descriptor.tensors.values() if len(t.shape) > 1})
+        raise UnsupportedError(
+            f"quantize={dtype}: {descriptor.name} has no matrix in floats; its matrices are stored as "
+            f"{', '.join(stored)}. Load it without quantize, or load the model that it was made from"
+        )
+    LOG.info(
+        "%s: %s", descriptor.name, ", ".join(f"{count} matrices as {name}" for name, count in became.items())
+    )
+    return replace(descriptor, tensors=tensors)
+
+
+def _encoded(tensor: TensorInfo, encode: Encoder, threads: int) -> ComputedTensor:
+    width = tensor.shape[-1]
+    step = max(1, _ELEMENTS // width)
+
+    def rows(start: int, stop: int) -> NDArray[np.uint8]:
+        try:
+            return encode(tensor.row_data(start, stop), tensor.dtype, (stop - start, width))
+        except FormatError as error:
+            raise FormatError(f"tensor {escape(tensor.name)}: {error}") from None
+
+    def compute(start: int, stop: int) -> NDArray[np.uint8]:
+        if stop - start <= step or threads == 1:
+            return rows(start, stop)
+        with ThreadPoolExecutor(threads) as pool:
+            parts = pool.map(lambda first: rows(first, min(first + step, stop)), range(start, stop, step))
+            return np.concatenate(list(parts))
+
+    how = f"encoded as {encode.dtype.name}, version {VERSION}"
+    return ComputedTensor(tensor.name, tensor.shape, encode.dtype, [tensor], compute, how)

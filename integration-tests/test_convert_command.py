@@ -76,6 +76,29 @@ def test_a_folder_and_its_gguf_file_are_one_model(folder: Path, tmp_path: Path) 
     assert (facts["tokenizer"]["pre_tokenizer"], facts["tokenizer"]["size"]) == ("gpt-2", 400)
 
 
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("dtype", ["Q8_0", "Q4_0", "Q4_K"])
+def test_quantising_on_load_gives_the_tensors_that_convert_writes(
+    folder: Path, tmp_path: Path, dtype: str, backend: str
+) -> None:
+    out, text = tmp_path / "toy.gguf", "once upon a time"
+    zig_ai("convert", folder, out, "--type", dtype)
+    written = zigai.load(out, backend=backend)
+    loaded = zigai.load(folder, backend=backend, quantize=dtype, packed_cache=_cache(tmp_path, backend))
+    again = zigai.load(folder, backend=backend, quantize=dtype, packed_cache=_cache(tmp_path, backend))
+    for name, tensor in loaded.descriptor.tensors.items():
+        if len(tensor.shape) == 2:
+            assert tensor.dtype.name == written.descriptor.tensors[name].dtype.name
+            assert tensor.dtype.block_size == 32
+    ids = written.tokenizer.encode(text)
+    assert np.abs(loaded.logits(ids) - written.logits(ids)).max() < 1e-4
+    assert np.array_equal(loaded.logits(ids), again.logits(ids))
+
+
+def _cache(folder: Path, backend: str) -> Path | None:
+    return folder / "packed" if backend == "native" else None
+
+
 def test_a_tokenizer_with_byte_fallback_becomes_one_with_scores(folder: Path, tmp_path: Path) -> None:
     trained = Tokenizer(models.BPE())
     trained.pre_tokenizer = pre_tokenizers.Metaspace(split=False)

@@ -77,8 +77,10 @@ def test_an_interrupt_during_the_start_is_never_a_traceback(start: Start, model:
     time.sleep(delay)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert process.returncode in (130, -signal.SIGINT)  # the latter before Python handles signals
-    assert err == ""
+    if "zigai" in err or process.returncode == 130:
+        assert (process.returncode, err) == (130, "")
+    else:  # on a busy machine, Python itself may still be starting
+        assert process.returncode in (-signal.SIGINT, 1)
 
 
 def test_ignored_interrupts_stay_ignored(start: Start, model: Path) -> None:

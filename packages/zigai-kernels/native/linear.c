@@ -73,17 +73,16 @@ static float peak_of(const float *x, int columns) {
     return peak + zero;
 }
 
-static void store_rows(const zg_record *r, const linear_job *job, const float *y, int first, int count, int panel) {
+/* Stores 16 sums as panel number `panel` of item i. */
+static void store_panel(const zg_record *r, const linear_job *job, const float *y, int i, int panel) {
+    int64_t row = job->order ? job->order[i] : i;
     int columns = least(PANEL, r->width - panel * PANEL);
     const float *bias = job->bias ? job->bias + (int64_t)panel * PANEL : NULL;
-    for (int t = 0; t < count; t++, y += PANEL) {
-        int64_t row = job->order ? job->order[first + t] : first + t;
-        float *out = job->out + row * r->width + (int64_t)panel * PANEL;
-        if (bias)
-            for (int i = 0; i < columns; i++) out[i] = y[i] + bias[i];
-        else memcpy(out, y, (size_t)columns * sizeof *y);
-        if (job->peaks) job->peaks[row * panels_of(r) + panel] = peak_of(out, columns);
-    }
+    float *out = job->out + row * r->width + (int64_t)panel * PANEL;
+    if (bias)
+        for (int j = 0; j < columns; j++) out[j] = y[j] + bias[j];
+    else memcpy(out, y, (size_t)columns * sizeof *y);
+    if (job->peaks) job->peaks[row * panels_of(r) + panel] = peak_of(out, columns);
 }
 
 static int64_t input_stride(const zg_record *r) {
@@ -113,7 +112,8 @@ static void many_rows(const zg_record *r, const uint8_t *weight, const linear_jo
             }
         }
     }
-    for (int p = first; p < end; p++) store_rows(r, job, y[p - first], from, n, p);
+    for (int t = 0; t < n; t++) /* row by row: panels of a row are neighbours in memory, rows are far apart */
+        for (int p = first; p < end; p++) store_panel(r, job, y[p - first] + t * PANEL, from + t, p);
 }
 
 static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end) {
@@ -125,7 +125,7 @@ static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job
             count = tile_size(job->n - t, FEW);
             for (int i = 0; i < count; i++) a->row[i] = input_row(job, t + i);
             kernels[r->type].few[count](panel, panel + scales, columns_of(r->type, r->inner), a, y);
-            store_rows(r, job, y, t, count, p);
+            for (int i = 0; i < count; i++) store_panel(r, job, y + i * PANEL, t + i, p);
         }
     }
 }

@@ -196,7 +196,9 @@ static void give_back(char *p, int64_t bytes) { (void)bytes, free(p); }
 #else
 static char *reserve(int64_t bytes) {
     void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
+    if (p == MAP_FAILED) return NULL;
+    madvise(p, (size_t)bytes, MADV_HUGEPAGE);
+    return p;
 }
 static void give_back(char *p, int64_t bytes) {
     if (p) munmap(p, (size_t)bytes);

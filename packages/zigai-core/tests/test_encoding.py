@@ -1,4 +1,4 @@
-"""The choice of an encoder, and of the type that a tensor is stored as."""
+"""Encoders, and the choice of the backend that encodes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zigai_core.api.encoding import encoder, stored_type
+from zigai_core.api.encoding import encoder
 from zigai_core.api.installed import report
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import TensorInfo
@@ -87,47 +87,41 @@ def test_an_encoder_gives_the_bytes_of_the_values_whatever_they_are_stored_as(so
     expected = DTYPES["Q8_0"].from_float32(DTYPES[source].to_float32(stored, VALUES.shape))
     backend = encoder(DTYPES["Q8_0"], Plugins(backends={"fast": Fast}))
     for encode in (backend, encoder(DTYPES["Q8_0"], Plugins())):
-        assert np.array_equal(encode(stored, DTYPES[source], VALUES.shape), expected)
+        tensor = TensorInfo("a", VALUES.shape, DTYPES[source], stored)
+        assert np.array_equal(encode(tensor, stored, len(VALUES)), expected)
     assert backend.backend.sources[1:] == ["F32" if source == "Q4_0" else source]  # type: ignore[union-attr]
 
 
 def test_what_cannot_be_encoded_is_an_error_with_and_without_a_backend() -> None:
     data = np.full((2, 32), np.nan, np.float32).reshape(-1).view(np.uint8)
+    tensor, narrow = (TensorInfo("a b", shape, DTYPES["F32"], data) for shape in ((2, 32), (4, 16)))
     for plugins in (Plugins(), Plugins(backends={"fast": Fast})):
         encode = encoder(DTYPES["Q8_0"], plugins)
-        with pytest.raises(FormatError, match="nan is not finite"):
-            encode(data, DTYPES["F32"], (2, 32))
+        with pytest.raises(FormatError, match=r"^tensor 'a b': nan is not finite"):
+            encode(tensor, data, 2)
         with pytest.raises(ShapeError, match="16 elements is not a whole number"):
-            encode(data, DTYPES["F32"], (4, 16))
-        with pytest.raises(ShapeError, match="takes 384 bytes"):
-            encode(data, DTYPES["F32"], (3, 32))
+            encode(narrow, data, 4)
+        with pytest.raises(ShapeError, match="take"):
+            encode(tensor, data, 3)
 
 
-@pytest.mark.parametrize(
-    ("name", "shape", "wanted", "stored"),
-    [
-        ("blk.0.ffn_down.weight", (4, 512), "Q4_K", "Q4_K"),
-        ("blk.0.ffn_down.weight", (4, 512), "Q4_0", "Q4_0"),
-        ("blk.0.ffn_down.weight", (4, 512), "F32", "F32"),
-        ("blk.0.ffn_down_exps.weight", (2, 4, 512), "Q4_K", "Q4_K"),
-        ("blk.0.ffn_down.weight", (4, 96), "Q4_K", "Q8_0"),
-        ("blk.0.ffn_down.weight", (4, 96), "Q4_0", "Q4_0"),
-        ("blk.0.ffn_down.weight", (4, 48), "Q4_K", "F16"),
-        ("blk.0.ffn_down.weight", (4, 48), "Q8_0", "F16"),
-        ("blk.0.ffn_down.weight", (4, 48), "F32", "F32"),
-        ("token_embd.weight", (4, 512), "Q4_K", "Q8_0"),
-        ("output.weight", (4, 512), "Q4_0", "Q8_0"),
-        ("output.weight", (4, 48), "Q4_0", "F16"),
-        ("output.weight", (4, 512), "F16", "F16"),
-        ("blk.0.attn_norm.weight", (512,), "Q4_0", "BF16"),
-        ("blk.0.attn_norm.weight", (512,), "F32", "BF16"),
-        ("blk.0.ffn_gate_exps.bias", (4, 512), "Q8_0", "BF16"),
-        ("blk.0.ffn_gate_inp.weight", (4, 512), "Q4_0", "BF16"),
-        ("blk.0.ffn_gate_inp.weight", (4, 512), "F32", "F32"),
-    ],
-)
-def test_the_type_that_a_tensor_is_stored_as(
-    name: str, shape: tuple[int, ...], wanted: str, stored: str
-) -> None:
-    tensor = TensorInfo(name, shape, DTYPES["BF16"], np.zeros(2 * int(np.prod(shape)), np.uint8))
-    assert stored_type(tensor, wanted) is DTYPES[stored]
+@pytest.mark.parametrize("dtype", ["F16", "Q8_0"])
+def test_a_number_beyond_float32_is_an_error_that_names_it(dtype: str) -> None:
+    data = np.full((1, 32), 1e300).reshape(-1).view(np.uint8)
+    for plugins in (Plugins(), Plugins(backends={"fast": Fast})):
+        with pytest.raises(FormatError, match=rf"^tensor 'a': 1e\+300 is too large for {dtype}"):
+            encoder(DTYPES[dtype], plugins)(TensorInfo("a", (1, 32), DTYPES["F64"], data), data, 1)
+
+
+def test_a_file_that_was_cut_short_is_the_error_whatever_was_read() -> None:
+    asked = list[int]()
+
+    def check() -> None:
+        asked.append(1)
+        if len(asked) > 1:
+            raise FormatError("file: was cut short")
+
+    data = np.full((1, 32), np.nan, np.float32).reshape(-1).view(np.uint8)
+    tensor = TensorInfo("a", (1, 32), DTYPES["F32"], data, check=check)
+    with pytest.raises(FormatError, match=r"^file: was cut short$"):
+        encoder(DTYPES["Q8_0"], Plugins())(tensor, data, 1)

@@ -99,17 +99,27 @@ def test_some_rows_are_those_of_the_whole_with_any_number_of_threads(
         assert isinstance(tensor, ComputedTensor)
         for start, stop in ((0, 37), (0, 1), (9, 31), (36, 37)):
             np.testing.assert_array_equal(tensor.row_data(start, stop), expected[start:stop].reshape(-1))
-        assert tensor.identity == "encoded as Q8_0, version 1: file"
+        assert tensor.identity == "encoded as Q8_0, version 1 (file)"
 
 
 def test_a_model_without_floats_is_refused_with_what_it_holds() -> None:
     model = toy_decoder(layers=1, width=64, hidden=64, dtype="Q5_1")
     with pytest.raises(
         UnsupportedError,
-        match=r"^quantize=Q8_0: toy-llama has no matrix in floats; its matrices are stored as Q5_1\. Load it "
-        "without quantize",
+        match=r"^quantize=Q8_0: toy-llama has no matrix to quantise: they are stored as Q5_1\. Load it",
     ):
         assemble(model, quantize="Q8_0", plugins=PLUGINS)
+
+
+def test_rows_that_are_no_whole_blocks_and_no_matrices_at_all_are_other_reasons() -> None:
+    def a_model(*shape: int) -> ModelDescriptor:
+        tensor = TensorInfo("a.weight", shape, DTYPES["F32"], np.zeros(4 * int(np.prod(shape)), np.uint8))
+        return dataclasses.replace(MODEL, tensors={"a.weight": tensor})
+
+    with pytest.raises(UnsupportedError, match="to quantise: rows of 48 elements are not whole blocks of 32"):
+        quantized(a_model(4, 48), "Q8_0", PLUGINS)
+    with pytest.raises(UnsupportedError, match="to quantise: all its tensors have one dimension"):
+        quantized(a_model(64), "Q8_0", PLUGINS)
 
 
 def test_a_number_that_cannot_be_stored_names_its_tensor() -> None:
@@ -120,7 +130,7 @@ def test_a_number_that_cannot_be_stored_names_its_tensor() -> None:
         "blk.0.attn_q.weight", broken.shape, DTYPES["F32"], broken.view(np.uint8).reshape(-1)
     )
     model = dataclasses.replace(MODEL, tensors=tensors)
-    with pytest.raises(FormatError, match=r"^tensor blk\.0\.attn_q\.weight: inf is not finite, so Q4_0"):
+    with pytest.raises(FormatError, match=r"^tensor 'blk\.0\.attn_q\.weight': inf is not finite, so Q4_0"):
         assemble(model, quantize="Q4_0", plugins=PLUGINS)
 
 

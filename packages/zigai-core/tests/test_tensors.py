@@ -49,7 +49,7 @@ def test_a_computed_tensor_is_computed_once_until_it_is_released(numbers: NDArra
     other = tensor.changed(name="other").reshaped((1, 4, 8))
     np.testing.assert_array_equal(other.to_float32(), 2 * numbers[:1])
     assert tensor.row_data(1, 3).nbytes == 64 and asked == [(1, 3), (0, 4)]
-    assert other.identity == tensor.identity == "doubled: file 7"
+    assert other.identity == tensor.identity == "doubled (file 7)"
     assert tensor.release is not None
     tensor.release()
     assert released == ["source"]

@@ -41,7 +41,7 @@ INLINE vi act_centre(const activations *a, int t, int at, int columns) {
 /* Initial partial sums from column `at` on: minus `centre` times the activations, which removes the quants' offset. */
 INLINE void begin(vi part[LANES][TILE], int centre, const activations *a, int at, int columns, int nt) {
     EACH_TOKEN {
-        vi start = centre ? below_zero(act_centre(a, t, at, columns), centre) : no_sum();
+        vi start = centre ? below_zero(act_centre(a, t, at, columns), centre) : zero_sum();
         EACH_LANE part[h][t] = start;
     }
 }

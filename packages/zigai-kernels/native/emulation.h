@@ -59,7 +59,6 @@ ZG_2(zg_integers, shuffle_epi8, _mm256_shuffle_epi8)
 ZG_BOTH(zg_integers, broadcast_i32x4, _mm256_broadcastsi128_si256(a), _mm256_broadcastsi128_si256(a), __m128i a)
 ZG_2(zg_integers, mullo_epi32, _mm256_mullo_epi32)
 ZG_2(zg_integers, mullo_epi16, _mm256_mullo_epi16)
-ZG_2(zg_integers, madd_epi16, _mm256_madd_epi16)
 ZG_1(zg_integers, abs_epi8, _mm256_abs_epi8, zg_integers)
 ZG_SHIFT(slli_epi16, _mm256_slli_epi16)
 ZG_SHIFT(srli_epi16, _mm256_srli_epi16)
@@ -121,7 +120,6 @@ ZG_BOTH(zg_floats, mask_blend_ps, _mm256_blendv_ps(a.low, b.low, mask.low),
 #define _mm512_fmadd_ps zg_fmadd_ps
 #define _mm512_loadu_ps zg_loadu_ps
 #define _mm512_loadu_si512 zg_loadu_si512
-#define _mm512_madd_epi16 zg_madd_epi16
 #define _mm512_mask_blend_ps zg_mask_blend_ps
 #define _mm512_mask_sub_epi8 zg_mask_sub_epi8
 #define _mm512_max_ps zg_max_ps

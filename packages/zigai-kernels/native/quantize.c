@@ -241,7 +241,7 @@ INLINE int within(const float *x, int n, float largest) {
     for (int i = 0; i < n; i += VF) {
         const vf y = vf_load(x + i);
         peak = vf_max(peak, vf_abs(y));
-        zero = vf_fma(y, vf_zero(), zero);
+        zero = vf_add(zero, vf_mul(y, vf_zero()));
     }
     return vf_peak(peak) + vf_sum(zero) <= largest;
 }

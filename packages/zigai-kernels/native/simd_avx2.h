@@ -92,7 +92,7 @@ INLINE vt ones(void) { return _mm256_set1_epi16(1); }
 INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vt scale) {
     return add_pair_dot(sum, _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(a, w)), scale);
 }
-INLINE vi no_sum(void) { return vi_zero(); }
+INLINE vi zero_sum(void) { return vi_zero(); }
 INLINE vi below_zero(vi pairs, int centre) { return _mm256_mullo_epi16(pairs, _mm256_set1_epi16((short)-centre)); }
 INLINE vt scaled(vi part, vt scale) { return pair_dot(part, scale); }
 INLINE vt plain(vi part) { return pair_dot(part, _mm256_set1_epi16(1)); }

@@ -41,7 +41,8 @@ INLINE vf vf_load_bf16(const void *p) {
 
 #define TILE 8
 #define WIDE_PRODUCTS 1
-#define SUM_FROM 0x4b400000 /* the bits of 1.5 * 2^23: a sum n is the bits of the float 1.5 * 2^23 + n */
+#define SUM_FROM 0x4b400000 /* the bits of SUM_BASE: a sum n is the bits of the float SUM_BASE + n */
+#define SUM_BASE 12582912.0f /* 1.5 * 2^23 */
 typedef __m512i vi;
 typedef vf vt;
 
@@ -75,21 +76,22 @@ INLINE vi row_pairs(const uint8_t *p) { return vi_or(row_bytes(p), _mm512_slli_e
 INLINE vi add_pair_dot(vi sum, vi a, vi b) { return _mm512_dpwssd_epi32(sum, a, b); }
 INLINE vi dot_pairs(vi part, vi w, vi a) { return _mm512_dpbusd_epi32(part, w, a); }
 INLINE vt ones(void) { return vf_set(1.0f); }
+/* Compiled but never run: by_sign is for sums of 16 bits. */
 INLINE vi add_signed_dot(vi sum, vi magnitude, vi w, vi a, vt scale) {
     vi product = dot_pairs(vi_zero(), magnitude, _mm512_mask_sub_epi8(a, _mm512_movepi8_mask(w), vi_zero(), a));
     return vi_add(sum, _mm512_mullo_epi32(product, _mm512_cvttps_epi32(scale)));
 }
-INLINE vi no_sum(void) { return _mm512_set1_epi32(SUM_FROM); }
+INLINE vi zero_sum(void) { return _mm512_set1_epi32(SUM_FROM); }
 INLINE vi below_zero(vi wide, int centre) {
     if (centre == 128) return wide;
-    vi sum = no_sum(), from_zero = _mm512_sub_epi32(wide, no_sum());
+    vi sum = zero_sum(), from_zero = _mm512_sub_epi32(wide, zero_sum());
     _Pragma("GCC unroll 7") for (int bit = 0; bit < 7; bit++)
         if (centre >> bit & 1) sum = vi_add(sum, _mm512_srai_epi32(from_zero, 7 - bit));
     return sum;
 }
-INLINE vt plain(vi part) { return vf_sub(_mm512_castsi512_ps(part), vf_set(12582912.0f)); }
+INLINE vt plain(vi part) { return vf_sub(_mm512_castsi512_ps(part), vf_set(SUM_BASE)); }
 INLINE vt scaled(vi part, vt scale) {
-    return vf_fma(_mm512_castsi512_ps(part), scale, vf_mul(scale, vf_set(-12582912.0f)));
+    return vf_fma(_mm512_castsi512_ps(part), scale, vf_mul(scale, vf_set(-SUM_BASE)));
 }
 INLINE vt add_plain(vt total, vi part) { return vf_add(total, plain(part)); }
 INLINE vt add_scaled(vt total, vi part, vt scale) { return vf_fma(plain(part), scale, total); }

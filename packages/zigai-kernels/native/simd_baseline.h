@@ -188,7 +188,7 @@ INLINE vi dot_pairs(vi part, vi w, vi a) {
     i16x8 odd = (i16x8)((u16x8)w >> 8) * ((i16x8)a >> 8);
     return (vi)((u16x8)part + (u16x8)even + (u16x8)odd);
 }
-INLINE vi no_sum(void) { return vi_zero(); }
+INLINE vi zero_sum(void) { return vi_zero(); }
 /* -centre times the sum of activations, as an initial partial sum: from pairs of sums, or with WIDE_PRODUCTS from
    -128 times the sum (activations.c). */
 INLINE vi below_zero(vi pairs, int centre) { return (vi)((u16x8)pairs * (uint16_t)-centre); }

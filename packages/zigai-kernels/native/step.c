@@ -188,16 +188,21 @@ void zg_copy_pages(zg_executor *c, int32_t group, const int32_t *pairs, int64_t 
     }
 }
 
-/* Zeroed, page-aligned memory that is committed only when touched. Under AddressSanitizer, which checks the heap only,
+/* Zeroed, page-aligned memory that is committed only when touched; with `huge`, a huge page at a time, where the system
+   has them. Under AddressSanitizer, which checks the heap only,
    it comes from the heap. */
 #ifdef __SANITIZE_ADDRESS__
-static char *reserve(int64_t bytes) { return calloc(1, (size_t)bytes); }
+static char *reserve(int64_t bytes, int huge) { (void)huge; return calloc(1, (size_t)bytes); }
 static void give_back(char *p, int64_t bytes) { (void)bytes, free(p); }
 #else
-static char *reserve(int64_t bytes) {
+static char *reserve(int64_t bytes, int huge) {
     void *p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return NULL;
-    madvise(p, (size_t)bytes, MADV_HUGEPAGE);
+#ifdef MADV_HUGEPAGE
+    if (huge) madvise(p, (size_t)bytes, MADV_HUGEPAGE);
+#else
+    (void)huge;
+#endif
     return p;
 }
 static void give_back(char *p, int64_t bytes) {
@@ -229,11 +234,11 @@ zg_executor *zg_executor_new(const zg_plan *plan, const int32_t *pages, int32_t 
     c->threads = threads;
     c->scratch_bytes = plan->scratch_bytes + 64;
     c->thread_bytes = align64(plan->thread_bytes) + 64;
-    c->scratch = reserve(c->scratch_bytes);
-    c->thread_scratch = reserve(c->thread_bytes * threads);
+    c->scratch = reserve(c->scratch_bytes, 1);
+    c->thread_scratch = reserve(c->thread_bytes * threads, 1);
     c->caches = calloc((size_t)plan->groups + 1, sizeof *c->caches);
     c->pages = calloc((size_t)plan->groups + 1, sizeof *c->pages);
-    c->partials = (float *)reserve(plan->partial_bytes + 64);
+    c->partials = (float *)reserve(plan->partial_bytes + 64, 0);
     for (int i = 0; i < plan->count; i++)
         if (plan->records[i].kv_heads > c->kv_heads) c->kv_heads = plan->records[i].kv_heads;
     c->spans_done = calloc((size_t)SPLIT_TOKENS * c->kv_heads + 1, sizeof *c->spans_done);
@@ -244,7 +249,7 @@ zg_executor *zg_executor_new(const zg_plan *plan, const int32_t *pages, int32_t 
                 && c->part_starts && c->spans_done && c->spent;
     for (int i = 0; found && i < plan->groups; i++) {
         c->pages[i] = pages[i];
-        c->caches[i] = reserve(plan->group_bytes[i] * pages[i] + 64);
+        c->caches[i] = reserve(plan->group_bytes[i] * pages[i] + 64, 0);
         found = c->caches[i] != NULL;
     }
     if (found) return c;

@@ -56,7 +56,7 @@ int64_t probe(const char *p, const char *q, const char *r, char *out) {
     FLOATS(row_signed_scales((const uint8_t *)p)), FLOATS(row_scales((const uint8_t *)p)), FLOATS(ones());
     INTEGERS(add_pair_dot(z, x, y)), INTEGERS(dot_pairs(z, x, y)), INTEGERS(add_signed_dot(z, x, x, y, a));
     INTEGERS(vi_sub8(x, y)), INTEGERS(vi_mul8(x, y)), INTEGERS(vi_lookup(vi_table((const uint8_t *)p), y));
-    INTEGERS(row_pairs((const uint8_t *)p)), INTEGERS(no_sum());
+    INTEGERS(row_pairs((const uint8_t *)p)), INTEGERS(zero_sum());
     INTEGERS(below_zero(x, 4)), INTEGERS(below_zero(x, 12)), INTEGERS(below_zero(x, 128));
     FLOATS(plain(x)), FLOATS(scaled(x, a)), FLOATS(add_plain(a, x)), FLOATS(add_scaled(a, x, b));
     FLOATS(vt_from_vi(x)), FLOATS(vf_from_vt(a));

@@ -13,7 +13,8 @@ from zigai_core.contracts.graph import Value
 from zigai_core.contracts.plugins import Backend
 from zigai_core.ops.operations import Embedding, Linear
 from zigai_core.testing.toys import USUAL_SCALES, random_tensor, set_scales
-from zigai_kernels.dispatch import load
+from zigai_kernels import NativeBackend
+from zigai_kernels.dispatch import load, supported
 from zigai_kernels.packer import Packer
 from zigai_kernels.packing import pack_panels
 from zigai_kernels.storage import STORAGE
@@ -99,6 +100,32 @@ def test_integer_sums_are_exact_up_to_the_largest_weights(
     expected = x @ values.T
     assert np.abs(expected).max() < 2**24
     np.testing.assert_array_equal(linear(tools, backend, x, weight)[1], expected)
+
+
+def test_sums_with_the_largest_factors_of_q6_k_are_exact(tools: Any, backend: Backend) -> None:
+    blocks = np.zeros((3, DTYPES["Q6_K"].block_bytes), np.uint8)  # all quants are -32
+    blocks[:, 192:208] = np.array([-128, 127, 1], np.int8).view(np.uint8)[:, None]
+    weight = unit_scales("Q6_K", blocks)
+    x = np.zeros((40, 256), np.int64)
+    for row in range(40):
+        x[row, 32 * (row % 8) : 32 * (row % 8) + 32] = 127 if row % 2 else -127
+    expected = x @ weight.to_float32().astype(np.int64).T
+    assert np.abs(expected).max() == 32 * 32 * 127 * 128 < 2**24  # the largest whole number that totals reach
+    for rows in (1, 4, 40):
+        np.testing.assert_array_equal(linear(tools, backend, x[:rows], weight)[1], expected[:rows])
+
+
+@pytest.mark.skipif("avx512" not in supported(), reason="this CPU has no AVX-512 to compare with AVX2")
+@pytest.mark.parametrize("dtype", list(STORAGE))
+def test_avx2_and_avx512_give_the_same_bits(tools: Any, dtype: str) -> None:
+    width = 768 if STORAGE[dtype].block_size > 1 else 100
+    weight = random_tensor("w", (65, width), dtype, np.random.RandomState(8), 0.05)
+    x = np.random.RandomState(9).standard_normal((40, width)).astype(np.float32)
+    for rows in (1, 3, 40):
+        of_sets = [
+            linear(tools, NativeBackend(name), x[:rows], weight)[1].copy() for name in ("avx2", "avx512")
+        ]
+        np.testing.assert_array_equal(*of_sets)
 
 
 @pytest.mark.parametrize("dtype", FIXED)

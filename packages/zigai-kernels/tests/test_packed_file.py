@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.descriptor import ComputedTensor, ModelDescriptor
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.ops.blocks import decoder
@@ -207,6 +207,25 @@ def test_a_full_disk_is_logged_and_leaves_no_file(
         compiled(tmp_path)
     assert "No space left on device; name another folder, or none" in caplog.text
     assert not list(tmp_path.iterdir())
+
+
+def test_a_weight_that_cannot_be_computed_is_the_error_and_no_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = toy()
+    asked = list[int]()
+
+    def compute(start: int, stop: int) -> Any:
+        asked.append(start)
+        raise UnsupportedError("a scale is too large")
+
+    name = "blk.0.ffn_up.weight"
+    source = model.tensors[name]
+    broken = ComputedTensor(name, source.shape, source.dtype, [source], compute, "broken")
+    with pytest.raises(UnsupportedError, match=r"^a scale is too large$"):
+        compiled(tmp_path, dataclasses.replace(model, tensors={**model.tensors, name: broken}))
+    assert not caplog.records
+    assert len(asked) <= 2  # the weights are not packed again
 
 
 def test_an_interrupt_during_writing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

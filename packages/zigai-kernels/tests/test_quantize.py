@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zigai_core.api.encoding import encoder
 from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.dtypes.quantize import LARGEST
 from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError
@@ -105,9 +106,9 @@ def test_the_native_backend_encodes_in_several_threads() -> None:
     encode = encoder(DTYPES["Q4_K"], Plugins(backends={"native": NativeBackend}))
     assert isinstance(encode.backend, NativeBackend)
     values = np.random.default_rng(4).normal(size=(64, 2048)).astype(np.float32)
-    stored = values.reshape(-1).view(np.uint8).reshape(64, -1)
+    tensor = TensorInfo("a", values.shape, DTYPES["F32"], values.reshape(-1).view(np.uint8))
     with ThreadPoolExecutor(4) as pool:
-        parts = list(pool.map(lambda row: encode(row, DTYPES["F32"], (1, 2048)), stored))
+        parts = list(pool.map(lambda row: encode(tensor, tensor.row_data(row, row + 1), 1), range(64)))
     assert np.array_equal(np.concatenate(parts), DTYPES["Q4_K"].from_float32(values))
 
 

@@ -7,24 +7,18 @@ a token for each row of the embedding.
 
 from __future__ import annotations
 
-import os
-import re
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.api.encoding import Encoder, encoder, stored_type
 from zigai_core.api.registry import Plugins
-from zigai_core.contracts.descriptor import ModelDescriptor, Pairing, TensorInfo, TokenizerSpec
-from zigai_core.contracts.dtypes import DTYPES, DType
+from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.hyperparameter_keys import UNKNOWN
-from zigai_gguf.rope_pairing import rope_pairing
+from zigai_gguf.conversion import Conversion
 from zigai_gguf.sampling import PREFIX
 from zigai_gguf.scored import by_scores
 from zigai_gguf.tensor_data import TensorData
@@ -43,7 +37,6 @@ _SAMPLING = {
     "temperature": "temp",
     "repeat_penalty": "penalty_repeat",
 }
-_QUERIES_AND_KEYS = re.compile(r"blk\.\d+\.attn_([qk])\.(weight|bias)")
 _ROLES = {"bos": "bos", "eos": "eos", "unknown": "unknown", "padding": "padding"}
 _UNUSED = 5
 _WITHOUT_WINDOW = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
@@ -51,10 +44,6 @@ _WITHOUT_WINDOW = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
 _RENORMALISED = {"llama": True, "qwen2moe": False, "qwen3moe": True}
 """Whether llama.cpp divides the shares of the chosen experts by their sum, whatever the file says: there,
 `norm_w` of `build_moe_ffn`."""
-_ELEMENTS = 1 << 19
-"""Elements converted at a time: more take longer, since memory for the results is then fetched anew."""
-THREADS = min(os.cpu_count() or 1, 8)
-"""Threads that convert."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes of tensors written, in all)."""
@@ -72,7 +61,7 @@ def convert(
     """Writes a model as a GGUF file, atomically.
 
     `dtype` is one of `TYPES`, for matrices; None keeps the type of each. If it is quantised, some matrices
-    get another type (`zigai_core.api.encoding.stored_type`): with Q4_0 and Q4_K, `output.weight` and
+    get another type (`zigai_core.api.target_type`): with Q4_0 and Q4_K, `output.weight` and
     `token_embd.weight` become Q8_0, since 4 bits there cost the most accuracy. Vectors become F32.
     `pre_tokenizer` is GGUF's name of the pre-tokenizer, if the model gives expressions instead. The fastest
     backend of `plugins` encodes, by default of those installed.
@@ -85,12 +74,16 @@ def convert(
             f"conversion to {quote(dtype)} is not supported; supported are {', '.join(TYPES)}"
         )
     metadata = _metadata(model, dtype, pre_tokenizer)
-    plan = _Plan(dtype, plugins or Plugins.installed())
-    with ThreadPoolExecutor(THREADS) as pool:
-        written = {name: _tensor(model, tensor, plan, pool) for name, tensor in model.tensors.items()}
+    with Conversion(model, dtype, plugins or Plugins.installed()) as conversion:
+        written = {name: conversion.of(tensor) for name, tensor in model.tensors.items()}
         total = sum(data.dtype.nbytes(data.shape) for data in written.values())
         counted = _Counter(total, progress)
-        write_gguf(out, metadata, {name: counted.of(data) for name, data in written.items()})
+        try:
+            write_gguf(out, metadata, {name: counted.of(data) for name, data in written.items()})
+        except FormatError:
+            for tensor in model.tensors.values():
+                tensor.check_file()  # a source that was cut short is the cause of any error
+            raise
 
 
 def ignored_by_llama_cpp(model: ModelDescriptor) -> list[str]:
@@ -179,91 +172,6 @@ def _vocabulary(
     if others:
         keys["eot_token_id"] = others[0]
     return {f"tokenizer.ggml.{key}": value for key, value in keys.items()}
-
-
-def _tensor(model: ModelDescriptor, tensor: TensorInfo, plan: _Plan, pool: ThreadPoolExecutor) -> TensorData:
-    """A tensor as it is written: its rows in GGUF's order, in the type asked for."""
-    target = plan.target(tensor)
-    order = _order(model, tensor)
-    rows, width = int(np.prod(tensor.shape[:-1])), tensor.shape[-1]
-    if len(tensor.shape) == 1 and order is not None:  # a bias, whose elements are rows
-        rows, width = tensor.shape[0], 1
-    encode = None if tensor.dtype.name == target.name else plan.encoder(target)
-    step = max(1, _ELEMENTS // width)
-
-    def piece(start: int) -> NDArray[np.uint8]:
-        end = min(start + step, rows)
-        if order is None:
-            taken = tensor.row_data(start, end)
-        else:
-            taken = tensor.data.reshape(rows, -1)[order[start:end]].reshape(-1)
-        if encode is None:
-            return taken
-        try:
-            return encode(taken, tensor.dtype, (end - start, width))
-        except FormatError as error:
-            raise FormatError(f"tensor {quote(tensor.name)}: {error}") from None
-
-    def chunks() -> Iterator[NDArray[np.uint8]]:
-        tensor.check_file()
-        yield from _in_order(pool, piece, range(0, rows, step))
-        if tensor.release is not None:
-            tensor.release()
-
-    return TensorData(tensor.shape, target, chunks)
-
-
-class _Plan:
-    """The types that tensors are written as, and their encoders."""
-
-    def __init__(self, wanted: str | None, plugins: Plugins) -> None:
-        self._wanted = wanted
-        self._plugins = plugins
-        self._encoders: dict[str, Encoder] = {}
-
-    def target(self, tensor: TensorInfo) -> DType:
-        if len(tensor.shape) == 1:
-            return DTYPES["F32"]
-        return tensor.dtype if self._wanted is None else stored_type(tensor, self._wanted)
-
-    def encoder(self, dtype: DType) -> Encoder:
-        if dtype.name not in self._encoders:
-            self._encoders[dtype.name] = encoder(dtype, self._plugins)
-        return self._encoders[dtype.name]
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[int], NDArray[np.uint8]], places: range
-) -> Iterator[NDArray[np.uint8]]:
-    """The results of work at each place, in order; a few are computed ahead."""
-    ahead: deque[Future[NDArray[np.uint8]]] = deque()
-    for place in places:
-        ahead.append(pool.submit(work, place))
-        if len(ahead) > 2 * THREADS:
-            yield ahead.popleft().result()
-    while ahead:
-        yield ahead.popleft().result()
-
-
-def _order(model: ModelDescriptor, tensor: TensorInfo) -> NDArray[np.intp] | None:
-    """The rows of a matrix of queries or keys in the order of GGUF's pairs for RoPE; None if they stay."""
-    found = _QUERIES_AND_KEYS.fullmatch(tensor.name)
-    wanted: Pairing = rope_pairing(model.architecture, dict(model.hyperparameters.items()))
-    given = model.conventions.rope_pairing
-    if found is None or wanted == given:
-        return None
-    hp = model.hyperparameters
-    heads = hp.integer("attention.head_count", minimum=1)
-    if found[1] == "k":
-        heads = hp.integer("attention.head_count_kv", heads, minimum=1)
-    rows = tensor.shape[0]
-    if rows % (2 * heads) or hp.integer("rope.dimension_count", rows // heads) != rows // heads:
-        raise FormatError(
-            f"tensor {quote(tensor.name)} has {rows} rows for {heads} heads that are rotated whole"
-        )
-    half = rows // heads // 2
-    shape = (heads, 2, half) if wanted == "adjacent" else (heads, half, 2)
-    return np.arange(rows).reshape(shape).swapaxes(1, 2).reshape(-1)
 
 
 class _Counter:

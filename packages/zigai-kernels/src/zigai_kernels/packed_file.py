@@ -30,6 +30,10 @@ Checksums = Callable[[Bytes, int], NDArray[np.uint64]]
 """Computes the checksums of an array's blocks, given their size in bytes; the last block may be shorter."""
 
 
+class UnwritableError(UnsupportedError):
+    """A file of packed weights cannot be written."""
+
+
 class PackedFile:
     """A file with the panels of one model's weights, in a `PackedFolder`.
 
@@ -83,7 +87,7 @@ class PackedFile:
     def written(self, fill: Callable[[Bytes], None]) -> Bytes:
         """Write the file and map its panels read-only. `fill` writes the panels to zeroed memory.
 
-        Deletes the least recently used files first, to keep the folder within its limit. `UnsupportedError`
+        Deletes the least recently used files first, to keep the folder within its limit. `UnwritableError`
         if the folder cannot be created or written to, or the disk is full.
         """
         temporary = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}")
@@ -101,7 +105,7 @@ class PackedFile:
                     temporary.unlink(missing_ok=True)
                     raise
         except OSError as error:
-            raise UnsupportedError(
+            raise UnwritableError(
                 f"packed_cache: {self.path} ({self._size} bytes) cannot be written: "
                 f"{error.strerror or error}; name another folder, or none"
             ) from error

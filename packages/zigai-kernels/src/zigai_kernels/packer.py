@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import FormatError, UnsupportedError
-from zigai_kernels.packed_file import Bytes, PackedFile
+from zigai_kernels.packed_file import Bytes, PackedFile, UnwritableError
 from zigai_kernels.packed_folder import PackedFolder, folder_limit
 from zigai_kernels.packing import (
     AS_STORED,
@@ -130,7 +130,7 @@ class Packer:
         """The panels in a file, or in memory, with a warning, if the file cannot be written."""
         try:
             return file.written(fill)
-        except UnsupportedError as error:
+        except UnwritableError as error:
             logging.getLogger("zigai").warning("%s; the weights stay in memory", error)
         memory = _aligned(nbytes)
         fill(memory)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.dtypes.quantize import unstorable
 from zigai_core.contracts.errors import ShapeError, UnsupportedError
+from zigai_core.contracts.plugins import ENCODED_FROM
 from zigai_kernels.packer import refuse_torn
 from zigai_kernels.storage import CODES
 
-SOURCES = frozenset({"F32", "F16", "BF16"})
 TYPES = frozenset({"Q8_0", "Q4_0", "Q4_K"})
 """Types with an encoder: `quantizers` in quantize.c."""
 
@@ -23,10 +23,10 @@ _GUARD = Lock()
 
 def quantize_rows(module: ModuleType, data: NDArray[np.uint8], source: str, dtype: str) -> NDArray[np.uint8]:
     """Encodes rows of whole blocks: see `zigai_core.contracts.plugins.QuantizingBackend`."""
-    if source not in SOURCES or dtype not in TYPES:
+    if source not in ENCODED_FROM or dtype not in TYPES:
         raise UnsupportedError(
-            f"the native backend does not encode {source} as {dtype}, only {', '.join(sorted(SOURCES))} as "
-            f"{', '.join(sorted(TYPES))}"
+            f"the native backend does not encode {source} as {dtype}, only "
+            f"{', '.join(sorted(ENCODED_FROM))} as {', '.join(sorted(TYPES))}"
         )
     stored, target = DTYPES[source], DTYPES[dtype]
     nbytes = stored.block_bytes * target.block_size

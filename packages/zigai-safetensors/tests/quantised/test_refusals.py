@@ -59,7 +59,7 @@ FORMAT: list[tuple[str, dict[str, Any], Change, str]] = [
         "fp8",
         {},
         part("weight_scale_inv", ints(3, 3)),
-        "weight_scale_inv is I32, but must be F32 or BF16 or F16",
+        "weight_scale_inv is I32, but must be F16 or BF16 or F32",
     ),
     ("fp8", {}, part("weight_scale", floats(3, 3)), "has both weight_scale_inv and weight_scale"),
     ("fp8", {}, setting(weight_block_size=None), "weight_scale_inv has shape (3, 3), but (1,) is needed"),
@@ -179,7 +179,7 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], Change, str]] = [
     ("mxfp4", {}, setting(strange=[1]), "quantization_config.strange is [1], which is not known"),
     ("awq", {}, setting(bits=3), "bits is 3, which is not supported; it must be 4"),
     ("awq", {}, setting(bits=True), "bits is True, which is not supported"),
-    ("awq", {}, setting(version="GEMV"), "version is 'gemv', which is not supported; it must be 'gemm'"),
+    ("awq", {}, setting(version="GEMV"), "version is 'GEMV', which is not supported; it must be 'gemm'"),
     ("awq", {}, setting(group_size=16), "group_size is 16; only whole rows and multiples of 32"),
     ("awq", {}, setting(dynamic={"a": 1}), "dynamic is {'a': 1}, which is not known"),
     ("awq", {"i": 80, "group": -1}, setting(), "rows have 80 elements; only multiples of 32"),
@@ -374,6 +374,27 @@ def test_desc_act_needs_a_g_idx_that_keeps_the_order(layouts: Any, stored: Any) 
     assert stored.read(case).dtype.name == "Q4_1"
     with pytest.raises(FormatError, match="desc_act is true, but there is no g_idx"):
         stored.read(case, desc_act=True)
+
+
+def test_actorder_needs_a_group_index_unless_the_order_was_restored(layouts: Any, stored: Any) -> None:
+    def read(order: object, with_index: bool = False) -> Any:
+        case = layouts.packed(8, 64, 32)
+        weights = case.config["config_groups"]["group_0"]["weights"]
+        weights["actorder"] = order
+        if with_index:
+            case.parts["weight_g_idx"] = np.arange(64, dtype="<i4") // 32
+        return stored.read(case)
+
+    for order in ("weight", "static", None, False):
+        assert read(order).dtype.name == "Q4_0"
+    for order in ("group", "dynamic", True):
+        with pytest.raises(
+            FormatError, match="actorder says that inputs were sorted, but there is no weight"
+        ):
+            read(order)
+        assert read(order, with_index=True).dtype.name == "Q4_0"
+    with pytest.raises(UnsupportedError, match="actorder is 'other', which is not supported"):
+        read("other")
 
 
 def test_a_minimum_beyond_float16_is_named(layouts: Any, stored: Any) -> None:

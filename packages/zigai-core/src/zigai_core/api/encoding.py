@@ -1,4 +1,4 @@
-"""Encodes weights in other storage types: which tensors, as what, and with which backend."""
+"""Encodes weights in other storage types, with the fastest backend that can."""
 
 from __future__ import annotations
 
@@ -14,14 +14,9 @@ from zigai_core.api.installed import report
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES, DType
-from zigai_core.contracts.errors import PluginError, UnsupportedError, quote
-from zigai_core.contracts.plugins import QuantizingBackend
-
-FLOATS = frozenset({"F32", "F16", "BF16"})
-"""Storage types from which backends encode."""
-
-_AT_8_BITS = frozenset({"output.weight", "token_embd.weight"})
-"""The matrices of logits and embeddings: with 4 bits, they would lose the most accuracy."""
+from zigai_core.contracts.dtypes.quantize import unstorable
+from zigai_core.contracts.errors import FormatError, PluginError, ShapeError, UnsupportedError, quote
+from zigai_core.contracts.plugins import ENCODED_FROM, QuantizingBackend
 
 
 @dataclass(frozen=True)
@@ -34,19 +29,36 @@ class Encoder:
     dtype: DType
     backend: QuantizingBackend | None
 
-    def __call__(self, data: NDArray[np.uint8], source: DType, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """Encodes a tensor of `shape`, or rows of one, that is stored as `source` in the bytes `data`.
+    def __call__(self, tensor: TensorInfo, data: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
+        """Encodes `data`, the bytes of some rows of a tensor: returns one-dimensional uint8.
 
-        Returns one-dimensional uint8 of `dtype.nbytes(shape)` bytes. Raises `FormatError` for a number that
-        `dtype` cannot store; `ShapeError` if `data` is of another size or a row is not whole blocks.
+        Raises `FormatError`, with the tensor's name, for a number that `dtype` cannot store, and if the
+        tensor's file has been cut short; `ShapeError` if `data` is of another size or a row is not whole
+        blocks.
         """
+        shape = (rows, tensor.shape[-1])
         self.dtype.nbytes(shape)
-        if self.backend is None or source.name not in FLOATS or data.size != source.nbytes(shape):
-            values = source.to_float32(data, shape)
-            if self.backend is None:
-                return self.dtype.from_float32(values)
-            data, source = np.ascontiguousarray(values).reshape(-1).view(np.uint8), DTYPES["F32"]
-        return self.backend.quantize_rows(data, source.name, self.dtype.name)
+        tensor.check_file()
+        try:
+            return self._encoded(tensor.dtype, data, shape)
+        except FormatError as error:
+            tensor.check_file()  # what was cut off reads as zeros, which may have led to the error
+            raise FormatError(f"tensor {quote(tensor.name)}: {error}") from None
+
+    def _encoded(self, source: DType, data: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[np.uint8]:
+        if self.backend is not None and source.name in ENCODED_FROM:
+            if data.size != source.nbytes(shape):
+                raise ShapeError(f"{shape} elements take {source.nbytes(shape)} bytes, not {data.size}")
+            return self.backend.quantize_rows(data, source.name, self.dtype.name)
+        values = np.ascontiguousarray(source.to_float32(data, shape))
+        if source.name == "F64":
+            exact = data.view("<f8").reshape(shape)
+            lost = np.isinf(values) & np.isfinite(exact)
+            if lost.any():
+                raise unstorable(exact[lost], self.dtype.name)
+        if self.backend is None:
+            return self.dtype.from_float32(values)
+        return self.backend.quantize_rows(values.reshape(-1).view(np.uint8), "F32", self.dtype.name)
 
 
 def encoder(dtype: DType, plugins: Plugins) -> Encoder:
@@ -69,24 +81,3 @@ def encoder(dtype: DType, plugins: Plugins) -> Encoder:
         except (PluginError, UnsupportedError) as error:
             report(f"passed over: {error}")
     return Encoder(dtype, max(usable, key=lambda backend: backend.speed, default=None))
-
-
-def stored_type(tensor: TensorInfo, wanted: str) -> DType:
-    """The type that a tensor is stored as in a model whose matrices are to be of the type `wanted`.
-
-    Vectors stay as they are. If `wanted` is quantised, so do tensors whose names do not end in `.weight` and
-    the routers of experts (`ffn_gate_inp`), and with 4 bits `output.weight` and `token_embd.weight` become
-    Q8_0. A matrix whose rows are not whole blocks becomes Q8_0 or, if a row is not of whole blocks of 32
-    either, F16.
-    """
-    chosen = DTYPES[wanted]
-    width = tensor.shape[-1]
-    if len(tensor.shape) == 1:
-        return tensor.dtype
-    if chosen.block_size == 1:
-        return chosen
-    if not tensor.name.endswith(".weight") or "ffn_gate_inp" in tensor.name:
-        return tensor.dtype
-    if tensor.name in _AT_8_BITS or width % chosen.block_size:
-        chosen = DTYPES["Q8_0"]
-    return DTYPES["F16"] if width % chosen.block_size else chosen

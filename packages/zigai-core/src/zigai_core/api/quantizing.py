@@ -11,14 +11,16 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.api.encoding import Encoder, encoder, stored_type
+from zigai_core.api.encoding import Encoder, encoder
 from zigai_core.api.registry import Plugins
+from zigai_core.api.target_type import target_type
 from zigai_core.contracts.descriptor import ComputedTensor, ModelDescriptor, TensorInfo
-from zigai_core.contracts.errors import FormatError, UnsupportedError, escape
+from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.plugins import ENCODED_FROM
 
 LOG = logging.getLogger("zigai")
 
-_SOURCES = frozenset({"F64", "F32", "F16", "BF16"})
+_FLOATS = ENCODED_FROM | {"F64"}
 VERSION = 1
 """To be raised when an encoder gives other bytes, so that packed weights of before are not used."""
 _ELEMENTS = 1 << 22
@@ -30,7 +32,7 @@ def quantized(
 ) -> ModelDescriptor:
     """Returns the model with its matrices in floats as tensors of `dtype`, encoded when they are read.
 
-    `encoding.stored_type` says which tensors become what; those that are stored in blocks stay.
+    `target_type` says which tensors become what; those that are stored in blocks stay.
     `threads` encode a tensor that is read whole, by default one per CPU.
 
     Raises `UnsupportedError` if there is no matrix in floats. A number that the type cannot store is a
@@ -40,8 +42,8 @@ def quantized(
     tensors = dict[str, TensorInfo]()
     became = Counter[str]()
     for name, tensor in descriptor.tensors.items():
-        target = stored_type(tensor, dtype)
-        if tensor.dtype.name not in _SOURCES or target.block_size == 1:
+        target = target_type(tensor, dtype)
+        if tensor.dtype.name not in _FLOATS or target.block_size == 1:
             tensors[name] = tensor
             continue
         if target.name not in encoders:
@@ -49,10 +51,8 @@ def quantized(
         tensors[name] = _encoded(tensor, encoders[target.name], threads or os.cpu_count() or 1)
         became[target.name] += 1
     if not became:
-        stored = sorted({t.dtype.name for t in descriptor.tensors.values() if len(t.shape) > 1})
         raise UnsupportedError(
-            f"quantize={dtype}: {descriptor.name} has no matrix in floats; its matrices are stored as "
-            f"{', '.join(stored)}. Load it without quantize, or load the model that it was made from"
+            f"quantize={dtype}: {descriptor.name} has no matrix to quantise: {_reason(descriptor)}"
         )
     LOG.info(
         "%s: %s", descriptor.name, ", ".join(f"{count} matrices as {name}" for name, count in became.items())
@@ -60,15 +60,23 @@ def quantized(
     return replace(descriptor, tensors=tensors)
 
 
+def _reason(descriptor: ModelDescriptor) -> str:
+    matrices = [tensor for tensor in descriptor.tensors.values() if len(tensor.shape) > 1]
+    if not matrices:
+        return "all its tensors have one dimension"
+    if any(tensor.dtype.name in _FLOATS for tensor in matrices):
+        widths = sorted({tensor.shape[-1] for tensor in matrices if tensor.dtype.name in _FLOATS})
+        return f"rows of {', '.join(map(str, widths))} elements are not whole blocks of 32"
+    stored = ", ".join(sorted({tensor.dtype.name for tensor in matrices}))
+    return f"they are stored as {stored}. Load it without quantize, or load the model that it was made from"
+
+
 def _encoded(tensor: TensorInfo, encode: Encoder, threads: int) -> ComputedTensor:
     width = tensor.shape[-1]
     step = max(1, _ELEMENTS // width)
 
     def rows(start: int, stop: int) -> NDArray[np.uint8]:
-        try:
-            return encode(tensor.row_data(start, stop), tensor.dtype, (stop - start, width))
-        except FormatError as error:
-            raise FormatError(f"tensor {escape(tensor.name)}: {error}") from None
+        return encode(tensor, tensor.row_data(start, stop), stop - start)
 
     def compute(start: int, stop: int) -> NDArray[np.uint8]:
         if stop - start <= step or threads == 1:

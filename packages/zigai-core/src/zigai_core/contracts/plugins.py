@@ -156,6 +156,10 @@ class MachineBackend(Backend, Protocol):
         ...
 
 
+ENCODED_FROM = frozenset({"F32", "F16", "BF16"})
+"""The storage types that every `QuantizingBackend` encodes from."""
+
+
 @runtime_checkable
 class QuantizingBackend(Backend, Protocol):
     """A backend that encodes weights; optional for a backend. `api.encoding.encoder` chooses one.
@@ -169,8 +173,8 @@ class QuantizingBackend(Backend, Protocol):
     def quantize_rows(self, data: NDArray[np.uint8], source: str, dtype: str) -> NDArray[np.uint8]:
         """Encodes rows of whole blocks as `dtype`: one-dimensional uint8, as is `data`.
 
-        `source` is how `data` is stored: F32, F16 or BF16. The call uses one thread and releases the GIL, so
-        that callers can encode rows in several threads. Raises the errors of `DType.from_float32`;
+        `source` is how `data` is stored, one of `ENCODED_FROM`. The call uses one thread and releases the
+        GIL, so that callers can encode rows in several threads. Raises the errors of `DType.from_float32`;
         `UnsupportedError` for other types, or if the backend cannot run on this machine.
         """
         ...

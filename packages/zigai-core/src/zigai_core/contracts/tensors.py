@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,7 @@ class ComputedTensor(TensorInfo):
     sources: tuple[TensorInfo, ...]
     _compute: Callable[[int, int], NDArray[np.uint8]]
     _kept: list[NDArray[np.uint8]]
+    _lock: Lock
 
     def __init__(
         self,
@@ -117,11 +119,12 @@ class ComputedTensor(TensorInfo):
             "shape": shape,
             "dtype": dtype,
             "release": self._release,
-            "identity": None if None in identities else f"{how}: {' + '.join(map(str, identities))}",
+            "identity": None if None in identities else f"{how} ({' + '.join(map(str, identities))})",
             "check": self._check,
             "sources": tuple(sources),
             "_compute": compute,
             "_kept": [],
+            "_lock": Lock(),
         }
         for key, value in values.items():
             object.__setattr__(self, key, value)
@@ -129,15 +132,17 @@ class ComputedTensor(TensorInfo):
     @property
     def data(self) -> NDArray[np.uint8]:
         """The bytes. Raises what the computation raises, and `ShapeError` if it gives another size."""
-        kept = self._kept
-        if not kept:
-            kept.append(self.row_data(0, math.prod(self.shape[:-1])))
-        return kept[0]
+        with self._lock:  # threads that ask at once wait for one computation
+            if not self._kept:
+                self._kept.append(self.row_data(0, math.prod(self.shape[:-1])))
+            return self._kept[0]
 
     def row_data(self, start: int, stop: int) -> NDArray[np.uint8]:
         """The bytes of some rows, as in `TensorInfo`, computed for this call unless all are kept."""
-        if self._kept:
-            return super().row_data(start, stop)
+        kept = self._kept[:]
+        if kept:
+            nbytes = self.dtype.nbytes(self.shape[-1:])
+            return kept[0][start * nbytes : stop * nbytes]
         self._check()
         computed = self._compute(start, stop)
         expected = (stop - start) * self.dtype.nbytes(self.shape[-1:])
@@ -159,6 +164,10 @@ class ComputedTensor(TensorInfo):
         for key, value in values.items():
             object.__setattr__(other, key, value)
         return other
+
+    def __repr__(self) -> str:
+        """Without the bytes, which would be computed."""
+        return f"{type(self).__name__}({self.name!r}, {self.shape}, {self.dtype.name}, {self.identity!r})"
 
     def _check(self) -> None:
         for source in self.sources:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import FormatError
-from zigai_safetensors.quantised.integers import SCALES, Integers, group_count, transposed_scales, weights
-from zigai_safetensors.quantised.parts import Parts, add, collect
+from zigai_safetensors.quantised.integers import Integers, block_tensors, group_count, transposed_scales
+from zigai_safetensors.quantised.parts import SCALES, Parts, add_unique, collect
 from zigai_safetensors.quantised.settings import WITHOUT_EFFECT, Settings, check_excluded
 from zigai_safetensors.quantised.words import all_are, repeated, unpacked, words
 
@@ -65,8 +65,8 @@ def read(stored: Mapping[str, TensorInfo], settings: Settings, folder: Path) -> 
     with_zeros = settings.flag("zero_point", True)
     modules, tensors = collect(stored, ("qweight", "qzeros", "scales"), folder)
     check_excluded([parts.module for parts in modules], settings, "modules_to_not_convert")
-    for weight in weights([_integers(parts, group, with_zeros) for parts in modules]):
-        add(tensors, weight, folder)
+    for weight in block_tensors([_integers(parts, group, with_zeros) for parts in modules]):
+        add_unique(tensors, weight, folder)
     return tensors
 
 

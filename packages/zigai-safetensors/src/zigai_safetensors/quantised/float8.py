@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import ComputedTensor, TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, quote
-
-SCALES = ("F32", "BF16", "F16")
-"""Types that scales may have."""
+from zigai_safetensors.quantised.parts import VERSION
 
 _CHUNK = 1 << 16
 """Elements that are computed at a time: 256 KiB of float32, which fit into a core's cache."""
@@ -39,12 +37,6 @@ def e4m3_values() -> NDArray[np.float32]:
 _VALUES = e4m3_values()
 
 
-def rounded_to_bf16(values: NDArray[np.float32]) -> NDArray[np.uint16]:
-    """The bits of float32 values, rounded to BF16 to nearest even. NaN must be excluded before."""
-    bits = values.view(np.uint32)
-    return ((bits + (0x7FFF + (bits >> 16 & 1))) >> 16).astype(np.uint16)
-
-
 def scaled(
     name: str, weight: TensorInfo, scale: TensorInfo, block: tuple[int, int], where: str
 ) -> ComputedTensor:
@@ -60,7 +52,7 @@ def scaled(
     single = scale.shape == (1,)
 
     def compute(start: int, stop: int) -> NDArray[np.uint8]:
-        out = np.empty((stop - start, width), np.uint16)
+        out = np.empty((stop - start, width), "<u2")
         step = max(1, _CHUNK // width)
         for first in range(start, stop, step):
             last = min(first + step, stop)
@@ -78,13 +70,13 @@ def scaled(
             factors = np.repeat(of_rows, wide, axis=1)[:, :width] if across > 1 else of_rows
             with np.errstate(over="ignore"):
                 values *= factors
-            bits = rounded_to_bf16(values)
+            bits = DTYPES["BF16"].from_float32(values).view("<u2").reshape(values.shape)
             if ((bits & 0x7F80) == 0x7F80).any():
                 raise FormatError(f"{where}: a product of {quote(name)} and its scale is too large for BF16")
             out[first - start : last - start] = bits
-        return out.astype("<u2", copy=False).reshape(-1).view(np.uint8)
+        return out.reshape(-1).view(np.uint8)
 
-    how = f"F8_E4M3 by blocks of {high} x {wide} to BF16"
+    how = f"F8_E4M3 by blocks of {high} x {wide} to BF16, version {VERSION}"
     return ComputedTensor(name, weight.shape, DTYPES["BF16"], (weight, scale), compute, how)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import FormatError, UnsupportedError
-from zigai_safetensors.quantised.float8 import SCALES, scale_shape, scaled
-from zigai_safetensors.quantised.parts import Parts, add, collect
+from zigai_safetensors.quantised.float8 import scale_shape, scaled
+from zigai_safetensors.quantised.parts import SCALES, Parts, add_unique, collect
 from zigai_safetensors.quantised.settings import WITHOUT_EFFECT, Settings, check_excluded
 
 USED = ("fmt", "weight_block_size", "activation_scheme", "expert_dtype", "scale_fmt", "ignored_layers")
@@ -43,7 +43,7 @@ def read(stored: Mapping[str, TensorInfo], settings: Settings, folder: Path) -> 
     for parts in modules:
         weight = _weight(parts, block)
         if weight is not None:
-            add(tensors, weight, folder)
+            add_unique(tensors, weight, folder)
             if weight is not parts.found.get("weight"):
                 quantised.append(parts.module)
     for key in ("modules_to_not_convert", "ignored_layers"):

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
-from zigai_safetensors.quantised.integers import SCALES, Integers, group_count, transposed_scales, weights
-from zigai_safetensors.quantised.parts import Parts, add, collect
+from zigai_safetensors.quantised.integers import Integers, block_tensors, group_count, transposed_scales
+from zigai_safetensors.quantised.parts import SCALES, Parts, add_unique, collect
 from zigai_safetensors.quantised.settings import WITHOUT_EFFECT, Settings, check_excluded
 from zigai_safetensors.quantised.words import all_are, repeated, unpacked, words
 
@@ -89,8 +89,8 @@ def read(stored: Mapping[str, TensorInfo], settings: Settings, folder: Path) -> 
     modules, tensors = collect(stored, ("qweight", "qzeros", "scales", "g_idx"), folder)
     check_excluded([parts.module for parts in modules], settings, "modules_to_not_convert")
     found = [_integers(parts, bits, group, offset, symmetric, reordered) for parts in modules]
-    for weight in weights(found):
-        add(tensors, weight, folder)
+    for weight in block_tensors(found):
+        add_unique(tensors, weight, folder)
     return tensors
 
 

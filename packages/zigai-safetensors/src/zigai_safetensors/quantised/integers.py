@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import ComputedTensor, TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
-
-SCALES = ("F16", "BF16", "F32")
-"""Types that scales may have."""
+from zigai_safetensors.quantised.parts import VERSION
 
 BLOCK = 32
 _CHUNK = 1 << 20
@@ -72,7 +70,7 @@ class Integers:
             )
 
 
-def weights(integers: Sequence[Integers]) -> list[ComputedTensor]:
+def block_tensors(integers: Sequence[Integers]) -> list[ComputedTensor]:
     """Returns the tensors of a model's weights. All of 4 bits have one type, so that experts can be joined.
 
     Raises `UnsupportedError` for 8 bits with zero points that are not in the middle.
@@ -111,7 +109,7 @@ def _tensor(of: Integers, kind: str) -> ComputedTensor:
                 target[:, :, 2:4] = _bytes(_by_block(_minimum(z, d, of), of, blocks))
         return out.reshape(-1)
 
-    how = f"{of.how}, {of.bits} bits in groups of {of.group}, to {kind}"
+    how = f"{of.how}, {of.bits} bits in groups of {of.group}, to {kind}, version {VERSION}"
     return ComputedTensor(of.name, of.shape, DTYPES[kind], of.sources, compute, how)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import ComputedTensor, TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, quote
-from zigai_safetensors.quantised.parts import add
+from zigai_safetensors.quantised.parts import VERSION, add_unique
 from zigai_safetensors.quantised.settings import WITHOUT_EFFECT, Settings, check_excluded
 
 _BLOCKS, _SCALES = "_blocks", "_scales"
@@ -35,7 +35,7 @@ def read(stored: Mapping[str, TensorInfo], settings: Settings, folder: Path) -> 
     for name, tensor in stored.items():
         end = next((end for end in (_BLOCKS, _SCALES) if name.endswith(end)), None)
         if end is None:
-            add(tensors, tensor, folder)
+            add_unique(tensors, tensor, folder)
             continue
         base = name.removesuffix(end)
         other = base + (_SCALES if end == _BLOCKS else _BLOCKS)
@@ -45,7 +45,7 @@ def read(stored: Mapping[str, TensorInfo], settings: Settings, folder: Path) -> 
             )
         if end == _BLOCKS:
             quantised.append(base)
-            add(tensors, _joined(base, tensor, stored[other], folder), folder)
+            add_unique(tensors, _joined(base, tensor, stored[other], folder), folder)
     check_excluded(quantised, settings, "modules_to_not_convert")
     return tensors
 
@@ -79,5 +79,5 @@ def _joined(name: str, blocks: TensorInfo, scales: TensorInfo, folder: Path) -> 
         return out.reshape(-1)
 
     shape = (*scales.shape[:-1], 32 * count)
-    how = "MXFP4 in the order of ggml"
+    how = f"MXFP4 in the order of ggml, version {VERSION}"
     return ComputedTensor(name, shape, DTYPES["MXFP4"], (blocks, scales), compute, how)

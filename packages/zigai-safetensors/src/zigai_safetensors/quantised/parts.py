@@ -7,6 +7,12 @@ from collections.abc import Collection, Mapping
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import FormatError, quote
 
+VERSION = 1
+"""Of what is computed: to be raised when a layout gives other bytes, so that packed weights are not used."""
+
+SCALES = ("F16", "BF16", "F32")
+"""Types that scales may have."""
+
 
 class Parts:
     """The parts of one module's weight. `where` names the folder and the module in error texts."""
@@ -66,7 +72,7 @@ def collect(
     return modules, rest
 
 
-def add(tensors: dict[str, TensorInfo], tensor: TensorInfo, folder: object) -> None:
+def add_unique(tensors: dict[str, TensorInfo], tensor: TensorInfo, folder: object) -> None:
     """Adds a weight that was made of parts. Raises `FormatError` if there is a tensor of its name."""
     if tensor.name in tensors:
         raise FormatError(f"{folder}: holds {quote(tensor.name)} both whole and in quantised parts")

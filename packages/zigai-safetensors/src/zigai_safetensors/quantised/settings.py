@@ -32,7 +32,13 @@ class Settings:
     def check(self, used: Collection[str], without_effect: Collection[str]) -> None:
         """Raises `UnsupportedError` for other keys, unless they are null, false or empty."""
         for key, value in self.values.items():
-            if key in used or key in without_effect or value in (None, False, "", [], {}):
+            if (
+                key in used
+                or key in without_effect
+                or value is None
+                or value is False
+                or value in ("", [], {})
+            ):
                 continue
             raise UnsupportedError(
                 f"{self.where}.{key} is {quote(value)}, which is not known and may change the weights: look "
@@ -42,13 +48,13 @@ class Settings:
     def one_of(self, key: str, allowed: Collection[Any], default: Any = None) -> Any:
         """The value at `key`, or the default. Raises `UnsupportedError` for one that is not allowed."""
         value = self.values.get(key)
-        value = default if value is None else value.lower() if isinstance(value, str) else value
-        if not any(type(value) is type(each) and value == each for each in allowed):
+        compared = default if value is None else value.lower() if isinstance(value, str) else value
+        if not any(type(compared) is type(each) and compared == each for each in allowed):
             raise UnsupportedError(
                 f"{self.where}.{key} is {quote(value)}, which is not supported; it must be "
                 f"{' or '.join(map(quote, allowed))}"
             )
-        return value
+        return compared
 
     def flag(self, key: str, default: bool = False) -> bool:
         """The boolean at `key`."""

@@ -22,7 +22,7 @@ from zigai_core.contracts.errors import FormatError
 Quantizer = Callable[[NDArray[np.float32]], NDArray[np.uint8]]
 Columns = NDArray[np.float32]
 """float32 `[elements of a block, blocks]`."""
-Encoder = Callable[[Columns, NDArray[np.void]], None]
+BlockEncoder = Callable[[Columns, NDArray[np.void]], None]
 """Encodes columns into structured `[blocks]`."""
 
 CHUNK = 1 << 17
@@ -73,7 +73,7 @@ def bf16(blocks: NDArray[Any]) -> NDArray[np.uint8]:
     return result.view(np.uint8).reshape(len(blocks), -1)
 
 
-def blockwise(name: str, layout: np.dtype[np.void], encode: Encoder) -> Quantizer:
+def blockwise(name: str, layout: np.dtype[np.void], encode: BlockEncoder) -> Quantizer:
     """Returns the quantiser that encodes blocks of `layout` whose elements are `LARGEST[name]` at most."""
     limit = np.float32(LARGEST[name])
 

@@ -83,6 +83,36 @@ def test_the_tensors_of_a_layers_experts_are_joined(folder: Folder, make: Any) -
         SafetensorsFormat().read(folder({**make.tensors, **experts}))
 
 
+LLAMA3 = {
+    "rope_type": "llama3",
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("token_embd.weight", "holds tensor 'token_embd.weight', a name of GGUF"),
+        ("blk.0.ffn_up.bias", "holds tensor 'blk.0.ffn_up.bias', a name of GGUF"),
+        ("rope_freqs.weight", "holds tensor 'rope_freqs.weight', a name of GGUF"),
+    ],
+)
+def test_a_tensor_under_a_name_of_gguf_is_refused(folder: Folder, make: Any, name: str, error: str) -> None:
+    with pytest.raises(FormatError) as caught:
+        SafetensorsFormat().read(folder({**make.tensors, name: np.ones((8, 4), "<f4")}))
+    assert error in str(caught.value)
+
+
+def test_an_expert_with_leading_zeros_is_no_expert(folder: Folder, make: Any) -> None:
+    experts = {f"model.layers.1.experts.{number}.up.weight": np.ones((3, 4), "<f4") for number in ("0", "00")}
+    tensors = SafetensorsFormat().read(folder({**make.tensors, **experts})).tensors
+    assert tensors["blk.1.ffn_up_exps.weight"].shape == (1, 3, 4)
+    assert "model.layers.1.experts.00.up.weight" in tensors  # which loading refuses
+
+
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
@@ -103,8 +133,31 @@ def test_the_tensors_of_a_layers_experts_are_joined(folder: Folder, make: Any) -
         ({"rope_scaling": {"type": "linear"}}, "rope_scaling.factor is None"),
         (
             {"rope_scaling": {"type": "yarn", "factor": 2.0, "mscale": 1}},
-            "rope_scaling.mscale is not supported",
+            "rope_scaling.'mscale' is not supported for yarn",
         ),
+        (
+            {"rope_scaling": {"type": "linear", "factor": 2.0, "mystery": 3.0}},
+            "rope_scaling.'mystery' is not supported for linear",
+        ),
+        ({"rope_parameters": {"factor": 2.0}}, "rope_scaling.'factor' is not supported for default"),
+        (
+            {"rope_parameters": {"partial_rotary_factor": 0.5}},
+            "rope_scaling.'partial_rotary_factor' is not supported for default",
+        ),
+        (
+            {"rope_parameters": {"rope_theta": 3.0}, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            "rope_parameters and rope_scaling differ",
+        ),
+        ({"rope_theta": 10**400}, "must be above 0 and below 1e30"),
+        ({"rope_theta": float("nan")}, "rope_theta is nan, but must be above 0"),
+        ({"rope_theta": -1}, "rope_theta is -1, but must be above 0"),
+        ({"rope_scaling": {"type": "linear", "factor": 0}}, "rope_scaling.factor is 0, but must be above 0"),
+        ({"rope_scaling": LLAMA3, "num_attention_heads": 0}, "num_attention_heads is 0, but must be above 0"),
+        (
+            {"rope_scaling": LLAMA3, "num_attention_heads": 1, "head_dim": float("inf")},
+            "head_dim is inf, but must be above 0",
+        ),
+        ({"tie_word_embeddings": "false"}, "tie_word_embeddings is 'false', but must be true or false"),
         (
             {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},
             "original_max_position_embeddings is None",

@@ -55,6 +55,23 @@ WITHOUT_EFFECT = frozenset(
 
 ROPE = ("rope_theta", "rope_scaling", "rope_parameters")
 
+_ORIGINAL = "original_max_position_embeddings"
+_YARN = {
+    _ORIGINAL: "rope.scaling.original_context_length",
+    "beta_fast": "rope.scaling.yarn_beta_fast",
+    "beta_slow": "rope.scaling.yarn_beta_slow",
+    "attention_factor": "rope.scaling.yarn_attn_factor",
+}
+"""The hyperparameter of each setting of YaRN."""
+
+_ROPE_KEYS: Mapping[str, tuple[str, ...]] = {
+    "default": (),
+    "linear": ("factor", _ORIGINAL),  # the second has no effect there
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", _ORIGINAL),
+    "yarn": ("factor", *_YARN),
+}
+"""The scalings of RoPE, and the settings of each."""
+
 
 def hyperparameters(
     config: Mapping[str, Any], names: HuggingFaceNames, path: Path
@@ -89,43 +106,45 @@ def _rope(
     config: Mapping[str, Any], values: dict[str, Any], path: Path
 ) -> np.ndarray[Any, np.dtype[np.float32]] | None:
     """Adds RoPE's base and scaling. Source: transformers, modeling_rope_utils."""
-    given = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if not isinstance(given, dict):
-        raise FormatError(f"{path}: rope_scaling is {quote(given)}, but must be an object")
+    given = _rope_settings(config, path)
     base = given.get("rope_theta", config.get("rope_theta", 10000.0))
-    values["rope.freq_base"] = _number(path, "rope_theta", base)
+    values["rope.freq_base"] = _positive(path, "rope_theta", base)
     kind = given.get("rope_type", given.get("type", "default"))
+    if kind not in _ROPE_KEYS:
+        raise UnsupportedError(
+            f"{path}: the scaling of RoPE {quote(kind)} is not supported; supported are "
+            f"{', '.join(_ROPE_KEYS)}"
+        )
+    for key, value in given.items():
+        without_effect = value is None or (key == "partial_rotary_factor" and value == 1)
+        if key not in ("rope_type", "type", "rope_theta", *_ROPE_KEYS[kind]) and not without_effect:
+            raise UnsupportedError(f"{path}: rope_scaling.{quote(key)} is not supported for {kind}")
     if kind == "default":
         return None
-    factor = _number(path, "rope_scaling.factor", given.get("factor"))
+    factor = _positive(path, "rope_scaling.factor", given.get("factor"))
     if kind == "linear":
         values |= {"rope.scaling.type": "linear", "rope.scaling.factor": factor}
         return None
-    original = given.get("original_max_position_embeddings", config.get("original_max_position_embeddings"))
+    original = given.get(_ORIGINAL, config.get(_ORIGINAL))
     if kind == "yarn":
         values |= {"rope.scaling.type": "yarn", "rope.scaling.factor": factor}
-        known = {
-            "original_max_position_embeddings": "rope.scaling.original_context_length",
-            "beta_fast": "rope.scaling.yarn_beta_fast",
-            "beta_slow": "rope.scaling.yarn_beta_slow",
-            "attention_factor": "rope.scaling.yarn_attn_factor",
-        }
-        own = {"rope_type", "type", "factor", "rope_theta"}
-        other = [key for key in given if key not in known and key not in own and given[key] is not None]
-        if other:
-            raise UnsupportedError(f"{path}: rope_scaling.{other[0]} is not supported for yarn")
-        values |= {ours: given[theirs] for theirs, ours in known.items() if given.get(theirs) is not None}
+        values |= {ours: given[theirs] for theirs, ours in _YARN.items() if given.get(theirs) is not None}
         if original is None:
             values["rope.scaling.original_context_length"] = values.get("context_length")
         return None
-    if kind == "llama3":
-        return _llama3(
-            config, given, values, factor, _number(path, "original_max_position_embeddings", original), path
-        )
-    raise UnsupportedError(
-        f"{path}: the scaling of RoPE {quote(kind)} is not supported; supported are default, linear, llama3 "
-        "and yarn"
-    )
+    length = _positive(path, _ORIGINAL, original)
+    return _llama3(config, given, values, factor, length, path)
+
+
+def _rope_settings(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """The object with RoPE's settings: `rope_parameters`, or `rope_scaling` of transformers 4."""
+    found = {key: config[key] for key in ("rope_parameters", "rope_scaling") if config.get(key)}
+    for key, value in found.items():
+        if not isinstance(value, dict):
+            raise FormatError(f"{path}: {key} is {quote(value)}, but must be an object")
+    if len(found) == 2 and found["rope_parameters"] != found["rope_scaling"]:
+        raise FormatError(f"{path}: rope_parameters and rope_scaling differ")
+    return next(iter(found.values()), {})
 
 
 def _llama3(
@@ -137,12 +156,12 @@ def _llama3(
     path: Path,
 ) -> np.ndarray[Any, np.dtype[np.float32]]:
     """The divisors of the frequencies of Llama 3 (arXiv:2407.21783), which stretch long waves."""
-    low = _number(path, "rope_scaling.low_freq_factor", given.get("low_freq_factor"))
-    high = _number(path, "rope_scaling.high_freq_factor", given.get("high_freq_factor"))
-    heads = _number(path, "num_attention_heads", config.get("num_attention_heads"))
-    width = config.get("head_dim") or _number(path, "hidden_size", config.get("hidden_size")) // heads
-    width = int(_number(path, "head_dim", width))
-    if not (high > low > 0 and original > 0 and 2 <= width <= 65536):
+    low = _positive(path, "rope_scaling.low_freq_factor", given.get("low_freq_factor"))
+    high = _positive(path, "rope_scaling.high_freq_factor", given.get("high_freq_factor"))
+    heads = _positive(path, "num_attention_heads", config.get("num_attention_heads"))
+    width = config.get("head_dim") or _positive(path, "hidden_size", config.get("hidden_size")) // heads
+    width = int(_positive(path, "head_dim", width))
+    if not (high > low and 2 <= width <= 65536):
         raise FormatError(f"{path}: rope_scaling has the factors {low} and {high} for heads of {width}")
     frequencies = float(values["rope.freq_base"]) ** -(np.arange(0, width, 2, dtype=np.float64) / width)
     waves = 2 * np.pi / frequencies
@@ -152,7 +171,10 @@ def _llama3(
     return (1 / scaled).astype(np.float32)
 
 
-def _number(path: Path, key: str, value: Any) -> float:
+def _positive(path: Path, key: str, value: Any) -> float:
+    """The number; `FormatError` if it is none, not above zero, or too large."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise FormatError(f"{path}: {key} is {quote(value)}, but must be a number")
+    if not 0 < value < 1e30:
+        raise FormatError(f"{path}: {key} is {quote(value)}, but must be above 0 and below 1e30")
     return float(value)

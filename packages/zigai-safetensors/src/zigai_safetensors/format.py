@@ -31,7 +31,8 @@ from zigai_safetensors.tokenizer import read_tokenizer
 from zigai_safetensors.weights import PICKLED, SUFFIX, read_weights
 
 CONFIG = "config.json"
-_EXPERT = re.compile(r"(.*\.experts\.)(\d{1,5})(\..*)")
+_EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
+_GGUF = re.compile(r"blk\..*|(?:token_embd|output|output_norm|rope_freqs)\..*")
 _CACHED = re.compile(r"models--(?:.*--)?(.+)")
 
 
@@ -117,6 +118,8 @@ def _renamed(
         if found and stack is not None:
             experts.setdefault(stack, {})[int(found[2])] = tensor
             continue
+        if name not in known and _GGUF.fullmatch(name):
+            raise FormatError(f"{folder}: holds tensor {quote(name)}, a name of GGUF, not of Hugging Face")
         new = known.get(name, name)
         tensors[new] = tensor.changed(name=new)
     for name, parts in experts.items():
@@ -125,6 +128,10 @@ def _renamed(
             raise FormatError(f"{folder}: of the experts of {quote(name)}, number {missing} is missing")
         tensors[name] = JoinedTensor(name, [parts[number] for number in range(len(parts))])
     tied = config.get("tie_word_embeddings", "output.weight" not in tensors)
+    if tied is not None and not isinstance(tied, bool):
+        raise FormatError(
+            f"{folder / CONFIG}: tie_word_embeddings is {quote(tied)}, but must be true or false"
+        )
     if tied:
         tensors.pop("output.weight", None)  # transformers uses the embedding, whatever is stored
     elif "output.weight" not in tensors and "token_embd.weight" in tensors:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import ComputedTensor, JoinedTensor, TensorInfo
+from zigai_core.contracts.descriptor import ComputedTensor, JoinedTensor, TensorInfo, kept_copy
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, ShapeError
+from zigai_core.contracts.mapped_file import MappedFile
 
 
 def matrix(name: str, values: NDArray[np.float32], **more: object) -> TensorInfo:
@@ -55,6 +59,60 @@ def test_a_computed_tensor_is_computed_once_until_it_is_released(numbers: NDArra
     assert released == ["source"]
     np.testing.assert_array_equal(tensor.to_float32(), 2 * numbers[0])
     assert asked[-1] == (0, 4) and len(asked) == 3
+
+
+def test_values_are_computed_once_for_every_use(numbers: NDArray[np.float32]) -> None:
+    asked = list[int]()
+    source = matrix("source", numbers[0])
+
+    def compute(start: int, stop: int) -> NDArray[np.uint8]:
+        asked.append(start)
+        return source.row_data(start, stop)
+
+    tensor = ComputedTensor("same", (4, 8), DTYPES["F32"], [source], compute, "same")
+    for _ in range(3):
+        np.testing.assert_array_equal(tensor.to_float32(), numbers[0])
+        np.testing.assert_array_equal(tensor.rows_to_float32(np.array([3, 0])), numbers[0][[3, 0]])
+    assert asked == [0]
+    assert "same" in repr(tensor) and len(repr(tensor)) < 200
+    with pytest.raises(IndexError, match="rows 0 to 4 of 4 rows"):
+        tensor.rows_to_float32(np.array([0, 4]))
+
+
+def test_copies_of_a_mapped_file_do_not_touch_the_mapping(
+    tmp_path: Path, numbers: NDArray[np.float32]
+) -> None:
+    path = tmp_path / "weights"
+    half = numbers[0].astype("<f2")
+    path.write_bytes(b"head" + half.tobytes() + bytes(1 << 16))
+    tensor = MappedFile(path).tensor("a", (4, 8), DTYPES["F16"], 4, 64)
+    copy = kept_copy(tensor)
+    os.truncate(path, 40)  # reading the mapping past the first page would end the process
+    assert tensor.copy_rows(0, 2).tobytes() == half[:2].tobytes()
+    for use in (
+        lambda: tensor.copy_rows(1, 3),
+        tensor.to_float32,
+        lambda: tensor.rows_to_float32(np.array([0, 3])),
+        lambda: copy.data,
+        JoinedTensor("two", [tensor, tensor]).to_float32,
+    ):
+        with pytest.raises(FormatError, match="weights: was cut short while in use"):
+            use()
+
+
+def test_a_kept_copy_outlives_the_file_until_its_release(
+    tmp_path: Path, numbers: NDArray[np.float32]
+) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(numbers[0].astype("<f4").tobytes())
+    copy = kept_copy(MappedFile(path).tensor("a", (4, 8), DTYPES["F32"], 0, 128))
+    np.testing.assert_array_equal(copy.to_float32(), numbers[0])
+    os.truncate(path, 0)
+    assert copy.data.nbytes == 128
+    assert copy.release is not None
+    copy.release()
+    with pytest.raises(FormatError, match="was cut short"):
+        _ = copy.data
 
 
 def test_a_computation_of_another_size_is_an_error(numbers: NDArray[np.float32]) -> None:

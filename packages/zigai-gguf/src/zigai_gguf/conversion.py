@@ -65,16 +65,14 @@ class Conversion:
         step = max(1, _ELEMENTS // width)
 
         def chunks() -> Iterator[NDArray[np.uint8]]:
-            whole = None if order is None else matrix.data.reshape(rows, -1)
+            whole = None if order is None else matrix.copy_rows(0, rows).reshape(rows, -1)
 
             def piece(start: int) -> NDArray[np.uint8]:
-                tensor.check_file()
                 end = min(start + step, rows)
-                if whole is None or order is None:
-                    taken = matrix.row_data(start, end)
-                else:
+                if whole is not None and order is not None:
                     taken = whole[order[start:end]].reshape(-1)
-                return taken if encode is None else encode(matrix, taken, end - start)
+                    return taken if encode is None else encode(matrix, taken, end - start)
+                return matrix.copy_rows(start, end) if encode is None else encode.rows(matrix, start, end)
 
             yield from _in_order(self._pool, piece, range(0, rows, step))
             if tensor.release is not None:

@@ -199,10 +199,12 @@ class Packer:
         """Write the panels of `count` rows from `first` on, which are in one matrix."""
         tensor, code, from_buffer = packing.tensor, CODES[packing.storage.name], self._ffi.from_buffer
         width = tensor.shape[-1]
-        tensor.check_file()
-        source = contiguous(tensor, tensor.row_data(first, first + count))
         if packing.form == FLOAT_PANELS:
-            source = tensor.dtype.to_float32(source, (count, width)).reshape(-1).view(np.uint8)
+            values = tensor.dtype.to_float32(tensor.copy_rows(first, first + count), (count, width))
+            source = values.reshape(-1).view(np.uint8)
+        else:
+            tensor.check_file()
+            source = contiguous(tensor, tensor.row_data(first, first + count))
         self._lib.zg_pack(code, from_buffer(source), count, width, from_buffer(target))
         if self._lib.zg_torn():
             refuse_torn((tensor,))

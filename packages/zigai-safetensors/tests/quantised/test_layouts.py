@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
 import pytest
 
+from zigai_core.contracts.descriptor import ComputedTensor
 from zigai_core.contracts.errors import FormatError, UnsupportedError
+from zigai_core.contracts.mapped_file import MappedFile
 from zigai_safetensors import SafetensorsFormat
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -46,6 +49,19 @@ def case_of(layouts: Any, name: str) -> Any:
     if layout == "mxfp4":
         return layouts.mxfp4(*sizes.values())
     return getattr(layouts, layout)(**sizes)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_file_that_is_cut_short_after_all_checks_is_an_error(
+    name: str, layouts: Any, stored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MappedFile, "check", lambda self: None)
+    folder = stored.write(case_of(layouts, name))
+    tensors = SafetensorsFormat().read(folder).tensors
+    tensor = next(tensor for tensor in tensors.values() if isinstance(tensor, ComputedTensor))
+    os.truncate(folder / "model.safetensors", 0)
+    with pytest.raises(FormatError, match=r"safetensors: byte \d+: cannot be read"):
+        _ = tensor.data
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -29,6 +29,15 @@ class Encoder:
     dtype: DType
     backend: QuantizingBackend | None
 
+    def rows(self, tensor: TensorInfo, start: int, stop: int) -> NDArray[np.uint8]:
+        """Encodes rows `start` to `stop` of the tensor reshaped to `[-1, shape[-1]]`; else as a call.
+
+        A backend guards what it reads; for numpy a file that is mapped is read by copying.
+        """
+        guarded = self.backend is not None and tensor.dtype.name in ENCODED_FROM
+        read = tensor.row_data if guarded else tensor.copy_rows
+        return self(tensor, read(start, stop), stop - start)
+
     def __call__(self, tensor: TensorInfo, data: NDArray[np.uint8], rows: int) -> NDArray[np.uint8]:
         """Encodes `data`, the bytes of some rows of a tensor: returns one-dimensional uint8.
 

@@ -76,7 +76,7 @@ def _encoded(tensor: TensorInfo, encode: Encoder, threads: int) -> ComputedTenso
     step = max(1, _ELEMENTS // width)
 
     def rows(start: int, stop: int) -> NDArray[np.uint8]:
-        return encode(tensor, tensor.row_data(start, stop), stop - start)
+        return encode.rows(tensor, start, stop)
 
     def compute(start: int, stop: int) -> NDArray[np.uint8]:
         if stop - start <= step or threads == 1:

@@ -15,7 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.hyperparameters import Hyperparameters
-from zigai_core.contracts.tensors import ComputedTensor, JoinedTensor, TensorInfo, without_leading_ones
+from zigai_core.contracts.tensors import (
+    ComputedTensor,
+    JoinedTensor,
+    TensorInfo,
+    kept_copy,
+    without_leading_ones,
+)
 
 __all__ = [
     "ComputedTensor",
@@ -27,6 +33,7 @@ __all__ = [
     "PrefixScheme",
     "TensorInfo",
     "TokenizerSpec",
+    "kept_copy",
     "without_leading_ones",
 ]
 

@@ -7,8 +7,10 @@ import os
 import stat
 from functools import partial
 from pathlib import Path
+from weakref import finalize
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zigai_core.contracts.dtypes import DType
 from zigai_core.contracts.errors import FormatError
@@ -18,8 +20,8 @@ from zigai_core.contracts.tensors import TensorInfo
 class MappedFile:
     """A file, mapped read-only for as long as a view of it lives.
 
-    `memory` is the mapping. `identity` identifies this state of the file: path, device, inode, size and
-    modification time.
+    `memory` is the mapping. `identity` identifies this state of the file: path, device, inode, size, and
+    the times of the last changes of its contents and of its attributes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,10 +40,12 @@ class MappedFile:
                 found = os.fstat(file.fileno())
                 if not found.st_size:
                     raise FormatError(f"{path}: byte 0: the file is empty; download it again")
-                state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+                state = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
                 self.identity = f"{path.resolve()} {' '.join(map(str, state))}"
                 self.memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
                 self._bytes = np.frombuffer(self.memory, np.uint8)
+                self._file = os.dup(file.fileno())
+                finalize(self, os.close, self._file)
         except FileNotFoundError:
             raise FormatError(f"{path}: there is no such file") from None
         except (OSError, ValueError, OverflowError) as error:
@@ -58,7 +62,29 @@ class MappedFile:
             partial(self.unload, begin, nbytes),
             f"{self.identity} {begin} {nbytes}",
             self.check,
+            partial(self.read, begin),
         )
+
+    def read(self, begin: int, first: int, nbytes: int) -> NDArray[np.uint8]:
+        """Copies `nbytes` bytes from byte `begin + first` on, by the system's `pread`.
+
+        It does not touch the mapping. Raises `FormatError` if the file has been cut short, or cannot be read.
+        """
+        if not hasattr(os, "preadv"):
+            self.check()
+            return self._bytes[begin + first : begin + first + nbytes].copy()
+        copied = np.empty(nbytes, np.uint8)
+        done = 0
+        while done < nbytes:
+            try:
+                count = os.preadv(self._file, [copied[done:].data], begin + first + done)
+            except OSError as error:
+                raise FormatError(f"{self.path}: cannot be read: {error.strerror or error}") from None
+            if not count:
+                self.check()
+                raise FormatError(f"{self.path}: byte {begin + first + done}: cannot be read")
+            done += count
+        return copied
 
     def unload(self, begin: int, nbytes: int) -> None:
         """Releases the memory of the whole pages in a range; later reads load them from the file."""

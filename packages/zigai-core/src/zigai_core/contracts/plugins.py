@@ -174,7 +174,8 @@ class QuantizingBackend(Backend, Protocol):
         """Encodes rows of whole blocks as `dtype`: one-dimensional uint8, as is `data`.
 
         `source` is how `data` is stored, one of `ENCODED_FROM`. The call uses one thread and releases the
-        GIL, so that callers can encode rows in several threads. Raises the errors of `DType.from_float32`;
+        GIL, so that callers can encode rows in several threads. `data` may be mapped from a file: that it is
+        cut short meanwhile must end in `FormatError`. Raises the errors of `DType.from_float32`;
         `UnsupportedError` for other types, or if the backend cannot run on this machine.
         """
         ...

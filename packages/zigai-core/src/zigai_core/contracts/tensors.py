@@ -39,6 +39,10 @@ class TensorInfo:
     check: Callable[[], None] | None = None
     """Raises `FormatError` if the file that `data` is mapped from has been cut short since; to be called
     before `data` is read. None for bytes in memory."""
+    read: Callable[[int, int], NDArray[np.uint8]] | None = None
+    """`read(first, nbytes)` copies bytes of `data` from the file without touching the mapping: raises
+    `FormatError` if the file has been cut short, where reading `data` would end the process. None for bytes
+    in memory."""
 
     @property
     def nbytes(self) -> int:
@@ -62,8 +66,10 @@ class TensorInfo:
 
         Raises `FormatError` if the file has been cut short.
         """
-        self.check_file()
-        return self.dtype.to_float32(self.data, self.shape)
+        if self.read is None or self.dtype.name == "F32":
+            self.check_file()
+            return self.dtype.to_float32(self.data, self.shape)
+        return self.dtype.to_float32(self.read(0, self.dtype.nbytes(self.shape)), self.shape)
 
     def check_file(self) -> None:
         """Calls `check` if there is one."""
@@ -75,16 +81,34 @@ class TensorInfo:
         nbytes = self.dtype.nbytes(self.shape[-1:])
         return self.data[start * nbytes : stop * nbytes]
 
+    def copy_rows(self, start: int, stop: int) -> NDArray[np.uint8]:
+        """Returns the same as `row_data`, from a mapped file a copy.
+
+        Raises `FormatError` if the file has been cut short, whenever that happens.
+        """
+        if self.read is None:
+            self.check_file()
+            return self.row_data(start, stop)
+        nbytes = self.dtype.nbytes(self.shape[-1:])
+        return self.read(start * nbytes, (stop - start) * nbytes)
+
     def rows_to_float32(self, rows: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Returns some rows, dequantised: float32 `[len(rows), shape[-1]]`.
 
         `rows` are indices into the tensor reshaped to `[-1, shape[-1]]`. Raises `FormatError` if the file has
         been cut short.
         """
-        self.check_file()
         width = self.shape[-1]
-        stored = self.data.reshape(-1, self.dtype.nbytes((width,)))[rows]
-        return self.dtype.to_float32(stored.reshape(-1), (len(rows), width))
+        nbytes, count = self.dtype.nbytes((width,)), math.prod(self.shape[:-1])
+        if len(rows) and not 0 <= rows.min() <= rows.max() < count:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {count} rows")
+        if self.read is None:
+            self.check_file()
+            stored = self.data.reshape(-1, nbytes)[rows].reshape(-1)
+        else:
+            found = [self.read(int(row) * nbytes, nbytes) for row in rows]
+            stored = np.concatenate(found) if found else np.empty(0, np.uint8)
+        return self.dtype.to_float32(stored, (len(rows), width))
 
 
 class ComputedTensor(TensorInfo):
@@ -180,6 +204,11 @@ class ComputedTensor(TensorInfo):
                 source.release()
 
 
+def kept_copy(tensor: TensorInfo) -> ComputedTensor:
+    """Returns the tensor with a `data` in memory, copied when it is asked for, and kept until its release."""
+    return ComputedTensor(tensor.name, tensor.shape, tensor.dtype, [tensor], tensor.copy_rows, "a copy")
+
+
 class JoinedTensor(ComputedTensor):
     """A stack of tensors that lie apart in files, such as the experts of a layer."""
 
@@ -197,7 +226,7 @@ class JoinedTensor(ComputedTensor):
 
         def join(start: int, stop: int) -> NDArray[np.uint8]:
             pieces = [
-                parts[number].row_data(max(start - number * rows, 0), min(stop - number * rows, rows))
+                parts[number].copy_rows(max(start - number * rows, 0), min(stop - number * rows, rows))
                 for number in range(start // rows, -(-stop // rows))
             ]
             return np.concatenate(pieces) if pieces else np.empty(0, np.uint8)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.descriptor import TensorInfo, kept_copy
 from zigai_core.contracts.errors import FormatError
 from zigai_safetensors.quantised.integers import Integers, block_tensors, group_count, transposed_scales
 from zigai_safetensors.quantised.parts import SCALES, Parts, add_unique, collect
@@ -71,16 +71,16 @@ def read(stored: Mapping[str, TensorInfo], settings: Settings, folder: Path) -> 
 
 
 def _integers(parts: Parts, group: int, with_zeros: bool) -> Integers:
-    packed = parts.matrix("qweight", "I32")
+    packed = kept_copy(parts.matrix("qweight", "I32"))
     width, columns = packed.shape
     rows = 8 * columns
     group = width if group == -1 else group
     groups = group_count(width, group)
-    scales = parts.shaped("scales", (groups, rows), *SCALES)
+    scales = kept_copy(parts.shaped("scales", (groups, rows), *SCALES))
     sources = [packed, scales]
     points = None
     if with_zeros or "qzeros" in parts.found:
-        points = parts.shaped("qzeros", (groups, columns), "I32")
+        points = kept_copy(parts.shaped("qzeros", (groups, columns), "I32"))
         sources.append(points)
     middle = repeated(8, 4)
     if points is not None and not with_zeros and not all_are(points, middle):

@@ -56,10 +56,10 @@ def scaled(
         step = max(1, _CHUNK // width)
         for first in range(start, stop, step):
             last = min(first + step, stop)
-            stored = weight.row_data(first, last).reshape(-1, width)
+            stored = weight.copy_rows(first, last).reshape(-1, width)
             row = np.arange(first, last)
             line = np.zeros_like(row) if single else row // rows * down + row % rows // high
-            lines = scale.row_data(line[0], line[-1] + 1)
+            lines = scale.copy_rows(int(line[0]), int(line[-1]) + 1)
             of_lines = scale.dtype.to_float32(lines, (int(line[-1] - line[0]) + 1, across))
             of_rows = of_lines[line - line[0]]
             if not np.isfinite(of_rows).all():

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.descriptor import TensorInfo, kept_copy
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_safetensors.quantised.integers import Integers, block_tensors, group_count, transposed_scales
 from zigai_safetensors.quantised.parts import SCALES, Parts, add_unique, collect
@@ -100,14 +100,14 @@ def _given(settings: Settings) -> list[str]:
 
 def _integers(parts: Parts, bits: int, group: int, offset: int, symmetric: bool, reordered: bool) -> Integers:
     per_word = 32 // bits
-    packed = parts.matrix("qweight", "I32")
+    packed = kept_copy(parts.matrix("qweight", "I32"))
     width, rows = packed.shape[0] * per_word, packed.shape[1]
     group = width if group == -1 else group
     groups = group_count(width, group)
     if rows % per_word:
         raise FormatError(f"{parts.where}: qweight has {rows} columns, but they fill no words of qzeros")
-    points = parts.shaped("qzeros", (groups, rows // per_word), "I32")
-    scales = parts.shaped("scales", (groups, rows), *SCALES)
+    points = kept_copy(parts.shaped("qzeros", (groups, rows // per_word), "I32"))
+    scales = kept_copy(parts.shaped("scales", (groups, rows), *SCALES))
     sources = [packed, scales, points]
     _check_order(parts, width, group, reordered)
     half = 1 << (bits - 1)
@@ -157,10 +157,7 @@ def _check_order(parts: Parts, width: int, group: int, reordered: bool) -> None:
             raise FormatError(f"{parts.where}: desc_act is true, but there is no g_idx")
         return
     order = parts.shaped("g_idx", (width,), "I32")
-    order.check_file()
-    differs = np.flatnonzero(order.data.view("<i4") != np.arange(width, dtype=np.int64) // group)
-    if order.release is not None:
-        order.release()
+    differs = np.flatnonzero(order.copy_rows(0, 1).view("<i4") != np.arange(width, dtype=np.int64) // group)
     if len(differs):
         raise UnsupportedError(
             f"{parts.where}: g_idx gives input {quote(differs[0])} another group than {differs[0] // group}: "

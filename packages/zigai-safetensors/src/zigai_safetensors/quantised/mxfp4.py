@@ -64,10 +64,10 @@ def _joined(name: str, blocks: TensorInfo, scales: TensorInfo, folder: Path) -> 
 
     def compute(start: int, stop: int) -> NDArray[np.uint8]:
         # Rows of the scales are rows of the tensor; a row of the blocks is one block of 16 bytes.
-        of_rows = scales.row_data(start, stop)
+        of_rows = scales.copy_rows(start, stop)
         if (of_rows == 255).any():
             raise FormatError(f"{where}: a scale is NaN: the file is damaged; download it again")
-        packed = blocks.row_data(start * count, stop * count).reshape(-1, 16)
+        packed = blocks.copy_rows(start * count, stop * count).reshape(-1, 16)
         out = np.empty((len(packed), 17), np.uint8)
         out[:, 0] = of_rows
         for first in range(0, len(packed), _CHUNK):

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.descriptor import TensorInfo, kept_copy
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_safetensors.quantised.integers import Integers, group_count
 from zigai_safetensors.quantised.parts import SCALES, Parts
@@ -58,15 +58,15 @@ def pack_quantized(parts: Parts, schemes: Sequence[Scheme]) -> Integers:
     per_word = 32 // bits
     half = 1 << (bits - 1)
     if points is not None:
-        points = parts.shaped("weight_zero_point", (group_count(rows, per_word), groups), "I32")
+        points = kept_copy(parts.shaped("weight_zero_point", (group_count(rows, per_word), groups), "I32"))
 
     def levels(start: int, stop: int) -> NDArray[np.uint8]:
-        return unpacked(words(packed)[start:stop], bits)
+        return unpacked(packed.copy_rows(start, stop).view("<u4").reshape(stop - start, -1), bits)
 
     def of_rows(start: int, stop: int) -> NDArray[np.float32]:
         if single:
             return np.broadcast_to(scales.to_float32(), (stop - start, 1))
-        return scales.dtype.to_float32(scales.row_data(start, stop), (stop - start, groups))
+        return scales.dtype.to_float32(scales.copy_rows(start, stop), (stop - start, groups))
 
     def zeros(start: int, stop: int) -> NDArray[np.uint8]:
         assert points is not None
@@ -99,8 +99,9 @@ def pack_quantized(parts: Parts, schemes: Sequence[Scheme]) -> Integers:
 
 def _shape(parts: Parts, packed: TensorInfo) -> tuple[int, int]:
     given = parts.shaped("weight_shape", (2,), "I64", "I32")
-    given.check_file()
-    rows, width = (int(size) for size in given.data.view("<i8" if given.dtype.name == "I64" else "<i4"))
+    rows, width = (
+        int(size) for size in given.copy_rows(0, 1).view("<i8" if given.dtype.name == "I64" else "<i4")
+    )
     if rows != packed.shape[0] or width < 1:
         raise FormatError(
             f"{parts.where}: weight_shape is {quote((rows, width))}, but weight_packed has shape "
@@ -118,8 +119,7 @@ def _check_order(parts: Parts, width: int, group: int, reordered: bool) -> None:
             )
         return
     order = parts.shaped("weight_g_idx", (width,), "I32")
-    order.check_file()
-    if (order.data.view("<i4") != np.arange(width, dtype=np.int64) // group).any():
+    if (order.copy_rows(0, 1).view("<i4") != np.arange(width, dtype=np.int64) // group).any():
         raise UnsupportedError(
             f"{parts.where}: weight_g_idx reorders the inputs (actorder), so groups are not blocks: look for "
             "the model without actorder, or for a GGUF file of it"

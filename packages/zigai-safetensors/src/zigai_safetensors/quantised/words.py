@@ -12,7 +12,7 @@ _PIECE = 1 << 22
 
 
 def words(tensor: TensorInfo) -> NDArray[np.uint32]:
-    """The words of an I32 tensor with two dimensions: a view of its bytes."""
+    """The words of an I32 tensor with two dimensions, of which a copy is kept: a view of its bytes."""
     return tensor.data.view("<u4").reshape(tensor.shape)
 
 
@@ -37,15 +37,13 @@ def repeated(number: int, bits: int) -> int:
 
 
 def all_are(tensor: TensorInfo, word: int, rows: int | None = None) -> bool:
-    """True if all words of the tensor's first rows (None: of all rows) are `word`.
+    """True if all words of the first rows (None: of all rows) of an I32 tensor [n, k] are `word`.
 
-    Reads a few megabytes at a time, stops at the first that differs, and frees the pages of the mapped file.
+    Reads a few megabytes at a time, and stops at the first that differs.
     """
-    tensor.check_file()
-    found = tensor.data.view("<u4")
-    end = len(found) if rows is None else rows * tensor.shape[-1]
-    step = _PIECE // 4
-    same = all(bool((found[at : min(at + step, end)] == word).all()) for at in range(0, end, step))
-    if tensor.release is not None:
-        tensor.release()
-    return same
+    count = tensor.shape[0] if rows is None else rows
+    step = max(1, _PIECE // (4 * tensor.shape[1]))
+    return all(
+        bool((tensor.copy_rows(at, min(at + step, count)).view("<u4") == word).all())
+        for at in range(0, count, step)
+    )

@@ -47,6 +47,8 @@ def test_metadata_is_changed(tmp_path: Path) -> None:
         (["merge", "FILE", "out.gguf"], 1, "in one file, so there is nothing to merge"),
         (["merge", "FILE", "FILE"], 1, "exists already"),
         (["set", "FILE", "general.name"], 2, "give KEY=VALUE"),
+        (["set", "FILE", "a=1", "a=2"], 2, "a is given twice"),
+        (["set", "FILE", "split.count=3"], 1, "would not open any more, and stays as it is"),
         (["set", "FILE", "a=1", "--type", "NUMBER"], 2, "choose one of UINT8"),
         (["set", "FILE", "a=[]", "-o", "x.gguf"], 1, "empty list"),
         (["remove", "absent.gguf", "a"], 1, "absent.gguf: there is no such file"),

@@ -134,7 +134,12 @@ def test_a_number_that_cannot_be_stored_names_its_tensor() -> None:
         assemble(model, quantize="Q4_0", plugins=PLUGINS)
 
 
-@pytest.mark.parametrize("value", ["q4_k", "Q6_K", "", 8])
+@pytest.mark.parametrize("value", ["Q6_K", "", 8])
 def test_other_types_are_refused(value: object) -> None:
-    with pytest.raises(UnsupportedError, match="quantize must be one of Q8_0, Q4_0, Q4_K, not "):
+    with pytest.raises(UnsupportedError, match="quantize must be one of Q8_0, Q4_0, Q4_K, none, not "):
         LoadOptions(quantize=value)  # type: ignore[arg-type]
+
+
+def test_the_case_of_a_type_does_not_matter_and_none_is_no_type() -> None:
+    assert LoadOptions(quantize="q4_k").quantize == "Q4_K"
+    assert LoadOptions(quantize="none").quantize is None

@@ -114,9 +114,52 @@ def test_metadata_is_set_with_the_type_of_the_file_and_removed(model: Path, tmp_
             lambda: edit.remove_metadata(model, ["mine.levle"], model),
             "no metadata 'mine.levle'; did you mean",
         ),
-        (lambda: edit.remove_metadata(model, ["general.architecture"], model), "cannot be opened"),
+        (lambda: edit.remove_metadata(model, ["general.architecture"], model), "would not open any more"),
         (lambda: edit.set_metadata(model, {"llama.block_count": "x"}, model), "cannot be stored as UINT32"),
     ):
         with pytest.raises(FormatError, match=error):
             change()
     assert model.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"general.architecture": ""},
+        {"split.count": Typed(ValueType.UINT16, 3)},
+        {"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": Typed(ValueType.FLOAT32, [1.0])},
+    ],
+)
+def test_values_with_which_a_model_would_not_open_are_refused(
+    model: Path, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    before = model.read_bytes()
+    for out in (model, tmp_path / "other.gguf"):
+        with pytest.raises(FormatError, match=r"model\.gguf: would not open any more, and stays as it is: "):
+            edit.set_metadata(model, values, out)
+    assert model.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [model]
+
+
+def test_a_file_that_does_not_open_can_be_repaired(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    write_gguf(broken, {"general.name": "x"}, {"a": np.ones(4, np.float32)})
+    edit.set_metadata(broken, {"general.architecture": "llama"}, broken)
+    assert GGUFFormat().read(broken).architecture == "llama"
+
+
+def test_the_alignment_is_that_of_the_new_metadata(model: Path) -> None:
+    edit.set_metadata(model, {"general.alignment": Typed(ValueType.UINT32, 128)}, model)
+    assert GGUFFile.open(model).alignment == 128
+    with pytest.raises(FormatError, match="the alignment is 3"):
+        edit.set_metadata(model, {"general.alignment": 3}, model)
+    edit.remove_metadata(model, ["general.alignment", "general.alignment"], model)
+    assert GGUFFile.open(model).alignment == 32
+
+
+def test_only_the_file_itself_is_replaced(model: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.gguf"
+    other.write_bytes(b"mine")
+    with pytest.raises(FormatError, match=r"other\.gguf: exists already"):
+        edit.set_metadata(model, {"a": 1}, other)
+    assert other.read_bytes() == b"mine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,41 @@ def test_a_file_is_replaced_atomically(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         write_gguf(path, {}, {"x": TensorData((2,), DTYPES["F32"], breaks)})
     assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_that_is_replaced_passes_its_permissions_on(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    write_gguf(path, {"a": 1})
+    for mode in (0o600, 0o640, 0o444):
+        path.chmod(mode)
+        write_gguf(path, {"a": mode})
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.gguf", tmp_path / "link.gguf"
+    link.symlink_to(target.name)
+    for value in (1, 2):  # a target that does not exist yet, and one that does
+        write_gguf(link, {"a": value})
+        assert link.is_symlink()
+        assert not target.is_symlink()
+        assert GGUFFile.open(target).metadata["a"] == value
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced_unless_that_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+
+    def another_writes(new: Path) -> None:
+        assert GGUFFile.open(new).metadata["a"] == 2
+        path.write_bytes(b"mine")
+
+    with pytest.raises(FormatError, match=r"model\.gguf: exists already: remove it"):
+        write_gguf(path, {"a": 2}, overwrite=False, check=another_writes)
+    assert path.read_bytes() == b"mine"
+    assert list(tmp_path.iterdir()) == [path]
+    path.unlink()
+    write_gguf(path, {"a": 2}, overwrite=False)
     assert list(tmp_path.iterdir()) == [path]
 
 

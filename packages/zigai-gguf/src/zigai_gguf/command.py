@@ -15,6 +15,7 @@ from zigai_core.api.registry import Plugins
 from zigai_core.api.sources import locate
 from zigai_core.contracts.errors import FormatError, escape
 from zigai_gguf import edit
+from zigai_gguf.conversion import encoded_again
 from zigai_gguf.convert import TYPES, ignored_by_llama_cpp
 from zigai_gguf.convert import convert as write
 from zigai_gguf.parts import open_model
@@ -113,6 +114,8 @@ def set_values(
         key, sign, text = part.partition("=")
         if not sign or not key:
             raise typer.BadParameter(f"{escape(part)}: give KEY=VALUE")
+        if key in changed:
+            raise typer.BadParameter(f"{escape(key)} is given twice")
         value = _value(text)
         changed[key] = value if kind is None else Typed(_kind(kind), value)
     edit.set_metadata(file, changed, _target(file, output), progress=_progress())
@@ -155,7 +158,22 @@ def convert(
     for difference in [*([] if spec is None else differences(spec)), *ignored_by_llama_cpp(descriptor)]:
         sys.stderr.write(f"zig-ai: {difference}\n")
     dtype = None if kind is None else kind.upper()
-    write(descriptor, out, dtype=dtype, pre_tokenizer=name, progress=_progress(), plugins=plugins)
+    again = [] if dtype is None else encoded_again(descriptor, dtype)
+    if again:
+        stored = ", ".join(sorted({tensor.dtype.name for tensor in again}))
+        sys.stderr.write(
+            f"zig-ai: {len(again)} tensors that are stored as {stored} are encoded again, which loses "
+            "accuracy; a model in floats makes a better file\n"
+        )
+    write(
+        descriptor,
+        out,
+        dtype=dtype,
+        pre_tokenizer=name,
+        progress=_progress(),
+        plugins=plugins,
+        overwrite=False,
+    )
 
 
 def _value(text: str) -> Any:

@@ -91,6 +91,18 @@ class Conversion:
         return self._encoders[dtype.name]
 
 
+def encoded_again(model: ModelDescriptor, dtype: str) -> list[TensorInfo]:
+    """The matrices that are stored in blocks and would be encoded in those of another type."""
+    return [
+        tensor
+        for tensor in model.tensors.values()
+        if len(tensor.shape) > 1
+        and tensor.dtype.block_size > 1
+        and target_type(tensor, dtype).name != tensor.dtype.name
+        and target_type(tensor, dtype).block_size > 1
+    ]
+
+
 def row_order(model: ModelDescriptor, tensor: TensorInfo) -> NDArray[np.intp] | None:
     """The rows of a matrix of queries or keys in the order of GGUF's pairs for RoPE; None if they stay."""
     found = _QUERIES_AND_KEYS.fullmatch(tensor.name)

@@ -57,6 +57,7 @@ def convert(
     pre_tokenizer: str | None = None,
     progress: Progress | None = None,
     plugins: Plugins | None = None,
+    overwrite: bool = True,
 ) -> None:
     """Writes a model as a GGUF file, atomically.
 
@@ -64,7 +65,7 @@ def convert(
     get another type (`zigai_core.api.target_type`): with Q4_0 and Q4_K, `output.weight` and
     `token_embd.weight` become Q8_0, since 4 bits there cost the most accuracy. Vectors become F32.
     `pre_tokenizer` is GGUF's name of the pre-tokenizer, if the model gives expressions instead. The fastest
-    backend of `plugins` encodes, by default of those installed.
+    backend of `plugins` encodes, by default of those installed. `overwrite`: whether a file may be replaced.
 
     Raises `UnsupportedError` for what GGUF cannot say, `FormatError` for a number that the type of its tensor
     cannot store, or if the file cannot be written.
@@ -79,7 +80,8 @@ def convert(
         total = sum(data.dtype.nbytes(data.shape) for data in written.values())
         counted = _Counter(total, progress)
         try:
-            write_gguf(out, metadata, {name: counted.of(data) for name, data in written.items()})
+            tensors = {name: counted.of(data) for name, data in written.items()}
+            write_gguf(out, metadata, tensors, overwrite=overwrite)
         except FormatError:
             for tensor in model.tensors.values():
                 tensor.check_file()  # a source that was cut short is the cause of any error

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import FormatError, quote
+from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError, quote
 from zigai_gguf import limits
+from zigai_gguf.format import GGUFFormat
 from zigai_gguf.parts import COUNT, NUMBER, TENSORS, open_model
 from zigai_gguf.reader import GGUFFile
 from zigai_gguf.tensor_data import TensorData
@@ -80,14 +81,16 @@ def split(
 
 
 def merge(path: Path, out: Path, *, progress: Progress | None = None) -> None:
-    """Writes the model of which `path` is a part as one file.
+    """Writes the model of which `path` is a part as one new file.
 
-    Raises `FormatError` if the model is in one file already.
+    Raises `FormatError` if the model is in one file already, or `out` exists.
     """
     file = open_model(path)
     if not file.parts:
         raise FormatError(f"{path}: the model is in one file, so there is nothing to merge")
-    _write(file, file.metadata.typed(), out, progress)
+    counted = _Counted(_total(file.tensors), progress)
+    tensors = {name: counted.of(tensor) for name, tensor in file.tensors.items()}
+    write_gguf(out, file.metadata.typed(), tensors, alignment=file.alignment, overwrite=False)
 
 
 def set_metadata(
@@ -96,35 +99,59 @@ def set_metadata(
     """Writes a model with other metadata: new keys, and other values of keys that it has.
 
     A plain value of a key that the file has keeps the type of the file; `write_gguf` tells the types of
-    others. A `Typed` value has its own. Raises `FormatError` for a value that the type cannot store.
+    others. A `Typed` value has its own. `out` may be `path`, but no other file that exists.
+
+    Raises `FormatError` for a value that the type cannot store, and for values with which a model that opens
+    would not open any more.
     """
     file = open_model(path)
     metadata: dict[str, Any] = dict(file.metadata.typed())
     for key, value in values.items():
         keeps = key in metadata and not isinstance(value, Typed)
         metadata[key] = Typed(metadata[key].type, value) if keeps else value
-    _write(file, metadata, out, progress)
+    _write(path, file, metadata, out, progress)
 
 
 def remove_metadata(path: Path, keys: Iterable[str], out: Path, *, progress: Progress | None = None) -> None:
-    """Writes a model without some keys. Raises `FormatError` for a key that is absent or is needed."""
+    """Writes a model without some keys; otherwise as `set_metadata`.
+
+    Raises `FormatError` for a key that is absent, or without which the model would not open any more.
+    """
     file = open_model(path)
     metadata = file.metadata.typed()
-    for key in keys:
-        if key == "general.architecture":
-            raise FormatError(f"{path}: a model without {quote(key)} cannot be opened")
+    for key in dict.fromkeys(keys):
         if key not in metadata:
             near = difflib.get_close_matches(key, metadata, n=1)
             hint = f"; did you mean {quote(near[0])}?" if near else ""
             raise FormatError(f"{path}: has no metadata {quote(key)}{hint}")
         del metadata[key]
-    _write(file, metadata, out, progress)
+    _write(path, file, metadata, out, progress)
 
 
-def _write(file: GGUFFile, metadata: Mapping[str, Any], out: Path, progress: Progress | None) -> None:
+def _write(
+    path: Path, file: GGUFFile, metadata: Mapping[str, Any], out: Path, progress: Progress | None
+) -> None:
     counted = _Counted(_total(file.tensors), progress)
     tensors = {name: counted.of(tensor) for name, tensor in file.tensors.items()}
-    write_gguf(out, metadata, tensors, alignment=file.alignment)
+
+    def check(written: Path) -> None:
+        fault = _fault(written)
+        if fault is not None:
+            why = fault.replace(str(written), "the new file")
+            raise FormatError(f"{path}: would not open any more, and stays as it is: {why}")
+
+    in_place = out.exists() and out.samefile(path)
+    opens = _fault(path) is None
+    write_gguf(out, metadata, tensors, overwrite=in_place, check=check if opens else None)
+
+
+def _fault(path: Path) -> str | None:
+    """Why a file does not open as a model; None if it does."""
+    try:
+        GGUFFormat().read(path)
+    except (FormatError, UnsupportedError, ShapeError) as error:
+        return str(error)
+    return None
 
 
 class _Counted:

@@ -5,9 +5,12 @@ Source: GGUF's specification (ggml, docs/gguf.md); `reader.py` describes the lay
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
-from collections.abc import Mapping
+import stat
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
@@ -45,14 +48,22 @@ def write_gguf(
     tensors: Mapping[str, NDArray[Any] | TensorInfo | TensorData] | None = None,
     *,
     alignment: int | None = None,
+    overwrite: bool = True,
+    check: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes a file atomically: `path` is created or replaced only after all bytes are written.
+
+    A file that is replaced passes its permissions on, and its owner if the process may; where `path` is a
+    link, its target is replaced.
 
     `metadata`: a reader's `Metadata` keeps its types. A plain value becomes BOOL, STRING, FLOAT32 or UINT32
     (INT32, INT64 or UINT64 if that is too small), a list an array of BOOL, STRING, INT32 (INT64, UINT64),
     FLOAT32 or of arrays. A numpy value or array keeps its own type. `Typed` sets any other type.
     `tensors`: arrays, tensors of another file, or `TensorData`, whose bytes are streamed.
     `alignment`: alignment of tensors in bytes, a power of two; default `general.alignment`, else 32.
+    `overwrite`: whether a file may be replaced, also one that another process writes meanwhile.
+    `check` is called with the path of the complete file, before that replaces another; what it raises leaves
+    everything as it was.
 
     Raises `FormatError` naming the key or tensor that GGUF cannot store, or if the file cannot be written;
     `ShapeError` for a tensor whose rows are not a whole number of blocks.
@@ -61,6 +72,8 @@ def write_gguf(
     >>> write_gguf("tiny.gguf", {"general.architecture": "llama"}, tensors)  # doctest: +SKIP
     """
     path = Path(path)
+    if path.is_symlink():
+        path = path.resolve()
     data = {name: TensorData.of(tensor) for name, tensor in (tensors or {}).items()}
     layout = plan(metadata, data, alignment=alignment)
     check_space(path, layout.size)
@@ -71,12 +84,44 @@ def write_gguf(
         try:
             with file:
                 _write(file, layout, data)
-            temporary.replace(path)
+            if check is not None:
+                check(temporary)
+            if overwrite:
+                _take_over(path, temporary)
+                temporary.replace(path)
+            else:
+                _create(path, temporary)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise FormatError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _take_over(path: Path, temporary: Path) -> None:
+    """Gives the new file the permissions of an existing one, and its owner if the process may."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    if hasattr(os, "chown"):
+        with suppress(PermissionError):
+            os.chown(temporary, found.st_uid, found.st_gid)
+    temporary.chmod(stat.S_IMODE(found.st_mode))
+
+
+def _create(path: Path, temporary: Path) -> None:
+    """Names the new file `path`, unless there is one of that name."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise FormatError(f"{path}: exists already: remove it, or choose another name") from None
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FormatError(f"{path}: exists already: remove it, or choose another name") from None
+        temporary.replace(path)
+        return
+    temporary.unlink()
 
 
 def check_space(path: Path, needed: int) -> None:

@@ -68,7 +68,7 @@ def _reason(descriptor: ModelDescriptor) -> str:
         widths = sorted({tensor.shape[-1] for tensor in matrices if tensor.dtype.name in _FLOATS})
         return f"rows of {', '.join(map(str, widths))} elements are not whole blocks of 32"
     stored = ", ".join(sorted({tensor.dtype.name for tensor in matrices}))
-    return f"they are stored as {stored}. Load it without quantize, or load the model that it was made from"
+    return f"they are stored as {stored}. Load it with quantize=none, or load the model that it was made from"
 
 
 def _encoded(tensor: TensorInfo, encode: Encoder, threads: int) -> ComputedTensor:

@@ -60,7 +60,7 @@ class LoadOptions:
         default=None,
         metadata=_about(
             "Quantise matrices that are stored in floats while loading: Q8_0, or with 4 bits Q4_0 or Q4_K "
-            "(those of embeddings and logits in Q8_0).",
+            "(those of embeddings and logits in Q8_0); none: as they are stored.",
             metavar="TYPE",
             shown="as they are stored",
         ),
@@ -123,8 +123,7 @@ class LoadOptions:
         self._count("queue")
         if self.kv_dtype is not None:
             self._text("kv_dtype")
-        if self.quantize is not None and self.quantize not in QUANTIZED:
-            raise self._wrong("quantize", f"must be one of {', '.join(QUANTIZED)}")
+        self._quantized()
         self.room()
         folder: Any = self.packed_cache
         if folder is not None:
@@ -169,6 +168,15 @@ class LoadOptions:
         value = getattr(self, name)
         if not isinstance(value, str) or not value:
             raise self._wrong(name, "must be a name")
+
+    def _quantized(self) -> None:
+        given: Any = self.quantize
+        if given is None:
+            return
+        name = given.upper() if isinstance(given, str) else given
+        if name not in (*QUANTIZED, "NONE"):
+            raise self._wrong("quantize", f"must be one of {', '.join(QUANTIZED)}, none")
+        object.__setattr__(self, "quantize", None if name == "NONE" else name)
 
     def _count(self, name: str) -> None:
         value: Any = getattr(self, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.errors import FormatError, UnsupportedError
-from zigai_safetensors import SafetensorsFormat
+from zigai_safetensors import SafetensorsFormat, limits
 
 Folder = Callable[..., Path]
 
@@ -309,3 +310,17 @@ def test_a_model_in_the_cache_of_the_hub_has_the_name_of_its_repository(folder: 
         (path / name).rename(path / f"blob-{name}")
         (cached / name).symlink_to(path / f"blob-{name}")
     assert SafetensorsFormat().read(cached).name == "Small-1B"
+
+
+@pytest.mark.parametrize("part", ["[],", '{"a":1},', "1,"])
+def test_a_text_of_very_many_values_is_refused_before_they_are_made(
+    folder: Folder, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "JSON_MEMORY", 1 << 16)
+    path = folder()
+    (path / "generation_config.json").write_text('{"x": [' + part * 100_000 + "1]}")
+    tracemalloc.start()
+    with pytest.raises(FormatError, match=r"generation_config\.json: has too many values for its \d+ char"):
+        SafetensorsFormat().read(path)
+    assert tracemalloc.get_traced_memory()[1] < 4 * 900_000
+    tracemalloc.stop()

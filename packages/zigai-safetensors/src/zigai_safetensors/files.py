@@ -10,6 +10,9 @@ from typing import Any
 from zigai_core.contracts.errors import FormatError, quote
 from zigai_safetensors import limits
 
+_OBJECT, _ARRAY, _ELEMENT = 240, 64, 60
+"""Bytes of memory of a small object, an array and a value in one, as Python 3.11 has them, at least."""
+
 
 def read_json(path: Path, limit: int = limits.JSON_BYTES) -> dict[str, Any]:
     """Returns the object in a JSON file. Raises `FormatError` for any other, and for a name in it twice."""
@@ -38,7 +41,13 @@ def read_bytes(path: Path, limit: int) -> bytes:
 
 
 def parse_object(text: str, where: str) -> dict[str, Any]:
-    """Returns the object in a JSON text. `where` begins error texts."""
+    """Returns the object in a JSON text. `where` begins error texts.
+
+    Raises `FormatError` for any other text, and before values are made if they would take too much memory.
+    """
+    needed = _OBJECT * text.count("{") + _ARRAY * text.count("[") + _ELEMENT * text.count(",")
+    if needed > limits.JSON_MEMORY + limits.JSON_GROWTH * len(text):
+        raise FormatError(f"{where}: has too many values for its {len(text)} characters: it is no such file")
     try:
         value = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, where))
     except RecursionError:

@@ -6,8 +6,8 @@ that passes that check.
 
 from __future__ import annotations
 
-HEADER_BYTES = 32 << 20
-"""Bytes of the header of a safetensors file: 128 for each of a quarter of a million tensors."""
+HEADER_BYTES = 16 << 20
+"""Bytes of the header of a safetensors file: 128 for each of 131,072 tensors."""
 
 TENSORS = 1 << 17
 """Tensors in a file."""
@@ -16,13 +16,26 @@ DIMENSIONS = 4
 """Dimensions of a tensor."""
 
 JSON_BYTES = 8 << 20
-"""Bytes of config.json, of the index and of other small files."""
+"""Bytes of config.json and of other small files."""
 
-TOKENIZER_BYTES = 128 << 20
+INDEX_BYTES = 32 << 20
+"""Bytes of model.safetensors.index.json. DeepSeek V3's, with 91,000 tensors, takes 9 MB."""
+
+TOKENIZER_BYTES = 64 << 20
 """Bytes of tokenizer.json. The largest in use, with 260,000 tokens, take 33 MB."""
 
 SENTENCEPIECE_BYTES = 32 << 20
 """Bytes of tokenizer.model. The largest in use, with 260,000 tokens, take 5 MB."""
 
+ROW = 1 << 20
+"""Elements of a row of a quantised weight. The widest known have 53,248."""
+
 LAYERS = 1 << 16
 """Layers of a model."""
+
+JSON_MEMORY = 64 << 20
+JSON_GROWTH = 6
+"""The values of a JSON text may take `JSON_GROWTH` times its bytes and `JSON_MEMORY` in memory.
+
+Those of headers take 5 to 6 times, those of tokenizers 3 to 4.
+"""

@@ -7,6 +7,7 @@ from typing import Any
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
+from zigai_safetensors import limits
 from zigai_safetensors.files import read_json
 from zigai_safetensors.shard import read_shard
 
@@ -76,7 +77,7 @@ def _indexed(folder: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ...]]:
 
 def _weight_map(index: Path) -> dict[str, str]:
     """The file of each tensor. A file is a name in the same folder, never a path that leads out of it."""
-    places: Any = read_json(index).get("weight_map")
+    places: Any = read_json(index, limits.INDEX_BYTES).get("weight_map")
     if not isinstance(places, dict) or not places:
         raise FormatError(f"{index}: weight_map is {quote(places)}, but must be an object of files by tensor")
     for name, file in places.items():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.errors import FormatError, UnsupportedError
-from zigai_safetensors import SafetensorsFormat
+from zigai_safetensors import SafetensorsFormat, limits
 
 Change = Callable[[Any], None]
 MODULE = "the module 'model.layers.0.up'"
@@ -410,4 +410,22 @@ def test_a_shape_that_fits_two_blocks_is_named(layouts: Any, stored: Any) -> Non
     weights = groups["group_0"]["weights"]
     groups["group_1"] = {"weights": {**weights, "block_structure": [12, 16]}}
     with pytest.raises(FormatError, match="which several of config_groups give"):
+        stored.read(case)
+
+
+@pytest.mark.parametrize("layout", ["awq", "gptq", "packed", "fp8", "mxfp4"])
+def test_a_row_longer_than_any_known_is_refused(
+    layouts: Any, stored: Any, layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: dict[str, tuple[Any, ...]] = {
+        "awq": (8, 64, 32),
+        "gptq": (8, 64, 32),
+        "packed": (8, 64, 32),
+        "fp8": (8, 64, None),
+        "mxfp4": (3, 64),
+    }
+    case = getattr(layouts, layout)(*sizes[layout])
+    stored.read(case)
+    monkeypatch.setattr(limits, "ROW", 63)
+    with pytest.raises(FormatError, match="rows have 64 elements; at most 63 are read"):
         stored.read(case)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import ComputedTensor, TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, quote
-from zigai_safetensors.quantised.parts import VERSION
+from zigai_safetensors.quantised.parts import VERSION, check_row
 
 _CHUNK = 1 << 16
 """Elements that are computed at a time: 256 KiB of float32, which fit into a core's cache."""
@@ -47,6 +47,7 @@ def scaled(
     scale that is not finite, and a product beyond the range of BF16.
     """
     rows, width = weight.shape[-2:]
+    check_row(width, where)
     high, wide = (rows, width) if scale.shape == (1,) else block
     across, down = -(-width // wide), -(-rows // high)
     single = scale.shape == (1,)

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import ComputedTensor, TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
-from zigai_safetensors.quantised.parts import VERSION
+from zigai_safetensors.quantised.parts import VERSION, check_row
 
 BLOCK = 32
 _CHUNK = 1 << 20
@@ -58,6 +58,7 @@ class Integers:
     def check(self) -> None:
         """Raises `UnsupportedError` unless rows and groups are whole blocks."""
         width = self.shape[1]
+        check_row(width, self.where)
         if width % BLOCK:
             raise UnsupportedError(
                 f"{self.where}: rows have {width} elements; only multiples of {BLOCK} are supported: look "

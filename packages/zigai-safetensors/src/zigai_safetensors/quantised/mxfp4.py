@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import ComputedTensor, TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, quote
-from zigai_safetensors.quantised.parts import VERSION, add_unique
+from zigai_safetensors.quantised.parts import VERSION, add_unique, check_row
 from zigai_safetensors.quantised.settings import WITHOUT_EFFECT, Settings, check_excluded
 
 _BLOCKS, _SCALES = "_blocks", "_scales"
@@ -61,6 +61,7 @@ def _joined(name: str, blocks: TensorInfo, scales: TensorInfo, folder: Path) -> 
             "o, n, 16] and [..., o, n]"
         )
     count = scales.shape[-1]
+    check_row(32 * count, where)
 
     def compute(start: int, stop: int) -> NDArray[np.uint8]:
         # Rows of the scales are rows of the tensor; a row of the blocks is one block of 16 bytes.

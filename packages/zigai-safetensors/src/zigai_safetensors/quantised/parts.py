@@ -6,12 +6,19 @@ from collections.abc import Collection, Mapping
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import FormatError, quote
+from zigai_safetensors import limits
 
 VERSION = 1
 """Of what is computed: to be raised when a layout gives other bytes, so that packed weights are not used."""
 
 SCALES = ("F16", "BF16", "F32")
 """Types that scales may have."""
+
+
+def check_row(width: int, where: str) -> None:
+    """Raises `FormatError` for a row that is longer than any known: rows are computed whole."""
+    if width > limits.ROW:
+        raise FormatError(f"{where}: rows have {width} elements; at most {limits.ROW} are read")
 
 
 class Parts:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.contracts.descriptor import ComputedTensor, ModelDescriptor
+from zigai_core.contracts.descriptor import ComputedTensor, ModelDescriptor, TensorInfo
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.ops.blocks import decoder
@@ -226,6 +226,26 @@ def test_a_weight_that_cannot_be_computed_is_the_error_and_no_warning(
         compiled(tmp_path, dataclasses.replace(model, tensors={**model.tensors, name: broken}))
     assert not caplog.records
     assert len(asked) <= 2  # the weights are not packed again
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_what_weights_are_computed_from_is_released(tmp_path: Path, cached: bool) -> None:
+    model = toy()
+    released = list[str]()
+
+    def computed(tensor: TensorInfo) -> TensorInfo:
+        source = dataclasses.replace(
+            tensor, release=lambda: released.append(tensor.name), identity=tensor.name
+        )
+        return ComputedTensor(tensor.name, tensor.shape, tensor.dtype, [source], source.row_data, "the same")
+
+    matrices = {name: computed(tensor) for name, tensor in model.tensors.items() if len(tensor.shape) > 1}
+    changed = dataclasses.replace(model, tensors={**model.tensors, **matrices})
+    compiled(tmp_path if cached else None, changed)
+    assert set(released) == set(matrices)
+    released.clear()
+    compiled(tmp_path if cached else None, changed)
+    assert set(released) == set(matrices)
 
 
 def test_an_interrupt_during_writing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import TensorInfo
+from zigai_core.contracts.descriptor import ComputedTensor, TensorInfo
 from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_kernels.packed_file import Bytes, PackedFile, UnwritableError
 from zigai_kernels.packed_folder import PackedFolder, folder_limit
@@ -84,6 +84,7 @@ class Packer:
                     for packing in of_tensor:
                         if packing in places:
                             self._fill(packing, memory[places[packing]], pool)
+                    _release_sources(of_tensor[0].tensor)
                     done(of_tensor[0].tensor.nbytes)
 
         if self._folder is None or not panels:
@@ -107,6 +108,7 @@ class Packer:
                     packing.tensor.release()
             else:
                 packed[packing] = rows[packing] if packing in rows else stored_bytes(packing.tensor)
+                _release_sources(packing.tensor)
         return packed
 
     def checksums(self, data: NDArray[np.uint8], block: int) -> NDArray[np.uint64]:
@@ -208,6 +210,12 @@ class Packer:
         self._lib.zg_pack(code, from_buffer(source), count, width, from_buffer(target))
         if self._lib.zg_torn():
             refuse_torn((tensor,))
+
+
+def _release_sources(tensor: TensorInfo) -> None:
+    """Release what a tensor was computed from. The bytes of a mapped one itself are still read."""
+    if isinstance(tensor, ComputedTensor) and tensor.release is not None:
+        tensor.release()
 
 
 def refuse_torn(tensors: Iterable[TensorInfo]) -> NoReturn:

@@ -23,8 +23,8 @@ LOG = logging.getLogger("zigai")
 _FLOATS = ENCODED_FROM | {"F64"}
 VERSION = 1
 """To be raised when an encoder gives other bytes, so that packed weights of before are not used."""
-_ELEMENTS = 1 << 22
-"""Elements that a thread encodes at a time: 16 MB of float32."""
+_ELEMENTS = 1 << 19
+"""Elements that a thread encodes at a time: 2 MB of float32."""
 
 
 def quantized(
@@ -79,11 +79,19 @@ def _encoded(tensor: TensorInfo, encode: Encoder, threads: int) -> ComputedTenso
         return encode.rows(tensor, start, stop)
 
     def compute(start: int, stop: int) -> NDArray[np.uint8]:
-        if stop - start <= step or threads == 1:
+        if stop - start <= step:
             return rows(start, stop)
+        nbytes = encode.dtype.nbytes((width,))
+        out = np.empty((stop - start) * nbytes, np.uint8)
+
+        def fill(first: int) -> None:
+            last = min(first + step, stop)
+            out[(first - start) * nbytes : (last - start) * nbytes] = rows(first, last)
+
         with ThreadPoolExecutor(threads) as pool:
-            parts = pool.map(lambda first: rows(first, min(first + step, stop)), range(start, stop, step))
-            return np.concatenate(list(parts))
+            for _ in pool.map(fill, range(start, stop, step)):
+                pass
+        return out
 
     how = f"encoded as {encode.dtype.name}, version {VERSION}"
     return ComputedTensor(tensor.name, tensor.shape, encode.dtype, [tensor], compute, how)

@@ -14,6 +14,7 @@ from zig_ai import zig_ai
 import zigai
 from zigai_core.api.encoding import Encoder
 from zigai_core.contracts.descriptor import TensorInfo
+from zigai_gguf.convert import convert
 
 CONFIG = {
     "model_type": "llama",
@@ -132,6 +133,24 @@ def test_a_model_quantised_on_load_starts_from_its_packed_weights(
     assert 0 < fewer < rows  # the first and the last panel of each matrix, which are compared, and embeddings
     loaded("Q8_0")
     assert len(list(cache.iterdir())) == 2
+
+
+def test_python_converts_what_the_command_converts(folder: Path, tmp_path: Path) -> None:
+    done = zig_ai("convert", folder, tmp_path / "a.gguf", "--type", "q8_0")
+    assert done.stdout == f"{tmp_path / 'a.gguf'}: 0.1 MB; tensors: 15 Q8_0, 5 F32\n"
+    convert(zigai.read(folder), str(tmp_path / "b.gguf"), dtype="q8_0")
+    assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+def test_what_a_file_is_not_is_told(folder: Path, tmp_path: Path) -> None:
+    told = zig_ai("convert", folder, tmp_path / "a.gguf", "--type", "Q4_K").stderr
+    assert (
+        "14 as Q8_0 instead of Q4_K: rows of 64, 96 elements are no whole blocks of 256; Q4_0 takes" in told
+    )
+    again = zig_ai("convert", tmp_path / "a.gguf", tmp_path / "b.gguf", "--type", "Q4_0").stderr
+    assert "14 tensors that are stored as Q8_0 are encoded again, which loses accuracy" in again
+    (folder / "tokenizer.json").unlink()
+    assert "no tokenizer, so the file has none" in zig_ai("convert", folder, tmp_path / "c.gguf").stderr
 
 
 def test_a_tokenizer_with_byte_fallback_becomes_one_with_scores(folder: Path, tmp_path: Path) -> None:

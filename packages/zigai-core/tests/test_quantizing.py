@@ -102,24 +102,37 @@ def test_some_rows_are_those_of_the_whole_with_any_number_of_threads(
         assert tensor.identity == "encoded as Q8_0, version 1 (file)"
 
 
-def test_a_model_without_floats_is_refused_with_what_it_holds() -> None:
+def test_a_model_without_floats_is_loaded_as_it_is_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     model = toy_decoder(layers=1, width=64, hidden=64, dtype="Q5_1")
-    with pytest.raises(
-        UnsupportedError,
-        match=r"^quantize=Q8_0: toy-llama has no matrix to quantise: they are stored as Q5_1\. Load it",
-    ):
-        assemble(model, quantize="Q8_0", plugins=PLUGINS)
+    loaded = assemble(model, quantize="Q8_0", plugins=PLUGINS)
+    np.testing.assert_array_equal(loaded.logits([1, 2]), assemble(model, plugins=PLUGINS).logits([1, 2]))
+    assert caplog.messages[0] == (
+        "quantize Q8_0 changes nothing: toy-llama has no matrix to quantise: they are stored as Q5_1"
+    )
 
 
-def test_rows_that_are_no_whole_blocks_and_no_matrices_at_all_are_other_reasons() -> None:
+def test_rows_that_are_no_whole_blocks_and_no_matrices_at_all_are_other_reasons(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def a_model(*shape: int) -> ModelDescriptor:
         tensor = TensorInfo("a.weight", shape, DTYPES["F32"], np.zeros(4 * int(np.prod(shape)), np.uint8))
         return dataclasses.replace(MODEL, tensors={"a.weight": tensor})
 
-    with pytest.raises(UnsupportedError, match="to quantise: rows of 48 elements are not whole blocks of 32"):
-        quantized(a_model(4, 48), "Q8_0", PLUGINS)
-    with pytest.raises(UnsupportedError, match="to quantise: all its tensors have one dimension"):
-        quantized(a_model(64), "Q8_0", PLUGINS)
+    quantized(a_model(4, 48), "Q8_0", PLUGINS)
+    quantized(a_model(64), "Q8_0", PLUGINS)
+    assert "to quantise: rows of 48 elements are not whole blocks of 32" in caplog.messages[0]
+    assert "to quantise: all its tensors have one dimension" in caplog.messages[1]
+
+
+def test_rows_that_get_another_type_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    model = toy_decoder(layers=1, width=64, hidden=256)
+    quantized(model, "Q4_0", PLUGINS)
+    assert not caplog.messages
+    quantized(model, "Q4_K", PLUGINS)
+    assert caplog.messages == [
+        "toy-llama: of the matrices, 6 as Q8_0 instead of Q4_K: rows of 64 elements are no whole blocks of "
+        "256; Q4_0 takes less memory"
+    ]
 
 
 def test_a_number_that_cannot_be_stored_names_its_tensor() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -13,6 +14,7 @@ import typer
 from zigai_core.api import reading
 from zigai_core.api.registry import Plugins
 from zigai_core.api.sources import locate
+from zigai_core.api.target_type import told
 from zigai_core.contracts.errors import FormatError, escape
 from zigai_gguf import edit
 from zigai_gguf.conversion import encoded_again
@@ -151,29 +153,18 @@ def convert(
     _refuse_existing(out)
     plugins = Plugins.installed()
     descriptor = reading.read(locate(model, plugins=plugins), plugins=plugins)
-    name = None
     spec = descriptor.tokenizer
-    if spec is not None and spec.splits is not None:
-        name = getattr(plugins.tokenizers.get(spec.kind)(spec), "pre_tokenizer", None)
-    for difference in [*([] if spec is None else differences(spec)), *ignored_by_llama_cpp(descriptor)]:
-        sys.stderr.write(f"zig-ai: {difference}\n")
+    without = ["the model has no tokenizer, so the file has none: it can neither read nor write text"]
+    notes = [*(without if spec is None else differences(spec)), *ignored_by_llama_cpp(descriptor)]
     dtype = None if kind is None else kind.upper()
-    again = [] if dtype is None else encoded_again(descriptor, dtype)
-    if again:
-        stored = ", ".join(sorted({tensor.dtype.name for tensor in again}))
-        sys.stderr.write(
-            f"zig-ai: {len(again)} tensors that are stored as {stored} are encoded again, which loses "
-            "accuracy; a model in floats makes a better file\n"
-        )
-    write(
-        descriptor,
-        out,
-        dtype=dtype,
-        pre_tokenizer=name,
-        progress=_progress(),
-        plugins=plugins,
-        overwrite=False,
-    )
+    if dtype in TYPES:
+        notes += filter(None, [told(descriptor.tensors.values(), dtype), encoded_again(descriptor, dtype)])
+    for note in notes:
+        sys.stderr.write(f"zig-ai: {note}\n")
+    write(descriptor, out, dtype=dtype, progress=_progress(), plugins=plugins, overwrite=False)
+    types = Counter(tensor.dtype.name for tensor in open_model(out).tensors.values())
+    listed = ", ".join(f"{count} {name}" for name, count in types.most_common())
+    typer.echo(f"{out}: {out.stat().st_size / 1e6:,.1f} MB; tensors: {listed}")
 
 
 def _value(text: str) -> Any:

@@ -91,16 +91,23 @@ class Conversion:
         return self._encoders[dtype.name]
 
 
-def encoded_again(model: ModelDescriptor, dtype: str) -> list[TensorInfo]:
-    """The matrices that are stored in blocks and would be encoded in those of another type."""
-    return [
-        tensor
+def encoded_again(model: ModelDescriptor, dtype: str) -> str | None:
+    """Returns which matrices are stored in blocks and would be encoded in those of another type, or None."""
+    found = [
+        tensor.dtype.name
         for tensor in model.tensors.values()
         if len(tensor.shape) > 1
         and tensor.dtype.block_size > 1
-        and target_type(tensor, dtype).name != tensor.dtype.name
         and target_type(tensor, dtype).block_size > 1
+        and target_type(tensor, dtype).name != tensor.dtype.name
     ]
+    if not found:
+        return None
+    stored = ", ".join(sorted(set(found)))
+    return (
+        f"{len(found)} tensors that are stored as {stored} are encoded again, which loses accuracy; a model "
+        "in floats makes a better file"
+    )
 
 
 def row_order(model: ModelDescriptor, tensor: TensorInfo) -> NDArray[np.intp] | None:

@@ -51,7 +51,7 @@ Progress = Callable[[int, int], None]
 
 def convert(
     model: ModelDescriptor,
-    out: Path,
+    out: Path | str,
     *,
     dtype: str | None = None,
     pre_tokenizer: str | None = None,
@@ -64,18 +64,24 @@ def convert(
     `dtype` is one of `TYPES`, for matrices; None keeps the type of each. If it is quantised, some matrices
     get another type (`zigai_core.api.target_type`): with Q4_0 and Q4_K, `output.weight` and
     `token_embd.weight` become Q8_0, since 4 bits there cost the most accuracy. Vectors become F32.
-    `pre_tokenizer` is GGUF's name of the pre-tokenizer, if the model gives expressions instead. The fastest
+    `pre_tokenizer` is GGUF's name of the pre-tokenizer, if the model gives expressions instead; by default
+    the tokenizer's plugin is asked for it. The fastest
     backend of `plugins` encodes, by default of those installed. `overwrite`: whether a file may be replaced.
 
     Raises `UnsupportedError` for what GGUF cannot say, `FormatError` for a number that the type of its tensor
     cannot store, or if the file cannot be written.
     """
+    out, dtype = Path(out), None if dtype is None else dtype.upper()
+    plugins = plugins or Plugins.installed()
     if dtype is not None and dtype not in TYPES:
         raise UnsupportedError(
             f"conversion to {quote(dtype)} is not supported; supported are {', '.join(TYPES)}"
         )
+    spec = model.tokenizer
+    if pre_tokenizer is None and spec is not None and spec.splits is not None:
+        pre_tokenizer = getattr(plugins.tokenizers.get(spec.kind)(spec), "pre_tokenizer", None)
     metadata = _metadata(model, dtype, pre_tokenizer)
-    with Conversion(model, dtype, plugins or Plugins.installed()) as conversion:
+    with Conversion(model, dtype, plugins) as conversion:
         written = {name: conversion.of(tensor) for name, tensor in model.tensors.items()}
         total = sum(data.dtype.nbytes(data.shape) for data in written.values())
         counted = _Counter(total, progress)

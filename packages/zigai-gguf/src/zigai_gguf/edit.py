@@ -26,8 +26,8 @@ Progress = Callable[[int, int], None]
 
 
 def split(
-    path: Path,
-    prefix: Path,
+    path: Path | str,
+    prefix: Path | str,
     *,
     max_bytes: int | None = None,
     max_tensors: int | None = None,
@@ -41,6 +41,7 @@ def split(
     Raises `FormatError` if the model fits in one part, if it would have more than `limits.PARTS`, and if a
     file exists or cannot be written; then no part is left.
     """
+    path, prefix = Path(path), Path(prefix)
     file = open_model(path)
     shares = _shares(file.tensors, max_bytes, max_tensors)
     if len(shares) < 2:
@@ -80,11 +81,12 @@ def split(
     return paths
 
 
-def merge(path: Path, out: Path, *, progress: Progress | None = None) -> None:
+def merge(path: Path | str, out: Path | str, *, progress: Progress | None = None) -> None:
     """Writes the model of which `path` is a part as one new file.
 
     Raises `FormatError` if the model is in one file already, or `out` exists.
     """
+    path = Path(path)
     file = open_model(path)
     if not file.parts:
         raise FormatError(f"{path}: the model is in one file, so there is nothing to merge")
@@ -94,7 +96,7 @@ def merge(path: Path, out: Path, *, progress: Progress | None = None) -> None:
 
 
 def set_metadata(
-    path: Path, values: Mapping[str, Any], out: Path, *, progress: Progress | None = None
+    path: Path | str, values: Mapping[str, Any], out: Path | str, *, progress: Progress | None = None
 ) -> None:
     """Writes a model with other metadata: new keys, and other values of keys that it has.
 
@@ -104,6 +106,7 @@ def set_metadata(
     Raises `FormatError` for a value that the type cannot store, and for values with which a model that opens
     would not open any more.
     """
+    path, out = Path(path), Path(out)
     file = open_model(path)
     metadata: dict[str, Any] = dict(file.metadata.typed())
     for key, value in values.items():
@@ -112,11 +115,14 @@ def set_metadata(
     _write(path, file, metadata, out, progress)
 
 
-def remove_metadata(path: Path, keys: Iterable[str], out: Path, *, progress: Progress | None = None) -> None:
+def remove_metadata(
+    path: Path | str, keys: Iterable[str], out: Path | str, *, progress: Progress | None = None
+) -> None:
     """Writes a model without some keys; otherwise as `set_metadata`.
 
     Raises `FormatError` for a key that is absent, or without which the model would not open any more.
     """
+    path, out = Path(path), Path(out)
     file = open_model(path)
     metadata = file.metadata.typed()
     for key in dict.fromkeys(keys):

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from zigai_core.api.encoding import Encoder, encoder
 from zigai_core.api.registry import Plugins
-from zigai_core.api.target_type import target_type
+from zigai_core.api.target_type import target_type, told
 from zigai_core.contracts.descriptor import ComputedTensor, ModelDescriptor, TensorInfo
-from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.plugins import ENCODED_FROM
 
 LOG = logging.getLogger("zigai")
@@ -35,8 +34,8 @@ def quantized(
     `target_type` says which tensors become what; those that are stored in blocks stay.
     `threads` encode a tensor that is read whole, by default one per CPU.
 
-    Raises `UnsupportedError` if there is no matrix in floats. A number that the type cannot store is a
-    `FormatError` when its tensor is read.
+    A warning tells if it changes nothing, and if rows that are no whole blocks get another type. A number
+    that the type cannot store is a `FormatError` when its tensor is read.
     """
     encoders: dict[str, Encoder] = {}
     tensors = dict[str, TensorInfo]()
@@ -51,9 +50,17 @@ def quantized(
         tensors[name] = _encoded(tensor, encoders[target.name], threads or os.cpu_count() or 1)
         became[target.name] += 1
     if not became:
-        raise UnsupportedError(
-            f"quantize={dtype}: {descriptor.name} has no matrix to quantise: {_reason(descriptor)}"
+        LOG.warning(
+            "quantize %s changes nothing: %s has no matrix to quantise: %s",
+            dtype,
+            descriptor.name,
+            _reason(descriptor),
         )
+        return descriptor
+    changed = [tensor for name, tensor in descriptor.tensors.items() if tensors[name] is not tensor]
+    sentence = told(changed, dtype)
+    if sentence is not None:
+        LOG.warning("%s: %s", descriptor.name, sentence)
     LOG.info(
         "%s: %s", descriptor.name, ", ".join(f"{count} matrices as {name}" for name, count in became.items())
     )
@@ -68,7 +75,7 @@ def _reason(descriptor: ModelDescriptor) -> str:
         widths = sorted({tensor.shape[-1] for tensor in matrices if tensor.dtype.name in _FLOATS})
         return f"rows of {', '.join(map(str, widths))} elements are not whole blocks of 32"
     stored = ", ".join(sorted({tensor.dtype.name for tensor in matrices}))
-    return f"they are stored as {stored}. Load it with quantize=none, or load the model that it was made from"
+    return f"they are stored as {stored}"
 
 
 def _encoded(tensor: TensorInfo, encode: Encoder, threads: int) -> ComputedTensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
+
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES, DType
 
@@ -28,3 +31,27 @@ def target_type(tensor: TensorInfo, wanted: str) -> DType:
     if tensor.name in _AT_8_BITS or width % chosen.block_size:
         chosen = DTYPES["Q8_0"]
     return DTYPES["F16"] if width % chosen.block_size else chosen
+
+
+def told(tensors: Iterable[TensorInfo], wanted: str) -> str | None:
+    """Returns which matrices get another type than `wanted` because of their rows, as a sentence.
+
+    None if there are none, and for types that any row can have.
+    """
+    block = DTYPES[wanted].block_size
+    became, widths = Counter[str](), set[int]()
+    for tensor in tensors:
+        target = target_type(tensor, wanted)
+        short = len(tensor.shape) > 1 and tensor.shape[-1] % block
+        if short and target is not tensor.dtype and tensor.name not in _AT_8_BITS:
+            became[target.name] += 1
+            widths.add(tensor.shape[-1])
+    if not became:
+        return None
+    counts = " and ".join(f"{count} as {name}" for name, count in became.items())
+    rows = ", ".join(map(str, sorted(widths)))
+    smaller = "; Q4_0 takes less memory" if "Q8_0" in became else ""
+    return (
+        f"of the matrices, {counts} instead of {wanted}: rows of {rows} elements are no whole blocks of "
+        f"{block}{smaller}"
+    )

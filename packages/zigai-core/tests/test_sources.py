@@ -18,7 +18,7 @@ class ToySource:
     """Aliases in `targets`; every other name is a file in `folder`, which `pull` writes."""
 
     folder = Path()
-    targets: dict[str, str] = {}  # noqa: RUF012 - tests replace it
+    targets: dict[str, str] = {}  # tests replace it
 
     def target(self, name: str) -> str | None:
         return self.targets.get(name)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
-from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.errors import FormatError, ShapeError
 from zigai_core.contracts.graph import Graph, Value
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import Activation, Pairing
@@ -157,7 +157,9 @@ def experts(hp: Hyperparameters, *, renormalise: bool, shared: bool = False) -> 
         y = g.experts(x, shares, at, used=used, hidden=hidden)
         if not shared:
             return y
-        own = g.shape(f"{at}.ffn_gate_shexp.weight")[0]
+        own = hp.integer(
+            "expert_shared_feed_forward_length", g.shape(f"{at}.ffn_gate_shexp.weight")[0], minimum=1
+        )
         always = g.sigmoid_gate(x, gated(g, x, at, own, part="_shexp"), f"{at}.ffn_gate_inp_shexp")
         return g.add(y, always, name=f"{at}.ffn_out")
 
@@ -172,7 +174,13 @@ def projections(g: GraphBuilder, x: Value, at: str, shape: DecoderShape) -> tupl
     keys, values = shape.kv_heads * shape.head_dim, shape.kv_heads * shape.value_dim
     widths = (shape.heads * shape.head_dim, keys, values)
     names = (f"{at}.attn_q", f"{at}.attn_k", f"{at}.attn_v")
-    if not g.has(f"{at}.attn_qkv.weight"):
+    fused_name = f"{at}.attn_qkv.weight"
+    if not g.has(fused_name) and not g.has(f"{names[0]}.weight"):
+        raise ShapeError(
+            f"tensors {names[0]}.weight and {fused_name} are both missing from the file; the architecture "
+            "needs one of them"
+        )
+    if not g.has(fused_name):
         query, key, value = (g.linear(x, name, width) for name, width in zip(names, widths, strict=True))
         return query, key, value
     fused = g.linear(x, f"{at}.attn_qkv", sum(widths))

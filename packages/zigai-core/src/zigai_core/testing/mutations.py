@@ -1,0 +1,311 @@
+"""Mutations of a graph: small changes, each of which makes it another model.
+
+A test is as strong as the share of mutations that it notices (DeMillo, Lipton and Sayward, "Hints on test
+data selection", 1978). Mutations follow from the types of an operation's fields, so that operations of
+plugins are mutated like those of core; a few more are those that authors of graphs have made.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from itertools import combinations
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.contracts.graph import Array, Graph, Operation, Step, Value, Weight
+from zigai_core.ops.operations import Attention, Columns, Embedding, LayerNorm, Linear, RMSNorm, Rope
+
+TINY = 0.05
+"""Below this, a number such as an epsilon is multiplied and divided by 10 rather than changed by a tenth."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mutation:
+    """A graph's operations with a small change. `name` says which value is changed, and how."""
+
+    name: str
+    operations: tuple[Operation, ...]
+
+
+def mutations(graph: Graph) -> Iterator[Mutation]:
+    """Yields every mutation of a graph.
+
+    An operation is left out where its output has the shape of an input; reads a value one operation before or
+    after the right one; changes places with its neighbour; exchanges two inputs or weights; lacks an optional
+    field; or has another number, flag or name in a field. In addition: the query heads belong to other KV
+    heads, RMSNorm is LayerNorm or of a whole row, both ropes of a layer change alike, a matrix is its
+    neighbour's, the head is the embedding, an encoder is causal.
+    """
+    operations = graph.operations
+    for at, operation in enumerate(operations):
+        before, after = operations[:at], operations[at + 1 :]
+        for name, others in _replacements(graph, at, operation):
+            if all(other.fault() is None for other in others):
+                yield Mutation(f"{operation.output.name}: {name}", (*before, *others, *after))
+    yield from _exchanged(graph)
+    yield from _both_ropes(graph)
+
+
+Replacement = tuple[str, tuple[Operation, ...]]
+
+
+def _replacements(graph: Graph, at: int, operation: Operation) -> Iterator[Replacement]:
+    """Operations in place of one, the last of which has its output."""
+    output = operation.output
+    for value in dict.fromkeys(operation.inputs):
+        if (value.width, value.rows) == (output.width, output.rows):
+            yield f"is {value.name}, without {type(operation).__name__}", (Columns(output, value, 0),)
+    for changed_name, changed in _with_other_fields(operation):
+        yield changed_name, (changed,)
+    for field, value in _values(operation):
+        for other in _near(graph, at, value):
+            yield f"{field} is {other.name}, not {value.name}", (replace(operation, **{field: other}),)
+    for special in _SPECIAL:
+        yield from special(graph, operation)
+
+
+def _with_other_fields(operation: Operation) -> Iterator[tuple[str, Operation]]:
+    hints = _hints(type(operation))
+    own = [(field.name, getattr(operation, field.name)) for field in fields(operation)]
+    for name, value in own:
+        if name == "output":
+            continue
+        for label, other in _others(value, hints[name]):
+            yield f"{name} {label}", replace(operation, **{name: other})
+    used = [(name, value) for name, value in own if name != "output" and isinstance(value, (Value, Weight))]
+    for (first, a), (second, b) in combinations(used, 2):
+        if a == b:
+            continue
+        values = isinstance(a, Value) and isinstance(b, Value) and (a.width, a.rows) == (b.width, b.rows)
+        weights = isinstance(a, Weight) and isinstance(b, Weight) and a.shape == b.shape
+        if values or weights:
+            swapped: dict[str, Any] = {first: b, second: a}
+            yield f"{first} and {second} exchanged", replace(operation, **swapped)
+
+
+@cache
+def _hints(kind: type[Operation]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _others(value: Any, hint: Any) -> Iterator[tuple[str, Any]]:
+    """Other values for a field of this type, each with a description."""
+    if value is None:
+        return
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if type(None) in options:
+        yield "left out", None
+    if isinstance(value, bool):
+        yield f"is {not value}", not value
+    elif isinstance(value, str):
+        for option in options:
+            if get_origin(option) is Literal:
+                yield from ((f"is {other}", other) for other in get_args(option) if other != value)
+    elif isinstance(value, int):
+        for other in dict.fromkeys((value + 1, value - 1, value * 2)):
+            if other != value:
+                yield f"is {other}, not {value}", other
+    elif isinstance(value, float):
+        others = (value * 10, value / 10) if abs(value) < TINY else (value * 1.1, 1.0, -value)
+        yield from (
+            (f"is {other:g}, not {value:g}", other) for other in dict.fromkeys(others) if other != value
+        )
+    elif isinstance(value, np.ndarray):
+        yield from (
+            (label, other) for label, other in _other_arrays(value) if not np.array_equal(other, value)
+        )
+
+
+def _other_arrays(array: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:
+    yield "reversed", array[::-1].copy()
+    if array.dtype == np.float32:
+        yield "multiplied by 1.1", array * np.float32(1.1)
+        yield "negated", -array
+        if (array > 0).all():
+            yield "of another base", array ** np.float32(1.05)  # base^(-2i/d) with base^1.05
+    if array.size > 1 and array.ndim == 1:
+        yield "without the last entry", array[:-1].copy()
+
+
+def _values(operation: Operation) -> Iterator[tuple[str, Value]]:
+    for field in fields(operation):
+        value = getattr(operation, field.name)
+        if field.name != "output" and isinstance(value, Value):
+            yield field.name, value
+
+
+def _near(graph: Graph, at: int, value: Value) -> Iterator[Value]:
+    """Values of the same shape, computed before operation `at`, that are one operation away from `value`."""
+    shape = (value.width, value.rows)
+    earlier = graph.operations[:at]
+    found: list[Value] = []
+    for operation in earlier:
+        if operation.output == value and len(_readers(graph, value)) > 1:  # else the same as leaving it out
+            found += operation.inputs
+        if value in operation.inputs:
+            found.append(operation.output)
+    own = graph.operations[at].inputs
+    for other in dict.fromkeys(found):
+        if (other.width, other.rows) == shape and other not in own:
+            yield other
+
+
+def _readers(graph: Graph, value: Value) -> list[Operation]:
+    return [operation for operation in graph if value in operation.inputs]
+
+
+def _exchanged(graph: Graph) -> Iterator[Mutation]:
+    """Two operations of one input in the other order, where nothing else reads what lies between them."""
+    for at, second in enumerate(graph.operations):
+        if len(second.inputs) != 1 or (second.weights and isinstance(second, Linear)):
+            continue
+        first = next(operation for operation in graph if operation.output == second.inputs[0])
+        shape = (second.output.width, second.output.rows)
+        if len(first.inputs) != 1 or isinstance(first, (Linear, Columns)) or type(first) is type(second):
+            continue
+        if len(_readers(graph, first.output)) > 1 or first.output in graph.outputs.values():
+            continue
+        if {(value.width, value.rows) for value in (first.inputs[0], first.output)} != {shape}:
+            continue
+        earlier = replace(second, **_reading(second, first.inputs[0]), output=replace(first.output))
+        later = replace(first, **_reading(first, first.output), output=second.output)
+        if earlier.fault() is None and later.fault() is None:
+            operations = [operation for operation in graph.operations if operation is not first]
+            operations[at - 1 : at] = [earlier, later]
+            yield Mutation(
+                f"{second.output.name}: {type(second).__name__} before {type(first).__name__}",
+                tuple(operations),
+            )
+
+
+def _reading(operation: Operation, value: Value) -> dict[str, Value]:
+    return {name: value for name, _ in _values(operation)}
+
+
+def _both_ropes(graph: Graph) -> Iterator[Mutation]:
+    """Queries and keys rotated in another way, but alike."""
+    made = {operation.output: operation for operation in graph}
+    for attention in graph:
+        if not isinstance(attention, Attention) or attention.key is None:
+            continue
+        pair = made[attention.query], made[attention.key]
+        if not all(isinstance(operation, Rope) for operation in pair):
+            continue
+        for (name, query), (other, key) in zip(*map(_with_other_fields, pair), strict=False):
+            if name == other and query.fault() is None and key.fault() is None:
+                new = {pair[0]: query, pair[1]: key}
+                yield Mutation(
+                    f"{attention.output.name}: rope of queries and keys, {name}",
+                    tuple(new.get(operation, operation) for operation in graph),
+                )
+
+
+def _other_norms(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, RMSNorm):
+        if operation.weight.shape[0] == operation.x.width:
+            norm = LayerNorm(operation.output, operation.x, operation.weight, operation.epsilon)
+            yield "LayerNorm, not RMSNorm", (norm,)
+        else:
+            whole = _WholeRowNorm(operation.output, operation.x, operation.weight, operation.epsilon)
+            yield "RMSNorm of the whole row", (whole,)
+    if isinstance(operation, LayerNorm) and operation.bias is None:
+        norm_of = RMSNorm(operation.output, operation.x, operation.weight, operation.epsilon)
+        yield "RMSNorm, not LayerNorm", (norm_of,)
+
+
+def _other_matrices(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if not isinstance(operation, Linear):
+        return
+    for other in graph:
+        beside = isinstance(other, Linear) and other.x == operation.x
+        is_head = isinstance(other, Embedding) and operation.output in graph.outputs.values()
+        for weight in other.weights[:1] if beside or is_head else ():
+            if weight.shape == operation.weight.shape and weight != operation.weight:
+                yield f"by {weight.name}", (replace(operation, weight=weight),)
+
+
+def _other_attention(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if not isinstance(operation, Attention):
+        return
+    heads, kv_heads = operation.heads, operation.kv_heads
+    if 1 < kv_heads < heads:
+        order = (
+            np.arange(heads).reshape(kv_heads, -1).T.reshape(-1)
+        )  # head h belongs to KV head h mod kv_heads
+        there = np.argsort(order)
+        query, out = operation.query, operation.output
+        moved = Value(f"{out.name} of other heads", out.width, out.rows)
+        asked = Value(f"{query.name} of other heads", query.width, query.rows)
+        yield (
+            "query heads of other KV heads",
+            (
+                _Permuted(asked, query, order, operation.key_dim),
+                replace(operation, query=asked, output=moved),
+                _Permuted(out, moved, there, operation.value_dim),
+            ),
+        )
+    if operation.state is None:
+        own = {field.name: getattr(operation, field.name) for field in fields(operation)}
+        yield "causal", (_Causal(**own),)
+
+
+_SPECIAL: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
+    _other_norms,
+    _other_matrices,
+    _other_attention,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class _Permuted(Operation):
+    """The heads of each row, in another order."""
+
+    x: Value
+    order: NDArray[np.intp]
+    width: int
+
+    def evaluate(self, step: Step) -> Array:
+        x = step[self.x]
+        return x.reshape(len(x), -1, self.width)[:, self.order].reshape(x.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class _WholeRowNorm(Operation):
+    """RMSNorm of the whole row, with the weights of a group repeated."""
+
+    x: Value
+    weight: Weight
+    epsilon: float
+
+    def evaluate(self, step: Step) -> Array:
+        x, weight = step[self.x], step.weight(self.weight)
+        power = np.mean(x * x, axis=-1, keepdims=True)
+        y: Array = x / np.sqrt(power + np.float32(self.epsilon)) * np.tile(weight, x.shape[1] // len(weight))
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class _Causal(Attention):
+    """Attention in which no row sees a later one."""
+
+    def evaluate(self, step: Step) -> Array:
+        return super().evaluate(_CausalStep(step))
+
+
+class _CausalStep:
+    """A step in which no row sees a later one."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self.batch = replace(step.batch, ends=None)
+
+    def __getitem__(self, value: Value) -> Array:
+        return self._step[value]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._step, name)

@@ -1,0 +1,13 @@
+"""The graphs of the LLaMA family against transformers, by the conformance suite of architectures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from zigai_core.testing.architecture import ArchitectureConformance
+from zigai_llama import llama
+
+
+class TestLlama(ArchitectureConformance):
+    oracles = Path(__file__).parent / "oracles"
+    architectures = {"llama": llama}

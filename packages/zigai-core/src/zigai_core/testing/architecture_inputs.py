@@ -14,7 +14,7 @@ import numpy as np
 from zigai_core.api.loading import build
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
-from zigai_core.contracts.errors import ZigAIError
+from zigai_core.contracts.errors import PluginError, ZigAIError
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.hyperparameter_keys import NEUTRAL, READ_ELSEWHERE, changes_numbers
 from zigai_core.contracts.plugins import Architecture
@@ -167,10 +167,11 @@ class InputsConformance:
         """The graph; None if it is refused with an error of ZigAI, which has to contain `name`."""
         try:
             return self._build(model)
+        except PluginError as error:  # of Python's exceptions, too
+            cause = error.__cause__ or error
+            raise AssertionError(f"{case} the architecture raises {type(cause).__name__}: {cause}") from error
         except ZigAIError as error:
             assert name in str(error), f"{case} the error does not say so: {error}"
-        except Exception as error:
-            raise AssertionError(f"{case} the architecture raises {type(error).__name__}: {error}") from error
         return None
 
     def _build(self, model: ModelDescriptor, *, context: int = CONTEXT) -> Graph:

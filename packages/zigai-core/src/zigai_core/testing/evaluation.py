@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +23,8 @@ class Evaluation:
 
     def __init__(self, graph: Graph, weights: Mapping[str, Array], tokens: Sequence[int]) -> None:
         """`weights` are float32, for all tensors of the graph and of the operations of `changed`."""
-        count = len(tokens)
         self.graph = graph
-        rows = np.arange(count, dtype=np.int32)
-        self._batch = Batch(
-            tokens=np.array(tokens, np.int32),
-            sequences=np.zeros(count, np.int32),
-            index=rows,
-            output_rows=rows,
-            ends=np.full(count, count, np.int32) if graph.whole_sequences else None,
-        )
+        self._tokens = np.array(tokens, np.int32)
         self._weights = weights
         self._caches: dict[Operation, dict[str, _Cache]] = {}
         self.values = self._evaluate(graph.operations, {}, frozenset())
@@ -44,12 +36,21 @@ class Evaluation:
 
     def changed(self, operations: Sequence[Operation]) -> Mapping[str, Array]:
         """Returns the values of other operations, which compute the graph's outputs under the same names."""
+        if any(operation.whole_sequences for operation in operations) != self.graph.whole_sequences:
+            return self._evaluate(operations, {}, frozenset())  # every row sees others
         return self._evaluate(operations, self.values, frozenset(self.graph.operations))
 
+    def _batch(self, operations: Sequence[Operation]) -> Batch:
+        count = len(self._tokens)
+        rows = np.arange(count, dtype=np.int32)
+        whole = any(operation.whole_sequences for operation in operations)
+        ends = np.full(count, count, np.int32) if whole else None
+        return Batch(self._tokens, np.zeros(count, np.int32), rows, rows, ends=ends)
+
     def _evaluate(
-        self, operations: Iterable[Operation], known: Mapping[str, Array], same: frozenset[Operation]
+        self, operations: Sequence[Operation], known: Mapping[str, Array], same: frozenset[Operation]
     ) -> dict[str, Array]:
-        step = _Step(self._batch, self._weights)
+        step = _Step(self._batch(operations), self._weights)
         differ: set[str] = set()  # values that are not as in `known`
         touched: set[str] = set()  # states that may not be
         for operation in operations:
@@ -61,7 +62,7 @@ class Evaluation:
                 step.caches |= {each: cache.copy() for each, cache in self._caches[operation].items()}
                 continue
             step.values[name] = np.asarray(operation.evaluate(step), np.float32)
-            if not same:
+            if operation not in self._caches and not same:
                 self._caches[operation] = {each: step.caches[each] for each in states & set(step.caches)}
                 continue
             touched |= states

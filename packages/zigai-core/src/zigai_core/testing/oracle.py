@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,13 +92,13 @@ class Oracle:
     def load(cls, path: Path) -> Oracle:
         """Reads an oracle. Raises `FormatError` for a file that is not one."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
             about = json.loads(str(arrays["about"]))
             version = about["version"]
             if version == VERSION:
                 return cls._from(about, arrays, path)
-        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise FormatError(f"{path}: it is not an oracle: {type(error).__name__}: {error}") from error
         raise FormatError(f"{path}: its layout is version {version}, but this code reads {VERSION}: update")
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.testing.evaluation import Evaluation, float_weights
-from zigai_core.testing.mutations import Mutation, mutations
+from zigai_core.testing.graph_mutations import Mutation, mutations
 from zigai_core.testing.oracle import Oracle, text_of
 
 TOLERANCE = 1e-4

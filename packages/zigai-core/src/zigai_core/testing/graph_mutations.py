@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.graph import Array, Graph, Operation, Step, Value, Weight
+from zigai_core.contracts.state import KVCache
 from zigai_core.ops.operations import Attention, Columns, Embedding, LayerNorm, Linear, RMSNorm, Rope
 
 TINY = 0.05
@@ -249,6 +250,15 @@ def _other_attention(graph: Graph, operation: Operation) -> Iterator[Replacement
                 _Permuted(out, moved, there, operation.value_dim),
             ),
         )
+    for name in ("window", "chunk"):
+        length = getattr(operation, name)
+        if length is None or operation.state is None or not isinstance(operation.state.spec, KVCache):
+            continue  # without a state, the fields alone say it
+        for other in (None, length + 1, length - 1, length * 2):
+            state = replace(operation.state, spec=replace(operation.state.spec, window=other))
+            label = "left out" if other is None else f"is {other}, not {length}"
+            changed: dict[str, Any] = {name: other, "state": state}
+            yield f"{name} {label}", (replace(operation, **changed),)
     if operation.state is None:
         own = {field.name: getattr(operation, field.name) for field in fields(operation)}
         yield "causal", (_Causal(**own),)

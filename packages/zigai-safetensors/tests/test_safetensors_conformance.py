@@ -1,4 +1,4 @@
-"""The conformance suite for formats: a folder, a folder of several files of weights, and a file in a folder."""
+"""The conformance suite for formats: a folder, one of several files of weights, and a file in a folder."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def write_weights(path: Path, tensors: Sequence[TensorInfo], **changed: Any) -> 
 class TestFolder(FormatConformance):
     reader = SafetensorsFormat
     recognises_also = frozenset({"safetensors"})
-    mutations = 200
+    mutations = 100
 
     def toy(self, hidden: int = 12) -> ModelDescriptor:
         model = super().toy(hidden)

@@ -84,6 +84,8 @@ class FormatSuite:
     """The pairing of RoPE of the models that are written."""
     recognises_also: ClassVar[frozenset[str]] = frozenset()
     """Names of `FOREIGN` that are of this format, too."""
+    cuts: ClassVar[int] = 1000
+    """Number of places in headers at which files are cut short: at every byte, if there are no more."""
     mutations: ClassVar[int] = 300
     """Number of random changes of each kind to the files of a model."""
     first_bytes: ClassVar[int] = 24
@@ -149,6 +151,11 @@ class FormatSuite:
         root = folder / "written"
         root.mkdir(parents=True)
         return WrittenModel(root, self.write(self.toy(hidden), root / name))
+
+    def _counts(self, written: WrittenModel) -> tuple[int, int]:
+        """Returns `mutations` and `first_bytes` for each file of a model."""
+        files = len(written.files)
+        return max(self.mutations // files, 4), max(self.first_bytes // files, 4)
 
     def _refusal(self, model: WrittenModel, what: str) -> ZigAIError | None:
         """Reads a damaged model: returns the error that refuses it, None if it was read.
@@ -222,6 +229,13 @@ def is_mapped(array: NDArray[np.uint8]) -> bool:
             return True
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
     return False
+
+
+def overwrite(file: Path, content: bytes) -> None:
+    """Replaces a file's content. A file that is first emptied is flushed to the disk by some file systems."""
+    with file.open("r+b") as opened:
+        opened.write(content)
+        opened.truncate()
 
 
 def cut_rows(tensor: TensorInfo, rows: int) -> TensorInfo:

@@ -6,7 +6,7 @@ import os
 import tracemalloc
 from pathlib import Path
 
-from zigai_core.testing.format_model import FOREIGN, FormatSuite, traced
+from zigai_core.testing.format_model import FOREIGN, FormatSuite, overwrite, traced
 from zigai_core.testing.mutations import cuts, flips
 
 _IO = Path("/proc/self/io")
@@ -90,9 +90,9 @@ class RecognitionConformance(FormatSuite):
         model = self._written(tmp_path)
         for file in model.files:
             content = file.read_bytes()
-            first = 2 * self.first_bytes
-            for _, damaged in (*cuts(content, first, first), *flips(content, first, first, 0)):
-                file.write_bytes(damaged)
+            _, first = self._counts(model)
+            for _, damaged in (*cuts(content, 2 * first, 2 * first), *flips(content, first, first, 0)):
+                overwrite(file, damaged)
                 for path in {model.path, file}:
                     self._recognises(path)
             file.unlink()

@@ -72,7 +72,7 @@ class TestGGUF(FormatConformance):
 
 
 class TestGGUFInParts(TestGGUF):
-    mutations = 150
+    cuts, mutations = 300, 150
 
     def write(self, model: ModelDescriptor, path: Path) -> Path:
         """The first file has the metadata, and the tensors are shared out, as by llama-gguf-split."""

@@ -66,7 +66,7 @@ def write_weights(path: Path, tensors: Sequence[TensorInfo], **changed: Any) -> 
 class TestFolder(FormatConformance):
     reader = SafetensorsFormat
     recognises_also = frozenset({"safetensors"})
-    mutations = 100
+    cuts, mutations = 400, 100
 
     def toy(self, hidden: int = 12) -> ModelDescriptor:
         model = super().toy(hidden)

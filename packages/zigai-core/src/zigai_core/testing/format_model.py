@@ -247,7 +247,7 @@ def small_vocabulary() -> TokenizerSpec:
     """Returns a vocabulary of eight tokens of the kind `llama`."""
     return TokenizerSpec(
         kind="llama",
-        tokens=["<unk>", "<s>", "</s>", "<0x0A>", "▁the", "é", "a b", "1"],
+        tokens=["<unk>", "<s>", "</s>", "<0x0A>", "▁the", "é", "▁a▁b", "1"],
         scores=np.array([0, 0, 0, 0, -1, -2.5, -3, -4], np.float32),
         types=np.array([2, 3, 3, 6, 1, 1, 1, 1], np.int32),
         special_ids={"unknown": 0, "bos": 1, "eos": 2},

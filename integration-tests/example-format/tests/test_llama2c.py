@@ -84,15 +84,12 @@ class TestLlama2c(FormatConformance):
         model, path = self.toy(), path.with_suffix(".bin")
         assert model.tokenizer is not None
         words = path.with_name("tokenizer.bin")
-        for changed in (
-            {"dim": 0},
-            {"n_layers": -2},
-            {"n_heads": 3},
-            {"vocab_size": 8},
-            {"vocab_size": -(2**31)},
+        for name, value in (
+            *(("dim", 0), ("n_layers", -2), ("n_heads", 3), ("n_kv_heads", 3)),
+            *(("vocab_size", 8), ("vocab_size", -(2**31)), ("seq_len", 2**31 - 1)),
         ):
-            path.write_bytes(checkpoint(model, **changed))
-            yield f"a header with {changed}", path
+            path.write_bytes(checkpoint(model, **{name: value}))
+            yield f"a header with {name} = {value}", path
         path.write_bytes(checkpoint(model) + b"\0")
         yield "a byte more", path
         content = vocabulary(model.tokenizer)

@@ -42,7 +42,7 @@ def read_vocabulary(path: Path, count: int) -> TokenizerSpec:
     for index in range(count):
         if len(content) - at < 8:
             raise FormatError(
-                f"{path}: byte {at}: ends before token {index} of {count}: it is truncated, or another model's"
+                f"{path}: byte {at}: ends before token {index} of {count}: cut short, or not this model's"
             )
         score, length = struct.unpack_from("<fi", content, at)
         at += 8

@@ -100,7 +100,7 @@ def emulated(session: nox.Session) -> None:
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Test installations from wheels without a package index: all, subsets, and with a third-party plugin.
+    """Test installations from wheels without a package index: all, subsets, and with third-party plugins.
 
     `-- --real FOLDER` also tests the models of integration-tests/models.toml that are in the folder.
     """
@@ -108,7 +108,8 @@ def integration(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve() / "wheelhouse"
     shutil.rmtree(folder, ignore_errors=True)
     own = [str(wheel) for wheel in build_wheels(session).values()]
-    build(session, [ROOT / "integration-tests" / "example-plugin"], into=folder)
+    examples = [ROOT / "integration-tests" / name for name in ("example-plugin", "example-format")]
+    build(session, examples, into=folder)
     files = ["integration-tests/test_wheels.py", "integration-tests/test_first_hour.py"]
     if any(argument.startswith("--real") for argument in session.posargs):
         files.append("integration-tests/test_real_models.py")

@@ -113,6 +113,54 @@ def test_an_external_architecture_runs_once_it_is_installed(
     assert greedy(both, theirs)[1:] == greedy(everything, qwen)[1:]
 
 
+FORMAT_TESTS = Path(__file__).resolve().parent / "example-format" / "tests" / "test_llama2c.py"
+RUN_TESTS = """
+import runpy, sys, tempfile
+from pathlib import Path
+
+count = 0
+for name, found in runpy.run_path(sys.argv[1]).items():
+    if not name.startswith(("test_", "Test")):
+        continue
+    tests = [getattr(found(), each) for each in dir(found) if each.startswith("test_")]
+    for test in tests if name.startswith("Test") else [found]:
+        with tempfile.TemporaryDirectory() as folder:
+            test(*([Path(folder)] if "tmp_path" in test.__annotations__ else []))
+        count += 1
+print(count)
+"""
+"""Runs tests that need no pytest, which is not installed in these environments."""
+WRITE = """
+import runpy, sys
+from pathlib import Path
+from zigai_core.testing.toys import toy_decoder
+runpy.run_path(sys.argv[1])["write"](toy_decoder(hidden=192), Path(sys.argv[2]))
+"""
+
+
+def test_an_external_format_passes_its_tests_with_nothing_but_what_it_declares(
+    new_environment: Callable[..., Any],
+) -> None:
+    environment = new_environment("zigai-llama2c")
+    assert int(environment.check("python", "-W", "error", "-c", RUN_TESTS, FORMAT_TESTS)) > 30
+    done = environment.run("python", "-c", "import zigai_gguf")
+    assert "ModuleNotFoundError" in done.stderr
+
+
+def test_an_external_format_is_read_once_it_is_installed(
+    new_environment: Callable[..., Any], everything: Any, toy: Path, tmp_path: Path
+) -> None:
+    environment = new_environment("zigai", "zigai-llama2c")
+    environment.check("python", "-c", WRITE, FORMAT_TESTS, tmp_path / "toy")
+    theirs = tmp_path / "toy.bin"
+    before = everything.run("python", "-c", GREEDY, theirs, "auto")
+    assert before.returncode != 0
+    assert "not a model file of an installed format" in before.stderr.strip().splitlines()[-1]
+    # The same weights in another format, so the same tokens, on the native backend.
+    assert greedy(environment, theirs) == greedy(everything, toy)
+    assert "zigai-llama2c" in environment.run("zig-ai", "plugins").stdout
+
+
 def test_a_name_claimed_by_two_distributions_is_an_error_that_names_both(
     everything: Any, new_environment: Callable[..., Any], toy: Path, tmp_path: Path
 ) -> None:

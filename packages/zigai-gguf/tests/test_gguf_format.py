@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.errors import FormatError
-from zigai_core.contracts.plugins import FormatReader
 from zigai_gguf import GGUFFormat, Metadata, Typed, ValueType, write_gguf
-
-
-def test_gguf_format_is_a_format_reader() -> None:
-    assert isinstance(GGUFFormat(), FormatReader)
 
 
 def test_files_are_recognised_by_magic_whatever_their_name(tmp_path: Path) -> None:

@@ -45,12 +45,18 @@ class SafetensorsFormat:
     """
 
     def recognises(self, path: Path) -> bool:
-        """True for a folder with config.json and a file of weights, and for a safetensors file in one."""
+        """True for a folder with config.json and a file of weights, and for a safetensors file in one.
+
+        Of the file, the name and the first byte of the header are looked at.
+        """
         try:
             if path.is_file():
-                return path.name.endswith(SUFFIX) and (path.parent / CONFIG).is_file()
+                if not path.name.endswith(SUFFIX) or not (path.parent / CONFIG).is_file():
+                    return False
+                with path.open("rb") as file:
+                    return file.read(9)[8:] == b"{"
             names = {each.name for each in path.iterdir()}
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a NUL in the path
             return False
         return CONFIG in names and any(name.endswith((SUFFIX, *PICKLED)) for name in names)
 
@@ -65,7 +71,7 @@ class SafetensorsFormat:
         kind = config.get("model_type")
         if not isinstance(kind, str):
             raise FormatError(f"{folder / CONFIG}: model_type is {quote(kind)}, so the family is not known")
-        names: HuggingFaceNames = Plugins.installed().huggingface.get(kind)
+        names = _names(kind, folder / CONFIG)
         values, divisors = hyperparameters(config, names, folder / CONFIG)
         stored, files = read_weights(path)
         tensors = _renamed(whole_weights(stored, config, folder / CONFIG), names, values, config, folder)
@@ -90,6 +96,13 @@ class SafetensorsFormat:
             path=path,
             files=files,
         )
+
+
+def _names(kind: str, config: Path) -> HuggingFaceNames:
+    try:
+        return Plugins.installed().huggingface.get(kind)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{config}: {error}") from None
 
 
 def _renamed(

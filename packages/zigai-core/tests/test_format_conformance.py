@@ -1,0 +1,524 @@
+"""The suite for formats passes a sound reader, and finds each of many planted faults."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from zigai_core.contracts.descriptor import (
+    Conventions,
+    Hyperparameters,
+    ModelDescriptor,
+    TensorInfo,
+    TokenizerSpec,
+)
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
+from zigai_core.contracts.mapped_file import MappedFile
+from zigai_core.testing import byte_mutations
+from zigai_core.testing.format import FormatConformance
+
+MAGIC = b"TOY1"
+
+
+class Toy:
+    """A format of one file: `TOY1`, a header's length in four bytes, the header as JSON, the tensors.
+
+    The methods are those that the faulty readers below override.
+    """
+
+    def recognises(self, path: Path) -> bool:
+        try:
+            if not path.is_file():
+                return False
+            with path.open("rb") as file:
+                return file.read(4) == MAGIC
+        except (OSError, ValueError):
+            return False
+
+    def read(self, path: Path) -> ModelDescriptor:
+        file = MappedFile(path)
+        header, begin = self.header(file, path)
+        try:
+            return self.descriptor(file, path, header, begin)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise self.damaged(path, error) from error
+
+    def damaged(self, path: Path, error: Exception) -> Exception:
+        return FormatError(f"{path}: the header is damaged: {type(error).__name__} {quote(str(error))}")
+
+    def header(self, file: MappedFile, path: Path) -> tuple[Any, int]:
+        memory = file.memory
+        if len(memory) < 8 or memory[:4] != MAGIC:
+            raise FormatError(f"{path}: byte 0: is not {MAGIC!r} and a length")
+        length = struct.unpack("<I", memory[4:8])[0]
+        self.check_length(path, length, len(memory) - 8)
+        return self.parsed(path, memory[8 : 8 + length]), 8 + length
+
+    def check_length(self, path: Path, length: int, left: int) -> None:
+        if length > left:
+            raise FormatError(f"{path}: byte 4: a header of {length} bytes in a file of {left + 8}")
+
+    def parsed(self, path: Path, text: bytes) -> Any:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"{path}: the header is not JSON: {quote(str(error))}") from error
+
+    def descriptor(self, file: MappedFile, path: Path, header: Any, begin: int) -> ModelDescriptor:
+        architecture = header["architecture"]
+        if not isinstance(architecture, str):
+            raise FormatError(f"{path}: architecture is {quote(architecture)}")
+        tensors = {}
+        for name, kind, shape in header["tensors"]:
+            if name in tensors:
+                raise FormatError(f"{path}: tensor {quote(name)} occurs twice")
+            tensors[name] = self.tensor(file, path, (name, kind, shape), begin)
+            begin += tensors[name].nbytes
+        hyperparameters = Hyperparameters(
+            dict(header["hyperparameters"]), prefix=architecture, source=str(path)
+        )
+        return ModelDescriptor(
+            name=path.stem,
+            architecture=architecture,
+            hyperparameters=hyperparameters,
+            tensors=tensors,
+            tokenizer=self.vocabulary(path, header["vocabulary"]),
+            conventions=Conventions(rope_pairing="half"),
+            format="toy 1",
+            path=path,
+        )
+
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        name, kind, shape = entry
+        if not isinstance(name, str) or kind != "F32":
+            raise UnsupportedError(f"{path}: tensor {quote(name)} is stored as {quote(kind)}")
+        if not all(type(size) is int and size >= 1 for size in shape):
+            raise FormatError(f"{path}: tensor {quote(name)} has shape {quote(shape)}")
+        self.check_end(path, name, begin + DTYPES[kind].nbytes(tuple(shape)), len(file.memory))
+        return file.tensor(name, tuple(shape), DTYPES[kind], begin, DTYPES[kind].nbytes(tuple(shape)))
+
+    def check_end(self, path: Path, name: str, end: int, size: int) -> None:
+        if end > size:
+            raise FormatError(f"{path}: tensor {quote(name)} ends at byte {end} of {size}")
+
+    def vocabulary(self, path: Path, stored: Any) -> TokenizerSpec:
+        tokens, scores = stored["tokens"], stored["scores"]
+        if not all(isinstance(token, str) for token in tokens) or len(scores) != len(tokens):
+            raise FormatError(f"{path}: the vocabulary is damaged")
+        ids = {role: int(token) for role, token in stored["special_ids"].items()}
+        if not all(0 <= token < len(tokens) for token in ids.values()):
+            raise FormatError(f"{path}: special ids are {quote(list(ids.values()))} of {len(tokens)} tokens")
+        return TokenizerSpec("llama", tokens, np.array(scores, np.float32), special_ids=ids)
+
+
+def write_toy(path: Path, model: ModelDescriptor, tensors: list[Any] | None = None) -> None:
+    """Writes a file, in which `tensors` may take the place of the list in the header."""
+    assert model.tokenizer is not None
+    assert model.tokenizer.scores is not None
+    listed = [[name, each.dtype.name, each.shape] for name, each in model.tensors.items()]
+    header = {
+        "architecture": model.architecture,
+        "hyperparameters": dict(model.hyperparameters.items()),
+        "tensors": listed if tensors is None else tensors,
+        "vocabulary": {
+            "tokens": model.tokenizer.tokens,
+            "scores": model.tokenizer.scores.tolist(),
+            "special_ids": model.tokenizer.special_ids,
+        },
+    }
+    text = json.dumps(header).encode()
+    data = b"".join(each.data.tobytes() for each in model.tensors.values())
+    path.write_bytes(MAGIC + struct.pack("<I", len(text)) + text + data)
+
+
+class TestToy(FormatConformance):
+    reader: ClassVar[Any] = Toy
+
+    def write(self, model: ModelDescriptor, path: Path) -> Path:
+        path = path.with_suffix(".toy")
+        write_toy(path, model)
+        return path
+
+    def toy(self, hidden: int = 12) -> ModelDescriptor:
+        model = super().toy(hidden)
+        assert model.tokenizer is not None
+        # The format has no types of tokens, and nothing that ends a reply.
+        tokenizer = replace(model.tokenizer, types=None, end_ids=frozenset(), add_bos=False)
+        return replace(model, tokenizer=tokenizer)
+
+    def damaged(self, path: Path) -> Iterable[tuple[str, Path]]:
+        model = self.toy()
+        entry = ["a", "F32", [2]]
+        for what, tensors in (("a name twice", [entry, entry]), ("a size of zero", [["a", "F32", [0]]])):
+            write_toy(path, model, tensors)
+            yield what, path
+
+
+# The planted faults.
+
+
+class RecognisesEverything(Toy):
+    def recognises(self, path: Path) -> bool:
+        return path.is_file()
+
+
+class RecognisesFolders(Toy):
+    def recognises(self, path: Path) -> bool:
+        return path.is_dir() or super().recognises(path)
+
+
+class RecognisesByName(Toy):
+    def recognises(self, path: Path) -> bool:
+        return path.suffix == ".toy"
+
+
+class RecognisesNothing(Toy):
+    def recognises(self, path: Path) -> bool:
+        return super().recognises(path) and path.is_relative_to("/nowhere")
+
+
+class RaisesForPathsThatCannotBeOpened(Toy):
+    def recognises(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            return file.read(4) == MAGIC
+
+
+class RaisesForShortFiles(Toy):
+    def recognises(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            return struct.unpack("<4s", file.read(4))[0] == MAGIC
+
+
+class ReadsAllToRecognise(Toy):
+    def recognises(self, path: Path) -> bool:
+        return path.read_bytes()[:4] == MAGIC
+
+
+class CopiesAllData(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        tensor = super().tensor(file, path, entry, begin)
+        data = tensor.data.copy()
+        data.flags.writeable = False
+        return TensorInfo(tensor.name, tensor.shape, tensor.dtype, data)
+
+
+class AllocatesByLength(Toy):
+    def check_length(self, path: Path, length: int, left: int) -> None:
+        bytearray(length)
+        super().check_length(path, length, left)
+
+
+class TrustsTheLength(Toy):
+    def check_length(self, path: Path, length: int, left: int) -> None:
+        np.empty(1, np.uint8)[: max(0, left - length)]
+        if length > left:
+            raise struct.error(f"unpack requires a buffer of {length} bytes")
+
+
+class LetsErrorsOfTheHeaderEscape(Toy):
+    def damaged(self, path: Path, error: Exception) -> Exception:
+        return error
+
+
+class LetsNestingEscape(Toy):
+    def parsed(self, path: Path, text: bytes) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise FormatError(f"{path}: the header is not JSON") from error
+
+
+class DoesNotCheckTheEnd(Toy):
+    def check_end(self, path: Path, name: str, end: int, size: int) -> None:
+        pass
+
+
+class ReadsPartsOfTensors(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        name, kind, shape = entry
+        nbytes = min(DTYPES[kind].nbytes(tuple(shape)), len(file.memory) - begin)
+        return file.tensor(name, tuple(shape), DTYPES[kind], begin, nbytes)
+
+
+class NamesNoPath(Toy):
+    def check_length(self, path: Path, length: int, left: int) -> None:
+        if length > left:
+            raise FormatError(f"byte 4: a header of {length} bytes, but {left} are left")
+
+
+class RepeatsTheHeader(Toy):
+    def parsed(self, path: Path, text: bytes) -> Any:
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise FormatError(f"{path}: is not JSON: {text!r}") from error
+
+
+class TransposesShapes(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        tensor = super().tensor(file, path, entry, begin)
+        return replace(tensor, shape=tensor.shape[::-1])
+
+
+class IsOffByOneByte(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        return super().tensor(file, path, entry, begin - 1)
+
+
+class GivesWritableData(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        tensor = super().tensor(file, path, entry, begin)
+        data = np.memmap(path, np.uint8, "r+", begin, (tensor.nbytes,))
+        return replace(tensor, data=data)
+
+
+class GivesFloats(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        tensor = super().tensor(file, path, entry, begin)
+        data: Any = np.frombuffer(file.memory, "<f4", tensor.nbytes // 4, begin)
+        return replace(tensor, data=data)
+
+
+class HasNoCheck(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        return replace(super().tensor(file, path, entry, begin), check=None)
+
+
+class ReadsOtherBytes(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        tensor = super().tensor(file, path, entry, begin)
+        return replace(tensor, read=lambda first, count: tensor.data[:count].copy())
+
+
+class IdentifiesByPath(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        return replace(super().tensor(file, path, entry, begin), identity=f"{path} {begin}")
+
+
+class IdentifiesFilesOnly(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        return replace(super().tensor(file, path, entry, begin), identity=file.identity)
+
+
+class IdentifiesByCounting(Toy):
+    count = 0
+
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        IdentifiesByCounting.count += 1
+        return replace(super().tensor(file, path, entry, begin), identity=f"{file.identity} {self.count}")
+
+
+class ReleasesForGood(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        tensor = super().tensor(file, path, entry, begin)
+        data = tensor.data.copy()
+
+        def release() -> None:
+            data.flags.writeable = True
+            data[:] = 0
+
+        return replace(tensor, data=data, release=release)
+
+
+def changes(**values: Any) -> type[Toy]:
+    """Returns a reader that gets some fields of the descriptor wrong; a function gets the right value."""
+
+    class Changes(Toy):
+        def read(self, path: Path) -> ModelDescriptor:
+            model = super().read(path)
+            found = {
+                key: each(getattr(model, key)) if callable(each) else each for key, each in values.items()
+            }
+            return replace(model, **found)
+
+    return Changes
+
+
+class FollowsNoLinks(Toy):
+    def read(self, path: Path) -> ModelDescriptor:
+        if path.is_symlink() or path.parent.is_symlink():
+            raise FormatError(f"{path}: is a link")
+        return super().read(path)
+
+
+class ReadsASCIINamesOnly(Toy):
+    def read(self, path: Path) -> ModelDescriptor:
+        return super().read(Path(str(path).encode("ascii", "replace").decode()))
+
+
+class OpensAgainByName(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        tensor = super().tensor(file, path, entry, begin)
+
+        def read(first: int, count: int) -> Any:
+            return np.fromfile(path, np.uint8, count, offset=begin + first)
+
+        return replace(tensor, read=read)
+
+
+class OpensWithoutACheck(Toy):
+    def read(self, path: Path) -> ModelDescriptor:
+        path.stat()
+        return super().read(path)
+
+
+class ReadsNoMagic(Toy):
+    def header(self, file: MappedFile, path: Path) -> tuple[Any, int]:
+        if file.memory[:4] in (MAGIC, b"GGUF"):
+            return super().header(file, path)
+        raise LookupError("no reader for this magic")
+
+
+class TakesNamesTwice(Toy):
+    def descriptor(self, file: MappedFile, path: Path, header: Any, begin: int) -> ModelDescriptor:
+        header["tensors"] = [*{each[0]: each for each in header["tensors"]}.values()]
+        return super().descriptor(file, path, header, begin)
+
+
+class NeedsArguments(Toy):
+    def __init__(self, options: Any) -> None:
+        self.options = options
+
+
+class Unregistered(FormatConformance):
+    reader: ClassVar[Any] = Toy
+    entry_point = "gguf_of_nobody"
+
+
+FAULTS: list[tuple[type[Toy], str]] = [
+    (RecognisesNothing, "test_its_own_model_is_recognised"),
+    (RecognisesEverything, "test_files_of_other_formats_are_not_recognised"),
+    (RecognisesByName, "test_files_of_other_formats_are_not_recognised"),
+    (RecognisesByName, "test_folders_of_other_files_are_not_recognised"),
+    (RecognisesFolders, "test_folders_of_other_files_are_not_recognised"),
+    (RecognisesByName, "test_what_cannot_be_read_is_not_recognised"),
+    (RaisesForPathsThatCannotBeOpened, "test_what_cannot_be_read_is_not_recognised"),
+    (RaisesForShortFiles, "test_recognition_of_damaged_models_raises_nothing"),
+    (ReadsAllToRecognise, "test_recognition_reads_few_bytes_of_a_large_model"),
+    (TransposesShapes, "test_tensors_are_those_that_were_written"),
+    (IsOffByOneByte, "test_tensors_are_those_that_were_written"),
+    (
+        changes(hyperparameters=lambda hp: hp.replaced(block_count=3)),
+        "test_architecture_and_hyperparameters_are_those_that_were_written",
+    ),
+    (changes(architecture="toy"), "test_architecture_and_hyperparameters_are_those_that_were_written"),
+    (
+        changes(hyperparameters=lambda hp: Hyperparameters(dict(hp.items()))),
+        "test_the_error_for_a_missing_hyperparameter_names_the_file",
+    ),
+    (changes(tokenizer=None), "test_the_vocabulary_is_the_one_that_was_written"),
+    (
+        changes(tokenizer=lambda spec: replace(spec, tokens=spec.tokens[::-1])),
+        "test_the_vocabulary_is_the_one_that_was_written",
+    ),
+    (changes(conventions=Conventions("adjacent")), "test_the_pairing_of_rope_is_the_one_that_was_written"),
+    (changes(path=None), "test_the_descriptor_names_model_format_and_files"),
+    (changes(name="a\nb"), "test_the_descriptor_names_model_format_and_files"),
+    (GivesWritableData, "test_tensor_data_is_read_only_bytes_of_the_exact_size"),
+    (GivesFloats, "test_tensor_data_is_read_only_bytes_of_the_exact_size"),
+    (ReadsOtherBytes, "test_tensor_data_is_read_only_bytes_of_the_exact_size"),
+    (CopiesAllData, "test_tensors_are_mapped_and_not_copied"),
+    (IdentifiesByCounting, "test_reading_twice_gives_the_same"),
+    (IdentifiesByPath, "test_an_identity_is_of_one_tensor_and_one_state_of_a_file"),
+    (IdentifiesFilesOnly, "test_an_identity_is_of_one_tensor_and_one_state_of_a_file"),
+    (HasNoCheck, "test_a_file_cut_short_while_in_use_is_a_format_error"),
+    (OpensAgainByName, "test_a_file_cut_short_while_in_use_is_a_format_error"),
+    (ReadsASCIINamesOnly, "test_names_with_spaces_and_letters_of_other_scripts_are_read"),
+    (OpensAgainByName, "test_a_relative_path_is_read_and_stays_usable_in_another_folder"),
+    (FollowsNoLinks, "test_links_are_read"),
+    (ReleasesForGood, "test_released_data_is_read_again"),
+    (DoesNotCheckTheEnd, "test_a_model_cut_short_at_any_byte_is_refused"),
+    (ReadsPartsOfTensors, "test_a_model_cut_short_at_any_byte_is_refused"),
+    (NamesNoPath, "test_a_model_cut_short_at_any_byte_is_refused"),
+    (RepeatsTheHeader, "test_flipped_bits_end_in_an_error_or_a_sound_model"),
+    (LetsErrorsOfTheHeaderEscape, "test_flipped_bits_end_in_an_error_or_a_sound_model"),
+    (AllocatesByLength, "test_extreme_numbers_in_words_end_in_an_error_or_a_sound_model"),
+    (TrustsTheLength, "test_extreme_numbers_in_words_end_in_an_error_or_a_sound_model"),
+    (LetsNestingEscape, "test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model"),
+    (LetsErrorsOfTheHeaderEscape, "test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model"),
+    (OpensWithoutACheck, "test_a_model_without_one_of_its_files_is_refused"),
+    (ReadsNoMagic, "test_contents_of_other_formats_are_refused"),
+    (TakesNamesTwice, "test_hostile_models_of_the_format_are_refused"),
+    (NeedsArguments, "test_the_class_gives_readers_without_arguments"),
+    (changes(tensors={}), "test_a_model_is_read_by_the_plugin_that_recognises_it"),
+]
+
+
+def run(suite: type[FormatConformance], test: str, folder: Path) -> None:
+    method: Callable[..., None] = getattr(suite(), test)
+    method(*([folder] if "tmp_path" in method.__annotations__ else []))
+
+
+@pytest.mark.parametrize(("reader", "test"), FAULTS, ids=lambda each: getattr(each, "__name__", each))
+def test_a_planted_fault_is_found(reader: type[Toy], test: str, tmp_path: Path) -> None:
+    suite = type("Suite", (TestToy,), {"reader": reader})
+    with pytest.raises((AssertionError, FileNotFoundError)):
+        run(suite, test, tmp_path)
+
+
+def test_a_name_that_is_not_registered_is_found(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match="gguf_of_nobody"):
+        run(Unregistered, "test_the_package_registers_the_class", tmp_path)
+
+
+def test_every_test_of_the_suite_has_a_planted_fault() -> None:
+    tests = {name for name in dir(FormatConformance) if name.startswith("test_")}
+    assert tests == {test for _, test in FAULTS} | {"test_the_package_registers_the_class"}
+
+
+def test_an_exemption_for_an_unknown_content_is_an_error(tmp_path: Path) -> None:
+    suite = type("Suite", (TestToy,), {"recognises_also": frozenset({"GGUFF"})})
+    with pytest.raises(AssertionError, match="GGUFF"):
+        run(suite, "test_files_of_other_formats_are_not_recognised", tmp_path)
+
+
+CONTENT = MAGIC + struct.pack("<I", 20) + b'{"a": 12, "b": -3.5}' + bytes(range(100, 140))
+
+
+def test_cuts_are_made_at_every_byte_of_the_header_and_at_some_of_the_rest() -> None:
+    cuts = [content for _, content in byte_mutations.cuts(CONTENT, 28, 100)]
+    assert all(CONTENT.startswith(each) for each in cuts)
+    lengths = [len(each) for each in cuts]
+    assert lengths == sorted({*lengths})
+    assert {*range(29)} <= {*lengths} <= {*range(len(CONTENT))}
+    assert len(CONTENT) - 1 in lengths
+    assert len([*byte_mutations.cuts(CONTENT, 28, 5)]) <= 5 + 1 + 4
+
+
+def test_flips_change_one_bit_each_and_all_of_the_first_bytes() -> None:
+    flipped = [content for _, content in byte_mutations.flips(CONTENT, 28, 4, 10)]
+    changed = [int.from_bytes(CONTENT, "little") ^ int.from_bytes(each, "little") for each in flipped]
+    assert all(each.bit_count() == 1 for each in changed)
+    bits = [each.bit_length() - 1 for each in changed]
+    assert bits[:32] == [*range(32)]
+    assert len(bits) == 42
+    assert max(bits) < 8 * 28
+
+
+def test_words_are_overwritten_by_each_number_at_each_of_the_first_bytes() -> None:
+    damaged = {content for _, content in byte_mutations.words(CONTENT, 28, 6, 0)}
+    assert all(len(each) == len(CONTENT) for each in damaged)
+    for value, width in ((2**31, 4), (2**32 - 1, 4), (2**63, 8), (2**64 - 1, 8), (1, 8)):
+        for at in range(6):
+            assert CONTENT[:at] + value.to_bytes(width, "little") + CONTENT[at + width :] in damaged
+
+
+def test_numbers_in_text_are_replaced_and_the_length_before_it_is_kept_right() -> None:
+    found = [content for _, content in byte_mutations.numbers(CONTENT, 28, 10**6)]
+    assert len(found) == 2 * len(mutations.NUMBERS)
+    for content in found:
+        length = struct.unpack("<I", content[4:8])[0]
+        assert content[8 + length :] == CONTENT[28:]
+        assert re.fullmatch(rb'\{"a": .*, "b": .*\}', content[8 : 8 + length])
+    assert MAGIC + struct.pack("<I", 23) + b'{"a": 1e400, "b": -3.5}' + CONTENT[28:] in found
+    plain = [content for _, content in byte_mutations.numbers(b"{a: 7}", 6, 1000, [b"NaN"])]
+    assert plain == [b"{a: NaN}"]

@@ -121,7 +121,10 @@ def served(
     """Returns the compiled program; None if the backend refuses it as the contract demands."""
     missing = backend.missing(graph, tensors)
     if not missing:
-        return backend.compile(graph, tensors, options)
+        try:
+            return backend.compile(graph, tensors, options)
+        except UnsupportedError as error:
+            raise AssertionError(f"{case}: missing is empty, but compile refuses: {error}") from error
     allowed = unsupported | {type(op).__name__ for op in graph if type(op) not in KINDS}
     present = {type(operation).__name__ for operation in graph}
     for line in missing:

@@ -37,7 +37,7 @@ class MinGRU(Operation):
         """Returns the state after each row: float32 `[tokens, width]`."""
         memory, written = step.recurrent(self.state), step.recurrent(self.state).written()
         with np.errstate(over="ignore"):
-            z = 1 / (1 + np.exp(-step[self.gate]))
+            z: Array = np.reciprocal(1 + np.exp(-step[self.gate]))
         keep, add = 1 - z, z * step[self.candidate]
         out = np.empty_like(add)
         latest: dict[int, Array] = {}  # of each sequence in this step

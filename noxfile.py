@@ -51,6 +51,12 @@ SOAKED = (
     "packages/zigai-core/tests/test_engine_interrupts.py",
     ENGINE_ON_KERNELS,
 )
+EXAMPLES = (
+    "example-format",
+    "example-plugin",
+    "example-recurrent",
+)
+"""Folders of integration-tests with packages of plugins, which the session `integration` builds, too."""
 TWO_WORKERS = ("pytest", "-n", "2", "--dist", "worksteal")
 """The command that runs tests, in two processes; `-- -n 0` runs them in one."""
 SETTINGS_OF_TESTS = {
@@ -108,8 +114,7 @@ def integration(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve() / "wheelhouse"
     shutil.rmtree(folder, ignore_errors=True)
     own = [str(wheel) for wheel in build_wheels(session).values()]
-    examples = [ROOT / "integration-tests" / name for name in ("example-plugin", "example-format")]
-    build(session, examples, into=folder)
+    build(session, [ROOT / "integration-tests" / name for name in EXAMPLES], into=folder)
     files = ["integration-tests/test_wheels.py", "integration-tests/test_first_hour.py"]
     if any(argument.startswith("--real") for argument in session.posargs):
         files.append("integration-tests/test_real_models.py")

@@ -161,6 +161,49 @@ def test_an_external_format_is_read_once_it_is_installed(
     assert "zigai-llama2c" in environment.run("zig-ai", "plugins").stdout
 
 
+RECURRENT = Path(__file__).resolve().parent / "example-recurrent" / "tests"
+OWN_TESTS = """
+import sys, importlib
+sys.path.insert(0, sys.argv[1])
+tests = importlib.import_module("test_mingru")
+names = [name for name in vars(tests) if name.startswith("test_")]
+for name in names:
+    getattr(tests, name)()
+from zigai_core.api.registry import Plugins
+sys.path.remove(sys.argv[1])
+print(len(names), *Plugins.installed().architectures)
+"""
+TOY_OF_IT = """
+import sys
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from toy_mingru import toy_mingru
+from toy_model import write_toy
+write_toy(Path(sys.argv[1]), toy_mingru())
+"""
+
+
+def test_a_recurrent_architecture_passes_its_tests_with_nothing_but_what_it_declares(
+    new_environment: Callable[..., Any],
+) -> None:
+    environment = new_environment("zigai-mingru")
+    count, *architectures = environment.check("python", "-c", OWN_TESTS, RECURRENT).split()
+    assert int(count) >= 5
+    assert architectures == ["mingru"]
+
+
+def test_a_recurrent_architecture_runs_on_numpy_beside_the_native_backend(
+    new_environment: Callable[..., Any], tmp_path: Path
+) -> None:
+    environment, model = new_environment("zigai"), tmp_path / "toy.gguf"
+    environment.install("zigai-mingru")
+    environment.check("python", "-c", TOY_OF_IT, model, RECURRENT, Path(__file__).parent)
+    assert greedy(environment, model)[0] == "numpy"
+    done = environment.run("python", "-c", GREEDY, model, "native")
+    assert done.returncode != 0
+    assert "operation MinGRU" in done.stderr.strip().splitlines()[-1]
+
+
 def test_a_name_claimed_by_two_distributions_is_an_error_that_names_both(
     everything: Any, new_environment: Callable[..., Any], toy: Path, tmp_path: Path
 ) -> None:

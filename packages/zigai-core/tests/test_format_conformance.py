@@ -514,7 +514,7 @@ def test_words_are_overwritten_by_each_number_at_each_of_the_first_bytes() -> No
 
 def test_numbers_in_text_are_replaced_and_the_length_before_it_is_kept_right() -> None:
     found = [content for _, content in byte_mutations.numbers(CONTENT, 28, 10**6)]
-    assert len(found) == 2 * len(mutations.NUMBERS)
+    assert len(found) == 2 * len(byte_mutations.NUMBERS)
     for content in found:
         length = struct.unpack("<I", content[4:8])[0]
         assert content[8 + length :] == CONTENT[28:]

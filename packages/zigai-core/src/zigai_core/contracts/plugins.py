@@ -140,7 +140,11 @@ class Backend(Protocol):
         options: CompileOptions,
         progress: Progress | None = None,
     ) -> Program:
-        """Returns a program. Raises `UnsupportedError`, with all of `missing`, if that is not empty."""
+        """Returns a program.
+
+        Raises `UnsupportedError`, with all of `missing`, if that is not empty; and for options that are out
+        of range, or that the backend does not know.
+        """
         ...
 
 
@@ -211,7 +215,8 @@ class Program(Protocol):
     def new_executor(self, sizes: Sequence[int]) -> Executor:
         """Returns an executor with `sizes[i]` pages or slots of group i of `Graph.groups`.
 
-        Memory is used as pages are written. Raises `UnsupportedError` if there is not enough of it.
+        Memory is used as pages are written. Raises `UnsupportedError` if there is not enough of it, and for
+        sizes below 1 or of another number of groups.
         """
         ...
 
@@ -264,7 +269,10 @@ class Executor(Protocol):
         ...
 
     def copy(self, group: int, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copies whole pages or slots of a group; a pair is `(from, to)`."""
+        """Copies whole pages or slots of a group, for each pair `(from, to)` in turn.
+
+        Raises `ShapeError` for a group, page or slot that the executor does not have.
+        """
         ...
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -56,6 +58,17 @@ def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tupl
             _within("slot", places.reads, size, least=-1)
             _within("slot", places.writes[:, 1], size)
             _within("row", places.writes[:, 0], count)
+
+
+def check_pairs(group: int, pairs: Sequence[tuple[int, int]], sizes: tuple[int, ...]) -> None:
+    """Raises `ShapeError` for a group, or for a page or slot to copy, that an executor does not have."""
+    if not 0 <= group < len(sizes):
+        raise ShapeError(f"copy: group {group}, but the graph has {len(sizes)} groups")
+    for source, target in pairs:
+        if not (0 <= source < sizes[group] and 0 <= target < sizes[group]):
+            raise ShapeError(
+                f"copy: from {source} to {target}, but those of group {group} are 0..{sizes[group] - 1}"
+            )
 
 
 def _by_sequence(values: NDArray[np.int32], sequences: NDArray[np.int32]) -> dict[int, int]:

@@ -5,6 +5,7 @@ It is slow but supports every operation; other backends are tested against it.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 
@@ -14,12 +15,12 @@ from numpy.typing import NDArray
 from zigai_core.contracts.batch import Batch, Pages, Slots
 from zigai_core.contracts.best import Best, Edits, best
 from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import Cancelled, PluginError, UnsupportedError
+from zigai_core.contracts.errors import Cancelled, PluginError, UnsupportedError, ZigAIError
 from zigai_core.contracts.graph import Array, Graph, Value, Weight
 from zigai_core.contracts.options import KV_DTYPES, CompileOptions
 from zigai_core.contracts.plugins import OperationTime, ProgramReport, Progress, TensorReport
 from zigai_core.contracts.state import State
-from zigai_core.ops.batch_checks import check_batch
+from zigai_core.ops.batch_checks import check_batch, check_pairs
 from zigai_core.ops.reference_states import (
     CacheMemory,
     CacheStep,
@@ -69,6 +70,9 @@ class NumpyBackend:
         missing = self.missing(graph, weights)
         if missing:
             raise UnsupportedError("the numpy backend cannot " + "; nor ".join(missing))
+        for name in ("context", "batch", "page"):
+            if getattr(options, name) < 1:
+                raise UnsupportedError(f"options: {name} is {getattr(options, name)}, must be at least 1")
         if options.kv_dtype not in KV_DTYPES:
             raise UnsupportedError(
                 f"the numpy backend supports kv_dtype {', '.join(KV_DTYPES)}, not {options.kv_dtype}"
@@ -168,6 +172,7 @@ class NumpyExecutor:
     def __init__(self, program: NumpyProgram, sizes: tuple[int, ...]) -> None:
         self.sizes = sizes
         self._program = program
+        self._process = os.getpid()
         self._seconds: list[float] = []
         self._groups = [
             [new_memory(state, size, program.options) for state in group.states]
@@ -176,6 +181,7 @@ class NumpyExecutor:
 
     def run(self, batch: Batch, stop: NDArray[np.int32]) -> NumpyOutputs:
         """Evaluates the graph for one batch."""
+        self._check_process()
         graph = self._program.graph
         check_batch(batch, graph, self._program.options, self.sizes)
         step = NumpyStep(self._program, batch, self._groups)
@@ -190,7 +196,9 @@ class NumpyExecutor:
         return NumpyOutputs({name: step[value].astype(np.float32) for name, value in graph.outputs.items()})
 
     def copy(self, group: int, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copies whole pages or slots of every state of a group."""
+        """Copies whole pages or slots of every state of a group. `ShapeError` for one that does not exist."""
+        self._check_process()
+        check_pairs(group, pairs, self.sizes)
         for memory in self._groups[group]:
             for array in memory.arrays.values():
                 for source, target in pairs:
@@ -206,6 +214,14 @@ class NumpyExecutor:
             OperationTime(type(operation).__name__, operation.output.name, "", seconds)
             for operation, seconds in zip(self._program.graph.operations, self._seconds, strict=False)
         ]
+
+    def _check_process(self) -> None:
+        # Two processes that go on with one sequence would each take the other's tokens for its own.
+        if os.getpid() != self._process:
+            raise ZigAIError(
+                f"this executor belongs to process {self._process}; in a forked process, make a new one with "
+                "program.new_executor()"
+            )
 
 
 class NumpyOutputs:

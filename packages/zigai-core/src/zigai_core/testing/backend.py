@@ -22,10 +22,14 @@ from zigai_core.ops.alibi import alibi_slopes
 from zigai_core.ops.blocks import DecoderShape, decoder, projections
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.any_graph import GraphsConformance
 from zigai_core.testing.best import BestConformance
 from zigai_core.testing.experts import ExpertsConformance
 from zigai_core.testing.outputs import OutputsConformance
+from zigai_core.testing.refusals import RefusalsConformance
+from zigai_core.testing.slots import SlotsConformance
 from zigai_core.testing.states import StatesConformance
+from zigai_core.testing.stopping import StoppingConformance
 from zigai_core.testing.toys import store_floats, toy_decoder
 
 
@@ -66,8 +70,20 @@ def attending(model: ModelDescriptor, **attributes: Any) -> Graph:
     return g.finish()
 
 
-class BackendConformance(ExpertsConformance, OutputsConformance, StatesConformance, BestConformance):
-    """All tests of a backend. Inherit and set `backend`; for the tolerances see `Conformance`."""
+class BackendConformance(
+    GraphsConformance,
+    ExpertsConformance,
+    OutputsConformance,
+    StatesConformance,
+    SlotsConformance,
+    StoppingConformance,
+    RefusalsConformance,
+    BestConformance,
+):
+    """All tests of a backend. Inherit and set `backend`; for the tolerances see `Conformance`.
+
+    To test graphs of your own, too, extend `graphs`: see `GraphsConformance`.
+    """
 
     def _tokens(self, count: int, seed: int = 0) -> list[int]:
         return [int(token) for token in np.random.RandomState(seed).randint(0, 512, count)]

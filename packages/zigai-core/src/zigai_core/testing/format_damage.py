@@ -28,19 +28,25 @@ class DamageConformance(FormatSuite):
     def test_flipped_bits_end_in_an_error_or_a_sound_model(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count, first = self._counts(written)
-        done = self._damage(written, lambda content, header: byte_mutations.flips(content, header, first, count))
+        done = self._damage(
+            written, lambda content, header: byte_mutations.flips(content, header, first, count)
+        )
         assert [*done]
 
     def test_extreme_numbers_in_words_end_in_an_error_or_a_sound_model(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count, first = self._counts(written)
-        done = self._damage(written, lambda content, header: byte_mutations.words(content, header, first, count))
+        done = self._damage(
+            written, lambda content, header: byte_mutations.words(content, header, first, count)
+        )
         assert [*done]
 
     def test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count, _ = self._counts(written)
-        for _ in self._damage(written, lambda content, header: byte_mutations.numbers(content, header, count)):
+        for _ in self._damage(
+            written, lambda content, header: byte_mutations.numbers(content, header, count)
+        ):
             pass  # a header without any decimal number is none of text
 
     def test_a_model_without_one_of_its_files_is_refused(self, tmp_path: Path) -> None:
@@ -87,7 +93,7 @@ class DamageConformance(FormatSuite):
         return {file: Place.of(file.read_bytes(), tensors) for file in written.files}
 
     def _damage(
-        self, written: WrittenModel, damage: Callable[[bytes, int], Iterable[mutations.Damaged]]
+        self, written: WrittenModel, damage: Callable[[bytes, int], Iterable[byte_mutations.Damaged]]
     ) -> Iterator[tuple[Place, str, bytes, bool]]:
         """Reads the model with each of its files damaged by `damage(content, bytes of the header)`.
 

@@ -6,8 +6,8 @@ import os
 import tracemalloc
 from pathlib import Path
 
-from zigai_core.testing.format_model import FOREIGN, FormatSuite, overwrite, traced
 from zigai_core.testing.byte_mutations import cuts, flips
+from zigai_core.testing.format_model import FOREIGN, FormatSuite, overwrite, traced
 
 _IO = Path("/proc/self/io")
 """Counts the bytes that this process reads, on Linux; elsewhere only memory is measured."""

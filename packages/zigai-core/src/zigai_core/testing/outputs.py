@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 
 from zigai_core.contracts.descriptor import TensorInfo
@@ -62,5 +60,3 @@ class OutputsConformance(Conformance):
         g.output("capped", g.soft_cap(logits, 2.0, name="capped"))
         outputs = self._outputs_agree(g.finish(), tensors, range(VOCABULARY))
         np.testing.assert_array_equal(outputs["hidden"], outputs["again"])
-        for a, b in combinations(outputs.values(), 2):
-            assert not np.shares_memory(a, b), "writing to one output changes another"

@@ -137,6 +137,8 @@ def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | No
         embedding = model.tensors.get("token_embd.weight")
         size = len(model.tokenizer.tokens) if embedding is None else embedding.shape[0]
         metadata |= _vocabulary(by_scores(model.tokenizer, model.path), size, pre_tokenizer, model)
+    else:
+        metadata["tokenizer.ggml.model"] = "no_vocab"  # llama.cpp opens no file without the key
     if model.chat_template is not None:
         metadata["tokenizer.chat_template"] = model.chat_template
     return metadata

@@ -10,7 +10,8 @@ untied heads, with and without a window, and so on. `oracle` in the signature of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from pathlib import Path
+from typing import Any, ClassVar
 from unittest import SkipTest
 
 import numpy as np
@@ -29,6 +30,7 @@ from zigai_core.testing.divergence import kl_divergence
 from zigai_core.testing.evaluation import Evaluation, float_weights
 from zigai_core.testing.oracle import Oracle
 from zigai_core.testing.pairing import with_adjacent_pairs
+from zigai_core.testing.peer import VARIABLE, interpreter, outputs_of_llama_cpp
 from zigai_core.testing.schedules import schedules_for, whole_prefill
 from zigai_core.testing.strength import difference, strength
 
@@ -46,9 +48,15 @@ class ArchitectureConformance(InputsConformance):
     Set `oracles`; for `architectures`, `tolerance` and `without_effect` see `InputsConformance`.
     `backend_tolerance` is the largest difference between another backend and the oracle, for float32 weights
     and cache, and `divergence` that for other types: see `DIVERGENCE`.
+
+    `write_gguf`, a `staticmethod`, writes a model as a GGUF file (`zigai_gguf.convert.convert`), for the
+    comparison with llama.cpp, which is skipped where llama-cpp-python is not installed. `unlike_llama_cpp`
+    has the oracles, by name, of which llama.cpp computes something else, with the reason.
     """
 
     backend_tolerance: ClassVar[float] = 1e-3
+    write_gguf: ClassVar[Any] = None
+    unlike_llama_cpp: ClassVar[Mapping[str, str]] = {}
     divergence: ClassVar[Mapping[str, float]] = DIVERGENCE
 
     def test_outputs_are_those_of_the_oracle(self, oracle: Oracle) -> None:
@@ -114,6 +122,26 @@ class ArchitectureConformance(InputsConformance):
         assert worst <= self.tolerance, (
             f"stored with adjacent pairs the outputs differ by up to {worst:.2g}: give RoPE the pairing of "
             "model.conventions.rope_pairing"
+        )
+
+    def test_llama_cpp_computes_the_same_from_a_file(self, oracle: Oracle, tmp_path: Path) -> None:
+        if self.write_gguf is None:
+            raise SkipTest("write_gguf is not set: the function that writes a model as a GGUF file")
+        if interpreter() is None:
+            raise SkipTest(f"llama-cpp-python is not installed, and {VARIABLE} names no python that has it")
+        path = tmp_path / f"{oracle.model.name}.gguf"
+        self.write_gguf(oracle.model, path)
+        output = "logits" if "logits" in oracle.outputs else "hidden"
+        found = outputs_of_llama_cpp(path, oracle.tokens, output)
+        worst = difference({output: found}, {output: oracle.outputs[output][-len(found) :]})
+        reason = self.unlike_llama_cpp.get(oracle.model.name)
+        if reason is not None:
+            assert worst > self.backend_tolerance, f"llama.cpp computes the same, though {reason}"
+            return
+        assert worst <= self.backend_tolerance, (
+            f"{oracle.model.name}: llama.cpp's {output} from the same weights in a GGUF file differ by up to "
+            f"{worst:.2g}: a key or a tensor means something else there (how rows are paired for RoPE, what "
+            "is added to norms, what is negated), or llama.cpp does not read an option of this model"
         )
 
     def _compile(

@@ -286,12 +286,18 @@ def oracle(session: nox.Session) -> None:
     install(session, *group("oracle"))
     install(session, "--no-deps", "axolotl")  # its templates alone
     install(session, "--no-deps", "ggml-python")  # its libggml alone
-    session.run("python", "integration-tests/oracle/record.py", *session.posargs)
-    folder = "integration-tests/oracle"
-    compared = ("templates", "tokenizers", "folders", "encoders", "llama_cpp")
-    others = [f"{folder}/compare_{what}.py" for what in compared]
+    folder, write = "integration-tests/oracle", "--write" in session.posargs
+    session.run("python", f"{folder}/record.py", *session.posargs)
+    for oracles in sorted(ROOT.glob("packages/*/tests/**/cases.toml")):
+        check = () if write else ("--check",)
+        session.run("python", "-m", "zigai_core.testing.record", str(oracles.parent), *check)
     made = {"ZIGAI_LLAMA_CPP": str(peer_python(session))} if peer_complete(session).exists() else {}
-    session.run("pytest", folder, *others, env=made | dict(os.environ))
+    environment = made | dict(os.environ)
+    if write:
+        session.run("python", f"{folder}/families.py", env=environment)
+    compared = ("templates", "tokenizers", "folders", "encoders", "oracles", "llama_cpp")
+    others = [f"{folder}/compare_{what}.py" for what in compared]
+    session.run("pytest", folder, *others, env=environment)
 
 
 @nox.session

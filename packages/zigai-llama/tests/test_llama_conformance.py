@@ -11,3 +11,4 @@ from zigai_llama import llama
 class TestLlama(ArchitectureConformance):
     oracles = Path(__file__).parent / "oracles"
     architectures = {"llama": llama}
+    unlike_llama_cpp = {"mistral": "its llama has no window"}

@@ -10,8 +10,7 @@ untied heads, with and without a window, and so on. `oracle` in the signature of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 from unittest import SkipTest
 
 import numpy as np
@@ -30,7 +29,6 @@ from zigai_core.testing.divergence import kl_divergence
 from zigai_core.testing.evaluation import Evaluation, float_weights
 from zigai_core.testing.oracle import Oracle
 from zigai_core.testing.pairing import with_adjacent_pairs
-from zigai_core.testing.peer import VARIABLE, interpreter, outputs_of_llama_cpp
 from zigai_core.testing.schedules import schedules_for, whole_prefill
 from zigai_core.testing.strength import difference, strength
 
@@ -49,19 +47,16 @@ class ArchitectureConformance(InputsConformance):
     `backend_tolerance` is the largest difference between another backend and the oracle, for float32 weights
     and cache, and `divergence` that for other types: see `DIVERGENCE`.
 
-    `write_gguf`, a `staticmethod`, writes a model as a GGUF file (`zigai_gguf.convert.convert`), for the
-    comparison with llama.cpp, which is skipped where llama-cpp-python is not installed. `unlike_llama_cpp`
-    has the oracles, by name, of which llama.cpp computes something else, with the reason.
+    `unlike_llama_cpp`: see `LlamaCppConformance`.
     """
 
     backend_tolerance: ClassVar[float] = 1e-3
-    write_gguf: ClassVar[Any] = None
     unlike_llama_cpp: ClassVar[Mapping[str, str]] = {}
     divergence: ClassVar[Mapping[str, float]] = DIVERGENCE
 
     def test_outputs_are_those_of_the_oracle(self, oracle: Oracle) -> None:
-        graph = self._build(oracle.model)
-        outputs = whole_prefill(self._compile(NumpyBackend(), graph, oracle.model.tensors), oracle.tokens)
+        graph = self.build(oracle.model)
+        outputs = whole_prefill(self.compile(NumpyBackend(), graph, oracle.model.tensors), oracle.tokens)
         worst = difference(outputs, oracle.outputs)
         assert worst <= self.tolerance, (
             f"{oracle.model.name}: outputs differ by up to {worst:.2g} from {oracle.source}; "
@@ -69,7 +64,7 @@ class ArchitectureConformance(InputsConformance):
         )
 
     def test_every_mutation_of_the_graph_is_noticed(self, oracle: Oracle) -> None:
-        found = strength(oracle, self._build(oracle.model), tolerance=self.tolerance)
+        found = strength(oracle, self.build(oracle.model), tolerance=self.tolerance)
         assert not found.survived, (
             f"{oracle.model.name}: the oracle {found}: it cannot tell the model from others that differ from "
             "it in one of these. Record it with other options, larger weights or a longer text:\n"
@@ -78,9 +73,9 @@ class ArchitectureConformance(InputsConformance):
         assert found.total > len(oracle.model.tensors)
 
     def test_the_way_in_which_a_sequence_is_computed_changes_nothing(self, oracle: Oracle) -> None:
-        graph = self._build(oracle.model)
+        graph = self.build(oracle.model)
         for backend in (NumpyBackend(), *self._others(graph, oracle.model.tensors)):
-            program = self._compile(backend, graph, oracle.model.tensors)
+            program = self.compile(backend, graph, oracle.model.tensors)
             expected = whole_prefill(program, oracle.tokens)
             tolerance = 0.0 if program.batch_invariant else self.tolerance
             for name, schedule in schedules_for(graph)[0].items():
@@ -88,16 +83,16 @@ class ArchitectureConformance(InputsConformance):
                 assert worst <= tolerance, f"{backend.name}: {name}: outputs differ by up to {worst:.2g}"
 
     def test_other_backends_agree_with_numpy_or_say_what_they_lack(self, oracle: Oracle) -> None:
-        graph, tensors = self._build(oracle.model), oracle.model.tensors
+        graph, tensors = self.build(oracle.model), oracle.model.tensors
         backends = self._others(graph, tensors)
         for backend in backends:
-            program = self._compile(backend, graph, tensors)
+            program = self.compile(backend, graph, tensors)
             worst = difference(whole_prefill(program, oracle.tokens), oracle.outputs)
             assert worst <= self.backend_tolerance, f"{backend.name}: outputs differ by up to {worst:.2g}"
             for dtype, limit in self.divergence.items():
                 stored = rounded(graph, tensors, dtype)
-                expected = whole_prefill(self._compile(NumpyBackend(), graph, stored), oracle.tokens)
-                found = whole_prefill(self._compile(backend, graph, stored, "F16"), oracle.tokens)
+                expected = whole_prefill(self.compile(NumpyBackend(), graph, stored), oracle.tokens)
+                found = whole_prefill(self.compile(backend, graph, stored, "F16"), oracle.tokens)
                 for name, rows in expected.items():
                     median = float(np.median(_divergence(name, rows, found[name])))
                     case = f"{backend.name}: {dtype} weights, F16 cache: {name}"
@@ -108,68 +103,51 @@ class ArchitectureConformance(InputsConformance):
     def test_the_context_changes_no_output_within_it(self, oracle: Oracle) -> None:
         trained = oracle.model.hyperparameters.integer("context_length", 4096)
         for context in (len(oracle.tokens), trained):
-            graph = self._build(oracle.model, context=context)
+            graph = self.build(oracle.model, context=context)
             outputs = self._outputs(oracle, graph)
             assert difference(outputs, oracle.outputs) <= self.tolerance, f"context of {context}"
 
     def test_pairs_of_rope_are_those_of_the_files_conventions(self, oracle: Oracle) -> None:
-        graph = self._build(oracle.model)
+        graph = self.build(oracle.model)
         if not any(isinstance(operation, Rope) for operation in graph):
             raise SkipTest("the graph has no RoPE")
         adjacent = with_adjacent_pairs(oracle.model, graph)
-        outputs = self._outputs(oracle, self._build(adjacent), adjacent.tensors)
+        outputs = self._outputs(oracle, self.build(adjacent), adjacent.tensors)
         worst = difference(outputs, oracle.outputs)
         assert worst <= self.tolerance, (
             f"stored with adjacent pairs the outputs differ by up to {worst:.2g}: give RoPE the pairing of "
             "model.conventions.rope_pairing"
         )
 
-    def test_llama_cpp_computes_the_same_from_a_file(self, oracle: Oracle, tmp_path: Path) -> None:
-        if self.write_gguf is None:
-            raise SkipTest("write_gguf is not set: the function that writes a model as a GGUF file")
-        if interpreter() is None:
-            raise SkipTest(f"llama-cpp-python is not installed, and {VARIABLE} names no python that has it")
-        path = tmp_path / f"{oracle.model.name}.gguf"
-        self.write_gguf(oracle.model, path)
-        output = "logits" if "logits" in oracle.outputs else "hidden"
-        found = outputs_of_llama_cpp(path, oracle.tokens, output)
-        worst = difference({output: found}, {output: oracle.outputs[output][-len(found) :]})
-        reason = self.unlike_llama_cpp.get(oracle.model.name)
-        if reason is not None:
-            assert worst > self.backend_tolerance, f"llama.cpp computes the same, though {reason}"
-            return
-        assert worst <= self.backend_tolerance, (
-            f"{oracle.model.name}: llama.cpp's {output} from the same weights in a GGUF file differ by up to "
-            f"{worst:.2g}: a key or a tensor means something else there (how rows are paired for RoPE, what "
-            "is added to norms, what is negated), or llama.cpp does not read an option of this model"
-        )
-
-    def _compile(
+    def compile(
         self, backend: Backend, graph: Graph, tensors: Mapping[str, TensorInfo], kv_dtype: str = "F32"
     ) -> Program:
+        """Returns a program for a context of 128 tokens in steps of 64, with one thread."""
         options = CompileOptions(context=128, batch=64, page=16, kv_dtype=kv_dtype, threads=1)
         return backend.compile(graph, tensors, options)
 
     def _others(self, graph: Graph, tensors: Mapping[str, TensorInfo]) -> list[Backend]:
         """The installed backends except numpy that have all operations; asserts that the rest refuse."""
         found = []
-        for backend in self._installed():
+        for backend in [*self.backends()][1:]:
             missing = backend.missing(graph, tensors)
             if not missing:
                 found.append(backend)
                 continue
             try:
-                self._compile(backend, graph, tensors)
+                self.compile(backend, graph, tensors)
             except UnsupportedError as error:
                 assert missing[0] in str(error), f"{backend.name}: {error}"
             else:
                 raise AssertionError(f"{backend.name} compiles a graph for which it lacks {missing[0]}")
         return found
 
-    def _installed(self) -> Iterator[Backend]:
-        for name in self._plugins().backends:
+    def backends(self) -> Iterator[Backend]:
+        """Yields the numpy backend, then all others that are installed."""
+        yield NumpyBackend()
+        for name in self.plugins().backends:
             if name != "numpy":
-                yield self._plugins().backends.get(name)()
+                yield self.plugins().backends.get(name)()
 
 
 def _divergence(name: str, expected: Array, found: Array) -> NDArray[np.float64]:

@@ -51,11 +51,11 @@ class InputsConformance:
     def pytest_generate_tests(self, metafunc: Any) -> None:
         """Runs a test that has a parameter `oracle` once for each oracle."""
         if "oracle" in metafunc.fixturenames:
-            paths = self._paths()
+            paths = self.oracle_paths()
             metafunc.parametrize("oracle", [*map(Oracle.load, paths)], ids=[path.stem for path in paths])
 
     def test_there_are_oracles_for_each_architecture(self) -> None:
-        paths = self._paths()
+        paths = self.oracle_paths()
         assert paths, f"{self.oracles} holds no oracle: record one with zigai_core.testing.record"
         lacking = {*self.architectures} - {Oracle.load(path).model.architecture for path in paths}
         assert not lacking, f"no oracle for {', '.join(sorted(lacking))}"
@@ -90,7 +90,7 @@ class InputsConformance:
 
     def test_every_hyperparameter_is_read_or_is_known_to_have_no_effect(self, oracle: Oracle) -> None:
         hp = oracle.model.hyperparameters.tracked()
-        architecture = self._plugins().architectures.get(oracle.model.architecture)
+        architecture = self.plugins().architectures.get(oracle.model.architecture)
         architecture(replace(oracle.model, hyperparameters=hp), context=CONTEXT)
         unread = sorted({*hp} - hp.read - READ_ELSEWHERE - {*self.without_effect})
         assert not unread, (
@@ -107,7 +107,7 @@ class InputsConformance:
             assert effect or not others, f"{key} is read, but with {others} the outputs are the same"
 
     def test_an_option_of_other_models_is_refused_or_has_an_effect(self) -> None:
-        oracles = [*map(Oracle.load, self._paths())]
+        oracles = [*map(Oracle.load, self.oracle_paths())]
         for architecture in sorted({oracle.model.architecture for oracle in oracles}):
             own = [oracle for oracle in oracles if oracle.model.architecture == architecture]
             for key, neutral in NEUTRAL.items():
@@ -150,7 +150,7 @@ class InputsConformance:
         """True if the architecture reads a hyperparameter when the file has it."""
         model = _with(oracle.model, key, _unusual(NEUTRAL[key]))
         try:
-            self._plugins().architectures.get(model.architecture)(model, context=CONTEXT)
+            self.plugins().architectures.get(model.architecture)(model, context=CONTEXT)
         except ZigAIError:
             return True
         return key in model.hyperparameters.read
@@ -166,7 +166,7 @@ class InputsConformance:
     def _built(self, model: ModelDescriptor, name: str, case: str) -> Graph | None:
         """The graph; None if it is refused with an error of ZigAI, which has to contain `name`."""
         try:
-            return self._build(model)
+            return self.build(model)
         except PluginError as error:  # of Python's exceptions, too
             cause = error.__cause__ or error
             raise AssertionError(f"{case} the architecture raises {type(cause).__name__}: {cause}") from error
@@ -174,8 +174,9 @@ class InputsConformance:
             assert name in str(error), f"{case} the error does not say so: {error}"
         return None
 
-    def _build(self, model: ModelDescriptor, *, context: int = CONTEXT) -> Graph:
-        return build(model, context=context, plugins=self._plugins())
+    def build(self, model: ModelDescriptor, *, context: int = CONTEXT) -> Graph:
+        """Returns the graph, with all checks of loading."""
+        return build(model, context=context, plugins=self.plugins())
 
     def _outputs(
         self, oracle: Oracle, graph: Graph, tensors: Mapping[str, TensorInfo] | None = None
@@ -184,12 +185,14 @@ class InputsConformance:
         with np.errstate(all="ignore"):
             return Evaluation(graph, weights, oracle.tokens).outputs()
 
-    def _plugins(self) -> Plugins:
+    def plugins(self) -> Plugins:
+        """Returns the installed plugins, with `architectures`."""
         return Plugins.installed().extended(architectures=self.architectures)
 
-    def _paths(self) -> list[Path]:
+    def oracle_paths(self) -> list[Path]:
+        """Returns the paths of the oracles, sorted by name."""
         oracles = self.oracles
-        return sorted(oracles.glob("*.npz")) if isinstance(oracles, Path) else [*oracles]
+        return sorted(oracles.glob("*.npz")) if isinstance(oracles, Path) else sorted(oracles)
 
 
 def _with(model: ModelDescriptor, key: str, value: Any) -> ModelDescriptor:

@@ -1,0 +1,26 @@
+"""Compares llama.cpp with the oracles of every family, from GGUF files that `convert` writes.
+
+`nox -s oracle` runs this. Without llama-cpp-python (zigai_core.testing.peer) all tests are skipped.
+"""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from zigai_core.testing.architecture_llama_cpp import LlamaCppConformance
+from zigai_core.testing.oracle import Oracle
+
+PAIRS = list(runpy.run_path(str(Path(__file__).with_name("suites.py")))["pairs"]())
+NAMES = [oracle.model.name for *_, oracle in PAIRS]
+
+
+@pytest.mark.parametrize(
+    ("package", "suite", "oracle"), PAIRS, ids=[oracle.model.name for *_, oracle in PAIRS]
+)
+def test_llama_cpp_computes_what_transformers_does(
+    package: str, suite: LlamaCppConformance, oracle: Oracle, tmp_path: Path
+) -> None:
+    suite.test_llama_cpp_computes_the_same_from_a_file(oracle, tmp_path)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from zigai_core.contracts.descriptor import TokenizerSpec
-from zigai_core.contracts.errors import TokenizerError
+from zigai_core.contracts.errors import FormatError, TokenizerError
 
 FIRST_BYTE = 3
 
@@ -14,10 +14,19 @@ FIRST_BYTE = 3
 class ByteTokenizer:
     """Token b + 3 is byte b; tokens 0 to 2 are `<unk>`, `<s>` and `</s>`, those above 258 are words.
 
-    Words are never produced by `encode`. See `Tokenizer` for the methods.
+    Words are never produced by `encode`. See `Tokenizer` for the methods. Raises `FormatError` for a
+    vocabulary of other tokens.
     """
 
     def __init__(self, spec: TokenizerSpec) -> None:
+        first = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+        ids = [*spec.special_ids.values(), *spec.end_ids]
+        if list(spec.tokens[: len(first)]) != first or not all(0 <= i < FIRST_BYTE for i in ids):
+            raise FormatError(
+                "a vocabulary for bytes begins with <unk>, <s>, </s>, the only special tokens, and bytes"
+            )
+        if spec.add_bos and "bos" not in spec.special_ids:
+            raise FormatError("the vocabulary asks for a BOS token and has none")
         self.vocabulary_size = len(spec.tokens)
         self.special_ids: Mapping[str, int] = spec.special_ids
         self.end_ids = spec.end_ids

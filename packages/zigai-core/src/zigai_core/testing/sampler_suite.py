@@ -153,7 +153,7 @@ def inputs(logits: Array, prompt: Sequence[int]) -> Iterator[tuple[str, TokenCan
 def applied(
     step: Any, logits: Array, prompt: Sequence[int], draw: float
 ) -> Iterator[tuple[str, TokenCandidates, TokenCandidates]]:
-    """Yields candidates before and after a step, of either stage, for every form of them; all draws are `draw`."""
+    """Yields candidates before and after a step of either stage, in every form; all draws are `draw`."""
     with np.errstate(all="ignore"):
         if isinstance(step, RowStep):
             row = new_row(logits, prompt)

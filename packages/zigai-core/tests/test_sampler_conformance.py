@@ -152,7 +152,7 @@ class CallsItRanked(TopA):
 
 class NeedsTwo(TopA):
     def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
-        best, second = np.sort(candidates.logits)[[-1, -2]]
+        second = np.sort(candidates.logits)[-2]
         return candidates.keep(candidates.logits >= second)
 
 

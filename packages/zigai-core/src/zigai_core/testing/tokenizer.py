@@ -153,14 +153,19 @@ class TokenizerConformance(ControlTokensConformance):
                 assert usual == ([bos, *bare] if spec.add_bos else bare), f"{brief(text)}: {brief(usual)}"
 
     def test_threads_encode_at_the_same_time(self) -> None:
-        fresh, texts = self._new(type(self).spec), [t for t in self._texts(60) if self._encode(t) is not None]
-        expected = {text: self._encode(text) for text in texts}
+        fresh, long = self._new(type(self).spec), ordinary_text(20_000)
+        texts = [
+            *self._texts(60),
+            *(long[number:] for number in range(2 * THREADS)),
+        ]  # long: threads alternate
+        expected = {text: ids for text in texts if (ids := self._encode(text)) is not None}
+        texts = list(expected)
         wrong: list[str] = []
         start = threading.Barrier(THREADS)
 
         def work(number: int) -> None:
             start.wait()
-            for text in texts[number * 7 :] + texts[: number * 7]:
+            for text in texts[-2 * number :] + texts[: -2 * number]:
                 try:
                     ids = fresh.encode(text, bos=False)
                     same = ids == expected[text] and fresh.decode(ids) == self._tokenizer.decode(ids)

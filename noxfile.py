@@ -44,6 +44,11 @@ BESIDE_A_PEER = ("compare", "peer")
 KERNELS = "packages/zigai-kernels/tests"
 ENGINE_ON_KERNELS = "integration-tests/test_engine_in_company.py"
 """Random requests on the native backend; needs no package but core and kernels."""
+EXAMPLES = (
+    "example-plugin",
+    "example-sampler",
+)
+"""Plugins of the documentation, in integration-tests, that `nox -s integration` installs from wheels."""
 SOAK = {"ZIGAI_ENGINE_OPERATIONS": "20000", "ZIGAI_ENGINE_INTERRUPTS": "10000"}
 """Random operations on the engine, and points at which it is interrupted: those are all that there are."""
 SOAKED = (
@@ -108,7 +113,7 @@ def integration(session: nox.Session) -> None:
     folder = Path(session.create_tmp()).resolve() / "wheelhouse"
     shutil.rmtree(folder, ignore_errors=True)
     own = [str(wheel) for wheel in build_wheels(session).values()]
-    build(session, [ROOT / "integration-tests" / "example-plugin"], into=folder)
+    build(session, [ROOT / "integration-tests" / name for name in EXAMPLES], into=folder)
     files = ["integration-tests/test_wheels.py", "integration-tests/test_first_hour.py"]
     if any(argument.startswith("--real") for argument in session.posargs):
         files.append("integration-tests/test_real_models.py")

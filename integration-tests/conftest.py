@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `screen` and `zig_ai`
+sys.path.insert(0, str(Path(__file__).parent / "example-sampler" / "src"))  # for its own tests
 
 WHEELHOUSE = os.environ.get("ZIGAI_WHEELHOUSE", "")
 UV = os.environ.get("ZIGAI_UV", "")

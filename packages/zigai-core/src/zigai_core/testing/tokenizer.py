@@ -214,6 +214,7 @@ class TokenizerConformance(ControlTokensConformance):
                         assert not outside, f"{what}: {brief(text)} has the ids {sorted(outside)}"
                 for token in {0, tokenizer.vocabulary_size - 1}:
                     _unless_refused(tokenizer.token_text, token)
+                    _unless_refused(tokenizer.decode, [token], special=True)
             except ZigAIError:
                 continue
             except AssertionError:

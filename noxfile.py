@@ -51,11 +51,7 @@ SOAKED = (
     "packages/zigai-core/tests/test_engine_interrupts.py",
     ENGINE_ON_KERNELS,
 )
-EXAMPLES = (
-    "example-format",
-    "example-plugin",
-    "example-recurrent",
-)
+EXAMPLES = ("example-format", "example-plugin", "example-recurrent", "example-sampler")
 """Folders of integration-tests with packages of plugins, which the session `integration` builds, too."""
 TWO_WORKERS = ("pytest", "-n", "2", "--dist", "worksteal")
 """The command that runs tests, in two processes; `-- -n 0` runs them in one."""

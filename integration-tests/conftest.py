@@ -11,6 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # for `screen` and `zig_ai`
 sys.path[:0] = [str(Path(__file__).with_name("example-recurrent") / part) for part in ("src", "tests")]
+sys.path.insert(0, str(Path(__file__).parent / "example-sampler" / "src"))  # for its own tests
 
 WHEELHOUSE = os.environ.get("ZIGAI_WHEELHOUSE", "")
 UV = os.environ.get("ZIGAI_UV", "")

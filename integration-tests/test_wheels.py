@@ -204,6 +204,56 @@ def test_a_recurrent_architecture_runs_on_numpy_beside_the_native_backend(
     assert "operation MinGRU" in done.stderr.strip().splitlines()[-1]
 
 
+SUITE = """
+import importlib.util, sys
+from importlib.metadata import distributions
+spec = importlib.util.spec_from_file_location("tested", sys.argv[1])
+tested = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(tested)
+suites = [value for name, value in vars(tested).items() if name.startswith("Test")]
+tests = [(suite, name) for suite in suites for name in dir(suite) if name.startswith("test_")]
+for suite, name in tests:
+    getattr(suite(), name)()
+print(len(tests), *sorted(found.name for found in distributions() if found.name.startswith("zigai")))
+"""
+"""Runs the tests of a module that only inherits from a conformance suite; these need no pytest."""
+
+
+def test_an_external_sampler_step_passes_the_suite_with_nothing_but_what_it_declares(
+    new_environment: Callable[..., Any],
+) -> None:
+    tests = Path(__file__).resolve().parent / "example-sampler" / "tests" / "test_eta.py"
+    count, *installed = new_environment("zigai-eta").check("python", "-c", SUITE, tests).split()
+    assert int(count) >= 14
+    assert installed == ["zigai-core", "zigai-eta"]
+
+
+ETA = """
+import sys, zigai
+from zigai_eta import EtaOptions
+model = zigai.load(sys.argv[1])
+for cutoff in (0.0, 0.5):
+    options = EtaOptions(eta_cutoff=cutoff, top_k=0, top_p=1.0, min_p=0.0, temperature=2.0, seed=1)
+    reply = model.generate([1, 300, 301], sampling=options, max_tokens=24)
+    reply.text
+    print(*reply.tokens, sep=",")
+"""
+
+
+def test_an_external_sampler_step_is_found_once_it_is_installed(
+    new_environment: Callable[..., Any], toy: Path
+) -> None:
+    environment = new_environment("zigai", "zigai-eta")
+    assert "zigai-eta" in environment.check("zig-ai", "plugins")
+    without, with_step = environment.check("python", "-c", ETA, toy).split()
+    assert without != with_step
+    environment.uninstall("zigai-eta")
+    code = "import sys, zigai; zigai.load(sys.argv[1]).generate('a', steps=('eta',)).text"
+    done = environment.run("python", "-c", code, toy)
+    assert done.returncode != 0
+    assert "'eta'" in done.stderr.strip().splitlines()[-1]
+
+
 def test_a_name_claimed_by_two_distributions_is_an_error_that_names_both(
     everything: Any, new_environment: Callable[..., Any], toy: Path, tmp_path: Path
 ) -> None:

@@ -126,17 +126,6 @@ def test_prefix_matches_is_the_z_function() -> None:
     assert prefix_matches([]) == []
 
 
-@pytest.mark.parametrize("n", [0.5, 1.0, 2.0])
-def test_top_n_sigma_follows_its_definition(n: float) -> None:
-    logits = np.random.default_rng(0).normal(0, 2, 500).astype(np.float32)
-    least = logits.max() - n * logits.std(dtype=np.float64)
-    row = edited(replace(OFF, top_n_sigma=n), logits)
-    assert [token for token, logit in enumerate(row) if logit > -INF] == np.flatnonzero(
-        logits >= least
-    ).tolist()
-    assert 0 < sum(logit > -INF for logit in row) < 500
-
-
 def test_top_n_sigma_ignores_excluded_tokens() -> None:
     options = replace(OFF, top_n_sigma=1.0, logit_bias={0: -INF})
     assert edited(options, logits_of(1000, 3, 2.9, 0)) == [-INF, 3, np.float32(2.9), -INF]

@@ -83,33 +83,6 @@ def test_decode_is_the_inverse_of_encode(tokenizer: SentencePieceTokenizer, text
     assert tokenizer.decode(tokenizer.encode(text, bos=False, special=special), special=True) == text
 
 
-@given(left=st.lists(st.integers(0, 300)), right=st.lists(st.integers(0, 300)), special=st.booleans())
-def test_decode_bytes_concatenates(
-    tokenizer: SentencePieceTokenizer, left: list[int], right: list[int], special: bool
-) -> None:
-    parts = [tokenizer.decode_bytes(tokens, special=special) for tokens in (left, right)]
-    assert tokenizer.decode_bytes(left + right, special=special) == b"".join(parts)
-
-
-def test_an_empty_text_has_no_token_except_bos(tokenizer: SentencePieceTokenizer) -> None:
-    assert tokenizer.encode("") == [1]
-    assert tokenizer.encode("", bos=False) == []
-    assert tokenizer.decode([1]) == tokenizer.decode([]) == ""
-    assert tokenizer.decode_bytes([]) == b""
-
-
-def test_bos_follows_the_file_unless_the_call_overrides_it(spec: TokenizerSpec) -> None:
-    without = SentencePieceTokenizer(replace(spec, add_bos=False))
-    assert without.encode("fox")[0] != 1
-    assert without.encode("fox", bos=True)[0] == 1
-    assert SentencePieceTokenizer(spec).encode("fox")[0] == 1
-
-
-def test_whitespace_and_control_characters_are_decoded_unchanged(tokenizer: SentencePieceTokenizer) -> None:
-    for text in (" ", "  ", " " * 100, "\n", " \n ", "\t", "\0", "\0\0 \0", "\u2028", "\ufeff"):
-        assert tokenizer.decode(tokenizer.encode(text)) == text
-
-
 def test_control_tokens_written_in_a_text_are_plain_text(tokenizer: SentencePieceTokenizer) -> None:
     text = "<s>the</s><unk><0x41>"
     tokens = tokenizer.encode(text, bos=False)
@@ -193,15 +166,6 @@ def test_byte_tokens_decode_to_parts_of_a_character_and_to_the_whole(
 def test_a_lone_surrogate_is_an_error_with_its_position(tokenizer: SentencePieceTokenizer) -> None:
     with pytest.raises(TokenizerError, match=r"lone surrogate, U\+D83D, at character 4"):
         tokenizer.encode("the \ud83d fox", special=True)
-
-
-@pytest.mark.parametrize("token", [-1, 10**6])
-def test_an_id_out_of_range_is_an_error(tokenizer: SentencePieceTokenizer, token: int) -> None:
-    for decode in (tokenizer.decode, tokenizer.decode_bytes):
-        with pytest.raises(TokenizerError, match=f"{token} is outside the vocabulary of"):
-            decode([1, token])
-    with pytest.raises(TokenizerError, match=f"{token} is outside"):
-        tokenizer.token_text(token)
 
 
 def without_bytes(spec: TokenizerSpec, unknown_type: int) -> TokenizerSpec:

@@ -50,6 +50,18 @@ def test_types_default_to_control_for_tokens_with_a_role(spec: TokenizerSpec) ->
     assert np.count_nonzero(types == TokenType.NORMAL) == len(spec.tokens) - 4
 
 
+def test_tokens_that_end_a_reply_are_control_tokens_unless_a_text_needs_them(
+    spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]
+) -> None:
+    first = len(spec.tokens)
+    added = [("<eot>", TokenType.USER_DEFINED), ("<eom>", TokenType.NORMAL), ("\n", TokenType.NORMAL)]
+    changed = extend(spec, added, end_ids=frozenset({2, 7, first, first + 1, first + 2}))
+    types = Vocabulary(changed).types
+    assert types[first:].tolist() == [TokenType.CONTROL, TokenType.CONTROL, TokenType.NORMAL]
+    assert types[7] == TokenType.BYTE
+    assert Vocabulary(extend(spec, added)).types[first:].tolist() == [kind for _, kind in added]
+
+
 def test_two_tokens_with_the_same_text_are_an_error_that_names_them(
     spec: TokenizerSpec, extend: Callable[..., TokenizerSpec]
 ) -> None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from tokenizers import Regex
 from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers.pre_tokenizers import Sequence as SequenceOf
-from tokenizers.pre_tokenizers import Split
 
 from zigai_core.contracts.descriptor import TokenizerSpec
-from zigai_core.contracts.errors import FormatError, UnsupportedError, escape, quote
+from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_tokens import SPACE, byte_values
-from zigai_tokenizers.library import bpe_model, plain_ids
+from zigai_tokenizers.library import bpe_model, plain_ids, splits_at
 from zigai_tokenizers.vocabulary import TokenType, Vocabulary
 from zigai_tokenizers.words import SPLIT_AT_SPACES, Words, boundaries
 
@@ -56,14 +54,15 @@ class BPETokenizer(VocabularyTokenizer):
         splits = tuple(spec.splits or ())
         self._whole_texts = ids if spec.ignore_merges and not splits else {}
         self._words = Words(_library_tokenizer(spec, vocabulary, ids, splits), boundaries(ids, splits))
-        self._after = frozenset(vocabulary.of_type(TokenType.CONTROL, TokenType.USER_DEFINED))
+        special = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED)
+        self._after = frozenset(vocabulary.of_type(*special))
         self._bos = self.special_ids.get("bos")
 
     def decode(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """Returns the text of tokens, the inverse of `encode`. Bytes that are not valid UTF-8 become U+FFFD.
 
         A space is removed where `encode` adds one: at the start of a text, and, unless it is only put before
-        the first, after a control or user-defined token. `special` includes control tokens. Raises
+        the first, after a control, unknown or user-defined token. `special` includes control tokens. Raises
         `TokenizerError` for an id out of range.
         """
         pieces = (self._shown if special else self._plain).of(tokens)
@@ -100,11 +99,5 @@ def _library_tokenizer(
     model = bpe_model(spec, vocabulary, ids, byte_fallback=True, ignore_merges=whole)
     tokenizer = LibraryTokenizer(model)
     if splits and splits != (SPLIT_AT_SPACES,):
-        try:
-            words = [Split(Regex(pattern), behavior="isolated") for pattern in splits]
-        except Exception as error:  # the library raises no class of its own
-            raise FormatError(
-                f"the expressions {quote(list(splits))} are not valid: {escape(str(error))}"
-            ) from None
-        tokenizer.pre_tokenizer = SequenceOf(words)
+        tokenizer.pre_tokenizer = SequenceOf(splits_at(splits))
     return tokenizer

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from tokenizers import Regex
 from tokenizers import Tokenizer as LibraryTokenizer
-from tokenizers.pre_tokenizers import ByteLevel, Sequence, Split
+from tokenizers.pre_tokenizers import ByteLevel, Sequence
 
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import TokenizerError, UnsupportedError, quote
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_alphabet import CHARACTERS, spelled_bytes
 from zigai_tokenizers.chunks import chunks
-from zigai_tokenizers.library import bpe_model, encode_text, plain_ids
+from zigai_tokenizers.library import bpe_model, encode_text, plain_ids, splits_at
 from zigai_tokenizers.pre_tokenizers import PreTokenizer, find_pre_tokenizer, name_of, of_patterns
 from zigai_tokenizers.vocabulary import TokenType, Vocabulary
 
@@ -79,6 +78,6 @@ def _library_tokenizer(
     """Returns a library tokenizer for plain text, without the tokens that plain text must not produce."""
     ids = plain_ids(vocabulary, TokenType.CONTROL, TokenType.UNKNOWN)
     tokenizer = LibraryTokenizer(bpe_model(spec, vocabulary, ids, ignore_merges=pre_tokenizer.whole_words))
-    words = [Split(Regex(pattern), behavior="isolated") for pattern in pre_tokenizer.patterns]
+    words = splits_at(pre_tokenizer.patterns)
     tokenizer.pre_tokenizer = Sequence([*words, ByteLevel(add_prefix_space=False, use_regex=False)])
     return tokenizer

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
 from typing import Any
 
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import Split
 
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import FormatError, TokenizerError, escape, quote
@@ -38,6 +39,16 @@ def bpe_model(spec: TokenizerSpec, vocabulary: Vocabulary, ids: dict[str, int], 
             return BPE(vocab=ids, merges=merges, **options)
         except Exception:  # a merge needs a token that is missing or not among `ids`
             return BPE(vocab=ids, merges=_plain_merges(merges, ids, vocabulary), **options)
+
+
+def splits_at(patterns: Sequence[str]) -> list[Split]:
+    """Returns the library's pre-tokenizers of expressions. Raises `FormatError` for an invalid one."""
+    try:
+        return [Split(Regex(pattern), behavior="isolated") for pattern in patterns]
+    except Exception as error:  # the library raises no class of its own
+        raise FormatError(
+            f"the expressions {quote(list(patterns))} are not valid: {escape(str(error))}"
+        ) from None
 
 
 def encode_text(tokenizer: Tokenizer, text: str) -> list[int]:

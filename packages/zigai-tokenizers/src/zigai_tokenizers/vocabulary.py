@@ -27,6 +27,9 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+_WRITTEN = (TokenType.NORMAL, TokenType.USER_DEFINED)
+"""Types of tokens that a text can contain."""
+
 HIDDEN = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.UNUSED)
 """Types of tokens that decoding omits unless `special` is set."""
 
@@ -47,6 +50,7 @@ class Vocabulary:
         self.types = self._types(spec)
         self.special_ids = self._special_ids(spec.special_ids)
         self.end_ids = frozenset(self._checked(token, "an end-of-reply token") for token in spec.end_ids)
+        self._hide_ends()
         self.ids = self._ids()
 
     def of_type(self, *types: TokenType) -> list[int]:
@@ -86,6 +90,16 @@ class Vocabulary:
                 f"token {token} {quote(self.texts[token])} is of type {types[token]}, outside 1..6"
             )
         return types.astype(np.int64)
+
+    def _hide_ends(self) -> None:
+        """Makes control tokens of the normal and user-defined tokens that end a reply, as llama.cpp does.
+
+        Otherwise a text could contain them. A token of one character stays what it is: a text that has the
+        character (a line break, say) could not be encoded without it.
+        """
+        for token in self.end_ids:
+            if self.types[token] in _WRITTEN and len(self.texts[token]) > 1:
+                self.types[token] = TokenType.CONTROL
 
     def _special_ids(self, special_ids: Mapping[str, int]) -> Mapping[str, int]:
         kept = {}

@@ -46,7 +46,7 @@ class Samplers:
 
         Raises `SamplingError` for a name that is not a field, with the nearest one, and for invalid values.
         """
-        known = [field.name for field in fields(SamplingOptions)]
+        known = [field.name for field in fields(options)]  # a plugin's options may have more
         for name in changes or {}:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)

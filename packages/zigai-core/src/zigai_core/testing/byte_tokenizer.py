@@ -6,18 +6,32 @@ import re
 from collections.abc import Mapping, Sequence
 
 from zigai_core.contracts.descriptor import TokenizerSpec
-from zigai_core.contracts.errors import TokenizerError
+from zigai_core.contracts.errors import FormatError, TokenizerError
 
 FIRST_BYTE = 3
 
 
 class ByteTokenizer:
-    """Token b + 3 is byte b; tokens 0 to 2 are `<unk>`, `<s>` and `</s>`, those above 258 are words.
+    """Token b + 3 is byte b; tokens 0 to 2 are special (`<unk>`, `<s>`, `</s>`), those above 258 words.
 
-    Words are never produced by `encode`. See `Tokenizer` for the methods.
+    Words are never produced by `encode`. See `Tokenizer` for the methods. Raises `FormatError` for a
+    vocabulary of other tokens.
     """
 
     def __init__(self, spec: TokenizerSpec) -> None:
+        specials, tokens = list(spec.tokens[:FIRST_BYTE]), list(spec.tokens[FIRST_BYTE : FIRST_BYTE + 256])
+        ids = [*spec.special_ids.values(), *spec.end_ids]
+        known = (
+            tokens == [f"<0x{byte:02X}>" for byte in range(256)] and len({*specials, ""}) == FIRST_BYTE + 1
+        )
+        if not known or not all(0 <= token < FIRST_BYTE for token in ids):
+            raise FormatError("a vocabulary for bytes has three special tokens, the 256 bytes, and words")
+        try:
+            "".join(spec.tokens).encode()
+        except UnicodeEncodeError as error:
+            raise FormatError("a token of the vocabulary has a lone surrogate") from error
+        if spec.add_bos and "bos" not in spec.special_ids:
+            raise FormatError("the vocabulary asks for a BOS token and has none")
         self.vocabulary_size = len(spec.tokens)
         self.special_ids: Mapping[str, int] = spec.special_ids
         self.end_ids = spec.end_ids

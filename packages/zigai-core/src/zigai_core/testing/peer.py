@@ -21,6 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MODULE = "llama_cpp"
+"""The module of llama-cpp-python."""
+
 VARIABLE = "ZIGAI_LLAMA_CPP"
 """The environment variable with the path of a python that has llama-cpp-python."""
 
@@ -28,7 +31,7 @@ VARIABLE = "ZIGAI_LLAMA_CPP"
 def interpreter() -> str | None:
     """Returns the python with llama-cpp-python; None if there is none."""
     named = os.environ.get(VARIABLE)
-    return named or (sys.executable if importlib.util.find_spec("llama_cpp") else None)
+    return named or (sys.executable if importlib.util.find_spec(MODULE) else None)
 
 
 def outputs_of_llama_cpp(path: Path, tokens: Sequence[int], output: str = "logits") -> NDArray[np.float32]:
@@ -55,7 +58,7 @@ def outputs_of_llama_cpp(path: Path, tokens: Sequence[int], output: str = "logit
 
 def _main(path: str, listed: str, output: str, out: str) -> None:
     """Computes one text and writes the output."""
-    api: Any = importlib.import_module("llama_cpp")
+    api: Any = importlib.import_module(MODULE)
     tokens = json.loads(listed)
     said: list[str] = []
     keep = api.llama_log_callback(lambda level, text, data: said.append(text.decode(errors="replace")))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from zigai_core.contracts.batch import Batch, Pages
 from zigai_core.contracts.errors import Cancelled
@@ -21,6 +22,9 @@ SHORTEST = 0.06
 """Least duration of a step that another thread stops, in seconds."""
 BEFORE, LATER = 10, 100
 """Tokens of the sequence before the step that is stopped, and in it."""
+
+BEGINNING = 0.01
+"""Seconds after which a step has begun: a cell that is set later was not set when it did."""
 
 
 class StoppingConformance(Conformance):
@@ -56,14 +60,21 @@ class StoppingConformance(Conformance):
             if duration > SHORTEST or layers > 10_000:
                 break
             layers *= 2
-        for turn in range(12):  # sooner each time: a busy machine may set the cell when the step has ended
+        for turn in range(20):  # sooner each time: a busy machine may set the cell when the step has ended
             stop = np.zeros(1, np.int32)
             at.run(_batch(0, BEFORE), stop)
-            timer = threading.Timer(duration / 4 / 2**turn, stop.fill, [1])
+            set_at: list[float] = []
+
+            def set_cell(cell: NDArray[np.int32] = stop, times: list[float] = set_at) -> None:
+                times.append(time.perf_counter())
+                cell[0] = 1
+
+            timer = threading.Timer(max(duration / 4 * 0.7**turn, 2 * BEGINNING), set_cell)
             timer.start()
+            began = time.perf_counter()
             ended = _cancelled(lambda: at.run(_batch(BEFORE, LATER, shift=1), stop))  # noqa: B023
             timer.join()
-            if ended:
+            if ended and set_at[0] - began > BEGINNING:
                 stop[0] = 0
                 self._close(at.run(_batch(BEFORE, 8), stop).rows("hidden").copy(), expected)
                 return

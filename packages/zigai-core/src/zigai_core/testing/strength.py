@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -17,6 +17,9 @@ TOLERANCE = 1e-4
 
 DRAWS = 3
 """Other weights and texts on which a mutation without effect is tried."""
+
+LONGEST_WINDOW = 512
+"""Windows up to this many tokens are shorter than the texts on which a mutation without effect is tried."""
 
 EQUAL = 1e-5
 """Largest relative difference between two graphs that compute the same, but may add in another order."""
@@ -89,8 +92,9 @@ def _outputs_of(evaluation: Evaluation, mutation: Mutation) -> Mapping[str, Arra
 
 
 def _others(oracle: Oracle, graph: Graph, weights: Mapping[str, Array]) -> tuple[Evaluation, ...]:
-    """The graph with the same weights in a random order, on texts of twice the length."""
+    """The graph with the same weights in a random order, on longer texts."""
     found = []
+    length = max(2 * len(oracle.tokens), *(2 * number for number in _whole_numbers(graph)))
     for seed in range(DRAWS):
         random = np.random.RandomState(seed)
         shuffled = {
@@ -98,8 +102,18 @@ def _others(oracle: Oracle, graph: Graph, weights: Mapping[str, Array]) -> tuple
             for name, array in weights.items()
         }
         limit = min(graph.token_limit, max(oracle.tokens) + 1)
-        found.append(Evaluation(graph, shuffled, text_of(limit, 2 * len(oracle.tokens), seed + 1)))
+        found.append(Evaluation(graph, shuffled, text_of(limit, length, seed + 1)))
     return tuple(found)
+
+
+def _whole_numbers(graph: Graph) -> Iterator[int]:
+    """The attributes of operations that may be windows: a longer text shows what they do."""
+    yield 0
+    for operation in graph:
+        for field in fields(operation):
+            value = getattr(operation, field.name)
+            if isinstance(value, int) and 0 < value <= LONGEST_WINDOW:
+                yield value
 
 
 def _is_equal(evaluations: tuple[Evaluation, ...], mutation: Mutation) -> bool:

@@ -286,7 +286,7 @@ def oracle(session: nox.Session) -> None:
     session.run("python", f"{folder}/record.py", *session.posargs)
     for oracles in sorted(ROOT.glob("packages/*/tests/**/cases.toml")):
         check = () if write else ("--check",)
-        session.run("python", "-m", "zigai_core.testing.record", str(oracles.parent), *check)
+        session.run("python", "-m", "zigai_core.testing.oracles", str(oracles.parent), *check)
     made = {"ZIGAI_LLAMA_CPP": str(peer_python(session))} if peer_complete(session).exists() else {}
     environment = made | dict(os.environ)
     if write:

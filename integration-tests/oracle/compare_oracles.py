@@ -1,6 +1,7 @@
 """Compares llama.cpp with the oracles of every family, from GGUF files that `convert` writes.
 
-`nox -s oracle` runs this. Without llama-cpp-python (zigai_core.testing.peer) all tests are skipped.
+`nox -s oracle` runs this. Without llama-cpp-python all tests are skipped: see
+zigai_core.testing.architecture.peer.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from zigai_core.testing.architecture_llama_cpp import LlamaCppConformance
-from zigai_core.testing.oracle import Oracle
+from zigai_core.testing.architecture import LlamaCppConformance
+from zigai_core.testing.oracles import Oracle
 
 PAIRS = list(runpy.run_path(str(Path(__file__).with_name("suites.py")))["pairs"]())
 NAMES = [oracle.model.name for *_, oracle in PAIRS]

@@ -2,7 +2,8 @@
 
     ZIGAI_LLAMA_CPP=.nox/.cache/llama-cpp/bin/python python integration-tests/oracle/families.py
 
-`nox -s oracle -- --write` runs this. It needs llama-cpp-python (zigai_core.testing.peer) for one column.
+`nox -s oracle -- --write` runs this. For one column it needs llama-cpp-python:
+see zigai_core.testing.architecture.peer.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from zigai_core.testing.architecture_llama_cpp import LlamaCppConformance
-from zigai_core.testing.oracle import Oracle
-from zigai_core.testing.peer import VARIABLE, interpreter, outputs_of_llama_cpp
-from zigai_core.testing.schedules import whole_prefill
-from zigai_core.testing.strength import difference, strength
+from zigai_core.testing.architecture import LlamaCppConformance
+from zigai_core.testing.architecture.peer import VARIABLE, interpreter, outputs_of_llama_cpp
+from zigai_core.testing.oracles import Oracle
+from zigai_core.testing.oracles.strength import difference, strength
+from zigai_core.testing.schedules.schedules import whole_prefill
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parents[1] / "docs" / "families.md"

@@ -6,9 +6,8 @@ import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
-from zigai_core.testing.architecture import ArchitectureConformance
-from zigai_core.testing.architecture_llama_cpp import LlamaCppConformance
-from zigai_core.testing.oracle import Oracle
+from zigai_core.testing.architecture import ArchitectureConformance, LlamaCppConformance
+from zigai_core.testing.oracles import Oracle
 from zigai_gguf.convert import convert
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,7 +19,7 @@ from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.state import Recurrent, State
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
-from zigai_core.testing.schedules import schedules_for, whole_prefill
+from zigai_core.testing.schedules.schedules import schedules_for, whole_prefill
 from zigai_mingru import MinGRU, mingru
 
 PLUGINS = Plugins().extended(

@@ -10,7 +10,7 @@ import numpy as np
 
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.testing.sampler import SamplerConformance
-from zigai_core.testing.sampler_suite import Golden
+from zigai_core.testing.sampler.settings import Golden
 from zigai_eta import EtaOptions, eta
 
 

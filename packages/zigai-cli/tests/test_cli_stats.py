@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from zigai_cli import stats
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 
 
 def test_the_line_has_counts_rates_and_context() -> None:

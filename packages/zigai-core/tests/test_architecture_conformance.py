@@ -18,7 +18,7 @@ from zigai_core.contracts.plugins import Architecture
 from zigai_core.ops.blocks import decoder, experts
 from zigai_core.ops.operations import Add, Attention, GatedActivation, RMSNorm, Rope
 from zigai_core.testing.architecture import ArchitectureConformance
-from zigai_core.testing.oracle import Oracle
+from zigai_core.testing.oracles import Oracle
 
 ORACLES = Path(__file__).parent / "data" / "oracles"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.errors import ChatBusyError, PluginError
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
 TEMPLATE = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}", origin="the test's template")

@@ -14,8 +14,8 @@ from zigai_core.contracts.errors import (
     TemplateError,
 )
 from zigai_core.engine.request import Budget
-from zigai_core.testing.scripted import TEMPLATE, scripted_model
-from zigai_core.testing.scripted import scripted_chat as chat
+from zigai_core.testing.engine.scripted import TEMPLATE, scripted_model
+from zigai_core.testing.engine.scripted import scripted_chat as chat
 from zigai_core.text.chat_template import ChatTemplate
 
 TOKENIZER = scripted_model().tokenizer

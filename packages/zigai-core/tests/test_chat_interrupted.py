@@ -15,8 +15,8 @@ from zigai_core.contracts.errors import (
 )
 from zigai_core.engine.drawing import Drawer
 from zigai_core.engine.sequence import Sequence
-from zigai_core.testing.scripted import scripted_chat as chat
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_chat as chat
+from zigai_core.testing.engine.scripted import scripted_model
 
 TOKENIZER = scripted_model().tokenizer
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.options import DEFAULT_STEPS, SamplingOptions
 from zigai_core.engine.sampling import BUILT_IN
 from zigai_core.testing.sampler import SamplerConformance
-from zigai_core.testing.sampler_suite import Golden
+from zigai_core.testing.sampler.settings import Golden
 
 OFF = SamplingOptions(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 Floats = NDArray[np.float64]

@@ -20,7 +20,7 @@ from zigai_core.engine.drafters import ModelDrafter, NgramDrafter
 from zigai_core.engine.request import DRAFT_PREFILL, MOST_DRAFT_TOKENS, Drafter, Request
 from zigai_core.engine.stream import Stream
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
 CONTEXT = 60

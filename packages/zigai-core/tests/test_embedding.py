@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.errors import TokenizerError, UnsupportedError
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 
 
 def test_pooling_is_what_it_says() -> None:

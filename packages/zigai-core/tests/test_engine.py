@@ -20,8 +20,8 @@ from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request, drop_middle
 from zigai_core.engine.sampling import Sampler
-from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.testing.oracle_replies import expected_outputs, reply_alone
+from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
+from zigai_core.testing.engine.oracle_replies import expected_outputs, reply_alone
 
 GREEDY = SamplingOptions.greedy()
 

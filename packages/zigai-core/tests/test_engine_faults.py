@@ -17,8 +17,8 @@ from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
-from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
+from zigai_core.testing.engine.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
 

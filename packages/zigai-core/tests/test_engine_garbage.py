@@ -14,7 +14,7 @@ import pytest
 
 from zigai_core.api.model import Model
 from zigai_core.engine.sampling import Sampler
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
 TEMPLATE = ChatTemplate("{% for m in messages %}{{ m.content }}{% endfor %}", origin="the test's template")
@@ -138,7 +138,7 @@ def test_a_chat_forgets_a_reply_that_is_collected_after_a_reset() -> None:
 
 COLLECTING = """
 import faulthandler, gc, threading
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 gc.disable()
 model = scripted_model()
 model.engine.start()

@@ -19,9 +19,9 @@ from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request, drop_middle
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
-from zigai_core.testing.interrupts import Interrupt
-from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.testing.oracle_replies import reply_alone
+from zigai_core.testing.engine.interrupts import Interrupt
+from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
+from zigai_core.testing.engine.oracle_replies import reply_alone
 from zigai_core.text.stream import TextStream
 
 ROOT = Path(zigai_core.__file__).parent

@@ -19,7 +19,7 @@ from zigai_core.engine.request import Budget, GroupStats, Request, drop_middle
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.sizes import plan_sizes
 from zigai_core.engine.step_cost import LEAST, StepCost
-from zigai_core.testing.oracle_executor import OracleOutputs, OracleProgram, oracle_graph
+from zigai_core.testing.engine.oracle_executor import OracleOutputs, OracleProgram, oracle_graph
 
 WRONG_FIELDS: list[dict[str, Any]] = [
     *({"priority": value} for value in (None, "high", 1.5, True)),

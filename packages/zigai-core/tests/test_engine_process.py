@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 
 OPEN = """
 import threading
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
 model = scripted_model(*["a" * 900] * 3, context=1000)

@@ -28,9 +28,9 @@ from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request, drop_middle
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
-from zigai_core.testing.interrupts import Interrupt
-from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.testing.oracle_replies import expected_outputs, reply_alone
+from zigai_core.testing.engine.interrupts import Interrupt
+from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
+from zigai_core.testing.engine.oracle_replies import expected_outputs, reply_alone
 
 OPERATIONS = int(os.environ.get("ZIGAI_ENGINE_OPERATIONS", "600"))
 """Operations for all kinds of groups together; 20,000 before a release."""

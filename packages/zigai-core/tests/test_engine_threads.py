@@ -18,8 +18,8 @@ from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Request
 from zigai_core.engine.sampling import Sampler
-from zigai_core.testing.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.testing.oracle_replies import reply_alone
+from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
+from zigai_core.testing.engine.oracle_replies import reply_alone
 
 GREEDY = SamplingOptions.greedy()
 

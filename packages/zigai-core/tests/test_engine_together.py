@@ -14,7 +14,7 @@ from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
-from zigai_core.testing.scripted import ScriptedSampler, scripted_model
+from zigai_core.testing.engine.scripted import ScriptedSampler, scripted_model
 
 
 def ask(prompt: Sequence[int], tokens: int = 12, **fields: Any) -> Request:

@@ -13,8 +13,8 @@ from zigai_core.contracts.graph import Graph, Value
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import Route, activate
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.conformance import outputs_of
-from zigai_core.testing.experts import (
+from zigai_core.testing.backend.base import outputs_of
+from zigai_core.testing.backend.experts import (
     BIAS,
     EXPERTS,
     HIDDEN,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.errors import ZigAIError
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -23,8 +23,7 @@ from zigai_core.contracts.descriptor import (
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.mapped_file import MappedFile
-from zigai_core.testing import byte_mutations
-from zigai_core.testing.format import FormatConformance
+from zigai_core.testing.format import FormatConformance, mutations
 
 MAGIC = b"TOY1"
 
@@ -485,17 +484,17 @@ CONTENT = MAGIC + struct.pack("<I", 20) + b'{"a": 12, "b": -3.5}' + bytes(range(
 
 
 def test_cuts_are_made_at_every_byte_of_the_header_and_at_some_of_the_rest() -> None:
-    cuts = [content for _, content in byte_mutations.cuts(CONTENT, 28, 100)]
+    cuts = [content for _, content in mutations.cuts(CONTENT, 28, 100)]
     assert all(CONTENT.startswith(each) for each in cuts)
     lengths = [len(each) for each in cuts]
     assert lengths == sorted({*lengths})
     assert {*range(29)} <= {*lengths} <= {*range(len(CONTENT))}
     assert len(CONTENT) - 1 in lengths
-    assert len([*byte_mutations.cuts(CONTENT, 28, 5)]) <= 5 + 1 + 4
+    assert len([*mutations.cuts(CONTENT, 28, 5)]) <= 5 + 1 + 4
 
 
 def test_flips_change_one_bit_each_and_all_of_the_first_bytes() -> None:
-    flipped = [content for _, content in byte_mutations.flips(CONTENT, 28, 4, 10)]
+    flipped = [content for _, content in mutations.flips(CONTENT, 28, 4, 10)]
     changed = [int.from_bytes(CONTENT, "little") ^ int.from_bytes(each, "little") for each in flipped]
     assert all(each.bit_count() == 1 for each in changed)
     bits = [each.bit_length() - 1 for each in changed]
@@ -505,7 +504,7 @@ def test_flips_change_one_bit_each_and_all_of_the_first_bytes() -> None:
 
 
 def test_words_are_overwritten_by_each_number_at_each_of_the_first_bytes() -> None:
-    damaged = {content for _, content in byte_mutations.words(CONTENT, 28, 6, 0)}
+    damaged = {content for _, content in mutations.words(CONTENT, 28, 6, 0)}
     assert all(len(each) == len(CONTENT) for each in damaged)
     for value, width in ((2**31, 4), (2**32 - 1, 4), (2**63, 8), (2**64 - 1, 8), (1, 8)):
         for at in range(6):
@@ -513,12 +512,12 @@ def test_words_are_overwritten_by_each_number_at_each_of_the_first_bytes() -> No
 
 
 def test_numbers_in_text_are_replaced_and_the_length_before_it_is_kept_right() -> None:
-    found = [content for _, content in byte_mutations.numbers(CONTENT, 28, 10**6)]
-    assert len(found) == 2 * len(byte_mutations.NUMBERS)
+    found = [content for _, content in mutations.numbers(CONTENT, 28, 10**6)]
+    assert len(found) == 2 * len(mutations.NUMBERS)
     for content in found:
         length = struct.unpack("<I", content[4:8])[0]
         assert content[8 + length :] == CONTENT[28:]
         assert re.fullmatch(rb'\{"a": .*, "b": .*\}', content[8 : 8 + length])
     assert MAGIC + struct.pack("<I", 23) + b'{"a": 1e400, "b": -3.5}' + CONTENT[28:] in found
-    plain = [content for _, content in byte_mutations.numbers(b"{a: 7}", 6, 1000, [b"NaN"])]
+    plain = [content for _, content in mutations.numbers(b"{a: 7}", 6, 1000, [b"NaN"])]
     assert plain == [b"{a: NaN}"]

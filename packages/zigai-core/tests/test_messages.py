@@ -11,8 +11,8 @@ from zigai_core.contracts.errors import (
     TokenizerError,
     UnsupportedError,
 )
-from zigai_core.testing.scripted import TEMPLATE, scripted_model
-from zigai_core.testing.scripted import scripted_chat as chat
+from zigai_core.testing.engine.scripted import TEMPLATE, scripted_model
+from zigai_core.testing.engine.scripted import scripted_chat as chat
 
 TOKENIZER = scripted_model().tokenizer
 

@@ -12,9 +12,9 @@ import pytest
 
 from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError
 from zigai_core.ops.blocks import decoder
-from zigai_core.testing.architecture import first_difference
-from zigai_core.testing.oracle import Oracle, drawn, float_tensor, text_of
-from zigai_core.testing.record import cases, main, record, unlike
+from zigai_core.testing.oracles import first_difference
+from zigai_core.testing.oracles.oracle import Oracle, drawn, float_tensor, text_of
+from zigai_core.testing.oracles.record import cases, main, record, unlike
 
 ORACLES = Path(__file__).parent / "data" / "oracles"
 PATH = ORACLES / "window.npz"

@@ -19,9 +19,9 @@ from zigai_core.engine.request import Request
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.backend.base import outputs_of
+from zigai_core.testing.backend.outputs import WIDTH, encoder_graph, encoder_tensors
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
-from zigai_core.testing.conformance import outputs_of
-from zigai_core.testing.outputs import WIDTH, encoder_graph, encoder_tensors
 from zigai_core.testing.toys import random_tensor, toy_decoder, toy_vocabulary
 
 TEXT = "a text to embed"

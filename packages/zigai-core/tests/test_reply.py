@@ -18,7 +18,7 @@ from zigai_core.contracts.errors import (
     TokenizerError,
     ZigAIError,
 )
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
 

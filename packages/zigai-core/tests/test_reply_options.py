@@ -8,7 +8,7 @@ import pytest
 
 from zigai_core.contracts.errors import SamplingError, UnsupportedError
 from zigai_core.contracts.options import SamplingOptions
-from zigai_core.testing.scripted import scripted_model
+from zigai_core.testing.engine.scripted import scripted_model
 
 
 @pytest.mark.parametrize("stop", [5, [5], [""], (text for text in "ab")])

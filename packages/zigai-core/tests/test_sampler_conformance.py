@@ -14,7 +14,7 @@ from zigai_core.contracts.options import SamplingOptions
 from zigai_core.contracts.sampling import Candidates, Draw, Row
 from zigai_core.engine.sampling.candidates import TokenCandidates
 from zigai_core.testing.sampler import SamplerConformance
-from zigai_core.testing.sampler_suite import Golden
+from zigai_core.testing.sampler.settings import Golden
 
 OFF = SamplingOptions(min_p=0.0)
 ON = (SamplingOptions(min_p=0.2), SamplingOptions(min_p=0.7))

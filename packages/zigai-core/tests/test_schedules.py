@@ -18,8 +18,8 @@ from zigai_core.contracts.state import Recurrent, State
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import Select
 from zigai_core.ops.reference import NumpyBackend, NumpyExecutor, NumpyProgram
-from zigai_core.testing.scattered import ScatteredRunner
-from zigai_core.testing.schedules import SCHEDULES, in_chunks, schedules_for, whole_prefill
+from zigai_core.testing.schedules.scattered import ScatteredRunner
+from zigai_core.testing.schedules.schedules import SCHEDULES, in_chunks, schedules_for, whole_prefill
 
 WIDTH, VOCABULARY, PAGE = 8, 30, 8
 OPTIONS = CompileOptions(context=64, batch=48, page=PAGE)

@@ -14,9 +14,9 @@ import pytest
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import TokenizerError
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
-from zigai_core.testing.goldens import load_goldens, save_goldens
-from zigai_core.testing.texts import SCRIPTS, SPACES, ordinary_text, sample_texts
-from zigai_core.testing.tokenizer import TokenizerConformance, executed_lines, peak_bytes, throughput
+from zigai_core.testing.tokenizer.goldens import load_goldens, save_goldens
+from zigai_core.testing.tokenizer.suite import TokenizerConformance, executed_lines, peak_bytes, throughput
+from zigai_core.testing.tokenizer.texts import SCRIPTS, SPACES, ordinary_text, sample_texts
 from zigai_core.testing.toys import toy_vocabulary
 
 

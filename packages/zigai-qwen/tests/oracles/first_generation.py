@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from zigai_core.contracts.descriptor import Hyperparameters
-from zigai_core.testing.oracle import Oracle, float_tensor
+from zigai_core.testing.oracles.oracle import Oracle, float_tensor
 
 
 def change(oracle: Oracle) -> Oracle:

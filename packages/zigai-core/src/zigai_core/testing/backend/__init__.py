@@ -1,0 +1,5 @@
+"""The conformance suite for backends."""
+
+from zigai_core.testing.backend.suite import BackendConformance, logits_of, runner
+
+__all__ = ["BackendConformance", "logits_of", "runner"]

@@ -1,0 +1,1 @@
+"""Executors and models that check or script what an engine does, for tests of it."""

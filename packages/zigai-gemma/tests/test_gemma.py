@@ -17,10 +17,10 @@ from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Architecture
 from zigai_core.engine.direct import DirectRunner, Part
-from zigai_core.ops.operations import Attention, GatedActivation, Rope, Scale, SoftCap
+from zigai_core.ops.operations import Attention, GatedActivation, Pool, Rope, Scale, SoftCap
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.toys import random_tensor, toy_decoder
-from zigai_gemma import gemma, gemma2, gemma3
+from zigai_gemma import gemma, gemma2, gemma3, gemma_embedding
 
 TOKENS = np.random.RandomState(0).randint(0, 512, 40).tolist()
 WINDOW: dict[str, Any] = {"attention__sliding_window": 8}
@@ -166,6 +166,39 @@ def test_gemma3_leaves_out_images_and_nothing_else() -> None:
         check("blk.0.other.weight")
 
 
-@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3"])
+def toy_embedding(**changes: Any) -> ModelDescriptor:
+    values = {"layers": 7, "qk_norm": True, "rope__freq_base": 1e6, **WINDOW, "pooling_type": 1, **changes}
+    model = toy("gemma-embedding", **values)
+    random = np.random.RandomState(2)
+    dense = {"dense_2.weight": (96, 64), "dense_3.weight": (64, 96)}
+    more = {name: random_tensor(name, shape, "F32", random, 0.1) for name, shape in dense.items()}
+    return dataclasses.replace(model, tensors={**model.tensors, **more})
+
+
+def test_gemma_embedding_sees_half_a_window_in_each_direction_without_a_cache() -> None:
+    graph = gemma_embedding(toy_embedding(), context=64)
+    assert windows(graph) == [5, 5, 5, 5, 5, None, 5]  # |i - j| < 5 is at most 8 // 2 away
+    assert graph.states == ()
+    assert windows(gemma_embedding(toy_embedding(attention__sliding_window=7), context=64))[0] == 4
+
+
+def test_gemma_embedding_pools_and_then_applies_its_dense_layers() -> None:
+    graph = gemma_embedding(toy_embedding(), context=64)
+    assert [op.kind for op in operations(graph, Pool)] == ["mean"]
+    assert [op.output.name for op in graph][-3:] == ["pooled", "dense_2", "dense_3"]
+    assert (graph.outputs["hidden"].name, list(graph.outputs)) == ("dense_3", ["hidden"])
+
+
+@pytest.mark.parametrize(("number", "kind"), [(-1, None), (0, None), (1, "mean"), (2, "cls"), (3, "last")])
+def test_the_pooling_of_gemma_embedding_is_the_files(number: int, kind: str | None) -> None:
+    assert gemma_embedding(toy_embedding(pooling_type=number), context=64).pooling == kind
+
+
+def test_a_ranking_head_is_refused() -> None:
+    with pytest.raises(UnsupportedError, match="pooling_type is 4, which gemma-embedding does not support"):
+        gemma_embedding(toy_embedding(pooling_type=4), context=64)
+
+
+@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "gemma_embedding"])
 def test_a_module_of_the_family_has_at_most_sixty_lines(name: str) -> None:
     assert len(inspect.getsource(importlib.import_module(f"zigai_gemma.{name}")).splitlines()) <= 60

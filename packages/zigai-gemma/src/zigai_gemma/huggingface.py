@@ -132,9 +132,9 @@ GEMMA2 = HuggingFaceNames(
         "final_logit_softcapping": 30.0,
     },
 )
-GEMMA3_TEXT = HuggingFaceNames(
+_GEMMA3 = HuggingFaceNames(
     architecture="gemma3",
-    tensors=_tensors(["model."], ["lm_head.weight"], {**_POST_NORMS, **_HEAD_NORMS}),
+    tensors=_tensors(["model.", ""], ["lm_head.weight"], {**_POST_NORMS, **_HEAD_NORMS}),
     keys={
         **_KEYS,
         "sliding_window": "attention.sliding_window",
@@ -160,16 +160,30 @@ GEMMA3_TEXT = HuggingFaceNames(
         "rope_theta": 1e6,
     },
 )
+_EMBEDDING = dataclasses.replace(
+    _GEMMA3,
+    architecture="gemma-embedding",
+    tensors={
+        **_tensors(["model.", ""], [], {**_POST_NORMS, **_HEAD_NORMS}),
+        "2_Dense.linear.weight": "dense_2.weight",
+        "3_Dense.linear.weight": "dense_3.weight",
+    },
+    keys={key: name for key, name in _GEMMA3.keys.items() if key != "final_logit_softcapping"},
+    required={**_GEMMA3.required, "use_bidirectional_attention": (True,)},
+    left_out={**_GEMMA3.left_out, "final_logit_softcapping": "there are no logits", "lm_head.*": "the same"},
+)
+"""EmbeddingGemma; its window is that of the file, not the half that transformers makes of it."""
+GEMMA3_TEXT = dataclasses.replace(_GEMMA3, variants={"use_bidirectional_attention": _EMBEDDING})
 _IMAGES = "images are not supported, texts are"
 GEMMA3 = dataclasses.replace(
-    GEMMA3_TEXT,
+    _GEMMA3,
     tensors=_tensors(
         ["language_model.model.", "model.language_model."],
         ["lm_head.weight", "language_model.lm_head.weight"],
         {**_POST_NORMS, **_HEAD_NORMS},
     ),
     left_out={
-        **GEMMA3_TEXT.left_out,
+        **_GEMMA3.left_out,
         "vision_config": _IMAGES,
         "mm_tokens_per_image": _IMAGES,
         "boi_token_index": _IMAGES,

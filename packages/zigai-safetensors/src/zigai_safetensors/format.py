@@ -28,13 +28,14 @@ from zigai_safetensors import limits
 from zigai_safetensors.config import hyperparameters, one_object
 from zigai_safetensors.files import read_json, read_text
 from zigai_safetensors.generation import end_ids, sampling
+from zigai_safetensors.modules import read_modules
 from zigai_safetensors.quantised import whole_weights
 from zigai_safetensors.tokenizer import read_tokenizer
 from zigai_safetensors.weights import PICKLED, SUFFIX, read_weights
 
 CONFIG = "config.json"
 _EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
-_GGUF = re.compile(r"blk\..*|(?:token_embd|output|output_norm|rope_freqs)\..*")
+_GGUF = re.compile(r"blk\..*|(?:token_embd|output|output_norm|rope_freqs|dense_[23])\..*")
 _CACHED = re.compile(r"models--(?:.*--)?(.+)")
 
 
@@ -70,6 +71,10 @@ class SafetensorsFormat:
         config, names = one_object(stated, Plugins.installed().huggingface.get(kind), folder / CONFIG)
         values, divisors = hyperparameters(config, names, folder / CONFIG)
         stored, files = read_weights(path)
+        modules = read_modules(folder, names.tensors)
+        values |= modules.values
+        stored |= modules.tensors
+        files = (*files, *modules.files)
         tensors = _renamed(whole_weights(stored, config, folder / CONFIG), names, values, config, folder)
         _check_types(tensors, folder)
         if divisors is not None:

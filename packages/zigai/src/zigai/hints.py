@@ -10,6 +10,7 @@ PACKAGES: Hints = {
         "gemma": "zigai-gemma",
         "gemma2": "zigai-gemma",
         "gemma3": "zigai-gemma",
+        "gemma-embedding": "zigai-gemma",
         "llama": "zigai-llama",
         "qwen": "zigai-qwen",
         "qwen2": "zigai-qwen",

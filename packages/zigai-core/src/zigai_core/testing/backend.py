@@ -25,6 +25,7 @@ from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.best import BestConformance
 from zigai_core.testing.experts import ExpertsConformance
 from zigai_core.testing.outputs import OutputsConformance
+from zigai_core.testing.pool import PoolConformance
 from zigai_core.testing.states import StatesConformance
 from zigai_core.testing.toys import store_floats, toy_decoder
 
@@ -66,7 +67,9 @@ def attending(model: ModelDescriptor, **attributes: Any) -> Graph:
     return g.finish()
 
 
-class BackendConformance(ExpertsConformance, OutputsConformance, StatesConformance, BestConformance):
+class BackendConformance(
+    ExpertsConformance, OutputsConformance, StatesConformance, PoolConformance, BestConformance
+):
     """All tests of a backend. Inherit and set `backend`; for the tolerances see `Conformance`."""
 
     def _tokens(self, count: int, seed: int = 0) -> list[int]:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 import zigai
 from zigai_core.api.reading import read
@@ -125,6 +126,19 @@ def randomise(model: Any, std: float = 0.3) -> None:
             torch.nn.init.normal_(parameter, std=std)
         else:
             torch.nn.init.uniform_(parameter, 0.5 - stored_minus_one, 1.5 - stored_minus_one)
+
+
+def save_tokenizer(folder: Path, texts: list[str]) -> None:
+    """A byte-level tokenizer with a token for each row of the embedding, trained on these texts."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=SIZES["vocab_size"],
+        special_tokens=["<end>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 @pytest.mark.parametrize("case", CASES)

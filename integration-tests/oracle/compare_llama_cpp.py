@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import pytest
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 from zig_ai import zig_ai
 
 import zigai
@@ -92,15 +92,7 @@ def save(case: str, folder: Path, std: float = 0.3) -> None:
     model = FOLDERS["new_model"](case)
     FOLDERS["randomise"](model, std)
     model.save_pretrained(folder)
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=SIZES["vocab_size"],
-        special_tokens=["<end>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-    )
-    tokenizer.train_from_iterator([TAUGHT] * 9, trainer)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    FOLDERS["save_tokenizer"](folder, [TAUGHT] * 9)
 
 
 @pytest.mark.parametrize("case", CASES)

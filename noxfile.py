@@ -282,7 +282,7 @@ def oracle(session: nox.Session) -> None:
     install(session, "--no-deps", "ggml-python")  # its libggml alone
     session.run("python", "integration-tests/oracle/record.py", *session.posargs)
     folder = "integration-tests/oracle"
-    compared = ("templates", "tokenizers", "folders", "encoders", "llama_cpp")
+    compared = ("templates", "tokenizers", "folders", "encoders", "embeddings", "llama_cpp")
     others = [f"{folder}/compare_{what}.py" for what in compared]
     made = {"ZIGAI_LLAMA_CPP": str(peer_python(session))} if peer_complete(session).exists() else {}
     session.run("pytest", folder, *others, env=made | dict(os.environ))

@@ -161,6 +161,29 @@ def test_logits_are_those_of_transformers(
         assert np.abs(got - wanted).max() <= limit, backend
 
 
+@pytest.mark.parametrize("case", ["gemma 3, linear, capped", "gemma 3, of texts and images"])
+def test_settings_of_gemma_3_as_transformers_4_wrote_them_mean_the_same(case: str, tmp_path: Path) -> None:
+    """RoPE in keys of its own, a period of windows, and no key whose value is the default."""
+    new_model(case).save_pretrained(tmp_path)
+    wanted = zigai.load(tmp_path, backend="numpy").logits(IDS)
+    written = json.loads((tmp_path / "config.json").read_text())
+    usual = transformers.Gemma3TextConfig().to_dict()
+    text = written.get("text_config", written)
+    for key in [key for key, value in text.items() if key not in ("model_type",) and usual.get(key) == value]:
+        del text[key]
+    rope = text.pop("rope_parameters")
+    text |= {
+        "rope_theta": rope["full_attention"]["rope_theta"],
+        "rope_local_base_freq": rope["sliding_attention"]["rope_theta"],
+        "rope_scaling": {"rope_type": "linear", "factor": rope["full_attention"]["factor"]},
+        "sliding_window_pattern": 6,
+    }
+    del text["layer_types"]
+    assert "max_position_embeddings" in text and "rms_norm_eps" not in text
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    np.testing.assert_array_equal(zigai.load(tmp_path, backend="numpy").logits(IDS), wanted)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_converted_model_has_the_same_logits(case: str, tmp_path: Path) -> None:
     new_model(case).save_pretrained(tmp_path)

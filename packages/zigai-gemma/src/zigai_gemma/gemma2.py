@@ -20,8 +20,8 @@ def gemma2(model: ModelDescriptor, *, context: int) -> Graph:
     window = hp.integer("attention.sliding_window", 4096) or None
     flags = has_window(hp, shape.layers, 2)
     cap = hp.number("attn_logit_softcapping", 50.0, minimum=0.0)
-    usual = (shape.width // shape.heads if shape.layers == 46 else shape.head_dim) ** -0.5
-    scale = hp.number("attention.scale", 0.0, minimum=0.0) or usual
+    wide = max(1, shape.width // shape.heads) if shape.layers == 46 else shape.head_dim
+    scale = hp.number("attention.scale", 0.0, minimum=0.0) or wide**-0.5
 
     g = GraphBuilder(model.tensors)
     rope = rope_frequencies(g, hp, shape.head_dim, context=context)

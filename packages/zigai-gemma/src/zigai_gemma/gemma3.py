@@ -25,8 +25,8 @@ def gemma3(model: ModelDescriptor, *, context: int) -> Graph:
         rope__freq_base=hp.number("rope.freq_base_swa", 0.0, minimum=0.0) or 10000.0,
         rope__scaling__type="none",
     )
-    usual = (shape.width // shape.heads if shape.layers == 62 else shape.head_dim) ** -0.5
-    scale = hp.number("attention.scale", 0.0, minimum=0.0) or usual
+    wide = max(1, shape.width // shape.heads) if shape.layers == 62 else shape.head_dim
+    scale = hp.number("attention.scale", 0.0, minimum=0.0) or wide**-0.5
 
     g = GraphBuilder(model.tensors)
     full = rope_frequencies(g, hp, shape.head_dim, context=context)

@@ -114,8 +114,8 @@ def ignored_by_llama_cpp(model: ModelDescriptor) -> list[str]:
     layers = _LAYERS_OF_27B.get(model.architecture)
     if layers is not None and hp.get("attention.scale"):
         heads, width = (hp.integer(key, minimum=1) for key in ("attention.head_count", "embedding_length"))
-        wide = hp.integer("block_count") == layers
-        usual = (width // heads if wide else hp.integer("attention.key_length", width // heads)) ** -0.5
+        share, wide = max(1, width // heads), hp.integer("block_count") == layers
+        usual = (share if wide else hp.integer("attention.key_length", share, minimum=1)) ** -0.5
         if not math.isclose(hp.number("attention.scale"), usual, rel_tol=1e-5):
             found.append(
                 f"llama.cpp ignores the scale of attention {of} and takes {usual:.6g}: there, all texts have "

@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 
 from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.errors import ShapeError
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend
@@ -17,6 +18,7 @@ from zigai_core.testing.conformance import Conformance, random_tensors
 
 VOCABULARY, HEADS, HEAD, OUT = 40, 2, 9, 7
 WIDTH = HEADS * HEAD
+OPTIONS = CompileOptions(context=64, batch=64, page=8)
 TENSORS = random_tensors(
     {
         "token_embd.weight": (VOCABULARY, WIDTH),
@@ -44,10 +46,9 @@ class PoolConformance(Conformance):
 
     def _pooled(self, graph: Graph, batch: Batch) -> Array:
         """Returns the output for a batch, after comparing it with the reference's."""
-        options = CompileOptions(context=64, batch=64, page=8)
         backends: tuple[Backend, ...] = (NumpyBackend(), self.backend)
         expected, actual = (
-            b.compile(graph, TENSORS, options)
+            b.compile(graph, TENSORS, OPTIONS)
             .new_executor(())
             .run(batch, np.zeros(1, np.int32))
             .rows("hidden")
@@ -79,6 +80,18 @@ class PoolConformance(Conformance):
                         ends=np.full(count, count, np.int32),
                     )
                     self._close(self._pooled(graph, alone)[0], row)
+
+    def test_a_part_of_a_sequence_is_refused(self) -> None:
+        places = np.arange(3, 7, dtype=np.int32)
+        sequences = np.zeros(4, np.int32)
+        batch = Batch(places, sequences, places, sequences[:1], ends=np.full(4, 7, np.int32))
+        for attends in (True, False):
+            program = self.backend.compile(pooling("mean", attends=attends), TENSORS, OPTIONS)
+            try:
+                program.new_executor(()).run(batch, np.zeros(1, np.int32))
+            except ShapeError:
+                continue
+            raise AssertionError("a sequence without its first rows was computed")
 
     def test_kinds_of_pooling_differ(self) -> None:
         count = 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from zigai_core.api.loading import assemble
 from zigai_core.api.model import Model
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.batch import Batch
-from zigai_core.contracts.errors import PluginError, ShapeError, UnsupportedError
+from zigai_core.contracts.errors import PluginError, ShapeError, TokenizerError, UnsupportedError
 from zigai_core.contracts.graph import TOKENS, Graph, Value
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.ops.builder import GraphBuilder
@@ -35,13 +36,17 @@ def encoder(model: Any, *, context: int) -> Graph:
     return g.finish()
 
 
-def embedding_model() -> Model:
+def embedding_model(**tokenizer: Any) -> Model:
     plugins = Plugins(
         architectures={"encoder": encoder},
         tokenizers={"llama": ByteTokenizer},
         backends={"numpy": NumpyBackend},
     )
-    return assemble(toy_decoder("encoder"), plugins=plugins)
+    toy = toy_decoder("encoder")
+    assert toy.tokenizer is not None
+    return assemble(
+        dataclasses.replace(toy, tokenizer=dataclasses.replace(toy.tokenizer, **tokenizer)), plugins=plugins
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,6 +101,17 @@ def test_an_embedding_is_the_graphs_own_pool() -> None:
     for pool in (None, "mean"):
         rows = model.embed(texts, pooling=pool, normalize=False)  # type: ignore[arg-type]
         np.testing.assert_allclose(rows, [table[text].mean(0) for text in texts], rtol=0, atol=1e-6)
+
+
+def test_a_text_ends_with_the_end_of_text_token_if_the_file_asks_for_it() -> None:
+    plain = embedding_model(add_bos=False)
+    ended = embedding_model(add_bos=False, add_eos=True, special_ids={"eos": 300})
+    tokens = plain.tokenizer.encode("some text")
+    np.testing.assert_array_equal(ended.embed("some text"), plain.embed([*tokens, 300]))
+    np.testing.assert_array_equal(ended.embed(["some text"])[0], ended.embed([*tokens, 300]))
+    assert np.abs(ended.embed("some text") - plain.embed("some text")).max() > 1e-3
+    with pytest.raises(TokenizerError, match="has no tokens"):
+        ended.embed([""])
 
 
 @pytest.mark.parametrize("pool", ["last", "cls"])

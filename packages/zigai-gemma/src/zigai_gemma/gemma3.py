@@ -6,8 +6,7 @@ from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.ops.rope import rope_frequencies
-from zigai_gemma.layers import has_window, head, layer, leave_out_images, scaled_embedding
+from zigai_gemma.layers import has_window, head, layer, leave_out_images, scaled_embedding, two_ropes
 
 
 def gemma3(model: ModelDescriptor, *, context: int) -> Graph:
@@ -18,19 +17,13 @@ def gemma3(model: ModelDescriptor, *, context: int) -> Graph:
     by its width over its heads, the others by the width of a head.
     """
     hp, shape = model.hyperparameters, DecoderShape.of(model.hyperparameters)
-    hp.number("rope.freq_base", minimum=1.001)  # there is no default that fits all files
     window = hp.integer("attention.sliding_window", 0) or None
     flags = has_window(hp, shape.layers, 6)
-    local_hp = hp.replaced(
-        rope__freq_base=hp.number("rope.freq_base_swa", 0.0, minimum=0.0) or 10000.0,
-        rope__scaling__type="none",
-    )
     wide = max(1, shape.width // shape.heads) if shape.layers == 62 else shape.head_dim
     scale = hp.number("attention.scale", 0.0, minimum=0.0) or wide**-0.5
 
     g = GraphBuilder(model.tensors)
-    full = rope_frequencies(g, hp, shape.head_dim, context=context)
-    local = rope_frequencies(g, local_hp, shape.head_dim, context=context)
+    full, local = two_ropes(g, hp, shape.head_dim, context=context)
     x = scaled_embedding(g, shape.width)
     for number, flag in enumerate(flags):
         is_local = flag and window is not None

@@ -8,8 +8,7 @@ from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import PoolKind
-from zigai_core.ops.rope import rope_frequencies
-from zigai_gemma.layers import has_window, layer, scaled_embedding
+from zigai_gemma.layers import has_window, layer, scaled_embedding, two_ropes
 
 _POOLING: dict[int, PoolKind | None] = {-1: None, 0: None, 1: "mean", 2: "cls", 3: "last"}
 """The kind by GGUF's `pooling_type` (`llama_pooling_type`)."""
@@ -22,19 +21,15 @@ def gemma_embedding(model: ModelDescriptor, *, context: int) -> Graph:
     (`LLAMA_SWA_TYPE_SYMMETRIC` of llama.cpp; transformers, `Gemma3TextConfig`).
     """
     hp, shape = model.hyperparameters, DecoderShape.of(model.hyperparameters)
-    hp.number("rope.freq_base", minimum=1.001)  # there is no default that fits all files
     window = hp.integer("attention.sliding_window", minimum=1) // 2 + 1
-    local_hp = hp.replaced(
-        rope__freq_base=hp.number("rope.freq_base_swa", 0.0, minimum=0.0) or 10000.0,
-        rope__scaling__type="none",
-    )
+    if hp.flag("attention.causal", False):
+        raise UnsupportedError("attention.causal is true, but in gemma-embedding all tokens see each other")
     number = hp.integer("pooling_type", 0, minimum=-1)
     if number not in _POOLING:
         raise UnsupportedError(f"pooling_type is {number}, which gemma-embedding does not support")
 
     g = GraphBuilder(model.tensors)
-    full = rope_frequencies(g, hp, shape.head_dim, context=context)
-    local = rope_frequencies(g, local_hp, shape.head_dim, context=context)
+    full, local = two_ropes(g, hp, shape.head_dim, context=context)
     x = scaled_embedding(g, shape.width)
     for place, is_local in enumerate(has_window(hp, shape.layers, 6)):
         x = layer(

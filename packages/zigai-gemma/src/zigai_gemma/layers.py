@@ -11,7 +11,7 @@ from zigai_core.contracts.errors import FormatError, quote
 from zigai_core.contracts.graph import Value
 from zigai_core.ops.blocks import DecoderShape, gated, projections
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.ops.rope import RopeFrequencies
+from zigai_core.ops.rope import RopeFrequencies, rope_frequencies
 
 PATTERN = "attention.sliding_window_pattern"
 
@@ -66,6 +66,20 @@ def layer(
     h = g.rms_norm(x, f"{at}.ffn_norm", epsilon)
     h = gated(g, h, at, shape.hidden, "gelu_tanh")
     return g.add(x, g.rms_norm(h, f"{at}.post_ffw_norm", epsilon), name=f"{at}.ffn_residual")
+
+
+def two_ropes(
+    g: GraphBuilder, hp: Hyperparameters, head_dim: int, *, context: int
+) -> tuple[RopeFrequencies, RopeFrequencies]:
+    """Returns RoPE's frequencies of full layers, and of those with a window, which no scaling is for.
+
+    Raises `FormatError` without `rope.freq_base`, as no default fits all files.
+    """
+    hp.number("rope.freq_base", minimum=1.001)
+    base = hp.number("rope.freq_base_swa", 0.0, minimum=0.0) or 10000.0  # as in llama.cpp
+    local = hp.replaced(rope__freq_base=base, rope__scaling__type="none")
+    full = rope_frequencies(g, hp, head_dim, context=context)
+    return full, rope_frequencies(g, local, head_dim, context=context)
 
 
 def scaled_embedding(g: GraphBuilder, width: int) -> Value:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.graph import Array
 from zigai_core.engine.engine import Engine
@@ -19,6 +20,12 @@ TOGETHER = 64
 
 Pooling = Literal["last", "mean", "cls"]
 """How hidden states become an embedding: that of the last token, the mean, or that of the first token."""
+
+
+def text_end(spec: TokenizerSpec | None) -> list[int]:
+    """Returns the tokens that end a whole text: the end-of-text token if the file asks for it, else none."""
+    eos = spec.special_ids.get("eos") if spec is not None and spec.add_eos else None
+    return [] if eos is None else [eos]
 
 
 def embed(

@@ -291,7 +291,7 @@ def oracle(session: nox.Session) -> None:
     environment = made | dict(os.environ)
     if write:
         session.run("python", f"{folder}/families.py", env=environment)
-    compared = ("templates", "tokenizers", "folders", "encoders", "oracles", "llama_cpp")
+    compared = ("templates", "tokenizers", "folders", "encoders", "embeddings", "oracles", "llama_cpp")
     others = [f"{folder}/compare_{what}.py" for what in compared]
     session.run("pytest", folder, *others, env=environment)
 

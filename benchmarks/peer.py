@@ -3,12 +3,14 @@
 `time` prints the JSON keys of `zig-ai bench --json`: medians of the rounds after a warm-up, on random tokens
 that differ between rounds, so that a prompt cache has no effect. Sequences reach their depth by prefill.
 `logits` writes float32 `[tokens, vocabulary]` for all tokens of a JSON list of token lists; with `--exact`
-keys and values are float32, which they otherwise are not. `tokens` writes the tokens of each of a JSON list
+keys and values are float32, which they otherwise are not. `embeddings` writes float32 `[lists, width]`: each
+list's embedding as the file says, not normalised. `tokens` writes the tokens of each of a JSON list
 of texts, without those at their beginning and end, as a JSON list; control tokens in a text are characters.
 
 usage: python peer.py time MODEL [--prompt N] [--generate N] [--depth N] [--sequences N] [--repeat N]
            [--threads N] [--no-repack]
        python peer.py logits MODEL TOKENS.json OUT.npy [--threads N] [--no-repack] [--exact]
+       python peer.py embeddings MODEL TOKENS.json OUT.npy [--threads N] [--no-repack]
        python peer.py tokens MODEL TEXTS.json OUT.json
 """
 
@@ -50,7 +52,15 @@ class Peer:
     """A model and a context of llama.cpp. Raises `SystemExit`, with the reason, if either cannot be made."""
 
     def __init__(
-        self, path: str, *, context: int, sequences: int, threads: int, repack: bool, exact: bool = False
+        self,
+        path: str,
+        *,
+        context: int,
+        sequences: int,
+        threads: int,
+        repack: bool,
+        exact: bool = False,
+        embeddings: bool = False,
     ) -> None:
         self.api: Any = import_llama_cpp()
         options = self.api.llama_model_default_params()
@@ -65,6 +75,7 @@ class Peer:
         settings.n_batch, settings.n_ubatch = BATCH, 512
         settings.n_seq_max = sequences
         settings.n_threads = settings.n_threads_batch = threads
+        settings.embeddings = embeddings
         if exact:
             settings.type_k = settings.type_v = self.api.GGML_TYPE_F32
             settings.flash_attn_type = self.api.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -108,6 +119,13 @@ class Peer:
                 row = self.api.llama_get_logits_ith(self.context, index)
                 found.append(np.ctypeslib.as_array(row, shape=(self.vocabulary,)).copy())
         return np.stack(found)
+
+    def embedding(self, tokens: Sequence[int]) -> NDArray[np.float32]:
+        """The embedding of a text in a context made for embeddings: float32 `[width]`."""
+        self.decode([(token, place, 0) for place, token in enumerate(tokens)], [True] * len(tokens))
+        width = self.api.llama_model_n_embd(self.model)
+        row = self.api.llama_get_embeddings_seq(self.context, 0)
+        return np.ctypeslib.as_array(row, shape=(width,)).copy()
 
 
 def process_age() -> float | None:
@@ -197,6 +215,20 @@ def write_logits(options: argparse.Namespace) -> None:
     np.save(options.out, np.concatenate([peer.logits(passage) for passage in passages]))
 
 
+def write_embeddings(options: argparse.Namespace) -> None:
+    """Write the embeddings of all token lists to an .npy file."""
+    texts: list[list[int]] = json.loads(Path(options.tokens).read_text())
+    peer = Peer(
+        options.model,
+        context=max(map(len, texts)),
+        sequences=1,
+        threads=options.threads,
+        repack=options.repack,
+        embeddings=True,
+    )
+    np.save(options.out, np.stack([peer.embedding(text) for text in texts]))
+
+
 def write_tokens(options: argparse.Namespace) -> None:
     """Write the tokens of all texts to a JSON file."""
     texts: list[str] = json.loads(Path(options.texts).read_text())
@@ -224,13 +256,15 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     timing = commands.add_parser("time")
     logits = commands.add_parser("logits")
+    embeddings = commands.add_parser("embeddings")
     tokens = commands.add_parser("tokens")
-    for command in (timing, logits):
+    for command in (timing, logits, embeddings):
         command.add_argument("model")
         command.add_argument("--threads", type=int, default=os.cpu_count() or 1)
         command.add_argument("--no-repack", dest="repack", action="store_false")
-    logits.add_argument("tokens")
-    logits.add_argument("out")
+    for command in (logits, embeddings):
+        command.add_argument("tokens")
+        command.add_argument("out")
     logits.add_argument("--exact", action="store_true")
     for name in ("model", "texts", "out"):
         tokens.add_argument(name)
@@ -241,6 +275,8 @@ def main() -> None:
         print(json.dumps(measure(options)))
     elif options.command == "logits":
         write_logits(options)
+    elif options.command == "embeddings":
+        write_embeddings(options)
     else:
         write_tokens(options)
 

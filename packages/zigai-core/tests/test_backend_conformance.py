@@ -17,8 +17,8 @@ from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Progress
 from zigai_core.ops.operations import Attention, Experts, LayerNorm, Linear, RMSNorm, Rope
 from zigai_core.ops.reference import NumpyBackend, NumpyExecutor, NumpyOutputs, NumpyProgram
-from zigai_core.testing.backend import BackendConformance, any_graph
 from zigai_core.testing.backend.graphs import GraphCase, recurrent_graph, recurrent_tensors, suite_graphs
+from zigai_core.testing.backend import BackendConformance, any_graph
 
 
 class TestNumpyWithAGraphOfMine(BackendConformance):

@@ -273,3 +273,39 @@ def test_what_llama_cpp_ignores_is_told(model: ModelDescriptor) -> None:
             f"llama.cpp {'always' if always else 'never'} divides the shares of experts of "
         )
     assert told("llama") == told("gemma3", **window, expert_weights_norm=False) == []
+
+
+@pytest.mark.parametrize(("architecture", "layers"), [("gemma2", 46), ("gemma3", 62), ("gemma-embedding", 0)])
+def test_a_scale_of_attention_that_llama_cpp_does_not_compute_is_told(
+    model: ModelDescriptor, architecture: str, layers: int
+) -> None:
+    def told(scale: float, blocks: int) -> list[str]:
+        sizes = {"embedding_length": 96, "attention.head_count": 2, "attention.key_length": 32}
+        keys = Hyperparameters({**sizes, "block_count": blocks, "attention.scale": scale})
+        return ignored_by_llama_cpp(replace(model, architecture=architecture, hyperparameters=keys))
+
+    assert told(32**-0.5, 4) == told(0.0, 4) == []
+    (line,) = told(48**-0.5, 4)
+    assert line.startswith(
+        f"llama.cpp ignores the scale of attention of models of the architecture '{architecture}'"
+    )
+    if layers:
+        assert told(48**-0.5, layers) == []
+        assert "takes 0.144338" in told(32**-0.5, layers)[0]
+
+
+def test_a_cap_of_none_and_a_head_of_gemmas_own_are_told(model: ModelDescriptor) -> None:
+    def told(architecture: str, *, head: bool = False, **changed: float) -> list[str]:
+        keys = Hyperparameters({**dict(model.hyperparameters.items()), **changed})
+        tensors = {**model.tensors, **({"output.weight": tensor("output.weight", 8, 32)} if head else {})}
+        return ignored_by_llama_cpp(
+            replace(model, architecture=architecture, hyperparameters=keys, tensors=tensors)
+        )
+
+    assert told("gemma2", attn_logit_softcapping=50.0) == told("gemma2") == told("gemma3", head=True) == []
+    (line,) = told("gemma2", final_logit_softcapping=0.0)
+    assert (
+        line == "llama.cpp divides by final_logit_softcapping, which is 0 (none): there, no text has logits"
+    )
+    for architecture in ("gemma", "gemma2"):
+        assert "so it does not open the file" in told(architecture, head=True)[0]

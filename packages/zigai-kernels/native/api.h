@@ -25,6 +25,7 @@ enum zg_operation {
     ZG_GROUP,      /* the rows of each expert */
     ZG_EXPERT_LINEAR, /* Linear with the matrices of each row's experts */
     ZG_COMBINE,    /* sum of the experts' results, weighted by their shares */
+    ZG_POOL,       /* the mean, first or last of all rows of the row's sequence */
     ZG_OPERATIONS  /* number of operations */
 };
 
@@ -43,6 +44,7 @@ enum zg_rows { ZG_TOKENS, ZG_WANTED };
 enum zg_activation { ZG_SILU, ZG_GELU, ZG_GELU_TANH, ZG_GELU_QUICK, ZG_RELU };
 enum zg_route { ZG_SOFTMAX, ZG_SIGMOID, ZG_SOFTMAX_CHOSEN };
 enum zg_pairing { ZG_ADJACENT, ZG_HALF };
+enum zg_pool_kind { ZG_MEAN, ZG_CLS, ZG_LAST };
 enum zg_flag { ZG_FALSE, ZG_TRUE };
 enum zg_status { ZG_DONE, ZG_CANCELLED };
 
@@ -70,7 +72,7 @@ typedef struct {
     int32_t group;       /* STORE, ATTENTION: index of the group of caches that the keys and values are in */
     int32_t mode;        /* GATED: enum zg_activation; ROPE: enum zg_pairing;
                             STORE: a head's value is the first value_dim elements of its key;
-                            ROUTE: enum zg_route; EXPERT_LINEAR: x has a row for each expert used;
+                            ROUTE: enum zg_route; POOL: enum zg_pool_kind; EXPERT_LINEAR: x has a row for each expert used;
                             COMBINE: the results already include the shares */
     float factor;        /* SCALE: factor; ATTENTION, ROUTE: scale; norms: epsilon; ROPE_TABLE: magnitude */
     float cap;           /* SOFT_CAP, ATTENTION (0: none); GATED_CLAMP: limit, INFINITY for none */

@@ -1,4 +1,4 @@
-/* Elementwise operations, and selection of rows and columns. */
+/* Elementwise operations, and selection and pooling of rows and columns. */
 
 #define ELEMENTWISE(NAME, VECTOR)                                                                  \
     static void NAME##_run(zg_executor *c, const zg_record *r, int chunk, int thread) {       \
@@ -80,4 +80,26 @@ static void select_run(zg_executor *c, const zg_record *r, int chunk, int thread
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)c->step->wanted_rows[chunk] * r->width;
     memcpy((float *)address(c, r->output) + (int64_t)chunk * r->width, x, (size_t)r->width * sizeof *x);
+}
+
+/* Rows of a sequence are in its order, but there may be rows of others between them. */
+static void pool_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const zg_step *step = c->step;
+    const int32_t sequence = step->sequences[step->wanted_rows[chunk]];
+    const float *rows = (const float *)address(c, r->x);
+    float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
+    const size_t bytes = (size_t)r->width * sizeof *out;
+    int count = 0;
+    for (int row = 0; row < step->tokens; row++) {
+        if (step->sequences[row] != sequence) continue;
+        const float *x = rows + (int64_t)row * r->width;
+        if (count++ == 0 || r->mode == ZG_LAST) memcpy(out, x, bytes);
+        else if (r->mode == ZG_MEAN)
+            for (int i = 0; i < r->width; i++) out[i] += x[i];
+        else break;
+    }
+    if (r->mode != ZG_MEAN) return;
+    const float share = 1.0f / (float)count;
+    for (int i = 0; i < r->width; i++) out[i] *= share;
 }

@@ -25,6 +25,7 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_GROUP] = {group_chunks, group_run},
     [ZG_EXPERT_LINEAR] = {expert_chunks, expert_linear_run},
     [ZG_COMBINE] = {NULL, combine_run},
+    [ZG_POOL] = {NULL, pool_run},
 };
 
 /* Rows per chunk with many rows: neighbouring rows share cache lines of their outputs. */

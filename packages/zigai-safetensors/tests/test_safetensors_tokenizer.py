@@ -84,6 +84,19 @@ def test_without_a_template_no_token_begins_a_text(tmp_path: Path) -> None:
     assert read_tokenizer(tmp_path / "absent", [], 0) is None
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_template_may_end_texts_with_the_token_that_ends_them(tmp_path: Path, begins: bool) -> None:
+    first, text = TEMPLATE["single"]
+    single = [*([first] if begins else []), text, {"SpecialToken": {"id": "</s>"}}]
+    template = {"post_processor": {**TEMPLATE, "single": single}}
+    spec = read_tokenizer(folder(tmp_path, {"eos_token": "</s>"}, **template), [5], 16)
+    assert spec is not None
+    assert (spec.add_bos, spec.add_eos) == (begins, True)
+    assert spec.special_ids == {**({"bos": 4} if begins else {}), "eos": 5}
+    with pytest.raises(UnsupportedError, match="ends texts with token 5, but eos_token is 7"):
+        read_tokenizer(folder(tmp_path, {"eos_token": "<tool>"}, **template), [5], 16)
+
+
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
@@ -120,7 +133,20 @@ def test_without_a_template_no_token_begins_a_text(tmp_path: Path) -> None:
             {
                 "post_processor": {
                     **TEMPLATE,
-                    "single": [*TEMPLATE["single"], {"SpecialToken": {"id": "</s>"}}],
+                    "single": [{"SpecialToken": {"id": "</s>"}}, *TEMPLATE["single"]],
+                }
+            },
+            "the template",
+        ),
+        (
+            {"post_processor": {**TEMPLATE, "single": [{"SpecialToken": {"id": "<s>"}}]}},
+            "the template",
+        ),
+        (
+            {
+                "post_processor": {
+                    **TEMPLATE,
+                    "single": [*TEMPLATE["single"], {"SpecialToken": {"id": "<absent>"}}],
                 }
             },
             "the template",

@@ -43,7 +43,15 @@ def test_the_required_packages_register_their_plugins(registry: str, names: set[
 def test_importing_zigai_imports_no_plugin() -> None:
     program = "import sys, zigai; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    plugins = {"zigai_gguf", "zigai_llama", "zigai_qwen", "zigai_tokenizers", "zigai_kernels", "zigai_cli"}
+    plugins = {
+        "zigai_gemma",
+        "zigai_gguf",
+        "zigai_llama",
+        "zigai_qwen",
+        "zigai_tokenizers",
+        "zigai_kernels",
+        "zigai_cli",
+    }
     libraries = {"sentencepiece", "tokenizers", "cffi", "typer", "rich", "pytest"}
     assert not set(run.stdout.split()) & (plugins | libraries)
 

@@ -108,8 +108,9 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
         tables_of(pages, window, extents, options.page, size)
         for pages, window, size in zip(batch.groups, plan.windows, sizes, strict=True)
     ]
-    if plan.whole_bytes:
-        tables.append(whole_tables(extents, options.page))
+    if plan.graph.whole_sequences:
+        whole = whole_tables(extents, options.page)
+        tables += [whole] if plan.whole_bytes else []
     return CheckedBatch(tokens, sequences, index, ends, positions, section_rows, wanted, tables)
 
 

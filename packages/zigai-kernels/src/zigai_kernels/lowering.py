@@ -18,6 +18,7 @@ from zigai_core.ops.operations import (
     LayerNorm,
     Linear,
     Multiply,
+    Pool,
     RMSNorm,
     Rope,
     Route,
@@ -36,7 +37,7 @@ from zigai_kernels.storage import storage_of
 
 SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
-    *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select),
+    *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select, Pool),
 )
 
 
@@ -125,7 +126,7 @@ class _Lowering(Recorder):
         self.need(operation, output.name not in self.shapes, "its output has been computed before")
         self.need(operation, 0 < output.width <= MOST_WIDTH, f"its output's width is {output.width}")
         self.need(operation, output.rows in (TOKENS, WANTED), f"its output's rows are {output.rows!r}")
-        rows = TOKENS if isinstance(operation, Select) else output.rows
+        rows = TOKENS if isinstance(operation, (Select, Pool)) else output.rows
         for value in operation.inputs:
             known = self.shapes.get(value.name)
             self.need(operation, known is not None, f"its input {value.name} has not been computed")
@@ -147,6 +148,9 @@ class _Lowering(Recorder):
                 self.need(operation, output.rows == WANTED, "its output's rows are not the wanted rows")
                 self.same_width(operation, x)
                 self.emit(operation, "SELECT", x)
+            case Pool(x=x, kind=kind):
+                self.need_sound(operation, operation.fault())
+                self.emit(operation, "POOL", x, mode=kind.upper())
             case GatedActivation(gate=x, up=y):
                 self.same_width(operation, x, y)
                 self.need_sound(operation, operation.fault())

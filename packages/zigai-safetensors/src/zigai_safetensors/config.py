@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,11 @@ WITHOUT_EFFECT = frozenset(
 )
 """Keys of every configuration that do not change results, and those that are read elsewhere."""
 
+_TIED = "tie_word_embeddings"
+
 ROPE = ("rope_theta", "rope_scaling", "rope_parameters")
+FULL, SLIDING = "full_attention", "sliding_attention"
+"""Kinds of layers, by which `rope_parameters` may hold an object each."""
 
 _ORIGINAL = "original_max_position_embeddings"
 _YARN = {
@@ -73,6 +77,31 @@ _ROPE_KEYS: Mapping[str, tuple[str, ...]] = {
 """The scalings of RoPE, and the settings of each."""
 
 
+def one_object(
+    config: Mapping[str, Any], names: HuggingFaceNames, path: Path
+) -> tuple[dict[str, Any], HuggingFaceNames]:
+    """Returns the settings, those of `names.section` and defaults among them, and the names for them.
+
+    Raises `FormatError` for a section that is none, and for settings that contradict each other.
+    """
+    settings = dict(config)
+    if names.section is not None:
+        inner = settings.pop(names.section, None)
+        if not isinstance(inner, dict):
+            raise FormatError(f"{path}: {names.section} is {quote(inner)}, but must be an object")
+        for key, value in inner.items():
+            outer = settings.get(key)
+            described = key in names.left_out or (key in WITHOUT_EFFECT and key != _TIED)
+            if outer is not None and value is not None and outer != value and not described:
+                raise FormatError(
+                    f"{path}: {quote(key)} is {quote(outer)}, but {quote(value)} in {names.section}"
+                )
+            settings[key] = outer if value is None else value
+    settings = {**names.defaults, **settings}
+    chosen = (variant for key, variant in names.variants.items() if settings.get(key) is True)
+    return settings, next(chosen, names)
+
+
 def hyperparameters(
     config: Mapping[str, Any], names: HuggingFaceNames, path: Path
 ) -> tuple[dict[str, Any], np.ndarray[Any, np.dtype[np.float32]] | None]:
@@ -87,7 +116,13 @@ def hyperparameters(
         if key in names.keys:
             if value is not None:
                 values[names.keys[key]] = value
-        elif key in names.required or key in names.left_out or key in WITHOUT_EFFECT or key in ROPE:
+        elif (
+            key in names.computed
+            or key in names.required
+            or key in names.left_out
+            or key in WITHOUT_EFFECT
+            or key in ROPE
+        ):
             continue
         elif value not in (None, False, "", [], {}):
             values[UNKNOWN + key] = value if isinstance(value, (int, float, str)) else str(value)
@@ -99,14 +134,29 @@ def hyperparameters(
                 f"{' or '.join(map(quote, allowed))}"
             )
     divisors = _rope(config, values, path)
+    for key, compute in names.computed.items():
+        if key in config:
+            values |= _computed(path, key, config[key], compute)
     return values, divisors
+
+
+def _computed(
+    path: Path, key: str, value: Any, compute: Callable[[Any], Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """What a family computes from a value; its errors with the file and the key."""
+    try:
+        return compute(value)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"{path}: {key}: {error}") from None
+    except (ValueError, TypeError, ArithmeticError) as error:
+        raise FormatError(f"{path}: {key} is {quote(value)}: {error}") from None
 
 
 def _rope(
     config: Mapping[str, Any], values: dict[str, Any], path: Path
 ) -> np.ndarray[Any, np.dtype[np.float32]] | None:
     """Adds RoPE's base and scaling. Source: transformers, modeling_rope_utils."""
-    given = _rope_settings(config, path)
+    given = _full_layers(_rope_settings(config, path), values, path)
     base = given.get("rope_theta", config.get("rope_theta", 10000.0))
     values["rope.freq_base"] = _positive(path, "rope_theta", base)
     kind = given.get("rope_type", given.get("type", "default"))
@@ -133,6 +183,8 @@ def _rope(
             values["rope.scaling.original_context_length"] = values.get("context_length")
         return None
     length = _positive(path, _ORIGINAL, original)
+    if "rope.freq_base_swa" in values:
+        raise UnsupportedError(f"{path}: the scaling of RoPE llama3 is not supported for one kind of layers")
     return _llama3(config, given, values, factor, length, path)
 
 
@@ -145,6 +197,28 @@ def _rope_settings(config: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
     if len(found) == 2 and found["rope_parameters"] != found["rope_scaling"]:
         raise FormatError(f"{path}: rope_parameters and rope_scaling differ")
     return next(iter(found.values()), {})
+
+
+def _full_layers(given: Mapping[str, Any], values: dict[str, Any], path: Path) -> Mapping[str, Any]:
+    """The settings of layers of full attention; if those with a window have their own, adds their base."""
+    if not given.keys() & {FULL, SLIDING}:
+        return given
+    for kind, settings in given.items():
+        if kind not in (FULL, SLIDING):
+            raise UnsupportedError(
+                f"{path}: rope_parameters has settings of {quote(kind)}, which is not known"
+            )
+        if not isinstance(settings, dict):
+            raise FormatError(f"{path}: rope_parameters.{kind} is {quote(settings)}, but must be an object")
+    local = given.get(SLIDING, {})
+    scaled = [key for key, value in local.items() if key != "rope_theta" and value not in (None, "default")]
+    if scaled:
+        what = f"{scaled[0]} {quote(local[scaled[0]])}"
+        raise UnsupportedError(f"{path}: rope_parameters.{SLIDING}: {what} is not supported, a base alone is")
+    if "rope_theta" in local:
+        values["rope.freq_base_swa"] = _positive(path, f"{SLIDING}.rope_theta", local["rope_theta"])
+    full: Mapping[str, Any] = given.get(FULL, {})
+    return full
 
 
 def _llama3(

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zigai_core.api.installed import report
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import (
+    ComputedTensor,
     Conventions,
     Hyperparameters,
     JoinedTensor,
@@ -23,16 +25,17 @@ from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_safetensors import limits
-from zigai_safetensors.config import hyperparameters
+from zigai_safetensors.config import hyperparameters, one_object
 from zigai_safetensors.files import read_json, read_text
 from zigai_safetensors.generation import end_ids, sampling
+from zigai_safetensors.modules import read_modules
 from zigai_safetensors.quantised import whole_weights
 from zigai_safetensors.tokenizer import read_tokenizer
 from zigai_safetensors.weights import PICKLED, SUFFIX, read_weights
 
 CONFIG = "config.json"
 _EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
-_GGUF = re.compile(r"blk\..*|(?:token_embd|output|output_norm|rope_freqs)\..*")
+_GGUF = re.compile(r"blk\..*|(?:token_embd|output|output_norm|rope_freqs|dense_[23])\..*")
 _CACHED = re.compile(r"models--(?:.*--)?(.+)")
 
 
@@ -67,13 +70,17 @@ class SafetensorsFormat:
         no installed package names, and for settings and types that are not supported.
         """
         folder = path.parent if path.is_file() else path
-        config = read_json(folder / CONFIG)
-        kind = config.get("model_type")
+        stated = read_json(folder / CONFIG)
+        kind = stated.get("model_type")
         if not isinstance(kind, str):
             raise FormatError(f"{folder / CONFIG}: model_type is {quote(kind)}, so the family is not known")
-        names = _names(kind, folder / CONFIG)
+        config, names = one_object(stated, _names(kind, folder / CONFIG), folder / CONFIG)
         values, divisors = hyperparameters(config, names, folder / CONFIG)
         stored, files = read_weights(path)
+        modules = read_modules(folder, names.tensors)
+        values |= modules.values
+        stored |= modules.tensors
+        files = (*files, *modules.files)
         tensors = _renamed(whole_weights(stored, config, folder / CONFIG), names, values, config, folder)
         _check_types(tensors, folder)
         if divisors is not None:
@@ -89,7 +96,7 @@ class SafetensorsFormat:
                 folder, end_ids(generation, config, folder), size if isinstance(size, int) else 0
             ),
             chat_template=_template(folder),
-            metadata=config,
+            metadata=stated,
             sampling=sampling(generation, folder / "generation_config.json"),
             conventions=Conventions(rope_pairing="half"),
             format="safetensors" + (f" in {len(files)} files" if len(files) > 1 else ""),
@@ -126,6 +133,10 @@ def _renamed(
     for name, tensor in stored.items():
         if any(fnmatchcase(name, pattern) for pattern in names.left_out):
             continue
+        unused = next((pattern for pattern in names.unused if fnmatchcase(name, pattern)), None)
+        if unused is not None:
+            report(f"{names.architecture} leaves out {unused}: {names.unused[unused]}")
+            continue
         found = _EXPERT.fullmatch(name)
         stack = known.get(f"{found[1]}[]{found[3]}") if found else None
         if found and stack is not None:
@@ -134,7 +145,9 @@ def _renamed(
         if name not in known and _GGUF.fullmatch(name):
             raise FormatError(f"{folder}: holds tensor {quote(name)}, a name of GGUF, not of Hugging Face")
         new = known.get(name, name)
-        tensors[new] = tensor.changed(name=new)
+        if new in tensors:
+            raise FormatError(f"{folder}: holds {quote(new)} under two names, one of which is {quote(name)}")
+        tensors[new] = _plus(tensor.changed(name=new), names.added)
     for name, parts in experts.items():
         missing = next((number for number in range(len(parts)) if number not in parts), None)
         if missing is not None:
@@ -150,6 +163,20 @@ def _renamed(
     elif "output.weight" not in tensors and "token_embd.weight" in tensors:
         raise FormatError(f"{folder}: has no lm_head.weight, though tie_word_embeddings is false")
     return tensors
+
+
+def _plus(tensor: TensorInfo, added: Mapping[str, float]) -> TensorInfo:
+    """The tensor; if a pattern of `added` is its name's, the sum of its elements and the number there."""
+    number = next((number for name, number in added.items() if fnmatchcase(tensor.name, name)), None)
+    if number is None or tensor.dtype.dequantize is None:
+        return tensor
+    width = tensor.shape[-1]
+
+    def rows(start: int, stop: int) -> NDArray[np.uint8]:
+        given = tensor.dtype.to_float32(tensor.copy_rows(start, stop), (stop - start, width))
+        return (given + np.float32(number)).astype("<f4").view(np.uint8).reshape(-1)
+
+    return ComputedTensor(tensor.name, tensor.shape, DTYPES["F32"], [tensor], rows, f"plus {number}")
 
 
 def _check_types(tensors: Mapping[str, TensorInfo], folder: Path) -> None:

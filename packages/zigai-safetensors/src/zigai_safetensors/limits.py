@@ -18,6 +18,9 @@ DIMENSIONS = 4
 JSON_BYTES = 8 << 20
 """Bytes of config.json and of other small files."""
 
+MODULES_BYTES = 1 << 16
+"""Bytes of modules.json, which lists a few folders."""
+
 INDEX_BYTES = 32 << 20
 """Bytes of model.safetensors.index.json. DeepSeek V3's, with 91,000 tensors, takes 9 MB."""
 

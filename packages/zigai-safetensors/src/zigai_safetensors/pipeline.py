@@ -126,9 +126,10 @@ def _check_decoder(path: Path, given: Any) -> None:
         raise UnsupportedError(f"{path}: the decoder {quote(given)} does not make spaces of U+2581")
 
 
-def first_token(path: Path, given: Any, ids: Mapping[str, int]) -> int | None:
-    """The token that the post_processor puts before every text; None for none."""
-    bos = None
+def outer_tokens(path: Path, given: Any, ids: Mapping[str, int]) -> tuple[int | None, int | None]:
+    """The tokens that the post_processor puts before and after every text; None for none."""
+    before: int | None = None
+    after: int | None = None
     for step in steps(given, "processors"):
         if isinstance(step, dict) and step.get("type") == "ByteLevel":
             continue
@@ -138,13 +139,18 @@ def first_token(path: Path, given: Any, ids: Mapping[str, int]) -> int | None:
         if not isinstance(single, list):
             raise FormatError(f"{path}: post_processor: single is {quote(single)}")
         names = [_special(each) for each in single]
-        if names == [None]:
-            continue
-        first = names[0] if names else None
-        if len(names) != 2 or first is None or first not in ids or names[1] is not None:
+        place = names.index(None) if None in names else 2
+        outer = [name for name in names if name is not None]
+        if (
+            place > 1
+            or len(names) > place + 2
+            or len(outer) != len(names) - 1
+            or not ids.keys() >= set(outer)
+        ):
             raise UnsupportedError(f"{path}: post_processor: the template {quote(single)} is not supported")
-        bos = ids[first]
-    return bos
+        before = ids[outer[0]] if place else before
+        after = ids[outer[-1]] if len(names) > place + 1 else after
+    return before, after
 
 
 def _metaspace(path: Path, step: Mapping[str, Any]) -> tuple[bool, PrefixScheme, str | None]:

@@ -14,14 +14,14 @@ from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_safetensors import limits
 from zigai_safetensors.added_tokens import extended, tokens_of_list, tokens_of_settings
 from zigai_safetensors.files import read_json
-from zigai_safetensors.pipeline import Splitting, byte_level, first_token, is_byte_level, sentencepiece
+from zigai_safetensors.pipeline import Splitting, byte_level, is_byte_level, outer_tokens, sentencepiece
 from zigai_safetensors.vocabulary import merge_lines, texts_by_id, tokens_and_types
 
 _ABSENT = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 
 
 def read_tokenizer_json(path: Path, settings: Mapping[str, Any]) -> TokenizerSpec:
-    """Returns the vocabulary, without the tokens that end a reply; of its roles it has at most `bos`.
+    """Returns the vocabulary, without the tokens that end a reply; of roles it has `bos` and `eos` at most.
 
     `settings` is tokenizer_config.json, whose `added_tokens_decoder` is added. Raises `FormatError` and
     `UnsupportedError`, with file and field.
@@ -39,14 +39,16 @@ def read_tokenizer_json(path: Path, settings: Mapping[str, Any]) -> TokenizerSpe
     added = extended(beside, added, texts, tokens_of_settings(beside, settings))
     tokens, types = tokens_and_types(path, texts, added, byte_fallback=not bytewise)
     ids = {text: token for token, text in reversed(list(enumerate(tokens)))}
-    bos = first_token(path, file.get("post_processor"), ids)
+    bos, eos = outer_tokens(path, file.get("post_processor"), ids)
+    special = {role: token for role, token in (("bos", bos), ("eos", eos)) if token is not None}
     return TokenizerSpec(
         kind="gpt2" if bytewise else "bpe",
         tokens=tokens,
         types=types,
         merges=merge_lines(path, model.get("merges")),
-        special_ids={} if bos is None else {"bos": bos},
+        special_ids=special,
         add_bos=bos is not None,
+        add_eos=eos is not None,
         ignore_merges=bool(model.get("ignore_merges", False)),
         normalized=frozenset(token.id for token in added if token.normalized),
         strip_left=frozenset(token.id for token in added if token.lstrip),

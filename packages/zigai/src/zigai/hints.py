@@ -7,6 +7,10 @@ from zigai_core.contracts.plugins import Hints
 PACKAGES: Hints = {
     "zigai.formats": {"gguf": "zigai-gguf", "safetensors": "zigai-safetensors"},
     "zigai.architectures": {
+        "gemma": "zigai-gemma",
+        "gemma2": "zigai-gemma",
+        "gemma3": "zigai-gemma",
+        "gemma-embedding": "zigai-gemma",
         "llama": "zigai-llama",
         "qwen": "zigai-qwen",
         "qwen2": "zigai-qwen",
@@ -18,6 +22,10 @@ PACKAGES: Hints = {
     "zigai.backends": {"native": "zigai-kernels", "numpy": "zigai-core"},
     "zigai.sources": {"hf": "zigai-hub", "pypi": "zigai-hub", "alias": "zigai-hub"},
     "zigai.huggingface": {
+        "gemma": "zigai-gemma",
+        "gemma2": "zigai-gemma",
+        "gemma3": "zigai-gemma",
+        "gemma3_text": "zigai-gemma",
         "llama": "zigai-llama",
         "mistral": "zigai-llama",
         "mixtral": "zigai-llama",

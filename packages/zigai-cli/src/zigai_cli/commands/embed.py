@@ -47,9 +47,12 @@ def embed(
         typer.Option(metavar="FILE", help="Embed each line of a file; - is standard input."),
     ] = None,
     pooling: Annotated[
-        PoolingChoice,
-        typer.Option(help="Take the hidden state of the last token, of the first (cls), or their mean."),
-    ] = PoolingChoice.LAST,
+        Optional[PoolingChoice],  # noqa: UP045
+        typer.Option(
+            help="Take the hidden state of the last token, of the first (cls), or their mean.",
+            show_default="the model's own, else last",
+        ),
+    ] = None,
     no_normalize: Annotated[
         bool, typer.Option("--no-normalize", help="Leave the vectors at their own length instead of 1.")
     ] = False,
@@ -84,7 +87,7 @@ def embed(
         raise typer.BadParameter("no text: give TEXT, --file FILE, or lines through standard input")
     given = [input_text.encodable("a text", text) for text in texts or ()] or _lines(file or "-")
     loaded = loader.load(model, load)
-    parts = _embed(loaded, given, pooling.value, normalize=not no_normalize)
+    parts = _embed(loaded, given, pooling and pooling.value, normalize=not no_normalize)
     if npy is None and not similarity:
         for text, row in parts:
             numbers = [float(number) for number in row]

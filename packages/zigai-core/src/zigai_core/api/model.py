@@ -11,7 +11,7 @@ from typing import Any
 from zigai_core.api.async_reply import AsyncReply
 from zigai_core.api.chat import Chat
 from zigai_core.api.draft import Speculate, check_drafter, new_drafter
-from zigai_core.api.embedding import Pooling, embed
+from zigai_core.api.embedding import Pooling, embed, text_end
 from zigai_core.api.prompt import Prompt, are_several, token_ids
 from zigai_core.api.registry import Plugins
 from zigai_core.api.reply import Reply
@@ -275,15 +275,18 @@ class Model:
         return self.engine.submit(Request(self._tokens(tokens), outputs=name, rows="all")).outputs
 
     def embed(
-        self, text: Prompt | Sequence[Prompt], *, pooling: Pooling = "last", normalize: bool = True
+        self, text: Prompt | Sequence[Prompt], *, pooling: Pooling | None = None, normalize: bool = True
     ) -> Array:
         """Returns the embedding of a text or of token ids, float32 `[width]`, or of several, a row each.
 
-        It is made of the hidden states: that of the last token, of the first one (`cls`), or the mean. With
-        `normalize`, its Euclidean length is 1. Texts are computed together.
+        It is made of the hidden states: that of the last token, of the first one (`cls`), or the mean. By
+        default a model that was made for embeddings pools them as it was trained to (`graph.pooling`), and
+        others give that of the last token. With `normalize`, its Euclidean length is 1. Texts are computed
+        together. A text, unlike token ids, ends with the end-of-text token if the file asks for one.
 
-        Raises `UnsupportedError` for a model whose graph has no output named hidden, and `TokenizerError`,
-        with its index, for a text without tokens and for anything but a text or token ids.
+        Raises `UnsupportedError` for a model whose graph has no output named hidden, and for a pooling other
+        than the graph's own; `TokenizerError`, with its index, for a text without tokens and for anything but
+        a text or token ids.
         """
         width = self.graph.output("hidden").width
         given: Any = text
@@ -293,7 +296,12 @@ class Model:
         empty = next((what for (what, _), prompt in zip(items, prompts, strict=True) if not prompt), None)
         if empty is not None:
             raise TokenizerError(f"{empty} has no tokens, so it has no embedding")
-        rows = embed(self.engine, prompts, pooling, width=width, normalize=normalize)
+        ending = text_end(self.descriptor.tokenizer)
+        prompts = [
+            [*prompt, *ending] if isinstance(one, str) else prompt
+            for prompt, (_, one) in zip(prompts, items, strict=True)
+        ]
+        rows = embed(self.engine, prompts, pooling, own=self.graph.pooling, width=width, normalize=normalize)
         return rows if several else rows[0]
 
     def stats(self) -> EngineStats:

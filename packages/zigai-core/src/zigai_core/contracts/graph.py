@@ -157,6 +157,11 @@ class Operation(ABC):
         """True if all rows of a sequence must be in one step, because no state keeps them."""
         return False
 
+    @property
+    def pooling(self) -> str | None:
+        """How it makes one row of all those of a sequence: `mean`, `cls` or `last`; None: it does not."""
+        return None
+
     def fault(self) -> str | None:
         """Returns why the attributes are invalid, for an error text; None if they are valid."""
         return None
@@ -172,7 +177,8 @@ class Graph:
 
     Outputs have `WANTED` rows. By convention the output `logits` is `[wanted, vocabulary]`, for the next
     token, and `hidden` is `[wanted, width]`, the state after the last norm, used as an embedding of the text
-    so far. A graph may have both, one of them (an encoder has no logits) or outputs of other names.
+    so far, or of the whole text in a graph that pools (`pooling`). A graph may have both, one of them (an
+    encoder has no logits) or outputs of other names.
     """
 
     operations: tuple[Operation, ...]
@@ -220,6 +226,11 @@ class Graph:
     def whole_sequences(self) -> bool:
         """True if each sequence must be in one step with all its tokens, as in an encoder."""
         return any(operation.whole_sequences for operation in self.operations)
+
+    @cached_property
+    def pooling(self) -> str | None:
+        """The pooling of the graph's own, by which outputs stand for whole sequences; None if they do not."""
+        return next((op.pooling for op in self.operations if op.pooling is not None), None)
 
     @property
     def vocabulary_size(self) -> int:

@@ -6,7 +6,7 @@ Hugging Face translates with it, so that it knows no family itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,17 @@ class HuggingFaceNames:
 
     In names of tensors `{}` stands for the number of a layer, and `[]` for that of an expert: the tensors of
     a layer's experts are joined.
+
+    >>> import math
+    >>> names = HuggingFaceNames(
+    ...     architecture="tiny",
+    ...     tensors={"model.norm.weight": "output_norm.weight"},
+    ...     keys={"num_hidden_layers": "block_count"},
+    ...     added={"*_norm.weight": 1.0},
+    ...     computed={"query_pre_attn_scalar": lambda value: {"attention.scale": 1 / math.sqrt(value)}},
+    ... )
+    >>> names.computed["query_pre_attn_scalar"](64)
+    {'attention.scale': 0.125}
     """
 
     architecture: str
@@ -29,3 +40,19 @@ class HuggingFaceNames:
     """Values that a configuration key may have, the first if it is missing; all others are not supported."""
     left_out: Mapping[str, str] = field(default_factory=dict)
     """Configuration keys, and patterns of tensors, that do not change results: the reason by name."""
+    added: Mapping[str, float] = field(default_factory=dict)
+    """What is added to each element of a tensor, by pattern (`fnmatch`) of its GGUF name: 1.0 for
+    `*_norm.weight` where checkpoints store norms minus one. The sums are float32."""
+    computed: Mapping[str, Callable[[Any], Mapping[str, Any]]] = field(default_factory=dict)
+    """Hyperparameters by their names, computed from the value of a configuration key, which may be None. They
+    replace those of `keys`. A function raises `ValueError` for a value that is not valid, and
+    `UnsupportedError` for one that is not supported; both texts follow the file and the key."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Values of configuration keys that the file lacks, where the hyperparameter's own default is another."""
+    unused: Mapping[str, str] = field(default_factory=dict)
+    """Patterns of tensors of parts that are not supported, such as those for images: the reason, which is
+    told when they are left out."""
+    section: str | None = None
+    """The key of an object that holds the settings of the text model. Those beside it hold, too."""
+    variants: Mapping[str, HuggingFaceNames] = field(default_factory=dict)
+    """Names that hold instead of these if a configuration key is true."""

@@ -25,6 +25,8 @@ from zigai_core.ops.operations import (
     Linear,
     Multiply,
     Pairing,
+    Pool,
+    PoolKind,
     RMSNorm,
     Rope,
     Scale,
@@ -252,6 +254,13 @@ class GraphBuilder(ExpertsBuilder):
         """The output rows of `x`: `[wanted, width]`."""
         return self.append(Select(Value(name, x.width, WANTED), x))
 
+    def pool(self, x: Value, kind: PoolKind, *, name: str = "pooled") -> Value:
+        """The pool of each output row's whole sequence: `[wanted, width]`. See `Pool`.
+
+        Only for a graph without states: `finish` raises `PluginError` for another.
+        """
+        return self.append(Pool(Value(name, x.width, WANTED), x, kind))
+
     def append(self, operation: Operation) -> Value:
         """Appends an operation, which a plugin may have defined, and returns its output.
 
@@ -286,7 +295,13 @@ class GraphBuilder(ExpertsBuilder):
         self._outputs[name] = value
 
     def finish(self) -> Graph:
-        """Returns the graph. Raises `PluginError` if it has no outputs."""
+        """Returns the graph. Raises `PluginError` if it has no outputs, or has states though it pools."""
+        pools = next((op for op in self._operations if op.pooling is not None), None)
+        if pools is not None and self._states:
+            raise PluginError(
+                f"{pools.output.name} pools whole sequences, but the state {next(iter(self._states))} is for "
+                "those computed in several steps: give attention the state None"
+            )
         if not self._outputs:
             raise PluginError("the graph has no outputs: add one, such as logits or hidden, with output()")
         return Graph(

@@ -12,6 +12,7 @@ from zigai_core.ops.operations.feed_forward import (
 )
 from zigai_core.ops.operations.linear import Embedding, Linear
 from zigai_core.ops.operations.norms import LayerNorm, RMSNorm
+from zigai_core.ops.operations.pool import Pool, PoolKind
 from zigai_core.ops.operations.route import Route, RouteKind
 from zigai_core.ops.operations.rows import Columns, Select
 
@@ -27,6 +28,8 @@ __all__ = [
     "Linear",
     "Multiply",
     "Pairing",
+    "Pool",
+    "PoolKind",
     "RMSNorm",
     "Rope",
     "Route",

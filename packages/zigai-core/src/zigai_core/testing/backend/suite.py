@@ -26,6 +26,7 @@ from zigai_core.testing.backend.any_graph import GraphsConformance
 from zigai_core.testing.backend.best import BestConformance
 from zigai_core.testing.backend.experts import ExpertsConformance
 from zigai_core.testing.backend.outputs import OutputsConformance
+from zigai_core.testing.backend.pool import PoolConformance
 from zigai_core.testing.backend.refusals import RefusalsConformance
 from zigai_core.testing.backend.slots import SlotsConformance
 from zigai_core.testing.backend.states import StatesConformance
@@ -78,6 +79,7 @@ class BackendConformance(
     SlotsConformance,
     StoppingConformance,
     RefusalsConformance,
+    PoolConformance,
     BestConformance,
 ):
     """All tests of a backend. Inherit and set `backend`; for the tolerances see `Conformance`.

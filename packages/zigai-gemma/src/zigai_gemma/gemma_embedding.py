@@ -1,0 +1,54 @@
+"""`gemma-embedding`: EmbeddingGemma (Schechter Vera et al., 2025, arXiv:2509.20354), which embeds texts."""
+
+from __future__ import annotations
+
+from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.graph import Graph
+from zigai_core.ops.blocks import DecoderShape
+from zigai_core.ops.builder import GraphBuilder
+from zigai_core.ops.operations import PoolKind
+from zigai_gemma.layers import has_window, layer, scaled_embedding, two_ropes
+
+_POOLING: dict[int, PoolKind | None] = {-1: None, 0: None, 1: "mean", 2: "cls", 3: "last"}
+"""The kind by GGUF's `pooling_type` (`llama_pooling_type`)."""
+
+
+def gemma_embedding(model: ModelDescriptor, *, context: int) -> Graph:
+    """Returns the graph: Gemma 3's layers without a cache, pooling, and dense layers if the file has them.
+
+    All tokens of a text see each other, in layers with a window of n those that are at most n // 2 away
+    (`LLAMA_SWA_TYPE_SYMMETRIC` of llama.cpp; transformers, `Gemma3TextConfig`).
+    """
+    hp, shape = model.hyperparameters, DecoderShape.of(model.hyperparameters)
+    window = hp.integer("attention.sliding_window", minimum=1) // 2 + 1
+    if hp.flag("attention.causal", False):
+        raise UnsupportedError("attention.causal is true, but in gemma-embedding all tokens see each other")
+    number = hp.integer("pooling_type", 0, minimum=-1)
+    if number not in _POOLING:
+        raise UnsupportedError(f"pooling_type is {number}, which gemma-embedding does not support")
+
+    g = GraphBuilder(model.tensors)
+    full, local = two_ropes(g, hp, shape.head_dim, context=context)
+    x = scaled_embedding(g, shape.width)
+    for place, is_local in enumerate(has_window(hp, shape.layers, 6)):
+        x = layer(
+            g,
+            x,
+            f"blk.{place}",
+            shape,
+            local if is_local else full,
+            pairing=model.conventions.rope_pairing,
+            scale=hp.number("attention.scale", 0.0, minimum=0.0) or shape.head_dim**-0.5,
+            window=window if is_local else None,
+            qk_norm=True,
+            cached=False,
+        )
+    x = g.rms_norm(x, "output_norm", shape.epsilon)
+    kind = _POOLING[number]
+    x = g.pool(x, kind) if kind else g.select(x)
+    for name in ("dense_2", "dense_3"):
+        if g.has(f"{name}.weight"):
+            x = g.linear(x, name, g.shape(f"{name}.weight")[0])
+    g.output("hidden", x)
+    return g.finish()

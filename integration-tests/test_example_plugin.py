@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import zigai
+from zigai_cli.new.decoder import decoder_files
+from zigai_cli.new.naming import PackageName
 from zigai_core.api.loading import build
 from zigai_core.contracts.plugins import Architecture
 
@@ -39,6 +41,11 @@ def test_the_page_shows_the_source_unchanged() -> None:
         assert path.read_text(encoding="utf-8").strip() in page, (
             f"docs/write-an-architecture.md: {path.name} differs"
         )
+
+
+def test_the_generator_writes_the_same_code() -> None:
+    files = decoder_files(PackageName("example"), "example")
+    assert files["src/zigai_example/__init__.py"] == SOURCE.read_text(encoding="utf-8")
 
 
 def test_it_fits_one_page() -> None:

@@ -115,7 +115,8 @@ def integration(session: nox.Session) -> None:
     if any(argument.startswith("--real") for argument in session.posargs):
         files.append("integration-tests/test_real_models.py")
     session.log("collecting the wheels of what they depend on")
-    session.run("python", "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), *own)
+    made = ("hatchling>=1.24", "pytest>=8")  # packages of `zig-ai new` are built and tested, too
+    session.run("python", "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), *own, *made)
     session.run(
         *(*TWO_WORKERS, "-m", "wheels", *session.posargs, *files),
         env={"ZIGAI_WHEELHOUSE": str(folder), "ZIGAI_UV": find_uv() or "", **SETTINGS_OF_TESTS},
@@ -221,14 +222,15 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Check every installed package with mypy in strict mode, then the scripts."""
+    """Check every installed package with mypy in strict mode, then scripts and what `zig-ai new` writes."""
     install_wheels(session, PROJECTS)
-    install(session, *group("types"), *group("compare"), "nox")
+    install(session, *group("types"), *group("compare"), *group("lint"), "nox")
     for name in PROJECTS:
         session.run("mypy", "-p", module(name))
     scripts = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("benchmarks/*.py"))
     for script in ["noxfile.py", "tools/environments.py", *scripts]:
         session.run("mypy", script)
+    session.run("pytest", "packages/zigai-cli/tests/test_cli_new.py", "-k", "ruff_and_mypy")
 
 
 @nox.session
@@ -291,7 +293,10 @@ def oracle(session: nox.Session) -> None:
     environment = made | dict(os.environ)
     if write:
         session.run("python", f"{folder}/families.py", env=environment)
-    compared = ("templates", "tokenizers", "folders", "encoders", "embeddings", "oracles", "llama_cpp")
+    compared = (
+        *("templates", "tokenizers", "folders", "encoders", "embeddings", "oracles", "new"),
+        "llama_cpp",
+    )
     others = [f"{folder}/compare_{what}.py" for what in compared]
     session.run("pytest", folder, *others, env=environment)
 

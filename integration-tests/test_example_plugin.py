@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 import zigai
+from zigai_cli.new.decoder import decoder_files
+from zigai_cli.new.naming import PackageName
 from zigai_core.api.loading import build
 from zigai_core.contracts.plugins import Architecture
 
@@ -41,6 +43,11 @@ def test_the_page_shows_the_source_unchanged() -> None:
         )
 
 
+def test_the_generator_writes_the_same_code() -> None:
+    files = decoder_files(PackageName("example"), "example")
+    assert files["src/zigai_example/__init__.py"] == SOURCE.read_text(encoding="utf-8")
+
+
 def test_it_fits_one_page() -> None:
     assert len(SOURCE.read_text(encoding="utf-8").splitlines()) <= 60
 
@@ -61,7 +68,7 @@ def test_without_it_the_error_names_the_architecture_and_the_installed_ones(
     make_toy: Callable[..., Path],
 ) -> None:
     theirs = make_toy("--architecture", "example")
-    with pytest.raises(zigai.UnsupportedError, match=r"'example'.*installed: llama"):
+    with pytest.raises(zigai.UnsupportedError, match=r"'example'.*installed: .*llama"):
         zigai.load(theirs)
 
 

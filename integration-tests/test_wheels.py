@@ -254,6 +254,24 @@ def test_an_external_sampler_step_is_found_once_it_is_installed(
     assert "'eta'" in done.stderr.strip().splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "registered"),
+    [("architecture", "zigai_own:own"), ("format", "zigai_own:OwnFormat"), ("sampler", "zigai_own:own")],
+)
+def test_a_package_of_the_generator_is_built_tested_and_listed(
+    new_environment: Callable[..., Any], tmp_path: Path, kind: str, registered: str
+) -> None:
+    environment = new_environment("zigai-cli")
+    environment.check("zig-ai", "new", kind, "own", "--into", tmp_path)
+    package = tmp_path / "zigai-own"
+    environment.install(f"{package}[test]")
+    output = environment.check("python", "-m", "pytest", "-p", "no:cacheprovider", package)
+    assert int(output.split(" passed")[0].split()[-1]) > 10
+    listed = environment.check("zig-ai", "plugins")
+    assert registered in listed
+    assert listed.count("zigai-own 0.1.0") == (2 if kind == "architecture" else 1)
+
+
 def test_a_name_claimed_by_two_distributions_is_an_error_that_names_both(
     everything: Any, new_environment: Callable[..., Any], toy: Path, tmp_path: Path
 ) -> None:

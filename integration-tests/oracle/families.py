@@ -15,8 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from zigai_core.testing.architecture.peer import VARIABLE, interpreter, outputs_of_llama_cpp
 from zigai_core.testing.architecture import LlamaCppConformance
+from zigai_core.testing.architecture.peer import VARIABLE, interpreter, outputs_of_llama_cpp
 from zigai_core.testing.oracles import Oracle
 from zigai_core.testing.oracles.strength import difference, strength
 from zigai_core.testing.schedules.schedules import whole_prefill

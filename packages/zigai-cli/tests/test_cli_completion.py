@@ -117,7 +117,7 @@ def test_help_lists_every_command_under_a_heading() -> None:
 
 
 @pytest.mark.usefixtures("plugins")
-@pytest.mark.parametrize("command", [[], ["history"], ["config"]])
+@pytest.mark.parametrize("command", [[], ["history"], ["config"], ["new"]])
 def test_no_summary_in_help_is_cut_at_80_columns(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     lines = zig_ai(*command, "--help").stdout.splitlines()

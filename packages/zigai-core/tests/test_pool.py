@@ -105,10 +105,10 @@ def test_an_embedding_is_the_graphs_own_pool() -> None:
 
 def test_a_text_ends_with_the_end_of_text_token_if_the_file_asks_for_it() -> None:
     plain = embedding_model(add_bos=False)
-    ended = embedding_model(add_bos=False, add_eos=True, special_ids={"eos": 300})
+    ended = embedding_model(add_bos=False, add_eos=True, special_ids={"eos": 2})
     tokens = plain.tokenizer.encode("some text")
-    np.testing.assert_array_equal(ended.embed("some text"), plain.embed([*tokens, 300]))
-    np.testing.assert_array_equal(ended.embed(["some text"])[0], ended.embed([*tokens, 300]))
+    np.testing.assert_array_equal(ended.embed("some text"), plain.embed([*tokens, 2]))
+    np.testing.assert_array_equal(ended.embed(["some text"])[0], ended.embed([*tokens, 2]))
     assert np.abs(ended.embed("some text") - plain.embed("some text")).max() > 1e-3
     with pytest.raises(TokenizerError, match="has no tokens"):
         ended.embed([""])

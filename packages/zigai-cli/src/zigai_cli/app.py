@@ -23,6 +23,7 @@ from zigai_cli.commands.generate import generate
 from zigai_cli.commands.history import history
 from zigai_cli.commands.inspect import inspect
 from zigai_cli.commands.models import list_models, rm, show
+from zigai_cli.commands.new import new
 from zigai_cli.commands.perplexity import perplexity
 from zigai_cli.commands.plugins import plugins
 from zigai_cli.commands.pull import pull
@@ -45,6 +46,7 @@ COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
         "perplexity": perplexity,
         "compare": compare,
     },
+    "Write a plugin": {"new": new},
     "This machine": {
         "bench": bench,
         "config": config,

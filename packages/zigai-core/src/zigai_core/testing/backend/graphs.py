@@ -17,6 +17,9 @@ from zigai_core.ops.builder import GraphBuilder
 from zigai_core.testing.backend.base import random_tensors
 from zigai_core.testing.backend.experts import EXPERTS, ROUTES, experts_graph, experts_tensors
 from zigai_core.testing.backend.experts import VOCABULARY as EXPERTS_VOCABULARY
+from zigai_core.testing.backend.pool import TENSORS as POOLED_TENSORS
+from zigai_core.testing.backend.pool import VOCABULARY as POOLED_VOCABULARY
+from zigai_core.testing.backend.pool import pooling
 from zigai_core.testing.backend.states import VOCABULARY as STATE_VOCABULARY
 from zigai_core.testing.backend.states import state_tensors, two_layers
 from zigai_core.testing.toys import toy_decoder
@@ -109,6 +112,7 @@ def suite_graphs() -> Iterator[GraphCase]:
     yield GraphCase(
         "encoder", two_layers(windows=(None, 4), stateless=True), state_tensors(), _tokens(STATE_VOCABULARY)
     )
+    yield GraphCase("pooled", pooling("mean"), POOLED_TENSORS, _tokens(POOLED_VOCABULARY))
     yield GraphCase("shared state", two_layers(shared=True), state_tensors(), _tokens(STATE_VOCABULARY))
     tensors = recurrent_tensors()
     graph = recurrent_graph(tensors, attention=True)

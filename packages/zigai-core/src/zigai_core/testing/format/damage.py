@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from zigai_core.testing.format.model import FOREIGN, FormatSuite, WrittenModel, overwrite, traced
 from zigai_core.testing.format import mutations
+from zigai_core.testing.format.model import FOREIGN, FormatSuite, WrittenModel, overwrite, traced
 
 _LONG = 32
 """Bytes from which a tensor is searched for in a file; shorter ones may be found by chance."""

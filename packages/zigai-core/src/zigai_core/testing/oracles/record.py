@@ -77,7 +77,7 @@ def record(
 
     Raises `UnsupportedError` if transformers is not installed, or has no such class.
     """
-    made = folder_model(model_class, {**SMALL, **config}, seed)
+    made = folder_model(model_class, {**small(class_named(model_class).config_class), **config}, seed)
     with tempfile.TemporaryDirectory() as folder:
         made.save_pretrained(folder)
         descriptor = read(Path(folder), plugins=plugins)
@@ -118,15 +118,30 @@ def record(
 
 def folder_model(model_class: str, config: Mapping[str, Any], seed: int = 0) -> Any:
     """Returns a model of transformers whose parameters are `drawn`, each by its name and `seed`."""
-    torch, found = _torch(), getattr(_transformers(), model_class, None)
-    if found is None:
-        raise UnsupportedError(f"transformers {_transformers().__version__} has no class {model_class}")
+    torch, found = _torch(), class_named(model_class)
     network = found(found.config_class(**config)).to(torch.float32).eval()
     with torch.no_grad():
         for name, parameter in sorted(network.named_parameters()):
             random = np.random.RandomState(zlib.crc32(f"{seed} {name}".encode()))
             parameter.copy_(torch.from_numpy(drawn(parameter.numpy(), random)))
     return network
+
+
+def class_named(model_class: str) -> Any:
+    """Returns a class of transformers. Raises `UnsupportedError` if there is none of this name."""
+    found = getattr(_transformers(), model_class, None)
+    if found is None:
+        raise UnsupportedError(f"transformers {_transformers().__version__} has no class {model_class}")
+    return found
+
+
+def small(config_class: Any) -> dict[str, Any]:
+    """Returns those of `SMALL` that a class of configurations has.
+
+    Others would be stored in config.json, though nothing reads them.
+    """
+    default = config_class()
+    return {key: value for key, value in SMALL.items() if hasattr(default, key)}
 
 
 def _outputs(network: Any, ids: Any) -> Mapping[str, Any]:

@@ -1,0 +1,1 @@
+"""What `zig-ai new` writes: packages of plugins, from the templates in `templates/`."""

@@ -1,0 +1,81 @@
+"""A package with a decoder of the LLaMA kind, and recorded oracles of it, so that its tests pass at once."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+from zigai_cli.new.naming import PackageName
+from zigai_cli.new.package import architecture_entry_points, code_mapping, package_files
+from zigai_cli.new.tensor_names import guesses
+
+_PARTS = (
+    *("embed_tokens", "norm", "layers.{}.input_layernorm", "layers.{}.post_attention_layernorm"),
+    *(f"layers.{{}}.self_attn.{each}_proj" for each in "qkvo"),
+    *(f"layers.{{}}.mlp.{each}_proj" for each in ("gate", "up", "down")),
+)
+_TENSORS = (*(f"model.{part}.weight" for part in _PARTS), "lm_head.weight")
+_KEYS = {
+    "vocab_size": "vocab_size",
+    "max_position_embeddings": "context_length",
+    "hidden_size": "embedding_length",
+    "intermediate_size": "feed_forward_length",
+    "num_hidden_layers": "block_count",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+}
+_LEFT_OUT = {
+    "attention_bias": "biases are read if the folder has them",
+    "mlp_bias": "biases are read if the folder has them",
+    "attention_dropout": "dropout is for training",
+    "initializer_range": "of random weights, for training",
+    "pretraining_tp": "splits products for training; results are the same",
+}
+_RECORD = (
+    "Record oracles of it: put its class in transformers into `tests/oracles/cases.toml`, its `model_type`\n"
+    "   into `pyproject.toml`, take `change` out of the former, and run `nox -s oracle`. Until then they\n"
+    "   are a LLaMA's."
+)
+
+
+def decoder_files(name: PackageName, entry: str) -> dict[str, str | bytes]:
+    """The files of the package, by path. `entry`: the name of the architecture in model files."""
+    values = {
+        "entry": entry,
+        "model_type": entry,
+        "subject": f"`{entry}`",
+        "description": f"The architecture {entry} for ZigAI.",
+        "summary": f"The architecture `{entry}` for ZigAI: a function that builds the graph of a model.",
+        "record_step": _RECORD,
+        "about_names": (
+            "Those of a LLaMA in transformers (models/llama), whose modules and configuration keys are\n"
+            "named here: replace them by the model's own."
+        ),
+        "tensors": code_mapping(guesses(_TENSORS), 4),
+        "keys": code_mapping(_KEYS, 4),
+        "required": code_mapping({"hidden_act": ("silu",)}, 8),
+        "left_out": code_mapping(_LEFT_OUT, 8),
+        "extras": 'oracle = ["torch>=2.4", "transformers>=5", "zigai-safetensors", "zigai-llama"]\n',
+        "entry_points": architecture_entry_points(name, entry, entry),
+    }
+    files: dict[str, str | bytes] = {**package_files(["architecture", "decoder"], name, values)}
+    for variant in ("", "-tied"):
+        stem = f"{name.name}{variant}"
+        files[f"tests/oracles/{stem}.npz"] = renamed_oracle(f"decoder{variant}.npz", stem, entry)
+    return files
+
+
+def renamed_oracle(recorded: str, name: str, entry: str) -> bytes:
+    """The content of a recorded oracle of this package, as that of a model of the architecture `entry`."""
+    from zigai_core.testing.oracles import Oracle
+
+    with resources.as_file(resources.files("zigai_cli.new") / "oracles" / recorded) as path:
+        oracle = Oracle.load(path)
+    model = replace(oracle.model, name=name, architecture=entry)
+    with tempfile.TemporaryDirectory() as folder:
+        replace(oracle, model=model).save(Path(folder, "oracle.npz"))
+        return Path(folder, "oracle.npz").read_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
@@ -48,7 +48,10 @@ def gemma_embedding(model: ModelDescriptor, *, context: int) -> Graph:
     kind = _POOLING[number]
     x = g.pool(x, kind) if kind else g.select(x)
     for name in ("dense_2", "dense_3"):
-        if g.has(f"{name}.weight"):
-            x = g.linear(x, name, g.shape(f"{name}.weight")[0])
+        if g.has(f"{name}.weight") or f"{name}_feat_out" in hp:
+            width = hp.integer(f"{name}_feat_out", g.shape(f"{name}.weight")[0], minimum=1)
+            if hp.integer(f"{name}_feat_in", x.width) != x.width:
+                raise FormatError(f"{name}_feat_in is not {x.width}, the width of what the layer reads")
+            x = g.linear(x, name, width)
     g.output("hidden", x)
     return g.finish()

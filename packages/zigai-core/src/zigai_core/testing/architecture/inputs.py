@@ -142,9 +142,11 @@ class InputsConformance:
         """Values for a key that the oracle's model does not have, with which core holds it to matter."""
         if key in oracle.model.hyperparameters:
             return []
-        values = [True, False] if isinstance(neutral[0], bool) else [_unusual(neutral)]
-        hp = dict(oracle.model.hyperparameters.items())
-        return [value for value in values if changes_numbers({**hp, key: value}, key, context=CONTEXT)]
+        value = _unusual(neutral)
+        hp = {**dict(oracle.model.hyperparameters.items()), key: value}
+        if not changes_numbers(hp, key, context=CONTEXT):
+            return []
+        return [value, not value] if isinstance(value, bool) else [value]  # one of them is the default
 
     def _reads(self, oracle: Oracle, key: str) -> bool:
         """True if the architecture reads a hyperparameter when the file has it."""

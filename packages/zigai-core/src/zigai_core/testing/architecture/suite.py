@@ -47,10 +47,11 @@ class ArchitectureConformance(InputsConformance):
     `backend_tolerance` is the largest difference between another backend and the oracle, for float32 weights
     and cache, and `divergence` that for other types: see `DIVERGENCE`.
 
-    `unlike_llama_cpp`: see `LlamaCppConformance`.
+    `unlike_llama_cpp` and `llama_cpp_tolerance`: see `LlamaCppConformance`.
     """
 
     backend_tolerance: ClassVar[float] = 1e-3
+    llama_cpp_tolerance: ClassVar[float] = 1e-3
     unlike_llama_cpp: ClassVar[Mapping[str, str]] = {}
     divergence: ClassVar[Mapping[str, float]] = DIVERGENCE
 

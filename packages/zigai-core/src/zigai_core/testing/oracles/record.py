@@ -4,9 +4,9 @@
     python -m zigai_core.testing.oracles FOLDER --check      computes them again and compares
 
 `cases.toml` has a table for each oracle: `class`, a class of transformers, and `config`, its configuration on
-top of `SMALL`; `tokens` and `seed` as for `record`. `forward` and `change` name scripts in the folder: the
-first defines `forward`, as for `record`; the second defines `change`, which is given the oracle and returns
-the one that is stored, such as with two matrices fused.
+top of `SMALL`; `tokens` and `seed` as for `record`. `forward`, `save` and `change` each name a script in the
+folder, which defines the function of that name: the first two as for `record`; the third is given the oracle
+and returns the one that is stored, such as with two matrices fused.
 
 Needs torch, transformers and a package that reads folders of Hugging Face (zigai-safetensors); checking a
 graph against an oracle needs none of them. The model is saved as a folder and read again through the family's
@@ -48,7 +48,7 @@ SMALL: Mapping[str, Any] = {
 }
 """Sizes of a tiny model, in which every part matters; an epsilon of 0.01 is large enough to be noticed."""
 
-KEYS = ("class", "config", "tokens", "seed", "forward", "change")
+KEYS = ("class", "config", "tokens", "seed", "forward", "save", "change")
 """The keys of a case."""
 
 SAME = 1e-5
@@ -66,13 +66,15 @@ def record(
     tokens: int = 40,
     seed: int = 0,
     forward: Forward | None = None,
+    save: Callable[[Path], None] | None = None,
     plugins: Plugins | None = None,
 ) -> Oracle:
     """Makes a model, computes a text of `tokens` random tokens with it, and returns both as an oracle.
 
     `model_class` is a class of transformers (`Qwen3ForCausalLM`), `config` its configuration, on top of
     `SMALL`. `forward` computes the outputs; by default they are the model's `logits`, or its
-    `last_hidden_state` as `hidden`. Make windows shorter than the text, and give every option that the
+    `last_hidden_state` as `hidden`. `save` adds files to the folder of the model, which transformers does not
+    write. Make windows shorter than the text, and give every option that the
     architecture has a value that matters: what the model does not use, its oracle cannot check.
 
     Raises `UnsupportedError` if transformers is not installed, or has no such class.
@@ -80,6 +82,8 @@ def record(
     made = folder_model(model_class, {**small(class_named(model_class).config_class), **config}, seed)
     with tempfile.TemporaryDirectory() as folder:
         made.save_pretrained(folder)
+        if save is not None:
+            save(Path(folder))
         descriptor = read(Path(folder), plugins=plugins)
         # Read again, as others would: from_pretrained sets what is not a weight.
         network = (
@@ -233,7 +237,7 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
             raise FormatError(f"{path}: {quote(name)} {wrong}: keys are {', '.join(KEYS)}")
         settings = {"model_class": table["class"], "config": table.get("config", {})}
         settings |= {key: table[key] for key in ("tokens", "seed") if key in table}
-        for key in ("forward", "change"):
+        for key in ("forward", "save", "change"):
             if key in table:
                 settings[key] = runpy.run_path(str(folder / table[key]))[key]
         found[name] = settings

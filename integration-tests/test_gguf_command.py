@@ -38,12 +38,25 @@ def test_metadata_is_changed(tmp_path: Path) -> None:
     assert "did you mean 'general.name'" in zig_ai("gguf", "remove", changed, "general.nam", code=1).stderr
 
 
+def test_metadata_is_shown() -> None:
+    file = default().path
+    lines = zig_ai("gguf", "show", file).stdout.splitlines()
+    assert lines[0].split() == ["general.architecture", "STRING", "qwen2"]
+    one = zig_ai("gguf", "show", file, "tokenizer.chat_template").stdout
+    facts = json.loads(zig_ai("gguf", "show", file, "--json").stdout)
+    assert [line.split()[0] for line in lines] == list(facts)
+    template = facts["tokenizer.chat_template"]["value"]
+    assert one.split(maxsplit=2)[2] == template.replace("\n", "\\n") + "\n"
+    assert len(facts["tokenizer.ggml.tokens"]["value"]) == facts["qwen2.vocab_size"]["value"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "error"),
     [
         (["split", "FILE"], 2, "give the size of the parts"),
         (["split", "FILE", "--max-size", "lots"], 2, "give a number of bytes, such as 2G"),
         (["split", "FILE", "--max-size", "9G"], 1, "fit in one part"),
+        (["show", "FILE", "block_count"], 1, "did you mean 'qwen2.block_count'"),
         (["merge", "FILE", "out.gguf"], 1, "in one file, so there is nothing to merge"),
         (["merge", "FILE", "FILE"], 1, "exists already"),
         (["set", "FILE", "general.name"], 2, "give KEY=VALUE"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError, quote
+from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError
 from zigai_gguf import limits
 from zigai_gguf.format import GGUFFormat
+from zigai_gguf.known_keys import check_present
 from zigai_gguf.parts import COUNT, NUMBER, TENSORS, open_model
 from zigai_gguf.reader import GGUFFile
 from zigai_gguf.tensor_data import TensorData
@@ -124,12 +124,9 @@ def remove_metadata(
     """
     path, out = Path(path), Path(out)
     file = open_model(path)
-    metadata = file.metadata.typed()
-    for key in dict.fromkeys(keys):
-        if key not in metadata:
-            near = difflib.get_close_matches(key, metadata, n=1)
-            hint = f"; did you mean {quote(near[0])}?" if near else ""
-            raise FormatError(f"{path}: has no metadata {quote(key)}{hint}")
+    metadata, keys = file.metadata.typed(), list(dict.fromkeys(keys))
+    check_present(path, keys, file.metadata)
+    for key in keys:
         del metadata[key]
     _write(path, file, metadata, out, progress)
 

@@ -33,6 +33,7 @@ def test_metadata_is_changed(tmp_path: Path) -> None:
     changed = tmp_path / "changed.gguf"
     zig_ai("gguf", "set", default().path, "general.name=My toy", "mine.list=[1, 2]", "-o", changed)
     zig_ai("gguf", "set", changed, "--type", "uint8", "mine.level=3")
+    zig_ai("gguf", "set", changed, "--new", "general.names=2")
     assert json.loads(zig_ai("inspect", changed, "--json").stdout)["name"] == "My toy"
     zig_ai("gguf", "remove", changed, "mine.list", "mine.level")
     assert "did you mean 'general.name'" in zig_ai("gguf", "remove", changed, "general.nam", code=1).stderr
@@ -61,6 +62,9 @@ def test_metadata_is_shown() -> None:
         (["merge", "FILE", "FILE"], 1, "exists already"),
         (["set", "FILE", "general.name"], 2, "give KEY=VALUE"),
         (["set", "FILE", "a=1", "a=2"], 2, "a is given twice"),
+        (["set", "FILE", "qwen2.block_count=1"], 1, "would not open any more, and stays as it is"),
+        (["set", "FILE", "general.architecture=llama"], 1, "would not open any more, and stays as it is"),
+        (["set", "FILE", "rope.freq_base=1"], 1, "did you mean 'qwen2.rope.freq_base'? --new"),
         (["set", "FILE", "split.count=3"], 1, "would not open any more, and stays as it is"),
         (["set", "FILE", "a=1", "--type", "NUMBER"], 2, "choose one of UINT8"),
         (["set", "FILE", "a=[]", "-o", "x.gguf"], 1, "empty list"),

@@ -137,6 +137,9 @@ def set_values(
             show_default="that of the file, else by the value",
         ),
     ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Add keys that look like a mistake in the name of another.")
+    ] = False,
     output: Output = None,
 ) -> None:
     """Set metadata.
@@ -152,7 +155,7 @@ def set_values(
             raise typer.BadParameter(f"{escape(key)} is given twice")
         value = _value(text)
         changed[key] = value if kind is None else Typed(_kind(kind), value)
-    edit.set_metadata(file, changed, _target(file, output), progress=_progress())
+    edit.set_metadata(file, changed, _target(file, output), new=new, progress=_progress())
 
 
 @gguf.command()

@@ -97,6 +97,8 @@ def meant_by(
         for prefix in (*own, *_PREFIXES):
             if full.startswith(prefix):
                 short.setdefault(full.removeprefix(prefix), full)
+    if key in short:
+        return [short[key]]
     other = short.get(key.partition(".")[2])
     if other is not None and own and other.startswith(own):
         return [other]

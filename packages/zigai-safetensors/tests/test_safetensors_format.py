@@ -46,6 +46,57 @@ def test_a_folder_becomes_a_descriptor_under_the_names_of_gguf(folder: Folder) -
     assert model.tokenizer is None
 
 
+def test_what_changes_replies_and_is_not_supported_is_named_in_one_warning(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder()
+
+    def warnings(**values: Any) -> list[str]:
+        (path / "generation_config.json").write_text(json.dumps(values))
+        caplog.clear()
+        SafetensorsFormat().read(path)
+        return [record.getMessage() for record in caplog.records]
+
+    (line,) = warnings(
+        no_repeat_ngram_size=3,
+        bad_words_ids=[[5, 6], [7]],
+        suppress_tokens=[1, 2, 3, 4, 5],
+        forced_bos_token_id=0,
+        num_beams=4,
+        penalty_alpha=0.6,
+        stop_strings="\x1b[2J",
+        repetition_penalty=1.2,
+        temperature=0.5,
+    )
+    assert line.startswith(f"{path / 'generation_config.json'}: ")
+    for part in (
+        "no_repeat_ngram_size=3",
+        "bad_words_ids=[[5, 6], [7]]",
+        "suppress_tokens=[1, 2, 3, 4, …]",
+        "forced_bos_token_id=0",
+        "num_beams=4",
+        "penalty_alpha=0.6",
+        r"stop_strings='\x1b[2J'",
+        "repetition_penalty=1.2 without do_sample",
+    ):
+        assert part in line
+    assert "temperature" not in line
+    assert not warnings(
+        num_beams=1,
+        no_repeat_ngram_size=0,
+        bad_words_ids=None,
+        suppress_tokens=[],
+        renormalize_logits=True,
+        token_healing=False,
+        guidance_scale=1.0,
+        max_length=4096,
+        transformers_version="4.0",
+        do_sample=True,
+        repetition_penalty=1.2,
+    )
+    assert not warnings()
+
+
 def test_a_file_in_a_folder_may_be_named(folder: Folder) -> None:
     path = folder() / "model.safetensors"
     assert SafetensorsFormat().recognises(path)

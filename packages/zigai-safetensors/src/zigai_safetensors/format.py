@@ -27,7 +27,7 @@ from zigai_safetensors.config import hyperparameters
 from zigai_safetensors.files import read_json, read_text
 from zigai_safetensors.folder import CONFIG, check_config, is_model, is_weights
 from zigai_safetensors.generation import end_ids, sampling
-from zigai_safetensors.quantised import whole_weights
+from zigai_safetensors.quantised import layout_name, whole_weights
 from zigai_safetensors.tokenizer import read_tokenizer
 from zigai_safetensors.weights import read_weights
 
@@ -74,7 +74,7 @@ class SafetensorsFormat:
         if divisors is not None:
             tensors["rope_freqs.weight"] = _computed("rope_freqs.weight", divisors)
         generation = _optional(folder / "generation_config.json")
-        size = values.get("vocab_size")
+        size, layout = values.get("vocab_size"), layout_name(config)
         return ModelDescriptor(
             name=_name(folder),
             architecture=names.architecture,
@@ -87,7 +87,9 @@ class SafetensorsFormat:
             metadata=config,
             sampling=sampling(generation, folder / "generation_config.json"),
             conventions=Conventions(rope_pairing="half"),
-            format="safetensors" + (f" in {len(files)} files" if len(files) > 1 else ""),
+            format="safetensors"
+            + (f" in {len(files)} files" if len(files) > 1 else "")
+            + (f", quantised as {layout}" if layout is not None else ""),
             path=folder if len(files) > 1 else path,
             files=files,
         )

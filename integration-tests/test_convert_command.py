@@ -73,6 +73,15 @@ def write_folder(path: Path, width: int) -> Path:
     return path
 
 
+def test_a_folder_and_its_gguf_file_agree_in_every_value(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "toy.gguf"
+    zig_ai("convert", folder, out)
+    done = zig_ai("compare", folder, out, "--backend", "numpy", "--tolerance", "1e-5", "--json")
+    answer = json.loads(done.stdout)
+    assert answer["first_beyond"] is None
+    assert {"blk.0.attn_q", "blk.1.attn_k_rope"} <= {*answer["reordered"]}
+
+
 def test_a_folder_and_its_gguf_file_are_one_model(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "toy.gguf"
     zig_ai("convert", folder, out)

@@ -33,9 +33,22 @@ def test_metadata_is_changed(tmp_path: Path) -> None:
     changed = tmp_path / "changed.gguf"
     zig_ai("gguf", "set", default().path, "general.name=My toy", "mine.list=[1, 2]", "-o", changed)
     zig_ai("gguf", "set", changed, "--type", "uint8", "mine.level=3")
+    zig_ai("gguf", "set", changed, "--new", "general.names=2")
     assert json.loads(zig_ai("inspect", changed, "--json").stdout)["name"] == "My toy"
     zig_ai("gguf", "remove", changed, "mine.list", "mine.level")
     assert "did you mean 'general.name'" in zig_ai("gguf", "remove", changed, "general.nam", code=1).stderr
+
+
+def test_metadata_is_shown() -> None:
+    file = default().path
+    lines = zig_ai("gguf", "show", file).stdout.splitlines()
+    assert lines[0].split() == ["general.architecture", "STRING", "qwen2"]
+    one = zig_ai("gguf", "show", file, "tokenizer.chat_template").stdout
+    facts = json.loads(zig_ai("gguf", "show", file, "--json").stdout)
+    assert [line.split()[0] for line in lines] == list(facts)
+    template = facts["tokenizer.chat_template"]["value"]
+    assert one.split(maxsplit=2)[2] == template.replace("\n", "\\n") + "\n"
+    assert len(facts["tokenizer.ggml.tokens"]["value"]) == facts["qwen2.vocab_size"]["value"]
 
 
 @pytest.mark.parametrize(
@@ -44,10 +57,14 @@ def test_metadata_is_changed(tmp_path: Path) -> None:
         (["split", "FILE"], 2, "give the size of the parts"),
         (["split", "FILE", "--max-size", "lots"], 2, "give a number of bytes, such as 2G"),
         (["split", "FILE", "--max-size", "9G"], 1, "fit in one part"),
+        (["show", "FILE", "block_count"], 1, "did you mean 'qwen2.block_count'"),
         (["merge", "FILE", "out.gguf"], 1, "in one file, so there is nothing to merge"),
         (["merge", "FILE", "FILE"], 1, "exists already"),
         (["set", "FILE", "general.name"], 2, "give KEY=VALUE"),
         (["set", "FILE", "a=1", "a=2"], 2, "a is given twice"),
+        (["set", "FILE", "qwen2.block_count=1"], 1, "would not open any more, and stays as it is"),
+        (["set", "FILE", "general.architecture=llama"], 1, "would not open any more, and stays as it is"),
+        (["set", "FILE", "rope.freq_base=1"], 1, "did you mean 'qwen2.rope.freq_base'? --new"),
         (["set", "FILE", "split.count=3"], 1, "would not open any more, and stays as it is"),
         (["set", "FILE", "a=1", "--type", "NUMBER"], 2, "choose one of UINT8"),
         (["set", "FILE", "a=[]", "-o", "x.gguf"], 1, "empty list"),

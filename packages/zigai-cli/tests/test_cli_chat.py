@@ -290,11 +290,17 @@ def test_template_keywords_reach_the_template(make_model: Callable[..., Path]) -
     assert "has no variable 'moody'; its variables: loud, mood" in wrong.stderr
 
 
-def test_chat_without_a_template_lists_the_registered_ones(make_model: Callable[..., Path]) -> None:
-    result = zig_ai("chat", "-m", make_model(template=None), input="hi\n")
-    assert result.exit_code == 1
+def test_chat_without_a_template_says_what_to_type(make_model: Callable[..., Path]) -> None:
+    path = make_model(template=None)
+    result = zig_ai("chat", "-m", path, input="hi\n")
+    assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.count("\n") == 1
-    assert "(toy)" in result.stderr
+    assert f"{path}: holds no chat template" in result.stderr
+    assert (
+        "with zig-ai generate, or name its template with --template: a registered one (toy" in result.stderr
+    )
+    assert zig_ai("chat", "-m", path, "hi", "--template", "toy").exit_code == 0
+    assert zig_ai("generate", "-m", path, "hi").exit_code == 0
 
 
 def test_chat_takes_a_template_by_name_or_from_a_file(

@@ -4,16 +4,41 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from command_runner import zig_ai
+from toy_plugin import ToyFormat
 
 from zigai_cli.measure.comparison import Comparison, Difference
 from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import Conventions, Hyperparameters, ModelDescriptor
+from zigai_core.contracts.graph import Graph
+from zigai_core.ops.blocks import decoder
 from zigai_core.ops.reference import NumpyBackend, NumpyProgram, NumpyStep
+from zigai_core.testing.pairing import with_adjacent_pairs
+from zigai_core.testing.toys import toy_decoder
+
+
+class Turned(NumpyBackend):
+    """The reference, but two elements of a value are exchanged."""
+
+    def compile(self, *arguments: Any, **options: Any) -> NumpyProgram:
+        program = super().compile(*arguments, **options)
+        for operation in program.graph:
+            if operation.output.name == "blk.1.attn_k_rope":
+                evaluate = operation.evaluate
+
+                def turned(step: NumpyStep, evaluate: Any = evaluate) -> Any:
+                    rows = evaluate(step).copy()
+                    rows[:, [0, 1]] = rows[:, [1, 0]]
+                    return rows
+
+                object.__setattr__(operation, "evaluate", turned)
+        return program
 
 
 class Shifted(NumpyBackend):
@@ -36,6 +61,7 @@ class Shifted(NumpyBackend):
 def backends(monkeypatch: pytest.MonkeyPatch, plugins: Plugins) -> None:
     monkeypatch.setitem(plugins.backends._given, "numpy", NumpyBackend)
     monkeypatch.setitem(plugins.backends._given, "shifted", Shifted)
+    monkeypatch.setitem(plugins.backends._given, "turned", Turned)
 
 
 def compare(*arguments: object) -> Any:
@@ -63,6 +89,70 @@ def test_the_first_value_that_differs_is_named(model: Path) -> None:
     shown = compare(model, "--backend-b", "shifted", "--all").stdout
     assert "is blk.0.ffn_norm: by" in shown
     assert "token_embd" in shown
+
+
+@pytest.fixture
+def either_pairing(plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The toy format stores files named `adjacent…` as llama.cpp's converter does, others as transformers."""
+    shape: dict[str, Any] = {"bias": True}
+
+    class Stored(ToyFormat):
+        def read(self, path: Path) -> ModelDescriptor:
+            options = {key: value for key, value in shape.items() if key != "rotated"}
+            model = replace(
+                toy_decoder("toy", layers=2, vocabulary=300, **options),
+                tokenizer=super().read(path).tokenizer,
+                conventions=Conventions(rope_pairing="half"),
+            )
+            if "rotated" in shape:  # elements of a head of 16, fewer than all
+                values = dict(model.hyperparameters.items()) | {"rope.dimension_count": shape["rotated"]}
+                model = replace(model, hyperparameters=Hyperparameters(values))
+            if path.name.startswith("adjacent"):
+                model = with_adjacent_pairs(model, decode(model, context=64))
+            return model
+
+    def decode(model: ModelDescriptor, *, context: int) -> Graph:
+        return decoder(model, context=context, qk_norm=shape.get("qk_norm", False))
+
+    monkeypatch.setitem(plugins.formats._given, "toy", Stored)
+    monkeypatch.setitem(plugins.architectures._given, "toy", decode)
+    return shape
+
+
+@pytest.mark.parametrize(
+    "shape", [{"bias": True}, {"qk_norm": True}, {"fused": True}, {"head_dim": 24}, {"rotated": 8}]
+)
+@pytest.mark.parametrize("names", [("half", "adjacent"), ("adjacent", "half")])
+def test_files_with_other_pairs_of_rope_agree(
+    make_model: Callable[..., Path],
+    either_pairing: dict[str, Any],
+    shape: dict[str, Any],
+    names: tuple[str, str],
+) -> None:
+    either_pairing.clear()
+    either_pairing.update(shape)
+    a, b = (make_model(f"{name}.toy") for name in names)
+    answer = json.loads(compare(a, b, "--json", "--tolerance", "1e-5").stdout)
+    assert answer["first_beyond"] is None
+    source = "attn_qkv" if "fused" in shape else "attn_q"
+    assert {f"blk.{layer}.{part}" for layer in (0, 1) for part in ("attn_q_rope", "attn_k_rope", source)} <= {
+        *answer["reordered"]
+    }
+    assert not {"token_embd", "blk.0.attn_v", "blk.0.attention", "logits"} & {*answer["reordered"]}
+    shown = compare(a, b)
+    assert "the pairs of RoPE are stored in another order in B: " in shown.stderr
+    assert shown.stdout.startswith("all ")
+    twin = compare(a, make_model(f"{names[0]} twin.toy"))
+    assert "RoPE" not in twin.stderr
+
+
+def test_a_fault_in_what_is_rotated_is_found_in_another_order_too(
+    make_model: Callable[..., Path], either_pairing: dict[str, Any]
+) -> None:
+    answer = json.loads(
+        compare(make_model("half.toy"), make_model("adjacent.toy"), "--backend-b", "turned", "--json").stdout
+    )
+    assert answer["first_beyond"] == "blk.1.attn_k_rope"
 
 
 def test_values_can_be_stored_and_compared_with(model: Path, tmp_path: Path) -> None:
@@ -137,6 +227,46 @@ def test_different_models_are_refused(model: Path, make_model: Callable[..., Pat
     result = compare(model, make_model("other.toy", architecture="other"))
     assert result.exit_code == 1
     assert "the files hold different models: A is toy, B is other" in result.stderr
+
+
+@pytest.mark.parametrize("longer", ["a", "b"])
+@pytest.mark.parametrize(
+    ("kind", "changed", "error"),
+    [
+        (5, "", None),
+        (1, "", "different vocabularies: A has {} tokens, B {}"),
+        (5, "other", "different vocabularies: token 290 is"),
+    ],
+)
+def test_only_unused_tokens_may_follow_those_of_the_other_vocabulary(
+    make_model: Callable[..., Path],
+    plugins: Plugins,
+    monkeypatch: pytest.MonkeyPatch,
+    longer: str,
+    kind: int,
+    changed: str,
+    error: str | None,
+) -> None:
+    class Padded(ToyFormat):
+        def read(self, path: Path) -> ModelDescriptor:
+            model = super().read(path)
+            spec = model.tokenizer
+            tokens = list(spec.tokens)
+            types = np.ones(300, np.int32) if spec.types is None else spec.types.copy()
+            types[296:] = kind
+            if path.stem == longer:
+                tokens[290] = changed or tokens[290]
+                return replace(model, tokenizer=replace(spec, tokens=tokens, types=types))
+            return replace(model, tokenizer=replace(spec, tokens=tokens[:296], types=types[:296]))
+
+    monkeypatch.setitem(plugins.formats._given, "toy", Padded)
+    result = compare(make_model("a.toy"), make_model("b.toy"))
+    if error is None:
+        assert result.exit_code == 0
+        assert result.stdout.startswith("all ")
+    else:
+        assert result.exit_code == 1
+        assert error.format(*((300, 296) if longer == "a" else (296, 300))) in result.stderr
 
 
 def test_a_plot_is_drawn_in_the_terminal_and_into_a_file(model: Path, tmp_path: Path) -> None:

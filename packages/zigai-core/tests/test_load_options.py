@@ -11,6 +11,7 @@ import pytest
 from zigai_core.api.loading import assemble, load
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.load_options import LoadOptions
+from zigai_core.testing.toys import toy_decoder
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,13 @@ def test_a_bad_value_is_refused_before_a_file_is_looked_for() -> None:
 
 
 def test_a_misspelt_option_is_a_type_error_that_names_it() -> None:
-    with pytest.raises(TypeError, match="thread"):
-        load("absent.gguf", thread=1)
+    for function, given in (("load", "absent.gguf"), ("assemble", toy_decoder(layers=1))):
+        call: Any = {"load": load, "assemble": assemble}[function]
+        wrong = rf"^{function}\(\) got an unexpected keyword argument "
+        with pytest.raises(TypeError, match=wrong + r"'thread'; did you mean threads"):
+            call(given, thread=1)
+        with pytest.raises(TypeError, match=wrong + r"'foo'; there are backend, threads, context, "):
+            call(given, threads=1, foo=1)
 
 
 @pytest.mark.parametrize("function", [load, assemble])

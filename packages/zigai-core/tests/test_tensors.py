@@ -1,8 +1,9 @@
-"""Tests of tensors that are made of others."""
+"""Tests of tensors: those that are made of others, and how they print."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from zigai_core.contracts.descriptor import ComputedTensor, JoinedTensor, Tensor
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, ShapeError
 from zigai_core.contracts.mapped_file import MappedFile
+from zigai_core.testing.toys import toy_decoder
 
 
 def matrix(name: str, values: NDArray[np.float32], **more: object) -> TensorInfo:
@@ -132,3 +134,17 @@ def test_a_source_that_was_cut_short_is_an_error(numbers: NDArray[np.float32]) -
     for use in (joined.check_file, joined.to_float32, lambda: joined.data, lambda: joined.row_data(0, 1)):
         with pytest.raises(FormatError, match="cut short"):
             use()
+
+
+def test_a_model_and_its_tensors_are_printed_on_a_short_line() -> None:
+    model = replace(toy_decoder(layers=1), name="a\x1b[2J\n" + "b" * 500, format="toy 1")
+    shown = repr(model)
+    assert shown.startswith(r"ModelDescriptor('a\x1b[2J\nbbb")
+    assert f"architecture='llama', format='toy 1', {len(model.tensors)} tensors, " in shown
+    parameters = sum(int(np.prod(tensor.shape)) for tensor in model.tensors.values())
+    assert shown.endswith(f" {parameters:,} parameters, {4 * parameters:,} bytes)")
+    assert len(shown) < 250
+    assert shown.isprintable()
+    assert str(model) == shown
+    tensor = model.tensors["token_embd.weight"]
+    assert repr(tensor) == "TensorInfo('token_embd.weight', (512, 64), F32, 131,072 bytes)"

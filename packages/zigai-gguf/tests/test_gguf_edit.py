@@ -8,8 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import FormatError
+from zigai_core.ops.blocks import decoder
+from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.toys import toy_decoder
 from zigai_gguf import GGUFFile, GGUFFormat, Typed, ValueType, edit, write_gguf, writer
+from zigai_gguf.convert import convert
 
 
 @pytest.fixture
@@ -146,6 +151,90 @@ def test_a_file_that_does_not_open_can_be_repaired(tmp_path: Path) -> None:
     write_gguf(broken, {"general.name": "x"}, {"a": np.ones(4, np.float32)})
     edit.set_metadata(broken, {"general.architecture": "llama"}, broken)
     assert GGUFFormat().read(broken).architecture == "llama"
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    """A model of two layers that `PLUGINS` build, but for a stray hyperparameter."""
+    path = tmp_path / "built.gguf"
+    convert(toy_decoder(), path, plugins=PLUGINS)
+    return path
+
+
+PLUGINS = Plugins(
+    architectures={
+        name: lambda model, *, context: decoder(model, context=context, pairing="adjacent")
+        for name in ("llama", "same")
+    },
+    backends={"numpy": NumpyBackend},
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"llama.block_count": 1}, "does not read 9 of its tensors"),
+        ({"llama.block_count": 3}, r"blk\.2\."),
+        ({"llama.attention.head_count": 3}, "head_count"),
+        ({"llama.attention.head_count_kv": 4}, "attn_k"),
+        ({"general.architecture": "same"}, r"same\."),
+        ({"general.architecture": "lama"}, "no installed package serves the architecture 'lama'"),
+        ({"llama.attention.sliding_window": 3}, "sliding_window=3"),
+        ({"llama.context_length": 0}, "context_length is 0"),
+    ],
+)
+def test_values_with_which_the_graph_would_not_be_built_are_refused(
+    built: Path, values: dict[str, Any], error: str
+) -> None:
+    before = built.read_bytes()
+    with pytest.raises(FormatError, match=f"would not open any more, and stays as it is: .*{error}"):
+        edit.set_metadata(built, values, built, plugins=PLUGINS)
+    assert built.read_bytes() == before
+    assert [*built.parent.iterdir()] == [built]
+
+
+def test_a_key_without_which_the_graph_would_not_be_built_stays(built: Path) -> None:
+    with pytest.raises(FormatError, match=r"not open any more.*llama\.attention\.head_count'? is missing"):
+        edit.remove_metadata(built, ["llama.attention.head_count"], built, plugins=PLUGINS)
+    edit.remove_metadata(built, ["general.name"], built, plugins=PLUGINS)
+
+
+def test_an_edit_that_keeps_the_graph_is_written(built: Path) -> None:
+    edit.set_metadata(built, {"llama.rope.freq_base": 500.0}, built, plugins=PLUGINS)
+    names = {key.replace("llama.", "same."): value for key, value in GGUFFile.open(built).metadata.items()}
+    other = {key: value for key, value in names.items() if key.startswith("same.")}
+    edit.set_metadata(built, {"general.architecture": "same", **other}, built, plugins=PLUGINS)
+    assert GGUFFormat().read(built).architecture == "same"
+
+
+def test_without_a_plugin_for_the_architecture_its_graph_is_not_checked(built: Path) -> None:
+    edit.set_metadata(built, {"llama.attention.head_count": 3}, built, plugins=Plugins())
+    assert GGUFFile.open(built).metadata["llama.attention.head_count"] == 3
+    # The file is broken already, so that further edits must be possible.
+    edit.set_metadata(built, {"llama.block_count": 1}, built, plugins=PLUGINS)
+
+
+def test_a_key_that_looks_like_a_mistake_is_added_only_as_a_new_one(model: Path) -> None:
+    before = model.read_bytes()
+    for key, meant in {
+        "block_count": "llama.block_count",
+        "llama.blok_count": "llama.block_count",
+        "llama.rope_freq_base": "llama.rope.freq_base",
+        "llama.context_lenght": "llama.context_length",  # which the file lacks
+        "chat_template": "tokenizer.chat_template",
+        "general.nmae": "general.name",
+    }.items():
+        with pytest.raises(FormatError) as caught:
+            edit.set_metadata(model, {key: 1}, model)
+        assert f"model.gguf: has no metadata '{key}', and no such key is known" in str(caught.value)
+        assert f"did you mean '{meant}'" in str(caught.value)
+        assert "? --new (new=True) adds it" in str(caught.value)
+    assert model.read_bytes() == before
+    edit.set_metadata(model, {"llama.context_length": 64, "general.name": "x", "mine.size": 3}, model)
+    edit.set_metadata(model, {"mine.sizes": 4}, model, new=True)
+    assert [*GGUFFile.open(model).metadata][-4:] == [
+        *("llama.context_length", "general.name", "mine.size", "mine.sizes")
+    ]
 
 
 def test_the_alignment_is_that_of_the_new_metadata(model: Path) -> None:

@@ -46,6 +46,57 @@ def test_a_folder_becomes_a_descriptor_under_the_names_of_gguf(folder: Folder) -
     assert model.tokenizer is None
 
 
+def test_what_changes_replies_and_is_not_supported_is_named_in_one_warning(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = folder()
+
+    def warnings(**values: Any) -> list[str]:
+        (path / "generation_config.json").write_text(json.dumps(values))
+        caplog.clear()
+        SafetensorsFormat().read(path)
+        return [record.getMessage() for record in caplog.records]
+
+    (line,) = warnings(
+        no_repeat_ngram_size=3,
+        bad_words_ids=[[5, 6], [7]],
+        suppress_tokens=[1, 2, 3, 4, 5],
+        forced_bos_token_id=0,
+        num_beams=4,
+        penalty_alpha=0.6,
+        stop_strings="\x1b[2J",
+        repetition_penalty=1.2,
+        temperature=0.5,
+    )
+    assert line.startswith(f"{path / 'generation_config.json'}: ")
+    for part in (
+        "no_repeat_ngram_size=3",
+        "bad_words_ids=[[5, 6], [7]]",
+        "suppress_tokens=[1, 2, 3, 4, …]",
+        "forced_bos_token_id=0",
+        "num_beams=4",
+        "penalty_alpha=0.6",
+        r"stop_strings='\x1b[2J'",
+        "repetition_penalty=1.2 without do_sample",
+    ):
+        assert part in line
+    assert "temperature" not in line
+    assert not warnings(
+        num_beams=1,
+        no_repeat_ngram_size=0,
+        bad_words_ids=None,
+        suppress_tokens=[],
+        renormalize_logits=True,
+        token_healing=False,
+        guidance_scale=1.0,
+        max_length=4096,
+        transformers_version="4.0",
+        do_sample=True,
+        repetition_penalty=1.2,
+    )
+    assert not warnings()
+
+
 def test_a_file_in_a_folder_may_be_named(folder: Folder) -> None:
     path = folder() / "model.safetensors"
     assert SafetensorsFormat().recognises(path)
@@ -117,7 +168,9 @@ def test_an_expert_with_leading_zeros_is_no_expert(folder: Folder, make: Any) ->
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
-        ({"model_type": None}, "model_type is None"),
+        ({"model_type": None}, "config.json: has no model_type, which names the model's family: take"),
+        ({"model_type": 5}, "model_type is 5, but must be the name"),
+        ({"vocab_size": 9}, "config.json: vocab_size is 9, but 'token_embd.weight' has 8 rows"),
         ({"model_type": "other"}, "no installed package serves the family of Hugging Face 'other'"),
         (
             {"hidden_act": "relu"},
@@ -294,12 +347,69 @@ def test_other_folders_and_files_are_not_recognised(tmp_path: Path, folder: Fold
     assert not SafetensorsFormat().recognises(tmp_path / "absent")
     (tmp_path / "model.gguf").write_bytes(b"GGUF")
     assert not SafetensorsFormat().recognises(tmp_path / "model.gguf")
+    for name in ("config.json", "readme.safetensors.txt"):
+        (tmp_path / name).write_text('{"name": "another program\'s"}')
+    assert not SafetensorsFormat().recognises(tmp_path)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "mine.safetensors").write_bytes(b"\x02" + bytes(7) + b"{}")
+    assert not SafetensorsFormat().recognises(tmp_path)
+    (tmp_path / "mine.safetensors").rename(tmp_path / "model.safetensors")
+    assert not SafetensorsFormat().recognises(tmp_path / "model.safetensors")
+
+
+def refused(path: Path) -> str:
+    assert SafetensorsFormat().recognises(path)
+    with pytest.raises((FormatError, UnsupportedError)) as caught:
+        SafetensorsFormat().read(path)
+    return str(caught.value)
+
+
+def test_a_folder_without_weights_says_what_to_download(folder: Folder) -> None:
+    path = folder()
+    (path / "model.safetensors").unlink()
+    missing = f"{path}: holds config.json and no weights: download model.safetensors, or model.safeten"
+    assert refused(path).startswith(missing)
+    (path / "config.json").write_text('{"vocab_size": 8, "num_hidden_layers": 2, "model_type": "toy"}')
+    (path / "tokenizer.json").write_text("{}")
+    assert refused(path).startswith(missing)
+    (path / "toy.Q8_0.gguf").touch()
+    assert refused(path).endswith(
+        "from where config.json is from, or name the GGUF file in it, such as 'toy.Q8_0.gguf'"
+    )
+
+
+def test_weights_without_a_configuration_say_what_to_download(folder: Folder) -> None:
     path = folder()
     (path / "config.json").unlink()
-    assert not SafetensorsFormat().recognises(path)
-    assert not SafetensorsFormat().recognises(path / "model.safetensors")
-    with pytest.raises(FormatError, match=r"config\.json: cannot be read"):
-        SafetensorsFormat().read(path / "model.safetensors")
+    missing = f"{path}: holds weights and no config.json, which says what they are: download it, and"
+    assert refused(path).startswith(missing)
+    (path / "tokenizer.json").write_text("{}")
+    assert refused(path / "model.safetensors").startswith(missing)
+    (path / "model.safetensors").rename(path / "other.safetensors")
+    assert refused(path).startswith(missing)
+    (path / "adapter_config.json").write_text("{}")
+    assert "holds an adapter (adapter_config.json), not a whole model" in refused(path)
+
+
+def test_one_file_of_an_index_stands_for_all(folder: Folder, make: Any) -> None:
+    path = folder()
+    sharded(path, make, PLACES)
+    whole, found = SafetensorsFormat().read(path), SafetensorsFormat().read(path / "b.safetensors")
+    assert (found.path, found.files, found.format) == (path, whole.files, "safetensors in 3 files")
+    assert list(found.tensors) == list(whole.tensors)
+    # A file that the index does not name is a model of its own.
+    (path / "own.safetensors").write_bytes(make.shard(*make.entries(make.tensors)))
+    own = SafetensorsFormat().read(path / "own.safetensors")
+    assert (own.path, own.files) == (path / "own.safetensors", (path / "own.safetensors",))
+
+
+def test_one_of_several_files_without_their_index_is_refused(folder: Folder) -> None:
+    path = folder()
+    part = (path / "model.safetensors").rename(path / "model-00001-of-00002.safetensors")
+    for named in (path, part):
+        assert f"{part}: is one of 2 files by its name, and model.safetensors.index.json" in refused(named)
+    part.rename(path / "model-00001-of-00001.safetensors")
+    assert len(SafetensorsFormat().read(path).files) == 1
 
 
 def test_a_model_in_the_cache_of_the_hub_has_the_name_of_its_repository(folder: Folder) -> None:

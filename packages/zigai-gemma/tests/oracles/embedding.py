@@ -10,7 +10,7 @@ import numpy as np
 
 from zigai_core.testing.oracles.oracle import drawn
 
-WIDTHS = (32, 40, 24)
+WIDTHS = (32, 40, 32)
 KINDS = ("Transformer", "Pooling", "Dense", "Dense", "Normalize")
 
 

@@ -20,6 +20,8 @@ from zigai_gguf import edit
 from zigai_gguf.conversion import encoded_again
 from zigai_gguf.convert import TYPES, ignored_by_llama_cpp
 from zigai_gguf.convert import convert as write
+from zigai_gguf.known_keys import check_present
+from zigai_gguf.listing import WIDTH, as_text, json_text, type_name
 from zigai_gguf.parts import open_model
 from zigai_gguf.scored import differences
 from zigai_gguf.values import Typed, ValueType
@@ -36,10 +38,40 @@ _SIZE = re.compile(r"(\d+)([KMG]?)")
 
 @gguf.callback()
 def about() -> None:
-    """Split, merge and edit GGUF files.
+    """Show, split, merge and edit GGUF files.
 
     A file is replaced only after all bytes of the new one are written.
     """
+
+
+@gguf.command()
+def show(
+    file: Model,
+    keys: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="KEY", help="Keys to show.", show_default="all"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON, with whole arrays and texts.")] = False,
+) -> None:
+    """Show metadata: keys, types and values.
+
+    Of an array the first elements are shown, and of a text its beginning and end, unless its KEY is given.
+    """
+    metadata = open_model(file).metadata
+    check_present(file, keys or (), metadata)
+    chosen = list(dict.fromkeys(keys or metadata))
+    if as_json:
+        for piece in json_text(metadata, chosen):
+            sys.stdout.write(piece)
+        return
+    lines = [(escape(key), metadata.typed_value(key)) for key in chosen]
+    first, second = (
+        max((len(text) for text in column), default=0)
+        for column in ([key for key, _ in lines], [type_name(value) for _, value in lines])
+    )
+    for key, value in lines:
+        text = as_text(value, sys.maxsize if keys else WIDTH)
+        sys.stdout.write(f"{key:{first}}  {type_name(value):{second}}  {text}".rstrip() + "\n")
 
 
 @gguf.command()
@@ -105,11 +137,14 @@ def set_values(
             show_default="that of the file, else by the value",
         ),
     ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Add keys that look like a mistake in the name of another.")
+    ] = False,
     output: Output = None,
 ) -> None:
     """Set metadata.
 
-    zig-ai inspect FILE --json shows the keys that a model has.
+    zig-ai gguf show FILE shows the keys that a model has.
     """
     changed: dict[str, Any] = {}
     for part in values:
@@ -120,7 +155,7 @@ def set_values(
             raise typer.BadParameter(f"{escape(key)} is given twice")
         value = _value(text)
         changed[key] = value if kind is None else Typed(_kind(kind), value)
-    edit.set_metadata(file, changed, _target(file, output), progress=_progress())
+    edit.set_metadata(file, changed, _target(file, output), new=new, progress=_progress())
 
 
 @gguf.command()

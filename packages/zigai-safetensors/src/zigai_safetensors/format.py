@@ -27,13 +27,13 @@ from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_safetensors import limits
 from zigai_safetensors.config import hyperparameters, one_object
 from zigai_safetensors.files import read_json, read_text
+from zigai_safetensors.folder import CONFIG, check_config, is_model, is_weights
 from zigai_safetensors.generation import end_ids, sampling
 from zigai_safetensors.modules import read_modules
-from zigai_safetensors.quantised import whole_weights
+from zigai_safetensors.quantised import layout_name, whole_weights
 from zigai_safetensors.tokenizer import read_tokenizer
-from zigai_safetensors.weights import PICKLED, SUFFIX, read_weights
+from zigai_safetensors.weights import read_weights
 
-CONFIG = "config.json"
 _EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
 _GGUF = re.compile(r"blk\..*|(?:token_embd|output|output_norm|rope_freqs|dense_[23])\..*")
 _CACHED = re.compile(r"models--(?:.*--)?(.+)")
@@ -42,38 +42,33 @@ _CACHED = re.compile(r"models--(?:.*--)?(.+)")
 class SafetensorsFormat:
     """Reads folders that transformers saves; registered as the format `safetensors`.
 
-    A path is the folder, or a safetensors file in it. Tensors are views of the mapped files, or computed from
-    them if they are quantised (`zigai_safetensors.quantised`); their names and those of hyperparameters are
-    translated by the family's package (`zigai.huggingface`).
+    A path is the folder, or a safetensors file in it; one of several files stands for all. Tensors are views
+    of the mapped files, or computed from them if they are quantised (`zigai_safetensors.quantised`); their
+    names and those of hyperparameters are translated by the family's package (`zigai.huggingface`).
     """
 
     def recognises(self, path: Path) -> bool:
-        """True for a folder with config.json and a file of weights, and for a safetensors file in one.
+        """True for a folder with the files of a model, and for a safetensors file in one.
 
-        Of the file, the name and the first byte of the header are looked at.
+        Also for a folder that lacks some, for which `read` says what to download. Of files, the names and
+        the first bytes are looked at.
         """
         try:
-            if path.is_file():
-                if not path.name.endswith(SUFFIX) or not (path.parent / CONFIG).is_file():
-                    return False
-                with path.open("rb") as file:
-                    return file.read(9)[8:] == b"{"
-            names = {each.name for each in path.iterdir()}
+            return is_weights(path) if path.is_file() else is_model(path)
         except (OSError, ValueError):  # ValueError: a NUL in the path
             return False
-        return CONFIG in names and any(name.endswith((SUFFIX, *PICKLED)) for name in names)
 
     def read(self, path: Path) -> ModelDescriptor:
         """Returns the descriptor of the model.
 
-        Raises `FormatError`, with file and field, for what is not valid; `UnsupportedError` for a family that
+        A file that an index names opens all files of the index. Raises `FormatError`, with file and field,
+        for what is missing or not valid; `UnsupportedError` for a family that
         no installed package names, and for settings and types that are not supported.
         """
         folder = path.parent if path.is_file() else path
+        check_config(folder)
         stated = read_json(folder / CONFIG)
-        kind = stated.get("model_type")
-        if not isinstance(kind, str):
-            raise FormatError(f"{folder / CONFIG}: model_type is {quote(kind)}, so the family is not known")
+        kind = _family(stated, folder / CONFIG)
         config, names = one_object(stated, _names(kind, folder / CONFIG), folder / CONFIG)
         values, divisors = hyperparameters(config, names, folder / CONFIG)
         stored, files = read_weights(path)
@@ -83,10 +78,11 @@ class SafetensorsFormat:
         files = (*files, *modules.files)
         tensors = _renamed(whole_weights(stored, config, folder / CONFIG), names, values, config, folder)
         _check_types(tensors, folder)
+        _check_vocabulary(tensors, values, folder)
         if divisors is not None:
             tensors["rope_freqs.weight"] = _computed("rope_freqs.weight", divisors)
         generation = _optional(folder / "generation_config.json")
-        size = values.get("vocab_size")
+        size, layout = values.get("vocab_size"), layout_name(config)
         return ModelDescriptor(
             name=_name(folder),
             architecture=names.architecture,
@@ -99,10 +95,24 @@ class SafetensorsFormat:
             metadata=stated,
             sampling=sampling(generation, folder / "generation_config.json"),
             conventions=Conventions(rope_pairing="half"),
-            format="safetensors" + (f" in {len(files)} files" if len(files) > 1 else ""),
-            path=path,
+            format="safetensors"
+            + (f" in {len(files)} files" if len(files) > 1 else "")
+            + (f", quantised as {layout}" if layout is not None else ""),
+            path=folder if len(files) > 1 else path,
             files=files,
         )
+
+
+def _family(config: Mapping[str, Any], path: Path) -> str:
+    if "model_type" not in config:
+        raise FormatError(
+            f"{path}: has no model_type, which names the model's family: take config.json from where the "
+            "weights are from"
+        )
+    kind = config["model_type"]
+    if not isinstance(kind, str):
+        raise FormatError(f"{path}: model_type is {quote(kind)}, but must be the name of the model's family")
+    return kind
 
 
 def _names(kind: str, config: Path) -> HuggingFaceNames:
@@ -186,6 +196,18 @@ def _check_types(tensors: Mapping[str, TensorInfo], folder: Path) -> None:
                 f"{folder}: {quote(tensor.name)} has elements of type {tensor.dtype.name}, which are "
                 "supported only as parts of quantised weights, in a layout that quantization_config in "
                 f"{CONFIG} names"
+            )
+
+
+def _check_vocabulary(tensors: Mapping[str, TensorInfo], values: Mapping[str, Any], folder: Path) -> None:
+    """Raises `FormatError` if vocab_size is not the number of tokens of embedding and output."""
+    size = values.get("vocab_size")
+    for name in ("token_embd.weight", "output.weight"):
+        rows = tensors[name].shape[0] if name in tensors else size
+        if size is not None and rows != size:
+            raise FormatError(
+                f"{folder / CONFIG}: vocab_size is {quote(size)}, but {quote(name)} has {rows} rows, one for "
+                "each token: the configuration is of other weights; take both from the same place"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +16,27 @@ SUFFIX = ".safetensors"
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt")
+_PART = re.compile(r"-\d{5}-of-(\d{5})\.safetensors$")
 
 
 def read_weights(path: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ...]]:
-    """Returns the tensors of a file or folder, and its files.
+    """Returns the tensors of a file or folder, and its files; of a file that an index names, those of all.
 
     Raises `FormatError` for files that are missing, that hold tensors which the index does not name, or lack
     those that it names, and `UnsupportedError` for a folder with pickled weights alone.
     """
     if path.is_file():
-        return read_shard(path), (path,)
+        index = path.parent / INDEX
+        if index.exists() and path.name in _weight_map(index).values():
+            return _indexed(path.parent)
+        return _single(path)
     if (path / INDEX).exists():
         return _indexed(path)
     if (path / SINGLE).exists():
         return read_shard(path / SINGLE), (path / SINGLE,)
     found = sorted(each for each in path.iterdir() if each.name.endswith(SUFFIX))
     if len(found) == 1:
-        return read_shard(found[0]), (found[0],)
+        return _single(found[0])
     if found:
         raise FormatError(
             f"{path}: holds {len(found)} files of weights and no {INDEX}, which tells what belongs together: "
@@ -43,7 +48,23 @@ def read_weights(path: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ...]]:
             f"{path}: holds its weights as {pickled[0]}, a pickle, which runs any code when opened, so it "
             "is never loaded: look for a version in safetensors, or convert it where you trust it"
         )
-    raise FormatError(f"{path}: holds no file of weights ({SINGLE})")
+    gguf = min((each.name for each in path.iterdir() if each.name.endswith(".gguf")), default=None)
+    other = "" if gguf is None else f", or name the GGUF file in it, such as {quote(gguf)}"
+    raise FormatError(
+        f"{path}: holds config.json and no weights: download {SINGLE}, or {INDEX} and the files that it "
+        f"names, from where config.json is from{other}"
+    )
+
+
+def _single(path: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ...]]:
+    """The tensors of a file that no index names. Raises `FormatError` if its name is one of several."""
+    found = _PART.search(path.name)
+    if found is not None and int(found[1]) > 1:
+        raise FormatError(
+            f"{path}: is one of {int(found[1])} files by its name, and {INDEX}, which names them all, is "
+            "missing or does not name it: download it, and the other files, from where this one is from"
+        )
+    return read_shard(path), (path,)
 
 
 def _indexed(folder: Path) -> tuple[dict[str, TensorInfo], tuple[Path, ...]]:

@@ -73,6 +73,22 @@ def test_a_weight_has_the_values_of_the_description(name: str, layouts: Any, sto
     assert np.abs(case.values).max() > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    {
+        "fp8": "FP8",
+        "float-quantized, rows": "compressed-tensors, float-quantized",
+        "awq": "AWQ, 4 bits",
+        "gptq, 8 bits": "GPTQ, 8 bits",
+        "pack-quantized": "compressed-tensors, pack-quantized",
+        "mxfp4": "MXFP4",
+    }.items(),
+)
+def test_the_format_names_the_layout(name: str, layout: str, layouts: Any, stored: Any) -> None:
+    folder = stored.write(case_of(layouts, name))
+    assert SafetensorsFormat().read(folder).format == f"safetensors, quantised as {layout}"
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_some_rows_are_those_of_the_whole(
     name: str, layouts: Any, stored: Any, monkeypatch: pytest.MonkeyPatch

@@ -95,7 +95,7 @@ def compare(
     Both compute the same text, and every value of the model's graph is compared, by its name. Shows the first
     value at which they part, the largest differences, and how the distributions of the next
     token differ: KL divergence and how often the most likely token is the same. The relative difference is
-    the length of the difference, divided by that of A's value.
+    the length of the difference, divided by that of A's value. What RoPE rotates is compared in A's order.
     """
     check_plot_file(plot_file)
     if prompt is not None and file is not None:
@@ -132,23 +132,37 @@ def compare(
         return
     second = None if stored else _trace(b or a, load, backend_b)
     from zigai_cli.measure.matching import common
+    from zigai_cli.measure.pairs import orders, reordered
 
     widths = common(first, stored or second, values)
     from zigai_cli.measure.comparison import Comparison
 
     logits = first.graph.outputs.get("logits")
     other = _stored_values(first, stored) if stored else second.values(ids) if second else iter(())
+    moved = {} if second is None else orders(first.graph, second.graph)
     compared = Comparison(
-        ids, widths, first.values(ids), other, logits=None if logits is None else logits.name
+        ids,
+        widths,
+        first.values(ids),
+        reordered(other, moved),
+        logits=None if logits is None else logits.name,
     )
     with StatusLine(sys.stderr) as status:
         for done in compared:
             status.show(f"{done} of {len(ids)} tokens")
     names = (f"{Path(a).name} on {first.backend}", _name_of_b(b or a, second))
     charts = _charts(compared, names)
+    moved = {name: order for name, order in moved.items() if name in widths}
     if as_json:
-        sys.stdout.write(json.dumps(_figures(compared, names, tolerance)) + "\n")
+        figures = _figures(compared, names, tolerance) | {"reordered": list(moved)}
+        sys.stdout.write(json.dumps(figures) + "\n")
     else:
+        if moved:
+            note(
+                f"the pairs of RoPE are stored in another order in B: {len(moved)} values, such as "
+                f"{escape(next(iter(moved)))}, are compared in that of A",
+                sys.stderr,
+            )
         _show(compared, names, ids, tolerance, all_values=all_values)
     draw(charts, plot=plot, file=plot_file)
 

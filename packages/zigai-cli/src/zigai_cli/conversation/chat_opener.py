@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from zigai_cli import loader
 from zigai_cli.conversation import template
 from zigai_cli.conversation.loading import Located, Ready
+from zigai_cli.failure import InputError
 from zigai_cli.loader import LoadProgress
 from zigai_cli.options import Overflow, Speculate
 from zigai_cli.terminal.output import figure
@@ -50,6 +51,12 @@ class ChatOpener:
         chosen = template.choose(self.template)
         with LoadProgress(located.path.name, progress) as bar:
             loaded = loader.load_file(located.path, self.load, bar)
+        if chosen is None and loaded.template is None:
+            raise InputError(
+                f"{located.name or located.path}: holds no chat template, so it may not be trained for chat: "
+                f"continue a text with zig-ai generate, or name its template with --template: a registered "
+                f"one ({template.registered()}) or a file"
+            )
         talk = loaded.chat(
             system=self.system,
             template=chosen,

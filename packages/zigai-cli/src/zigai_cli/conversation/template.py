@@ -26,21 +26,27 @@ def choose(name_or_file: str | None) -> ChatTemplate | None:
     from zigai_core.api.registry import Plugins
     from zigai_core.text.chat_template import ChatTemplate
 
-    registered = Plugins.installed().chat_templates
-    if name_or_file in registered:
-        return ChatTemplate(registered.get(name_or_file), origin=f"the registered template {name_or_file}")
+    templates = Plugins.installed().chat_templates
+    if name_or_file in templates:
+        return ChatTemplate(templates.get(name_or_file), origin=f"the registered template {name_or_file}")
     try:
         text = read_text(Path(name_or_file))
     except FileNotFoundError as error:
         raise InputError(
-            f"--template {name_or_file}: neither a registered template ({', '.join(registered) or 'none'}) "
-            "nor a file"
+            f"--template {name_or_file}: neither a registered template ({registered()}) nor a file"
         ) from error
     except OSError as error:
         raise InputError(f"--template {name_or_file}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise InputError(f"--template {name_or_file}: not UTF-8 text (at byte {error.start})") from error
     return ChatTemplate(text, origin=f"the file {name_or_file}")
+
+
+def registered() -> str:
+    """The names of the registered templates, or `none`."""
+    from zigai_core.api.registry import Plugins
+
+    return ", ".join(Plugins.installed().chat_templates) or "none"
 
 
 def read_text(path: Path) -> str:

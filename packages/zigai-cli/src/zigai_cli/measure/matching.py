@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 
+import numpy as np
+
 from zigai_cli.failure import InputError
 from zigai_cli.measure.oracle import Oracle
 from zigai_core.api.trace import Trace
+from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import escape
+
+UNUSED = 5
+"""The type of tokens that no text has (`TokenizerSpec.types`)."""
 
 
 def chosen(widths: Mapping[str, int], pattern: str) -> dict[str, int]:
@@ -49,11 +55,12 @@ def _check_same_model(first: Trace, second: Trace) -> None:
         )
     if a.tokenizer is not None and b.tokenizer is not None:
         ours, theirs = list(a.tokenizer.tokens), list(b.tokenizer.tokens)
-        if len(ours) != len(theirs):
+        shared = min(len(ours), len(theirs))
+        if not (_only_unused_after(a.tokenizer, shared) and _only_unused_after(b.tokenizer, shared)):
             raise InputError(
                 f"the files have different vocabularies: A has {len(ours)} tokens, B {len(theirs)}"
             )
-        for token, (one, another) in enumerate(zip(ours, theirs, strict=True)):
+        for token, (one, another) in enumerate(zip(ours[:shared], theirs[:shared], strict=True)):
             if one != another:
                 raise InputError(
                     f"the files have different vocabularies: token {token} is {escape(repr(one))} in A, "
@@ -66,6 +73,12 @@ def _check_same_model(first: Trace, second: Trace) -> None:
                 f"the files hold models of different shapes: the width of the value {escape(name)} is "
                 f"{own.get(name, 'missing')} in A, {other.get(name, 'missing')} in B"
             )
+
+
+def _only_unused_after(spec: TokenizerSpec, count: int) -> bool:
+    """True if all tokens after the first `count` are unused: converters to GGUF add them, a row each."""
+    rest = len(spec.tokens) - count
+    return not rest or (spec.types is not None and bool(np.all(spec.types[count:] == UNUSED)))
 
 
 def stored_names(first: Trace, stored: Oracle) -> dict[str, str]:

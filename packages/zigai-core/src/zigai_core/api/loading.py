@@ -74,7 +74,7 @@ def load(
     `UnsupportedError` for a model that no installed plugin serves and for options out of range, `PluginError`
     for a faulty plugin.
     """
-    given = LoadOptions(**options)  # checked before the file is opened
+    given = LoadOptions.of_call("load", options)  # checked before the file is opened
     plugins = plugins or Plugins.installed()
     if path is None:
         bundled = default_model(plugins=plugins)
@@ -96,7 +96,8 @@ def assemble(
     **options: Any,
 ) -> Model:
     """Makes a model from a descriptor, which need not come from a file; otherwise as `load`."""
-    return _finish(descriptor, LoadOptions(**options), plugins or Plugins.installed(), progress)
+    given = LoadOptions.of_call("assemble", options)
+    return _finish(descriptor, given, plugins or Plugins.installed(), progress)
 
 
 @dataclass(frozen=True, eq=False)

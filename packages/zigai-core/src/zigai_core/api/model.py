@@ -236,8 +236,8 @@ class Model:
         if template is None:
             names = ", ".join(sorted({entry.name for entry in self._plugins.chat_templates.entries()}))
             raise TemplateError(
-                f"{self.descriptor.name} holds no chat template: name the one it was trained with ({names}), "
-                "or generate() from plain text"
+                f"{self.descriptor.name} holds no chat template: pass the one it was trained with as "
+                f"template= ({names}, or a ChatTemplate), or continue a plain text with generate()"
             )
         check_drafter(self, speculate, draft)  # now, not with the first message
 

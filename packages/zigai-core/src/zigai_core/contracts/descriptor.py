@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from zigai_core.contracts.errors import quote
 from zigai_core.contracts.hyperparameters import Hyperparameters
 from zigai_core.contracts.tensors import (
     ComputedTensor,
@@ -108,7 +109,7 @@ class TokenizerSpec:
     """Control and user-defined tokens that take the white space after them away."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModelDescriptor:
     """A model as read from a file: nothing has been computed, and no tensor has been copied.
 
@@ -140,3 +141,11 @@ class ModelDescriptor:
     def nbytes(self) -> int:
         """Size of all stored tensors in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def __repr__(self) -> str:
+        """On one line, without metadata, vocabulary and tensors, which would fill screens."""
+        return (
+            f"ModelDescriptor({quote(self.name)}, architecture={quote(self.architecture)}, "
+            f"format={quote(self.format)}, {len(self.tensors):,} tensors, {self.parameters:,} parameters, "
+            f"{self.nbytes:,} bytes)"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
@@ -137,6 +138,20 @@ class LoadOptions:
             raise UnsupportedError("packed_cache is given twice: as an option and in backend_options")
         if self.unread not in UNREAD:
             raise self._wrong("unread", f"must be one of {', '.join(UNREAD)}")
+
+    @classmethod
+    def of_call(cls, function: str, given: Mapping[str, Any]) -> LoadOptions:
+        """Returns the options of a call of `function`.
+
+        Raises `TypeError`, as Python does, for a keyword that is none, and names those like it.
+        """
+        known = [each.name for each in cls.fields()]
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=3)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+                raise TypeError(f"{function}() got an unexpected keyword argument {name!r}; {hint}")
+        return cls(**given)
 
     @classmethod
     def fields(cls) -> tuple[Field[Any], ...]:

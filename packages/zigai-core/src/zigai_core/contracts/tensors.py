@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.dtypes import DType
-from zigai_core.contracts.errors import ShapeError, escape
+from zigai_core.contracts.errors import ShapeError, escape, quote
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TensorInfo:
     """A named tensor: its shape, its storage type and a view of its bytes.
 
@@ -48,6 +48,10 @@ class TensorInfo:
     def nbytes(self) -> int:
         """Size of the stored tensor in bytes."""
         return int(self.data.nbytes)
+
+    def __repr__(self) -> str:
+        """On one line, without the bytes."""
+        return f"TensorInfo({quote(self.name)}, {self.shape}, {self.dtype.name}, {self.nbytes:,} bytes)"
 
     def reshaped(self, shape: tuple[int, ...]) -> TensorInfo:
         """Returns the same bytes under `shape`. Raises `ShapeError` unless only leading ones differ."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
+from zigai_core.contracts.errors import FormatError, UnsupportedError, escape, quote
 from zigai_safetensors.quantised import awq, compressed, fp8, gptq, mxfp4
 from zigai_safetensors.quantised.settings import Settings
 
@@ -21,6 +21,8 @@ LAYOUTS: Mapping[str, Layout] = {
     "gptq": gptq.read,
     "compressed-tensors": compressed.read,
 }
+NAMES = {"fp8": "FP8", "mxfp4": "MXFP4", "awq": "AWQ", "gptq": "GPTQ"}
+"""The layouts' usual names, where they differ."""
 _PARTS = {".qweight": "I32", ".weight_packed": "I32", "_blocks": "U8"}
 """Ends of names, and the types, that only parts of quantised weights have."""
 
@@ -54,3 +56,24 @@ def whole_weights(
             f"{', '.join(LAYOUTS)}: look for the model without quantisation, or for a GGUF file of it"
         )
     return layout(stored, settings, path.parent)
+
+
+def layout_name(config: Mapping[str, Any]) -> str | None:
+    """Returns the name of the layout that config.json names, with the bits or the format it gives.
+
+    None without quantisation.
+
+    >>> layout_name({"quantization_config": {"quant_method": "awq", "bits": 4}})
+    'AWQ, 4 bits'
+    """
+    settings = config.get(KEY) or {}
+    method = settings.get("quant_method")
+    if not isinstance(method, str):
+        return None
+    parts = [NAMES.get(method.lower(), method)]
+    bits, kind = settings.get("bits"), settings.get("format")
+    if isinstance(kind, str) and method.lower() == "compressed-tensors":
+        parts.append(kind)
+    if type(bits) is int:
+        parts.append(f"{bits} bits")
+    return escape(", ".join(parts))

@@ -156,13 +156,17 @@ def test_a_package_imports_core_and_none_of_its_siblings(package: Path) -> None:
         assert not forbidden, f"{path.relative_to(ROOT)} imports {', '.join(sorted(forbidden))}"
 
 
+RECORDERS = {"data", "oracles"}
+"""Folders of tests whose scripts recorded answers, with other dependencies than those of the tests."""
+
+
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_a_package_imports_only_what_it_declares(package: Path) -> None:
     providers = packages_distributions()
     declared = declared_distributions(package) | {package.name}
     for folder, more in (("src", set()), ("tests", TOOLS)):
-        files = (path for path in sorted((package / folder).rglob("*.py")) if "data" not in path.parts)
-        for path in files:  # scripts in tests/data recorded golden answers with other dependencies
+        files = (path for path in sorted((package / folder).rglob("*.py")) if not RECORDERS & {*path.parts})
+        for path in files:
             for name in {name.split(".")[0] for name in imports_of(path, package / folder)}:
                 local = (path.parent / f"{name}.py").exists() or (path.parent / name).is_dir()
                 if name in sys.stdlib_module_names or name in more or local or name == "":

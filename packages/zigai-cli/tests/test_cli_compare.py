@@ -19,7 +19,7 @@ from zigai_core.contracts.descriptor import Conventions, Hyperparameters, ModelD
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.reference import NumpyBackend, NumpyProgram, NumpyStep
-from zigai_core.testing.pairing import with_adjacent_pairs
+from zigai_core.testing.architecture.pairing import with_adjacent_pairs
 from zigai_core.testing.toys import toy_decoder
 
 

@@ -86,7 +86,8 @@ def convert(
             f"conversion to {quote(dtype)} is not supported; supported are {', '.join(TYPES)}"
         )
     spec = model.tokenizer
-    if pre_tokenizer is None and spec is not None and spec.splits is not None:
+    asked = pre_tokenizer is None and spec is not None and spec.splits is not None
+    if asked and spec is not None and spec.kind in plugins.tokenizers:
         pre_tokenizer = getattr(plugins.tokenizers.get(spec.kind)(spec), "pre_tokenizer", None)
     metadata = _metadata(model, dtype, pre_tokenizer)
     with Conversion(model, dtype, plugins) as conversion:

@@ -32,6 +32,7 @@ VARIABLES = {
     "ZIGAI_CPU": "instruction set of the native backend",
     "ZIGAI_NUM_THREADS": "threads of the native backend",
     "ZIGAI_DEBUG": "tracebacks of errors",
+    "ZIGAI_LLAMA_CPP": "python with llama-cpp-python, for the tests of architectures",
     "NO_COLOR": "no colours",
     "HF_HOME": "cache of the Hugging Face hub",
     "HF_HUB_OFFLINE": "no network for the hub",

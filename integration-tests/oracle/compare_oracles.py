@@ -1,7 +1,7 @@
 """Compares llama.cpp with the oracles of every family, from GGUF files that `convert` writes.
 
 `nox -s oracle` runs this. Without llama-cpp-python all tests are skipped: see
-zigai_core.testing.architecture.peer.
+zigai_core.testing.architecture.llama_cpp_runner.
 """
 
 from __future__ import annotations

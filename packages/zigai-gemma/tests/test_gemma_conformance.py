@@ -18,5 +18,13 @@ class TestGemma(ArchitectureConformance):
         "gemma3": gemma3,
         "gemma-embedding": gemma_embedding,
     }
+    defaults = {
+        "attention.scale": "by the width of a head, of 27B models by width over heads: llama.cpp",
+        "attention.sliding_window": "4096 in gemma2: llama.cpp",
+        "attn_logit_softcapping": "50 in gemma2: llama.cpp",
+        "final_logit_softcapping": "30 in gemma2: llama.cpp",
+        "rope.freq_base_swa": "10000: llama.cpp",
+        "attention.sliding_window_pattern": "5 of 6 layers, in gemma2 each other one: llama.cpp",
+    }
     llama_cpp_tolerance = 2e-2  # it looks the GELU up in a table of float16
     unlike_llama_cpp = {"gemma2-scaled": LAYERS, "gemma3-scaled": LAYERS}

@@ -18,6 +18,7 @@ class TestDense(ArchitectureConformance):
 class TestExperts(ArchitectureConformance):
     oracles = sorted(ORACLES.glob("*moe*.npz"))
     architectures = {"qwen2moe": qwen2moe, "qwen3moe": qwen3moe}
+    defaults = {"expert_weights_norm": "false in qwen2moe, true in qwen3moe: llama.cpp"}
     unlike_llama_cpp = {
         "qwen2moe-renormalised": "its qwen2moe never divides the shares by their sum",
         "qwen3moe-not-renormalised": "its qwen3moe always divides the shares by their sum",

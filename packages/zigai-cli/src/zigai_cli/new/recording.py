@@ -59,7 +59,7 @@ def difference_of(folder: Path, name: PackageName, entry: str) -> str:
     from zigai_core.contracts.options import CompileOptions
     from zigai_core.ops.reference import NumpyBackend
     from zigai_core.testing.oracles import Oracle, first_difference
-    from zigai_core.testing.oracles.strength import TOLERANCE, difference
+    from zigai_core.testing.oracles.comparison import TOLERANCE, difference
     from zigai_core.testing.schedules import whole_prefill
 
     architecture: Any = runpy.run_path(str(folder / "src" / name.module / "__init__.py"))[name.function]

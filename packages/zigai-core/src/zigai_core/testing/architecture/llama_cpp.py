@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 from unittest import SkipTest
 
-from zigai_core.testing.architecture.peer import VARIABLE, interpreter, outputs_of_llama_cpp
+from zigai_core.testing.architecture.llama_cpp_runner import VARIABLE, interpreter, outputs_of_llama_cpp
 from zigai_core.testing.architecture.suite import ArchitectureConformance
+from zigai_core.testing.oracles.comparison import difference
 from zigai_core.testing.oracles.oracle import Oracle
-from zigai_core.testing.oracles.strength import difference
 
 
 class LlamaCppConformance(ArchitectureConformance):
@@ -43,5 +43,6 @@ class LlamaCppConformance(ArchitectureConformance):
         assert worst <= self.llama_cpp_tolerance, (
             f"{oracle.model.name}: llama.cpp's {output} from the same weights in a GGUF file differ by up to "
             f"{worst:.2g}: a key or a tensor means something else there (how rows are paired for RoPE, what "
-            "is added to norms, what is negated), or llama.cpp does not read an option of this model"
+            "is added to norms, what is negated), or llama.cpp does not read an option of this model (its "
+            "context has 256 tokens here, by which it chooses the factors of LongRoPE)"
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import Conventions, ModelDescriptor
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import Graph, Value
-from zigai_core.ops.operations import Columns, Linear, RMSNorm, Rope
+from zigai_core.ops.operations import Columns, LayerNorm, Linear, RMSNorm, Rope, Scale, SoftCap
 from zigai_core.testing.oracles.oracle import float_tensor
 
 
@@ -50,8 +50,11 @@ def _order(rope: Rope) -> NDArray[np.intp]:
 def _rotated(graph: Graph, value: Value, start: int, width: int) -> Iterator[tuple[str, slice]]:
     """The tensors that give columns of a value, each with those of its rows that give them."""
     made = next(operation for operation in graph if operation.output == value)
-    if isinstance(made, RMSNorm):
-        yield made.weight.name, slice(None) if made.weight.shape[0] < width else slice(start, start + width)
+    if isinstance(made, (RMSNorm, LayerNorm)):
+        for weight in made.weights:
+            yield weight.name, slice(None) if weight.shape[0] < width else slice(start, start + width)
+        yield from _rotated(graph, made.x, start, width)
+    elif isinstance(made, (Scale, SoftCap)):
         yield from _rotated(graph, made.x, start, width)
     elif isinstance(made, Columns):
         yield from _rotated(graph, made.x, made.start + start, width)

@@ -46,6 +46,9 @@ class Oracle:
     rows: tuple[int, ...] = ()
     source: str = ""
     """The implementation and its version, for messages: `transformers 5.0.0, Qwen3ForCausalLM`."""
+    names: Mapping[str, Any] = field(default_factory=dict)
+    """What the recorder used of a family's `HuggingFaceNames`: `model_type`, `architecture`, `tensors` and
+    `keys`. Empty if the oracle was not recorded from transformers."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """How the oracle was made; the recorder's own arguments, so that it can be recorded again."""
 
@@ -76,6 +79,7 @@ class Oracle:
             "tokens": list(self.tokens),
             "rows": list(self.rows),
             "source": self.source,
+            "names": self.names,
             "settings": self.settings,
         }
         arrays: dict[str, Any] = {"about": np.array(json.dumps(about, ensure_ascii=False))}
@@ -131,6 +135,7 @@ class Oracle:
             named("value"),
             tuple(about["rows"]),
             about["source"],
+            about["names"],
             about["settings"],
         )
 

@@ -6,7 +6,8 @@
 `cases.toml` has a table for each oracle: `class`, a class of transformers, and `config`, its configuration on
 top of `SMALL`; `tokens` and `seed` as for `record`. `forward`, `save` and `change` each name a script in the
 folder, which defines the function of that name: the first two as for `record`; the third is given the oracle
-and returns the one that is stored, such as with two matrices fused.
+and returns the one that is stored, such as with two matrices fused. `without` lists hyperparameters that are
+not stored, since files may leave them out, too: their defaults are then compared.
 
 Needs torch, transformers and a package that reads folders of Hugging Face (zigai-safetensors); checking a
 graph against an oracle needs none of them. The model is saved as a folder and read again through the family's
@@ -31,10 +32,11 @@ import numpy as np
 
 from zigai_core.api.reading import read
 from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import Hyperparameters
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.graph import Array
+from zigai_core.testing.oracles.comparison import difference
 from zigai_core.testing.oracles.oracle import Oracle, drawn, float_tensor, text_of
-from zigai_core.testing.oracles.strength import difference
 
 SMALL: Mapping[str, Any] = {
     "vocab_size": 64,
@@ -44,11 +46,13 @@ SMALL: Mapping[str, Any] = {
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
-    "rms_norm_eps": 1e-2,
+    **dict.fromkeys(
+        ("rms_norm_eps", "layer_norm_eps", "norm_eps", "norm_epsilon", "layer_norm_epsilon"), 1e-2
+    ),
 }
 """Sizes of a tiny model, in which every part matters; an epsilon of 0.01 is large enough to be noticed."""
 
-KEYS = ("class", "config", "tokens", "seed", "forward", "save", "change")
+KEYS = ("class", "config", "tokens", "seed", "forward", "save", "change", "without")
 """The keys of a case."""
 
 SAME = 1e-5
@@ -67,15 +71,17 @@ def record(
     seed: int = 0,
     forward: Forward | None = None,
     save: Callable[[Path], None] | None = None,
+    without: Sequence[str] = (),
     plugins: Plugins | None = None,
 ) -> Oracle:
     """Makes a model, computes a text of `tokens` random tokens with it, and returns both as an oracle.
 
     `model_class` is a class of transformers (`Qwen3ForCausalLM`), `config` its configuration, on top of
-    `SMALL`. `forward` computes the outputs; by default they are the model's `logits`, or its
-    `last_hidden_state` as `hidden`. `save` adds files to the folder of the model, which transformers does not
-    write. Make windows shorter than the text, and give every option that the
-    architecture has a value that matters: what the model does not use, its oracle cannot check.
+    `SMALL`. `forward` computes the outputs; by default they are the model's `logits`, if it has any, and the
+    `last_hidden_state` of its base model as `hidden`. `save` adds files to the folder of the model, which
+    transformers does not write. `without`: hyperparameters that are left out of the oracle. Make windows
+    shorter than the text, and give every option that the architecture has a value that matters: what the
+    model does not use, its oracle cannot check.
 
     Raises `UnsupportedError` if transformers is not installed, or has no such class.
     """
@@ -105,7 +111,10 @@ def record(
     model = type(descriptor)(
         name=name,
         architecture=descriptor.architecture,
-        hyperparameters=descriptor.hyperparameters,
+        hyperparameters=Hyperparameters(
+            {key: value for key, value in descriptor.hyperparameters.items() if key not in without},
+            prefix=descriptor.architecture,
+        ),
         tensors=tensors,
         conventions=descriptor.conventions,
     )
@@ -116,6 +125,7 @@ def record(
         values,
         rows,
         f"transformers {_transformers().__version__}, {model_class}",
+        names_used(network, plugins),
         {"model_class": model_class, "config": dict(config), "tokens": tokens, "seed": seed},
     )
 
@@ -150,22 +160,43 @@ def small(config_class: Any) -> dict[str, Any]:
 
 def _outputs(network: Any, ids: Any) -> Mapping[str, Any]:
     result = network(ids)
-    if getattr(result, "logits", None) is not None:
-        return {"logits": result.logits[0]}
-    return {"hidden": result.last_hidden_state[0]}
+    if getattr(result, "logits", None) is None:
+        return {"hidden": result.last_hidden_state[0]}
+    return {"logits": result.logits[0], "hidden": network.base_model(ids).last_hidden_state[0]}
+
+
+def names_used(network: Any, plugins: Plugins | None = None) -> dict[str, Any]:
+    """Returns those names of a family that belong to a parameter or a setting of the model."""
+    config = network.config.to_dict()
+    names = (plugins or Plugins.installed()).huggingface.get(network.config.model_type)
+    names = next((other for key, other in names.variants.items() if config.get(key)), names)
+    parameters = [name for name, _ in network.named_parameters()]
+    return {
+        "model_type": network.config.model_type,
+        "architecture": names.architecture,
+        "tensors": {
+            theirs: ours
+            for theirs, ours in names.tensors.items()
+            if any(_pattern(theirs).fullmatch(name) for name in parameters)
+        },
+        "keys": {theirs: ours for theirs, ours in names.keys.items() if theirs in config},
+    }
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    """A name of a tensor with `{}` for the number of a layer and `[]` for that of an expert."""
+    return re.compile(re.escape(name).replace(r"\{\}", r"(\d+)").replace(r"\[\]", r"\d+"))
 
 
 def _value_names(network: Any, plugins: Plugins | None) -> dict[str, str]:
     """The name of the value that the graph computes with a module's weight, by the module's name."""
-    names = (plugins or Plugins.installed()).huggingface.get(network.config.model_type)
     found: dict[str, str] = {}
-    for theirs, ours in names.tensors.items():
+    for theirs, ours in names_used(network, plugins)["tensors"].items():
         # Not embeddings: some modules scale what they look up, which is another value of the graph.
         if not theirs.endswith(".weight") or "[]" in theirs or "embd" in ours:
             continue
-        pattern = re.compile(re.escape(theirs.removesuffix(".weight")).replace(r"\{\}", r"(\d+)"))
         for name, _ in network.named_modules():
-            if match := pattern.fullmatch(name):
+            if match := _pattern(theirs.removesuffix(".weight")).fullmatch(name):
                 found[name] = ours.removesuffix(".weight").format(*match.groups())
     return found
 
@@ -213,8 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             made.save(path)
             print(f"{path}: {made.source}, {path.stat().st_size} bytes")
             continue
-        found = unlike(made, Oracle.load(path))
-        print(f"{path}: largest difference of {made.source}: {found:.1e}")
+        kept = Oracle.load(path)
+        found = unlike(made, kept)
+        changed = ", ".join(changes(made, kept)[:5])
+        what = f"not the same: {changed}" if changed else f"largest difference {found:.1e}"
+        print(f"{path}: {made.source}: {what}")
         worst = max(worst, found)
     return 0 if worst <= SAME else 1
 
@@ -236,7 +270,7 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
             wrong = f"has the key {quote(min(unknown))}" if unknown else "has no key class"
             raise FormatError(f"{path}: {quote(name)} {wrong}: keys are {', '.join(KEYS)}")
         settings = {"model_class": table["class"], "config": table.get("config", {})}
-        settings |= {key: table[key] for key in ("tokens", "seed") if key in table}
+        settings |= {key: table[key] for key in ("tokens", "seed", "without") if key in table}
         for key in ("forward", "save", "change"):
             if key in table:
                 settings[key] = runpy.run_path(str(folder / table[key]))[key]
@@ -244,19 +278,23 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def changes(one: Oracle, other: Oracle) -> list[str]:
+    """Returns what is not the same in two oracles but for their outputs: tensors, hyperparameters, text."""
+    found = [] if one.tokens == other.tokens else ["the text"]
+    tensors = one.model.tensors, other.model.tensors
+    for name in sorted({*tensors[0], *tensors[1]}):
+        if name not in tensors[0] or name not in tensors[1]:
+            found.append(f"tensor {name}, which only one has")
+        elif not np.array_equal(tensors[0][name].to_float32(), tensors[1][name].to_float32()):
+            found.append(f"tensor {name}")
+    values = [dict(each.model.hyperparameters.items()) for each in (one, other)]
+    found += [key for key in sorted({*values[0], *values[1]}) if values[0].get(key) != values[1].get(key)]
+    return found
+
+
 def unlike(one: Oracle, other: Oracle) -> float:
     """Returns the largest difference of outputs; infinity for other weights, tokens or hyperparameters."""
-    tensors = one.model.tensors, other.model.tensors
-    same = (
-        one.tokens == other.tokens
-        and {*tensors[0]} == {*tensors[1]}
-        and dict(one.model.hyperparameters.items()) == dict(other.model.hyperparameters.items())
-        and all(
-            np.array_equal(tensors[0][name].to_float32(), tensors[1][name].to_float32())
-            for name in tensors[0]
-        )
-    )
-    return difference(one.outputs, other.outputs) if same else float("inf")
+    return float("inf") if changes(one, other) else difference(one.outputs, other.outputs)
 
 
 def _torch() -> Any:

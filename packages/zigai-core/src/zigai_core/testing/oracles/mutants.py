@@ -1,7 +1,7 @@
-"""Mutations of a graph: small changes, each of which makes it another model.
+"""Mutants of a graph: each has one small change, which makes it another model.
 
-A test is as strong as the share of mutations that it notices (DeMillo, Lipton and Sayward, "Hints on test
-data selection", 1978). Mutations follow from the types of an operation's fields, so that operations of
+A test is as strong as the share of mutants that it kills (DeMillo, Lipton and Sayward, "Hints on test data
+selection", 1978). Mutations follow from the types of an operation's fields, so that operations of
 plugins are mutated like those of core; a few more are those that authors of graphs have made.
 """
 
@@ -17,39 +17,59 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.graph import Array, Graph, Operation, Step, Value, Weight
+from zigai_core.contracts.graph import Graph, Operation, Value, Weight
 from zigai_core.contracts.state import KVCache
-from zigai_core.ops.operations import Attention, Columns, Embedding, LayerNorm, Linear, RMSNorm, Rope
+from zigai_core.ops.operations import Add, Attention, Columns, Embedding, LayerNorm, Linear, RMSNorm, Rope
+from zigai_core.testing.oracles.mutant_operations import (
+    VECTORS,
+    CausalAttention,
+    PermutedHeads,
+    TailRope,
+    WholeRowNorm,
+    WithOtherVector,
+)
 
 TINY = 0.05
 """Below this, a number such as an epsilon is multiplied and divided by 10 rather than changed by a tenth."""
 
 
 @dataclass(frozen=True, eq=False)
-class Mutation:
-    """A graph's operations with a small change. `name` says which value is changed, and how."""
+class Mutant:
+    """A graph's operations with a small change. `name` says which value is changed, and how.
+
+    `original` is the operation that was changed.
+    """
 
     name: str
     operations: tuple[Operation, ...]
+    original: Operation
 
 
-def mutations(graph: Graph) -> Iterator[Mutation]:
-    """Yields every mutation of a graph.
+def mutants(graph: Graph) -> Iterator[Mutant]:
+    """Yields every mutant of a graph, each with a name of its own.
 
     An operation is left out where its output has the shape of an input; reads a value one operation before or
     after the right one; changes places with its neighbour; exchanges two inputs or weights; lacks an optional
     field; or has another number, flag or name in a field. In addition: the query heads belong to other KV
     heads, RMSNorm is LayerNorm or of a whole row, both ropes of a layer change alike, a matrix is its
-    neighbour's, the head is the embedding, an encoder is causal.
+    neighbour's, the head is the embedding, an encoder is causal, a norm is inside or outside of a residual, a
+    vector of weights is negated, reversed or plus one.
     """
+    names: set[str] = set()
+    for mutant in (*_replaced(graph), *_exchanged(graph), *_other_residuals(graph), *_both_ropes(graph)):
+        if mutant.name not in names:
+            names.add(mutant.name)
+            yield mutant
+
+
+def _replaced(graph: Graph) -> Iterator[Mutant]:
     operations = graph.operations
     for at, operation in enumerate(operations):
         before, after = operations[:at], operations[at + 1 :]
         for name, others in _replacements(graph, at, operation):
             if all(other.fault() is None for other in others):
-                yield Mutation(f"{operation.output.name}: {name}", (*before, *others, *after))
-    yield from _exchanged(graph)
-    yield from _both_ropes(graph)
+                name = f"{operation.output.name}: {name}"
+                yield Mutant(name, (*before, *others, *after), operation)
 
 
 Replacement = tuple[str, tuple[Operation, ...]]
@@ -66,17 +86,21 @@ def _replacements(graph: Graph, at: int, operation: Operation) -> Iterator[Repla
     for field, value in _values(operation):
         for other in _near(graph, at, value):
             yield f"{field} is {other.name}, not {value.name}", (replace(operation, **{field: other}),)
+    for weight in dict.fromkeys(operation.weights):
+        for change in VECTORS if len(weight.shape) == 1 else ():
+            yield f"{weight.name} {change}", (WithOtherVector(output, operation, weight, change),)
     for special in _SPECIAL:
         yield from special(graph, operation)
 
 
 def _with_other_fields(operation: Operation) -> Iterator[tuple[str, Operation]]:
     hints = _hints(type(operation))
+    kept = isinstance(operation, Attention) and operation.state is not None
     own = [(field.name, getattr(operation, field.name)) for field in fields(operation)]
     for name, value in own:
-        if name == "output":
+        if name == "output" or (kept and name in ("window", "chunk")):  # see _other_windows
             continue
-        for label, other in _others(value, hints[name]):
+        for label, other in _other_attributes(value, hints[name]):
             yield f"{name} {label}", replace(operation, **{name: other})
     used = [(name, value) for name, value in own if name != "output" and isinstance(value, (Value, Weight))]
     for (first, a), (second, b) in combinations(used, 2):
@@ -94,7 +118,7 @@ def _hints(kind: type[Operation]) -> dict[str, Any]:
     return get_type_hints(kind)
 
 
-def _others(value: Any, hint: Any) -> Iterator[tuple[str, Any]]:
+def _other_attributes(value: Any, hint: Any) -> Iterator[tuple[str, Any]]:
     """Other values for a field of this type, each with a description."""
     if value is None:
         return
@@ -112,7 +136,10 @@ def _others(value: Any, hint: Any) -> Iterator[tuple[str, Any]]:
             if other != value:
                 yield f"is {other}, not {value}", other
     elif isinstance(value, float):
-        others = (value * 10, value / 10) if abs(value) < TINY else (value * 1.1, 1.0, -value)
+        if value == 0:
+            others: tuple[float, ...] = (TINY, 1.0)
+        else:
+            others = (value * 10, value / 10) if abs(value) < TINY else (value * 1.1, 1.0, -value)
         yield from (
             (f"is {other:g}, not {value:g}", other) for other in dict.fromkeys(others) if other != value
         )
@@ -160,7 +187,7 @@ def _readers(graph: Graph, value: Value) -> list[Operation]:
     return [operation for operation in graph if value in operation.inputs]
 
 
-def _exchanged(graph: Graph) -> Iterator[Mutation]:
+def _exchanged(graph: Graph) -> Iterator[Mutant]:
     """Two operations of one input in the other order, where nothing else reads what lies between them."""
     for at, second in enumerate(graph.operations):
         if len(second.inputs) != 1 or (second.weights and isinstance(second, Linear)):
@@ -178,17 +205,39 @@ def _exchanged(graph: Graph) -> Iterator[Mutation]:
         if earlier.fault() is None and later.fault() is None:
             operations = [operation for operation in graph.operations if operation is not first]
             operations[at - 1 : at] = [earlier, later]
-            yield Mutation(
-                f"{second.output.name}: {type(second).__name__} before {type(first).__name__}",
-                tuple(operations),
-            )
+            name = f"{second.output.name}: {type(second).__name__} before {type(first).__name__}"
+            yield Mutant(name, tuple(operations), second)
+
+
+def _other_residuals(graph: Graph) -> Iterator[Mutant]:
+    """A norm of a sum in place of the sum with a norm, and the other way round."""
+    made = {operation.output: operation for operation in graph}
+    for at, operation in enumerate(graph.operations):
+        others: list[tuple[str, tuple[Operation, Operation]]] = []
+        aside = replace(operation.output, name=f"{operation.output.name} before")
+        if isinstance(operation, Add):
+            for a, b in ((operation.a, operation.b), (operation.b, operation.a)):
+                norm = made[b]
+                if isinstance(norm, (RMSNorm, LayerNorm)) and norm.x.width == norm.output.width:
+                    total = Add(aside, a, norm.x)
+                    outside = replace(norm, output=operation.output, x=aside)
+                    others.append((f"the norm of the sum with {norm.x.name}", (total, outside)))
+        elif isinstance(operation, (RMSNorm, LayerNorm)) and isinstance(added := made[operation.x], Add):
+            for a, b in ((added.a, added.b), (added.b, added.a)):
+                inside = replace(operation, output=aside, x=b)
+                others.append(
+                    (f"{a.name} and the norm of {b.name}", (inside, Add(operation.output, a, aside)))
+                )
+        for name, pair in others:
+            operations = (*graph.operations[:at], *pair, *graph.operations[at + 1 :])
+            yield Mutant(f"{operation.output.name}: {name}", operations, operation)
 
 
 def _reading(operation: Operation, value: Value) -> dict[str, Value]:
     return {name: value for name, _ in _values(operation)}
 
 
-def _both_ropes(graph: Graph) -> Iterator[Mutation]:
+def _both_ropes(graph: Graph) -> Iterator[Mutant]:
     """Queries and keys rotated in another way, but alike."""
     made = {operation.output: operation for operation in graph}
     for attention in graph:
@@ -200,10 +249,8 @@ def _both_ropes(graph: Graph) -> Iterator[Mutation]:
         for (name, query), (other, key) in zip(*map(_with_other_fields, pair), strict=False):
             if name == other and query.fault() is None and key.fault() is None:
                 new = {pair[0]: query, pair[1]: key}
-                yield Mutation(
-                    f"{attention.output.name}: rope of queries and keys, {name}",
-                    tuple(new.get(operation, operation) for operation in graph),
-                )
+                name = f"{attention.output.name}: rope of queries and keys, {name}"
+                yield Mutant(name, tuple(new.get(operation, operation) for operation in graph), pair[0])
 
 
 def _other_norms(graph: Graph, operation: Operation) -> Iterator[Replacement]:
@@ -212,7 +259,7 @@ def _other_norms(graph: Graph, operation: Operation) -> Iterator[Replacement]:
             norm = LayerNorm(operation.output, operation.x, operation.weight, operation.epsilon)
             yield "LayerNorm, not RMSNorm", (norm,)
         else:
-            whole = _WholeRowNorm(operation.output, operation.x, operation.weight, operation.epsilon)
+            whole = WholeRowNorm(operation.output, operation.x, operation.weight, operation.epsilon)
             yield "RMSNorm of the whole row", (whole,)
     if isinstance(operation, LayerNorm) and operation.bias is None:
         norm_of = RMSNorm(operation.output, operation.x, operation.weight, operation.epsilon)
@@ -245,11 +292,20 @@ def _other_attention(graph: Graph, operation: Operation) -> Iterator[Replacement
         yield (
             "query heads of other KV heads",
             (
-                _Permuted(asked, query, order, operation.key_dim),
+                PermutedHeads(asked, query, order, operation.key_dim),
                 replace(operation, query=asked, output=moved),
-                _Permuted(out, moved, there, operation.value_dim),
+                PermutedHeads(out, moved, there, operation.value_dim),
             ),
         )
+    if operation.state is None:
+        own = {field.name: getattr(operation, field.name) for field in fields(operation)}
+        yield "causal", (CausalAttention(**own),)
+
+
+def _other_windows(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    """Other windows and chunks, in the state, too."""
+    if not isinstance(operation, Attention):
+        return
     for name in ("window", "chunk"):
         length = getattr(operation, name)
         if length is None or operation.state is None or not isinstance(operation.state.spec, KVCache):
@@ -259,63 +315,18 @@ def _other_attention(graph: Graph, operation: Operation) -> Iterator[Replacement
             label = "left out" if other is None else f"is {other}, not {length}"
             changed: dict[str, Any] = {name: other, "state": state}
             yield f"{name} {label}", (replace(operation, **changed),)
-    if operation.state is None:
+
+
+def _other_rope(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, Rope) and 2 * len(operation.frequencies) < operation.head_dim:
         own = {field.name: getattr(operation, field.name) for field in fields(operation)}
-        yield "causal", (_Causal(**own),)
+        yield "of the last elements of a head", (TailRope(**own),)
 
 
 _SPECIAL: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_norms,
     _other_matrices,
     _other_attention,
+    _other_windows,
+    _other_rope,
 )
-
-
-@dataclass(frozen=True, eq=False)
-class _Permuted(Operation):
-    """The heads of each row, in another order."""
-
-    x: Value
-    order: NDArray[np.intp]
-    width: int
-
-    def evaluate(self, step: Step) -> Array:
-        x = step[self.x]
-        return x.reshape(len(x), -1, self.width)[:, self.order].reshape(x.shape)
-
-
-@dataclass(frozen=True, eq=False)
-class _WholeRowNorm(Operation):
-    """RMSNorm of the whole row, with the weights of a group repeated."""
-
-    x: Value
-    weight: Weight
-    epsilon: float
-
-    def evaluate(self, step: Step) -> Array:
-        x, weight = step[self.x], step.weight(self.weight)
-        power = np.mean(x * x, axis=-1, keepdims=True)
-        y: Array = x / np.sqrt(power + np.float32(self.epsilon)) * np.tile(weight, x.shape[1] // len(weight))
-        return y
-
-
-@dataclass(frozen=True, eq=False)
-class _Causal(Attention):
-    """Attention in which no row sees a later one."""
-
-    def evaluate(self, step: Step) -> Array:
-        return super().evaluate(_CausalStep(step))
-
-
-class _CausalStep:
-    """A step in which no row sees a later one."""
-
-    def __init__(self, step: Step) -> None:
-        self._step = step
-        self.batch = replace(step.batch, ends=None)
-
-    def __getitem__(self, value: Value) -> Array:
-        return self._step[value]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._step, name)

@@ -1,12 +1,29 @@
-"""Locates a difference: the first value that a graph computes otherwise than an oracle."""
+"""Compares outputs with an oracle's, and names the first value of a graph that differs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.graph import Array, Graph
 from zigai_core.testing.oracles.evaluation import Evaluation, float_weights
 from zigai_core.testing.oracles.oracle import Oracle
+
+TOLERANCE = 1e-4
+"""Largest difference from an oracle that is rounding, of outputs with magnitudes of about 1 to 10."""
+
+
+def difference(outputs: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
+    """Returns the largest difference of the outputs that are expected; infinity for NaN or another shape."""
+    worst = 0.0
+    for name, rows in expected.items():
+        found = outputs.get(name)
+        if found is None or found.shape != rows.shape:
+            return float("inf")
+        most = float(np.abs(found - rows).max())
+        worst = max(worst, most if np.isfinite(most) else float("inf"))
+    return worst
 
 
 def first_difference(oracle: Oracle, graph: Graph, *, tolerance: float = 1e-3) -> str:

@@ -1,0 +1,170 @@
+"""The conformance suite for the hyperparameters that an architecture reads."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.errors import ZigAIError
+from zigai_core.contracts.hyperparameter_keys import NEUTRAL, READ_ELSEWHERE, changes_numbers
+from zigai_core.testing.architecture.base import CONTEXT, ArchitectureSuite, with_value
+from zigai_core.testing.oracles.comparison import difference
+from zigai_core.testing.oracles.oracle import Oracle
+
+MEMORY = 64 << 20
+"""Most bytes that building a graph may take, whatever the file claims."""
+
+_HOSTILE: Sequence[Any] = (
+    *("surprise", -1, 0, 1, 3, 2**31, 2**63, -0.5, 1e30, float("nan"), float("inf"), True),
+    *([], [0], [1, 2, 3], ["surprise"], {"a": 1}, None),
+)
+
+
+GGUF_DEFAULTS: Mapping[str, Callable[[Hyperparameters], Any]] = {
+    "attention.head_count_kv": lambda hp: hp["attention.head_count"],
+    "attention.key_length": lambda hp: hp["embedding_length"] // hp["attention.head_count"],
+    "attention.value_length": lambda hp: hp["embedding_length"] // hp["attention.head_count"],
+    "attention.sliding_window": lambda hp: 0,
+    "rope.freq_base": lambda hp: 10000.0,
+    "rope.scaling.type": lambda hp: "linear" if "rope.scaling.factor" in hp else "none",
+    "rope.scaling.factor": lambda hp: 1.0,
+    "final_logit_softcapping": lambda hp: 0.0,
+    "attn_logit_softcapping": lambda hp: 0.0,
+    "expert_count": lambda hp: 0,
+}
+"""Hyperparameters that files may lack, and what they then are: GGUF's specification, and llama.cpp."""
+
+
+class HyperparametersConformance(ArchitectureSuite):
+    """Tests of hyperparameters that are missing, unread, without effect, or make no sense."""
+
+    def test_every_hyperparameter_has_an_effect_or_is_known_to_have_none(self) -> None:
+        for architecture, own in self._by_architecture().items():
+            for key in sorted({key for oracle in own for key in oracle.model.hyperparameters}):
+                if key in READ_ELSEWHERE or key in self.without_effect:
+                    continue
+                # Of all oracles, since a scaling of RoPE may leave a key of another one unread.
+                tried = [
+                    (oracle, other)
+                    for oracle in own
+                    if key in oracle.model.hyperparameters
+                    for other in _other_values(dict(oracle.model.hyperparameters.items())[key])
+                ]
+                assert not tried or any(self._has_effect(oracle, key, other) for oracle, other in tried), (
+                    f"{architecture}: with {key}={tried[0][1]!r} the outputs are the same: read it, or state "
+                    "in `without_effect` why it changes nothing"
+                )
+
+    def test_an_option_of_other_models_is_refused_or_has_an_effect(self) -> None:
+        for architecture, own in self._by_architecture().items():
+            for key, neutral in NEUTRAL.items():
+                # Of all oracles, since an option may say what is the default, or come second to another.
+                tried = [
+                    (oracle, value)
+                    for oracle in own
+                    for value in self._values_with_effect(oracle, key, neutral)
+                ]
+                assert not tried or any(self._has_effect(oracle, key, value) for oracle, value in tried), (
+                    f"models of {architecture} with {key}={tried[0][1]!r} are loaded, and their outputs are "
+                    "those of models without it: the architecture reads the key, but does not use it"
+                )
+
+    def test_hyperparameters_that_make_no_sense_end_in_an_error_of_zigai(self, oracle: Oracle) -> None:
+        keys = [*oracle.model.hyperparameters, *(key for key in NEUTRAL if self._reads(oracle, key))]
+        with _traced():
+            for key in keys:
+                for value in _HOSTILE:
+                    tracemalloc.reset_peak()
+                    before = tracemalloc.get_traced_memory()[0]
+                    self._built(with_value(oracle.model, key, value), "", f"with {key}={value!r}")
+                    taken = tracemalloc.get_traced_memory()[1] - before
+                    assert taken <= MEMORY, f"with {key}={value!r} building the graph takes {taken} bytes"
+
+    def test_a_hyperparameter_that_is_missing_is_named_or_has_its_default(self, oracle: Oracle) -> None:
+        own = self._outputs(oracle, self.build(oracle.model))
+        for key in oracle.model.hyperparameters:
+            if key in READ_ELSEWHERE or key in self.without_effect:
+                continue
+            without = _without(oracle.model, key)
+            # A width that the key gives by default may not be that of a tensor, which the error then names.
+            graph = self._built(without, key, f"without {key}", or_a_shape=True)
+            if graph is None or key in self.defaults:
+                continue
+            expected, what = own, "the model as it is"
+            if key in GGUF_DEFAULTS:
+                default = GGUF_DEFAULTS[key](without.hyperparameters)
+                stated = self._built(with_value(oracle.model, key, default), "", f"with {key}={default!r}")
+                what = f"with {key}={default!r}, which is GGUF's default"
+                expected = {} if stated is None else self._outputs(oracle, stated)
+            worst = difference(self._outputs(oracle, graph), expected) if expected else math.inf
+            assert worst <= self.tolerance, (
+                f"without {key} the model is loaded, and its outputs are not those of {what}: refuse it, or "
+                "state the default and its source in `defaults`"
+            )
+
+    def _values_with_effect(self, oracle: Oracle, key: str, neutral: Sequence[object]) -> list[Any]:
+        """Values for a key that the oracle's model does not have, with which core holds it to matter."""
+        if key in oracle.model.hyperparameters:
+            return []
+        value = _with_effect(neutral)
+        hp = {**dict(oracle.model.hyperparameters.items()), key: value}
+        if not changes_numbers(hp, key, context=CONTEXT):
+            return []
+        return [value, not value] if isinstance(value, bool) else [value]  # one of them is the default
+
+    def _reads(self, oracle: Oracle, key: str) -> bool:
+        """True if the architecture reads a hyperparameter when the file has it."""
+        model = with_value(oracle.model, key, _with_effect(NEUTRAL[key]))
+        try:
+            self.plugins().architectures.get(model.architecture)(model, context=CONTEXT)
+        except ZigAIError:
+            return True
+        return key in model.hyperparameters.read
+
+
+@contextmanager
+def _traced() -> Iterator[None]:
+    """Measures memory; leaves a measurement that was running before as it was."""
+    running = tracemalloc.is_tracing()
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        if not running:
+            tracemalloc.stop()
+
+
+def _without(model: ModelDescriptor, key: str) -> ModelDescriptor:
+    values = {other: value for other, value in model.hyperparameters.items() if other != key}
+    return replace(model, hyperparameters=Hyperparameters(values, prefix=model.architecture))
+
+
+def _other_values(value: Any) -> Iterator[Any]:
+    """Other values of the kind of a hyperparameter's."""
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int):
+        yield from (value + 1, 2 * value, value // 2)
+    elif isinstance(value, float):
+        yield from (2 * value, value / 2) if value and math.isfinite(value) else (0.5, 1.0)
+    elif isinstance(value, str):
+        yield "surprise"
+    elif isinstance(value, (list, tuple)) and value:
+        yield value[::-1]
+        for other in _other_values(value[0]):
+            yield [other, *value[1:]]
+
+
+def _with_effect(neutral: Sequence[object]) -> Any:
+    """A value with an effect, for a key with these values without one."""
+    first = neutral[0]
+    if isinstance(first, bool):
+        return not first
+    if isinstance(first, float):
+        return 0.75
+    return "surprise" if isinstance(first, str) else 5

@@ -24,6 +24,7 @@ class TestGemma(ArchitectureConformance):
         "attn_logit_softcapping": "50 in gemma2: llama.cpp",
         "final_logit_softcapping": "30 in gemma2: llama.cpp",
         "rope.freq_base_swa": "10000: llama.cpp",
+        "pooling_type": "none: llama.cpp",
         "attention.sliding_window_pattern": "5 of 6 layers, in gemma2 each other one: llama.cpp",
     }
     llama_cpp_tolerance = 2e-2  # it looks the GELU up in a table of float16

@@ -13,7 +13,6 @@ from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend
 from zigai_core.engine.direct import DirectRunner, Part
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.toys import random_tensor
 
 
 class Conformance:
@@ -52,13 +51,3 @@ def outputs_of(
     """Returns the outputs of a graph on `backend` for each of `tokens`, as one sequence."""
     at = DirectRunner(backend.compile(graph, tensors, CompileOptions(context=128, batch=32, page=16)))
     return at.run([Part(at.new_sequence(), tokens, want_all=True)])[0]
-
-
-def random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int = 3) -> dict[str, TensorInfo]:
-    """Returns random F32 tensors of these shapes.
-
-    The standard deviation of vectors is 1; that of matrices, 1/√columns, keeps the deviation of a product.
-    """
-    random = np.random.RandomState(seed)
-    stds = {name: 1.0 if len(shape) == 1 else shape[-1] ** -0.5 for name, shape in shapes.items()}
-    return {name: random_tensor(name, shape, "F32", random, stds[name]) for name, shape in shapes.items()}

@@ -9,7 +9,8 @@ import numpy as np
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.testing.backend.base import Conformance, outputs_of, random_tensors
+from zigai_core.testing.backend.base import Conformance, outputs_of
+from zigai_core.testing.toys import random_tensors
 
 VOCABULARY, WIDTH, HIDDEN, EXPERTS, USED = 48, 32, 48, 8, 3
 BIAS = "blk.0.exp_probs_b.bias"

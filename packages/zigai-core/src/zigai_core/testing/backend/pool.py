@@ -14,7 +14,8 @@ from zigai_core.contracts.plugins import Backend
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import PoolKind
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.backend.base import Conformance, random_tensors
+from zigai_core.testing.backend.base import Conformance
+from zigai_core.testing.toys import random_tensors
 
 VOCABULARY, HEADS, HEAD, OUT = 40, 2, 9, 7
 WIDTH = HEADS * HEAD

@@ -17,7 +17,8 @@ from zigai_core.contracts.plugins import Backend
 from zigai_core.contracts.state import KVCache
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.backend.base import Conformance, random_tensors
+from zigai_core.testing.backend.base import Conformance
+from zigai_core.testing.toys import random_tensors
 
 VOCABULARY, WIDTH, HEADS, HEAD = 40, 32, 4, 8
 PAGE, TOKENS = 8, 45

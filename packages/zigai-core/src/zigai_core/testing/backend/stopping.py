@@ -15,7 +15,8 @@ from zigai_core.contracts.graph import Array
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Executor
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.testing.backend.base import Conformance, random_tensors
+from zigai_core.testing.backend.base import Conformance
+from zigai_core.testing.toys import random_tensors
 
 VOCABULARY, WIDTH, HEADS = 40, 256, 4
 SHORTEST = 0.06

@@ -24,6 +24,9 @@ SHORTEST = 0.06
 BEFORE, LATER = 10, 100
 """Tokens of the sequence before the step that is stopped, and in it."""
 
+TURNS = 20
+"""How often another thread tries to stop a step."""
+
 BEGINNING = 0.01
 """Seconds after which a step has begun: a cell that is set later was not set when it did."""
 
@@ -61,7 +64,7 @@ class StoppingConformance(Conformance):
             if duration > SHORTEST or layers > 10_000:
                 break
             layers *= 2
-        for turn in range(20):  # sooner each time: a busy machine may set the cell when the step has ended
+        for turn in range(TURNS):  # sooner each time: a busy machine may set the cell when the step has ended
             stop = np.zeros(1, np.int32)
             at.run(_batch(0, BEFORE), stop)
             set_at: list[float] = []

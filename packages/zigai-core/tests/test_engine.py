@@ -1,4 +1,4 @@
-"""An engine over the oracle executor: what requests get, and what happens to bad ones."""
+"""An engine over the checking executor: what requests get, and what happens to bad ones."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request, drop_middle
 from zigai_core.engine.sampling import Sampler
-from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.testing.engine.oracle_replies import expected_outputs, reply_alone
+from zigai_core.testing.engine.checking_executor import CheckingProgram, checking_graph
+from zigai_core.testing.engine.expected_replies import expected_outputs, reply_alone
 
 GREEDY = SamplingOptions.greedy()
 
 
-def make(*, context: int = 64, batch: int = 16, page: int = 4, **graph: Any) -> OracleProgram:
-    return OracleProgram(oracle_graph(**graph), CompileOptions(context=context, batch=batch, page=page))
+def make(*, context: int = 64, batch: int = 16, page: int = 4, **graph: Any) -> CheckingProgram:
+    return CheckingProgram(checking_graph(**graph), CompileOptions(context=context, batch=batch, page=page))
 
 
 def ask(prompt: list[int], most: int | None = 5, **fields: Any) -> Request:
@@ -35,7 +35,7 @@ def ask(prompt: list[int], most: int | None = 5, **fields: Any) -> Request:
     return Request(prompt, max_tokens=most, **fields)
 
 
-def alone(program: OracleProgram, prompt: list[int], most: int | None = 5, **fields: Any) -> list[int]:
+def alone(program: CheckingProgram, prompt: list[int], most: int | None = 5, **fields: Any) -> list[int]:
     context = program.options.context
     return reply_alone(program.graph, prompt, GREEDY, context=context, max_tokens=most, **fields)[0]
 

@@ -17,7 +17,7 @@ from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
-from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
+from zigai_core.testing.engine.checking_executor import CheckingProgram, checking_graph
 from zigai_core.testing.engine.scripted import scripted_model
 from zigai_core.text.chat_template import ChatTemplate
 
@@ -98,7 +98,7 @@ def test_a_cancellation_whose_command_is_lost_ends_the_request() -> None:
 
 def test_a_first_step_that_is_cancelled_leaks_nothing() -> None:
     options = CompileOptions(context=64, batch=16, page=4)
-    program = OracleProgram(oracle_graph(windows=[5], recurrent=True), options)
+    program = CheckingProgram(checking_graph(windows=[5], recurrent=True), options)
     with Engine(program, budget=Budget(tokens=64, sequences=3, checkpoint_bytes=8)) as engine:
         executor = program.executors[0]
         streams: list[Stream] = []

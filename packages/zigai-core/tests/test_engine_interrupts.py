@@ -19,9 +19,9 @@ from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request, drop_middle
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
+from zigai_core.testing.engine.checking_executor import CheckingProgram, checking_graph
+from zigai_core.testing.engine.expected_replies import reply_alone
 from zigai_core.testing.engine.interrupts import Interrupt
-from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.testing.engine.oracle_replies import reply_alone
 from zigai_core.text.stream import TextStream
 
 ROOT = Path(zigai_core.__file__).parent
@@ -65,7 +65,7 @@ def request(number: int) -> Request:
     )
 
 
-def expected(program: OracleProgram, number: int) -> list[int]:
+def expected(program: CheckingProgram, number: int) -> list[int]:
     tokens, _ = reply_alone(
         program.graph, PROMPTS[number], OPTIONS, context=CONTEXT, max_tokens=LENGTH, shift=drop_middle(1)
     )
@@ -75,7 +75,7 @@ def expected(program: OracleProgram, number: int) -> list[int]:
 class Conversation:
     """Four requests, of which the third is left in the middle, read in turn."""
 
-    def __init__(self, program: OracleProgram) -> None:
+    def __init__(self, program: CheckingProgram) -> None:
         self.engine = Engine(program, budget=Budget(tokens=CONTEXT * 2, sequences=3), queue=5)
         self.streams: dict[int, Stream] = {}
         self.left: Stream | None = None
@@ -94,12 +94,12 @@ class Conversation:
                 next(stream, None)
 
 
-def program() -> OracleProgram:
-    graph = oracle_graph(windows=[6], recurrent=True)
-    return OracleProgram(graph, CompileOptions(context=CONTEXT, batch=12, page=4))
+def program() -> CheckingProgram:
+    graph = checking_graph(windows=[6], recurrent=True)
+    return CheckingProgram(graph, CompileOptions(context=CONTEXT, batch=12, page=4))
 
 
-def check(talk: Conversation, given: OracleProgram) -> None:
+def check(talk: Conversation, given: CheckingProgram) -> None:
     """The replies are what they are without an interrupt, and all pages are given back."""
     talk.hold()
     for number, stream in talk.streams.items():
@@ -149,7 +149,7 @@ def test_ctrl_c_anywhere_changes_no_reply() -> None:
 
 
 def test_an_interrupted_close_ends_all_streams_and_another_one_completes_it() -> None:
-    def make(given: OracleProgram) -> tuple[Engine, Stream]:
+    def make(given: CheckingProgram) -> tuple[Engine, Stream]:
         engine = Engine(given)
         stream = engine.submit(request(0))
         next(stream)

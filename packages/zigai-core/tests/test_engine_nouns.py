@@ -19,7 +19,7 @@ from zigai_core.engine.request import Budget, GroupStats, Request, drop_middle
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.sizes import plan_sizes
 from zigai_core.engine.step_cost import LEAST, StepCost
-from zigai_core.testing.engine.oracle_executor import OracleOutputs, OracleProgram, oracle_graph
+from zigai_core.testing.engine.checking_executor import CheckingOutputs, CheckingProgram, checking_graph
 
 WRONG_FIELDS: list[dict[str, Any]] = [
     *({"priority": value} for value in (None, "high", 1.5, True)),
@@ -148,8 +148,8 @@ def test_nodes_without_pages_are_removed() -> None:
 
 
 def test_sizes_follow_the_budget() -> None:
-    graph = oracle_graph(windows=[8], recurrent=True)
-    program = OracleProgram(graph, CompileOptions(context=1000, batch=16, page=4))
+    graph = checking_graph(windows=[8], recurrent=True)
+    program = CheckingProgram(graph, CompileOptions(context=1000, batch=16, page=4))
     budget = Budget(tokens=400, sequences=2, checkpoint_bytes=5)
     assert plan_sizes(program, budget) == ((100, 2 * 9, 4 + 8 + 5), 400)
     sizes, capacity = plan_sizes(program, Budget(bytes=600, sequences=2, checkpoint_bytes=5))
@@ -181,8 +181,8 @@ def test_drafting_pauses_after_rejected_tokens() -> None:
 
 
 def test_tokens_beyond_the_vocabulary_are_not_drawn_nor_checked() -> None:
-    graph = oracle_graph(vocabulary=70)
-    outputs = OracleOutputs([123], graph)
+    graph = checking_graph(vocabulary=70)
+    outputs = CheckingOutputs([123], graph)
     row = outputs.rows("logits")
     row[0, 60:] = 1e9
     row[0, 65] = np.nan

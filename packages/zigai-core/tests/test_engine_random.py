@@ -1,4 +1,4 @@
-"""Random operations on an engine over the oracle executor: every reply is what the request gets alone."""
+"""Random operations on an engine over the checking executor: every reply is what the request gets alone."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request, drop_middle
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
+from zigai_core.testing.engine.checking_executor import CheckingProgram, checking_graph
+from zigai_core.testing.engine.expected_replies import expected_outputs, reply_alone
 from zigai_core.testing.engine.interrupts import Interrupt
-from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.testing.engine.oracle_replies import expected_outputs, reply_alone
 
 OPERATIONS = int(os.environ.get("ZIGAI_ENGINE_OPERATIONS", "600"))
 """Operations for all kinds of groups together; 20,000 before a release."""
 
 GRAPHS = {
-    "full": oracle_graph(),
-    "window": oracle_graph(full=False, windows=[5]),
-    "recurrent": oracle_graph(full=False, recurrent=True),
-    "hybrid": oracle_graph(windows=[3, 7], recurrent=True),
+    "full": checking_graph(),
+    "window": checking_graph(full=False, windows=[5]),
+    "recurrent": checking_graph(full=False, recurrent=True),
+    "hybrid": checking_graph(windows=[3, 7], recurrent=True),
 }
 STEPS = 60
 END = frozenset({0})
@@ -96,7 +96,7 @@ class EngineMachine(RuleBasedStateMachine):
     )
     def make(self, page: int, pages: int, batch: int, sequences: int, checkpoints: int, context: int) -> None:
         options = CompileOptions(context=context, batch=batch, page=page)
-        self.program = OracleProgram(GRAPHS[self.kind], options)
+        self.program = CheckingProgram(GRAPHS[self.kind], options)
         budget = Budget(tokens=pages * page, sequences=sequences, checkpoint_bytes=checkpoints)
         self.engine = Engine(self.program, budget=budget, queue=8)
         self.engine._stepper.clock = lambda: self.now

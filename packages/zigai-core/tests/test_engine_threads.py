@@ -18,15 +18,15 @@ from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Request
 from zigai_core.engine.sampling import Sampler
-from zigai_core.testing.engine.oracle_executor import OracleProgram, oracle_graph
-from zigai_core.testing.engine.oracle_replies import reply_alone
+from zigai_core.testing.engine.checking_executor import CheckingProgram, checking_graph
+from zigai_core.testing.engine.expected_replies import reply_alone
 
 GREEDY = SamplingOptions.greedy()
 
 
 @pytest.fixture
-def program() -> OracleProgram:
-    return OracleProgram(oracle_graph(), CompileOptions(context=256, batch=16, page=4))
+def program() -> CheckingProgram:
+    return CheckingProgram(checking_graph(), CompileOptions(context=256, batch=16, page=4))
 
 
 def ask(prompt: list[int], most: int = 40, **fields: Any) -> Request:
@@ -34,7 +34,7 @@ def ask(prompt: list[int], most: int = 40, **fields: Any) -> Request:
     return Request(prompt, max_tokens=most, **fields)
 
 
-def alone(program: OracleProgram, prompt: list[int], most: int = 40) -> list[int]:
+def alone(program: CheckingProgram, prompt: list[int], most: int = 40) -> list[int]:
     return reply_alone(program.graph, prompt, GREEDY, context=256, max_tokens=most)[0]
 
 
@@ -48,7 +48,7 @@ def in_threads(*functions: Any) -> None:
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_threads_read_their_own_streams(program: OracleProgram, background: bool) -> None:
+def test_threads_read_their_own_streams(program: CheckingProgram, background: bool) -> None:
     results: dict[int, list[int]] = {}
     with Engine(program) as engine:
         if background:
@@ -63,14 +63,14 @@ def test_threads_read_their_own_streams(program: OracleProgram, background: bool
     assert results == {number: alone(program, [number, 2]) for number in range(6)}
 
 
-def test_streams_of_a_driving_engine_step_together(program: OracleProgram) -> None:
+def test_streams_of_a_driving_engine_step_together(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         streams = [engine.submit(ask([number])) for number in range(4)]
         in_threads(*[stream.result for stream in streams])
         assert engine.stats().steps < 3 * 40
 
 
-def test_ctrl_c_in_the_driver_leaves_the_waiting_threads_theirs(program: OracleProgram) -> None:
+def test_ctrl_c_in_the_driver_leaves_the_waiting_threads_theirs(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         mine, other = engine.submit(ask([1])), engine.submit(ask([2]))
         executor = program.executors[0]
@@ -83,7 +83,7 @@ def test_ctrl_c_in_the_driver_leaves_the_waiting_threads_theirs(program: OracleP
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
-def test_cancelling_in_a_signal_handler_stops_a_step_of_its_own(program: OracleProgram) -> None:
+def test_cancelling_in_a_signal_handler_stops_a_step_of_its_own(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         stream = engine.submit(ask([1]))
 
@@ -104,7 +104,7 @@ def test_cancelling_in_a_signal_handler_stops_a_step_of_its_own(program: OracleP
         engine.check()
 
 
-def test_cancelling_one_of_two_does_not_stop_the_step(program: OracleProgram) -> None:
+def test_cancelling_one_of_two_does_not_stop_the_step(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         one, two = engine.submit(ask([1])), engine.submit(ask([2]))
 
@@ -119,7 +119,7 @@ def test_cancelling_one_of_two_does_not_stop_the_step(program: OracleProgram) ->
         assert engine.stats().failed_steps == 0
 
 
-def test_cancel_before_the_first_piece_ends_that_reply_alone(program: OracleProgram) -> None:
+def test_cancel_before_the_first_piece_ends_that_reply_alone(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         stream = engine.submit(ask([1]))
         stream.cancel()
@@ -127,7 +127,7 @@ def test_cancel_before_the_first_piece_ends_that_reply_alone(program: OracleProg
         assert engine.submit(ask([1])).result().tokens == alone(program, [1])
 
 
-def test_a_collected_stream_gives_its_pages_back(program: OracleProgram) -> None:
+def test_a_collected_stream_gives_its_pages_back(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         stream = engine.submit(ask([1, 2, 3, 4, 5]))
         next(stream)
@@ -138,7 +138,7 @@ def test_a_collected_stream_gives_its_pages_back(program: OracleProgram) -> None
         assert engine.stats().finished == {"cancelled": 1} and not engine.stats().groups[0].used
 
 
-def test_a_closed_stream_holds_what_was_handed_out(program: OracleProgram) -> None:
+def test_a_closed_stream_holds_what_was_handed_out(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         stream, other = engine.submit(ask([1])), engine.submit(ask([2]))
         next(stream)
@@ -150,7 +150,7 @@ def test_a_closed_stream_holds_what_was_handed_out(program: OracleProgram) -> No
         assert stream.finish_reason == "cancelled"
 
 
-def test_calls_from_inside_a_step_raise_by_name(program: OracleProgram) -> None:
+def test_calls_from_inside_a_step_raise_by_name(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         other = engine.submit(ask([2]))
         caught: list[str] = []
@@ -174,7 +174,9 @@ def test_calls_from_inside_a_step_raise_by_name(program: OracleProgram) -> None:
 
 
 @pytest.mark.parametrize("where", ["on_ready", "signal handler"])
-def test_calls_that_wait_raise_by_name_on_the_thread_that_drives(program: OracleProgram, where: str) -> None:
+def test_calls_that_wait_raise_by_name_on_the_thread_that_drives(
+    program: CheckingProgram, where: str
+) -> None:
     with Engine(program) as engine:
         other, mine = engine.submit(ask([2], 90)), engine.submit(ask([1]))
         caught: set[str] = set()
@@ -195,7 +197,7 @@ def test_calls_that_wait_raise_by_name_on_the_thread_that_drives(program: Oracle
         assert other.result().tokens == alone(program, [2], 90)
 
 
-def test_a_request_may_be_submitted_when_another_one_is_ready(program: OracleProgram) -> None:
+def test_a_request_may_be_submitted_when_another_one_is_ready(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         first, others = engine.submit(ask([1], 1)), []
         first.on_ready(lambda: others.append(engine.submit(ask([2]))))
@@ -203,7 +205,7 @@ def test_a_request_may_be_submitted_when_another_one_is_ready(program: OraclePro
         assert [other.result().tokens for other in others] == [alone(program, [2])] * len(others) != []
 
 
-def test_threads_may_start_and_close_an_engine_at_once(program: OracleProgram) -> None:
+def test_threads_may_start_and_close_an_engine_at_once(program: CheckingProgram) -> None:
     def drivers() -> int:
         return sum(thread.name == "zigai-engine" for thread in threading.enumerate())
 
@@ -218,7 +220,7 @@ def test_threads_may_start_and_close_an_engine_at_once(program: OracleProgram) -
 
 
 def test_ready_is_called_when_there_is_something_and_its_exception_ends_the_request(
-    program: OracleProgram,
+    program: CheckingProgram,
 ) -> None:
     with Engine(program) as engine:
         calls: list[int] = []
@@ -235,7 +237,7 @@ def test_ready_is_called_when_there_is_something_and_its_exception_ends_the_requ
             bad.result()
 
 
-def test_a_background_thread_drives_for_readers_that_only_poll(program: OracleProgram) -> None:
+def test_a_background_thread_drives_for_readers_that_only_poll(program: CheckingProgram) -> None:
     with Engine(program) as engine:
         engine.start()
         ready = threading.Event()
@@ -249,7 +251,7 @@ def test_a_background_thread_drives_for_readers_that_only_poll(program: OraclePr
         assert stream.tokens == alone(program, [1], 200)
 
 
-def test_the_background_thread_does_not_keep_an_engine(program: OracleProgram) -> None:
+def test_the_background_thread_does_not_keep_an_engine(program: CheckingProgram) -> None:
     engine = Engine(program)
     engine.start()
     engine.submit(ask([1])).result()
@@ -263,7 +265,7 @@ def test_the_background_thread_does_not_keep_an_engine(program: OracleProgram) -
 
 
 @pytest.mark.parametrize("background", [False, True])
-def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram, background: bool) -> None:
+def test_close_from_another_thread_ends_a_running_reader(program: CheckingProgram, background: bool) -> None:
     engine = Engine(program)
     closes, submitted = threading.Thread(target=engine.close), threading.Event()
 
@@ -289,7 +291,7 @@ def test_close_from_another_thread_ends_a_running_reader(program: OracleProgram,
 
 @pytest.mark.parametrize("background", [False, True])
 def test_ctrl_c_in_a_wait_leaves_the_driver_and_both_replies(
-    program: OracleProgram, background: bool
+    program: CheckingProgram, background: bool
 ) -> None:
     with Engine(program) as engine:
         inside, go = threading.Event(), threading.Event()

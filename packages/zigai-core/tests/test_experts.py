@@ -13,7 +13,7 @@ from zigai_core.contracts.graph import Graph, Value
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import Route, activate
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.backend.base import outputs_of
+from zigai_core.testing.backend.base import OPTIONS, outputs_of
 from zigai_core.testing.backend.experts import (
     BIAS,
     EXPERTS,
@@ -181,7 +181,9 @@ def test_shares_and_input_of_different_rows_are_refused() -> None:
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_experts_equal_their_formula_in_float64(layer: dict[str, Any], biases: bool) -> None:
     tensors = experts_tensors(biases=biases)
-    outputs = outputs_of(NumpyBackend(), experts_graph(tensors, layer=layer), tensors, range(VOCABULARY))
+    outputs = outputs_of(
+        NumpyBackend().compile(experts_graph(tensors, layer=layer), tensors, OPTIONS), range(VOCABULARY)
+    )
     w = {name: tensor.to_float32().astype(np.float64) for name, tensor in tensors.items()}
     used, limit = layer.get("used", USED), layer.get("limit", math.inf)
 
@@ -211,8 +213,10 @@ def test_shares_may_come_from_any_operation_and_use_fewer_experts() -> None:
     shares = g.route(scores, used=2, name="shares")
     halved = g.scale(shares, -0.5, name="halved")
     g.output("y", g.select(g.experts(x, halved, "blk.0", used=4, hidden=HIDDEN)))
-    halves = outputs_of(NumpyBackend(), g.finish(), tensors, range(VOCABULARY))["y"]
-    whole = outputs_of(NumpyBackend(), experts_graph(tensors, {}, {"used": 2}), tensors, range(VOCABULARY))
+    halves = outputs_of(NumpyBackend().compile(g.finish(), tensors, OPTIONS), range(VOCABULARY))["y"]
+    whole = outputs_of(
+        NumpyBackend().compile(experts_graph(tensors, {}, {"used": 2}), tensors, OPTIONS), range(VOCABULARY)
+    )
     order = np.argsort(-whole["shares"], axis=-1)
     # Each row of `whole` has three shares, of which two are used.
     assert (np.take_along_axis(whole["shares"], order, -1)[:, 2] > 0).all()
@@ -224,7 +228,7 @@ def test_the_cases_of_the_conformance_suite_have_different_results() -> None:
 
     def result(route: dict[str, Any], layer: dict[str, Any]) -> bytes:
         graph: Graph = experts_graph(tensors, route, layer)
-        return outputs_of(NumpyBackend(), graph, tensors, [1, 2, 3])["y"].tobytes()
+        return outputs_of(NumpyBackend().compile(graph, tensors, OPTIONS), [1, 2, 3])["y"].tobytes()
 
     assert len({result(route, {}) for route in ROUTES.values()}) == len(ROUTES)
     assert len({result({}, layer) for layer in LAYERS.values()}) == len(LAYERS)

@@ -18,11 +18,11 @@ from zigai_core.ops.blocks import decoder, experts
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import Attention, RMSNorm
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.backend.base import random_tensors
 from zigai_core.testing.backend.graphs import GraphCase, suite_graphs
 from zigai_core.testing.oracles import MutationScore, Oracle
 from zigai_core.testing.oracles.evaluation import Evaluation, float_weights
 from zigai_core.testing.oracles.mutants import mutants
+from zigai_core.testing.toys import random_tensors
 
 ORACLES = Path(__file__).parent / "data" / "oracles"
 NAMES = ("head-norms", "window", "experts")

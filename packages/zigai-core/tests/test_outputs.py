@@ -19,7 +19,7 @@ from zigai_core.engine.request import Request
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.backend.base import outputs_of
+from zigai_core.testing.backend.base import OPTIONS, outputs_of
 from zigai_core.testing.backend.outputs import WIDTH, encoder_graph, encoder_tensors
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
 from zigai_core.testing.toys import random_tensor, toy_decoder, toy_vocabulary
@@ -70,7 +70,9 @@ def model(
 def test_a_model_without_logits_embeds_text() -> None:
     toy = model(encoder())
     tokens = toy.tokenizer.encode(TEXT)
-    expected = outputs_of(NumpyBackend(), toy.graph, toy.descriptor.tensors, tokens)["hidden"][-1]
+    expected = outputs_of(NumpyBackend().compile(toy.graph, toy.descriptor.tensors, OPTIONS), tokens)[
+        "hidden"
+    ][-1]
     assert expected.shape == (WIDTH,)
     np.testing.assert_array_equal(toy.embed(TEXT, normalize=False), expected)
     np.testing.assert_array_equal(toy.embed(tokens, normalize=False), expected)
@@ -105,7 +107,9 @@ def test_any_output_is_returned_by_name_and_others_are_refused_before_computing(
         with pytest.raises(UnsupportedError, match="no output named"):
             toy.outputs(name, [1, 2, 3])
     assert toy.engine.stats().submitted == 0
-    expected = outputs_of(NumpyBackend(), toy.graph, toy.descriptor.tensors, [1, 2, 3])["relevance"]
+    expected = outputs_of(NumpyBackend().compile(toy.graph, toy.descriptor.tensors, OPTIONS), [1, 2, 3])[
+        "relevance"
+    ]
     np.testing.assert_array_equal(toy.outputs("relevance", [1, 2, 3]), expected)
 
 

@@ -25,6 +25,10 @@ class OtherCache(NativeBackend):
         super().__init__(instruction_set)
         self.kv_dtype = kv_dtype
 
+    def ignored(self, options: CompileOptions) -> Mapping[str, str]:
+        replaced = options.kv_dtype == CompileOptions.kv_dtype
+        return {"kv_dtype": f"the cache is {self.kv_dtype}"} if replaced else {}
+
     def compile(
         self,
         graph: Graph,

@@ -15,7 +15,7 @@ from zigai_core.contracts.plugins import Backend
 from zigai_core.contracts.state import KVCache
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.backend.base import random_tensors
+from zigai_core.testing.toys import random_tensors
 from zigai_kernels import NativeBackend, NativeProgram
 
 WIDTH, TOKENS, PAGE = 32, 60, 4

@@ -16,7 +16,7 @@ from zigai_core.engine.pages import window_pages
 from zigai_core.engine.request import Budget
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.backend.base import random_tensors
+from zigai_core.testing.toys import random_tensors
 
 WIDTH, VOCABULARY, CONTEXT, PAGE, BATCH = 32, 90, 192, 4, 8
 TENSORS = random_tensors(

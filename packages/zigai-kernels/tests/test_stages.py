@@ -12,8 +12,7 @@ from zigai_core.contracts.graph import WANTED, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.ops.blocks import decoder, experts
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.testing.backend.base import random_tensors
-from zigai_core.testing.toys import toy_decoder
+from zigai_core.testing.toys import random_tensors, toy_decoder
 from zigai_kernels import NativeBackend
 from zigai_kernels.lowering import lower
 from zigai_kernels.records import Record

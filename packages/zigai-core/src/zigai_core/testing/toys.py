@@ -111,6 +111,16 @@ def random_tensor(
     return TensorInfo(name, shape, dtype, blocks.reshape(-1))
 
 
+def random_tensors(shapes: Mapping[str, tuple[int, ...]], seed: int = 3) -> dict[str, TensorInfo]:
+    """Returns random F32 tensors of these shapes.
+
+    The standard deviation of vectors is 1; that of matrices, 1/√columns, keeps the deviation of a product.
+    """
+    random = np.random.RandomState(seed)
+    stds = {name: 1.0 if len(shape) == 1 else shape[-1] ** -0.5 for name, shape in shapes.items()}
+    return {name: random_tensor(name, shape, "F32", random, stds[name]) for name, shape in shapes.items()}
+
+
 def store_floats(values: NDArray[np.float32], dtype: str) -> NDArray[np.uint8]:
     """Returns float32 values as the bytes of F32, F16 or BF16 (by truncation)."""
     if dtype == "F32":

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+from unittest import SkipTest
 
 import numpy as np
 
-from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import UnsupportedError
-from zigai_core.contracts.graph import Graph, Operation
+from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions
-from zigai_core.contracts.plugins import Backend, Program
-from zigai_core.ops import operations
+from zigai_core.contracts.plugins import Program
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.ops.traced import traced
-from zigai_core.testing.backend.base import Conformance
+from zigai_core.testing.backend.base import KINDS, Conformance, served
 from zigai_core.testing.backend.graphs import GraphCase, suite_graphs
 from zigai_core.testing.schedules.schedules import in_chunks, schedules_for, whole_prefill
-
-KINDS = frozenset(
-    kind
-    for kind in vars(operations).values()
-    if isinstance(kind, type) and issubclass(kind, Operation) and kind.__name__ in operations.__all__
-)
-"""Core's operations, of which each must be in a graph."""
 
 
 class GraphsConformance(Conformance):
@@ -34,12 +26,9 @@ class GraphsConformance(Conformance):
     ...     yield from super().graphs()
     ...     yield GraphCase("mine", graph, tensors, tokens)
 
-    A graph may hold operations of a plugin. If the backend lacks one, it must say so: see `_served`.
-    `unsupported` are the names of those operations of core that the backend does not have; it is empty for a
-    complete backend.
+    A graph may hold operations of a plugin. If the backend lacks one, it must say so: see `served`.
     """
 
-    unsupported: ClassVar[frozenset[str]] = frozenset()
     options: ClassVar[CompileOptions] = CompileOptions(context=64, batch=48, page=16)
     """What the graphs are compiled for."""
     relative: ClassVar[float] = 1e-5
@@ -50,15 +39,10 @@ class GraphsConformance(Conformance):
         return suite_graphs()
 
     def test_every_value_of_a_graph_agrees_with_the_reference(self) -> None:
-        for case in self.graphs():
-            graph = traced(case.graph)
-            program = self._served(graph, case.tensors, case.name)
-            if program is None:
-                continue
+        for case, graph, program in self._programs(trace=True):
             reference = NumpyBackend().compile(graph, case.tensors, self.options)
-            sizes = [len(case.tokens)] if graph.whole_sequences else [11, 1, 8]
-            expected = in_chunks(reference, case.tokens, sizes)
-            actual = in_chunks(program, case.tokens, sizes)
+            expected = rows_of(reference, case)
+            actual = rows_of(program, case)
             assert actual.keys() == expected.keys(), case.name
             for name, rows in expected.items():
                 where = f"{case.name}: {name}"
@@ -70,19 +54,16 @@ class GraphsConformance(Conformance):
                 )
 
     def test_a_graph_gives_the_same_by_every_schedule(self) -> None:
-        for case in self.graphs():
-            program = self._served(case.graph, case.tensors, case.name)
-            if program is None:
-                continue
+        for case, graph, program in self._programs():
             expected = whole_prefill(program, case.tokens)
-            relative = self.relative if self.tolerance else 0
-            for schedule, compute in schedules_for(case.graph)[0].items():
+            tolerance = self._tolerance(program)
+            for schedule, compute in schedules_for(graph)[0].items():
                 for name, rows in compute(program, case.tokens).items():
                     np.testing.assert_allclose(
                         rows,
                         expected[name],
-                        rtol=relative,
-                        atol=self.tolerance,
+                        rtol=self.relative if tolerance else 0,
+                        atol=tolerance,
                         err_msg=f"{case.name}: {name}, {schedule}",
                     )
 
@@ -92,48 +73,38 @@ class GraphsConformance(Conformance):
         assert not lacking, f"no graph of the suite has the operations {', '.join(lacking)}"
 
     def test_what_a_backend_lacks_is_named_and_refused(self) -> None:
-        refused = set()
+        refused: set[str] = set()
         for case in self.graphs():
-            if self._served(case.graph, case.tensors, case.name) is None:
-                refused |= {type(operation).__name__ for operation in case.graph}
+            refused |= self._served(case, case.graph)[1]
         unknown = self.unsupported - {kind.__name__ for kind in KINDS}
         assert not unknown, f"unsupported names no operations of core: {sorted(unknown)}"
         wrong = self.unsupported - refused
         assert not wrong, f"the backend compiles what it is said not to support: {sorted(wrong)}"
 
-    def _served(self, graph: Graph, tensors: Mapping[str, TensorInfo], case: str) -> Program | None:
-        """Returns the compiled program; None if the backend lacks an operation, and says so.
+    def _programs(self, *, trace: bool = False, **options: Any) -> Iterator[tuple[GraphCase, Graph, Program]]:
+        """Yields the graphs that the backend serves, with their programs.
 
-        It says so if `missing` has a line with the name of an operation of the graph that is not core's, or
-        is among `unsupported`, and `compile` raises `UnsupportedError` with all lines.
+        `trace`: every value is an output. `options` replace some of the class's. Raises `SkipTest` if the
+        backend serves no graph.
         """
-        return served(self.backend, graph, tensors, self.options, case, self.unsupported)
+        lacked: set[str] = set()
+        none = True
+        for case in self.graphs():
+            graph = traced(case.graph) if trace else case.graph
+            program, names = self._served(case, graph, **options)
+            lacked |= names
+            if program is not None:
+                none = False
+                yield case, graph, program
+        if none:
+            raise SkipTest(f"the backend supports no graph: it lacks {', '.join(sorted(lacked))}")
+
+    def _served(self, case: GraphCase, graph: Graph, **changes: Any) -> tuple[Program | None, frozenset[str]]:
+        options = replace(self.options, **changes)
+        return served(self.backend, graph, case.tensors, options, case.name, self.unsupported)
 
 
-def served(
-    backend: Backend,
-    graph: Graph,
-    tensors: Mapping[str, TensorInfo],
-    options: CompileOptions,
-    case: str,
-    unsupported: frozenset[str] = frozenset(),
-) -> Program | None:
-    """Returns the compiled program; None if the backend refuses it as the contract demands."""
-    missing = backend.missing(graph, tensors)
-    if not missing:
-        try:
-            return backend.compile(graph, tensors, options)
-        except UnsupportedError as error:
-            raise AssertionError(f"{case}: missing is empty, but compile refuses: {error}") from error
-    allowed = unsupported | {type(op).__name__ for op in graph if type(op) not in KINDS}
-    present = {type(operation).__name__ for operation in graph}
-    for line in missing:
-        named = [name for name in allowed & present if name in line]
-        assert named, f"{case}: the backend lacks {line!r}, which is not among {sorted(allowed)}"
-    try:
-        backend.compile(graph, tensors, options)
-    except UnsupportedError as error:
-        for line in missing:
-            assert line in str(error), f"{case}: compile does not name {line!r}: {error}"
-        return None
-    raise AssertionError(f"{case}: compile accepts a graph for which missing says {list(missing)}")
+def rows_of(program: Program, case: GraphCase) -> Mapping[str, Array]:
+    """Returns the outputs for the tokens of a case, in steps of several sizes if the graph allows these."""
+    sizes = [len(case.tokens)] if program.graph.whole_sequences else [11, 1, 8]
+    return in_chunks(program, case.tokens, sizes)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +17,7 @@ from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Outputs
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.testing.backend.base import Conformance
+from zigai_core.testing.checks import raises
 
 VOCABULARY = 1003
 """Tokens; not a multiple of the 32 bits of a mask's word."""
@@ -89,10 +89,10 @@ class BestConformance(Conformance):
     def test_edits_masks_and_widths_outside_the_row_are_refused(self) -> None:
         outputs = self._outputs(rows_of_logits())
         beyond = Edits(np.array([64], np.int32), np.zeros(1, np.float32))
-        _refuses(lambda: outputs.best(0, 1, beyond, width=64))
-        _refuses(lambda: outputs.best(0, 1, None, np.zeros(3, np.uint32), width=64))
+        raises(ShapeError, "an edit", outputs.best, 0, 1, beyond, width=64)
+        raises(ShapeError, "a mask", outputs.best, 0, 1, None, np.zeros(3, np.uint32), width=64)
         for width in (-1, 0, VOCABULARY + 1):
-            _refuses(partial(outputs.best, 0, 1, width=width))
+            raises(ShapeError, f"the width {width}", outputs.best, 0, 1, width=width)
 
     def _outputs(self, rows: Mapping[str, Array]) -> Outputs:
         """Returns outputs with these rows of logits."""
@@ -101,7 +101,7 @@ class BestConformance(Conformance):
         tensors = {"rows.weight": TensorInfo("rows.weight", table.shape, DTYPES["F32"], data)}
         g = GraphBuilder(tensors)
         g.output("logits", g.select(g.embedding("rows", VOCABULARY)))
-        program = self.backend.compile(g.finish(), tensors, CompileOptions(context=16, batch=16))
+        program = self._compile(g.finish(), tensors, CompileOptions(context=16, batch=16))
         count = np.arange(len(table), dtype=np.int32)
         batch = Batch(tokens=count, sequences=count * 0, index=count, output_rows=count)
         return program.new_executor(()).run(batch, np.zeros(1, np.int32))
@@ -132,11 +132,3 @@ def same(found: Best, expected: Best, case: str) -> None:
     np.testing.assert_array_equal(found.ids, expected.ids, case)
     assert found.logits.tobytes() == expected.logits.tobytes(), case
     assert found.damaged == expected.damaged, case
-
-
-def _refuses(call: Callable[[], object]) -> None:
-    try:
-        call()
-    except ShapeError:
-        return
-    raise AssertionError("a ShapeError was expected")

@@ -14,7 +14,6 @@ from zigai_core.contracts.state import Recurrent, State
 from zigai_core.ops.alibi import alibi_slopes
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.testing.backend.base import random_tensors
 from zigai_core.testing.backend.experts import EXPERTS, ROUTES, experts_graph, experts_tensors
 from zigai_core.testing.backend.experts import VOCABULARY as EXPERTS_VOCABULARY
 from zigai_core.testing.backend.pool import TENSORS as POOLED_TENSORS
@@ -22,7 +21,7 @@ from zigai_core.testing.backend.pool import VOCABULARY as POOLED_VOCABULARY
 from zigai_core.testing.backend.pool import pooling
 from zigai_core.testing.backend.states import VOCABULARY as STATE_VOCABULARY
 from zigai_core.testing.backend.states import state_tensors, two_layers
-from zigai_core.testing.toys import toy_decoder
+from zigai_core.testing.toys import random_tensors, toy_decoder
 
 VOCABULARY, WIDTH, HIDDEN, HEADS, HEAD = 40, 32, 48, 4, 8
 FREQUENCIES = np.array([1.0, 0.3, 0.1], np.float32)

@@ -7,7 +7,8 @@ import numpy as np
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.graph import Graph, Value
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.testing.backend.base import Conformance, random_tensors
+from zigai_core.testing.backend.base import Conformance
+from zigai_core.testing.toys import random_tensors
 
 VOCABULARY, WIDTH, HIDDEN = 40, 32, 48
 

@@ -13,11 +13,12 @@ from zigai_core.contracts.batch import Batch, Pages, Slots
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions
-from zigai_core.contracts.plugins import Backend
+from zigai_core.contracts.plugins import Program
 from zigai_core.contracts.state import KVCache
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.backend.base import Conformance, random_tensors
+from zigai_core.testing.backend.base import Conformance
+from zigai_core.testing.toys import random_tensors
 
 VOCABULARY, WIDTH, HEADS, HEAD = 40, 32, 4, 8
 PAGE, TOKENS = 8, 45
@@ -61,16 +62,10 @@ def two_layers(
 class StatesConformance(Conformance):
     """Tests of what a step reads and writes."""
 
-    def _rows(
-        self, backend: Backend, graph: Graph, steps: list[Batch], sizes: tuple[int, ...]
-    ) -> list[Array]:
-        executor = backend.compile(graph, state_tensors(), OPTIONS).new_executor(sizes)
-        return [executor.run(step, np.zeros(1, np.int32)).rows("hidden").copy() for step in steps]
-
     def _agree(self, graph: Graph, steps: list[Batch], sizes: tuple[int, ...] = ()) -> list[Array]:
         """Returns the outputs of each step, after comparing them with the reference's."""
-        expected = self._rows(NumpyBackend(), graph, steps, sizes)
-        actual = self._rows(self.backend, graph, steps, sizes)
+        actual = _rows(self._compile(graph, state_tensors(), OPTIONS), steps, sizes)
+        expected = _rows(NumpyBackend().compile(graph, state_tensors(), OPTIONS), steps, sizes)
         for rows, right in zip(actual, expected, strict=True):
             np.testing.assert_allclose(rows, right, rtol=0, atol=self.reference_tolerance)
         return actual
@@ -129,7 +124,8 @@ class StatesConformance(Conformance):
             )
             together = self._agree(graph, [beside])[0]
             first = replace(_batch(range(9)), ends=np.full(9, 9, np.int32))
-            self._close(self._agree(graph, [first])[0], together[:9])
+            program = self._compile(graph, state_tensors(), OPTIONS)
+            self._close(self._agree(graph, [first])[0], together[:9], program)
             assert np.abs(whole[:9] - together[:9]).max() > 1e-3
 
     def test_positions_may_differ_from_the_place_in_the_sequence(self) -> None:
@@ -141,6 +137,11 @@ class StatesConformance(Conformance):
         turned = self._agree(two_layers(sections=sections), [replace(batch, positions=positions)], (6,))
         plain = self._agree(two_layers(), [batch], (6,))
         assert np.abs(turned[0] - plain[0]).max() > 1e-3
+
+
+def _rows(program: Program, steps: list[Batch], sizes: tuple[int, ...]) -> list[Array]:
+    executor = program.new_executor(sizes)
+    return [executor.run(step, np.zeros(1, np.int32)).rows("hidden").copy() for step in steps]
 
 
 def _batch(tokens: range, *, first: int = 0, groups: tuple[Pages | Slots, ...] = ()) -> Batch:

@@ -13,15 +13,19 @@ from zigai_core.contracts.batch import Batch, Pages
 from zigai_core.contracts.errors import Cancelled
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.options import CompileOptions
-from zigai_core.contracts.plugins import Executor
+from zigai_core.contracts.plugins import Executor, Program
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.testing.backend.base import Conformance, random_tensors
+from zigai_core.testing.backend.base import Conformance
+from zigai_core.testing.toys import random_tensors
 
 VOCABULARY, WIDTH, HEADS = 40, 256, 4
 SHORTEST = 0.06
 """Least duration of a step that another thread stops, in seconds."""
 BEFORE, LATER = 10, 100
 """Tokens of the sequence before the step that is stopped, and in it."""
+
+TURNS = 20
+"""How often another thread tries to stop a step."""
 
 BEGINNING = 0.01
 """Seconds after which a step has begun: a cell that is set later was not set when it did."""
@@ -31,28 +35,28 @@ class StoppingConformance(Conformance):
     """Tests that a set cell ends a step with `Cancelled`, and that nothing of the step is kept."""
 
     def test_a_stop_cell_that_is_set_cancels_the_step(self) -> None:
-        at, stop = self._chain(2), np.zeros(1, np.int32)
+        at, stop = self._chain(2).new_executor([8]), np.zeros(1, np.int32)
         stop[0] = 1
         for _ in range(2):
             assert _cancelled(lambda: at.run(_batch(0, 3), stop)), "the step was not cancelled"
 
     def test_after_a_cancelled_step_the_sequence_goes_on_with_the_same_numbers(self) -> None:
-        at, stop = self._chain(2), np.zeros(1, np.int32)
-        expected = [
-            _rows(self._chain(2), 0, BEFORE + 8)[part] for part in (slice(BEFORE), slice(BEFORE, None))
-        ]
+        program, stop = self._chain(2), np.zeros(1, np.int32)
+        at = program.new_executor([8])
+        rows = _rows(program.new_executor([8]), 0, BEFORE + 8)
         before = at.run(_batch(0, BEFORE), stop).rows("hidden").copy()
-        self._close(before, expected[0])
+        self._close(before, rows[:BEFORE], program)
         stop[0] = 1
         # Other tokens than those that follow: what the step may have written must not be seen.
         assert _cancelled(lambda: at.run(_batch(BEFORE, LATER, shift=1), stop)), "the step was not cancelled"
         stop[0] = 0
-        self._close(at.run(_batch(BEFORE, 8), stop).rows("hidden").copy(), expected[1])
+        self._close(at.run(_batch(BEFORE, 8), stop).rows("hidden").copy(), rows[BEFORE:], program)
 
     def test_another_thread_ends_a_step_and_the_sequence_goes_on_with_the_same_numbers(self) -> None:
         layers = 12
         while True:
-            at = self._chain(layers)
+            program = self._chain(layers)
+            at = program.new_executor([8])
             expected = _rows(at, 0, BEFORE + 8)[BEFORE:]
             began = time.perf_counter()
             at.run(_batch(BEFORE, LATER, shift=1), np.zeros(1, np.int32))
@@ -60,7 +64,7 @@ class StoppingConformance(Conformance):
             if duration > SHORTEST or layers > 10_000:
                 break
             layers *= 2
-        for turn in range(20):  # sooner each time: a busy machine may set the cell when the step has ended
+        for turn in range(TURNS):  # sooner each time: a busy machine may set the cell when the step has ended
             stop = np.zeros(1, np.int32)
             at.run(_batch(0, BEFORE), stop)
             set_at: list[float] = []
@@ -76,12 +80,12 @@ class StoppingConformance(Conformance):
             timer.join()
             if ended and set_at[0] - began > BEGINNING:
                 stop[0] = 0
-                self._close(at.run(_batch(BEFORE, 8), stop).rows("hidden").copy(), expected)
+                self._close(at.run(_batch(BEFORE, 8), stop).rows("hidden").copy(), expected, program)
                 return
         raise AssertionError(f"a step of {duration:.2f} s did not end when another thread set its stop cell")
 
-    def _chain(self, layers: int) -> Executor:
-        """Returns an executor of attention, the output `hidden`, and then of a chain of matrix products."""
+    def _chain(self, layers: int) -> Program:
+        """Returns a program of attention, the output `hidden`, and then of a chain of matrix products."""
         tensors = random_tensors({"token_embd.weight": (VOCABULARY, WIDTH), "w.weight": (WIDTH, WIDTH)})
         g = GraphBuilder(tensors)
         x = g.scale(g.embedding("token_embd", WIDTH), WIDTH**0.5, name="scaled")
@@ -92,7 +96,7 @@ class StoppingConformance(Conformance):
             x = g.soft_cap(g.linear(x, "w", WIDTH, name=f"product {layer}"), 4.0, name=f"bounded {layer}")
         g.output("chain", g.select(x, name="wanted of chain"))
         options = CompileOptions(context=256, batch=256, page=32)
-        return self.backend.compile(g.finish(), tensors, options).new_executor([8])
+        return self._compile(g.finish(), tensors, options)
 
 
 def _rows(at: Executor, first: int, count: int) -> Array:

@@ -22,11 +22,13 @@ from zigai_core.ops.alibi import alibi_slopes
 from zigai_core.ops.blocks import DecoderShape, decoder, projections
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
-from zigai_core.testing.backend.any_graph import GraphsConformance
+from zigai_core.testing.backend.base import OPTIONS
 from zigai_core.testing.backend.best import BestConformance
+from zigai_core.testing.backend.cache_types import CacheTypesConformance
 from zigai_core.testing.backend.experts import ExpertsConformance
 from zigai_core.testing.backend.outputs import OutputsConformance
 from zigai_core.testing.backend.pool import PoolConformance
+from zigai_core.testing.backend.programs import ProgramsConformance
 from zigai_core.testing.backend.refusals import RefusalsConformance
 from zigai_core.testing.backend.slots import SlotsConformance
 from zigai_core.testing.backend.states import StatesConformance
@@ -44,11 +46,15 @@ def runner(
     page: int = 16,
 ) -> DirectRunner:
     """Returns a runner of a decoder graph of `model` on `backend`."""
+    plan = CompileOptions(context=context, batch=batch, page=page)
+    return DirectRunner(backend.compile(decoder_graph(model, context), model.tensors, plan), sequences)
+
+
+def decoder_graph(model: ModelDescriptor, context: int = OPTIONS.context) -> Graph:
+    """Returns the graph of a model of `toy_decoder`."""
     qk_norm = "blk.0.attn_q_norm.weight" in model.tensors
     window = model.hyperparameters.integer("attention.sliding_window", 0) or None
-    graph = decoder(model, context=context, pairing="adjacent", window=window, qk_norm=qk_norm)
-    plan = CompileOptions(context=context, batch=batch, page=page)
-    return DirectRunner(backend.compile(graph, model.tensors, plan), sequences)
+    return decoder(model, context=context, pairing="adjacent", window=window, qk_norm=qk_norm)
 
 
 def logits_of(at: DirectRunner, sequence: DirectSequence, tokens: Sequence[int]) -> Array:
@@ -72,7 +78,8 @@ def attending(model: ModelDescriptor, **attributes: Any) -> Graph:
 
 
 class BackendConformance(
-    GraphsConformance,
+    CacheTypesConformance,
+    ProgramsConformance,
     ExpertsConformance,
     OutputsConformance,
     StatesConformance,
@@ -90,10 +97,15 @@ class BackendConformance(
     def _tokens(self, count: int, seed: int = 0) -> list[int]:
         return [int(token) for token in np.random.RandomState(seed).randint(0, 512, count)]
 
+    def _decoder(self, model: ModelDescriptor | None = None, *, sequences: int = 1) -> DirectRunner:
+        """Returns a runner of a decoder; by default, of the usual toy."""
+        model = model or toy_decoder()
+        return self._runner(decoder_graph(model), model.tensors, sequences=sequences)
+
     def _decoder_agrees(self, model: ModelDescriptor) -> None:
         tokens = self._tokens(70)
         expected = runner(NumpyBackend(), model)
-        actual = runner(self.backend, model)
+        actual = self._decoder(model)
         np.testing.assert_allclose(
             logits_of(actual, actual.new_sequence(), tokens),
             logits_of(expected, expected.new_sequence(), tokens),
@@ -116,9 +128,9 @@ class BackendConformance(
 
     def _attention_agrees(self, model: ModelDescriptor, **attributes: Any) -> None:
         """Asserts that attention agrees with the reference, and with itself in single steps and batches."""
-        graph, plan = attending(model, **attributes), CompileOptions(context=128, batch=32, page=16)
-        backends: tuple[Backend, ...] = (NumpyBackend(), self.backend)
-        expected, actual = (DirectRunner(b.compile(graph, model.tensors, plan), 3) for b in backends)
+        graph = attending(model, **attributes)
+        actual = self._runner(graph, model.tensors, sequences=3)
+        expected = DirectRunner(NumpyBackend().compile(graph, model.tensors, OPTIONS), 3)
         tokens = self._tokens(70)
         whole = logits_of(actual, actual.new_sequence(), tokens)
         np.testing.assert_allclose(
@@ -129,9 +141,10 @@ class BackendConformance(
         )
         parts = [Part(actual.new_sequence(), tokens[:end], want_all=True) for end in (50, 11)]
         for part, outputs in zip(parts, actual.run(parts), strict=True):
-            self._close(outputs["logits"], whole[: len(part.tokens)])
+            self._close(outputs["logits"], whole[: len(part.tokens)], actual.program)
         sequence = parts[0].sequence
-        self._close(np.concatenate([logits_of(actual, sequence, [t]) for t in tokens[50:]]), whole[50:])
+        singles = np.concatenate([logits_of(actual, sequence, [token]) for token in tokens[50:]])
+        self._close(singles, whole[50:], actual.program)
 
     def test_sinks_agree_with_the_reference(self) -> None:
         model, name = toy_decoder(), "blk.0.attn_sinks.weight"
@@ -150,31 +163,31 @@ class BackendConformance(
             self._attention_agrees(toy_decoder(head_dim=24, value_dim=40), chunk=chunk)
 
     def test_prefill_of_n_tokens_equals_n_single_steps(self) -> None:
-        at = runner(self.backend, toy_decoder(), sequences=2)
+        at = self._decoder(sequences=2)
         tokens = self._tokens(40)
         whole = logits_of(at, at.new_sequence(), tokens)
         sequence = at.new_sequence()
-        self._close(np.concatenate([logits_of(at, sequence, [token]) for token in tokens]), whole)
+        self._close(np.concatenate([logits_of(at, sequence, [token]) for token in tokens]), whole, at.program)
 
     def test_sequences_in_a_batch_have_the_same_logits_as_alone(self) -> None:
-        at = runner(self.backend, toy_decoder(), sequences=8)
+        at = self._decoder(sequences=8)
         prompts = [self._tokens(length, seed=length) for length in (1, 7, 16, 33)]
         together = at.run([Part(at.new_sequence(), prompt, want_all=True) for prompt in prompts])
         for prompt, outputs in zip(prompts, together, strict=True):
-            self._close(outputs["logits"], logits_of(at, at.new_sequence(), prompt))
+            self._close(outputs["logits"], logits_of(at, at.new_sequence(), prompt), at.program)
 
     def test_a_truncated_sequence_continues_as_a_new_one_of_the_same_tokens(self) -> None:
-        at = runner(self.backend, toy_decoder(), sequences=2)
+        at = self._decoder(sequences=2)
         tokens = self._tokens(40)
         truncated, fresh = at.new_sequence(), at.new_sequence()
         logits_of(at, truncated, tokens)
         truncated.truncate(21)
         logits_of(at, fresh, tokens[:21])
         after = self._tokens(9, seed=5)
-        self._close(logits_of(at, truncated, after), logits_of(at, fresh, after))
+        self._close(logits_of(at, truncated, after), logits_of(at, fresh, after), at.program)
 
     def test_a_fork_and_its_origin_continue_independently(self) -> None:
-        at = runner(self.backend, toy_decoder(), sequences=4)
+        at = self._decoder(sequences=4)
         tokens = self._tokens(21)
         origin = at.new_sequence()
         logits_of(at, origin, tokens)
@@ -182,12 +195,12 @@ class BackendConformance(
         for sequence, after in ((fork, self._tokens(9, seed=5)), (origin, self._tokens(13, seed=6))):
             alone = at.new_sequence()
             logits_of(at, alone, tokens)
-            self._close(logits_of(at, sequence, after), logits_of(at, alone, after))
+            self._close(logits_of(at, sequence, after), logits_of(at, alone, after), at.program)
 
     def test_only_output_rows_are_returned(self) -> None:
-        at = runner(self.backend, toy_decoder(), sequences=2)
+        at = self._decoder(sequences=2)
         tokens = self._tokens(40)
         every = logits_of(at, at.new_sequence(), tokens)
         last = at.run([Part(at.new_sequence(), tokens)])[0]["logits"]
         assert last.shape == (1, 512)
-        self._close(last[0], every[-1])
+        self._close(last[0], every[-1], at.program)

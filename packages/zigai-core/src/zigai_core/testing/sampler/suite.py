@@ -23,11 +23,17 @@ from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Budget, Request
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.sampling.candidates import TokenCandidates
-from zigai_core.testing.engine.oracle_executor import (
-    OracleOutputs,
-    OracleProgram,
+from zigai_core.testing.engine.checking_executor import (
+    CheckingOutputs as OracleOutputs,
+)
+from zigai_core.testing.engine.checking_executor import (
+    CheckingProgram as OracleProgram,
+)
+from zigai_core.testing.engine.checking_executor import (
+    checking_graph as oracle_graph,
+)
+from zigai_core.testing.engine.checking_executor import (
     expected_hash,
-    oracle_graph,
 )
 from zigai_core.testing.sampler.settings import (
     HISTORY,

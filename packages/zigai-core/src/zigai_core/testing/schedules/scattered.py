@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -12,6 +12,7 @@ import numpy as np
 from zigai_core.contracts.batch import Batch, Ints, Pages, Slots
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.plugins import Program
+from zigai_core.testing.checks import ints
 
 LEAST_BATCH, LEAST_ROOM = 16, 8
 
@@ -124,19 +125,19 @@ class ScatteredRunner:
             for g, group in enumerate(self._groups)
         ]
         batch = Batch(
-            tokens=_ints(chain.from_iterable(tokens for _, tokens in parts)),
+            tokens=ints(chain.from_iterable(tokens for _, tokens in parts)),
             sequences=np.repeat(np.arange(len(parts), dtype=np.int32), counts),
-            index=_ints(
+            index=ints(
                 chain.from_iterable(range(part.length, part.length + len(tokens)) for part, tokens in parts)
             ),
-            output_rows=_ints(wanted),
+            output_rows=ints(wanted),
             groups=tuple(
-                Slots(_ints(part.slots[g] for part, _ in parts), _pairs(writes[g]))
+                Slots(ints(part.slots[g] for part, _ in parts), _pairs(writes[g]))
                 if group.recurrent
                 else Pages([part.tables[g] for part, _ in parts])
                 for g, group in enumerate(self._groups)
             ),
-            ends=np.repeat(_ints(counts), counts) if whole else None,
+            ends=np.repeat(ints(counts), counts) if whole else None,
         )
         try:
             outputs = self.executor.run(batch, self._stop)
@@ -183,10 +184,6 @@ def check_program(program: Program, tokens: Sequence[int]) -> None:
     ):
         if wrong:
             raise ValueError(text)
-
-
-def _ints(values: Iterable[int]) -> Ints:
-    return np.array(list(values), np.int32)
 
 
 def _pairs(writes: Mapping[int, int]) -> Ints:

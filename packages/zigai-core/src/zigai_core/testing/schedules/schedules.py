@@ -24,7 +24,7 @@ import numpy as np
 
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.plugins import Program
-from zigai_core.testing.schedules.of_engine import found_by_prefix, preempted, together
+from zigai_core.testing.schedules.engine_schedules import found_by_prefix, preempted, together
 from zigai_core.testing.schedules.scattered import ScatteredRunner, ScatteredSequence, check_program
 
 Rows = Mapping[str, Array]

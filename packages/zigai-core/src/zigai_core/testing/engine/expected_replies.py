@@ -1,4 +1,4 @@
-"""What a request gets from the oracle executor, computed without an engine."""
+"""What a request gets from the checking executor, computed without an engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.engine.request import FinishReason
 from zigai_core.engine.sampling import Sampler
-from zigai_core.testing.engine.oracle_executor import OracleOutputs, expected_hash
+from zigai_core.testing.engine.checking_executor import CheckingOutputs, expected_hash
 
 
 def reply_alone(
@@ -26,7 +26,7 @@ def reply_alone(
     sampler.start(prompt)
     tokens, reply = list(prompt), list[int]()
     while max_tokens is None or len(reply) < max_tokens:
-        token = sampler.sample(OracleOutputs([expected_hash(tokens)], graph).rows("logits")[0])
+        token = sampler.sample(CheckingOutputs([expected_hash(tokens)], graph).rows("logits")[0])
         if token in end_ids:
             return reply, "end"
         if len(tokens) >= context:
@@ -42,5 +42,5 @@ def reply_alone(
 def expected_outputs(graph: Graph, tokens: Sequence[int]) -> Mapping[str, Array]:
     """Returns the outputs after each of these tokens, `[len(tokens), width]`."""
     hashes = [expected_hash(tokens[: end + 1]) for end in range(len(tokens))]
-    outputs = OracleOutputs(hashes, graph)
+    outputs = CheckingOutputs(hashes, graph)
     return {name: outputs.rows(name) for name in graph.outputs}

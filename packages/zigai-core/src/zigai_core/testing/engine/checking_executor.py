@@ -42,7 +42,7 @@ class Remember(Operation):
 
     def evaluate(self, step: Step) -> Array:
         """Not defined."""
-        raise NotImplementedError("the oracle's graph is not for evaluation")
+        raise NotImplementedError("the graph of checks is not for evaluation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,7 @@ class WholeRows(Remember):
         return ()
 
 
-def oracle_graph(
+def checking_graph(
     *, full: bool = True, windows: Sequence[int] = (), recurrent: bool = False, vocabulary: int = 50
 ) -> Graph:
     """Returns a graph with these groups of states; with none of them, an encoder.
@@ -80,15 +80,15 @@ def oracle_graph(
     return Graph(tuple(operations), outputs)
 
 
-class OracleProgram:
-    """A program whose executors are `OracleExecutor`; `options.page` and the others are kept to."""
+class CheckingProgram:
+    """A program whose executors are `CheckingExecutor`; `options.page` and the others are kept to."""
 
     batch_invariant = True
 
     def __init__(self, graph: Graph, options: CompileOptions) -> None:
         self.graph = graph
         self.options = options
-        self.executors: list[OracleExecutor] = []
+        self.executors: list[CheckingExecutor] = []
         """All that were made."""
 
     @property
@@ -96,17 +96,17 @@ class OracleProgram:
         """One byte for each token of a page, or a slot."""
         return tuple(1 if group.recurrent else self.options.page for group in self.graph.groups)
 
-    def new_executor(self, sizes: Sequence[int]) -> OracleExecutor:
+    def new_executor(self, sizes: Sequence[int]) -> CheckingExecutor:
         """Returns an executor; see `Program`."""
-        self.executors.append(OracleExecutor(self, sizes))
+        self.executors.append(CheckingExecutor(self, sizes))
         return self.executors[-1]
 
     def report(self) -> ProgramReport:
         """Returns a report without tensors."""
-        return ProgramReport("oracle", "hashes in place of numbers", ())
+        return ProgramReport("checking", "hashes in place of numbers", ())
 
 
-class OracleOutputs:
+class CheckingOutputs:
     """The outputs of a step, from a hash for each output row."""
 
     def __init__(self, hashes: Sequence[int], graph: Graph) -> None:
@@ -143,7 +143,7 @@ class _Page:
     places: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
 
-class OracleExecutor:
+class CheckingExecutor:
     """Implements `Executor` and asserts its contract.
 
     `faults` maps the number of a run, from 0, to the exception that it raises after it has written a part of
@@ -151,7 +151,7 @@ class OracleExecutor:
     with the batch and the cell `stop`, so that a test can do something in the middle of a step.
     """
 
-    def __init__(self, program: OracleProgram, sizes: Sequence[int]) -> None:
+    def __init__(self, program: CheckingProgram, sizes: Sequence[int]) -> None:
         graph = program.graph
         self.sizes = tuple(sizes)
         self.graph = graph
@@ -170,7 +170,7 @@ class OracleExecutor:
         ]
         self._slots: list[dict[int, tuple[int, int]]] = [{} for _ in self.groups]
 
-    def run(self, batch: Batch, stop: NDArray[np.int32]) -> OracleOutputs:
+    def run(self, batch: Batch, stop: NDArray[np.int32]) -> CheckingOutputs:
         """Checks a batch and computes hashes."""
         if self._pid != os.getpid():
             raise ZigAIError("the executor belongs to the parent process")
@@ -187,7 +187,7 @@ class OracleExecutor:
             raise Cancelled("the step was stopped")
         seen = self._compute(batch)
         self.rows += len(batch)
-        return OracleOutputs([seen[row] for row in batch.output_rows.tolist()], self.graph)
+        return CheckingOutputs([seen[row] for row in batch.output_rows.tolist()], self.graph)
 
     def copy(self, group: int, pairs: Sequence[tuple[int, int]]) -> None:
         """Copies pages or slots."""

@@ -117,9 +117,7 @@ class TestCooling(SamplerConformance):
 
 class TestSometimes(SamplerConformance):
     factory, name, on, off = made(Sometimes), "sometimes", ON, (OFF,)
-    goldens = (
-        Golden(np.log([0.5, 0.3, 0.2]).tolist(), SamplingOptions(min_p=1.0), {0: 0.625, 1: 0.375}),
-    )
+    goldens = (Golden(np.log([0.5, 0.3, 0.2]).tolist(), SamplingOptions(min_p=1.0), {0: 0.625, 1: 0.375}),)
 
 
 class TestAlwaysOn(SamplerConformance):
@@ -330,9 +328,7 @@ FAULTS = {
     "is on when it should be off": Fault(
         lambda options: TopA(options), "test_options_switch_the_step_off", made=False
     ),
-    "is off when it should be on": Fault(
-        lambda options: None, "test_options_switch_the_step_on", made=False
-    ),
+    "is off when it should be on": Fault(lambda options: None, "test_options_switch_the_step_on", made=False),
     "both stages": Fault(HasBothStages, "test_options_switch_the_step_on"),
     "accept without state": Fault(HasNoState, "test_options_switch_the_step_on"),
     "does nothing": Fault(DoesNothing, "test_the_step_has_an_effect"),

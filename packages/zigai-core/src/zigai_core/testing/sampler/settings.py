@@ -30,7 +30,7 @@ class SamplerSuite:
     off: ClassVar[Sequence[SamplingOptions]] = ()
     """Options with which the factory makes no step; none for a step that is always on."""
     goldens: ClassVar[Sequence[Golden]] = ()
-    """Rows with known probabilities, such as another implementation's. `goldens` or `definition` is required."""
+    """Rows with known probabilities, such as another implementation's. These or `definition` are required."""
     definition: ClassVar[Definition | None] = None
     """The step computed in another way, which is compared with it on all rows."""
     tolerance: ClassVar[float] = 1e-6

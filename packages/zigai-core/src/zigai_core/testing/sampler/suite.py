@@ -41,8 +41,8 @@ BELOW_ONE = 1 - 2.0**-53
 PROMPTS = tuple(tuple((7 * number + token) % 50 for token in (1, 2, 3, 1, 2, 3, 1, 2)) for number in range(4))
 TOKENS = 24
 NEITHER = (
-    "give a golden or a definition: rows with known probabilities in `goldens`, or in `definition` a function "
-    "(logits, options, history) -> probabilities that computes the step in another way"
+    "give a golden or a definition: rows with known probabilities in `goldens`, or in `definition` a "
+    "function (logits, options, history) -> probabilities that computes the step in another way"
 )
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import shutil
 import unittest
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from zigai_core.testing.format import corruptions
 from zigai_core.testing.format.foreign import FOREIGN
+from zigai_core.testing.format.place import Place
 from zigai_core.testing.format.settings import FormatSuite
 from zigai_core.testing.format.written_model import WrittenModel, overwrite
 from zigai_core.testing.memory import traced
-
-_LONG = 32
-"""Bytes from which a tensor is searched for in a file; shorter ones may be found by chance."""
 
 
 class DamageConformance(FormatSuite):
@@ -110,23 +107,3 @@ class DamageConformance(FormatSuite):
                     what = f"{file.name}, {how}"
                     yield place, what, damaged, self._refusal(written, what) is not None
                 overwrite(file, content)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the tensors are in a file: the first one begins, the last one ends.
-
-    Of a file without tensors, its length and 0: it is all header.
-    """
-
-    begin: int
-    end: int
-
-    @classmethod
-    def of(cls, content: bytes, tensors: Iterable[bytes]) -> Place:
-        """Searches a file's content for the bytes of tensors."""
-        places = [(content.find(each), len(each)) for each in tensors if len(each) >= _LONG]
-        found = [(begin, begin + nbytes) for begin, nbytes in places if begin >= 0]
-        if not found:
-            return cls(len(content), 0)
-        return cls(min(begin for begin, _ in found), max(end for _, end in found))

@@ -70,12 +70,15 @@ class TestLlama2c(FormatConformance):
     reader = Llama2cFormat
     entry_point: ClassVar[str] = "llama2c"
     pairing = "adjacent"
+    storage_types = frozenset({"F32"})
+    not_stored = frozenset({"chat_template", "sampling"})
 
     def toy(self, hidden: int = 12) -> ModelDescriptor:
         model = super().toy(hidden)
         assert model.tokenizer is not None
-        # BOS ends a reply, too.
-        return replace(model, tokenizer=replace(model.tokenizer, end_ids=frozenset({1, 2})))
+        # BOS ends a reply, too. The metadata are the numbers of the header.
+        tokenizer = replace(model.tokenizer, end_ids=frozenset({1, 2}))
+        return replace(model, tokenizer=tokenizer, metadata={"dim": 32, "hidden_dim": hidden, "seq_len": 64})
 
     def write(self, model: ModelDescriptor, path: Path) -> Path:
         return write(model, path)
@@ -152,7 +155,7 @@ def test_a_vocabulary_with_byte_tokens_as_characters_is_not_supported(tmp_path: 
     tokens = ["<unk>", "<s>", "</s>", *(chr(byte) for byte in range(256))]
     spec = TokenizerSpec("llama", tokens, np.zeros(259, np.float32))
     embedding = model.tensors["token_embd.weight"]
-    wide = replace(embedding, shape=(259, 8), data=np.zeros(259 * 32, np.uint8))
+    wide = replace(embedding, shape=(259, 32), data=np.zeros(259 * 128, np.uint8))
     tensors = {n: t for n, t in model.tensors.items() if n != "output.weight"} | {embedding.name: wide}
     values = model.hyperparameters.replaced(vocab_size=259)
     path = write(replace(model, tensors=tensors, hyperparameters=values, tokenizer=spec), tmp_path / "old")

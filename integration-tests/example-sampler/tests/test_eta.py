@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from zigai_core.contracts.options import SamplingOptions
-from zigai_core.testing.sampler import SamplerConformance
-from zigai_core.testing.sampler.settings import Golden
+from zigai_core.testing.sampler import Golden, SamplerConformance
 from zigai_eta import EtaOptions, eta
 
 

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.options import DEFAULT_STEPS, SamplingOptions
 from zigai_core.engine.sampling import BUILT_IN
-from zigai_core.testing.sampler import SamplerConformance
-from zigai_core.testing.sampler.settings import Golden
+from zigai_core.testing.sampler import Golden, SamplerConformance
 
 OFF = SamplingOptions(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 Floats = NDArray[np.float64]
@@ -171,6 +170,13 @@ class TestXtc(SamplerConformance):
         SamplingOptions(xtc_probability=1.0, xtc_threshold=0.6),
         SamplingOptions(xtc_probability=0.5, mirostat=1),
     )
+    goldens = (  # of the two above the threshold, the likelier one goes; the draw is always below 1
+        Golden(
+            np.log([0.5, 0.3, 0.2]).tolist(),
+            SamplingOptions(xtc_probability=1.0, xtc_threshold=0.25),
+            {1: 0.6, 2: 0.4},
+        ),
+    )
 
 
 class TestXtcInEveryDraw(SamplerConformance):
@@ -196,6 +202,16 @@ class TestMirostat1(SamplerConformance):
     factory, name = BUILT_IN["mirostat"], "mirostat"
     on = tuple(SamplingOptions(mirostat=1, mirostat_tau=tau, mirostat_eta=0.3) for tau in (0.5, 3.0))
     off = (OFF,)
+    # Probabilities proportional to 1/r²: Zipf's law with s = 2. Of N = 8, at most 2τ bits of surprise have
+    # k = (2^2τ · (s - 1) / (1 - N^(1 - s)))^(1/s) = (2^2τ / 0.875)^½ tokens: 1.85 at τ = 0.75, 4.28 at τ = 2.
+    goldens = tuple(
+        Golden(
+            [-2 * math.log(rank) for rank in range(1, 9)],
+            SamplingOptions(mirostat=1, mirostat_tau=tau),
+            {rank - 1: rank**-2 / sum(r**-2 for r in range(1, k + 1)) for rank in range(1, k + 1)},
+        )
+        for tau, k in ((0.75, 1), (2.0, 4))
+    )
 
 
 class TestMirostat2(SamplerConformance):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import struct
+import unittest
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,10 @@ from zigai_core.contracts.descriptor import (
     TokenizerSpec,
 )
 from zigai_core.contracts.dtypes import DTYPES
-from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
+from zigai_core.contracts.errors import FormatError, SamplingError, UnsupportedError, quote
 from zigai_core.contracts.mapped_file import MappedFile
-from zigai_core.testing.format import FormatConformance, mutations
+from zigai_core.contracts.options import SamplingOptions
+from zigai_core.testing.format import FormatConformance, corruptions
 
 MAGIC = b"TOY1"
 
@@ -91,6 +93,7 @@ class Toy:
             hyperparameters=hyperparameters,
             tensors=tensors,
             tokenizer=self.vocabulary(path, header["vocabulary"]),
+            **self.optional(path, header),
             conventions=Conventions(rope_pairing="half"),
             format="toy 1",
             path=path,
@@ -98,12 +101,23 @@ class Toy:
 
     def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
         name, kind, shape = entry
-        if not isinstance(name, str) or kind != "F32":
+        if not isinstance(name, str) or not isinstance(kind, str) or kind not in DTYPES:
             raise UnsupportedError(f"{path}: tensor {quote(name)} is stored as {quote(kind)}")
         if not all(type(size) is int and size >= 1 for size in shape):
             raise FormatError(f"{path}: tensor {quote(name)} has shape {quote(shape)}")
         self.check_end(path, name, begin + DTYPES[kind].nbytes(tuple(shape)), len(file.memory))
         return file.tensor(name, tuple(shape), DTYPES[kind], begin, DTYPES[kind].nbytes(tuple(shape)))
+
+    def optional(self, path: Path, header: Any) -> dict[str, Any]:
+        template, metadata, sampling = header["template"], header["metadata"], header["sampling"]
+        right = isinstance(template, str) and isinstance(metadata, dict) and isinstance(sampling, dict)
+        if not right:
+            raise FormatError(f"{path}: template, metadata or sampling is damaged")
+        try:
+            SamplingOptions(**sampling)
+        except (SamplingError, TypeError) as error:
+            raise FormatError(f"{path}: {quote(str(error))}") from error
+        return {"chat_template": template, "metadata": metadata, "sampling": sampling}
 
     def check_end(self, path: Path, name: str, end: int, size: int) -> None:
         if end > size:
@@ -133,6 +147,9 @@ def write_toy(path: Path, model: ModelDescriptor, tensors: list[Any] | None = No
             "scores": model.tokenizer.scores.tolist(),
             "special_ids": model.tokenizer.special_ids,
         },
+        "template": model.chat_template,
+        "metadata": model.metadata,
+        "sampling": model.sampling,
     }
     text = json.dumps(header).encode()
     data = b"".join(each.data.tobytes() for each in model.tensors.values())
@@ -149,7 +166,8 @@ class TestToy(FormatConformance):
 
     def toy(self, hidden: int = 12) -> ModelDescriptor:
         model = super().toy(hidden)
-        assert model.tokenizer is not None
+        if model.tokenizer is None:
+            return model
         # The format has no types of tokens, and nothing that ends a reply.
         tokenizer = replace(model.tokenizer, types=None, end_ids=frozenset(), add_bos=False)
         return replace(model, tokenizer=tokenizer)
@@ -266,6 +284,28 @@ class TransposesShapes(Toy):
     def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
         tensor = super().tensor(file, path, entry, begin)
         return replace(tensor, shape=tensor.shape[::-1])
+
+
+class TakesBF16ForF16(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        name, kind, shape = entry
+        return super().tensor(file, path, (name, "F16" if kind == "BF16" else kind, shape), begin)
+
+
+class GivesBlocksAsShape(Toy):
+    """The columns of a quantised tensor are those of its blocks; the bytes are right."""
+
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        tensor = super().tensor(file, path, entry, begin)
+        shape = *tensor.shape[:-1], tensor.shape[-1] // tensor.dtype.block_size
+        return tensor if tensor.dtype.block_size == 1 else replace(tensor, shape=shape)
+
+
+class ReadsFloatsOnly(Toy):
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        if entry[1] == "Q8_0":
+            raise UnsupportedError(f"{path}: tensor {quote(entry[0])} is stored as Q8_0")
+        return super().tensor(file, path, entry, begin)
 
 
 class IsOffByOneByte(Toy):
@@ -404,6 +444,9 @@ FAULTS: list[tuple[type[Toy], str]] = [
     (RaisesForShortFiles, "test_recognition_of_damaged_models_raises_nothing"),
     (ReadsAllToRecognise, "test_recognition_reads_few_bytes_of_a_large_model"),
     (TransposesShapes, "test_tensors_are_those_that_were_written"),
+    (TakesBF16ForF16, "test_tensors_are_those_that_were_written"),
+    (GivesBlocksAsShape, "test_tensors_are_those_that_were_written"),
+    (ReadsFloatsOnly, "test_tensors_are_those_that_were_written"),
     (IsOffByOneByte, "test_tensors_are_those_that_were_written"),
     (
         changes(hyperparameters=lambda hp: hp.replaced(block_count=3)),
@@ -418,6 +461,25 @@ FAULTS: list[tuple[type[Toy], str]] = [
     (
         changes(tokenizer=lambda spec: replace(spec, tokens=spec.tokens[::-1])),
         "test_the_vocabulary_is_the_one_that_was_written",
+    ),
+    (changes(chat_template=None), "test_the_chat_template_is_the_one_that_was_written"),
+    (
+        changes(chat_template=lambda text: text.encode("ascii", "replace").decode()),
+        "test_the_chat_template_is_the_one_that_was_written",
+    ),
+    (changes(metadata={}), "test_the_metadata_has_what_was_written"),
+    (
+        changes(metadata=lambda found: {key: str(value).lower() for key, value in found.items()}),
+        "test_the_metadata_has_what_was_written",
+    ),
+    (changes(sampling={}), "test_the_sampling_defaults_are_those_that_were_written"),
+    (
+        changes(sampling=lambda found: {**found, "min_p": 0.1}),
+        "test_the_sampling_defaults_are_those_that_were_written",
+    ),
+    (
+        changes(sampling=lambda found: {**found, "top_k": 40}),
+        "test_the_sampling_defaults_are_those_that_were_written",
     ),
     (changes(conventions=Conventions("adjacent")), "test_the_pairing_of_rope_is_the_one_that_was_written"),
     (changes(path=None), "test_the_descriptor_names_model_format_and_files"),
@@ -480,21 +542,96 @@ def test_an_exemption_for_an_unknown_content_is_an_error(tmp_path: Path) -> None
         run(suite, "test_files_of_other_formats_are_not_recognised", tmp_path)
 
 
+FIELDS = {
+    "tokenizer": "test_the_vocabulary_is_the_one_that_was_written",
+    "chat_template": "test_the_chat_template_is_the_one_that_was_written",
+    "metadata": "test_the_metadata_has_what_was_written",
+    "sampling": "test_the_sampling_defaults_are_those_that_were_written",
+}
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_field_that_is_not_stored_is_declared_and_comes_back_empty(field: str, tmp_path: Path) -> None:
+    empty = None if field in ("tokenizer", "chat_template") else {}
+
+    def toy(self: TestToy, hidden: int = 12) -> ModelDescriptor:
+        return replace(TestToy.toy(self, hidden), **{field: empty})
+
+    def write(self: TestToy, model: ModelDescriptor, path: Path) -> Path:
+        return TestToy.write(self, TestToy.toy(TestToy()), path)
+
+    for declared, read, wrong in (
+        (set(), empty, rf"toy\(\) has no {field}: give it one, or declare '{field}' in not_stored"),
+        ({field}, lambda found: found, f"{field} is in not_stored, but read as"),
+        ({field}, empty, None),
+    ):
+        values = {"write": write, "not_stored": frozenset(declared), "reader": changes(**{field: read})}
+        suite = type("Suite", (TestToy,), {**values, "toy": toy})
+        if wrong is None:
+            run(suite, FIELDS[field], tmp_path / "sound")
+        else:
+            with pytest.raises(AssertionError, match=wrong):
+                run(suite, FIELDS[field], tmp_path / f"wrong {len(declared)}")
+
+
+def test_the_toy_has_nothing_that_is_declared_as_not_stored(tmp_path: Path) -> None:
+    class Little(FormatConformance):
+        reader: ClassVar[Any] = Toy
+        not_stored = frozenset({"tokenizer", "chat_template", "sampling"})
+        storage_types = frozenset({"F32", "F16"})
+
+    toy = Little().toy()
+    assert (toy.tokenizer, toy.chat_template, toy.sampling) == (None, None, {})
+    assert toy.metadata
+    assert {tensor.dtype.name for tensor in toy.tensors.values()} == {"F32", "F16"}
+    every = {tensor.dtype.name for tensor in FormatConformance().toy().tensors.values()}
+    assert every == {"F32", "F16", "BF16", "Q8_0"}
+
+
+@pytest.mark.parametrize("setting", ["not_stored", "storage_types"])
+def test_a_setting_that_names_what_there_is_not_is_an_error(setting: str) -> None:
+    suite = type("Suite", (TestToy,), {setting: frozenset({"weights"})})
+    with pytest.raises(AssertionError, match=rf"{setting} names \['weights'\]; there are "):
+        suite().toy()
+
+
+def test_a_test_that_has_nothing_to_read_is_skipped(tmp_path: Path) -> None:
+    class Without(TestToy):
+        def damaged(self, path: Path) -> Iterable[tuple[str, Path]]:
+            return ()
+
+    class InBytes(TestToy):
+        def write(self, model: ModelDescriptor, path: Path) -> Path:
+            path.write_bytes(MAGIC)
+            return path
+
+        def _read(self, path: Path) -> ModelDescriptor:
+            return self.toy()
+
+    for suite, test, reason in (
+        (Without, "test_hostile_models_of_the_format_are_refused", "`damaged` yields no hostile models"),
+        (TestToy, "test_the_package_registers_the_class", "`entry_point` is empty"),
+        (InBytes, "test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model", "no header has a decimal"),
+    ):
+        with pytest.raises(unittest.SkipTest, match=reason):
+            run(suite, test, tmp_path)
+
+
 CONTENT = MAGIC + struct.pack("<I", 20) + b'{"a": 12, "b": -3.5}' + bytes(range(100, 140))
 
 
 def test_cuts_are_made_at_every_byte_of_the_header_and_at_some_of_the_rest() -> None:
-    cuts = [content for _, content in mutations.cuts(CONTENT, 28, 100)]
+    cuts = [content for _, content in corruptions.cuts(CONTENT, 28, 100)]
     assert all(CONTENT.startswith(each) for each in cuts)
     lengths = [len(each) for each in cuts]
     assert lengths == sorted({*lengths})
     assert {*range(29)} <= {*lengths} <= {*range(len(CONTENT))}
     assert len(CONTENT) - 1 in lengths
-    assert len([*mutations.cuts(CONTENT, 28, 5)]) <= 5 + 1 + 4
+    assert len([*corruptions.cuts(CONTENT, 28, 5)]) <= 5 + 1 + 4
 
 
 def test_flips_change_one_bit_each_and_all_of_the_first_bytes() -> None:
-    flipped = [content for _, content in mutations.flips(CONTENT, 28, 4, 10)]
+    flipped = [content for _, content in corruptions.flips(CONTENT, 28, 4, 10)]
     changed = [int.from_bytes(CONTENT, "little") ^ int.from_bytes(each, "little") for each in flipped]
     assert all(each.bit_count() == 1 for each in changed)
     bits = [each.bit_length() - 1 for each in changed]
@@ -504,7 +641,7 @@ def test_flips_change_one_bit_each_and_all_of_the_first_bytes() -> None:
 
 
 def test_words_are_overwritten_by_each_number_at_each_of_the_first_bytes() -> None:
-    damaged = {content for _, content in mutations.words(CONTENT, 28, 6, 0)}
+    damaged = {content for _, content in corruptions.words(CONTENT, 28, 6, 0)}
     assert all(len(each) == len(CONTENT) for each in damaged)
     for value, width in ((2**31, 4), (2**32 - 1, 4), (2**63, 8), (2**64 - 1, 8), (1, 8)):
         for at in range(6):
@@ -512,12 +649,12 @@ def test_words_are_overwritten_by_each_number_at_each_of_the_first_bytes() -> No
 
 
 def test_numbers_in_text_are_replaced_and_the_length_before_it_is_kept_right() -> None:
-    found = [content for _, content in mutations.numbers(CONTENT, 28, 10**6)]
-    assert len(found) == 2 * len(mutations.NUMBERS)
+    found = [content for _, content in corruptions.numbers(CONTENT, 28, 10**6)]
+    assert len(found) == 2 * len(corruptions.NUMBERS)
     for content in found:
         length = struct.unpack("<I", content[4:8])[0]
         assert content[8 + length :] == CONTENT[28:]
         assert re.fullmatch(rb'\{"a": .*, "b": .*\}', content[8 : 8 + length])
     assert MAGIC + struct.pack("<I", 23) + b'{"a": 1e400, "b": -3.5}' + CONTENT[28:] in found
-    plain = [content for _, content in mutations.numbers(b"{a: 7}", 6, 1000, [b"NaN"])]
+    plain = [content for _, content in corruptions.numbers(b"{a: 7}", 6, 1000, [b"NaN"])]
     assert plain == [b"{a: NaN}"]

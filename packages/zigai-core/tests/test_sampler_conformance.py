@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import unittest
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -10,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from zigai_core.contracts.best import bits
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.contracts.sampling import Candidates, Draw, Row
 from zigai_core.engine.sampling.candidates import TokenCandidates
-from zigai_core.testing.sampler import SamplerConformance
-from zigai_core.testing.sampler.settings import Golden
+from zigai_core.testing.sampler import Golden, SamplerConformance
+from zigai_core.testing.sampler.rows import masks_with_the_last
 
 OFF = SamplingOptions(min_p=0.0)
 ON = (SamplingOptions(min_p=0.2), SamplingOptions(min_p=0.7))
@@ -88,16 +90,41 @@ class TestTopA(SamplerConformance):
     goldens = (Golden(np.log([0.5, 0.3, 0.2]).tolist(), SamplingOptions(min_p=0.9), {0: 0.625, 1: 0.375}),)
 
 
+def sharpened_of(logits: Any, options: SamplingOptions, history: Any) -> Any:
+    wide, most = logits.astype(np.float64), float(np.finfo(np.float32).max)
+    far = ((1 + options.min_p) * (wide - wide.sum() / len(wide))).clip(-most, most).astype(np.float32)
+    p = np.exp(far.astype(np.float64) - far.max())
+    if len(p) > 1:
+        p[min(range(len(p)), key=wide.tolist().__getitem__)] = 0
+    return p / p.sum()
+
+
+def first_thirty_of(logits: Any, options: SamplingOptions, history: Any) -> Any:
+    p = np.exp(logits.astype(np.float64) - logits.max())
+    p[np.argsort(-logits, kind="stable")[30:]] = 0
+    return p / p.sum()
+
+
 class TestSharpen(SamplerConformance):
     factory, name, on, off = made(Sharpen), "sharpen", ON, (OFF,)
+    definition = staticmethod(sharpened_of)
 
 
 class TestCooling(SamplerConformance):
     factory, name, on, off = made(Cooling), "cooling", ON, (OFF,)
+    definition = staticmethod(first_thirty_of)
 
 
 class TestSometimes(SamplerConformance):
     factory, name, on, off = made(Sometimes), "sometimes", ON, (OFF,)
+    goldens = (Golden(np.log([0.5, 0.3, 0.2]).tolist(), SamplingOptions(min_p=1.0), {0: 0.625, 1: 0.375}),)
+
+
+class TestAlwaysOn(SamplerConformance):
+    """A step without options: there is nothing with which it is off."""
+
+    factory, name, on = staticmethod(Cooling), "cooling", (SamplingOptions(),)
+    definition = staticmethod(first_thirty_of)
 
 
 def built(candidates: Candidates, ids: Any, logits: Any, *, ranked: bool = False) -> TokenCandidates:
@@ -283,6 +310,13 @@ class KnowsOtherReplies(TopA):
         return candidates.first(1 + int(earlier * 1000) % 7)
 
 
+class KeepsThree(TopA):
+    """Sound in all that needs no definition of the step."""
+
+    def choose(self, candidates: Candidates, draw: Draw) -> Candidates:
+        return candidates.first(3)
+
+
 class Fault(NamedTuple):
     step: Callable[[SamplingOptions], Any]
     found_by: str
@@ -292,13 +326,11 @@ class Fault(NamedTuple):
 
 FAULTS = {
     "is on when it should be off": Fault(
-        lambda options: TopA(options), "test_options_switch_the_step_on_and_off", made=False
+        lambda options: TopA(options), "test_options_switch_the_step_off", made=False
     ),
-    "is off when it should be on": Fault(
-        lambda options: None, "test_options_switch_the_step_on_and_off", made=False
-    ),
-    "both stages": Fault(HasBothStages, "test_options_switch_the_step_on_and_off"),
-    "accept without state": Fault(HasNoState, "test_options_switch_the_step_on_and_off"),
+    "is off when it should be on": Fault(lambda options: None, "test_options_switch_the_step_on", made=False),
+    "both stages": Fault(HasBothStages, "test_options_switch_the_step_on"),
+    "accept without state": Fault(HasNoState, "test_options_switch_the_step_on"),
     "does nothing": Fault(DoesNothing, "test_the_step_has_an_effect"),
     "invents tokens": Fault(Invents, "test_what_remains_are_some_of_the_candidates"),
     "keeps a token twice": Fault(Doubles, "test_what_remains_are_some_of_the_candidates"),
@@ -327,6 +359,8 @@ FAULTS = {
     "shares state with forks": Fault(SharesState, "test_forks_are_independent", TestCooling),
     "differs from a golden": Fault(ForgetsTheSquare, "test_goldens_are_kept"),
     "differs from the definition": Fault(KeepsOneFewer, "test_distributions_are_those_of_the_definition"),
+    "keeps three, by a golden": Fault(KeepsThree, "test_goldens_are_kept"),
+    "keeps three, by the definition": Fault(KeepsThree, "test_distributions_are_those_of_the_definition"),
     "depends on other replies": Fault(
         KnowsOtherReplies, "test_an_engine_gives_the_same_tokens_in_batches_and_with_drafts"
     ),
@@ -347,12 +381,41 @@ def test_every_test_of_the_suite_finds_a_fault() -> None:
     assert tests == {fault.found_by for fault in FAULTS.values()}
 
 
+RIGHT = ("test_goldens_are_kept", "test_distributions_are_those_of_the_definition")
+
+
+def test_without_a_golden_and_a_definition_both_tests_fail() -> None:
+    class Unknown(SamplerConformance):
+        factory, name, on = made(KeepsThree), "three", ON
+
+    for test in RIGHT:
+        with pytest.raises(AssertionError, match="give a golden or a definition"):
+            getattr(Unknown(), test)()
+
+
+def test_a_test_that_has_nothing_to_compare_is_skipped() -> None:
+    for suite, test, reason in (
+        (TestAlwaysOn, "test_options_switch_the_step_off", "`off` is empty"),
+        (TestAlwaysOn, RIGHT[0], "`goldens` is empty"),
+        (TestSometimes, RIGHT[1], "there is no `definition`"),
+    ):
+        with pytest.raises(unittest.SkipTest, match=reason):
+            getattr(suite(), test)()
+
+
+def test_every_mask_allows_the_last_token_and_one_of_them_no_other() -> None:
+    for size in (1, 2, 31, 32, 33, 500):
+        allowed = [bits(mask, size) for mask in masks_with_the_last(size)]
+        assert all(each[-1] for each in allowed)
+        assert allowed[-1].sum() == 1
+
+
 def test_options_are_described_by_what_differs_from_the_defaults() -> None:
     class Refused(SamplerConformance):
         factory, name, on = staticmethod(lambda options: None), "none", ()
 
     with pytest.raises(AssertionError, match="`on` is empty"):
-        Refused().test_options_switch_the_step_on_and_off()
+        Refused().test_options_switch_the_step_on()
     Refused.on = (replace(OFF, top_k=7),)
     with pytest.raises(AssertionError, match=r"top_k=7, min_p=0\.0: in `on`, but makes no step"):
-        Refused().test_options_switch_the_step_on_and_off()
+        Refused().test_options_switch_the_step_on()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,9 +15,16 @@ import pytest
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import TokenizerError
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
-from zigai_core.testing.tokenizer.goldens import load_goldens, save_goldens
-from zigai_core.testing.tokenizer.suite import TokenizerConformance, executed_lines, peak_bytes, throughput
-from zigai_core.testing.tokenizer.texts import SCRIPTS, SPACES, ordinary_text, sample_texts
+from zigai_core.testing.memory import PeakMemory, peak_bytes, traced
+from zigai_core.testing.tokenizer import (
+    TokenizerConformance,
+    load_goldens,
+    sample_texts,
+    save_goldens,
+    throughput,
+)
+from zigai_core.testing.tokenizer.executed_lines import executed_lines
+from zigai_core.testing.tokenizer.texts import SCRIPTS, SPACES, ordinary_text
 from zigai_core.testing.toys import toy_vocabulary
 
 
@@ -32,6 +40,7 @@ class Lower(ByteTokenizer):
 
 class TestLowerCase(TokenizerConformance):
     tokenizer, spec, size = Lower, TestByteTokenizer.spec, 1 << 12
+    goldens = load_goldens({"Aé": [100, 198, 172]})
     normalises = str.lower
 
 
@@ -351,6 +360,14 @@ def test_a_vocabulary_without_bos_passes_and_asking_for_it_is_an_error() -> None
     suite.test_bos_is_put_first_if_asked_for_and_else_as_the_file_says()
 
 
+@pytest.mark.parametrize("goldens", [{}, {"": []}])
+def test_without_golden_ids_an_encoding_that_can_be_reversed_is_refused(goldens: Any) -> None:
+    suite: Any = type("Without", (TestByteTokenizer,), {"tokenizer": Shifted, "goldens": goldens})()
+    suite.test_texts_are_restored_from_their_ids()
+    with pytest.raises(AssertionError, match=r"`goldens` has no ids: .*save_goldens\("):
+        suite.test_golden_texts_have_their_ids()
+
+
 def test_goldens_are_read_from_files(tmp_path: Path) -> None:
     goldens = {"": [], "é\0": [198, 172, 3], "AB": [68, 69]}
     (tmp_path / "golden.json").write_text('{"": [], "é\\u0000": [198, 172, 3], "AB": [68, 69]}', "utf-8")
@@ -385,8 +402,22 @@ def test_texts_are_the_same_for_a_seed_and_have_every_script() -> None:
     "".join(texts).encode()  # no lone surrogate
 
 
-def test_measures_count_what_a_call_does() -> None:
+def test_a_peak_of_memory_is_of_its_block_alone() -> None:
+    assert not tracemalloc.is_tracing()
     assert 10**6 <= peak_bytes(lambda: bytes(10**6)) < 1.1 * 10**6
+    assert not tracemalloc.is_tracing()
+    with traced():
+        kept, _ = bytes(10**6), bytes(3 * 10**6)
+        del _
+        peak = PeakMemory()
+        with pytest.raises(KeyError), peak:
+            {}[len(bytes(2 * 10**6))]
+        assert 2 * 10**6 <= peak.nbytes < 2.1 * 10**6, len(kept)
+        assert tracemalloc.is_tracing()
+    assert not tracemalloc.is_tracing()
+
+
+def test_measures_count_what_a_call_does() -> None:
     few, many = (executed_lines(lambda n=n: sum(1 for _ in range(n))) for n in (10, 1000))
     assert many - few >= 990
     assert throughput(ByteTokenizer(TestByteTokenizer.spec), "é" * 1000, seconds=0) > 0

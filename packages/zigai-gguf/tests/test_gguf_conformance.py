@@ -15,6 +15,13 @@ from zigai_core.testing.format import FormatConformance
 from zigai_core.testing.toys import random_tensor
 from zigai_gguf import GGUFFormat, write_gguf
 
+SAMPLING = {
+    "temperature": "general.sampling.temp",
+    "top_k": "general.sampling.top_k",
+    "top_p": "general.sampling.top_p",
+}
+"""Keys of sampling defaults, by option."""
+
 
 def metadata_of(model: ModelDescriptor) -> dict[str, Any]:
     prefix, spec = model.architecture, model.tokenizer
@@ -31,6 +38,9 @@ def metadata_of(model: ModelDescriptor) -> dict[str, Any]:
         "tokenizer.ggml.bos_token_id": spec.special_ids["bos"],
         "tokenizer.ggml.eos_token_id": spec.special_ids["eos"],
         "tokenizer.ggml.add_bos_token": spec.add_bos,
+        "tokenizer.chat_template": model.chat_template,
+        **{SAMPLING[name]: value for name, value in model.sampling.items()},
+        **model.metadata,
     }
 
 
@@ -72,7 +82,7 @@ class TestGGUF(FormatConformance):
 
 
 class TestGGUFInParts(TestGGUF):
-    cuts, mutations = 300, 150
+    cuts, changes = 300, 150
 
     def write(self, model: ModelDescriptor, path: Path) -> Path:
         """The first file has the metadata, and the tensors are shared out, as by llama-gguf-split."""

@@ -65,8 +65,9 @@ def write_weights(path: Path, tensors: Sequence[TensorInfo], **changed: Any) -> 
 
 class TestFolder(FormatConformance):
     reader = SafetensorsFormat
+    storage_types = frozenset({"F32", "F16", "BF16"})
     recognises_also = frozenset({"safetensors"})
-    cuts, mutations = 400, 100
+    cuts, changes = 400, 100
 
     def toy(self, hidden: int = 12) -> ModelDescriptor:
         model = super().toy(hidden)
@@ -77,16 +78,19 @@ class TestFolder(FormatConformance):
             hyperparameters=Hyperparameters(values),
             tensors={name: model.tensors[name] for name in NAMES},
             tokenizer=VOCABULARY,
+            metadata={"model_type": "toy", "torch_dtype": "bfloat16"},
         )
 
     def write(self, model: ModelDescriptor, path: Path) -> Path:
         path.mkdir()
-        config = {"model_type": "toy"} | {KEYS[key]: value for key, value in model.hyperparameters.items()}
+        config = {**model.metadata, **{KEYS[key]: value for key, value in model.hyperparameters.items()}}
+        generation = {"do_sample": True, "eos_token_id": 7, **model.sampling}  # the options' names are ours
+        settings = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": model.chat_template}
         for name, content in (
             ("config.json", config),
-            ("generation_config.json", {"do_sample": True, "temperature": 0.6, "eos_token_id": 7}),
+            ("generation_config.json", generation),
             ("tokenizer.json", TOKENIZER),
-            ("tokenizer_config.json", {"bos_token": "<s>", "eos_token": "</s>"}),
+            ("tokenizer_config.json", settings),
         ):
             (path / name).write_text(json.dumps(content))
         write_weights(path / "model.safetensors", [*model.tensors.values()])

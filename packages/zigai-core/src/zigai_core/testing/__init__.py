@@ -9,5 +9,6 @@
 | backend      | `testing.backend`                                     |
 
 Beside them: `testing.schedules`, the ways in which a sequence may be computed; `testing.engine`, executors
-that check what an engine does; toy models, and measures of divergence. Nothing here imports pytest.
+that check what an engine does; toy models; `testing.memory`, and measures of divergence. Nothing here
+imports pytest.
 """

@@ -1,5 +1,6 @@
-"""The conformance suite for formats."""
+"""The conformance suite for formats, and the contents of other formats that it names."""
 
+from zigai_core.testing.format.foreign import FOREIGN
 from zigai_core.testing.format.suite import FormatConformance
 
-__all__ = ["FormatConformance"]
+__all__ = ["FOREIGN", "FormatConformance"]

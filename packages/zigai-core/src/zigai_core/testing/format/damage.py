@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import unittest
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from zigai_core.testing.format import mutations
-from zigai_core.testing.format.model import FOREIGN, FormatSuite, WrittenModel, overwrite, traced
-
-_LONG = 32
-"""Bytes from which a tensor is searched for in a file; shorter ones may be found by chance."""
+from zigai_core.testing.format import corruptions
+from zigai_core.testing.format.foreign import FOREIGN
+from zigai_core.testing.format.place import Place
+from zigai_core.testing.format.settings import FormatSuite
+from zigai_core.testing.format.written_model import WrittenModel, overwrite
+from zigai_core.testing.memory import traced
 
 
 class DamageConformance(FormatSuite):
@@ -20,7 +21,7 @@ class DamageConformance(FormatSuite):
     def test_a_model_cut_short_at_any_byte_is_refused(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count = max(self.cuts // len(written.files), 4)
-        cuts = self._damage(written, lambda content, header: mutations.cuts(content, header, count))
+        cuts = self._damage(written, lambda content, header: corruptions.cuts(content, header, count))
         for place, what, damaged, refused in cuts:
             short = len(damaged) < place.end
             assert refused or not short, f"{what}: was read, though tensors end at byte {place.end}"
@@ -28,20 +29,21 @@ class DamageConformance(FormatSuite):
     def test_flipped_bits_end_in_an_error_or_a_sound_model(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count, first = self._counts(written)
-        done = self._damage(written, lambda content, header: mutations.flips(content, header, first, count))
+        done = self._damage(written, lambda content, header: corruptions.flips(content, header, first, count))
         assert [*done]
 
     def test_extreme_numbers_in_words_end_in_an_error_or_a_sound_model(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count, first = self._counts(written)
-        done = self._damage(written, lambda content, header: mutations.words(content, header, first, count))
+        done = self._damage(written, lambda content, header: corruptions.words(content, header, first, count))
         assert [*done]
 
     def test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count, _ = self._counts(written)
-        for _ in self._damage(written, lambda content, header: mutations.numbers(content, header, count)):
-            pass  # a header without any decimal number is none of text
+        done = self._damage(written, lambda content, header: corruptions.numbers(content, header, count))
+        if not [*done]:
+            raise unittest.SkipTest("no header has a decimal number in text")
 
     def test_a_model_without_one_of_its_files_is_refused(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
@@ -75,19 +77,22 @@ class DamageConformance(FormatSuite):
     def test_hostile_models_of_the_format_are_refused(self, tmp_path: Path) -> None:
         root = tmp_path / "hostile"
         root.mkdir()
+        count = 0
         with traced():
-            for what, path in self.damaged(root / "model"):
+            for count, (what, path) in enumerate(self.damaged(root / "model"), 1):  # noqa: B007
                 refused = self._refusal(WrittenModel(root, path), what) is not None
                 assert refused, f"{what}: was read"
                 shutil.rmtree(root)
                 root.mkdir()
+        if not count:
+            raise unittest.SkipTest("`damaged` yields no hostile models that only this format can have")
 
     def _places(self, written: WrittenModel) -> dict[Path, Place]:
         tensors = [each.data.tobytes() for each in self._read(written.path).tensors.values()]
         return {file: Place.of(file.read_bytes(), tensors) for file in written.files}
 
     def _damage(
-        self, written: WrittenModel, damage: Callable[[bytes, int], Iterable[mutations.Damaged]]
+        self, written: WrittenModel, damage: Callable[[bytes, int], Iterable[corruptions.Damaged]]
     ) -> Iterator[tuple[Place, str, bytes, bool]]:
         """Reads the model with each of its files damaged by `damage(content, bytes of the header)`.
 
@@ -102,23 +107,3 @@ class DamageConformance(FormatSuite):
                     what = f"{file.name}, {how}"
                     yield place, what, damaged, self._refusal(written, what) is not None
                 overwrite(file, content)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the tensors are in a file: the first one begins, the last one ends.
-
-    Of a file without tensors, its length and 0: it is all header.
-    """
-
-    begin: int
-    end: int
-
-    @classmethod
-    def of(cls, content: bytes, tensors: Iterable[bytes]) -> Place:
-        """Searches a file's content for the bytes of tensors."""
-        places = [(content.find(each), len(each)) for each in tensors if len(each) >= _LONG]
-        found = [(begin, begin + nbytes) for begin, nbytes in places if begin >= 0]
-        if not found:
-            return cls(len(content), 0)
-        return cls(min(begin for begin, _ in found), max(end for _, end in found))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,11 @@ import numpy as np
 
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import FormatError
-from zigai_core.testing.format.model import FormatSuite, check_consistent, is_mapped, traced
+from zigai_core.contracts.options import SamplingOptions
+from zigai_core.testing.format.consistency import check_consistent, is_mapped
+from zigai_core.testing.format.settings import FormatSuite
+from zigai_core.testing.format.toy_model import OPTIONAL
+from zigai_core.testing.memory import PeakMemory
 
 _VOCABULARY = ("kind", "tokens", "scores", "types", "merges", "special_ids", "end_ids", "add_bos", "add_eos")
 """Fields of a `TokenizerSpec` that are compared."""
@@ -47,12 +51,42 @@ class ReadingConformance(FormatSuite):
             raise AssertionError("hyperparameters have a value for the key of.no.model")
 
     def test_the_vocabulary_is_the_one_that_was_written(self, tmp_path: Path) -> None:
-        written, expected = self._written(tmp_path), self.toy().tokenizer
-        found = self._read(written.path).tokenizer
-        assert (found is None) == (expected is None), f"the vocabulary is {found}"
+        expected, found = self._optional("tokenizer", tmp_path)
         for field in _VOCABULARY if expected is not None else ():
             right, value = getattr(expected, field), getattr(found, field)
             assert right is None or _equal(value, right), f"the vocabulary's {field} are {value}, not {right}"
+
+    def test_the_chat_template_is_the_one_that_was_written(self, tmp_path: Path) -> None:
+        expected, found = self._optional("chat_template", tmp_path)
+        assert found == expected, f"the chat template is {found!r}, not {expected!r}"
+
+    def test_the_metadata_has_what_was_written(self, tmp_path: Path) -> None:
+        """It may have more, such as the hyperparameters."""
+        expected, found = self._optional("metadata", tmp_path)
+        for key, value in expected.items():
+            assert key in found, f"metadata lacks {key!r}"
+            assert _equal(found[key], value), f"metadata has {key!r}: {found[key]!r}, not {value!r}"
+
+    def test_the_sampling_defaults_are_those_that_were_written(self, tmp_path: Path) -> None:
+        expected, found = self._optional("sampling", tmp_path)
+        keys = sorted(found), sorted(expected)
+        assert keys[0] == keys[1], f"there are sampling defaults for {keys[0]}, not {keys[1]}"
+        for name, value in expected.items():
+            assert _equal(found[name], value), f"the default of {name} is {found[name]!r}, not {value!r}"
+        SamplingOptions(**found)
+
+    def _optional(self, field: str, folder: Path) -> tuple[Any, Any]:
+        """Returns a field as written and as read: both are empty if it is not stored, else neither."""
+        expected = getattr(self.toy(), field)
+        found = getattr(self._read(self._written(folder).path), field)
+        if field in self.not_stored:
+            assert not expected, f"toy() has {field}, but not_stored says that it is not written"
+            value = dict(found) if isinstance(found, Mapping) else found
+            assert value == OPTIONAL[field], f"{field} is in not_stored, but read as {found!r}"
+        else:
+            assert expected, f"toy() has no {field}: give it one, or declare {field!r} in not_stored"
+            assert found, f"{field} was not read"
+        return expected, found
 
     def test_the_pairing_of_rope_is_the_one_that_was_written(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
@@ -79,15 +113,13 @@ class ReadingConformance(FormatSuite):
                     assert same, f"tensor {name!r}: read({begin}, {count}) are other bytes"
 
     def test_tensors_are_mapped_and_not_copied(self, tmp_path: Path) -> None:
-        written = self._written(tmp_path, hidden=1 << 16)
+        written = self._written(tmp_path, hidden=1 << 14)
         self._read(self._written(tmp_path / "small").path)  # what is imported is no part of the measure
-        with traced():
-            before = tracemalloc.get_traced_memory()[0]
-            tracemalloc.reset_peak()
+        with PeakMemory() as peak:
             model = self._read(written.path)
-            used = tracemalloc.get_traced_memory()[1] - before
+        used = peak.nbytes
         largest = max(tensor.nbytes for tensor in model.tensors.values())
-        assert largest >= 1 << 20, "toy(hidden=65536) must have a tensor of 1 MiB"
+        assert largest >= 1 << 20, "toy(hidden=16384) must have a tensor of 1 MiB"
         assert used < largest // 4, f"reading tensors of up to {largest} bytes allocated {used} bytes"
 
     def test_reading_twice_gives_the_same(self, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import tracemalloc
 from pathlib import Path
 
-from zigai_core.testing.format.model import FOREIGN, FormatSuite, overwrite, traced
-from zigai_core.testing.format.mutations import cuts, flips
+from zigai_core.testing.format.corruptions import cuts, flips
+from zigai_core.testing.format.foreign import FOREIGN
+from zigai_core.testing.format.settings import FormatSuite
+from zigai_core.testing.format.written_model import overwrite
+from zigai_core.testing.memory import PeakMemory
 
 _IO = Path("/proc/self/io")
 """Counts the bytes that this process reads, on Linux; elsewhere only memory is measured."""
@@ -78,12 +80,11 @@ class RecognitionConformance(FormatSuite):
             os.truncate(file, 64 << 20)  # a hole, which takes no disk space
         for path in {model.path, *model.files}:
             self._recognises(path)  # what is imported or cached is no part of the measure
-            with traced():
-                before, read = tracemalloc.get_traced_memory()[0], _bytes_read()
-                tracemalloc.reset_peak()
+            with PeakMemory() as peak:
+                before = _bytes_read()
                 self._recognises(path)
-                read, used = _bytes_read() - read, tracemalloc.get_traced_memory()[1] - before
-            for count, how in ((read, "read"), (used, "allocated")):
+                read = _bytes_read() - before
+            for count, how in ((read, "read"), (peak.nbytes, "allocated")):
                 assert count <= self.recognising_bytes, f"{path}: recognises {how} {count} bytes"
 
     def test_recognition_of_damaged_models_raises_nothing(self, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ class TokenizerSuite:
     spec: ClassVar[TokenizerSpec]
     """A vocabulary of its kind, with at least one control token."""
     goldens: ClassVar[Goldens | Any] = {}
-    """Ids by text from another implementation, or the path of a file of them; see `goldens.load_goldens`."""
+    """Required: ids by text from another implementation, or the path of a file of them; see
+    `goldens.load_goldens`."""
     normalises: ClassVar[Callable[[str], str | None] | None] = None
     """What becomes of a text that is encoded and decoded, if that is another text (NFC, lower case): a
     function that returns it, and None for what cannot be restored. Without it, every text is restored."""

@@ -13,10 +13,10 @@ EMBEDDING = GEMMA3_TEXT.variants["use_bidirectional_attention"]
 
 
 @pytest.mark.parametrize("name", ["attn_logit_softcapping", "final_logit_softcapping"])
-def test_a_soft_cap_of_null_is_none_which_gguf_writes_as_0(name: str) -> None:
+def test_a_soft_cap_of_null_is_none_which_gemma2_writes_as_0(name: str) -> None:
     cap = GEMMA2.computed[name]
     assert (cap(None), cap(50), cap(0.5)) == ({name: 0.0}, {name: 50.0}, {name: 0.5})
-    assert GEMMA3.computed["final_logit_softcapping"](None) == {"final_logit_softcapping": 0.0}
+    assert GEMMA3.computed["final_logit_softcapping"](None) == {}
     assert "final_logit_softcapping" not in EMBEDDING.computed
 
 
@@ -28,8 +28,9 @@ def test_a_soft_cap_that_is_no_number_above_0_is_an_error(names: Any, value: Any
 
 
 @pytest.mark.parametrize("names", [GEMMA2, GEMMA3, GEMMA3_TEXT, EMBEDDING])
-def test_a_window_of_null_is_refused(names: Any) -> None:
-    """transformers has none for it either: it computes no layer with a window then."""
-    with pytest.raises(UnsupportedError, match="it is null, but the family's layers have a window"):
-        names.computed["sliding_window"](None)
+def test_a_window_of_null_or_0_is_refused(names: Any) -> None:
+    """transformers computes no layer with a window then, either."""
+    for value in (None, 0):
+        with pytest.raises(UnsupportedError, match=f"{value} is no window, but the family's layers have one"):
+            names.computed["sliding_window"](value)
     assert names.computed["sliding_window"](512) == {"attention.sliding_window": 512}

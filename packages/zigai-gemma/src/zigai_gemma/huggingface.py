@@ -54,25 +54,27 @@ def _scale(value: Any) -> dict[str, float]:
     return {"attention.scale": value**-0.5}
 
 
-def _cap(name: str) -> Callable[[Any], dict[str, float]]:
-    """The function that gives the soft cap `name` from its key: 0, none, if the value is null.
+def _cap(name: str, *, default: bool = False) -> Callable[[Any], dict[str, float]]:
+    """The function that gives the soft cap `name` from its key, none if the value is null.
 
-    Without the hyperparameter there is a cap in a GGUF file of gemma2, but none in a folder.
+    `default`: whether the architecture has a cap without the hyperparameter, so that none is written as 0.
     """
 
     def cap(value: Any) -> dict[str, float]:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if value is not None and not (number and 0 < value < 1e30):
             raise ValueError("it must be a number above 0, or null for no cap")
-        return {name: 0.0 if value is None else float(value)}
+        if value is None:
+            return {name: 0.0} if default else {}
+        return {name: float(value)}
 
     return cap
 
 
 def _window(value: Any) -> dict[str, Any]:
     """The length of the sliding window, without which transformers computes no layer that has one."""
-    if value is None:
-        raise UnsupportedError("it is null, but the family's layers have a window")
+    if value is None or (type(value) is int and value == 0):
+        raise UnsupportedError(f"{quote(value)} is no window, but the family's layers have one")
     return {"attention.sliding_window": value}
 
 
@@ -141,8 +143,8 @@ GEMMA2 = HuggingFaceNames(
         "query_pre_attn_scalar": _scale,
         "layer_types": _flags,
         "sliding_window": _window,
-        "attn_logit_softcapping": _cap("attn_logit_softcapping"),
-        "final_logit_softcapping": _cap("final_logit_softcapping"),
+        "attn_logit_softcapping": _cap("attn_logit_softcapping", default=True),
+        "final_logit_softcapping": _cap("final_logit_softcapping", default=True),
     },
     defaults={
         **_DEFAULTS,

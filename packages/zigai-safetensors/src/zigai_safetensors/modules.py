@@ -71,8 +71,8 @@ def check_weights(
     for name in stored:
         if name in modules.tensors or (name in names.tensors and _NAME.fullmatch(name)):
             raise FormatError(
-                f"{folder}: the weights hold tensor {quote(name)}, a name for what {MODULES} lists, which has "
-                "a file of its own"
+                f"{folder}: the weights hold tensor {quote(name)}, a name for what {MODULES} lists, which "
+                "has a file of its own"
             )
 
 

@@ -112,6 +112,20 @@ def test_tensors_that_an_architecture_leaves_out_are_logged_once(caplog: pytest.
         build(with_tensor("blk.1.next.weight", np.ones(4), model), context=64, plugins=plugins)
 
 
+def test_patterns_of_one_reason_are_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    def leaving(model: ModelDescriptor, *, context: int) -> Graph:
+        graph = decoder(model, context=context, pairing="adjacent")
+        return dataclasses.replace(
+            graph, left_out={"v.*": "no images", "mm.*": "no images", "a.*": "no sound"}
+        )
+
+    model = toy_decoder()
+    for name in ("v.x.weight", "a.x.weight", "mm.x.weight", "v.y.weight"):
+        model = with_tensor(name, np.ones(4), model)
+    build(model, context=64, plugins=Plugins(architectures={"llama": leaving}))
+    assert caplog.messages == ["llama leaves out v.*, mm.*: no images", "llama leaves out a.*: no sound"]
+
+
 def test_the_builder_puts_patterns_and_constants_into_the_graph() -> None:
     model = with_tensor("rope_freqs.weight", np.ones(8))
     g = GraphBuilder(model.tensors)

@@ -120,9 +120,23 @@ def test_the_pattern_of_windows_is_a_period_or_a_flag_for_each_layer(pattern: An
     assert windows(gemma3(model, context=64)) == expected
 
 
-@pytest.mark.parametrize("pattern", [[True], [True, False, 2]])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        [True],
+        [True, False, 2],
+        ["a", "b", "c"],
+        [0.0, 1.0, 1.0],
+        np.zeros((3, 2)),
+        [np.zeros(2), np.zeros(2), np.zeros(2)],
+        [[True], [True], [True]],
+    ],
+)
 def test_flags_that_do_not_fit_the_layers_are_an_error(pattern: Any) -> None:
-    with pytest.raises(FormatError, match="must hold true or false for 3 layers"):
+    with pytest.raises(
+        FormatError,
+        match=r"gemma3\.attention\.sliding_window_pattern is .*must hold true or false for 3 layers",
+    ):
         gemma3(toy3(layers=3, attention__sliding_window_pattern=pattern), context=64)
 
 
@@ -145,6 +159,26 @@ def test_gemma3_without_a_base_is_an_error_that_names_the_key() -> None:
     model = dataclasses.replace(toy3(), hyperparameters=type(toy3().hyperparameters)(values, prefix="gemma3"))
     with pytest.raises(FormatError, match=r"gemma3\.rope\.freq_base is missing"):
         gemma3(model, context=64)
+
+
+@pytest.mark.parametrize("base", [0.5, 1.0])
+def test_a_base_of_windows_that_is_too_small_is_named(base: float) -> None:
+    with pytest.raises(FormatError, match=rf"gemma3\.rope\.freq_base_swa is {base}, but must be 1\.001 or"):
+        gemma3(toy3(rope__freq_base_swa=base), context=64)
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "error"),
+    [
+        ({"attention__causal": True}, UnsupportedError, r"gemma-embedding\.attention\.causal is true, but"),
+        ({"dense_2_feat_in": 3}, FormatError, r"gemma-embedding\.dense_2_feat_in is not 64, the width"),
+    ],
+)
+def test_an_error_of_gemma_embedding_has_the_whole_key(
+    changes: dict[str, Any], kind: type[Exception], error: str
+) -> None:
+    with pytest.raises(kind, match=error):
+        gemma_embedding(toy_embedding(**changes), context=64)
 
 
 def test_gemma2_without_a_norm_after_attention_is_an_error_that_names_the_tensor() -> None:
@@ -195,7 +229,7 @@ def test_the_pooling_of_gemma_embedding_is_the_files(number: int, kind: str | No
 
 
 def test_a_ranking_head_is_refused() -> None:
-    with pytest.raises(UnsupportedError, match="pooling_type is 4, which gemma-embedding does not support"):
+    with pytest.raises(UnsupportedError, match=r"gemma-embedding\.pooling_type is 4; supported are -1, 0, 1"):
         gemma_embedding(toy_embedding(pooling_type=4), context=64)
 
 

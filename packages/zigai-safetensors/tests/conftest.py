@@ -27,7 +27,8 @@ NAMES = HuggingFaceNames(
     },
     keys={"vocab_size": "vocab_size", "num_hidden_layers": "block_count", "hidden_size": "embedding_length"},
     required={"hidden_act": ("silu", "gelu")},
-    left_out={"dropout": "for training", "*.inv_freq": "computed"},
+    keys_without_effect={"dropout": "for training"},
+    tensors_without_effect={"*.inv_freq": "computed"},
 )
 CONFIG = {"model_type": "toy", "vocab_size": 8, "num_hidden_layers": 2, "hidden_size": 4}
 TENSORS = {

@@ -13,7 +13,7 @@ import pytest
 
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import FormatError, UnsupportedError
+from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_safetensors import SafetensorsFormat
 
@@ -119,12 +119,98 @@ def test_a_key_that_is_true_chooses_other_names(load: Read, family: HuggingFaceN
         load(changes, special="1")
 
 
-def test_unused_parts_are_left_out_and_told(load: Read, caplog: pytest.LogCaptureFixture) -> None:
-    Plugins.installed()
-    stored = {"eye.0.weight": NORM, "eye.1.weight": NORM}
-    model = load({"unused": {"eye.*": f"no images {caplog}"}}, stored)
-    assert not [name for name in model.tensors if name.startswith("eye")]
-    assert [record.message for record in caplog.records] == [f"toy leaves out eye.*: no images {caplog}"]
+def test_parts_that_are_not_supported_are_left_out_with_a_line_for_each_reason(
+    load: Read, caplog: pytest.LogCaptureFixture
+) -> None:
+    why = f"no images {caplog}"  # each text is logged once in a process
+    stored = dict.fromkeys(("eye.0.weight", "eye.1.weight", "ear.weight", "lens.weight"), NORM)
+    patterns = {"eye.*": why, "lens.*": why, "ear.*": f"no sound {caplog}", "nose.*": why}
+    model = load({"unsupported_tensors": patterns}, stored)
+    assert list(model.tensors) == list(load({}).tensors)
+    lines = [f"toy leaves out eye.*, lens.*: {why}", f"toy leaves out ear.*: no sound {caplog}"]
+    assert [record.message for record in caplog.records] == lines
+
+
+def test_a_tensor_under_the_name_in_gguf_of_one_of_the_family_is_refused(load: Read) -> None:
+    names = {"tensors": {"model.a.weight": "mine.weight"}}
+    with pytest.raises(FormatError, match=r"holds tensor 'mine\.bias', a name of GGUF"):
+        load(names, {"mine.bias": NORM})
+    assert "mine.bias" in load({}, {"mine.bias": NORM}).tensors
+    assert "mine" in load(names, {"mine": NORM}).tensors
+
+
+def test_a_value_is_computed_from_several_keys(load: Read) -> None:
+    given: list[Any] = []
+
+    def rotated(share: Any, width: Any) -> dict[str, Any]:
+        given.append((share, width))
+        return {"rope.dimension_count": int(share * width)}
+
+    changes = {"computed": {("partial_rotary_factor", "head_dim"): rotated}}
+    hp = load(changes, partial_rotary_factor=0.5, head_dim=8).hyperparameters
+    assert hp["rope.dimension_count"] == 4
+    assert [key for key in hp if key.startswith("config.")] == []
+    inside = {"rope_parameters": {"partial_rotary_factor": 0.25}}
+    assert load(changes, head_dim=8, **inside).hyperparameters["rope.dimension_count"] == 2
+    load(changes)
+    assert given == [(0.5, 8), (0.25, 8)]
+    with pytest.raises(
+        FormatError, match=r"partial_rotary_factor is 0\.5 and head_dim is None: unsupported op"
+    ):
+        load(changes, partial_rotary_factor=0.5)
+    with pytest.raises(FormatError, match=r"partial_rotary_factor is 0\.5, but 0\.25 in rope_parameters"):
+        load(changes, head_dim=8, partial_rotary_factor=0.5, **inside)
+    with pytest.raises(UnsupportedError, match=r"rope_parameters\.'partial_rotary_factor' is not supported"):
+        load({}, **inside)
+
+
+def test_the_divisors_of_llama_3_are_those_of_the_rotated_elements(load: Read) -> None:
+    scaled = {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    }
+    changes = {"computed": {"partial_rotary_factor": lambda share: {"share": share}}}
+    heads = {"num_attention_heads": 1, "head_dim": 32, "rope_scaling": scaled}
+    half = load(changes, partial_rotary_factor=0.5, **heads).tensors["rope_freqs.weight"].to_float32()
+    whole = load(changes, **{**heads, "head_dim": 16}).tensors["rope_freqs.weight"].to_float32()
+    np.testing.assert_array_equal(half, whole)
+    assert half.shape == (8,)
+
+
+@pytest.mark.parametrize("error", [KeyError, AttributeError, IndexError, RuntimeError])
+def test_a_function_that_fails_is_the_fault_of_its_package(load: Read, error: type[Exception]) -> None:
+    def fails(value: Any) -> dict[str, Any]:
+        raise error("boom")
+
+    with pytest.raises(
+        PluginError, match=rf"config\.json: scalar is 3: the package of toy .*{error.__name__}"
+    ):
+        load({"computed": {"scalar": fails}}, scalar=3)
+
+
+@pytest.mark.parametrize("result", [None, 5, "ab", ["a"], {1: 2}])
+def test_a_function_that_returns_no_mapping_is_the_fault_of_its_package(load: Read, result: Any) -> None:
+    with pytest.raises(PluginError, match=r"config\.json: scalar is 3: .* are no hyperparameters by name"):
+        load({"computed": {"scalar": lambda value: result}}, scalar=3)
+
+
+def test_a_chosen_variant_has_its_own_defaults_and_section(load: Read, family: HuggingFaceNames) -> None:
+    keys = {**family.keys, "special": "special", "size": "size"}
+    other = dataclasses.replace(family, architecture="other", keys=keys, defaults={"size": 2}, section="own")
+    third = dataclasses.replace(other, architecture="third", section=None)
+    changes = {"keys": keys, "variants": {"special": other, "more": third}, "defaults": {"size": 1}}
+    model = load(changes, special=True, own={"hidden_size": 4}, hidden_size=None)
+    assert (model.architecture, model.hyperparameters["size"]) == ("other", 2)
+    assert model.hyperparameters["embedding_length"] == 4
+    assert load(changes).hyperparameters["size"] == 1
+    section = {**changes, "section": "part"}
+    assert load(section, part={"more": True}).architecture == "third"
+    assert load({**changes, "defaults": {"more": True}}).architecture == "third"
+    with pytest.raises(UnsupportedError, match=r"config\.json: special and more are true; toy supports one"):
+        load(changes, special=True, more=True)
 
 
 def test_two_tensors_of_one_name_in_gguf_are_an_error(load: Read) -> None:
@@ -151,9 +237,44 @@ def test_rope_by_kind_of_layer_is_a_scaled_base_and_one_of_windows(load: Read) -
     }
 
 
+def test_bases_of_rope_that_contradict_each_other_are_refused(load: Read, family: HuggingFaceNames) -> None:
+    names = {
+        "keys": {**family.keys, "rope_local_base_freq": "rope.freq_base_swa"},
+        "defaults": {"rope_theta": 1e6},
+    }
+
+    def bases(**config: Any) -> tuple[Any, Any]:
+        hp = load(names, **config).hyperparameters
+        return hp.get("rope.freq_base"), hp.get("rope.freq_base_swa")
+
+    both = kinds({"rope_theta": 3e5}, {"rope_theta": 5e3})
+    assert bases() == (1e6, None)
+    assert bases(**both) == (3e5, 5e3)  # the family's default does not contradict
+    assert bases(rope_theta=300000, rope_local_base_freq=5e3, **both) == (3e5, 5e3)
+    assert bases(rope_local_base_freq=5e3, **kinds({"rope_theta": 3e5}, {})) == (3e5, 5e3)
+    with pytest.raises(FormatError, match=r"rope_theta is 5\.0, but 300000\.0 in rope_parameters\.full_att"):
+        bases(rope_theta=5.0, **both)
+    with pytest.raises(
+        FormatError, match=r"rope_local_base_freq is 7\.0, but 5000\.0 in rope_parameters\.sl"
+    ):
+        bases(rope_local_base_freq=7.0, **both)
+    with pytest.raises(FormatError, match=r"config\.json: rope_local_base_freq is 0, but must be above 0"):
+        bases(rope_local_base_freq=0)
+
+
 @pytest.mark.parametrize(
     ("given", "kind", "error"),
     [
+        (
+            kinds({"rope_theta": 1e4, "strange": 3}, {}),
+            UnsupportedError,
+            r"rope_parameters\.full_attention\.'strange' is not supported for default",
+        ),
+        (
+            kinds({"rope_type": "linear"}, {}),
+            FormatError,
+            r"rope_parameters\.full_attention\.factor is None",
+        ),
         (
             kinds({}, {"rope_type": "linear", "factor": 2.0}),
             UnsupportedError,

@@ -193,14 +193,23 @@ def test_an_expert_with_leading_zeros_is_no_expert(folder: Folder, make: Any) ->
             {"rope_scaling": {"type": "linear", "factor": 2.0, "mystery": 3.0}},
             "rope_scaling.'mystery' is not supported for linear",
         ),
-        ({"rope_parameters": {"factor": 2.0}}, "rope_scaling.'factor' is not supported for default"),
+        ({"rope_parameters": {"factor": 2.0}}, "rope_parameters.'factor' is not supported for default"),
         (
             {"rope_parameters": {"partial_rotary_factor": 0.5}},
-            "rope_scaling.'partial_rotary_factor' is not supported for default",
+            "rope_parameters.'partial_rotary_factor' is not supported for default",
         ),
         (
             {"rope_parameters": {"rope_theta": 3.0}, "rope_scaling": {"type": "linear", "factor": 2.0}},
             "rope_parameters and rope_scaling differ",
+        ),
+        (
+            {"rope_theta": 5.0, "rope_parameters": {"rope_theta": 3.0}},
+            "config.json: rope_theta is 5.0, but 3.0 in rope_parameters",
+        ),
+        ({"rope_parameters": {"rope_theta": -3.0}}, "rope_parameters.rope_theta is -3.0, but must be above"),
+        (
+            {"rope_parameters": {"rope_type": ["linear"]}},
+            "rope_parameters: the scaling of RoPE ['linear'] is",
         ),
         ({"rope_theta": 10**400}, "must be above 0 and below 1e30"),
         ({"rope_theta": float("nan")}, "rope_theta is nan, but must be above 0"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from zigai_core.api.embedding import text_end
 from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_safetensors.pipeline import GPT2
 from zigai_safetensors.tokenizer import read_tokenizer
@@ -93,8 +94,16 @@ def test_a_template_may_end_texts_with_the_token_that_ends_them(tmp_path: Path, 
     assert spec is not None
     assert (spec.add_bos, spec.add_eos) == (begins, True)
     assert spec.special_ids == {**({"bos": 4} if begins else {}), "eos": 5}
-    with pytest.raises(UnsupportedError, match="ends texts with token 5, but eos_token is 7"):
-        read_tokenizer(folder(tmp_path, {"eos_token": "<tool>"}, **template), [5], 16)
+
+
+def test_a_template_may_end_texts_with_another_token_than_replies(tmp_path: Path) -> None:
+    """As that of Qwen3-Embedding: texts end with <|endoftext|>, eos_token is <|im_end|>."""
+    single = [TEMPLATE["single"][1], {"SpecialToken": {"id": "</s>"}}]
+    template = {"post_processor": {**TEMPLATE, "single": single}}
+    spec = read_tokenizer(folder(tmp_path, {"eos_token": "<tool>"}, **template), [7], 16)
+    assert spec is not None
+    assert (spec.add_eos, spec.special_ids, spec.end_ids) == (True, {"eos": 5, "eot": 7}, {5, 7})
+    assert text_end(spec) == [5]
 
 
 @pytest.mark.parametrize(

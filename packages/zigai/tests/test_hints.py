@@ -33,11 +33,8 @@ def test_the_error_for_an_architecture_of_no_package_names_none(name: str) -> No
     assert "pip install" not in str(caught.value)
 
 
-def test_every_architecture_of_zigai_packages_has_a_hint() -> None:
+@pytest.mark.parametrize("group", ["zigai.architectures", "zigai.huggingface"])
+def test_every_architecture_and_family_of_zigai_packages_has_a_hint(group: str) -> None:
     ours = {"zigai-gemma", "zigai-llama", "zigai-qwen"}
-    declared = {
-        point.name
-        for point in entry_points(group="zigai.architectures")
-        if point.dist and point.dist.name in ours
-    }
-    assert declared == set(PACKAGES["zigai.architectures"])
+    declared = {point.name for point in entry_points(group=group) if point.dist and point.dist.name in ours}
+    assert declared == set(PACKAGES[group])

@@ -46,8 +46,10 @@ def test_importing_zigai_imports_no_plugin() -> None:
     plugins = {
         "zigai_gemma",
         "zigai_gguf",
+        "zigai_hub",
         "zigai_llama",
         "zigai_qwen",
+        "zigai_safetensors",
         "zigai_tokenizers",
         "zigai_kernels",
         "zigai_cli",

@@ -7,7 +7,8 @@ from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.rope import rope_frequencies
-from zigai_gemma.layers import has_window, head, layer, scaled_embedding
+from zigai_gemma.layers import head, layer, scaled_embedding
+from zigai_gemma.windows import has_window
 
 
 def gemma2(model: ModelDescriptor, *, context: int) -> Graph:

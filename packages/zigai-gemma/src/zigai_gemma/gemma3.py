@@ -6,7 +6,8 @@ from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
-from zigai_gemma.layers import has_window, head, layer, leave_out_images, scaled_embedding, two_ropes
+from zigai_gemma.layers import head, layer, leave_out_images, scaled_embedding
+from zigai_gemma.windows import has_window, two_ropes
 
 
 def gemma3(model: ModelDescriptor, *, context: int) -> Graph:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import PoolKind
-from zigai_gemma.layers import has_window, layer, scaled_embedding, two_ropes
+from zigai_gemma.layers import layer, scaled_embedding
+from zigai_gemma.windows import has_window, two_ropes
 
 _POOLING: dict[int, PoolKind | None] = {-1: None, 0: None, 1: "mean", 2: "cls", 3: "last"}
 """The kind by GGUF's `pooling_type` (`llama_pooling_type`)."""
@@ -23,10 +23,10 @@ def gemma_embedding(model: ModelDescriptor, *, context: int) -> Graph:
     hp, shape = model.hyperparameters, DecoderShape.of(model.hyperparameters)
     window = hp.integer("attention.sliding_window", minimum=1) // 2 + 1
     if hp.flag("attention.causal", False):
-        raise UnsupportedError("attention.causal is true, but in gemma-embedding all tokens see each other")
+        raise hp.unsupported("attention.causal", "is true, but here all tokens of a text see each other")
     number = hp.integer("pooling_type", 0, minimum=-1)
     if number not in _POOLING:
-        raise UnsupportedError(f"pooling_type is {number}, which gemma-embedding does not support")
+        raise hp.unsupported("pooling_type", f"is {number}; supported are {', '.join(map(str, _POOLING))}")
 
     g = GraphBuilder(model.tensors)
     full, local = two_ropes(g, hp, shape.head_dim, context=context)
@@ -51,7 +51,7 @@ def gemma_embedding(model: ModelDescriptor, *, context: int) -> Graph:
         if g.has(f"{name}.weight") or f"{name}_feat_out" in hp:
             width = hp.integer(f"{name}_feat_out", g.shape(f"{name}.weight")[0], minimum=1)
             if hp.integer(f"{name}_feat_in", x.width) != x.width:
-                raise FormatError(f"{name}_feat_in is not {x.width}, the width of what the layer reads")
+                raise hp.error(f"{name}_feat_in", f"is not {x.width}, the width of what the layer reads")
             x = g.linear(x, name, width)
     g.output("hidden", x)
     return g.finish()

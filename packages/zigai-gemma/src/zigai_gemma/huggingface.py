@@ -8,7 +8,7 @@ their class.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
@@ -54,6 +54,30 @@ def _scale(value: Any) -> dict[str, float]:
     return {"attention.scale": value**-0.5}
 
 
+def _cap(name: str, *, default: bool = False) -> Callable[[Any], dict[str, float]]:
+    """The function that gives the soft cap `name` from its key, none if the value is null.
+
+    `default`: whether the architecture has a cap without the hyperparameter, so that none is written as 0.
+    """
+
+    def cap(value: Any) -> dict[str, float]:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if value is not None and not (number and 0 < value < 1e30):
+            raise ValueError("it must be a number above 0, or null for no cap")
+        if value is None:
+            return {name: 0.0} if default else {}
+        return {name: float(value)}
+
+    return cap
+
+
+def _window(value: Any) -> dict[str, Any]:
+    """The length of the sliding window, without which transformers computes no layer that has one."""
+    if value is None or (type(value) is int and value == 0):
+        raise UnsupportedError(f"{quote(value)} is no window, but the family's layers have one")
+    return {"attention.sliding_window": value}
+
+
 def _flags(kinds: Any) -> dict[str, list[bool]]:
     """Which layers have the sliding window, from `layer_types`."""
     if kinds is None:
@@ -85,7 +109,7 @@ _REQUIRED = {
     "hidden_activation": (_TANH, None),
     "use_bidirectional_attention": (None, False),
 }
-_LEFT_OUT = {
+_KEYS_WITHOUT_EFFECT = {
     "attention_bias": "biases are read if the folder has them",
     "attention_dropout": "dropout is for training",
     "cache_implementation": "of transformers' cache",
@@ -104,23 +128,23 @@ GEMMA = HuggingFaceNames(
     tensors=_tensors(["model."], ["lm_head.weight"], {"post_attention_layernorm": "ffn_norm"}),
     keys=_KEYS,
     required=_REQUIRED,
-    left_out=_LEFT_OUT,
+    keys_without_effect=_KEYS_WITHOUT_EFFECT,
     added=_NORMS,
     defaults={**_DEFAULTS, "num_attention_heads": 16, "num_key_value_heads": 16},
 )
 GEMMA2 = HuggingFaceNames(
     architecture="gemma2",
     tensors=_tensors(["model."], ["lm_head.weight"], _POST_NORMS),
-    keys={**_KEYS, "sliding_window": "attention.sliding_window"},
+    keys=_KEYS,
     required=_REQUIRED,
-    left_out={**_LEFT_OUT, "sliding_window_size": "transformers reads sliding_window"},
+    keys_without_effect={**_KEYS_WITHOUT_EFFECT, "sliding_window_size": "transformers reads sliding_window"},
     added=_NORMS,
     computed={
         "query_pre_attn_scalar": _scale,
         "layer_types": _flags,
-        # Without them there is no cap, but in GGUF there is one unless the file says 0.
-        "attn_logit_softcapping": lambda value: {"attn_logit_softcapping": value or 0.0},
-        "final_logit_softcapping": lambda value: {"final_logit_softcapping": value or 0.0},
+        "sliding_window": _window,
+        "attn_logit_softcapping": _cap("attn_logit_softcapping", default=True),
+        "final_logit_softcapping": _cap("final_logit_softcapping", default=True),
     },
     defaults={
         **_DEFAULTS,
@@ -137,18 +161,21 @@ _GEMMA3 = HuggingFaceNames(
     tensors=_tensors(["model.", ""], ["lm_head.weight"], {**_POST_NORMS, **_HEAD_NORMS}),
     keys={
         **_KEYS,
-        "sliding_window": "attention.sliding_window",
         "sliding_window_pattern": "attention.sliding_window_pattern",
         "rope_local_base_freq": "rope.freq_base_swa",
-        "final_logit_softcapping": "final_logit_softcapping",
     },
     required={**_REQUIRED, "attn_logit_softcapping": (None,)},
-    left_out={
-        **_LEFT_OUT,
+    keys_without_effect={
+        **_KEYS_WITHOUT_EFFECT,
         "_sliding_window_pattern": "transformers reads layer_types and sliding_window_pattern",
     },
     added=_NORMS,
-    computed={"query_pre_attn_scalar": _scale, "layer_types": _flags},
+    computed={
+        "query_pre_attn_scalar": _scale,
+        "sliding_window": _window,
+        "layer_types": _flags,
+        "final_logit_softcapping": _cap("final_logit_softcapping"),
+    },
     defaults={
         **_DEFAULTS,
         "num_attention_heads": 8,
@@ -160,6 +187,7 @@ _GEMMA3 = HuggingFaceNames(
         "rope_theta": 1e6,
     },
 )
+_NO_LOGITS = "there are no logits"
 _EMBEDDING = dataclasses.replace(
     _GEMMA3,
     architecture="gemma-embedding",
@@ -168,9 +196,10 @@ _EMBEDDING = dataclasses.replace(
         "2_Dense.linear.weight": "dense_2.weight",
         "3_Dense.linear.weight": "dense_3.weight",
     },
-    keys={key: name for key, name in _GEMMA3.keys.items() if key != "final_logit_softcapping"},
+    computed={key: each for key, each in _GEMMA3.computed.items() if key != "final_logit_softcapping"},
     required={**_GEMMA3.required, "use_bidirectional_attention": (True,)},
-    left_out={**_GEMMA3.left_out, "final_logit_softcapping": "there are no logits", "lm_head.*": "the same"},
+    keys_without_effect={**_GEMMA3.keys_without_effect, "final_logit_softcapping": _NO_LOGITS},
+    tensors_without_effect={"lm_head.*": _NO_LOGITS},
 )
 """EmbeddingGemma; its window is that of the file, not the half that transformers makes of it."""
 GEMMA3_TEXT = dataclasses.replace(_GEMMA3, variants={"use_bidirectional_attention": _EMBEDDING})
@@ -182,15 +211,15 @@ GEMMA3 = dataclasses.replace(
         ["lm_head.weight", "language_model.lm_head.weight"],
         {**_POST_NORMS, **_HEAD_NORMS},
     ),
-    left_out={
-        **_GEMMA3.left_out,
+    keys_without_effect={
+        **_GEMMA3.keys_without_effect,
         "vision_config": _IMAGES,
         "mm_tokens_per_image": _IMAGES,
         "boi_token_index": _IMAGES,
         "eoi_token_index": _IMAGES,
         "image_token_index": _IMAGES,
     },
-    unused={
+    unsupported_tensors={
         f"{prefix}{part}*": _IMAGES
         for prefix in ("", "model.")
         for part in ("vision_tower.", "multi_modal_projector.")

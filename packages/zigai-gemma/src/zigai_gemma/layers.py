@@ -1,19 +1,12 @@
-"""The parts that Gemma 2, Gemma 3 and EmbeddingGemma share."""
+"""The layers of Gemma 2, Gemma 3 and EmbeddingGemma, and the ends that all members share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
-
-from zigai_core.contracts.descriptor import Hyperparameters, Pairing
-from zigai_core.contracts.errors import FormatError, quote
+from zigai_core.contracts.descriptor import Pairing
 from zigai_core.contracts.graph import Value
 from zigai_core.ops.blocks import DecoderShape, gated, projections
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.ops.rope import RopeFrequencies, rope_frequencies
-
-PATTERN = "attention.sliding_window_pattern"
+from zigai_core.ops.rope import RopeFrequencies
 
 
 def layer(
@@ -68,20 +61,6 @@ def layer(
     return g.add(x, g.rms_norm(h, f"{at}.post_ffw_norm", epsilon), name=f"{at}.ffn_residual")
 
 
-def two_ropes(
-    g: GraphBuilder, hp: Hyperparameters, head_dim: int, *, context: int
-) -> tuple[RopeFrequencies, RopeFrequencies]:
-    """Returns RoPE's frequencies of full layers, and of those with a window, which no scaling is for.
-
-    Raises `FormatError` without `rope.freq_base`, as no default fits all files.
-    """
-    hp.number("rope.freq_base", minimum=1.001)
-    base = hp.number("rope.freq_base_swa", 0.0, minimum=0.0) or 10000.0  # as in llama.cpp
-    local = hp.replaced(rope__freq_base=base, rope__scaling__type="none")
-    full = rope_frequencies(g, hp, head_dim, context=context)
-    return full, rope_frequencies(g, local, head_dim, context=context)
-
-
 def scaled_embedding(g: GraphBuilder, width: int) -> Value:
     """Appends the embedding times √width: `[tokens, width]`."""
     return g.scale(g.embedding("token_embd", width), width**0.5, name="embedding_scaled")
@@ -103,19 +82,3 @@ def leave_out_images(g: GraphBuilder) -> None:
     """Leaves out the tensors of a vision tower and its projector, which some files hold."""
     for pattern in ("v.*", "mm.*"):
         g.leave_out(pattern, "images are not supported, texts are")
-
-
-def has_window(hp: Hyperparameters, layers: int, period: int) -> Sequence[bool]:
-    """Returns whether each layer has the sliding window.
-
-    `attention.sliding_window_pattern` holds a flag for each layer, or a number n: then every n-th layer has
-    none (0: all have it). It defaults to `period`. Raises `FormatError` for flags that are none, or too few.
-    """
-    given = hp.get(PATTERN)
-    if not isinstance(given, (list, tuple, np.ndarray)):
-        period = hp.integer(PATTERN, period)
-        return [period == 0 or (number + 1) % period != 0 for number in range(layers)]
-    flags = list(given)
-    if len(flags) != layers or any(flag not in (0, 1) for flag in flags):
-        raise FormatError(f"{PATTERN} is {quote(flags)}, but must hold true or false for {layers} layers")
-    return [bool(flag) for flag in flags]

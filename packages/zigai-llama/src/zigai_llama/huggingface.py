@@ -50,12 +50,14 @@ KEYS = {
     "head_dim": "attention.key_length",
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
 }
-LEFT_OUT = {
+KEYS_WITHOUT_EFFECT = {
     "attention_bias": "biases are read if the folder has them",
     "mlp_bias": "biases are read if the folder has them",
     "attention_dropout": "dropout is for training",
     "initializer_range": "of random weights, for training",
     "pretraining_tp": "splits products for training; results are the same",
+}
+TENSORS_WITHOUT_EFFECT = {
     "model.layers.*.self_attn.rotary_emb.inv_freq": "computed from the configuration",
 }
 
@@ -64,7 +66,8 @@ LLAMA = HuggingFaceNames(
     tensors={**TENSORS, **BIASES},
     keys=KEYS,
     required={"hidden_act": ("silu",)},
-    left_out=LEFT_OUT,
+    keys_without_effect=KEYS_WITHOUT_EFFECT,
+    tensors_without_effect=TENSORS_WITHOUT_EFFECT,
 )
 MIXTRAL = HuggingFaceNames(
     architecture="llama",
@@ -82,17 +85,19 @@ MIXTRAL = HuggingFaceNames(
         "num_experts_per_tok": "expert_used_count",
     },
     required={"hidden_act": ("silu",)},
-    left_out={
-        **LEFT_OUT,
+    keys_without_effect={
+        **KEYS_WITHOUT_EFFECT,
         "output_router_logits": "for training",
         "router_aux_loss_coef": "for training",
         "router_jitter_noise": "for training",
     },
+    tensors_without_effect=TENSORS_WITHOUT_EFFECT,
 )
 MISTRAL = HuggingFaceNames(
     architecture="llama",
     tensors=TENSORS,
     keys={**KEYS, "sliding_window": "attention.sliding_window"},
     required={"hidden_act": ("silu",)},
-    left_out=LEFT_OUT,
+    keys_without_effect=KEYS_WITHOUT_EFFECT,
+    tensors_without_effect=TENSORS_WITHOUT_EFFECT,
 )

@@ -39,7 +39,7 @@ _KEYS = {
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
 }
 _REQUIRED = {"hidden_act": ("silu",), "use_sliding_window": (False,)}
-_LEFT_OUT = {
+_KEYS_WITHOUT_EFFECT = {
     "attention_bias": "biases are read if the folder has them",
     "attention_dropout": "dropout is for training",
     "initializer_range": "of random weights, for training",
@@ -49,7 +49,11 @@ _LEFT_OUT = {
 }
 
 QWEN2 = HuggingFaceNames(
-    architecture="qwen2", tensors=_TENSORS, keys=_KEYS, required=_REQUIRED, left_out=_LEFT_OUT
+    architecture="qwen2",
+    tensors=_TENSORS,
+    keys=_KEYS,
+    required=_REQUIRED,
+    keys_without_effect=_KEYS_WITHOUT_EFFECT,
 )
 QWEN3 = HuggingFaceNames(
     architecture="qwen3",
@@ -60,7 +64,7 @@ QWEN3 = HuggingFaceNames(
     },
     keys={**_KEYS, "head_dim": "attention.key_length"},
     required=_REQUIRED,
-    left_out=_LEFT_OUT,
+    keys_without_effect=_KEYS_WITHOUT_EFFECT,
 )
 
 _EXPERTS = {
@@ -78,8 +82,8 @@ _EXPERT_KEYS = {
     "norm_topk_prob": "expert_weights_norm",
 }
 _EXPERTS_REQUIRED = {**_REQUIRED, "decoder_sparse_step": (1,), "mlp_only_layers": ([], None)}
-_EXPERTS_LEFT_OUT = {
-    **_LEFT_OUT,
+_EXPERT_KEYS_WITHOUT_EFFECT = {
+    **_KEYS_WITHOUT_EFFECT,
     "qkv_bias": "biases are read if the folder has them",
     "output_router_logits": "for training",
     "router_aux_loss_coef": "for training",
@@ -98,12 +102,12 @@ QWEN2_MOE = HuggingFaceNames(
     },
     keys={**_KEYS, **_EXPERT_KEYS, "shared_expert_intermediate_size": "expert_shared_feed_forward_length"},
     required=_EXPERTS_REQUIRED,
-    left_out=_EXPERTS_LEFT_OUT,
+    keys_without_effect=_EXPERT_KEYS_WITHOUT_EFFECT,
 )
 QWEN3_MOE = HuggingFaceNames(
     architecture="qwen3moe",
     tensors={**QWEN3.tensors, **_EXPERTS},
     keys={**QWEN3.keys, **_EXPERT_KEYS},
     required=_EXPERTS_REQUIRED,
-    left_out=_EXPERTS_LEFT_OUT,
+    keys_without_effect=_EXPERT_KEYS_WITHOUT_EFFECT,
 )

@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.api.installed import report
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import (
-    ComputedTensor,
     Conventions,
     Hyperparameters,
-    JoinedTensor,
     ModelDescriptor,
     TensorInfo,
 )
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
-from zigai_safetensors import limits
 from zigai_safetensors.config import hyperparameters, one_object
 from zigai_safetensors.files import read_json, read_text
 from zigai_safetensors.folder import CONFIG, check_config, is_model, is_weights
 from zigai_safetensors.generation import end_ids, sampling
-from zigai_safetensors.modules import read_modules
+from zigai_safetensors.modules import MODULES, check_weights, dense_layers, read_modules
 from zigai_safetensors.quantised import layout_name, whole_weights
+from zigai_safetensors.tensor_names import renamed
+from zigai_safetensors.texts import check_texts
 from zigai_safetensors.tokenizer import read_tokenizer
 from zigai_safetensors.weights import read_weights
 
-_EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
-_GGUF = re.compile(r"blk\..*|(?:token_embd|output|output_norm|rope_freqs|dense_[23])\..*")
+_LOG = logging.getLogger("zigai.safetensors")
 _CACHED = re.compile(r"models--(?:.*--)?(.+)")
 
 
@@ -72,11 +69,20 @@ class SafetensorsFormat:
         config, names = one_object(stated, _names(kind, folder / CONFIG), folder / CONFIG)
         values, divisors = hyperparameters(config, names, folder / CONFIG)
         stored, files = read_weights(path)
-        modules = read_modules(folder, names.tensors)
-        values |= modules.values
-        stored |= modules.tensors
+        modules = read_modules(folder, names, values.get("embedding_length"))
+        check_weights(stored, modules, names, folder)
+        if (folder / MODULES).exists():
+            check_texts(folder, values.get("context_length"))
+        elif dense_layers(names):
+            _LOG.warning(
+                "%s: has no %s, so an embedding is the state of the last token, without pooling: download "
+                "it, and the folders that it names, from where the weights are from",
+                *(folder, MODULES),
+            )
         files = (*files, *modules.files)
-        tensors = _renamed(whole_weights(stored, config, folder / CONFIG), names, values, config, folder)
+        weights = {**whole_weights(stored, config, folder / CONFIG), **modules.tensors}
+        tensors = renamed(weights, names, values, config, folder)
+        values |= modules.values
         _check_types(tensors, folder)
         _check_vocabulary(tensors, values, folder)
         if divisors is not None:
@@ -120,73 +126,6 @@ def _names(kind: str, config: Path) -> HuggingFaceNames:
         return Plugins.installed().huggingface.get(kind)
     except UnsupportedError as error:
         raise UnsupportedError(f"{config}: {error}") from None
-
-
-def _renamed(
-    stored: Mapping[str, TensorInfo],
-    names: HuggingFaceNames,
-    values: Mapping[str, Any],
-    config: Mapping[str, Any],
-    folder: Path,
-) -> dict[str, TensorInfo]:
-    """The tensors under GGUF's names. One that the family does not name keeps its own; loading refuses it."""
-    layers = values.get("block_count")
-    if type(layers) is not int or not 1 <= layers <= limits.LAYERS:
-        raise FormatError(f"{folder / CONFIG}: the number of layers is {quote(layers)}")
-    known = {
-        theirs.format(layer): ours.format(layer)
-        for theirs, ours in names.tensors.items()
-        for layer in (range(layers) if "{}" in theirs and len(stored) >= layers else [0])
-    }
-    tensors: dict[str, TensorInfo] = {}
-    experts: dict[str, dict[int, TensorInfo]] = {}
-    for name, tensor in stored.items():
-        if any(fnmatchcase(name, pattern) for pattern in names.left_out):
-            continue
-        unused = next((pattern for pattern in names.unused if fnmatchcase(name, pattern)), None)
-        if unused is not None:
-            report(f"{names.architecture} leaves out {unused}: {names.unused[unused]}")
-            continue
-        found = _EXPERT.fullmatch(name)
-        stack = known.get(f"{found[1]}[]{found[3]}") if found else None
-        if found and stack is not None:
-            experts.setdefault(stack, {})[int(found[2])] = tensor
-            continue
-        if name not in known and _GGUF.fullmatch(name):
-            raise FormatError(f"{folder}: holds tensor {quote(name)}, a name of GGUF, not of Hugging Face")
-        new = known.get(name, name)
-        if new in tensors:
-            raise FormatError(f"{folder}: holds {quote(new)} under two names, one of which is {quote(name)}")
-        tensors[new] = _plus(tensor.changed(name=new), names.added)
-    for name, parts in experts.items():
-        missing = next((number for number in range(len(parts)) if number not in parts), None)
-        if missing is not None:
-            raise FormatError(f"{folder}: of the experts of {quote(name)}, number {missing} is missing")
-        tensors[name] = JoinedTensor(name, [parts[number] for number in range(len(parts))])
-    tied = config.get("tie_word_embeddings", "output.weight" not in tensors)
-    if tied is not None and not isinstance(tied, bool):
-        raise FormatError(
-            f"{folder / CONFIG}: tie_word_embeddings is {quote(tied)}, but must be true or false"
-        )
-    if tied:
-        tensors.pop("output.weight", None)  # transformers uses the embedding, whatever is stored
-    elif "output.weight" not in tensors and "token_embd.weight" in tensors:
-        raise FormatError(f"{folder}: has no lm_head.weight, though tie_word_embeddings is false")
-    return tensors
-
-
-def _plus(tensor: TensorInfo, added: Mapping[str, float]) -> TensorInfo:
-    """The tensor; if a pattern of `added` is its name's, the sum of its elements and the number there."""
-    number = next((number for name, number in added.items() if fnmatchcase(tensor.name, name)), None)
-    if number is None or tensor.dtype.dequantize is None:
-        return tensor
-    width = tensor.shape[-1]
-
-    def rows(start: int, stop: int) -> NDArray[np.uint8]:
-        given = tensor.dtype.to_float32(tensor.copy_rows(start, stop), (stop - start, width))
-        return (given + np.float32(number)).astype("<f4").view(np.uint8).reshape(-1)
-
-    return ComputedTensor(tensor.name, tensor.shape, DTYPES["F32"], [tensor], rows, f"plus {number}")
 
 
 def _check_types(tensors: Mapping[str, TensorInfo], folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from zigai_core.contracts.descriptor import TokenizerSpec
-from zigai_core.contracts.errors import FormatError, UnsupportedError
+from zigai_core.contracts.errors import FormatError
 from zigai_safetensors.files import read_json
 from zigai_safetensors.sentencepiece_model import read_sentencepiece
 from zigai_safetensors.tokenizer_json import read_tokenizer_json
@@ -45,15 +45,15 @@ def read_tokenizer(folder: Path, ends: Sequence[int], size: int) -> TokenizerSpe
     if wrong:
         raise FormatError(f"{folder}: eos_token_id is {wrong[0]}, but {path.name} has {count} tokens")
     special = _roles(spec, settings)
-    if spec.add_eos and special.get("eos") != spec.special_ids.get("eos"):
-        raise UnsupportedError(
-            f"{path}: the post_processor ends texts with token {spec.special_ids.get('eos')}, but eos_token "
-            f"is {special.get('eos')}"
-        )
+    last = spec.special_ids.get("eos") if spec.add_eos else None
+    if last is not None and special.get("eos") not in (None, last):
+        # The token after a text and that after a reply differ (Qwen3-Embedding). GGUF has one role for both:
+        # as in llama.cpp (gguf-py/gguf/vocab.py), the former is `eos` and the latter `eot`.
+        special |= {"eot": special["eos"], "eos": last}
     return replace(
         spec,
         special_ids={"eos": ends[0], **special} if ends else special,
-        end_ids=frozenset(ends) | ({special["eos"]} if "eos" in special else frozenset()),
+        end_ids=frozenset(ends) | {special[role] for role in ("eos", "eot") if role in special},
     )
 
 

@@ -58,7 +58,7 @@ def decoder_files(name: PackageName, entry: str) -> dict[str, str | bytes]:
         "tensors": code_mapping(guesses(_TENSORS), 4),
         "keys": code_mapping(_KEYS, 4),
         "required": code_mapping({"hidden_act": ("silu",)}, 8),
-        "left_out": code_mapping(_LEFT_OUT, 8),
+        "keys_without_effect": code_mapping(_LEFT_OUT, 8),
         "extras": 'oracle = ["torch>=2.4", "transformers>=5", "zigai-safetensors", "zigai-llama"]\n',
         "entry_points": architecture_entry_points(name, entry, entry),
     }

@@ -36,7 +36,7 @@ def class_files(name: PackageName, entry: str, model: TinyModel) -> dict[str, st
         "tensors": code_mapping(model.names, 4, {each: list(shape) for each, shape in model.shapes.items()}),
         "keys": code_mapping({**keys.keys, **dict.fromkeys(keys.unknown)}, 4, keys.unknown),
         "required": code_mapping({key: (value,) for key, value in keys.required.items()}, 8),
-        "left_out": code_mapping(keys.left_out, 8),
+        "keys_without_effect": code_mapping(keys.left_out, 8),
         "case": tomlkit.dumps({name.name: case}).strip(),
         "extras": 'oracle = ["torch>=2.4", "transformers>=5", "zigai-safetensors"]\n',
         "entry_points": architecture_entry_points(name, entry, model.model_type),
@@ -51,7 +51,7 @@ def finish(folder: Path, name: PackageName, entry: str, model: TinyModel) -> lis
     if model.unnamed:
         left.append(
             f"{names}: tensors without a name: {_listed(model.unnamed)}; name them in "
-            "TENSORS, or give the reason why they have no effect in left_out"
+            "TENSORS, or give the reason why they have no effect in tensors_without_effect"
         )
     if model.keys.unknown:
         left.append(_unknown_keys(names, model.keys.unknown))
@@ -74,7 +74,8 @@ def _unknown_keys(names: str, unknown: Mapping[str, object]) -> str:
     listed = _listed(f"{key} = {json_text(value)}" for key, value in unknown.items())
     return (
         f"{names}: keys of config.json that are not known: {listed}; make each a hyperparameter in "
-        "KEYS, its value the only one in required, or give the reason why it has no effect in left_out"
+        "KEYS, its value the only one in required, or give the reason why it has no effect in "
+        "keys_without_effect"
     )
 
 

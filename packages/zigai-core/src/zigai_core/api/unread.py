@@ -59,13 +59,16 @@ def check_unread(
 def _not_left_out(
     model: ModelDescriptor, graph: Graph, tensors: Sequence[TensorInfo]
 ) -> Iterator[TensorInfo]:
-    """The tensors that match no pattern of `Graph.left_out`; the reasons for the others are logged once."""
+    """The tensors that match no pattern of `Graph.left_out`; each reason for the others is logged once."""
+    reasons: dict[str, dict[str, None]] = {}
     for tensor in tensors:
         matching = [pattern for pattern in graph.left_out if fnmatchcase(tensor.name, pattern)]
         if not matching:
             yield tensor
         for pattern in matching:
-            report(f"{model.architecture} leaves out {pattern}: {graph.left_out[pattern]}")
+            reasons.setdefault(graph.left_out[pattern], {})[pattern] = None
+    for reason, patterns in reasons.items():
+        report(f"{model.architecture} leaves out {', '.join(patterns)}: {reason}")
 
 
 def _is_neutral(tensor: TensorInfo) -> bool:

@@ -38,21 +38,27 @@ class HuggingFaceNames:
     """The hyperparameter of each configuration key: `hidden_size` is `embedding_length`."""
     required: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Values that a configuration key may have, the first if it is missing; all others are not supported."""
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Configuration keys, and patterns of tensors, that do not change results: the reason by name."""
+    keys_without_effect: Mapping[str, str] = field(default_factory=dict)
+    """Configuration keys that do not change results: the reason by key."""
+    tensors_without_effect: Mapping[str, str] = field(default_factory=dict)
+    """Patterns (`fnmatch`) of tensors that do not change results: the reason by pattern."""
+    unsupported_tensors: Mapping[str, str] = field(default_factory=dict)
+    """Patterns (`fnmatch`) of tensors of parts that are not supported, such as those for images: the reason
+    by pattern. A warning names what is left out."""
     added: Mapping[str, float] = field(default_factory=dict)
     """What is added to each element of a tensor, by pattern (`fnmatch`) of its GGUF name: 1.0 for
     `*_norm.weight` where checkpoints store norms minus one. The sums are float32."""
-    computed: Mapping[str, Callable[[Any], Mapping[str, Any]]] = field(default_factory=dict)
+    computed: Mapping[str | tuple[str, ...], Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
     """Hyperparameters by their names, computed from the value of a configuration key, which may be None. They
-    replace those of `keys`. A function raises `ValueError` for a value that is not valid, and
-    `UnsupportedError` for one that is not supported; both texts follow the file and the key."""
+    replace those of `keys`. With a tuple of keys the function is given the value of each in this order, None
+    for a key that the file lacks, and is called if the file has one of them:
+    `("partial_rotary_factor", "head_dim")`, of which the first may also be among the settings of RoPE.
+    A function raises `ValueError` for a value that is not valid, and `UnsupportedError` for one that is not
+    supported; both texts follow the file and the keys."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Values of configuration keys that the file lacks, where the hyperparameter's own default is another."""
-    unused: Mapping[str, str] = field(default_factory=dict)
-    """Patterns of tensors of parts that are not supported, such as those for images: the reason, which is
-    told when they are left out."""
     section: str | None = None
     """The key of an object that holds the settings of the text model. Those beside it hold, too."""
     variants: Mapping[str, HuggingFaceNames] = field(default_factory=dict)
-    """Names that hold instead of these if a configuration key is true."""
+    """Names that hold instead of these, with their own defaults and section, if a configuration key is true.
+    Two such keys are not supported."""

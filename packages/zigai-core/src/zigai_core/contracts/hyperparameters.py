@@ -93,7 +93,7 @@ class Hyperparameters(Mapping[str, Any]):
         if not _is_array(value):
             return (self._whole(key, value, minimum, maximum),) * length
         if len(value) != length:
-            raise self._error(key, f"has {len(value)} entries for {length} layers")
+            raise self.error(key, f"has {len(value)} entries for {length} layers")
         return tuple(self._whole(key, entry, minimum, maximum) for entry in value)
 
     def number(
@@ -107,34 +107,46 @@ class Hyperparameters(Mapping[str, Any]):
         """Returns a finite number within `minimum..maximum`."""
         value = self._value(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-            raise self._error(key, f"must be a number, not {quote(value)}")
+            raise self.error(key, f"must be a number, not {quote(value)}")
         try:
             number = float(value)
         except OverflowError:  # an integer too large for a float
             number = float("inf")
         if not math.isfinite(number) or not minimum <= number <= maximum:
-            raise self._error(key, f"is {quote(value)}, outside {minimum}..{maximum}")
+            raise self.error(key, f"is {quote(value)}, outside {minimum}..{maximum}")
         return number + 0.0  # -0.0 becomes 0.0
 
     def text(self, key: str, default: str | None = None) -> str:
         """Returns a string."""
         value = self._stored(key, default)
         if not isinstance(value, str):
-            raise self._error(key, f"must be a string, not {quote(value)}")
+            raise self.error(key, f"must be a string, not {quote(value)}")
         return value
 
     def flag(self, key: str, default: bool | None = None) -> bool:
         """Returns a boolean."""
         value = self._value(key, default)
         if not isinstance(value, (bool, np.bool_)):
-            raise self._error(key, f"must be true or false, not {quote(value)}")
+            raise self.error(key, f"must be true or false, not {quote(value)}")
         return bool(value)
+
+    def error(self, key: str, what: str) -> FormatError:
+        """Returns the error for a value that is not valid, with the file and the whole key.
+
+        >>> Hyperparameters({}, prefix="llama", source="a.gguf").error("rope.freq_base", "is 0")
+        FormatError('a.gguf: hyperparameter llama.rope.freq_base is 0')
+        """
+        return FormatError(self._named(key, what))
+
+    def unsupported(self, key: str, what: str) -> UnsupportedError:
+        """Returns the error for a value that is not supported, as `error` does."""
+        return UnsupportedError(self._named(key, what))
 
     def _whole(self, key: str, value: Any, minimum: int, maximum: int) -> int:
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-            raise self._error(key, f"must be a whole number, not {quote(value)}")
+            raise self.error(key, f"must be a whole number, not {quote(value)}")
         if not minimum <= value <= maximum:
-            raise self._error(key, f"is {quote(value)}, outside {minimum}..{maximum}")
+            raise self.error(key, f"is {quote(value)}, outside {minimum}..{maximum}")
         return int(value)
 
     def _value(self, key: str, default: Any) -> Any:
@@ -144,22 +156,19 @@ class Hyperparameters(Mapping[str, Any]):
             return value
         layers = self._values.get("block_count")
         if not len(value) or (isinstance(layers, int) and len(value) != layers):
-            raise self._error(key, f"has {len(value)} entries for {quote(layers)} layers")
+            raise self.error(key, f"has {len(value)} entries for {quote(layers)} layers")
         first = value[0]
         if not _all_equal(value, first):
             what = f"differs between layers, {quote(value)}, which this architecture does not support"
-            raise UnsupportedError(self._named(key, what))
+            raise self.unsupported(key, what)
         return first.item() if isinstance(first, np.generic) else first
 
     def _stored(self, key: str, default: Any) -> Any:
         self._read.add(key)
         value = self._values.get(key, default)
         if value is None:
-            raise self._error(key, "is missing")
+            raise self.error(key, "is missing")
         return value
-
-    def _error(self, key: str, what: str) -> FormatError:
-        return FormatError(self._named(key, what))
 
     def _named(self, key: str, what: str) -> str:
         name = f"{escape(self._prefix)}.{key}" if self._prefix else key

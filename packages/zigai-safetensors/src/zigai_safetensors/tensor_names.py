@@ -1,0 +1,105 @@
+"""Tensors of a folder under GGUF's names, by those of their family."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zigai_core.api.installed import report
+from zigai_core.contracts.descriptor import ComputedTensor, JoinedTensor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
+from zigai_core.contracts.errors import FormatError, quote
+from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_safetensors import limits
+from zigai_safetensors.folder import CONFIG
+
+_EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
+_ALWAYS = frozenset({"blk", "token_embd", "output", "output_norm", "rope_freqs"})
+"""Beginnings of GGUF's names that no family's folder has; those of its own tensors are others."""
+
+
+def renamed(
+    stored: Mapping[str, TensorInfo],
+    names: HuggingFaceNames,
+    values: Mapping[str, Any],
+    config: Mapping[str, Any],
+    folder: Path,
+) -> dict[str, TensorInfo]:
+    """Returns the tensors under GGUF's names. One that the family does not name keeps its own, and loading
+    refuses it; those without effect are left out.
+
+    Raises `FormatError` for a name of GGUF, for two tensors of one name, and for an expert or a head that is
+    missing. A warning for each reason names the parts that are not supported.
+    """
+    layers = values.get("block_count")
+    if type(layers) is not int or not 1 <= layers <= limits.LAYERS:
+        raise FormatError(f"{folder / CONFIG}: the number of layers is {quote(layers)}")
+    known = {
+        theirs.format(layer): ours.format(layer)
+        for theirs, ours in names.tensors.items()
+        for layer in (range(layers) if "{}" in theirs and len(stored) >= layers else [0])
+    }
+    of_gguf = {ours.partition(".")[0] for ours in names.tensors.values()} | _ALWAYS
+    unsupported: dict[str, dict[str, None]] = {}
+    tensors: dict[str, TensorInfo] = {}
+    experts: dict[str, dict[int, TensorInfo]] = {}
+    for name, tensor in stored.items():
+        if any(fnmatchcase(name, pattern) for pattern in names.tensors_without_effect):
+            continue
+        part = next((each for each in names.unsupported_tensors if fnmatchcase(name, each)), None)
+        if part is not None:
+            unsupported.setdefault(names.unsupported_tensors[part], {})[part] = None
+            continue
+        found = _EXPERT.fullmatch(name)
+        stack = known.get(f"{found[1]}[]{found[3]}") if found else None
+        if found and stack is not None:
+            experts.setdefault(stack, {})[int(found[2])] = tensor
+            continue
+        if name not in known and "." in name and name.partition(".")[0] in of_gguf:
+            raise FormatError(f"{folder}: holds tensor {quote(name)}, a name of GGUF, not of Hugging Face")
+        new = known.get(name, name)
+        if new in tensors:
+            raise FormatError(f"{folder}: holds {quote(new)} under two names, one of which is {quote(name)}")
+        tensors[new] = _plus(tensor.changed(name=new), names.added)
+    for reason, patterns in unsupported.items():
+        report(f"{names.architecture} leaves out {', '.join(patterns)}: {reason}")
+    for name, parts in experts.items():
+        missing = next((number for number in range(len(parts)) if number not in parts), None)
+        if missing is not None:
+            raise FormatError(f"{folder}: of the experts of {quote(name)}, number {missing} is missing")
+        tensors[name] = JoinedTensor(name, [parts[number] for number in range(len(parts))])
+    _tie(tensors, config, folder)
+    return tensors
+
+
+def _tie(tensors: dict[str, TensorInfo], config: Mapping[str, Any], folder: Path) -> None:
+    """Removes the head of a model whose head is its embedding."""
+    tied = config.get("tie_word_embeddings", "output.weight" not in tensors)
+    if tied is not None and not isinstance(tied, bool):
+        raise FormatError(
+            f"{folder / CONFIG}: tie_word_embeddings is {quote(tied)}, but must be true or false"
+        )
+    if tied:
+        tensors.pop("output.weight", None)  # transformers uses the embedding, whatever is stored
+    elif "output.weight" not in tensors and "token_embd.weight" in tensors:
+        raise FormatError(f"{folder}: has no lm_head.weight, though tie_word_embeddings is false")
+
+
+def _plus(tensor: TensorInfo, added: Mapping[str, float]) -> TensorInfo:
+    """The tensor; if a pattern of `added` is its name's, the sum of its elements and the number there."""
+    number = next((number for name, number in added.items() if fnmatchcase(tensor.name, name)), None)
+    if number is None or tensor.dtype.dequantize is None:
+        return tensor
+    width = tensor.shape[-1]
+
+    def rows(start: int, stop: int) -> NDArray[np.uint8]:
+        given = tensor.dtype.to_float32(tensor.copy_rows(start, stop), (stop - start, width))
+        return (given + np.float32(number)).astype("<f4").view(np.uint8).reshape(-1)
+
+    return ComputedTensor(tensor.name, tensor.shape, DTYPES["F32"], [tensor], rows, f"plus {number}")

@@ -26,15 +26,9 @@ from zigai_core.engine.request import Budget, Request
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.sampling.candidates import TokenCandidates
 from zigai_core.testing.engine.checking_executor import (
-    CheckingOutputs as OracleOutputs,
-)
-from zigai_core.testing.engine.checking_executor import (
-    CheckingProgram as OracleProgram,
-)
-from zigai_core.testing.engine.checking_executor import (
-    checking_graph as oracle_graph,
-)
-from zigai_core.testing.engine.checking_executor import (
+    CheckingOutputs,
+    CheckingProgram,
+    checking_graph,
     expected_hash,
 )
 from zigai_core.testing.sampler.candidate_forms import applied, inputs, new_row
@@ -271,10 +265,10 @@ class SamplerConformance(SamplerSuite):
 
     def _alone(self, options: SamplingOptions, steps: tuple[str, ...], prompt: Sequence[int]) -> list[int]:
         """The reply to a prompt, without an engine."""
-        graph = oracle_graph(vocabulary=50)
+        graph = checking_graph(vocabulary=50)
         sampler = self._sampler(options, *steps, prompt=prompt)
         for _ in range(TOKENS):
-            outputs = OracleOutputs([expected_hash(sampler.tokens)], graph)
+            outputs = CheckingOutputs([expected_hash(sampler.tokens)], graph)
             sampler.accept(sampler.sample(outputs.rows("logits")[0]))
         return list(sampler.tokens[len(prompt) :])
 
@@ -288,7 +282,7 @@ class SamplerConformance(SamplerSuite):
     ) -> list[list[int]]:
         """The replies of an engine; with draft tokens, most of them right, if `replies` are given."""
         plan = CompileOptions(context=64, batch=batch, page=8)
-        program = OracleProgram(oracle_graph(vocabulary=50), plan)
+        program = CheckingProgram(checking_graph(vocabulary=50), plan)
         with Engine(program, budget=Budget(tokens=512, sequences=sequences)) as engine:
             streams = [
                 engine.submit(

@@ -191,23 +191,57 @@ def test_a_name_that_is_not_valid_is_refused_and_another_suggested(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["class", "range", "list", "np", "json"])
-def test_a_name_that_would_hide_a_word_of_python_is_refused(tmp_path: Path, name: str) -> None:
-    result = zig_ai("new", "architecture", name, "--into", tmp_path)
-    assert result.exit_code == 1
+@pytest.mark.parametrize(
+    ("kind", "name", "reason"),
+    [
+        *(
+            ("architecture", name, f"{name} would hide a word of Python")
+            for name in ("class", "range", "list")
+        ),
+        ("sampler", "none", "None would hide a word of Python"),
+        ("sampler", "value-error", "ValueError would hide a word of Python"),
+        ("architecture", "np", "the package's own code uses np for something else"),
+        ("sampler", "annotations", "uses annotations for something else"),
+        ("architecture", "plugins", "uses plugins for something else, in tests/test_zigai_plugins.py"),
+        ("architecture", "keys", "uses KEYS for something else, in src/zigai_keys/huggingface.py"),
+        ("architecture", "tensors", "uses TENSORS for something else"),
+        ("sampler", "candidates", "uses candidates for something else"),
+        ("sampler", "draw", "uses draw for something else"),
+        ("sampler", "sampling-options", "uses SamplingOptions for something else"),
+        *((kind, "test-it", "for a test") for kind in KINDS),
+        ("architecture", "tests", "for a test"),
+        *(("architecture", name, "linters refuse it") for name in "ilo"),
+    ],
+)
+def test_a_name_that_the_code_of_the_package_cannot_use_is_refused(
+    tmp_path: Path, kind: str, name: str, reason: str
+) -> None:
+    result = zig_ai("new", kind, name, "--into", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert reason in result.stderr
     assert f"use another, such as my-{name}" in result.stderr
+    assert not list(tmp_path.iterdir())
+    assert zig_ai("new", kind, f"my-{name}", "--into", tmp_path).exit_code == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["architecture", "sampler"])  # a format has no function of its name
 def test_the_code_of_a_package_hides_no_name_that_it_uses(tmp_path: Path, kind: str) -> None:
-    """Every lower-case name at the top of the modules, except the package's own, is refused as a name."""
+    """Every lower-case name that modules import, except the package's own, is refused as a name."""
     package = written(tmp_path, kind, "own")
-    for path in package.glob("src/*/*.py"):
+    for path in [*package.glob("src/*/*.py"), *package.glob("tests/*.py")]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             imported = getattr(node, "names", []) if isinstance(node, (ast.Import, ast.ImportFrom)) else []
             for name in [alias.asname or alias.name for alias in imported]:
-                if name.islower():
-                    assert zig_ai("new", kind, name, "--into", tmp_path).exit_code == 1, name
+                if name.islower() and name != "own":
+                    other = zig_ai("new", kind, name.replace("_", "-"), "--into", tmp_path)
+                    assert other.exit_code == 1, name
+
+
+def test_the_command_to_test_a_package_is_one_that_a_shell_understands(tmp_path: Path) -> None:
+    result = zig_ai("new", "sampler", "own", "--into", tmp_path / "it's my $HOME & more")
+    command = result.stdout.splitlines()[-1].partition(" && ")[0].strip()
+    output = run("sh", "-c", f"{command} && cat pyproject.toml", folder=tmp_path, env=dict(os.environ))
+    assert 'name = "zigai-own"' in output
 
 
 def test_a_folder_that_exists_is_refused_and_left_as_it_is(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def keys(raw: Any) -> list[bytes]:
 
 def test_a_line_shows_the_beginning_of_long_values_and_no_control_characters(build: Build, raw: Any) -> None:
     typed = GGUFFile.open(build(keys=keys(raw))).metadata.typed()
-    lines = {key: f"{type_name(value)} {as_text(value)}" for key, value in typed.items()}
+    lines = {key: f"{type_name(value)} {''.join(as_text(value))}" for key, value in typed.items()}
     assert lines["general.architecture"] == "STRING llama"
     assert lines["t.text"] == r"STRING a\x1b[2J\n\u202eb"
     assert lines["t.long"].startswith("STRING AAAA")
@@ -58,7 +58,18 @@ def test_a_line_shows_the_beginning_of_long_values_and_no_control_characters(bui
     assert lines["t.words"] == rf"STRING[3] ['one', 'two\x07', '{'x' * 17}…{'x' * 5}']"
     assert lines["t.none"] == "UINT32[0] []"
     assert lines["t.nested"] == "ARRAY[2] [[2 elements], [1 elements]]"
-    assert as_text(typed["t.long"], 1000) == "A" * 200 + "Z" * 200
+    assert all(line.isprintable() for line in lines.values())
+
+
+def test_a_value_that_is_asked_for_is_whole(build: Build, raw: Any) -> None:
+    typed = GGUFFile.open(build(keys=keys(raw))).metadata.typed()
+    lines = {key: "".join(as_text(value, whole=True)) for key, value in typed.items()}
+    assert lines["t.long"] == "A" * 200 + "Z" * 200
+    assert lines["t.many"] == str([number % 200 for number in range(40_000)])
+    assert lines["t.words"] == rf"['one', 'two\x07', '{'x' * 100}']"
+    assert lines["t.nested"] == "[[0.1, 2.0], ['x']]"
+    assert lines["t.scores"] == "[0.1, inf, -2.5]"
+    assert lines["t.none"] == "[]"
     assert all(line.isprintable() for line in lines.values())
 
 

@@ -30,7 +30,7 @@ def refuse_collisions(name: PackageName, defined: Iterable[str], files: Mapping[
 
 
 def _bound(module: ast.Module) -> Iterator[str]:
-    """Every name that a statement, a parameter or a comprehension of the module gives a value, at any depth."""
+    """Every name that a statement, parameter or comprehension of the module gives a value, at any depth."""
     for node in ast.walk(module):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id

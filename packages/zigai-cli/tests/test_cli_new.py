@@ -19,12 +19,13 @@ from command_runner import zig_ai
 
 from zigai_cli.new import versions
 from zigai_cli.new.config_keys import sorted_keys
-from zigai_cli.new.decoder import renamed_oracle
+from zigai_cli.new.decoder import decoder_files, renamed_oracle
 from zigai_cli.new.folder import new_folder
 from zigai_cli.new.like_class import class_files
 from zigai_cli.new.naming import LONGEST, PackageName, normalised, package_name
 from zigai_cli.new.tensor_names import guesses
 from zigai_cli.new.tiny_model import TinyModel
+from zigai_core.api.registry import Plugins, Registry
 from zigai_core.contracts.errors import FormatError
 from zigai_core.testing.oracles import Oracle
 
@@ -328,16 +329,52 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
     assert "ASCII letters" in result.stderr
 
 
+HINTS = {
+    "x": {
+        "zigai.formats": {"safetensors": "reader-of-folders"},
+        "zigai.huggingface": {"llama": "names-of-llama"},
+    }
+}
+
+
+@pytest.fixture
+def none_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plugins are installed, but hints name the packages of some."""
+    hints = Registry("zigai.hints", HINTS)
+    plugins = Plugins(
+        formats=Registry("zigai.formats", hints=hints), huggingface=Registry("zigai.huggingface", hints=hints)
+    )
+    monkeypatch.setattr(Plugins, "installed", lambda: plugins)
+
+
+@pytest.mark.usefixtures("none_installed")
+@pytest.mark.parametrize("missing", ["torch", "a package that reads the format safetensors"])
 def test_without_transformers_the_error_names_the_command_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = None if missing == "torch" else object()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
     result = zig_ai(
         "new", "architecture", "own", "--from-transformers", "Phi3ForCausalLM", "--into", tmp_path
     )
     assert result.exit_code == 1
-    assert "python -m pip install torch transformers zigai-safetensors" in result.stderr
+    assert f"needs {missing}, which is not installed" in result.stderr
+    assert "python -m pip install torch transformers reader-of-folders" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("none_installed")
+def test_what_an_oracle_needs_is_the_packages_that_hints_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    oracle = ["torch>=2.4", "transformers>=5", "reader-of-folders"]
+    for files, extra in (
+        (decoder_files(PackageName("own"), "own"), [*oracle, "names-of-llama"]),
+        (class_files(PackageName("own"), "strange_model", TINY), oracle),
+    ):
+        declared = tomllib.loads(str(files["pyproject.toml"]))["project"]
+        assert declared["optional-dependencies"]["oracle"] == extra
+    monkeypatch.setattr(Plugins, "installed", Plugins)  # not even hints
+    declared = tomllib.loads(str(decoder_files(PackageName("own"), "own")["pyproject.toml"]))["project"]
+    assert declared["optional-dependencies"]["oracle"] == [*oracle[:2], "zigai"]
 
 
 def test_help_imports_nothing_of_the_generator() -> None:

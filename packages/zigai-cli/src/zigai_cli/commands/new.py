@@ -58,7 +58,7 @@ def architecture(
         typer.Option(
             metavar="CLASS",
             help="Lay out the names of tensors and settings, and record an oracle, from a class of Hugging "
-            "Face transformers, such as Phi3ForCausalLM; needs torch, transformers and zigai-safetensors.",
+            "Face transformers, such as Phi3ForCausalLM; needs torch, transformers and a reader of folders.",
         ),
     ] = None,
     config: Annotated[

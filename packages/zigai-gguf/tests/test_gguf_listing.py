@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.hyperparameter_keys import NEUTRAL
 from zigai_gguf import GGUFFile
 from zigai_gguf.known_keys import check_present, known, meant_by
 from zigai_gguf.listing import as_text, json_text, type_name
@@ -111,6 +112,10 @@ def test_json_has_whole_arrays_and_texts(build: Build, raw: Any) -> None:
         ("chat_template", ["tokenizer.chat_template"]),
         ("tokenizer.chat_template.tools", []),
         ("general.base_model.0.name", []),
+        ("General.Name", ["general.name"]),
+        ("LLAMA.ROPE.FREQ_BASE", ["llama.rope.freq_base"]),
+        ("Block_Count", ["llama.block_count"]),
+        ("llama.rope.scale_linaer", ["llama.rope.scale_linear"]),
         ("mine.level", []),
         ("a", []),
         ("x" * 60_000, []),
@@ -118,6 +123,14 @@ def test_json_has_whole_arrays_and_texts(build: Build, raw: Any) -> None:
 )
 def test_an_unknown_key_is_meant_for_one_that_is_like_it(key: str, meant: list[str]) -> None:
     assert meant_by(key, known(["llama"]), ["llama"])[: len(meant) or 3] == meant
+
+
+def test_a_key_that_zigai_reads_or_writes_is_known() -> None:
+    written = {f"llama.{key}" for key in [*NEUTRAL, "attention.value_length", "rope.dimension_count"]}
+    assert written <= {*known(["llama"])}
+    assert len(known(["llama"])) == len({*known(["llama"])})
+    for key in written:
+        assert meant_by(key, known(["llama"]), ["llama"]) == []
 
 
 def test_a_key_that_a_file_lacks_is_named_with_those_like_it(build: Build, raw: Any) -> None:

@@ -18,10 +18,11 @@ from zigai_core.api.target_type import told
 from zigai_core.contracts.errors import FormatError, escape
 from zigai_gguf import edit
 from zigai_gguf.conversion import encoded_again
-from zigai_gguf.convert import TYPES, ignored_by_llama_cpp
+from zigai_gguf.convert import TYPES
 from zigai_gguf.convert import convert as write
 from zigai_gguf.known_keys import check_present
 from zigai_gguf.listing import as_text, json_text, type_name
+from zigai_gguf.llama_cpp import ignored_by_llama_cpp
 from zigai_gguf.parts import open_model
 from zigai_gguf.scored import differences
 from zigai_gguf.values import Typed, ValueType

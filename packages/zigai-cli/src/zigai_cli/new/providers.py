@@ -7,7 +7,7 @@ EVERYTHING = "zigai"
 
 
 def provider(group: str, name: str) -> str:
-    """The distribution that registers `name` in `group`, else the one that a hint names, else `EVERYTHING`."""
+    """The distribution that registers `name` in `group`, else that which a hint names, else `EVERYTHING`."""
     from zigai_core.api.registry import Plugins
 
     registry = next(each for each in Plugins.installed().registries() if each.group == group)

@@ -127,6 +127,26 @@ def test_a_package_declares_what_it_registers_and_the_range_of_core(tmp_path: Pa
     ast.parse((package / "noxfile.py").read_text(encoding="utf-8"))
 
 
+def test_only_an_architecture_has_a_task_for_oracles_and_all_else_of_the_tasks_is_the_same(
+    tmp_path: Path,
+) -> None:
+    tasks, ends = {}, {}
+    for kind in KINDS:
+        package = written(tmp_path / kind, kind, "own-2")
+        assert not [*package.rglob("*.part*")]
+        tree = ast.parse((package / "noxfile.py").read_text(encoding="utf-8"))
+        found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        tasks[kind] = {node.name: ast.unparse(node).replace("own_2", "") for node in found}
+        ends[kind] = (package / "README.md").read_text(encoding="utf-8").partition("## Test")[2]
+    assert list(tasks["architecture"]) == ["tests", "oracle", "lint"]
+    del tasks["architecture"]["oracle"]
+    assert tasks["architecture"] == tasks["format"] == tasks["sampler"]
+    assert ends["format"] == ends["sampler"]
+    more = set(ends["architecture"].splitlines()) - set(ends["format"].splitlines())
+    assert [line.split("#")[0].strip() for line in more] == ["nox -s oracle"]
+    assert all("## Publish" in end for end in ends.values())
+
+
 def test_only_the_names_of_an_oracle_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "new.npz").write_bytes(renamed_oracle("decoder-tied.npz", "mine", "own-2"))
     source = Path(sys.modules["zigai_cli.new"].__path__[0], "oracles", "decoder-tied.npz")

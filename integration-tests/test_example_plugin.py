@@ -12,8 +12,9 @@ import pytest
 import zigai
 from zigai_cli.new.decoder import decoder_files
 from zigai_cli.new.naming import PackageName
-from zigai_core.api.loading import build
+from zigai_core.api.loading import assemble, build
 from zigai_core.contracts.plugins import Architecture
+from zigai_core.testing.toys import toy_decoder
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "integration-tests" / "example-plugin" / "src" / "zigai_example" / "__init__.py"
@@ -62,6 +63,19 @@ def test_it_computes_the_same_as_the_equal_graph_of_zigai_qwen(
     assert sorted(model.graph.describe().splitlines()) == sorted(ours.graph.describe().splitlines())
     tokens = [1, 300, 5, 17, 300, 42]
     np.testing.assert_array_equal(model.logits(tokens), ours.logits(tokens))
+
+
+def test_of_a_head_only_the_elements_that_the_file_says_are_rotated(plugins: zigai.Plugins) -> None:
+    def logits(architecture: str, rotated: int) -> np.ndarray:
+        model = toy_decoder(architecture, pairing="half", rope__dimension_count=rotated)
+        return assemble(model, plugins=plugins).logits([1, 300, 5, 17, 300, 42])
+
+    whole, half = logits("example", 16), logits("example", 8)
+    np.testing.assert_array_equal(half, logits("qwen2", 8))
+    assert np.abs(half - whole)[1:].max() > 0.01
+    for wrong in (0, 7, 18):
+        with pytest.raises(zigai.FormatError, match=f"dimension_count is {wrong}"):
+            logits("example", wrong)
 
 
 def test_without_it_the_error_names_the_architecture_and_the_installed_ones(

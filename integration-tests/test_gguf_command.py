@@ -36,6 +36,9 @@ def test_metadata_is_changed(tmp_path: Path) -> None:
     zig_ai("gguf", "set", changed, "--new", "general.names=2")
     assert json.loads(zig_ai("inspect", changed, "--json").stdout)["name"] == "My toy"
     zig_ai("gguf", "remove", changed, "mine.list", "mine.level")
+    zig_ai("gguf", "set", changed, "general.architecture=other", "--force")
+    assert zig_ai("gguf", "show", changed, "general.architecture").stdout.split()[2] == "other"
+    zig_ai("gguf", "remove", changed, "general.architecture", "--force")
     assert "did you mean 'general.name'" in zig_ai("gguf", "remove", changed, "general.nam", code=1).stderr
 
 
@@ -46,6 +49,8 @@ def test_metadata_is_shown() -> None:
     one = zig_ai("gguf", "show", file, "tokenizer.chat_template").stdout
     facts = json.loads(zig_ai("gguf", "show", file, "--json").stdout)
     assert [line.split()[0] for line in lines] == list(facts)
+    tokens = zig_ai("gguf", "show", file, "tokenizer.ggml.token_type").stdout.split(maxsplit=2)[2]
+    assert json.loads(tokens) == facts["tokenizer.ggml.token_type"]["value"]
     template = facts["tokenizer.chat_template"]["value"]
     assert one.split(maxsplit=2)[2] == template.replace("\n", "\\n") + "\n"
     assert len(facts["tokenizer.ggml.tokens"]["value"]) == facts["qwen2.vocab_size"]["value"]
@@ -62,8 +67,16 @@ def test_metadata_is_shown() -> None:
         (["merge", "FILE", "FILE"], 1, "exists already"),
         (["set", "FILE", "general.name"], 2, "give KEY=VALUE"),
         (["set", "FILE", "a=1", "a=2"], 2, "a is given twice"),
-        (["set", "FILE", "qwen2.block_count=1"], 1, "would not open any more, and stays as it is"),
-        (["set", "FILE", "general.architecture=llama"], 1, "would not open any more, and stays as it is"),
+        (
+            ["set", "FILE", "qwen2.block_count=1"],
+            1,
+            "would not be built here any more",
+        ),
+        (
+            ["set", "FILE", "general.architecture=llama"],
+            1,
+            "would not be built here any more",
+        ),
         (["set", "FILE", "rope.freq_base=1"], 1, "did you mean 'qwen2.rope.freq_base'? --new"),
         (["set", "FILE", "split.count=3"], 1, "would not open any more, and stays as it is"),
         (["set", "FILE", "a=1", "--type", "NUMBER"], 2, "choose one of UINT8"),

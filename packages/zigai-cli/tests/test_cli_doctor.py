@@ -77,11 +77,13 @@ def test_a_folder_that_cannot_be_used_and_an_unknown_variable_are_warnings(
     (tmp_path / "file").touch()
     monkeypatch.setenv("ZIGAI_PACKED_CACHE", str(tmp_path / "file" / "packed"))
     monkeypatch.setenv("ZIGAI_CPUS", "x")
+    monkeypatch.setenv("ZIGAI_LLAMA_CPP", "x")  # for tests of architectures
     answer = checks()
     assert answer["ok"]
     warnings = {check["name"]: check["text"] for check in answer["checks"] if check["status"] == "warning"}
     assert "is not a folder" in warnings["packed weights"]
     assert "did you mean ZIGAI_CPU?" in warnings["ZIGAI_CPUS"]
+    assert "ZIGAI_LLAMA_CPP" not in {check["name"] for check in answer["checks"]}
 
 
 def test_a_package_that_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,13 @@ from command_runner import zig_ai
 
 from zigai_cli.new import versions
 from zigai_cli.new.config_keys import sorted_keys
-from zigai_cli.new.decoder import renamed_oracle
+from zigai_cli.new.decoder import decoder_files, renamed_oracle
 from zigai_cli.new.folder import new_folder
 from zigai_cli.new.like_class import class_files
 from zigai_cli.new.naming import LONGEST, PackageName, normalised, package_name
 from zigai_cli.new.tensor_names import guesses
 from zigai_cli.new.tiny_model import TinyModel
+from zigai_core.api.registry import Plugins, Registry
 from zigai_core.contracts.errors import FormatError
 from zigai_core.testing.oracles import Oracle
 
@@ -126,6 +127,26 @@ def test_a_package_declares_what_it_registers_and_the_range_of_core(tmp_path: Pa
     ast.parse((package / "noxfile.py").read_text(encoding="utf-8"))
 
 
+def test_only_an_architecture_has_a_task_for_oracles_and_all_else_of_the_tasks_is_the_same(
+    tmp_path: Path,
+) -> None:
+    tasks, ends = {}, {}
+    for kind in KINDS:
+        package = written(tmp_path / kind, kind, "own-2")
+        assert not [*package.rglob("*.part*")]
+        tree = ast.parse((package / "noxfile.py").read_text(encoding="utf-8"))
+        found = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        tasks[kind] = {node.name: ast.unparse(node).replace("own_2", "") for node in found}
+        ends[kind] = (package / "README.md").read_text(encoding="utf-8").partition("## Test")[2]
+    assert list(tasks["architecture"]) == ["tests", "oracle", "lint"]
+    del tasks["architecture"]["oracle"]
+    assert tasks["architecture"] == tasks["format"] == tasks["sampler"]
+    assert ends["format"] == ends["sampler"]
+    more = set(ends["architecture"].splitlines()) - set(ends["format"].splitlines())
+    assert [line.split("#")[0].strip() for line in more] == ["nox -s oracle"]
+    assert all("## Publish" in end for end in ends.values())
+
+
 def test_only_the_names_of_an_oracle_are_replaced(tmp_path: Path) -> None:
     (tmp_path / "new.npz").write_bytes(renamed_oracle("decoder-tied.npz", "mine", "own-2"))
     source = Path(sys.modules["zigai_cli.new"].__path__[0], "oracles", "decoder-tied.npz")
@@ -191,23 +212,57 @@ def test_a_name_that_is_not_valid_is_refused_and_another_suggested(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["class", "range", "list", "np", "json"])
-def test_a_name_that_would_hide_a_word_of_python_is_refused(tmp_path: Path, name: str) -> None:
-    result = zig_ai("new", "architecture", name, "--into", tmp_path)
-    assert result.exit_code == 1
+@pytest.mark.parametrize(
+    ("kind", "name", "reason"),
+    [
+        *(
+            ("architecture", name, f"{name} would hide a word of Python")
+            for name in ("class", "range", "list")
+        ),
+        ("sampler", "none", "None would hide a word of Python"),
+        ("sampler", "value-error", "ValueError would hide a word of Python"),
+        ("architecture", "np", "the package's own code uses np for something else"),
+        ("sampler", "annotations", "uses annotations for something else"),
+        ("architecture", "plugins", "uses plugins for something else, in tests/test_zigai_plugins.py"),
+        ("architecture", "keys", "uses KEYS for something else, in src/zigai_keys/huggingface.py"),
+        ("architecture", "tensors", "uses TENSORS for something else"),
+        ("sampler", "candidates", "uses candidates for something else"),
+        ("sampler", "draw", "uses draw for something else"),
+        ("sampler", "sampling-options", "uses SamplingOptions for something else"),
+        *((kind, "test-it", "for a test") for kind in KINDS),
+        ("architecture", "tests", "for a test"),
+        *(("architecture", name, "linters refuse it") for name in "ilo"),
+    ],
+)
+def test_a_name_that_the_code_of_the_package_cannot_use_is_refused(
+    tmp_path: Path, kind: str, name: str, reason: str
+) -> None:
+    result = zig_ai("new", kind, name, "--into", tmp_path)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert reason in result.stderr
     assert f"use another, such as my-{name}" in result.stderr
+    assert not list(tmp_path.iterdir())
+    assert zig_ai("new", kind, f"my-{name}", "--into", tmp_path).exit_code == 0
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["architecture", "sampler"])  # a format has no function of its name
 def test_the_code_of_a_package_hides_no_name_that_it_uses(tmp_path: Path, kind: str) -> None:
-    """Every lower-case name at the top of the modules, except the package's own, is refused as a name."""
+    """Every lower-case name that modules import, except the package's own, is refused as a name."""
     package = written(tmp_path, kind, "own")
-    for path in package.glob("src/*/*.py"):
+    for path in [*package.glob("src/*/*.py"), *package.glob("tests/*.py")]:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             imported = getattr(node, "names", []) if isinstance(node, (ast.Import, ast.ImportFrom)) else []
             for name in [alias.asname or alias.name for alias in imported]:
-                if name.islower():
-                    assert zig_ai("new", kind, name, "--into", tmp_path).exit_code == 1, name
+                if name.islower() and name != "own":
+                    other = zig_ai("new", kind, name.replace("_", "-"), "--into", tmp_path)
+                    assert other.exit_code == 1, name
+
+
+def test_the_command_to_test_a_package_is_one_that_a_shell_understands(tmp_path: Path) -> None:
+    result = zig_ai("new", "sampler", "own", "--into", tmp_path / "it's my $HOME & more")
+    command = result.stdout.splitlines()[-1].partition(" && ")[0].strip()
+    output = run("sh", "-c", f"{command} && cat pyproject.toml", folder=tmp_path, env=dict(os.environ))
+    assert 'name = "zigai-own"' in output
 
 
 def test_a_folder_that_exists_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
@@ -294,16 +349,52 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
     assert "ASCII letters" in result.stderr
 
 
+HINTS = {
+    "x": {
+        "zigai.formats": {"safetensors": "reader-of-folders"},
+        "zigai.huggingface": {"llama": "names-of-llama"},
+    }
+}
+
+
+@pytest.fixture
+def none_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No plugins are installed, but hints name the packages of some."""
+    hints = Registry("zigai.hints", HINTS)
+    plugins = Plugins(
+        formats=Registry("zigai.formats", hints=hints), huggingface=Registry("zigai.huggingface", hints=hints)
+    )
+    monkeypatch.setattr(Plugins, "installed", lambda: plugins)
+
+
+@pytest.mark.usefixtures("none_installed")
+@pytest.mark.parametrize("missing", ["torch", "a package that reads the format safetensors"])
 def test_without_transformers_the_error_names_the_command_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    found = None if missing == "torch" else object()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: found)
     result = zig_ai(
         "new", "architecture", "own", "--from-transformers", "Phi3ForCausalLM", "--into", tmp_path
     )
     assert result.exit_code == 1
-    assert "python -m pip install torch transformers zigai-safetensors" in result.stderr
+    assert f"needs {missing}, which is not installed" in result.stderr
+    assert "python -m pip install torch transformers reader-of-folders" in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("none_installed")
+def test_what_an_oracle_needs_is_the_packages_that_hints_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    oracle = ["torch>=2.4", "transformers>=5", "reader-of-folders"]
+    for files, extra in (
+        (decoder_files(PackageName("own"), "own"), [*oracle, "names-of-llama"]),
+        (class_files(PackageName("own"), "strange_model", TINY), oracle),
+    ):
+        declared = tomllib.loads(str(files["pyproject.toml"]))["project"]
+        assert declared["optional-dependencies"]["oracle"] == extra
+    monkeypatch.setattr(Plugins, "installed", Plugins)  # not even hints
+    declared = tomllib.loads(str(decoder_files(PackageName("own"), "own")["pyproject.toml"]))["project"]
+    assert declared["optional-dependencies"]["oracle"] == [*oracle[:2], "zigai"]
 
 
 def test_help_imports_nothing_of_the_generator() -> None:

@@ -95,6 +95,25 @@ def test_keys_of_a_configuration_are_sorted() -> None:
     assert found.unknown == {"rotary_style": "odd"}
 
 
+def test_zero_is_a_value_of_a_key_and_null_false_and_empty_are_none() -> None:
+    config = {"a": 0, "b": 0.0, "c": None, "d": False, "e": "", "f": [], "g": {}, "h": [0], "i": True}
+    found = sorted_keys(config, set())
+    assert list(found.unknown) == ["a", "b", "h", "i"]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_of_projections"),
+    [
+        *((key, True) for key in ("attention_bias", "mlp_bias", "use_bias", "bias", "use_qkv_bias")),
+        *((key, True) for key in ("add_bias_linear", "add_qkv_bias", "use_conv_bias", "lm_head_bias")),
+        *((key, False) for key in ("router_bias", "relative_attention_bias", "logit_bias", "alibi_bias")),
+    ],
+)
+def test_only_biases_of_projections_need_no_name(key: str, is_of_projections: bool) -> None:
+    found = sorted_keys({key: True}, set())
+    assert (key in found.left_out, key in found.unknown) == (is_of_projections, not is_of_projections)
+
+
 def test_numbers_of_layers_and_experts_become_braces() -> None:
     assert pattern("model.layers.11.mlp.experts.3.w1.weight") == "model.layers.{}.mlp.experts.[].w1.weight"
     assert pattern("decoder.block.0.layer.1.norm.weight") == "decoder.block.{}.layer.1.norm.weight"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from zigai_core.api import loading
 from zigai_core.api.loading import assemble, load
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.load_options import LoadOptions
@@ -57,6 +58,10 @@ def test_a_misspelt_option_is_a_type_error_that_names_it() -> None:
         wrong = rf"^{function}\(\) got an unexpected keyword argument "
         with pytest.raises(TypeError, match=wrong + r"'thread'; did you mean threads"):
             call(given, thread=1)
+        with pytest.raises(TypeError, match=wrong + r"'progres'; did you mean progress"):
+            call(given, progres=print)
+        with pytest.raises(TypeError, match=wrong + r"'plugin'; did you mean plugins"):
+            call(given, plugin=None)
         with pytest.raises(TypeError, match=wrong + r"'foo'; there are backend, threads, context, "):
             call(given, threads=1, foo=1)
 
@@ -65,7 +70,7 @@ def test_a_misspelt_option_is_a_type_error_that_names_it() -> None:
 def test_the_keywords_of_loading_are_the_fields_of_the_options(function: Any) -> None:
     parameters = inspect.signature(function).parameters
     fields = [field.name for field in LoadOptions.fields()]
-    assert list(parameters)[-len(fields) :] == fields
+    assert list(parameters) == [next(iter(parameters)), *loading.KEYWORDS, *fields]
     for field in LoadOptions.fields():
         assert f"`{field.name}`: {field.metadata['help']}" in function.__doc__
 

@@ -84,7 +84,7 @@ def test_a_graph_that_pools_has_no_states() -> None:
 def test_what_cannot_be_pooled_is_refused() -> None:
     g = GraphBuilder(TENSORS)
     x = g.embedding("token_embd", WIDTH)
-    with pytest.raises(ShapeError, match="no kind 'max' of pooling, only mean, cls, last"):
+    with pytest.raises(ShapeError, match="no kind 'max' of pooling, only last, mean, cls"):
         g.pool(x, "max")  # type: ignore[arg-type]
     with pytest.raises(ShapeError, match="not wanted ones of those of tokens"):
         g.pool(g.select(x), "mean")

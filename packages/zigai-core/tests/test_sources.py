@@ -92,21 +92,29 @@ def test_an_unknown_prefix_names_the_package_and_a_missing_file_a_near_alias(plu
     assert locate(r"C:\\models\\a.gguf", plugins=plugins) == Path(r"C:\\models\\a.gguf")
 
 
-def test_a_repositorys_name_without_its_prefix_is_told_with_it(plugins: Plugins, tmp_path: Path) -> None:
-    hub = Plugins(sources={"hf": ToySource})
-    hints = Registry("zigai.hints", {"x": {"zigai.sources": {"hf": "zigai-hub"}}})
-    for known in (hub, Plugins(sources=Registry("zigai.sources", hints=hints))):
-        for name in ("Qwen/Qwen3-0.6B", "owner/name.v2", "a/b"):
-            with pytest.raises(MissingFileError, match=f"^{name}: there is no such .*: hf:{name}$"):
-                locate(name, plugins=known)
+class SuggestingToySource(ToySource):
+    def suggests(self, name: str) -> str | None:
+        return f"the toy is odd:{name}" if name.endswith("toy") else None
+
+
+def test_a_source_is_asked_what_is_meant_by_a_name_that_is_none(plugins: Plugins, tmp_path: Path) -> None:
+    known = Plugins(sources={"plain": ToySource, "odd": SuggestingToySource})
+    for name in ("a/toy", "a/b/toy", "a b/toy"):
+        with pytest.raises(MissingFileError, match=f"^{name}: there is no such .*; the toy is odd:{name}$"):
+            locate(name, plugins=known)
+    assert locate("a/other", plugins=known) == Path("a/other")
+    assert locate("a/toy", plugins=plugins) == Path("a/toy")  # of sources that suggest nothing
     (tmp_path / "here").mkdir()
-    for path in ("here/absent", "a/b/c", "a/model.gguf", "./a/b", "../b", "~/b", "/a/b", "a/b c", "a/"):
-        assert locate(path, plugins=hub) == Path(path)
-    assert locate(Path("a/b"), plugins=hub) == Path("a/b")
-    assert locate("a/b", plugins=plugins) == Path("a/b")
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "b").touch()
-    assert locate("a/b", plugins=hub) == Path("a/b")
+    for path in ("here/toy", "./toy", "../toy", "/a/toy"):
+        assert locate(path, plugins=known) == Path(path)
+    assert locate(Path("a/toy"), plugins=known) == Path("a/toy")
+
+    class Broken(ToySource):
+        def suggests(self, name: str) -> str | None:
+            raise KeyError(name)
+
+    with pytest.raises(PluginError, match="the model source 'bad' failed: KeyError"):
+        locate("a/b", plugins=Plugins(sources={"bad": Broken}))
 
 
 def test_a_source_that_fails_or_lacks_methods_is_named(plugins: Plugins) -> None:

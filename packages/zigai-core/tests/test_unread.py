@@ -251,8 +251,35 @@ def test_replaced_hyperparameters_share_the_record_of_reads() -> None:
         ("attention.scale", 0.2, True),
         ("pooling_type", -1, False),
         ("pooling_type", 1, True),
+        ("rope.dimension_count", 16, False),  # a whole head
+        ("rope.dimension_count", 8, True),
+        ("rope.dimension_count", True, True),
+        ("rope.dimension_count", [16, 8], True),
     ],
 )
 def test_values_without_effect_are_known_in_every_form(key: str, value: object, expected: bool) -> None:
     hp = {"embedding_length": 64, "attention.head_count": 4, key: value}
     assert changes_numbers(hp, key, context=64) is expected
+
+
+@pytest.mark.parametrize(("hp", "expected"), [({"attention.key_length": 24}, False), ({}, True)])
+def test_rope_on_part_of_a_head_changes_numbers_unless_the_head_is_that_wide(
+    hp: dict[str, object], expected: bool
+) -> None:
+    known = {"embedding_length": 64, "attention.head_count": 4, "rope.dimension_count": 24, **hp}
+    assert changes_numbers(known, "rope.dimension_count", context=64) is expected
+    assert changes_numbers({"rope.dimension_count": 24}, "rope.dimension_count", context=64)  # of no head
+
+
+def test_an_architecture_that_rotates_whole_heads_is_not_given_a_model_of_partial_rotation() -> None:
+    def whole_heads(model: ModelDescriptor, *, context: int) -> Graph:
+        hp = {key: value for key, value in model.hyperparameters.items() if key != "rope.dimension_count"}
+        for key in hp:
+            model.hyperparameters.get(key)
+        other = dataclasses.replace(model, hyperparameters=Hyperparameters(hp, prefix="llama"))
+        return decoder(other, context=context, pairing="adjacent")
+
+    plugins = Plugins(architectures={"llama": whole_heads})
+    build(toy_decoder(layers=1), context=64, plugins=plugins)
+    with pytest.raises(UnsupportedError, match=r"hyperparameters rope\.dimension_count=8"):
+        build(toy_decoder(layers=1, rope__dimension_count=8), context=64, plugins=plugins)

@@ -21,7 +21,8 @@ from zigai_core.contracts.descriptor import (
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_gguf import GGUFFile, GGUFFormat, ValueType
-from zigai_gguf.convert import convert, ignored_by_llama_cpp
+from zigai_gguf.convert import convert
+from zigai_gguf.llama_cpp import ignored_by_llama_cpp
 from zigai_gguf.scored import by_scores, differences
 
 

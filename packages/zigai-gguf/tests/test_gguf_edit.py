@@ -187,14 +187,53 @@ def test_values_with_which_the_graph_would_not_be_built_are_refused(
     built: Path, values: dict[str, Any], error: str
 ) -> None:
     before = built.read_bytes()
-    with pytest.raises(FormatError, match=f"would not open any more, and stays as it is: .*{error}"):
+    with pytest.raises(FormatError, match=f"graph would not be built here any more, .*: .*{error}"):
         edit.set_metadata(built, values, built, plugins=PLUGINS)
     assert built.read_bytes() == before
     assert [*built.parent.iterdir()] == [built]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"general.architecture": "not-installed"},
+        {"llama.rope.scaling.type": "of-llama.cpp"},
+        {"split.count": Typed(ValueType.UINT16, 3)},  # does not open
+    ],
+)
+def test_a_refused_value_is_written_if_it_is_forced(built: Path, values: dict[str, Any]) -> None:
+    with pytest.raises(FormatError, match=r"--force \(force=True\) writes it all the same"):
+        edit.set_metadata(built, values, built, plugins=PLUGINS)
+    tensors = {name: tensor.to_float32() for name, tensor in GGUFFile.open(built).tensors.items()}
+    edit.set_metadata(built, values, built, plugins=PLUGINS, force=True)
+    file = GGUFFile.open(built)
+    for key, value in values.items():
+        assert file.metadata[key] == (value.value if isinstance(value, Typed) else value)
+    assert all(np.array_equal(file.tensors[name].to_float32(), tensors[name]) for name in tensors)
+
+
+def test_a_key_is_removed_all_the_same_if_that_is_forced(built: Path) -> None:
+    edit.remove_metadata(built, ["general.architecture"], built, plugins=PLUGINS, force=True)
+    assert "general.architecture" not in GGUFFile.open(built).metadata
+
+
+def test_a_refusal_comes_before_tensors_are_written_and_without_advice_for_loading(
+    built: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(edit, "write_gguf", lambda *arguments, **keywords: written.append(arguments))
+    with pytest.raises(FormatError) as caught:
+        edit.set_metadata(built, {"llama.block_count": 1}, built, plugins=PLUGINS)
+    assert not written
+    assert "does not read 9 of its tensors" in str(caught.value)
+    assert "unread=" not in str(caught.value)
+    assert "Update the package" not in str(caught.value)
+    edit.set_metadata(built, {"general.name": "other"}, built, plugins=PLUGINS)
+    assert len(written) == 1
+
+
 def test_a_key_without_which_the_graph_would_not_be_built_stays(built: Path) -> None:
-    with pytest.raises(FormatError, match=r"not open any more.*llama\.attention\.head_count'? is missing"):
+    with pytest.raises(FormatError, match=r"not be built here.*llama\.attention\.head_count'? is missing"):
         edit.remove_metadata(built, ["llama.attention.head_count"], built, plugins=PLUGINS)
     edit.remove_metadata(built, ["general.name"], built, plugins=PLUGINS)
 

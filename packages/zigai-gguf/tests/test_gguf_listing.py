@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.hyperparameter_keys import NEUTRAL
 from zigai_gguf import GGUFFile
 from zigai_gguf.known_keys import check_present, known, meant_by
 from zigai_gguf.listing import as_text, json_text, type_name
@@ -42,7 +43,7 @@ def keys(raw: Any) -> list[bytes]:
 
 def test_a_line_shows_the_beginning_of_long_values_and_no_control_characters(build: Build, raw: Any) -> None:
     typed = GGUFFile.open(build(keys=keys(raw))).metadata.typed()
-    lines = {key: f"{type_name(value)} {as_text(value)}" for key, value in typed.items()}
+    lines = {key: f"{type_name(value)} {''.join(as_text(value))}" for key, value in typed.items()}
     assert lines["general.architecture"] == "STRING llama"
     assert lines["t.text"] == r"STRING a\x1b[2J\n\u202eb"
     assert lines["t.long"].startswith("STRING AAAA")
@@ -58,7 +59,18 @@ def test_a_line_shows_the_beginning_of_long_values_and_no_control_characters(bui
     assert lines["t.words"] == rf"STRING[3] ['one', 'two\x07', '{'x' * 17}…{'x' * 5}']"
     assert lines["t.none"] == "UINT32[0] []"
     assert lines["t.nested"] == "ARRAY[2] [[2 elements], [1 elements]]"
-    assert as_text(typed["t.long"], 1000) == "A" * 200 + "Z" * 200
+    assert all(line.isprintable() for line in lines.values())
+
+
+def test_a_value_that_is_asked_for_is_whole(build: Build, raw: Any) -> None:
+    typed = GGUFFile.open(build(keys=keys(raw))).metadata.typed()
+    lines = {key: "".join(as_text(value, whole=True)) for key, value in typed.items()}
+    assert lines["t.long"] == "A" * 200 + "Z" * 200
+    assert lines["t.many"] == str([number % 200 for number in range(40_000)])
+    assert lines["t.words"] == rf"['one', 'two\x07', '{'x' * 100}']"
+    assert lines["t.nested"] == "[[0.1, 2.0], ['x']]"
+    assert lines["t.scores"] == "[0.1, inf, -2.5]"
+    assert lines["t.none"] == "[]"
     assert all(line.isprintable() for line in lines.values())
 
 
@@ -100,6 +112,10 @@ def test_json_has_whole_arrays_and_texts(build: Build, raw: Any) -> None:
         ("chat_template", ["tokenizer.chat_template"]),
         ("tokenizer.chat_template.tools", []),
         ("general.base_model.0.name", []),
+        ("General.Name", ["general.name"]),
+        ("LLAMA.ROPE.FREQ_BASE", ["llama.rope.freq_base"]),
+        ("Block_Count", ["llama.block_count"]),
+        ("llama.rope.scale_linaer", ["llama.rope.scale_linear"]),
         ("mine.level", []),
         ("a", []),
         ("x" * 60_000, []),
@@ -107,6 +123,14 @@ def test_json_has_whole_arrays_and_texts(build: Build, raw: Any) -> None:
 )
 def test_an_unknown_key_is_meant_for_one_that_is_like_it(key: str, meant: list[str]) -> None:
     assert meant_by(key, known(["llama"]), ["llama"])[: len(meant) or 3] == meant
+
+
+def test_a_key_that_zigai_reads_or_writes_is_known() -> None:
+    written = {f"llama.{key}" for key in [*NEUTRAL, "attention.value_length", "rope.dimension_count"]}
+    assert written <= {*known(["llama"])}
+    assert len(known(["llama"])) == len({*known(["llama"])})
+    for key in written:
+        assert meant_by(key, known(["llama"]), ["llama"]) == []
 
 
 def test_a_key_that_a_file_lacks_is_named_with_those_like_it(build: Build, raw: Any) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from zigai_core.contracts.errors import DownloadError
+from zigai_core.api.registry import Plugins
+from zigai_core.api.sources import locate
+from zigai_core.contracts.errors import DownloadError, MissingFileError
 from zigai_hub import HubSource, download, hub_api
 
 REPO = "maker/tiny-GGUF"
@@ -175,3 +177,19 @@ def test_a_killed_download_that_has_all_bytes_is_checked_before_it_is_used(
     part.write_bytes(CONTENT)
     assert source.pull(f"{REPO}:Q4_K_M").read_bytes() == CONTENT
     assert hub.ranges() == []
+
+
+def test_the_name_of_a_repository_without_its_prefix_is_suggested_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plugins = Plugins(sources={"hf": HubSource})
+    for name in ("Qwen/Qwen3-0.6B", "owner/name.v2", "a/b"):
+        with pytest.raises(MissingFileError, match=f"^{name}: there is no such .* Hugging Face: hf:{name}$"):
+            locate(name, plugins=plugins)
+    (tmp_path / "here").mkdir()
+    for path in ("here/absent", "a/b/c", "a/model.gguf", "./a/b", "../b", "~/b", "/a/b", "a/b c", "a/"):
+        assert locate(path, plugins=plugins) == Path(path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").touch()
+    assert locate("a/b", plugins=plugins) == Path("a/b")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from zigai_core.contracts.descriptor import ModelDescriptor
+from zigai_core.contracts.errors import FormatError
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.builder import GraphBuilder
 
@@ -20,8 +21,11 @@ def example(model: ModelDescriptor, *, context: int) -> Graph:
     epsilon = hp.number("attention.layer_norm_rms_epsilon", minimum=0.0)
     base = hp.number("rope.freq_base", 10000.0, minimum=1.0)
     size = width // heads
-    # Pair i of a head is rotated by position · base^(-2i / head size) radians.
-    frequencies = (base ** (-np.arange(0, size, 2) / size)).astype(np.float32)
+    rotated = hp.integer("rope.dimension_count", size, minimum=2, maximum=size)  # the rest stays as it is
+    if rotated % 2:
+        raise FormatError(f"rope.dimension_count is {rotated}, but pairs of elements are rotated")
+    # Pair i of a head is rotated by position · base^(-2i / rotated elements) radians.
+    frequencies = (base ** (-np.arange(0, rotated, 2) / rotated)).astype(np.float32)
     pairing = model.conventions.rope_pairing  # which elements of a head form a pair
 
     g = GraphBuilder(model.tensors)

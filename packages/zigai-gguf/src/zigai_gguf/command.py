@@ -18,10 +18,11 @@ from zigai_core.api.target_type import told
 from zigai_core.contracts.errors import FormatError, escape
 from zigai_gguf import edit
 from zigai_gguf.conversion import encoded_again
-from zigai_gguf.convert import TYPES, ignored_by_llama_cpp
+from zigai_gguf.convert import TYPES
 from zigai_gguf.convert import convert as write
 from zigai_gguf.known_keys import check_present
-from zigai_gguf.listing import WIDTH, as_text, json_text, type_name
+from zigai_gguf.listing import as_text, json_text, type_name
+from zigai_gguf.llama_cpp import ignored_by_llama_cpp
 from zigai_gguf.parts import open_model
 from zigai_gguf.scored import differences
 from zigai_gguf.values import Typed, ValueType
@@ -32,6 +33,14 @@ Model = Annotated[Path, typer.Argument(metavar="FILE", help="The model; of sever
 Output = Annotated[
     Optional[Path],  # noqa: UP045
     typer.Option("--output", "-o", metavar="FILE", help="The file to write.", show_default="FILE itself"),
+]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Write the file even if ZigAI would not open it, or not build its graph, any more: for other "
+        "programs, such as llama.cpp.",
+    ),
 ]
 _SIZE = re.compile(r"(\d+)([KMG]?)")
 
@@ -70,8 +79,10 @@ def show(
         for column in ([key for key, _ in lines], [type_name(value) for _, value in lines])
     )
     for key, value in lines:
-        text = as_text(value, sys.maxsize if keys else WIDTH)
-        sys.stdout.write(f"{key:{first}}  {type_name(value):{second}}  {text}".rstrip() + "\n")
+        sys.stdout.write(f"{key:{first}}  {type_name(value):{second}}  ")
+        for piece in as_text(value, whole=bool(keys)):
+            sys.stdout.write(piece)
+        sys.stdout.write("\n")
 
 
 @gguf.command()
@@ -140,6 +151,7 @@ def set_values(
     new: Annotated[
         bool, typer.Option("--new", help="Add keys that look like a mistake in the name of another.")
     ] = False,
+    force: Force = False,
     output: Output = None,
 ) -> None:
     """Set metadata.
@@ -155,17 +167,18 @@ def set_values(
             raise typer.BadParameter(f"{escape(key)} is given twice")
         value = _value(text)
         changed[key] = value if kind is None else Typed(_kind(kind), value)
-    edit.set_metadata(file, changed, _target(file, output), new=new, progress=_progress())
+    edit.set_metadata(file, changed, _target(file, output), new=new, force=force, progress=_progress())
 
 
 @gguf.command()
 def remove(
     file: Model,
     keys: Annotated[list[str], typer.Argument(metavar="KEY", help="Keys to remove.")],
+    force: Force = False,
     output: Output = None,
 ) -> None:
     """Remove metadata."""
-    edit.remove_metadata(file, keys, _target(file, output), progress=_progress())
+    edit.remove_metadata(file, keys, _target(file, output), force=force, progress=_progress())
 
 
 def convert(

@@ -7,7 +7,6 @@ a token for each row of the embedding.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.api.registry import Plugins
-from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
+from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec, TokenType
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.hyperparameter_keys import UNKNOWN
 from zigai_gguf.conversion import Conversion
@@ -39,19 +38,6 @@ _SAMPLING = {
     "repeat_penalty": "penalty_repeat",
 }
 _ROLES = {"bos": "bos", "eos": "eos", "unknown": "unknown", "padding": "padding"}
-_UNUSED = 5
-_WITHOUT_WINDOW = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
-"""Architectures whose sliding window llama.cpp does not read (its src/models/llama.cpp, qwen2.cpp, …)."""
-_RENORMALISED = {"llama": True, "qwen2moe": False, "qwen3moe": True}
-"""Whether llama.cpp divides the shares of the chosen experts by their sum, whatever the file says: there,
-`norm_w` of `build_moe_ffn`."""
-
-_LAYERS_OF_27B = {"gemma2": 46, "gemma3": 62, "gemma-embedding": 0}
-"""By architectures whose `attention.scale` llama.cpp does not read: the number of layers with which it scales
-scores by the model's width over its heads, with any other by the width of a head (its src/models/gemma2.cpp
-and gemma3.cpp, `f_attention_scale`)."""
-_TIED = ("gemma", "gemma2", "gemma-embedding")
-"""Architectures of which llama.cpp opens no file with a head of its own, `output.weight`."""
 
 Progress = Callable[[int, int], None]
 """Called with (bytes of tensors written, in all)."""
@@ -103,40 +89,6 @@ def convert(
             raise
 
 
-def ignored_by_llama_cpp(model: ModelDescriptor) -> list[str]:
-    """Returns what a file of the model says and llama.cpp ignores, each with the texts it matters for."""
-    found, hp, of = [], model.hyperparameters, f"of models of the architecture {quote(model.architecture)}"
-    window = hp.integer("attention.sliding_window", 0)
-    if window and model.architecture in _WITHOUT_WINDOW:
-        found.append(
-            f"llama.cpp ignores the sliding window {of}: there, texts of more than {window} tokens have "
-            "other logits"
-        )
-    layers = _LAYERS_OF_27B.get(model.architecture)
-    if layers is not None and hp.get("attention.scale"):
-        heads, width = (hp.integer(key, minimum=1) for key in ("attention.head_count", "embedding_length"))
-        share, wide = max(1, width // heads), hp.integer("block_count") == layers
-        usual = (share if wide else hp.integer("attention.key_length", share, minimum=1)) ** -0.5
-        if not math.isclose(hp.number("attention.scale"), usual, rel_tol=1e-5):
-            found.append(
-                f"llama.cpp ignores the scale of attention {of} and takes {usual:.6g}: there, all texts have "
-                "other logits"
-            )
-    if model.architecture == "gemma2":
-        for key in ("attn_logit_softcapping", "final_logit_softcapping"):
-            if hp.number(key, 1.0) == 0:
-                found.append(f"llama.cpp divides by {key}, which is 0 (none): there, no text has logits")
-    if model.architecture in _TIED and "output.weight" in model.tensors:
-        found.append(f"llama.cpp reads no output.weight {of}, so it does not open the file")
-    always = _RENORMALISED.get(model.architecture)
-    if always is not None and hp.flag("expert_weights_norm", always) != always:
-        found.append(
-            f"llama.cpp {'always' if always else 'never'} divides the shares of experts {of} by their sum, "
-            "unlike this model: there, it has other logits"
-        )
-    return found
-
-
 def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | None) -> dict[str, Any]:
     architecture = model.architecture
     metadata: dict[str, Any] = {"general.architecture": architecture, "general.name": model.name}
@@ -181,11 +133,12 @@ def _vocabulary(
         )
     count = len(spec.tokens)
     tokens = [*spec.tokens, *(f"[PAD{number}]" for number in range(count, size))]
+    added = len(tokens) - count
     types = np.ones(count, np.int32) if spec.types is None else spec.types
     keys: dict[str, Any] = {
         "model": spec.kind,
         "tokens": Typed(ValueType.STRING, tokens),
-        "token_type": np.concatenate([types, np.full(len(tokens) - count, _UNUSED)]).astype(np.int32),
+        "token_type": np.concatenate([types, np.full(added, TokenType.UNUSED)]).astype(np.int32),
         "add_bos_token": spec.add_bos,
         "add_eos_token": spec.add_eos,
     }
@@ -197,7 +150,7 @@ def _vocabulary(
     if name is not None:
         keys["pre"] = name
     if spec.scores is not None:
-        keys["scores"] = np.concatenate([spec.scores, np.zeros(len(tokens) - count)]).astype(np.float32)
+        keys["scores"] = np.concatenate([spec.scores, np.zeros(added)]).astype(np.float32)
     if spec.merges is not None:
         keys["merges"] = Typed(ValueType.STRING, list(spec.merges))
     for role, key in _ROLES.items():

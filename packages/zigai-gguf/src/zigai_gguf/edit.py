@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.api import loading
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import TensorInfo
-from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError, ZigAIError, quote
-from zigai_core.contracts.load_options import LoadOptions
+from zigai_core.contracts.errors import FormatError, quote
 from zigai_gguf import limits
-from zigai_gguf.format import GGUFFormat
+from zigai_gguf.fitness import check_fitness
 from zigai_gguf.known_keys import architectures_of, check_present, did_you_mean, known, meant_by
 from zigai_gguf.metadata import Metadata
 from zigai_gguf.parts import COUNT, NUMBER, TENSORS, open_model
@@ -107,16 +105,17 @@ def set_metadata(
     new: bool = False,
     progress: Progress | None = None,
     plugins: Plugins | None = None,
+    force: bool = False,
 ) -> None:
     """Writes a model with other metadata: new keys, and other values of keys that it has.
 
     A plain value of a key that the file has keeps the type of the file; `write_gguf` tells the types of
     others. A `Typed` value has its own. `out` may be `path`, but no other file that exists.
 
-    Raises `FormatError` for a value that the type cannot store; for values with which a model that opens
-    would not open any more, or one whose graph is built by an architecture of `plugins` (by default of those
-    installed) would not be built any more; and, unless `new`, for an unknown key that is like a key of the
-    file or a known one (`known_keys.KNOWN`).
+    Raises `FormatError` for a value that the type cannot store; unless `force`, for values with which a model
+    that opens would not open any more, or one whose graph is built by an architecture of `plugins` (by
+    default of those installed) would not be built any more; and, unless `new`, for an unknown key that is
+    like a key of the file or a known one (`known_keys.KNOWN`). The checks come before anything is written.
     """
     path, out = Path(path), Path(out)
     file = open_model(path)
@@ -126,7 +125,7 @@ def set_metadata(
     for key, value in values.items():
         keeps = key in metadata and not isinstance(value, Typed)
         metadata[key] = Typed(metadata[key].type, value) if keeps else value
-    _write(path, file, metadata, out, progress, plugins)
+    _write(path, file, metadata, out, progress, plugins, force)
 
 
 def remove_metadata(
@@ -136,11 +135,12 @@ def remove_metadata(
     *,
     progress: Progress | None = None,
     plugins: Plugins | None = None,
+    force: bool = False,
 ) -> None:
     """Writes a model without some keys; otherwise as `set_metadata`.
 
-    Raises `FormatError` for a key that is absent, or without which the model would not open or its graph not
-    be built any more.
+    Raises `FormatError` for a key that is absent, or, unless `force`, without which the model would not open
+    or its graph not be built any more.
     """
     path, out = Path(path), Path(out)
     file = open_model(path)
@@ -148,7 +148,7 @@ def remove_metadata(
     check_present(path, keys, file.metadata)
     for key in keys:
         del metadata[key]
-    _write(path, file, metadata, out, progress, plugins)
+    _write(path, file, metadata, out, progress, plugins, force)
 
 
 def _check_meant(path: Path, values: Mapping[str, Any], metadata: Metadata) -> None:
@@ -171,48 +171,13 @@ def _write(
     out: Path,
     progress: Progress | None,
     plugins: Plugins | None,
+    force: bool,
 ) -> None:
-    plugins = plugins or Plugins.installed()
+    if not force:
+        check_fitness(path, file, metadata, plugins or Plugins.installed())
     counted = _Counted(_total(file.tensors), progress)
     tensors = {name: counted.of(tensor) for name, tensor in file.tensors.items()}
-
-    before = _Fitness.of(path, plugins)
-
-    def check(written: Path) -> None:
-        fault = _Fitness.of(written, plugins).worse_than(before)
-        if fault is not None:
-            why = fault.replace(str(written), "the new file")
-            raise FormatError(f"{path}: would not open any more, and stays as it is: {why}")
-
-    in_place = out.exists() and out.samefile(path)
-    write_gguf(out, metadata, tensors, overwrite=in_place, check=check)
-
-
-@dataclass(frozen=True)
-class _Fitness:
-    """Why a file does not open as a model, and why no graph is built of it; None if it does, and is."""
-
-    reading: str | None
-    building: str | None
-
-    @classmethod
-    def of(cls, path: Path, plugins: Plugins) -> _Fitness:
-        try:
-            model = GGUFFormat().read(path)
-        except (FormatError, UnsupportedError, ShapeError) as error:
-            return cls(str(error), str(error))
-        try:
-            context = loading.plan(model, LoadOptions()).context
-            loading.build(model, context=context, plugins=plugins)
-        except ZigAIError as error:  # also of a faulty plugin: then the file before has the same fault
-            return cls(None, str(error))
-        return cls(None, None)
-
-    def worse_than(self, before: _Fitness) -> str | None:
-        """What is wrong with this file and was not with the one before."""
-        if before.reading is None and self.reading is not None:
-            return self.reading
-        return self.building if before.building is None else None
+    write_gguf(out, metadata, tensors, overwrite=out.exists() and out.samefile(path))
 
 
 class _Counted:

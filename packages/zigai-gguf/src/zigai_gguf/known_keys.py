@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zigai_core.contracts.errors import FormatError, quote
+from zigai_core.contracts.hyperparameter_keys import NEUTRAL
 from zigai_gguf.metadata import Metadata
 
 _PLAIN = """
@@ -47,9 +48,10 @@ ssm.state_size ssm.time_step_rank tensor_data_layout use_parallel_residual vocab
 KNOWN: tuple[str, ...] = (
     *_PLAIN.split(),
     *(f"tokenizer.ggml.{key}" for key in _TOKENIZER.split()),
-    *(f"{{arch}}.{key}" for key in _ARCHITECTURE.split()),
+    *(f"{{arch}}.{key}" for key in dict.fromkeys([*_ARCHITECTURE.split(), *NEUTRAL])),
 )
-"""Keys of language models, `{arch}` for the architecture. Source: `Keys` of gguf's constants, 0.19."""
+"""Keys of language models, `{arch}` for the architecture: those of gguf's constants, 0.19 (`Keys`), and all
+that core knows."""
 
 CUTOFF = 0.85
 """How alike an unknown key must be to another to be taken for a mistake."""
@@ -79,7 +81,7 @@ def meant_by(
 
     None if `key` is one of them, or numbered, as `general.base_model.0.name`. A key without its prefix
     (`ARCH.`, `general.`, `tokenizer.ggml.`), or with that of another architecture, is meant for the one with
-    it. `cutoff`: how alike two keys must be, by the ratio of `difflib`.
+    it. `cutoff`: how alike two keys must be, by the ratio of `difflib`. Upper and lower case are alike.
 
     >>> meant_by("block_count", ["llama.block_count"], ["llama"])
     ['llama.block_count']
@@ -102,8 +104,13 @@ def meant_by(
     other = short.get(key.partition(".")[2])
     if other is not None and own and other.startswith(own):
         return [other]
-    found = difflib.get_close_matches(key, [*whole, *short], n=6, cutoff=cutoff)
-    return list(dict.fromkeys(each if each in whole else short[each] for each in found))[:3]
+    folded: dict[str, str] = {}
+    for full in whole:
+        folded.setdefault(full.casefold(), full)
+    for name, full in short.items():
+        folded.setdefault(name.casefold(), full)
+    found = difflib.get_close_matches(key.casefold(), folded, n=6, cutoff=cutoff)
+    return list(dict.fromkeys(folded[each] for each in found))[:3]
 
 
 def did_you_mean(keys: Iterable[str]) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,26 +39,37 @@ def type_name(value: Typed) -> str:
     return value.type.name
 
 
-def as_text(value: Typed, width: int = WIDTH) -> str:
-    """Returns a value on one line: a string in at most `width` characters, of an array the first elements.
+def as_text(value: Typed, *, whole: bool = False) -> Iterator[str]:
+    """Yields the pieces of a value on one line.
 
-    >>> as_text(Typed(ValueType.STRING, "two\\nlines"))
+    Unless `whole`, a string is shortened to `WIDTH` characters and an array to its first `SHOWN` elements.
+
+    >>> "".join(as_text(Typed(ValueType.STRING, "two\\nlines")))
     'two\\\\nlines'
-    >>> as_text(Typed(ValueType.FLOAT32, 0.10000000149011612))
+    >>> "".join(as_text(Typed(ValueType.FLOAT32, 0.10000000149011612)))
     '0.1'
     """
     found = value.value
     if not _is_array(found):
-        return _line(found, value.type, width)
-    shown = []
-    for element in found[:SHOWN]:
-        if isinstance(element, str):
-            shown.append(quote(element, WIDTH // 4))
-        else:
-            nested = isinstance(element, (np.ndarray, NestedArray, StringArray))
-            shown.append(f"[{len(element)} elements]" if nested else _line(element, value.type, WIDTH // 4))
-    more = f", … {len(found):,} in all" if len(found) > SHOWN else ""
-    return f"[{', '.join(shown)}{more}]"
+        yield _line(found, value.type, sys.maxsize if whole else WIDTH)
+        return
+    yield "["
+    for first in range(0, len(found) if whole else min(SHOWN, len(found)), _CHUNK):
+        chunk = found[first : first + (_CHUNK if whole else SHOWN)]
+        yield (", " if first else "") + ", ".join(_element(element, value.type, whole) for element in chunk)
+    more = not whole and len(found) > SHOWN
+    yield f", … {len(found):,} in all]" if more else "]"
+
+
+def _element(element: Any, kind: ValueType, whole: bool) -> str:
+    if _is_array(element):
+        if not whole:
+            return f"[{len(element)} elements]"
+        return "".join(as_text(Typed(_element_type(element), element), whole=True))
+    if isinstance(element, (str, bytes)):
+        text = element.decode("utf-8", "replace") if isinstance(element, bytes) else element
+        return quote(text, sys.maxsize if whole else WIDTH // 4)
+    return _line(element, kind, WIDTH // 4)
 
 
 def json_text(metadata: Metadata, keys: Sequence[str]) -> Iterator[str]:

@@ -14,12 +14,14 @@ from collections.abc import Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
+from zigai_core.contracts.descriptor import TokenType
 from zigai_gguf.keys import Keys
 from zigai_gguf.string_array import StringArray
 
 _LOG = logging.getLogger("zigai.gguf")
 
-UNDEFINED, NORMAL, CONTROL, USER_DEFINED = 0, 1, 3, 4
+UNDEFINED = 0
+"""The token type of a token whose file does not say: it is normal."""
 NONE = 0xFFFFFFFF
 """The id -1 as UINT32: some converters write it if a model has no such token."""
 
@@ -185,10 +187,10 @@ def control_ids(tokens: StringArray) -> list[int]:
 
 def corrected_types(types: NDArray[np.int32], controls: Sequence[int]) -> NDArray[np.int32]:
     """Returns the types, int32 `[tokens]`: `NORMAL` for `UNDEFINED`, `CONTROL` for normal `controls`."""
-    corrected: NDArray[np.int32] = np.where(types == UNDEFINED, NORMAL, types).astype(np.int32)
+    corrected: NDArray[np.int32] = np.where(types == UNDEFINED, TokenType.NORMAL, types).astype(np.int32)
     for token in controls:
-        if corrected[token] == NORMAL:
-            corrected[token] = CONTROL
+        if corrected[token] == TokenType.NORMAL:
+            corrected[token] = TokenType.CONTROL
     corrected.flags.writeable = False
     return corrected
 
@@ -201,7 +203,7 @@ def marked_tokens(
     If `types` is None, these are `controls`, the tokens that are control tokens by their spelling.
     """
     if types is not None:
-        controls = np.flatnonzero((types == CONTROL) | (types == USER_DEFINED)).tolist()
+        controls = np.flatnonzero((types == TokenType.CONTROL) | (types == TokenType.USER_DEFINED)).tolist()
     marked: dict[str, int] = {}
     for token in controls:
         marked.setdefault(tokens[token], token)

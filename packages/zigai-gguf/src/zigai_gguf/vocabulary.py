@@ -9,10 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.contracts.errors import quote
 from zigai_gguf.keys import Keys
 from zigai_gguf.special_tokens import (
+    UNDEFINED,
     control_ids,
     corrected_types,
     end_ids,
@@ -21,8 +22,8 @@ from zigai_gguf.special_tokens import (
 )
 from zigai_gguf.values import ValueType
 
-TYPES = range(7)
-"""Token types: undefined, normal, unknown, control, user-defined, unused, byte."""
+TYPES = range(UNDEFINED, max(TokenType) + 1)
+"""Numbers of token types."""
 
 BOS_PRE_TOKENIZERS = frozenset(
     (

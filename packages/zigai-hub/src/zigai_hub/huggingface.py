@@ -25,6 +25,11 @@ _NAME = re.compile(
     re.IGNORECASE,
 )
 
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+"""Source of the form: huggingface_hub, `validate_repo_id`."""
+_FILES = (".gguf", ".safetensors", ".npz", ".json", ".bin", ".pt", ".pth", ".onnx")
+"""Endings of names that are paths of files rather than repositories."""
+
 
 @dataclass(frozen=True)
 class _Name:
@@ -143,6 +148,12 @@ class HubSource:
     def offered(self) -> Sequence[Offer]:
         """Return nothing: the curated list is the aliases'."""
         return ()
+
+    def suggests(self, name: str) -> str | None:
+        """The name of a repository with its prefix; None for a name that is none, or that of a file."""
+        if _REPOSITORY.fullmatch(name) is None or name.lower().endswith(_FILES):
+            return None
+        return f"for the model of this name on Hugging Face: hf:{name}"
 
     def _ask(self, asked: _Name) -> hub_api.Repository:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -17,6 +16,7 @@ from zigai_cli.failure import InputError
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.terminal.output import clean, table
 from zigai_core.contracts.load_options import LoadOptions
+from zigai_core.contracts.pooling import PoolKind
 
 if TYPE_CHECKING:
     from zigai_core.api.model import Model
@@ -25,14 +25,6 @@ TOGETHER = 64
 """Texts that are computed and printed together."""
 SHOWN = 24
 """Characters of a text that stand in the head of the table of similarities."""
-
-
-class PoolingChoice(StrEnum):
-    """How the hidden states of a text's tokens become its embedding."""
-
-    LAST = "last"
-    MEAN = "mean"
-    CLS = "cls"
 
 
 @with_load_options()
@@ -47,7 +39,7 @@ def embed(
         typer.Option(metavar="FILE", help="Embed each line of a file; - is standard input."),
     ] = None,
     pooling: Annotated[
-        Optional[PoolingChoice],  # noqa: UP045
+        Optional[PoolKind],  # noqa: UP045
         typer.Option(
             help="Take the hidden state of the last token, of the first (cls), or their mean.",
             show_default="the model's own, else last",
@@ -87,7 +79,7 @@ def embed(
         raise typer.BadParameter("no text: give TEXT, --file FILE, or lines through standard input")
     given = [input_text.encodable("a text", text) for text in texts or ()] or _lines(file or "-")
     loaded = loader.load(model, load)
-    parts = _embed(loaded, given, pooling and pooling.value, normalize=not no_normalize)
+    parts = _embed(loaded, given, pooling, normalize=not no_normalize)
     if npy is None and not similarity:
         for text, row in parts:
             numbers = [float(number) for number in row]
@@ -115,7 +107,9 @@ def embed(
     table(cells, ["", "text", *heads], numbers=[0, *range(2, len(names) + 2)])
 
 
-def _embed(model: Model, texts: Sequence[str], pooling: Any, *, normalize: bool) -> Iterator[tuple[str, Any]]:
+def _embed(
+    model: Model, texts: Sequence[str], pooling: PoolKind | None, *, normalize: bool
+) -> Iterator[tuple[str, Any]]:
     """Each text with its embedding, computed `TOGETHER` at a time."""
     width = model.graph.output("hidden").width
     remaining = iter(texts)

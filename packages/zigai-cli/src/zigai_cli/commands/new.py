@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -57,7 +58,7 @@ def architecture(
         typer.Option(
             metavar="CLASS",
             help="Lay out the names of tensors and settings, and record an oracle, from a class of Hugging "
-            "Face transformers, such as Phi3ForCausalLM; needs torch, transformers and zigai-safetensors.",
+            "Face transformers, such as Phi3ForCausalLM; needs torch, transformers and a reader of folders.",
         ),
     ] = None,
     config: Annotated[
@@ -152,5 +153,5 @@ def _report(folder: Path, what: str, files: list[str], left: list[str], as_json:
     lines = [f"{folder}: {what}, in {len(files)} files", *(f"  {each}" for each in files)]
     if left:
         lines += ["left to do, in this order:", *(f"  {each}" for each in left)]
-    lines += ["its tests:", f"  cd {folder} && python -m pip install nox && nox -s tests"]
+    lines += ["its tests:", f"  cd {shlex.quote(str(folder))} && python -m pip install nox && nox -s tests"]
     sys.stdout.write(clean("\n".join(lines)) + "\n")

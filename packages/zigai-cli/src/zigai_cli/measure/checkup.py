@@ -32,13 +32,14 @@ VARIABLES = {
     "ZIGAI_CPU": "instruction set of the native backend",
     "ZIGAI_NUM_THREADS": "threads of the native backend",
     "ZIGAI_DEBUG": "tracebacks of errors",
-    "ZIGAI_LLAMA_CPP": "python with llama-cpp-python, for the tests of architectures",
     "NO_COLOR": "no colours",
     "HF_HOME": "cache of the Hugging Face hub",
     "HF_HUB_OFFLINE": "no network for the hub",
     "HF_ENDPOINT": "address of the hub",
 }
 """Environment variables that ZigAI or a library it uses reads, and what they set."""
+FOR_TESTS = frozenset({"ZIGAI_LLAMA_CPP"})
+"""Environment variables that tests read, of which users need not hear."""
 NEEDED = {
     "zigai.formats": "no model file can be read",
     "zigai.architectures": "no model can be run",
@@ -184,7 +185,7 @@ def _variables() -> Iterator[Check]:
         if value:
             yield Check("environment", name, f"{value} ({meaning})")
     for name in sorted(os.environ):
-        if name.startswith("ZIGAI_") and name not in VARIABLES:
+        if name.startswith("ZIGAI_") and name not in VARIABLES and name not in FOR_TESTS:
             near = difflib.get_close_matches(name, VARIABLES, 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             yield Check("environment", name, f"nothing of ZigAI's own reads it{hint}", "warning")

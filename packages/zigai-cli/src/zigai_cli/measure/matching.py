@@ -10,11 +10,8 @@ import numpy as np
 from zigai_cli.failure import InputError
 from zigai_cli.measure.oracle import Oracle
 from zigai_core.api.trace import Trace
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.contracts.errors import escape
-
-UNUSED = 5
-"""The type of tokens that no text has (`TokenizerSpec.types`)."""
 
 
 def chosen(widths: Mapping[str, int], pattern: str) -> dict[str, int]:
@@ -78,7 +75,7 @@ def _check_same_model(first: Trace, second: Trace) -> None:
 def _only_unused_after(spec: TokenizerSpec, count: int) -> bool:
     """True if all tokens after the first `count` are unused: converters to GGUF add them, a row each."""
     rest = len(spec.tokens) - count
-    return not rest or (spec.types is not None and bool(np.all(spec.types[count:] == UNUSED)))
+    return not rest or (spec.types is not None and bool(np.all(spec.types[count:] == TokenType.UNUSED)))
 
 
 def stored_names(first: Trace, stored: Oracle) -> dict[str, str]:

@@ -49,7 +49,10 @@ _LEFT_OUT = (
         "for training",
     ),
     (re.compile(r"pretraining_tp"), "splits products for training; results are the same"),
-    (re.compile(r"use_bias|\w+_bias"), "biases are read if the folder has them"),
+    (
+        re.compile(r"((use|add)_)?((attention|attn|qkv|mlp|ffn|conv|linear|lm_head)_)?bias(_linear)?"),
+        "biases are read if the folder has them",
+    ),
     (re.compile(r"summary_\w+"), "of another head"),
     (re.compile(r"original_max_position_embeddings"), "read with the scaling of RoPE"),
 )
@@ -60,7 +63,11 @@ _READ_ELSEWHERE = frozenset(
         *("tie_word_embeddings", "rope_theta", "rope_scaling", "rope_parameters", "is_decoder"),
     )
 )
-_NEUTRAL: tuple[object, ...] = (None, False, "", [], {})
+
+
+def _has_value(value: object) -> bool:
+    """False for null, false and what is empty, which the reader of folders passes over; 0 is a value."""
+    return value is not None and value is not False and value not in ("", [], {})
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,6 @@ def sorted_keys(config: Mapping[str, Any], of_every_model: Set[str]) -> SortedKe
             continue
         elif reason := next((reason for names, reason in _LEFT_OUT if names.fullmatch(key)), ""):
             found.left_out[key] = reason
-        elif value not in _NEUTRAL:
+        elif _has_value(value):
             found.unknown[key] = value
     return found

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from zigai_cli.new.naming import PackageName
 from zigai_cli.new.package import architecture_entry_points, code_mapping, package_files
+from zigai_cli.new.providers import oracle_extra
 from zigai_cli.new.tensor_names import guesses
+from zigai_cli.new.tiny_model import READER
 
 _PARTS = (
     *("embed_tokens", "norm", "layers.{}.input_layernorm", "layers.{}.post_attention_layernorm"),
@@ -59,7 +61,7 @@ def decoder_files(name: PackageName, entry: str) -> dict[str, str | bytes]:
         "keys": code_mapping(_KEYS, 4),
         "required": code_mapping({"hidden_act": ("silu",)}, 8),
         "keys_without_effect": code_mapping(_LEFT_OUT, 8),
-        "extras": 'oracle = ["torch>=2.4", "transformers>=5", "zigai-safetensors", "zigai-llama"]\n',
+        "extras": oracle_extra(READER, ("zigai.huggingface", "llama")),
         "entry_points": architecture_entry_points(name, entry, entry),
     }
     files: dict[str, str | bytes] = {**package_files(["architecture", "decoder"], name, values)}

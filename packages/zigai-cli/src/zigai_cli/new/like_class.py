@@ -10,7 +10,8 @@ import tomlkit
 from zigai_cli.new import recording
 from zigai_cli.new.naming import PackageName
 from zigai_cli.new.package import architecture_entry_points, code_mapping, json_text, package_files
-from zigai_cli.new.tiny_model import TinyModel
+from zigai_cli.new.providers import oracle_extra
+from zigai_cli.new.tiny_model import READER, TinyModel
 
 
 def class_files(name: PackageName, entry: str, model: TinyModel) -> dict[str, str]:
@@ -38,7 +39,7 @@ def class_files(name: PackageName, entry: str, model: TinyModel) -> dict[str, st
         "required": code_mapping({key: (value,) for key, value in keys.required.items()}, 8),
         "keys_without_effect": code_mapping(keys.left_out, 8),
         "case": tomlkit.dumps({name.name: case}).strip(),
-        "extras": 'oracle = ["torch>=2.4", "transformers>=5", "zigai-safetensors"]\n',
+        "extras": oracle_extra(READER),
         "entry_points": architecture_entry_points(name, entry, model.model_type),
     }
     return package_files(["architecture", "like_class"], name, values)

@@ -18,8 +18,8 @@ _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 PREFIX = "zigai-"
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
-_OF_TEMPLATES = frozenset({"annotations", "json", "np", "pairwise", "quote", "replace", "struct"})
-"""Names that the templates import, which a function of the package would hide."""
+_AMBIGUOUS = frozenset({"i", "l", "o"})
+"""Names that linters refuse, since in some fonts they look like 1 or 0 (PEP 8)."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,20 @@ def package_name(text: str) -> PackageName:
             f"by hyphens, which begin with a letter; at most {LONGEST} characters, without {PREFIX}{advice}"
         )
     name = PackageName(text)
-    taken = keyword.iskeyword(name.function) or hasattr(builtins, name.function)
-    if taken or name.function in _OF_TEMPLATES:
-        raise InputError(
-            f"the name {text!r} is not valid: a function of this name would hide a word of Python or of the "
-            f"package's own code; use another, such as my-{text}"
-        )
+    reason = _unusable(name)
+    if reason:
+        raise InputError(f"the name {text!r} is not valid: {reason}; use another, such as my-{text}")
     return name
+
+
+def _unusable(name: PackageName) -> str:
+    """Why code cannot use the name, or an empty text."""
+    for spelling in (name.function, name.constant, name.class_name):
+        if keyword.iskeyword(spelling) or hasattr(builtins, spelling):
+            return f"{spelling} would hide a word of Python"
+    if name.function.startswith("test"):
+        return "pytest would take a function of this name for a test"
+    return "linters refuse it, since it looks like a digit" if name.function in _AMBIGUOUS else ""
 
 
 def normalised(text: str) -> str:

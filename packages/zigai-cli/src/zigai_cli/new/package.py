@@ -7,14 +7,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from zigai_cli.new import versions
+from zigai_cli.new.collisions import refuse_collisions
 from zigai_cli.new.naming import PackageName
 from zigai_cli.new.templates import render
 
 
-def package_files(folders: Sequence[str], name: PackageName, values: Mapping[str, str]) -> dict[str, str]:
+def package_files(
+    folders: Sequence[str],
+    name: PackageName,
+    values: Mapping[str, str],
+    *,
+    defined: Sequence[str] | None = None,
+) -> dict[str, str]:
     """The files of a package, by path, from folders of templates and those of every package.
 
-    `values` are what these templates contain besides the package's name and the versions.
+    `values` are what these templates contain besides the package's name and the versions. `defined`: the
+    names that the code defines, by default the package's function, constant and class.
+
+    Raises `InputError` if the code uses one of them for something else.
     """
     files = render(
         ["common", *folders],
@@ -29,6 +39,8 @@ def package_files(folders: Sequence[str], name: PackageName, values: Mapping[str
             **values,
         },
     )
+    own = (name.function, name.constant, name.class_name) if defined is None else defined
+    refuse_collisions(name, own, files)
     licence = versions.licence_text()
     return files if licence is None else {**files, "LICENSE": licence}
 

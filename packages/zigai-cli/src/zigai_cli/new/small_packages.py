@@ -30,7 +30,8 @@ def format_package(name: PackageName) -> SmallPackage:
         "extras": "",
         "entry_points": entry_point("zigai.formats", name.name, f"{name.module}:{class_name}"),
     }
-    return SmallPackage("the format", "zigai.formats", name.name, package_files(["format"], name, values))
+    files = package_files(["format"], name, values, defined=[class_name])
+    return SmallPackage("the format", "zigai.formats", name.name, files)
 
 
 def sampler_package(name: PackageName) -> SmallPackage:

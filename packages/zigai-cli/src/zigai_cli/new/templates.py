@@ -2,6 +2,8 @@
 
 A template is a file `NAME.template`, which becomes NAME. `$name` and `${name}` in it are replaced, and `$$`
 is a dollar sign (`string.Template`). In paths MODULE stands for the package's module, and `dot-` for a dot.
+`name.part.template` becomes no file, but the text of `${name}` in others; a part may contain parts whose
+names come before its own.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from itertools import groupby
 from string import Template
 
 SUFFIX = ".template"
+PART = ".part.template"
 _OWN = re.compile(r"from (zigai_[\w.]+) import ")
 
 
@@ -23,13 +26,21 @@ def render(folders: Sequence[str], values: Mapping[str, str]) -> dict[str, str]:
     `values` must have every name that a template contains; `module` also replaces MODULE in paths.
     """
     root = resources.files("zigai_cli.new") / "templates"
+    # A template of a later folder replaces that of the same path in an earlier one.
+    templates = {path: each for folder in folders for path, each in _templates(root / folder)}
+    values = dict(values)
+    for path in sorted(path for path in templates if path.endswith(PART)):
+        values[path.removesuffix(PART)] = _text(templates.pop(path), values)
     found: dict[str, str] = {}
-    for folder in folders:
-        for path, template in sorted(_templates(root / folder)):
-            place = path.removesuffix(SUFFIX).replace("MODULE", values["module"]).replace("dot-", ".")
-            text = Template(template.read_text(encoding="utf-8")).substitute(values)
-            found[place] = sorted_imports(text) if place.endswith(".py") else text
+    for path, template in templates.items():
+        place = path.removesuffix(SUFFIX).replace("MODULE", values["module"]).replace("dot-", ".")
+        text = _text(template, values)
+        found[place] = sorted_imports(text) if place.endswith(".py") else text
     return found
+
+
+def _text(template: Traversable, values: Mapping[str, str]) -> str:
+    return Template(template.read_text(encoding="utf-8")).substitute(values)
 
 
 def sorted_imports(text: str) -> str:

@@ -15,6 +15,7 @@ import tomlkit
 
 from zigai_cli.failure import InputError
 from zigai_cli.new.config_keys import SortedKeys, sorted_keys
+from zigai_cli.new.providers import provider
 from zigai_cli.new.tensor_names import guesses, pattern
 from zigai_cli.new.tiny_sizes import tiny_sizes
 from zigai_core.contracts.errors import UnsupportedError, quote
@@ -23,8 +24,8 @@ LARGEST = 2_000_000
 """Parameters of the largest model that counts as tiny: an oracle of it has some megabytes."""
 
 NEEDED = ("torch", "transformers", "safetensors")
-READER = "zigai_safetensors"
-"""The package that reads the folders which transformers saves, to record an oracle."""
+READER = ("zigai.formats", "safetensors")
+"""Group and name of the format of the folders that transformers saves, to record an oracle."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,13 @@ class TinyModel:
 
 def check_installed() -> None:
     """Raises `UnsupportedError` if something is missing that `tiny_model` or recording an oracle needs."""
-    for name in (*NEEDED, READER):
+    from zigai_core.api.registry import Plugins
+
+    for name in NEEDED:
         if importlib.util.find_spec(name) is None:
             raise _missing(name, "which is not installed")
+    if READER[1] not in Plugins.installed().formats:
+        raise _missing(f"a package that reads the format {READER[1]}", "which is not installed")
 
 
 def tiny_model(model_class: str, given: Mapping[str, Any]) -> TinyModel:
@@ -134,8 +139,8 @@ def _imported(name: str) -> Any:
 
 def _missing(name: str, what: str) -> UnsupportedError:
     return UnsupportedError(
-        f"--from-transformers needs {name.replace('_', '-')}, {what}. Install what it needs with: python "
-        "-m pip install torch transformers zigai-safetensors"
+        f"--from-transformers needs {name}, {what}. Install what it needs with: python -m pip install torch "
+        f"transformers {provider(*READER)}"
     )
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import MutableSet
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
-from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
+from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec, TokenType
 from zigai_core.contracts.errors import UnsupportedError, ZigAIError, quote
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.drafters import ModelDrafter, NgramDrafter
@@ -14,7 +14,6 @@ from zigai_core.engine.request import Drafter
 
 Speculate = Literal["ngram"]
 
-_UNUSED = 5
 _PADDING = re.compile(
     r"\[PAD\d*\]|<(pad|unused|dummy)[ _]?\d*>|<\|(extra|reserved_special_token|dummy)_\d+\|>"
 )
@@ -109,7 +108,7 @@ def _used(spec: TokenizerSpec) -> int:
 def _is_padding(spec: TokenizerSpec, token: int) -> bool:
     if token in spec.special_ids.values() or token in spec.end_ids:
         return False
-    unused = spec.types is not None and int(spec.types[token]) == _UNUSED
+    unused = spec.types is not None and int(spec.types[token]) == TokenType.UNUSED
     return unused or _PADDING.fullmatch(spec.tokens[token]) is not None
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from typing import Literal, get_args
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from zigai_core.contracts.descriptor import TokenizerSpec
-from zigai_core.contracts.errors import UnsupportedError, quote
-from zigai_core.contracts.graph import Array
+from zigai_core.api.prompt import Prompt, are_several
+from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
+from zigai_core.contracts.errors import TokenizerError, UnsupportedError, quote
+from zigai_core.contracts.graph import Array, Graph
+from zigai_core.contracts.pooling import PoolKind
 from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Request
 from zigai_core.engine.stream import Stream
 
 TOGETHER = 64
 """Maximum number of texts in the engine at the same time."""
-
-Pooling = Literal["last", "mean", "cls"]
-"""How hidden states become an embedding: that of the last token, the mean, or that of the first token."""
 
 
 def text_end(spec: TokenizerSpec | None) -> list[int]:
@@ -28,10 +27,52 @@ def text_end(spec: TokenizerSpec | None) -> list[int]:
     return [] if eos is None else [eos]
 
 
+class _Embeds(Protocol):
+    """What `embed_texts` takes of a `Model`."""
+
+    @property
+    def descriptor(self) -> ModelDescriptor: ...
+
+    @property
+    def graph(self) -> Graph: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+
+def embed_texts(
+    model: _Embeds,
+    text: Prompt | Sequence[Prompt],
+    encode: Callable[..., list[int]],
+    pooling: PoolKind | None,
+    *,
+    normalize: bool,
+) -> Array:
+    """Returns the embedding of a text or of token ids, or of several, a row each: see `Model.embed`.
+
+    `encode(prompt, what=…)` returns the tokens of a prompt, which errors call `what`.
+    """
+    width = model.graph.output("hidden").width
+    given: Any = text
+    several = are_several(given)
+    items = [(f"text {i}", one) for i, one in enumerate(given)] if several else [("a prompt", given)]
+    prompts = [encode(one, what=what) for what, one in items]
+    empty = next((what for (what, _), prompt in zip(items, prompts, strict=True) if not prompt), None)
+    if empty is not None:
+        raise TokenizerError(f"{empty} has no tokens, so it has no embedding")
+    ending = text_end(model.descriptor.tokenizer)
+    prompts = [
+        [*prompt, *ending] if isinstance(one, str) else prompt
+        for prompt, (_, one) in zip(prompts, items, strict=True)
+    ]
+    rows = embed(model.engine, prompts, pooling, own=model.graph.pooling, width=width, normalize=normalize)
+    return rows if several else rows[0]
+
+
 def embed(
     engine: Engine,
     prompts: Sequence[Sequence[int]],
-    pooling: Pooling | None,
+    pooling: PoolKind | None,
     *,
     own: str | None = None,
     width: int,
@@ -43,8 +84,8 @@ def embed(
 
     Raises `UnsupportedError` for an unknown pooling, and for one that is not the graph's own if it has one.
     """
-    if pooling is not None and pooling not in get_args(Pooling):
-        raise UnsupportedError(f"pooling must be {', '.join(get_args(Pooling))}, not {quote(pooling)}")
+    if pooling is not None and pooling not in get_args(PoolKind):
+        raise UnsupportedError(f"pooling must be {', '.join(get_args(PoolKind))}, not {quote(pooling)}")
     if own is not None and pooling not in (None, own):
         raise UnsupportedError(
             f"pooling={quote(pooling)}: this model makes one embedding of a text itself, by {own} pooling, "
@@ -72,7 +113,7 @@ def embed(
     return embeddings
 
 
-def _pool(hidden: Array, pooling: Pooling) -> Array:
+def _pool(hidden: Array, pooling: PoolKind) -> Array:
     if pooling == "mean":
         mean: Array = hidden.mean(axis=0, dtype=np.float32)
         return mean

@@ -34,6 +34,9 @@ LOG = logging.getLogger("zigai")
 DEFAULT_CONTEXT = 8192
 """Default context in tokens of a model that was trained with a longer one."""
 
+KEYWORDS = ("plugins", "progress")
+"""Keywords of `load` and `assemble` besides the fields of `LoadOptions`."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -74,7 +77,7 @@ def load(
     `UnsupportedError` for a model that no installed plugin serves and for options out of range, `PluginError`
     for a faulty plugin.
     """
-    given = LoadOptions.of_call("load", options)  # checked before the file is opened
+    given = LoadOptions.of_call("load", options, KEYWORDS)  # checked before the file is opened
     plugins = plugins or Plugins.installed()
     if path is None:
         bundled = default_model(plugins=plugins)
@@ -96,7 +99,7 @@ def assemble(
     **options: Any,
 ) -> Model:
     """Makes a model from a descriptor, which need not come from a file; otherwise as `load`."""
-    given = LoadOptions.of_call("assemble", options)
+    given = LoadOptions.of_call("assemble", options, KEYWORDS)
     return _finish(descriptor, given, plugins or Plugins.installed(), progress)
 
 

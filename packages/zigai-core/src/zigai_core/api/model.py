@@ -11,8 +11,8 @@ from typing import Any
 from zigai_core.api.async_reply import AsyncReply
 from zigai_core.api.chat import Chat
 from zigai_core.api.draft import Speculate, check_drafter, new_drafter
-from zigai_core.api.embedding import Pooling, embed, text_end
-from zigai_core.api.prompt import Prompt, are_several, token_ids
+from zigai_core.api.embedding import embed_texts
+from zigai_core.api.prompt import Prompt, token_ids
 from zigai_core.api.registry import Plugins
 from zigai_core.api.reply import Reply
 from zigai_core.api.reply_options import seeds_of, split_options
@@ -20,13 +20,13 @@ from zigai_core.api.samplers import Samplers, default_sampling
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import (
     TemplateError,
-    TokenizerError,
     UnsupportedError,
     ZigAIError,
 )
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.plugins import Program, Tokenizer
+from zigai_core.contracts.pooling import PoolKind
 from zigai_core.engine.engine import QUEUE, Engine
 from zigai_core.engine.request import Budget, EngineStats, Overflow, Request, Shift
 from zigai_core.engine.sampling import Sampler
@@ -275,7 +275,7 @@ class Model:
         return self.engine.submit(Request(self._tokens(tokens), outputs=name, rows="all")).outputs
 
     def embed(
-        self, text: Prompt | Sequence[Prompt], *, pooling: Pooling | None = None, normalize: bool = True
+        self, text: Prompt | Sequence[Prompt], *, pooling: PoolKind | None = None, normalize: bool = True
     ) -> Array:
         """Returns the embedding of a text or of token ids, float32 `[width]`, or of several, a row each.
 
@@ -288,21 +288,7 @@ class Model:
         than the graph's own; `TokenizerError`, with its index, for a text without tokens and for anything but
         a text or token ids.
         """
-        width = self.graph.output("hidden").width
-        given: Any = text
-        several = are_several(given)
-        items = [(f"text {i}", one) for i, one in enumerate(given)] if several else [("a prompt", given)]
-        prompts = [self._tokens(one, what=what) for what, one in items]
-        empty = next((what for (what, _), prompt in zip(items, prompts, strict=True) if not prompt), None)
-        if empty is not None:
-            raise TokenizerError(f"{empty} has no tokens, so it has no embedding")
-        ending = text_end(self.descriptor.tokenizer)
-        prompts = [
-            [*prompt, *ending] if isinstance(one, str) else prompt
-            for prompt, (_, one) in zip(prompts, items, strict=True)
-        ]
-        rows = embed(self.engine, prompts, pooling, own=self.graph.pooling, width=width, normalize=normalize)
-        return rows if several else rows[0]
+        return embed_texts(self, text, self._tokens, pooling, normalize=normalize)
 
     def stats(self) -> EngineStats:
         """Returns counts of all requests of this model, and the engine's present state. From any thread."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from zigai_core.api.calling import call
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import DownloadError, MissingFileError, PluginError, escape, quote
-from zigai_core.contracts.sources import DownloadProgress, Offer, Source
+from zigai_core.contracts.sources import DownloadProgress, Offer, Source, SuggestingSource
 
 LOG = logging.getLogger("zigai")
 
@@ -20,11 +20,6 @@ ALIAS = "alias"
 
 _PREFIXED = re.compile(r"([A-Za-z][A-Za-z0-9_-]+):(.+)", re.DOTALL)
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_HUB = "hf"
-"""The source of repositories of Hugging Face."""
-_REPOSITORY = re.compile(r"([A-Za-z0-9][\w.-]*)/([A-Za-z0-9][\w.-]*)", re.ASCII)
-"""Source of the form: huggingface_hub, `validate_repo_id`."""
-_FILES = (".gguf", ".safetensors", ".npz", ".json", ".bin")
 _DEEPEST = 8
 
 
@@ -39,8 +34,8 @@ def locate(
 
     A `Path`, and a name that is an existing file or folder, is itself. With `pull=False` a model that is not
     here raises `DownloadError`. An unknown prefix raises `UnsupportedError`, which names the package to
-    install; a missing file whose name is like that of an offered model, or that of a repository of
-    Hugging Face, raises `MissingFileError`, which names that.
+    install; a missing file whose name is like that of an offered model, or one that a source suggests another
+    for, raises `MissingFileError`, which names that.
     """
     plugins = plugins or Plugins.installed()
     found = resolve(name, plugins)
@@ -73,7 +68,7 @@ def resolve(name: str | Path, plugins: Plugins) -> Path | tuple[str, Source, str
             prefix, rest = ALIAS, name
         else:
             _check_near(name, plugins)
-            _check_repository(name, plugins)
+            _check_suggested(name, plugins)
             return Path(name)
         source = make_source(prefix, plugins)
         target = call(f"the model source {prefix!r}", partial(source.target, rest))
@@ -124,16 +119,15 @@ def _check_near(name: str, plugins: Plugins) -> None:
         )
 
 
-def _check_repository(name: str, plugins: Plugins) -> None:
-    """Raise `MissingFileError` for a name that is a repository's of Hugging Face, without its prefix.
+def _check_suggested(name: str, plugins: Plugins) -> None:
+    """Raise `MissingFileError` for a name that a source knows as one of its own, without the prefix.
 
-    Not if its first part is a folder here, or its last one a file's name: then a path is meant.
+    Not if its first part is a folder here: then a path is meant.
     """
-    found = _REPOSITORY.fullmatch(name)
-    if found is None or name.lower().endswith(_FILES) or _exists(found[1]):
+    if _exists(re.split(r"[/\\]", name)[0] or name[:1]):
         return
-    if _HUB in plugins.sources or plugins.sources.hint(_HUB):
-        raise MissingFileError(
-            f"{name}: there is no such file or folder; for the model of this name on Hugging Face: "
-            f"{_HUB}:{name}"
-        )
+    for prefix, source in sources(plugins).items():
+        if isinstance(source, SuggestingSource):
+            meant = call(f"the model source {prefix!r}", partial(source.suggests, name))
+            if meant is not None:
+                raise MissingFileError(f"{escape(name)}: there is no such file or folder; {meant}")

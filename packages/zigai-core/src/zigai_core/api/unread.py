@@ -20,6 +20,17 @@ CHECKED_BYTES = 1 << 24
 """Largest unread tensor, in bytes, whose values are checked for being all zeros or all ones."""
 
 
+class UnreadError(UnsupportedError):
+    """An architecture does not read something that affects the results.
+
+    `finding` is the text without the advice for those who load the model.
+    """
+
+    def __init__(self, finding: str, advice: str) -> None:
+        super().__init__(f"{finding}. {advice}")
+        self.finding = finding
+
+
 def check_unread(
     model: ModelDescriptor, hp: Hyperparameters, graph: Graph, *, context: int, how: str
 ) -> None:
@@ -27,7 +38,7 @@ def check_unread(
 
     Exempt are tensors that the graph leaves out with a reason, biases of zeros and scales of ones, and
     hyperparameters that do not change numbers. `hp`: the hyperparameters passed to the architecture, which
-    record what was read. `how`: `error` raises `UnsupportedError`, `warn` logs a warning with the same text.
+    record what was read. `how`: `error` raises `UnreadError`, `warn` logs a warning with the same text.
     """
     used = {weight.name for weight in graph.weights} | graph.constants
     tensors = [tensor for name, tensor in model.tensors.items() if name not in used]
@@ -49,9 +60,10 @@ def check_unread(
         f"{' and '.join(parts)}, so its results would be wrong"
     )
     if how == "error":
-        raise UnsupportedError(
-            f"{message}. Update the package that serves {model.architecture}, "
-            "or ignore them: unread='warn' (--unread warn)"
+        raise UnreadError(
+            message,
+            f"Update the package that serves {model.architecture}, or ignore them: unread='warn' "
+            "(--unread warn)",
         )
     LOG.warning("%s", message)
 

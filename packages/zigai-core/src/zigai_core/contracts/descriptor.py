@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,13 +58,25 @@ class Conventions:
     Face have them; `adjacent` if the converter of the format permutes them, or the model was trained so."""
 
 
+class TokenType(IntEnum):
+    """Kinds of tokens, by GGUF's numbers (`llama_token_type` of llama.cpp, include/llama.h)."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    """No text has it: converters add such tokens until there is one for each row of the embedding."""
+    BYTE = 6
+
+
 @dataclass(frozen=True, eq=False)
 class TokenizerSpec:
     """A vocabulary as stored in a file.
 
     `kind` is the name under which its tokenizer is registered (entry point `zigai.tokenizers`). `tokens[i]`
-    is the stored text of token i, `scores[i]` its score for SentencePiece. `types[i]` is GGUF's token type:
-    1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte; None means that all are normal.
+    is the stored text of token i, `scores[i]` its score for SentencePiece. `types[i]` is a `TokenType`;
+    None means that all are normal.
     `merges` are the merges of BPE, two tokens with a space between them, in order of rank, and
     `pre_tokenizer` is the name of its pre-tokenizer in GGUF. The five fields from `add_bos` on are settings
     of tokenizers, with the names and meanings of GGUF's keys (`tokenizer.ggml.add_bos_token`, …). Those from

@@ -53,6 +53,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "pooling_type": (-1, 0, 3),  # not specified, none, the last token's state, which `embed` returns
     "rescale_every_n_layers": (0,),
     "residual_scale": (0.0, 1.0),
+    "rope.dimension_count": (0,),  # and the width of a head
     "rope.dimension_sections": (0,),
     "rope.freq_base_swa": (0.0,),
     "rope.scale_linear": (0.0, 1.0),
@@ -97,6 +98,8 @@ def changes_numbers(hyperparameters: Mapping[str, Any], key: str, *, context: in
         return False
     if key == "attention.scale":
         values = [entry for entry in values if not _is_default_scale(hyperparameters, entry)]
+    if key == "rope.dimension_count":
+        values = [entry for entry in values if not _is_head_width(hyperparameters, entry)]
     if key.startswith("rope.scaling.yarn_") and hyperparameters.get("rope.scaling.type") != "yarn":
         return False
     return any(not _is_one_of(entry, NEUTRAL[key]) for entry in values)
@@ -104,13 +107,22 @@ def changes_numbers(hyperparameters: Mapping[str, Any], key: str, *, context: in
 
 def _is_default_scale(hyperparameters: Mapping[str, Any], scale: object) -> bool:
     """True if `scale` is 1 over the root of a head's width."""
+    width = _head_width(hyperparameters)
+    return width > 0 and isinstance(scale, float) and math.isclose(scale, width**-0.5, rel_tol=1e-5)
+
+
+def _is_head_width(hyperparameters: Mapping[str, Any], rotated: object) -> bool:
+    """True if `rotated` elements are a whole head, as without the key."""
+    return isinstance(rotated, int) and rotated > 0 and rotated == _head_width(hyperparameters)
+
+
+def _head_width(hyperparameters: Mapping[str, Any]) -> int:
+    """The elements of a query's head; 0 if the hyperparameters do not give it as one number."""
     width: Any = hyperparameters.get("attention.key_length")
     if width is None:
         total, heads = (hyperparameters.get(key, 0) for key in ("embedding_length", "attention.head_count"))
         width = total // heads if isinstance(total, int) and isinstance(heads, int) and heads > 0 else 0
-    if not isinstance(width, int) or not isinstance(scale, float):
-        return False
-    return width > 0 and math.isclose(scale, width**-0.5, rel_tol=1e-5)
+    return width if isinstance(width, int) else 0
 
 
 def _is_one_of(value: object, neutral: tuple[object, ...]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from numbers import Integral
 from os import PathLike
@@ -140,16 +140,17 @@ class LoadOptions:
             raise self._wrong("unread", f"must be one of {', '.join(UNREAD)}")
 
     @classmethod
-    def of_call(cls, function: str, given: Mapping[str, Any]) -> LoadOptions:
-        """Returns the options of a call of `function`.
+    def of_call(cls, function: str, given: Mapping[str, Any], own: Sequence[str] = ()) -> LoadOptions:
+        """Returns the options of a call of `function`, which has the keywords `own` besides.
 
         Raises `TypeError`, as Python does, for a keyword that is none, and names those like it.
         """
         known = [each.name for each in cls.fields()]
         for name in given:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=3)
-                hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}"
+                near = difflib.get_close_matches(name, [*known, *own], n=3)
+                every = ", ".join([*known, *own])
+                hint = f"did you mean {' or '.join(near)}?" if near else f"there are {every}"
                 raise TypeError(f"{function}() got an unexpected keyword argument {name!r}; {hint}")
         return cls(**given)
 

@@ -77,3 +77,16 @@ class Source(Protocol):
     def offered(self) -> Sequence[Offer]:
         """Returns models that this source recommends."""
         ...
+
+
+@runtime_checkable
+class SuggestingSource(Protocol):
+    """A `Source` that recognises its names when they are written without the prefix. Optional."""
+
+    def suggests(self, name: str) -> str | None:
+        """Returns what to write instead of `name`, which is neither a file here nor the name of a model.
+
+        The result ends the sentence "there is no such file or folder; …". None if the source knows nothing of
+        it. Without network.
+        """
+        ...

@@ -1,6 +1,7 @@
 """The operations that graphs consist of. Each class holds its attributes and defines itself in numpy."""
 
 from zigai_core.contracts.descriptor import Pairing
+from zigai_core.contracts.pooling import PoolKind
 from zigai_core.ops.operations.attention import Attention, Rope
 from zigai_core.ops.operations.elementwise import Add, Multiply, Scale, SoftCap
 from zigai_core.ops.operations.experts import Experts
@@ -12,7 +13,7 @@ from zigai_core.ops.operations.feed_forward import (
 )
 from zigai_core.ops.operations.linear import Embedding, Linear
 from zigai_core.ops.operations.norms import LayerNorm, RMSNorm
-from zigai_core.ops.operations.pool import Pool, PoolKind
+from zigai_core.ops.operations.pool import Pool
 from zigai_core.ops.operations.route import Route, RouteKind
 from zigai_core.ops.operations.rows import Columns, Select
 

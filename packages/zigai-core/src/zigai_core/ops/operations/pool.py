@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
 from zigai_core.contracts.graph import TOKENS, WANTED, Array, Operation, Step, Value
-
-PoolKind = Literal["mean", "cls", "last"]
-"""Which rows of a sequence count: all, their mean being taken, the first one, or the last one."""
+from zigai_core.contracts.pooling import PoolKind
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,5 +79,6 @@ def renamed_oracle(recorded: str, name: str, entry: str) -> bytes:
         oracle = Oracle.load(path)
     model = replace(oracle.model, name=name, architecture=entry)
     with tempfile.TemporaryDirectory() as folder:
-        replace(oracle, model=model).save(Path(folder, "oracle.npz"))
+        names = {**oracle.names, "model_type": entry, "architecture": entry}
+        replace(oracle, model=model, names=names).save(Path(folder, "oracle.npz"))
         return Path(folder, "oracle.npz").read_bytes()

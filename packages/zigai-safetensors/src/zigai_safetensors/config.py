@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_core.contracts.hyperparameter_keys import UNKNOWN
@@ -100,8 +98,8 @@ def _variant(config: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> 
 
 def hyperparameters(
     config: Mapping[str, Any], names: HuggingFaceNames, path: Path
-) -> tuple[dict[str, Any], np.ndarray[Any, np.dtype[np.float32]] | None]:
-    """Returns the hyperparameters, and the divisors of RoPE's frequencies of Llama 3, if it has any.
+) -> tuple[dict[str, Any], rope.Tensors]:
+    """Returns the hyperparameters, and the divisors of RoPE's frequencies, by tensor.
 
     A key that is not known, with a value other than null, false or an empty one, is passed on as
     `config.KEY`, so that loading refuses it. Raises `UnsupportedError` for a value of `names.required` that

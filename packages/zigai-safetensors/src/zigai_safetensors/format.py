@@ -85,8 +85,7 @@ class SafetensorsFormat:
         values |= modules.values
         _check_types(tensors, folder)
         _check_vocabulary(tensors, values, folder)
-        if divisors is not None:
-            tensors["rope_freqs.weight"] = _computed("rope_freqs.weight", divisors)
+        tensors |= {name: _computed(name, array) for name, array in divisors.items()}
         generation = _optional(folder / "generation_config.json")
         size, layout = values.get("vocab_size"), layout_name(config)
         return ModelDescriptor(

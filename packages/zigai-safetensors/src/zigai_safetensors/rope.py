@@ -5,6 +5,7 @@ Source: transformers, modeling_rope_utils, whose keys are named here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ import numpy as np
 
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
+
+Tensors = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
+"""Arrays by the name of a tensor in GGUF."""
 
 KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
 """Keys of config.json with settings of RoPE."""
@@ -40,6 +44,7 @@ _SCALINGS: Mapping[str, tuple[str, ...]] = {
     "linear": ("factor", _ORIGINAL),  # the second has no effect there
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", _ORIGINAL),
     "yarn": ("factor", *_YARN),
+    "longrope": ("factor", "short_factor", "long_factor", "attention_factor", _ORIGINAL),
 }
 """The scalings of RoPE, and the settings of each."""
 
@@ -75,10 +80,8 @@ def _agree(outer: Any, inner: Any, path: Path, key: str, at: str) -> bool:
     return outer is None
 
 
-def add(
-    config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, Any], path: Path
-) -> np.ndarray[Any, np.dtype[np.float32]] | None:
-    """Adds RoPE's base and scaling to hyperparameters; returns the divisors of Llama 3, if it has any.
+def add(config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, Any], path: Path) -> Tensors:
+    """Adds RoPE's base and scaling to hyperparameters; returns divisors of frequencies by their GGUF names.
 
     Source: transformers, modeling_rope_utils. Raises `UnsupportedError` for a scaling that is not known.
     """
@@ -103,25 +106,28 @@ def add(
         if key not in ("rope_type", "type", "rope_theta", *_SCALINGS[kind]) and not without_effect:
             raise UnsupportedError(f"{path}: {at}.{quote(key)} is not supported for {kind}")
     if kind == "default":
-        return None
+        return {}
+    part = _positive(path, PARTIAL, config.get(PARTIAL) or 1.0) if share else 1.0
+    if kind == "longrope":
+        return _longrope(at, full, config, values, _rotated(config, path, part), path)
     factor = _positive(path, f"{at}.factor", full.get("factor"))
     if kind == "linear":
         values |= {"rope.scaling.type": "linear", "rope.scaling.factor": factor}
-        return None
+        return {}
     original = full.get(_ORIGINAL, config.get(_ORIGINAL))
     if kind == "yarn":
         values |= {"rope.scaling.type": "yarn", "rope.scaling.factor": factor}
         values |= {ours: full[theirs] for theirs, ours in _YARN.items() if full.get(theirs) is not None}
         if original is None:
             values["rope.scaling.original_context_length"] = values.get("context_length")
-        return None
+        return {}
     length = _positive(path, f"{at}.{_ORIGINAL}" if _ORIGINAL in full else _ORIGINAL, original)
     if LOCAL in values:
         raise UnsupportedError(
             f"{path}: {at}: the scaling of RoPE llama3 is not supported for one kind of layers"
         )
-    rotated = _rotated(config, path, _positive(path, PARTIAL, config.get(PARTIAL) or 1.0) if share else 1.0)
-    return _llama3(at, full, values, rotated, factor, length, path)
+    rotated = _rotated(config, path, part)
+    return {"rope_freqs.weight": _llama3(at, full, values, rotated, factor, length, path)}
 
 
 def _object(config: Mapping[str, Any], path: Path) -> tuple[str, Mapping[str, Any]]:
@@ -193,6 +199,44 @@ def _llama3(
     scaled = (1 - smooth) / factor + smooth
     scaled = np.where(waves > original / low, 1 / factor, np.where(waves < original / high, 1.0, scaled))
     return (1 / scaled).astype(np.float32)
+
+
+def _longrope(
+    at: str,
+    given: Mapping[str, Any],
+    config: Mapping[str, Any],
+    values: dict[str, Any],
+    width: int,
+    path: Path,
+) -> Tensors:
+    """Adds the settings of LongRoPE (arXiv:2402.13753) and returns its divisors.
+
+    The magnitude is `attention_factor`, or √(1 + ln(s) / ln(original context)) for a context s times as long.
+    """
+    trained = _positive(path, "max_position_embeddings", config.get("max_position_embeddings"))
+    original = _positive(path, f"{at}.{_ORIGINAL}", given.get(_ORIGINAL, config.get(_ORIGINAL, trained)))
+    factor = _positive(path, f"{at}.factor", given.get("factor") or trained / original)
+    magnitude = given.get("attention_factor")
+    if magnitude is None:
+        magnitude = (
+            1.0 if factor <= 1 or original <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
+        )
+    values |= {
+        "rope.scaling.type": "longrope",
+        "rope.scaling.original_context_length": int(original),
+        "rope.scaling.attn_factor": _positive(path, f"{at}.attention_factor", magnitude),
+    }
+    found = {}
+    for key in ("short_factor", "long_factor"):
+        factors = given.get(key)
+        if not isinstance(factors, list) or len(factors) != width // 2:
+            size = f" of {len(factors)}" if isinstance(factors, list) else ""
+            raise FormatError(
+                f"{path}: {at}.{key} must be an array of {width // 2} numbers, not {quote(factors)}{size}"
+            )
+        divisors = [_positive(path, f"{at}.{key}", each) for each in factors]
+        found[f"rope_factors_{key.removesuffix('_factor')}.weight"] = np.array(divisors, np.float32)
+    return found
 
 
 def _positive(path: Path, key: str, value: Any) -> float:

@@ -52,7 +52,9 @@ def rope_frequencies(
     if rotary % 2:
         raise FormatError(f"rope.dimension_count is {rotary}, but pairs of elements are rotated")
     base = hp.number("rope.freq_base", 10000.0, minimum=1.001)
-    kind = hp.text("rope.scaling.type", "linear")
+    # Files of Phi-3 have the factors of LongRoPE and no type.
+    longrope = any(builder.has(name) for name in LONGROPE_FACTORS)
+    kind = hp.text("rope.scaling.type", "longrope" if longrope else "linear")
     if kind not in SCALINGS:
         raise UnsupportedError(
             f"RoPE scaling {quote(kind)} (rope.scaling.type) is not supported; "
@@ -85,10 +87,8 @@ def _divisors(
 ) -> NDArray[np.float32] | None:
     """Returns the divisors of the frequencies, float32 `[pairs]`; None if the file has none."""
     if kind == "longrope":
-        name = LONGROPE_FACTORS[context > _original_context(hp)]
-        # Both are read: a tensor that is not read would stop loading.
-        names = {name} | {other for other in LONGROPE_FACTORS if builder.has(other)}
-        return {each: _checked(builder, each, pairs) for each in names}[name]
+        factors = [_checked(builder, name, pairs) for name in LONGROPE_FACTORS]
+        return factors[context > _original_context(hp)]
     return _checked(builder, "rope_freqs.weight", pairs) if builder.has("rope_freqs.weight") else None
 
 

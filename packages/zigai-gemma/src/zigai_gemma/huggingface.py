@@ -135,7 +135,7 @@ GEMMA = HuggingFaceNames(
 GEMMA2 = HuggingFaceNames(
     architecture="gemma2",
     tensors=_tensors(["model."], ["lm_head.weight"], _POST_NORMS),
-    keys=_KEYS,
+    keys={**_KEYS, "sliding_window": "attention.sliding_window"},
     required=_REQUIRED,
     keys_without_effect={**_KEYS_WITHOUT_EFFECT, "sliding_window_size": "transformers reads sliding_window"},
     added=_NORMS,
@@ -163,6 +163,8 @@ _GEMMA3 = HuggingFaceNames(
         **_KEYS,
         "sliding_window_pattern": "attention.sliding_window_pattern",
         "rope_local_base_freq": "rope.freq_base_swa",
+        "sliding_window": "attention.sliding_window",
+        "final_logit_softcapping": "final_logit_softcapping",
     },
     required={**_REQUIRED, "attn_logit_softcapping": (None,)},
     keys_without_effect={
@@ -196,6 +198,7 @@ _EMBEDDING = dataclasses.replace(
         "2_Dense.linear.weight": "dense_2.weight",
         "3_Dense.linear.weight": "dense_3.weight",
     },
+    keys={key: name for key, name in _GEMMA3.keys.items() if key != "final_logit_softcapping"},
     computed={key: each for key, each in _GEMMA3.computed.items() if key != "final_logit_softcapping"},
     required={**_GEMMA3.required, "use_bidirectional_attention": (True,)},
     keys_without_effect={**_GEMMA3.keys_without_effect, "final_logit_softcapping": _NO_LOGITS},

@@ -130,7 +130,9 @@ def test_a_beta_fast_below_beta_slow_gives_a_step() -> None:
 
 def test_longrope_divides_by_its_divisors_and_by_the_factor() -> None:
     model = with_factors(
-        toy_decoder(rope__scaling__type="longrope", rope__scaling__factor=2.0), rope_factors_short=3, rope_factors_long=5
+        toy_decoder(rope__scaling__type="longrope", rope__scaling__factor=2.0),
+        rope_factors_short=3,
+        rope_factors_long=5,
     )
     np.testing.assert_allclose(frequencies(model).frequencies, PLAIN / 6, rtol=1e-6)
 

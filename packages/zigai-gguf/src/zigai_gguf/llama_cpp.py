@@ -12,6 +12,7 @@ import math
 
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import quote
+from zigai_gguf.known_keys import KNOWN
 
 _WITHOUT_WINDOW = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
 """Architectures whose sliding window llama.cpp does not read (its src/models/llama.cpp, qwen2.cpp, …)."""
@@ -30,6 +31,13 @@ _TIED = ("gemma", "gemma2", "gemma-embedding")
 def ignored_by_llama_cpp(model: ModelDescriptor) -> list[str]:
     """Returns what a file of the model says and llama.cpp ignores, each with the texts it matters for."""
     found, hp, of = [], model.hyperparameters, f"of models of the architecture {quote(model.architecture)}"
+    own = [key for key in hp if f"{{arch}}.{key}" not in KNOWN]
+    if own:
+        keys = ", ".join(map(quote, own[:5]))
+        found.append(
+            f"GGUF has no {'key' if len(own) == 1 else 'keys'} {keys}, so llama.cpp ignores what the file "
+            "says there: its logits may be others"
+        )
     window = hp.integer("attention.sliding_window", 0)
     if window and model.architecture in _WITHOUT_WINDOW:
         found.append(

@@ -33,6 +33,7 @@ GGUF_DEFAULTS: Mapping[str, Callable[[Hyperparameters], Any]] = {
     "rope.freq_base": lambda hp: 10000.0,
     "rope.scaling.type": lambda hp: "linear" if "rope.scaling.factor" in hp else "none",
     "rope.scaling.factor": lambda hp: 1.0,
+    "rope.scaling.attn_factor": lambda hp: 1.0,
     "final_logit_softcapping": lambda hp: 0.0,
     "attn_logit_softcapping": lambda hp: 0.0,
     "expert_count": lambda hp: 0,

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import tracemalloc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +11,7 @@ from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
 from zigai_core.contracts.errors import ZigAIError
 from zigai_core.contracts.hyperparameter_keys import NEUTRAL, READ_ELSEWHERE, changes_numbers
 from zigai_core.testing.architecture.base import CONTEXT, ArchitectureSuite, with_value
+from zigai_core.testing.memory import PeakMemory, traced
 from zigai_core.testing.oracles.comparison import difference
 from zigai_core.testing.oracles.oracle import Oracle
 
@@ -77,14 +76,13 @@ class HyperparametersConformance(ArchitectureSuite):
 
     def test_hyperparameters_that_make_no_sense_end_in_an_error_of_zigai(self, oracle: Oracle) -> None:
         keys = [*oracle.model.hyperparameters, *(key for key in NEUTRAL if self._reads(oracle, key))]
-        with _traced():
+        with traced():
             for key in keys:
                 for value in _HOSTILE:
-                    tracemalloc.reset_peak()
-                    before = tracemalloc.get_traced_memory()[0]
-                    self._built(with_value(oracle.model, key, value), "", f"with {key}={value!r}")
-                    taken = tracemalloc.get_traced_memory()[1] - before
-                    assert taken <= MEMORY, f"with {key}={value!r} building the graph takes {taken} bytes"
+                    case = f"with {key}={value!r}"
+                    with PeakMemory() as peak:
+                        self._built(with_value(oracle.model, key, value), "", case)
+                    assert peak.nbytes <= MEMORY, f"{case} building the graph takes {peak.nbytes} bytes"
 
     def test_a_hyperparameter_that_is_missing_is_named_or_has_its_default(self, oracle: Oracle) -> None:
         own = self._outputs(oracle, self.build(oracle.model))
@@ -126,18 +124,6 @@ class HyperparametersConformance(ArchitectureSuite):
         except ZigAIError:
             return True
         return key in model.hyperparameters.read
-
-
-@contextmanager
-def _traced() -> Iterator[None]:
-    """Measures memory; leaves a measurement that was running before as it was."""
-    running = tracemalloc.is_tracing()
-    tracemalloc.start()
-    try:
-        yield
-    finally:
-        if not running:
-            tracemalloc.stop()
 
 
 def _without(model: ModelDescriptor, key: str) -> ModelDescriptor:

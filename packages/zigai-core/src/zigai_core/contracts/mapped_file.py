@@ -59,8 +59,8 @@ class MappedFile:
         """
         if not 0 <= begin <= begin + nbytes <= len(self.memory):
             raise FormatError(
-                f"{self.path}: tensor {quote(name)}: {nbytes} bytes from byte {begin} on are not in the file, "
-                f"which has {len(self.memory)}: it is damaged or cut short; download it again"
+                f"{self.path}: tensor {quote(name)}: {nbytes} bytes from byte {begin} on are not in the file "
+                f"of {len(self.memory)}: it is damaged or was cut short; download it again"
             )
         return TensorInfo(
             name,

@@ -98,7 +98,8 @@ class DamageConformance(FormatSuite):
     ) -> Iterator[tuple[Place, str, bytes, bool]]:
         """Reads the model with each of its files damaged by `damage(content, spans)`.
 
-        `spans` are the bytes that are no tensor's data. Yields the place of its tensors, what was done, the damaged content, and whether it was refused.
+        `spans` are the bytes that are no tensor's data. Yields the place of its tensors, what was done, the
+        damaged content, and whether it was refused.
         """
         places = self._places(written)
         with traced():

@@ -619,6 +619,33 @@ def test_an_index_after_the_tensors_is_damaged(test: str, tmp_path: Path) -> Non
         run(suite, test, tmp_path)
 
 
+def test_the_error_for_a_model_read_without_tensors_names_them(tmp_path: Path) -> None:
+    suite = type("Suite", (TestToy,), {"reader": changes(tensors={})})
+    with pytest.raises(
+        AssertionError, match=r"missing: \['blk\.0\..*'token_embd\.weight'\], not written: \[\]"
+    ):
+        run(suite, "test_a_model_is_read_by_the_plugin_that_recognises_it", tmp_path)
+
+
+def test_both_pairings_are_read_unless_one_is_declared(tmp_path: Path) -> None:
+    test = "test_the_pairing_of_rope_is_the_one_that_was_written"
+    for declared, expected in ((None, {"half", "adjacent"}), ("half", {"half"}), ("adjacent", {"adjacent"})):
+        seen = set()
+
+        class Recording(Toy):
+            def read(self, path: Path) -> ModelDescriptor:
+                model = super().read(path)
+                seen.add(model.conventions.rope_pairing)  # noqa: B023 - used before the next round
+                return model
+
+        run(
+            type("Suite", (TestToy,), {"reader": Recording, "pairing": declared}),
+            test,
+            tmp_path / str(declared),
+        )
+        assert seen == expected
+
+
 def test_a_name_that_is_not_registered_is_found(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match="gguf_of_nobody"):
         run(Unregistered, "test_the_package_registers_the_class", tmp_path)

@@ -76,9 +76,11 @@ class TestLlama2c(FormatConformance):
     def toy(self, hidden: int = 12) -> ModelDescriptor:
         model = super().toy(hidden)
         assert model.tokenizer is not None
-        # BOS ends a reply, too. The metadata are the numbers of the header.
-        tokenizer = replace(model.tokenizer, end_ids=frozenset({1, 2}))
-        return replace(model, tokenizer=tokenizer, metadata={"dim": 32, "hidden_dim": hidden, "seq_len": 64})
+        # BOS ends a reply, too, and a space goes before a text. The metadata are the numbers of the header.
+        tokenizer = replace(model.tokenizer, end_ids=frozenset({1, 2}), add_space_prefix=True)
+        metadata = {"dim": 32, "hidden_dim": hidden, "seq_len": 64}
+        tensors = {name: each for name, each in model.tensors.items() if not name.endswith(".bias")}
+        return replace(model, tokenizer=tokenizer, metadata=metadata, tensors=tensors)
 
     def write(self, model: ModelDescriptor, path: Path) -> Path:
         return write(model, path)

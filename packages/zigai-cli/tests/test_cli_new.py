@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from command_runner import zig_ai
 
+from zigai_cli.failure import InputError
 from zigai_cli.new import versions
 from zigai_cli.new.config_keys import sorted_keys
 from zigai_cli.new.decoder import decoder_files, renamed_oracle
@@ -204,7 +205,7 @@ def test_a_name_that_is_not_valid_is_refused_and_another_suggested(
 ) -> None:
     for kind in KINDS:
         result = zig_ai("new", kind, "--into", tmp_path, "--", name)
-        assert (result.exit_code, result.stdout) == (1, "")
+        assert (result.exit_code, result.stdout) == (2, "")
         assert "is not valid" in result.stderr
         assert result.stderr.rstrip().endswith(f"; use {advice}") == bool(advice)
     assert normalised(name) == advice
@@ -229,7 +230,8 @@ def test_a_name_that_is_not_valid_is_refused_and_another_suggested(
         ("sampler", "candidates", "uses candidates for something else"),
         ("sampler", "draw", "uses draw for something else"),
         ("sampler", "sampling-options", "uses SamplingOptions for something else"),
-        *((kind, "test-it", "for a test") for kind in KINDS),
+        *((kind, "test-it", "the function of this name for a test") for kind in ("architecture", "sampler")),
+        ("format", "test-it", "the class of this name for a test"),
         ("architecture", "tests", "for a test"),
         *(("architecture", name, "linters refuse it") for name in "ilo"),
     ],
@@ -238,11 +240,40 @@ def test_a_name_that_the_code_of_the_package_cannot_use_is_refused(
     tmp_path: Path, kind: str, name: str, reason: str
 ) -> None:
     result = zig_ai("new", kind, name, "--into", tmp_path)
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (2, "")
     assert reason in result.stderr
     assert f"use another, such as my-{name}" in result.stderr
     assert not list(tmp_path.iterdir())
     assert zig_ai("new", kind, f"my-{name}", "--into", tmp_path).exit_code == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_name_of_a_package_of_zigai_is_refused(tmp_path: Path, kind: str) -> None:
+    own = {path.name.removeprefix("zigai-") for path in Path(__file__).parents[2].glob("zigai-*")}
+    assert own
+    for name in own:
+        result = zig_ai("new", kind, name, "--into", tmp_path)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert f"the name '{name}' is taken by ZigAI itself" in result.stderr
+        assert "uninstall" not in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["class", "list", "none", "value-error", "l"])
+def test_a_format_may_have_a_name_that_only_a_function_cannot(tmp_path: Path, name: str) -> None:
+    package = written(tmp_path, "format", name)
+    for path in package.rglob("*.py"):
+        ast.parse(path.read_text(encoding="utf-8"))
+
+
+def test_the_help_says_how_long_a_name_may_be() -> None:
+    for kind in KINDS:
+        assert f"at most {LONGEST} characters" in " ".join(zig_ai("new", kind, "--help").stdout.split())
+
+
+def test_a_distribution_that_is_installed_is_refused() -> None:
+    with pytest.raises(InputError, match=r"pytest \S+ is installed already.*uninstall it first"):
+        versions.refuse_installed("pytest")
 
 
 @pytest.mark.parametrize("kind", ["architecture", "sampler"])  # a format has no function of its name
@@ -255,7 +286,7 @@ def test_the_code_of_a_package_hides_no_name_that_it_uses(tmp_path: Path, kind: 
             for name in [alias.asname or alias.name for alias in imported]:
                 if name.islower() and name != "own":
                     other = zig_ai("new", kind, name.replace("_", "-"), "--into", tmp_path)
-                    assert other.exit_code == 1, name
+                    assert other.exit_code == 2, name
 
 
 def test_the_command_to_test_a_package_is_one_that_a_shell_understands(tmp_path: Path) -> None:
@@ -325,8 +356,6 @@ def test_a_name_that_an_installed_package_registers_is_refused(tmp_path: Path) -
         assert "two packages that register one name are an error" in result.stderr
     result = zig_ai("new", "architecture", "own", "--architecture", "toy", "--into", tmp_path)
     assert result.exit_code == 1
-    result = zig_ai("new", "architecture", "core", "--into", tmp_path)
-    assert re.search(r"zigai-core \S+ is installed already", result.stderr)
     assert not list(tmp_path.glob("*zigai*"))
 
 
@@ -345,7 +374,7 @@ def test_wrong_usage_exits_with_2(tmp_path: Path) -> None:
     ):
         assert zig_ai("new", *arguments).exit_code == 2
     result = zig_ai("new", "architecture", "own", "--architecture", "a b", "--into", tmp_path)
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "ASCII letters" in result.stderr
 
 

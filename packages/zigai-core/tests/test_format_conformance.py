@@ -22,10 +22,11 @@ from zigai_core.contracts.descriptor import (
     TokenizerSpec,
 )
 from zigai_core.contracts.dtypes import DTYPES
-from zigai_core.contracts.errors import FormatError, SamplingError, UnsupportedError, quote
+from zigai_core.contracts.errors import FormatError, SamplingError, ShapeError, UnsupportedError, quote
 from zigai_core.contracts.mapped_file import MappedFile
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.testing.format import FormatConformance, corruptions
+from zigai_core.testing.format.place import Place
 
 MAGIC = b"TOY1"
 
@@ -50,7 +51,7 @@ class Toy:
         header, begin = self.header(file, path)
         try:
             return self.descriptor(file, path, header, begin)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, ShapeError) as error:
             raise self.damaged(path, error) from error
 
     def damaged(self, path: Path, error: Exception) -> Exception:
@@ -94,10 +95,15 @@ class Toy:
             tensors=tensors,
             tokenizer=self.vocabulary(path, header["vocabulary"]),
             **self.optional(path, header),
-            conventions=Conventions(rope_pairing="half"),
+            conventions=self.conventions(path, header["pairing"]),
             format="toy 1",
             path=path,
         )
+
+    def conventions(self, path: Path, pairing: Any) -> Conventions:
+        if pairing not in ("half", "adjacent"):
+            raise FormatError(f"{path}: pairing is {quote(pairing)}")
+        return Conventions(rope_pairing=pairing)
 
     def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
         name, kind, shape = entry
@@ -130,7 +136,25 @@ class Toy:
         ids = {role: int(token) for role, token in stored["special_ids"].items()}
         if not all(0 <= token < len(tokens) for token in ids.values()):
             raise FormatError(f"{path}: special ids are {quote(list(ids.values()))} of {len(tokens)} tokens")
-        return TokenizerSpec("llama", tokens, np.array(scores, np.float32), special_ids=ids)
+        settings = {key: bool(stored[key]) for key in ("add_bos", "add_space_prefix")}
+        return TokenizerSpec("llama", tokens, np.array(scores, np.float32), special_ids=ids, **settings)
+
+
+class Indexed(Toy):
+    """With an index after the tensors: their number, in braces."""
+
+    def read(self, path: Path) -> ModelDescriptor:
+        model = super().read(path)
+        self.check_index(path, MappedFile(path).memory[-INDEX:], len(model.tensors))
+        return model
+
+    def check_index(self, path: Path, index: bytes, count: int) -> None:
+        if index[:4] != b'{"n"' or index != INDEXED % count:
+            raise FormatError(f"{path}: the index at the end is {quote(index)}")
+
+
+INDEXED = b'{"n": %2d}'
+INDEX = len(INDEXED % 0)
 
 
 def write_toy(path: Path, model: ModelDescriptor, tensors: list[Any] | None = None) -> None:
@@ -146,7 +170,10 @@ def write_toy(path: Path, model: ModelDescriptor, tensors: list[Any] | None = No
             "tokens": model.tokenizer.tokens,
             "scores": model.tokenizer.scores.tolist(),
             "special_ids": model.tokenizer.special_ids,
+            "add_bos": model.tokenizer.add_bos,
+            "add_space_prefix": model.tokenizer.add_space_prefix,
         },
+        "pairing": model.conventions.rope_pairing,
         "template": model.chat_template,
         "metadata": model.metadata,
         "sampling": model.sampling,
@@ -169,18 +196,38 @@ class TestToy(FormatConformance):
         if model.tokenizer is None:
             return model
         # The format has no types of tokens, and nothing that ends a reply.
-        tokenizer = replace(model.tokenizer, types=None, end_ids=frozenset(), add_bos=False)
+        tokenizer = replace(model.tokenizer, types=None, end_ids=frozenset())
         return replace(model, tokenizer=tokenizer)
 
-    def damaged(self, path: Path) -> Iterable[tuple[str, Path]]:
+    def damaged(self, path: Path) -> Iterable[tuple[str, Path] | tuple[str, Path, str]]:
         model = self.toy()
         entry = ["a", "F32", [2]]
-        for what, tensors in (("a name twice", [entry, entry]), ("a size of zero", [["a", "F32", [0]]])):
-            write_toy(path, model, tensors)
-            yield what, path
+        write_toy(path, model, [entry, entry])
+        yield "a name twice", path, "tensor 'a' occurs twice"
+        write_toy(path, model, [["a", "F32", [0]]])
+        yield "a size of zero", path
+
+
+class TestIndexed(TestToy):
+    reader: ClassVar[Any] = Indexed
+
+    def write(self, model: ModelDescriptor, path: Path) -> Path:
+        path = super().write(model, path)
+        with path.open("ab") as file:
+            file.write(INDEXED % len(model.tensors))
+        return path
+
+    def damaged(self, path: Path) -> Iterable[tuple[str, Path] | tuple[str, Path, str]]:
+        return ()
 
 
 # The planted faults.
+
+
+class LetsErrorsOfTheIndexEscape(Indexed):
+    def check_index(self, path: Path, index: bytes, count: int) -> None:
+        if index != INDEXED % count:
+            raise KeyError("n")
 
 
 class RecognisesEverything(Toy):
@@ -255,8 +302,11 @@ class LetsNestingEscape(Toy):
 
 
 class DoesNotCheckTheEnd(Toy):
-    def check_end(self, path: Path, name: str, end: int, size: int) -> None:
-        pass
+    def tensor(self, file: MappedFile, path: Path, entry: tuple[Any, Any, Any], begin: int) -> TensorInfo:
+        name, kind, shape = entry
+        end = begin + DTYPES[kind].nbytes(tuple(shape))
+        data = np.frombuffer(file.memory, np.uint8)[begin:end]
+        return TensorInfo(name, tuple(shape), DTYPES[kind], data)
 
 
 class ReadsPartsOfTensors(Toy):
@@ -264,6 +314,16 @@ class ReadsPartsOfTensors(Toy):
         name, kind, shape = entry
         nbytes = min(DTYPES[kind].nbytes(tuple(shape)), len(file.memory) - begin)
         return file.tensor(name, tuple(shape), DTYPES[kind], begin, nbytes)
+
+
+class RefusesNamesTwiceForAnotherReason(Toy):
+    def damaged(self, path: Path, error: Exception) -> Exception:
+        return FormatError(f"{path}: the header is damaged")
+
+    def descriptor(self, file: MappedFile, path: Path, header: Any, begin: int) -> ModelDescriptor:
+        if len({each[0] for each in header["tensors"]}) < len(header["tensors"]):
+            raise KeyError("shape")
+        return super().descriptor(file, path, header, begin)
 
 
 class NamesNoPath(Toy):
@@ -462,6 +522,22 @@ FAULTS: list[tuple[type[Toy], str]] = [
         changes(tokenizer=lambda spec: replace(spec, tokens=spec.tokens[::-1])),
         "test_the_vocabulary_is_the_one_that_was_written",
     ),
+    (
+        changes(tokenizer=lambda spec: replace(spec, scores=spec.scores.astype(np.float64))),
+        "test_the_vocabulary_is_the_one_that_was_written",
+    ),
+    (
+        changes(tokenizer=lambda spec: replace(spec, add_space_prefix=True)),
+        "test_the_vocabulary_is_the_one_that_was_written",
+    ),
+    (
+        changes(tokenizer=lambda spec: replace(spec, add_bos=False)),
+        "test_the_vocabulary_is_the_one_that_was_written",
+    ),
+    (
+        changes(tensors=lambda found: {key: each for key, each in found.items() if ".bias" not in key}),
+        "test_tensors_are_those_that_were_written",
+    ),
     (changes(chat_template=None), "test_the_chat_template_is_the_one_that_was_written"),
     (
         changes(chat_template=lambda text: text.encode("ascii", "replace").decode()),
@@ -482,6 +558,7 @@ FAULTS: list[tuple[type[Toy], str]] = [
         "test_the_sampling_defaults_are_those_that_were_written",
     ),
     (changes(conventions=Conventions("adjacent")), "test_the_pairing_of_rope_is_the_one_that_was_written"),
+    (changes(conventions=Conventions()), "test_the_pairing_of_rope_is_the_one_that_was_written"),
     (changes(path=None), "test_the_descriptor_names_model_format_and_files"),
     (changes(name="a\nb"), "test_the_descriptor_names_model_format_and_files"),
     (GivesWritableData, "test_tensor_data_is_read_only_bytes_of_the_exact_size"),
@@ -508,6 +585,7 @@ FAULTS: list[tuple[type[Toy], str]] = [
     (LetsErrorsOfTheHeaderEscape, "test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model"),
     (OpensWithoutACheck, "test_a_model_without_one_of_its_files_is_refused"),
     (ReadsNoMagic, "test_contents_of_other_formats_are_refused"),
+    (RefusesNamesTwiceForAnotherReason, "test_hostile_models_of_the_format_are_refused"),
     (TakesNamesTwice, "test_hostile_models_of_the_format_are_refused"),
     (NeedsArguments, "test_the_class_gives_readers_without_arguments"),
     (changes(tensors={}), "test_a_model_is_read_by_the_plugin_that_recognises_it"),
@@ -524,6 +602,48 @@ def test_a_planted_fault_is_found(reader: type[Toy], test: str, tmp_path: Path) 
     suite = type("Suite", (TestToy,), {"reader": reader})
     with pytest.raises((AssertionError, FileNotFoundError)):
         run(suite, test, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "test",
+    [
+        "test_a_model_cut_short_at_any_byte_is_refused",
+        "test_flipped_bits_end_in_an_error_or_a_sound_model",
+        "test_extreme_numbers_in_words_end_in_an_error_or_a_sound_model",
+        "test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model",
+    ],
+)
+def test_an_index_after_the_tensors_is_damaged(test: str, tmp_path: Path) -> None:
+    suite = type("Suite", (TestIndexed,), {"reader": LetsErrorsOfTheIndexEscape})
+    with pytest.raises(AssertionError, match="reading raised KeyError"):
+        run(suite, test, tmp_path)
+
+
+def test_the_error_for_a_model_read_without_tensors_names_them(tmp_path: Path) -> None:
+    suite = type("Suite", (TestToy,), {"reader": changes(tensors={})})
+    with pytest.raises(
+        AssertionError, match=r"missing: \['blk\.0\..*'token_embd\.weight'\], not written: \[\]"
+    ):
+        run(suite, "test_a_model_is_read_by_the_plugin_that_recognises_it", tmp_path)
+
+
+def test_both_pairings_are_read_unless_one_is_declared(tmp_path: Path) -> None:
+    test = "test_the_pairing_of_rope_is_the_one_that_was_written"
+    for declared, expected in ((None, {"half", "adjacent"}), ("half", {"half"}), ("adjacent", {"adjacent"})):
+        seen = set()
+
+        class Recording(Toy):
+            def read(self, path: Path) -> ModelDescriptor:
+                model = super().read(path)
+                seen.add(model.conventions.rope_pairing)  # noqa: B023 - used before the next round
+                return model
+
+        run(
+            type("Suite", (TestToy,), {"reader": Recording, "pairing": declared}),
+            test,
+            tmp_path / str(declared),
+        )
+        assert seen == expected
 
 
 def test_a_name_that_is_not_registered_is_found(tmp_path: Path) -> None:
@@ -611,7 +731,7 @@ def test_a_test_that_has_nothing_to_read_is_skipped(tmp_path: Path) -> None:
     for suite, test, reason in (
         (Without, "test_hostile_models_of_the_format_are_refused", "`damaged` yields no hostile models"),
         (TestToy, "test_the_package_registers_the_class", "`entry_point` is empty"),
-        (InBytes, "test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model", "no header has a decimal"),
+        (InBytes, "test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model", "no file has a decimal"),
     ):
         with pytest.raises(unittest.SkipTest, match=reason):
             run(suite, test, tmp_path)
@@ -621,17 +741,17 @@ CONTENT = MAGIC + struct.pack("<I", 20) + b'{"a": 12, "b": -3.5}' + bytes(range(
 
 
 def test_cuts_are_made_at_every_byte_of_the_header_and_at_some_of_the_rest() -> None:
-    cuts = [content for _, content in corruptions.cuts(CONTENT, 28, 100)]
+    cuts = [content for _, content in corruptions.cuts(CONTENT, [range(28)], 100)]
     assert all(CONTENT.startswith(each) for each in cuts)
     lengths = [len(each) for each in cuts]
     assert lengths == sorted({*lengths})
     assert {*range(29)} <= {*lengths} <= {*range(len(CONTENT))}
     assert len(CONTENT) - 1 in lengths
-    assert len([*corruptions.cuts(CONTENT, 28, 5)]) <= 5 + 1 + 4
+    assert len([*corruptions.cuts(CONTENT, [range(28)], 5)]) <= 5 + 1 + 4
 
 
 def test_flips_change_one_bit_each_and_all_of_the_first_bytes() -> None:
-    flipped = [content for _, content in corruptions.flips(CONTENT, 28, 4, 10)]
+    flipped = [content for _, content in corruptions.flips(CONTENT, [range(28)], 4, 10)]
     changed = [int.from_bytes(CONTENT, "little") ^ int.from_bytes(each, "little") for each in flipped]
     assert all(each.bit_count() == 1 for each in changed)
     bits = [each.bit_length() - 1 for each in changed]
@@ -641,7 +761,7 @@ def test_flips_change_one_bit_each_and_all_of_the_first_bytes() -> None:
 
 
 def test_words_are_overwritten_by_each_number_at_each_of_the_first_bytes() -> None:
-    damaged = {content for _, content in corruptions.words(CONTENT, 28, 6, 0)}
+    damaged = {content for _, content in corruptions.words(CONTENT, [range(28)], 6, 0)}
     assert all(len(each) == len(CONTENT) for each in damaged)
     for value, width in ((2**31, 4), (2**32 - 1, 4), (2**63, 8), (2**64 - 1, 8), (1, 8)):
         for at in range(6):
@@ -649,12 +769,52 @@ def test_words_are_overwritten_by_each_number_at_each_of_the_first_bytes() -> No
 
 
 def test_numbers_in_text_are_replaced_and_the_length_before_it_is_kept_right() -> None:
-    found = [content for _, content in corruptions.numbers(CONTENT, 28, 10**6)]
+    found = [content for _, content in corruptions.numbers(CONTENT, [range(28)], 10**6)]
     assert len(found) == 2 * len(corruptions.NUMBERS)
     for content in found:
         length = struct.unpack("<I", content[4:8])[0]
         assert content[8 + length :] == CONTENT[28:]
         assert re.fullmatch(rb'\{"a": .*, "b": .*\}', content[8 : 8 + length])
     assert MAGIC + struct.pack("<I", 23) + b'{"a": 1e400, "b": -3.5}' + CONTENT[28:] in found
-    plain = [content for _, content in corruptions.numbers(b"{a: 7}", 6, 1000, [b"NaN"])]
+    plain = [content for _, content in corruptions.numbers(b"{a: 7}", [range(6)], 1000, [b"NaN"])]
     assert plain == [b"{a: NaN}"]
+
+
+def test_each_span_of_bytes_gets_its_part_of_a_sample() -> None:
+    spans = [range(5000), range(6000, 6004), range(7000, 7100)]
+    found = corruptions.spread(spans, iter, 300)
+    assert len(found) == 300
+    assert found == sorted({*found})
+    assert {*range(6000, 6004)} <= {*found}
+    assert sum(each in spans[2] for each in found) >= 50
+    assert sum(each in spans[0] for each in found) >= 150
+    assert corruptions.spread(spans[1:], iter, 104) == [*spans[1], *spans[2]]
+
+
+def test_only_bytes_of_the_spans_are_changed() -> None:
+    spans = [range(4), range(30, 40), range(60, 68)]
+    changed = set()
+    for _, content in corruptions.flips(CONTENT, spans, 6, 1000):
+        changed |= {at for at in range(len(CONTENT)) if content[at] != CONTENT[at]}
+    assert changed == {each for span in spans for each in span}
+
+
+def test_the_length_of_each_text_is_kept_right() -> None:
+    first, second = b'{"a": 1}', b'{"b": 2}'
+    length = struct.pack("<I", 8)
+    content = MAGIC + length + first + bytes(range(128, 168)) + length + second
+    spans = [range(16), range(56, len(content))]
+    found = [each for _, each in corruptions.numbers(content, spans, 100, [b"777"])]
+    longer = struct.pack("<I", 10)
+    assert found == [
+        MAGIC + longer + b'{"a": 777}' + content[16:],
+        content[:56] + longer + b'{"b": 777}',
+    ]
+
+
+def test_the_place_of_tensors_is_all_of_a_file_that_holds_them() -> None:
+    one, other = bytes(range(40)), bytes(range(100, 150))
+    place = Place.of(b"head" + one + other + b"gap" + bytes(range(200, 240)) + b"end", [other, one])
+    assert place == Place((range(4), range(94, 140)), 94)
+    assert Place.of(b"head", [one]) == Place((range(4),), 0)
+    assert Place.of(one, [one]) == Place((), 40)

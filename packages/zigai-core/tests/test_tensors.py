@@ -117,6 +117,19 @@ def test_a_kept_copy_outlives_the_file_until_its_release(
         _ = copy.data
 
 
+@pytest.mark.parametrize(
+    ("begin", "nbytes"), [(-16, 16), (-16, 128), (0, 129), (1, 128), (129, 0), (4, -4), (2**70, 16)]
+)
+def test_a_tensor_that_is_not_in_its_file_is_refused(tmp_path: Path, begin: int, nbytes: int) -> None:
+    path = tmp_path / "weights"
+    path.write_bytes(bytes(128))
+    file = MappedFile(path)
+    expected = f"weights: tensor 'a': {nbytes} bytes from byte {begin} on are not in the file of 128: "
+    with pytest.raises(FormatError, match=expected):
+        file.tensor("a", (4,), DTYPES["F32"], begin, nbytes)
+    assert file.tensor("a", (4,), DTYPES["F32"], 112, 16).data.nbytes == 16
+
+
 def test_a_computation_of_another_size_is_an_error(numbers: NDArray[np.float32]) -> None:
     source = matrix("source", numbers[0])
     tensor = ComputedTensor("half", (4, 8), DTYPES["F16"], [source], source.row_data, "halved")

@@ -38,6 +38,7 @@ def metadata_of(model: ModelDescriptor) -> dict[str, Any]:
         "tokenizer.ggml.bos_token_id": spec.special_ids["bos"],
         "tokenizer.ggml.eos_token_id": spec.special_ids["eos"],
         "tokenizer.ggml.add_bos_token": spec.add_bos,
+        "tokenizer.ggml.add_space_prefix": spec.add_space_prefix,
         "tokenizer.chat_template": model.chat_template,
         **{SAMPLING[name]: value for name, value in model.sampling.items()},
         **model.metadata,

@@ -65,6 +65,7 @@ def write_weights(path: Path, tensors: Sequence[TensorInfo], **changed: Any) -> 
 
 class TestFolder(FormatConformance):
     reader = SafetensorsFormat
+    pairing = "half"
     storage_types = frozenset({"F32", "F16", "BF16"})
     recognises_also = frozenset({"safetensors"})
     cuts, changes = 400, 100

@@ -20,7 +20,8 @@ new = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 Name = Annotated[
     str,
     typer.Argument(
-        metavar="NAME", help="Lower-case words joined by hyphens; the package's name is zigai-NAME."
+        metavar="NAME",
+        help="Lower-case words joined by hyphens, at most 24 characters; the package's name is zigai-NAME.",
     ),
 ]
 Into = Annotated[
@@ -49,7 +50,7 @@ def architecture(
         typer.Option(
             "--architecture",
             metavar="NAME",
-            help="Name of the architecture in model files (general.architecture).",
+            help="Name of the architecture in model files (general.architecture), at most 24 characters.",
             show_default="NAME, or the model_type of the class",
         ),
     ] = None,
@@ -130,7 +131,7 @@ def _write(kind: str, name: str, into: Path, as_json: bool) -> None:
     from zigai_cli.new import claims, naming, small_packages, versions
     from zigai_cli.new.folder import new_folder, write_files
 
-    package_name = naming.package_name(name)
+    package_name = naming.package_name(name, has_function=kind != "format")
     versions.refuse_installed(package_name.distribution)
     made = small_packages.KINDS[kind](package_name)
     claims.refuse_claimed(made.group, made.entry, "choose another NAME")

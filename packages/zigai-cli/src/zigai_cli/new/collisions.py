@@ -6,12 +6,13 @@ import ast
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from zigai_cli.failure import InputError
+import typer
+
 from zigai_cli.new.naming import PackageName
 
 
 def refuse_collisions(name: PackageName, defined: Iterable[str], files: Mapping[str, str]) -> None:
-    """Raises `InputError` if a module binds more than once a name that the package defines.
+    """Raises `typer.BadParameter` if a module binds more than once a name that the package defines.
 
     `defined` are the names that are made of the package's; `files` are texts by path, of which those that end
     in `.py` are looked at. A second binding is a definition, an import, a parameter or a variable of a
@@ -23,7 +24,7 @@ def refuse_collisions(name: PackageName, defined: Iterable[str], files: Mapping[
         count = Counter(_bound(ast.parse(text)))
         for own in defined:
             if count[own] > 1:
-                raise InputError(
+                raise typer.BadParameter(
                     f"the name {name.name!r} is not valid: the package's own code uses {own} for something "
                     f"else, in {place}; use another, such as my-{name.name}"
                 )

@@ -7,7 +7,8 @@ import keyword
 import re
 from dataclasses import dataclass
 
-from zigai_cli.failure import InputError
+import typer
+
 from zigai_core.contracts.errors import quote
 
 LONGEST = 24
@@ -17,6 +18,10 @@ _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 """A name under which an architecture may be registered: `general.architecture` in GGUF files."""
 
 PREFIX = "zigai-"
+OWN = frozenset(
+    {"cli", "core", "gemma", "gguf", "hub", "kernels", "llama", "qwen", "safetensors", "tokenizers"}
+)
+"""Names of ZigAI's own packages, without `PREFIX`."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _AMBIGUOUS = frozenset({"i", "l", "o"})
 """Names that linters refuse, since in some fonts they look like 1 or 0 (PEP 8)."""
@@ -54,32 +59,39 @@ class PackageName:
         return "".join(word.capitalize() for word in self.name.split("-"))
 
 
-def package_name(text: str) -> PackageName:
-    """The name of a package as it was given.
+def package_name(text: str, *, has_function: bool = True) -> PackageName:
+    """The name of a package as it was given. `has_function`: its code has a function of this name.
 
-    Raises `InputError` for one that is not valid for a distribution and a function, and suggests another.
+    Raises `typer.BadParameter` for one that is not valid for a distribution or for what the code defines, and
+    suggests another.
     """
     if not _NAME.fullmatch(text) or len(text) > LONGEST or text.startswith(PREFIX):
         other = normalised(text)
         advice = f"; use {other}" if other else ""
-        raise InputError(
+        raise typer.BadParameter(
             f"the name {quote(text)} is not valid: give lower-case words of ASCII letters and digits, joined "
             f"by hyphens, which begin with a letter; at most {LONGEST} characters, without {PREFIX}{advice}"
         )
+    if text in OWN:
+        raise typer.BadParameter(
+            f"the name {text!r} is taken by ZigAI itself, which has a package {PREFIX}{text}; use another, "
+            f"such as my-{text}"
+        )
     name = PackageName(text)
-    reason = _unusable(name)
+    reason = _unusable(name) if has_function else ""
+    if name.function.startswith("test"):
+        what = "function" if has_function else "class"
+        reason = f"pytest would take the {what} of this name for a test"
     if reason:
-        raise InputError(f"the name {text!r} is not valid: {reason}; use another, such as my-{text}")
+        raise typer.BadParameter(f"the name {text!r} is not valid: {reason}; use another, such as my-{text}")
     return name
 
 
 def _unusable(name: PackageName) -> str:
-    """Why code cannot use the name, or an empty text."""
+    """Why a function, a constant or a class cannot have the name, or an empty text."""
     for spelling in (name.function, name.constant, name.class_name):
         if keyword.iskeyword(spelling) or hasattr(builtins, spelling):
             return f"{spelling} would hide a word of Python"
-    if name.function.startswith("test"):
-        return "pytest would take a function of this name for a test"
     return "linters refuse it, since it looks like a digit" if name.function in _AMBIGUOUS else ""
 
 
@@ -99,10 +111,10 @@ def normalised(text: str) -> str:
 def architecture_name(what: str, text: str) -> str:
     """The name of an architecture in model files; `what` says where it comes from.
 
-    Raises `InputError` for one that is longer than `LONGEST`, or not plain ASCII.
+    Raises `typer.BadParameter` for one that is longer than `LONGEST`, or not plain ASCII.
     """
     if not _KEY.fullmatch(text) or len(text) > LONGEST:
-        raise InputError(
+        raise typer.BadParameter(
             f"{what} {quote(text)} is not valid as the name of an architecture: give at most {LONGEST} ASCII "
             "letters, digits, dots, underscores and hyphens with --architecture"
         )

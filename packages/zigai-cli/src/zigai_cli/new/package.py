@@ -24,7 +24,7 @@ def package_files(
     `values` are what these templates contain besides the package's name and the versions. `defined`: the
     names that the code defines, by default the package's function, constant and class.
 
-    Raises `InputError` if the code uses one of them for something else.
+    Raises `typer.BadParameter` if the code uses one of them for something else.
     """
     files = render(
         ["common", *folders],

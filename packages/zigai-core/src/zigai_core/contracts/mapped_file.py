@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.dtypes import DType
-from zigai_core.contracts.errors import FormatError
+from zigai_core.contracts.errors import FormatError, quote
 from zigai_core.contracts.tensors import TensorInfo
 
 
@@ -53,7 +53,15 @@ class MappedFile:
             raise FormatError(f"{path}: cannot be read: {reason}") from None
 
     def tensor(self, name: str, shape: tuple[int, ...], dtype: DType, begin: int, nbytes: int) -> TensorInfo:
-        """Returns the tensor whose `nbytes` bytes begin at byte `begin`; both have been checked."""
+        """Returns the tensor whose `nbytes` bytes begin at byte `begin`.
+
+        Raises `FormatError` if they are not all in the file.
+        """
+        if not 0 <= begin <= begin + nbytes <= len(self.memory):
+            raise FormatError(
+                f"{self.path}: tensor {quote(name)}: {nbytes} bytes from byte {begin} on are not in the file "
+                f"of {len(self.memory)}: it is damaged or was cut short; download it again"
+            )
         return TensorInfo(
             name,
             shape,

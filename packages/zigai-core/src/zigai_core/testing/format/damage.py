@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import unittest
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from zigai_core.testing.format import corruptions
@@ -21,7 +21,7 @@ class DamageConformance(FormatSuite):
     def test_a_model_cut_short_at_any_byte_is_refused(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count = max(self.cuts // len(written.files), 4)
-        cuts = self._damage(written, lambda content, header: corruptions.cuts(content, header, count))
+        cuts = self._damage(written, lambda content, spans: corruptions.cuts(content, spans, count))
         for place, what, damaged, refused in cuts:
             short = len(damaged) < place.end
             assert refused or not short, f"{what}: was read, though tensors end at byte {place.end}"
@@ -29,21 +29,21 @@ class DamageConformance(FormatSuite):
     def test_flipped_bits_end_in_an_error_or_a_sound_model(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count, first = self._counts(written)
-        done = self._damage(written, lambda content, header: corruptions.flips(content, header, first, count))
+        done = self._damage(written, lambda content, spans: corruptions.flips(content, spans, first, count))
         assert [*done]
 
     def test_extreme_numbers_in_words_end_in_an_error_or_a_sound_model(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count, first = self._counts(written)
-        done = self._damage(written, lambda content, header: corruptions.words(content, header, first, count))
+        done = self._damage(written, lambda content, spans: corruptions.words(content, spans, first, count))
         assert [*done]
 
     def test_extreme_numbers_in_text_end_in_an_error_or_a_sound_model(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         count, _ = self._counts(written)
-        done = self._damage(written, lambda content, header: corruptions.numbers(content, header, count))
+        done = self._damage(written, lambda content, spans: corruptions.numbers(content, spans, count))
         if not [*done]:
-            raise unittest.SkipTest("no header has a decimal number in text")
+            raise unittest.SkipTest("no file has a decimal number in text outside of its tensors")
 
     def test_a_model_without_one_of_its_files_is_refused(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
@@ -79,9 +79,11 @@ class DamageConformance(FormatSuite):
         root.mkdir()
         count = 0
         with traced():
-            for count, (what, path) in enumerate(self.damaged(root / "model"), 1):  # noqa: B007
-                refused = self._refusal(WrittenModel(root, path), what) is not None
-                assert refused, f"{what}: was read"
+            for count, (what, path, *expected) in enumerate(self.damaged(root / "model"), 1):  # noqa: B007
+                refusal = self._refusal(WrittenModel(root, path), what)
+                assert refusal is not None, f"{what}: was read"
+                for text in expected:
+                    assert text in str(refusal), f"{what}: the error lacks {text!r}: {refusal}"
                 shutil.rmtree(root)
                 root.mkdir()
         if not count:
@@ -92,17 +94,18 @@ class DamageConformance(FormatSuite):
         return {file: Place.of(file.read_bytes(), tensors) for file in written.files}
 
     def _damage(
-        self, written: WrittenModel, damage: Callable[[bytes, int], Iterable[corruptions.Damaged]]
+        self, written: WrittenModel, damage: Callable[[bytes, Sequence[range]], Iterable[corruptions.Damaged]]
     ) -> Iterator[tuple[Place, str, bytes, bool]]:
-        """Reads the model with each of its files damaged by `damage(content, bytes of the header)`.
+        """Reads the model with each of its files damaged by `damage(content, spans)`.
 
-        Yields the place of its tensors, what was done, the damaged content, and whether it was refused.
+        `spans` are the bytes that are no tensor's data. Yields the place of its tensors, what was done, the
+        damaged content, and whether it was refused.
         """
         places = self._places(written)
         with traced():
             for file, place in places.items():
                 content = file.read_bytes()
-                for how, damaged in damage(content, place.begin):
+                for how, damaged in damage(content, place.spans):
                     overwrite(file, damaged)
                     what = f"{file.name}, {how}"
                     yield place, what, damaged, self._refusal(written, what) is not None

@@ -11,19 +11,26 @@ _LONG = 32
 
 @dataclass(frozen=True)
 class Place:
-    """Bytes at which the first tensor of a file begins, and the last one ends.
+    """The bytes of a file that are no tensor's data, in their order, and the end of the last tensor.
 
-    Of a file without tensors, its length and 0: it is all header.
+    Of a file without tensors, all of its bytes, and 0.
     """
 
-    begin: int
+    spans: tuple[range, ...]
     end: int
 
     @classmethod
     def of(cls, content: bytes, tensors: Iterable[bytes]) -> Place:
-        """Searches a file's content for the bytes of tensors."""
+        """Searches a file's content for the bytes of tensors.
+
+        What is not found as it was read (data that was transposed, short tensors) counts as no data.
+        """
         places = [(content.find(each), len(each)) for each in tensors if len(each) >= _LONG]
-        found = [(begin, begin + nbytes) for begin, nbytes in places if begin >= 0]
-        if not found:
-            return cls(len(content), 0)
-        return cls(min(begin for begin, _ in found), max(end for _, end in found))
+        spans, end = [], 0
+        for begin, nbytes in sorted(each for each in places if each[0] >= 0):
+            if end < begin:
+                spans.append(range(end, begin))
+            end = max(end, begin + nbytes)
+        if end < len(content):
+            spans.append(range(end, len(content)))
+        return cls(tuple(spans), end)

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,13 @@ from zigai_core.contracts.errors import FormatError
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.testing.format.consistency import check_consistent, is_mapped
 from zigai_core.testing.format.settings import FormatSuite
-from zigai_core.testing.format.toy_model import OPTIONAL
+from zigai_core.testing.format.toy_model import OPTIONAL, PAIRINGS
 from zigai_core.testing.memory import PeakMemory
 
-_VOCABULARY = ("kind", "tokens", "scores", "types", "merges", "special_ids", "end_ids", "add_bos", "add_eos")
+_VOCABULARY = (
+    *("kind", "tokens", "scores", "types", "merges", "special_ids", "end_ids"),
+    *("add_bos", "add_eos", "add_space_prefix"),
+)
 """Fields of a `TokenizerSpec` that are compared."""
 
 
@@ -55,6 +59,9 @@ class ReadingConformance(FormatSuite):
         for field in _VOCABULARY if expected is not None else ():
             right, value = getattr(expected, field), getattr(found, field)
             assert right is None or _equal(value, right), f"the vocabulary's {field} are {value}, not {right}"
+            if isinstance(right, np.ndarray):
+                kind = getattr(value, "dtype", type(value).__name__)
+                assert kind == right.dtype, f"the vocabulary's {field} are {kind}, not {right.dtype}"
 
     def test_the_chat_template_is_the_one_that_was_written(self, tmp_path: Path) -> None:
         expected, found = self._optional("chat_template", tmp_path)
@@ -89,8 +96,14 @@ class ReadingConformance(FormatSuite):
         return expected, found
 
     def test_the_pairing_of_rope_is_the_one_that_was_written(self, tmp_path: Path) -> None:
-        written = self._written(tmp_path)
-        assert self._read(written.path).conventions == self.toy().conventions
+        for pairing in (self.pairing,) if self.pairing else PAIRINGS:
+            toy = self.toy()
+            model = replace(toy, conventions=replace(toy.conventions, rope_pairing=pairing))
+            found = self._read(self._written(tmp_path / pairing, model=model).path).conventions
+            assert found == model.conventions, (
+                f"a model of {model.conventions} is read as one of {found}: store the pairing, or set "
+                "`pairing` if the format has models of one only"
+            )
 
     def test_the_descriptor_names_model_format_and_files(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)

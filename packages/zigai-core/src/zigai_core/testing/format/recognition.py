@@ -92,7 +92,8 @@ class RecognitionConformance(FormatSuite):
         for file in model.files:
             content = file.read_bytes()
             _, first = self._counts(model)
-            for _, damaged in (*cuts(content, 2 * first, 2 * first), *flips(content, first, first, 0)):
+            begin = [range(min(2 * first, len(content)))]
+            for _, damaged in (*cuts(content, begin, 2 * first), *flips(content, begin, first, 0)):
                 overwrite(file, damaged)
                 for path in {model.path, file}:
                     self._recognises(path)

@@ -11,7 +11,7 @@ from zigai_core.contracts.descriptor import ModelDescriptor, Pairing
 from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError, ZigAIError
 from zigai_core.contracts.plugins import FormatReader
 from zigai_core.testing.format.consistency import check_consistent
-from zigai_core.testing.format.toy_model import OPTIONAL, STORED_AS, toy_model
+from zigai_core.testing.format.toy_model import OPTIONAL, PAIRINGS, STORED_AS, toy_model
 from zigai_core.testing.format.written_model import WrittenModel
 from zigai_core.testing.memory import PeakMemory
 
@@ -28,8 +28,8 @@ class FormatSuite:
     reader: ClassVar[Callable[[], FormatReader]]
     entry_point: ClassVar[str] = ""
     """The name in the group `zigai.formats` under which the package registers `reader`; empty: not tested."""
-    pairing: ClassVar[Pairing] = "half"
-    """The pairing of RoPE of the models that are written."""
+    pairing: ClassVar[Pairing | None] = None
+    """The pairing of RoPE, if the format stores models of one only; None: both are written and read."""
     storage_types: ClassVar[frozenset[str]] = frozenset({"F32", "F16", "BF16", "Q8_0"})
     """Storage types of the tensors that are written, of these four: those that the format has."""
     not_stored: ClassVar[frozenset[str]] = frozenset()
@@ -38,11 +38,13 @@ class FormatSuite:
     recognises_also: ClassVar[frozenset[str]] = frozenset()
     """Names of `foreign.FOREIGN` that are of this format, too."""
     cuts: ClassVar[int] = 1000
-    """Number of places in headers at which files are cut short: at every byte, if there are no more."""
+    """Number of places at which files are cut short, of all bytes that are no tensor's data: at every one, if
+    there are no more."""
     changes: ClassVar[int] = 300
-    """Number of random changes of each kind to the files of a model."""
+    """Number of random changes of each kind to the files of a model, outside of their tensors' data."""
     first_bytes: ClassVar[int] = 24
-    """Bytes at the start of a file in which every bit is flipped and every word overwritten."""
+    """Bytes at the start of a file, tensors' data left out, in which every bit is flipped and every word
+    overwritten."""
     spare_memory: ClassVar[int] = 64 << 20
     """Bytes that reading may allocate, in addition to twice the bytes of the files."""
     error_characters: ClassVar[int] = 500
@@ -71,11 +73,12 @@ class FormatSuite:
             unknown = getattr(self, setting) - known
             assert not unknown, f"{setting} names {sorted(unknown)}; there are {', '.join(sorted(known))}"
         empty = {field: OPTIONAL[field] for field in self.not_stored}
-        return replace(toy_model(hidden, self.pairing, self.storage_types), **empty)
+        return replace(toy_model(hidden, self.pairing or PAIRINGS[0], self.storage_types), **empty)
 
-    def damaged(self, path: Path) -> Iterable[tuple[str, Path]]:
-        """Yields hostile models of the format's own: what is wrong, and the path to read.
+    def damaged(self, path: Path) -> Iterable[tuple[str, Path] | tuple[str, Path, str]]:
+        """Yields hostile models of the format's own: what is wrong, the path to read, a part of the error.
 
+        The third is optional: with it, a model that is refused for another reason fails the test.
         `path` is as for `write`, and may be used again for each. Every one must be refused. The test is
         skipped if there are none.
         """
@@ -97,10 +100,10 @@ class FormatSuite:
         assert isinstance(found, bool), f"{path}: recognises returned {found!r}, which is not a boolean"
         return found
 
-    def _written(self, folder: Path, hidden: int = 12, name: str = "model") -> WrittenModel:
+    def _written(self, folder: Path, hidden: int = 12, model: ModelDescriptor | None = None) -> WrittenModel:
         root = folder / "written"
         root.mkdir(parents=True)
-        return WrittenModel(root, self.write(self.toy(hidden), root / name))
+        return WrittenModel(root, self.write(model or self.toy(hidden), root / "model"))
 
     def _counts(self, written: WrittenModel) -> tuple[int, int]:
         """Returns `changes` and `first_bytes` for each file of a model."""

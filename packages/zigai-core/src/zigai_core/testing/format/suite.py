@@ -34,7 +34,11 @@ class FormatConformance(RecognitionConformance, ReadingConformance, DamageConfor
     def test_a_model_is_read_by_the_plugin_that_recognises_it(self, tmp_path: Path) -> None:
         written = self._written(tmp_path)
         plugins = Plugins(formats={"tested": type(self).reader})
-        assert read(written.path, plugins=plugins).tensors.keys() == self.toy().tensors.keys()
+        found, expected = read(written.path, plugins=plugins).tensors.keys(), self.toy().tensors.keys()
+        assert found == expected, (
+            f"zigai.read({written.path.name!r}) gives other tensors than those written; missing: "
+            f"{sorted(expected - found)}, not written: {sorted(found - expected)}"
+        )
 
     def test_the_package_registers_the_class(self) -> None:
         if not self.entry_point:

@@ -15,6 +15,9 @@ from zigai_core.testing.toys import toy_decoder
 STORED_AS: Mapping[str, str] = {"token_embd": "BF16", "attn_k": "Q8_0", "ffn_up": "F16", "output": "Q8_0"}
 """Storage types of matrices by short name; all other tensors are F32."""
 
+PAIRINGS: tuple[Pairing, ...] = ("half", "adjacent")
+"""The pairings of RoPE, the descriptor's default first."""
+
 OPTIONAL: Mapping[str, Any] = {
     "tokenizer": None,
     "chat_template": None,
@@ -30,13 +33,13 @@ CHAT_TEMPLATE = (
 
 
 def toy_model(hidden: int, pairing: Pairing, storage_types: Collection[str]) -> ModelDescriptor:
-    """Returns a model of two layers, 32 wide, with a vocabulary of eight tokens.
+    """Returns a model of two layers, 32 wide, with biases and a vocabulary of eight tokens.
 
     Matrices of `STORED_AS` whose type is not among `storage_types` are F32.
     """
     sizes: dict[str, Any] = {"width": 32, "heads": 2, "kv_heads": 1, "vocabulary": 259, "context": 64}
     dtypes = {name: dtype for name, dtype in STORED_AS.items() if dtype in storage_types}
-    model = toy_decoder(pairing=pairing, hidden=hidden, dtypes=dtypes, **sizes)
+    model = toy_decoder(pairing=pairing, hidden=hidden, dtypes=dtypes, bias=True, **sizes)
     few = {name: cut_rows(model.tensors[name], 8) for name in ("token_embd.weight", "output.weight")}
     return replace(
         model,
@@ -55,7 +58,7 @@ def cut_rows(tensor: TensorInfo, rows: int) -> TensorInfo:
 
 
 def small_vocabulary() -> TokenizerSpec:
-    """Returns a vocabulary of eight tokens of the kind `llama`."""
+    """Returns a vocabulary of eight tokens of the kind `llama`, whose settings are not the defaults."""
     return TokenizerSpec(
         kind="llama",
         tokens=["<unk>", "<s>", "</s>", "<0x0A>", "▁the", "é", "▁a▁b", "1"],
@@ -64,4 +67,5 @@ def small_vocabulary() -> TokenizerSpec:
         special_ids={"unknown": 0, "bos": 1, "eos": 2},
         end_ids=frozenset({2}),
         add_bos=True,
+        add_space_prefix=False,
     )

@@ -20,6 +20,7 @@ from zigai_core.ops.blocks import decoder, experts
 from zigai_core.ops.operations import Add, Attention, Columns, GatedActivation, RMSNorm, Rope, Select
 from zigai_core.testing.architecture import ArchitectureConformance
 from zigai_core.testing.oracles import Oracle
+from zigai_core.testing.oracles.names import other_names
 
 ORACLES = Path(__file__).parent / "data" / "oracles"
 
@@ -166,11 +167,18 @@ def named() -> Oracle:
         "architecture": "llama",
         "tensors": {"old.weight": "output.weight"},
         "keys": {},
+        **other_names(HuggingFaceNames("llama", {}, {})),
     }
     return replace(Oracle.load(ORACLES / "window.npz"), names=names)
 
 
-MADE: Mapping[str, Callable[[], Oracle]] = {"weak": weak, "named": named, "none": weak}
+def renamed() -> Oracle:
+    """An oracle of which the family said other things."""
+    oracle = named()
+    return replace(oracle, names={**oracle.names, "added": {"*norm.weight": 1.0}})
+
+
+MADE: Mapping[str, Callable[[], Oracle]] = {"weak": weak, "named": named, "renamed": renamed, "none": weak}
 
 
 def selects_at_the_head(model: ModelDescriptor, *, context: int) -> Graph:
@@ -245,6 +253,12 @@ FAULTS: Mapping[str, tuple[str, Architecture, str, str]] = {
         sound,
         "the_names_of_hugging_face_are_those_of_the_recording",
         r"old\.weight was output\.weight and is None",
+    ),
+    "a number that is added to norms no more": (
+        "renamed",
+        sound,
+        "the_names_of_hugging_face_are_those_of_the_recording",
+        r"added was \{'\*norm\.weight': 1\.0\} and is \{\}",
     ),
     "no oracle": ("none", sound, "there_are_oracles_for_each_architecture", "holds no oracle"),
     "the last layer for every token": (

@@ -11,9 +11,5 @@ from zigai_llama import llama
 class TestLlama(ArchitectureConformance):
     oracles = Path(__file__).parent / "oracles"
     architectures = {"llama": llama}
-    defaults = {
-        "rope.scaling.type": "longrope if the file has its factors: llama.cpp",
-        "rope.scaling.original_context_length": "context_length: llama.cpp",
-    }
     optional = ("output.weight", "*.bias", "rope_freqs.weight")
     unlike_llama_cpp = {"mistral": "its llama has no window"}

@@ -12,6 +12,7 @@ from zigai_cli.new.package import architecture_entry_points, code_mapping, packa
 from zigai_cli.new.providers import oracle_extra
 from zigai_cli.new.tensor_names import guesses
 from zigai_cli.new.tiny_model import READER
+from zigai_core.contracts.huggingface import HuggingFaceNames
 
 _PARTS = (
     *("embed_tokens", "norm", "layers.{}.input_layernorm", "layers.{}.post_attention_layernorm"),
@@ -30,6 +31,7 @@ _KEYS = {
     "head_dim": "attention.key_length",
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
 }
+_REQUIRED = {"hidden_act": ("silu",)}
 _LEFT_OUT = {
     "attention_bias": "biases are read if the folder has them",
     "mlp_bias": "biases are read if the folder has them",
@@ -59,7 +61,7 @@ def decoder_files(name: PackageName, entry: str) -> dict[str, str | bytes]:
         ),
         "tensors": code_mapping(guesses(_TENSORS), 4),
         "keys": code_mapping(_KEYS, 4),
-        "required": code_mapping({"hidden_act": ("silu",)}, 8),
+        "required": code_mapping(_REQUIRED, 8),
         "keys_without_effect": code_mapping(_LEFT_OUT, 8),
         "extras": oracle_extra(READER, ("zigai.huggingface", "llama")),
         "entry_points": architecture_entry_points(name, entry, entry),
@@ -74,11 +76,14 @@ def decoder_files(name: PackageName, entry: str) -> dict[str, str | bytes]:
 def renamed_oracle(recorded: str, name: str, entry: str) -> bytes:
     """The content of a recorded oracle of this package, as that of a model of the architecture `entry`."""
     from zigai_core.testing.oracles import Oracle
+    from zigai_core.testing.oracles.names import other_names
 
+    named = {theirs: ours for theirs, ours in guesses(_TENSORS).items() if ours is not None}
+    own = HuggingFaceNames(entry, named, _KEYS, required=_REQUIRED, keys_without_effect=_LEFT_OUT)
     with resources.as_file(resources.files("zigai_cli.new") / "oracles" / recorded) as path:
         oracle = Oracle.load(path)
     model = replace(oracle.model, name=name, architecture=entry)
     with tempfile.TemporaryDirectory() as folder:
-        names = {**oracle.names, "model_type": entry, "architecture": entry}
+        names = {**oracle.names, "model_type": entry, "architecture": entry, **other_names(own)}
         replace(oracle, model=model, names=names).save(Path(folder, "oracle.npz"))
         return Path(folder, "oracle.npz").read_bytes()

@@ -24,18 +24,31 @@ _HOSTILE: Sequence[Any] = (
 )
 
 
-GGUF_DEFAULTS: Mapping[str, Callable[[Hyperparameters], Any]] = {
-    "attention.head_count_kv": lambda hp: hp["attention.head_count"],
-    "attention.key_length": lambda hp: hp["embedding_length"] // hp["attention.head_count"],
-    "attention.value_length": lambda hp: hp["embedding_length"] // hp["attention.head_count"],
-    "attention.sliding_window": lambda hp: 0,
-    "rope.freq_base": lambda hp: 10000.0,
-    "rope.scaling.type": lambda hp: "linear" if "rope.scaling.factor" in hp else "none",
-    "rope.scaling.factor": lambda hp: 1.0,
-    "rope.scaling.attn_factor": lambda hp: 1.0,
-    "final_logit_softcapping": lambda hp: 0.0,
-    "attn_logit_softcapping": lambda hp: 0.0,
-    "expert_count": lambda hp: 0,
+def _head_width(model: ModelDescriptor) -> Any:
+    hp = model.hyperparameters
+    return hp.get("attention.key_length") or hp["embedding_length"] // hp["attention.head_count"]
+
+
+def _scaling(model: ModelDescriptor) -> str:
+    if "rope_factors_long.weight" in model.tensors:
+        return "longrope"
+    return "linear" if "rope.scaling.factor" in model.hyperparameters else "none"
+
+
+GGUF_DEFAULTS: Mapping[str, Callable[[ModelDescriptor], Any]] = {
+    "attention.head_count_kv": lambda model: model.hyperparameters["attention.head_count"],
+    "attention.key_length": _head_width,
+    "attention.value_length": _head_width,
+    "attention.sliding_window": lambda model: 0,
+    "rope.dimension_count": _head_width,
+    "rope.freq_base": lambda model: 10000.0,
+    "rope.scaling.type": _scaling,
+    "rope.scaling.factor": lambda model: 1.0,
+    "rope.scaling.attn_factor": lambda model: 1.0,
+    "rope.scaling.original_context_length": lambda model: model.hyperparameters["context_length"],
+    "final_logit_softcapping": lambda model: 0.0,
+    "attn_logit_softcapping": lambda model: 0.0,
+    "expert_count": lambda model: 0,
 }
 """Hyperparameters that files may lack, and what they then are: GGUF's specification, and llama.cpp."""
 
@@ -96,7 +109,7 @@ class HyperparametersConformance(ArchitectureSuite):
                 continue
             expected, what = own, "the model as it is"
             if key in GGUF_DEFAULTS:
-                default = GGUF_DEFAULTS[key](without.hyperparameters)
+                default = GGUF_DEFAULTS[key](without)
                 stated = self._built(with_value(oracle.model, key, default), "", f"with {key}={default!r}")
                 what = f"with {key}={default!r}, which is GGUF's default"
                 expected = {} if stated is None else self._outputs(oracle, stated)
@@ -136,7 +149,7 @@ def _other_values(value: Any) -> Iterator[Any]:
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, int):
-        yield from (value + 1, 2 * value, value // 2)
+        yield from (value + 1, 2 * value, value // 2, value + CONTEXT)
     elif isinstance(value, float):
         yield from (2 * value, value / 2) if value and math.isfinite(value) else (0.5, 1.0)
     elif isinstance(value, str):

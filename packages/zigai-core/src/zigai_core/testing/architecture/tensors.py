@@ -13,6 +13,7 @@ import numpy as np
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.testing.architecture.base import ArchitectureSuite
 from zigai_core.testing.oracles.comparison import difference
+from zigai_core.testing.oracles.names import other_names
 from zigai_core.testing.oracles.oracle import Oracle, float_tensor
 
 
@@ -68,6 +69,12 @@ class TensorsConformance(ArchitectureSuite):
             for each in (named, *named.variants.values())
             if each.architecture == oracle.names["architecture"]
         )
+        now = other_names(names)
+        for what in now:
+            assert now[what] == oracle.names[what], (
+                f"the names of {kind} have changed since the oracle was recorded: {what} was "
+                f"{oracle.names[what]} and is {now[what]}. If that is meant, record it again"
+            )
         for what, used in (("tensors", names.tensors), ("keys", names.keys)):
             for theirs, ours in oracle.names[what].items():
                 assert used.get(theirs) == ours, (

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import re
 import runpy
 import sys
 import tempfile
@@ -36,6 +35,7 @@ from zigai_core.contracts.descriptor import Hyperparameters
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.graph import Array
 from zigai_core.testing.oracles.comparison import difference
+from zigai_core.testing.oracles.names import SAME, check_names, names_used, pattern_of
 from zigai_core.testing.oracles.oracle import Oracle, drawn, float_tensor, text_of
 
 SMALL: Mapping[str, Any] = {
@@ -54,9 +54,6 @@ SMALL: Mapping[str, Any] = {
 
 KEYS = ("class", "config", "tokens", "seed", "forward", "save", "change", "without")
 """The keys of a case."""
-
-SAME = 1e-5
-"""Largest difference of outputs that another version of torch or another CPU may make."""
 
 Forward = Callable[[Any, Any], Mapping[str, Any]]
 """`(model, token ids [1, tokens]) -> torch tensors [tokens, width] by the name of the graph's output`."""
@@ -108,6 +105,10 @@ def record(
         outputs = (forward or _outputs)(network, _torch().tensor([text]))
     for hook in hooks:
         hook.remove()
+    if forward is None:
+        with _torch().no_grad():
+            ids = _torch().tensor([text])
+            check_names(network, lambda model: _outputs(model, ids), plugins)
     model = type(descriptor)(
         name=name,
         architecture=descriptor.architecture,
@@ -165,29 +166,6 @@ def _outputs(network: Any, ids: Any) -> Mapping[str, Any]:
     return {"logits": result.logits[0], "hidden": network.base_model(ids).last_hidden_state[0]}
 
 
-def names_used(network: Any, plugins: Plugins | None = None) -> dict[str, Any]:
-    """Returns those names of a family that belong to a parameter or a setting of the model."""
-    config = network.config.to_dict()
-    names = (plugins or Plugins.installed()).huggingface.get(network.config.model_type)
-    names = next((other for key, other in names.variants.items() if config.get(key)), names)
-    parameters = [name for name, _ in network.named_parameters()]
-    return {
-        "model_type": network.config.model_type,
-        "architecture": names.architecture,
-        "tensors": {
-            theirs: ours
-            for theirs, ours in names.tensors.items()
-            if any(_pattern(theirs).fullmatch(name) for name in parameters)
-        },
-        "keys": {theirs: ours for theirs, ours in names.keys.items() if theirs in config},
-    }
-
-
-def _pattern(name: str) -> re.Pattern[str]:
-    """A name of a tensor with `{}` for the number of a layer and `[]` for that of an expert."""
-    return re.compile(re.escape(name).replace(r"\{\}", r"(\d+)").replace(r"\[\]", r"\d+"))
-
-
 def _value_names(network: Any, plugins: Plugins | None) -> dict[str, str]:
     """The name of the value that the graph computes with a module's weight, by the module's name."""
     found: dict[str, str] = {}
@@ -196,7 +174,7 @@ def _value_names(network: Any, plugins: Plugins | None) -> dict[str, str]:
         if not theirs.endswith(".weight") or "[]" in theirs or "embd" in ours:
             continue
         for name, _ in network.named_modules():
-            if match := _pattern(theirs.removesuffix(".weight")).fullmatch(name):
+            if match := pattern_of(theirs.removesuffix(".weight")).fullmatch(name):
                 found[name] = ours.removesuffix(".weight").format(*match.groups())
     return found
 

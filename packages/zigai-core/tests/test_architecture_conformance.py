@@ -260,6 +260,21 @@ FAULTS: Mapping[str, tuple[str, Architecture, str, str]] = {
         "the_names_of_hugging_face_are_those_of_the_recording",
         r"added was \{'\*norm\.weight': 1\.0\} and is \{\}",
     ),
+    "an epsilon of at least 0.001": (
+        "window",
+        of_file(
+            lambda model: replace(
+                model,
+                hyperparameters=model.hyperparameters.replaced(
+                    attention__layer_norm_rms_epsilon=max(
+                        1e-3, model.hyperparameters.number("attention.layer_norm_rms_epsilon")
+                    )
+                ),
+            )
+        ),
+        "numbers_are_taken_as_they_are",
+        r"attention\.layer_norm_rms_epsilon of 0\.001 and 0\.0001 give the same graph",
+    ),
     "no oracle": ("none", sound, "there_are_oracles_for_each_architecture", "holds no oracle"),
     "the last layer for every token": (
         "window",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
 from zigai_core.contracts.errors import ZigAIError
+from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.hyperparameter_keys import NEUTRAL, READ_ELSEWHERE, changes_numbers
 from zigai_core.testing.architecture.base import CONTEXT, ArchitectureSuite, with_value
 from zigai_core.testing.memory import PeakMemory, traced
@@ -72,6 +73,18 @@ class HyperparametersConformance(ArchitectureSuite):
                     f"{architecture}: with {key}={tried[0][1]!r} the outputs are the same: read it, or state "
                     "in `without_effect` why it changes nothing"
                 )
+
+    def test_numbers_are_taken_as_they_are(self, oracle: Oracle) -> None:
+        own = _attributes(self.build(oracle.model))
+        for key, value in oracle.model.hyperparameters.items():
+            if not isinstance(value, float) or value == 0:
+                continue
+            smaller = [value / 10, value / 100]
+            graphs = [self._built(with_value(oracle.model, key, each), "", "") for each in smaller]
+            found = [None if graph is None else _attributes(graph) for graph in graphs]
+            if None in found or found[0] == own:  # refused, or without effect in this model
+                continue
+            assert found[0] != found[1], f"{key} of {smaller[0]:g} and {smaller[1]:g} give the same graph"
 
     def test_an_option_of_other_models_is_refused_or_has_an_effect(self) -> None:
         for architecture, own in self._by_architecture().items():
@@ -137,6 +150,15 @@ class HyperparametersConformance(ArchitectureSuite):
         except ZigAIError:
             return True
         return key in model.hyperparameters.read
+
+
+def _attributes(graph: Graph) -> list[str]:
+    """All numbers of a graph's operations, as text."""
+    return [
+        f"{operation.output.name}.{field.name} {getattr(operation, field.name)!r}"
+        for operation in graph
+        for field in fields(operation)
+    ]
 
 
 def _without(model: ModelDescriptor, key: str) -> ModelDescriptor:

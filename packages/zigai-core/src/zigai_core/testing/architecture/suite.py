@@ -122,6 +122,11 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
         trained = hp.integer("context_length", 4096)
         original = hp.get("rope.scaling.original_context_length", 0)  # LongRoPE chooses its factors by it
         own = self._outputs(oracle, self.build(oracle.model))
+        if "rope_factors_short.weight" in oracle.model.tensors:
+            contexts = (original, original + 1, max(4 * original, 4096))
+            short, long, longer = (_turns(self.build(oracle.model, context=each)) for each in contexts)
+            assert short != long, f"contexts of {original} and {original + 1} have the same factors of RoPE"
+            assert long == longer, f"contexts of {original + 1} and more have different factors of RoPE"
         for context in (len(oracle.tokens), trained):
             if (context > original) == (original < CONTEXT):
                 graph = self.build(oracle.model, context=context)
@@ -194,6 +199,11 @@ def _divergence(name: str, expected: Array, found: Array) -> NDArray[np.float64]
         return kl_divergence(expected, found)
     relative = np.linalg.norm(found - expected, axis=-1) / np.linalg.norm(expected, axis=-1)
     return np.asarray(relative**2 / 2, np.float64)
+
+
+def _turns(graph: Graph) -> list[bytes]:
+    """The frequencies of each RoPE."""
+    return [operation.frequencies.tobytes() for operation in graph if isinstance(operation, Rope)]
 
 
 def rounded(graph: Graph, tensors: Mapping[str, TensorInfo], dtype: str) -> dict[str, TensorInfo]:

@@ -53,6 +53,9 @@ SOAKED = (
 )
 EXAMPLES = ("example-format", "example-plugin", "example-recurrent", "example-sampler")
 """Folders of integration-tests with packages of plugins, which the session `integration` builds, too."""
+KITS = ("test_*_conformance.py", "test_conformance_of_steps.py", "test_schedules.py", "test_mutants.py")
+"""Tests of the conformance suites, by planted faults: they need core alone, so `tests(zigai-core)` runs them
+and `tests(all)` does not."""
 TWO_WORKERS = ("pytest", "-n", "2", "--dist", "worksteal")
 """The command that runs tests, in two processes; `-- -n 0` runs them in one."""
 SETTINGS_OF_TESTS = {
@@ -81,6 +84,7 @@ def tests(session: nox.Session, package: str) -> None:
         install_wheels(session, PROJECTS)
         places = [f"packages/{name}/tests" for name in PROJECTS if list_tests(name)] + ["integration-tests"]
         if not session.posargs:
+            places += [f"--ignore-glob=*/zigai-core/tests/{name}" for name in KITS]
             session.notify("integration")
     else:
         install_wheels(session, closure(package))

@@ -112,7 +112,9 @@ def integration(session: nox.Session) -> None:
     """
     install(session, *group("test"), "virtualenv", "pip")
     folder = Path(session.create_tmp()).resolve() / "wheelhouse"
-    shutil.rmtree(folder, ignore_errors=True)
+    cache = folder.with_name("uv-cache")  # uv would take a wheel of the same name that it has seen before
+    for place in (folder, cache):
+        shutil.rmtree(place, ignore_errors=True)
     own = [str(wheel) for wheel in build_wheels(session).values()]
     build(session, [ROOT / "integration-tests" / name for name in EXAMPLES], into=folder)
     files = ["integration-tests/test_wheels.py", "integration-tests/test_first_hour.py"]
@@ -123,7 +125,12 @@ def integration(session: nox.Session) -> None:
     session.run("python", "-m", "pip", "wheel", "--quiet", "--wheel-dir", str(folder), *own, *made)
     session.run(
         *(*TWO_WORKERS, "-m", "wheels", *session.posargs, *files),
-        env={"ZIGAI_WHEELHOUSE": str(folder), "ZIGAI_UV": find_uv() or "", **SETTINGS_OF_TESTS},
+        env={
+            "ZIGAI_WHEELHOUSE": str(folder),
+            "ZIGAI_UV": find_uv() or "",
+            "UV_CACHE_DIR": str(cache),
+            **SETTINGS_OF_TESTS,
+        },
     )
 
 

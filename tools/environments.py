@@ -109,7 +109,8 @@ def fingerprint(package: Path) -> str:
     digest = hashlib.sha256(repr((package.name, sys.version, settings)).encode())
     for folder, folders, files in os.walk(package):
         built = BUILT(folder, folders + files)
-        folders[:] = sorted(set(folders) - built - {"tests"})
+        own_tests = {"tests"} if Path(folder) == package else set()  # not those of a template in src
+        folders[:] = sorted(set(folders) - built - own_tests)
         for path in (Path(folder, name) for name in sorted(set(files) - built)):
             digest.update(
                 f"{path.relative_to(package)}\0{path.stat().st_size}\0".encode() + path.read_bytes()

@@ -12,14 +12,13 @@ from unicodedata import normalize
 
 import numpy as np
 
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.testing.tokenizer import TokenizerConformance
 from zigai_tokenizers.bpe import BPETokenizer
 from zigai_tokenizers.byte_alphabet import CHARACTERS
 from zigai_tokenizers.byte_level_bpe import ByteLevelBPETokenizer
 from zigai_tokenizers.byte_tokens import SPACE
 from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
-from zigai_tokenizers.vocabulary import TokenType
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = TokenType
 SPECIAL = {

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.contracts.errors import FormatError, TokenizerError
-from zigai_tokenizers.vocabulary import TokenBytes, TokenType, Vocabulary
+from zigai_tokenizers.vocabulary import TokenBytes, Vocabulary
 
 
 @pytest.mark.parametrize(

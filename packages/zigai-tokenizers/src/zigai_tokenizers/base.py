@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.contracts.errors import FormatError, TokenizerError
 from zigai_tokenizers.special_tokens import SpecialTokens
-from zigai_tokenizers.vocabulary import HIDDEN, TokenBytes, TokenType, Vocabulary
+from zigai_tokenizers.vocabulary import HIDDEN, TokenBytes, Vocabulary
 
 
 class VocabularyTokenizer(ABC):

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers.pre_tokenizers import Sequence as SequenceOf
 
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_tokens import SPACE, byte_values
 from zigai_tokenizers.library import bpe_model, plain_ids, splits_at
-from zigai_tokenizers.vocabulary import TokenType, Vocabulary
+from zigai_tokenizers.vocabulary import Vocabulary
 from zigai_tokenizers.words import SPLIT_AT_SPACES, Words, boundaries
 
 _NORMALIZERS = (None, "NFC")

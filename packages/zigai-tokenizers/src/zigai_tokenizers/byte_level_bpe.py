@@ -8,14 +8,14 @@ import unicodedata
 from tokenizers import Tokenizer as LibraryTokenizer
 from tokenizers.pre_tokenizers import ByteLevel, Sequence
 
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.contracts.errors import TokenizerError, UnsupportedError, quote
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_alphabet import CHARACTERS, spelled_bytes
 from zigai_tokenizers.chunks import chunks
 from zigai_tokenizers.library import bpe_model, encode_text, plain_ids, splits_at
 from zigai_tokenizers.pre_tokenizers import PreTokenizer, find_pre_tokenizer, name_of, of_patterns
-from zigai_tokenizers.vocabulary import TokenType, Vocabulary
+from zigai_tokenizers.vocabulary import Vocabulary
 
 _SPELT_OUT = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.BYTE)
 """Types of tokens whose text is plain text, not characters of the byte alphabet."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
+from zigai_core.contracts.descriptor import TokenType
 from zigai_core.contracts.errors import FormatError, quote
-from zigai_tokenizers.vocabulary import TokenType, Vocabulary
+from zigai_tokenizers.vocabulary import Vocabulary
 
 SPACE = "\u2581"
 BYTE = re.compile("<0x([0-9A-F]{2})>")

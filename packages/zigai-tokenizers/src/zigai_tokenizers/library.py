@@ -12,9 +12,9 @@ from tokenizers import Regex, Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Split
 
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.contracts.errors import FormatError, TokenizerError, escape, quote
-from zigai_tokenizers.vocabulary import TokenType, Vocabulary
+from zigai_tokenizers.vocabulary import Vocabulary
 
 Merges = list[tuple[str, str]]
 

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from sentencepiece import SentencePieceProcessor
 
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.contracts.errors import FormatError, TokenizerError, escape, quote
 from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_tokens import BYTE, SPACE, byte_values
 from zigai_tokenizers.charsmap import check_charsmap
 from zigai_tokenizers.chunks import chunks
 from zigai_tokenizers.proto import bpe_model
-from zigai_tokenizers.vocabulary import TokenType, Vocabulary, types_by_role
+from zigai_tokenizers.vocabulary import Vocabulary, types_by_role
 
 
 class SentencePieceTokenizer(VocabularyTokenizer):

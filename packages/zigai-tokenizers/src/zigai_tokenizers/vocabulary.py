@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import IntEnum
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
 from zigai_core.contracts.errors import FormatError, TokenizerError, quote
 
 _UNUSED_ROLES = frozenset({"padding", "separator", "mask"})
 """Roles that are not used. Files give ids out of range for them (-1, or the size of the vocabulary)."""
-
-
-class TokenType(IntEnum):
-    """Token types of GGUF and SentencePiece."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
 
 
 _WRITTEN = (TokenType.NORMAL, TokenType.USER_DEFINED)

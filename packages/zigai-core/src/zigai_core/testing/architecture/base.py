@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,12 +50,12 @@ class ArchitectureSuite:
         """Runs a test that has a parameter `oracle` once for each oracle."""
         if "oracle" in metafunc.fixturenames:
             paths = self.oracle_paths()
-            metafunc.parametrize("oracle", [*map(Oracle.load, paths)], ids=[path.stem for path in paths])
+            metafunc.parametrize("oracle", [*map(_loaded, paths)], ids=[path.stem for path in paths])
 
     def test_there_are_oracles_for_each_architecture(self) -> None:
         paths = self.oracle_paths()
         assert paths, f"{self.oracles} holds no oracle: record one with zigai_core.testing.oracles.record"
-        lacking = {*self.architectures} - {Oracle.load(path).model.architecture for path in paths}
+        lacking = {*self.architectures} - {_loaded(path).model.architecture for path in paths}
         assert not lacking, f"no oracle for {', '.join(sorted(lacking))}"
 
     def _has_effect(self, oracle: Oracle, key: str, value: Any) -> bool:
@@ -63,8 +64,7 @@ class ArchitectureSuite:
         graph = self._built(model, "", f"with {key}={value!r}")
         if graph is None:
             return True
-        own = self._outputs(oracle, self.build(oracle.model))
-        return difference(self._outputs(oracle, graph), own) > self.tolerance
+        return difference(self._outputs(oracle, graph), self._own_outputs(oracle)) > self.tolerance
 
     def _built(
         self, model: ModelDescriptor, name: str, case: str, *, or_a_shape: bool = False
@@ -94,13 +94,21 @@ class ArchitectureSuite:
         with np.errstate(all="ignore"):
             return Evaluation(graph, weights, oracle.tokens).outputs()
 
+    def _own_outputs(self, oracle: Oracle) -> Mapping[str, Array]:
+        """What the architecture computes of the oracle's model, right or wrong; computed once."""
+        computed = self.__dict__.setdefault("_computed", {})
+        if oracle not in computed:
+            computed[oracle] = self._outputs(oracle, self.build(oracle.model))
+        found: Mapping[str, Array] = computed[oracle]
+        return found
+
     def plugins(self) -> Plugins:
         """Returns the installed plugins, with `architectures`."""
         return Plugins.installed().extended(architectures=self.architectures)
 
     def _by_architecture(self) -> dict[str, list[Oracle]]:
         found: dict[str, list[Oracle]] = {}
-        for oracle in map(Oracle.load, self.oracle_paths()):
+        for oracle in map(_loaded, self.oracle_paths()):
             found.setdefault(oracle.model.architecture, []).append(oracle)
         return found
 
@@ -108,6 +116,12 @@ class ArchitectureSuite:
         """Returns the paths of the oracles, sorted by name."""
         oracles = self.oracles
         return sorted(oracles.glob("*.npz")) if isinstance(oracles, Path) else sorted(oracles)
+
+
+@cache
+def _loaded(path: Path) -> Oracle:
+    """The oracle at a path, read once for all tests that have it as a parameter."""
+    return Oracle.load(path)
 
 
 def with_value(model: ModelDescriptor, key: str, value: Any) -> ModelDescriptor:

@@ -121,7 +121,7 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
         hp = oracle.model.hyperparameters
         trained = hp.integer("context_length", 4096)
         original = hp.get("rope.scaling.original_context_length", 0)  # LongRoPE chooses its factors by it
-        own = self._outputs(oracle, self.build(oracle.model))
+        own = self._own_outputs(oracle)
         if "rope_factors_short.weight" in oracle.model.tensors:
             contexts = (original, original + 1, max(4 * original, 4096))
             short, long, longer = (_turns(self.build(oracle.model, context=each)) for each in contexts)

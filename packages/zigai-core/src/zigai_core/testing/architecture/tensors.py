@@ -21,7 +21,7 @@ class TensorsConformance(ArchitectureSuite):
     """Tests of tensors that are missing, misshapen or unread, and of their names in folders."""
 
     def test_a_tensor_that_is_missing_is_named_or_is_optional(self, oracle: Oracle) -> None:
-        own = self._outputs(oracle, self.build(oracle.model))
+        own = self._own_outputs(oracle)
         for name in oracle.model.tensors:
             others = {key: tensor for key, tensor in oracle.model.tensors.items() if key != name}
             graph = self._built(replace(oracle.model, tensors=others), name, f"without tensor {name}")
@@ -33,7 +33,7 @@ class TensorsConformance(ArchitectureSuite):
             assert worst > self.tolerance, f"without tensor {name} the outputs are the same"
 
     def test_a_tensor_of_another_shape_is_named_or_has_no_effect(self, oracle: Oracle) -> None:
-        own = self._outputs(oracle, self.build(oracle.model))
+        own = self._own_outputs(oracle)
         for name, tensor in oracle.model.tensors.items():
             values = tensor.to_float32()
             for axis in range(values.ndim):
@@ -47,7 +47,7 @@ class TensorsConformance(ArchitectureSuite):
                     assert difference(cut, own) <= self.tolerance, f"{case} the outputs differ"
 
     def test_a_tensor_that_nothing_reads_is_refused_by_name(self, oracle: Oracle) -> None:
-        own = self._outputs(oracle, self.build(oracle.model))
+        own = self._own_outputs(oracle)
         for name, shape in _surplus(oracle.model):
             tensor = float_tensor(name, np.linspace(0.5, 1.5, math.prod(shape)).reshape(shape))
             tensors = {**oracle.model.tensors, name: tensor}

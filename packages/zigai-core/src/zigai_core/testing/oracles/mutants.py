@@ -282,9 +282,8 @@ def _other_attention(graph: Graph, operation: Operation) -> Iterator[Replacement
         return
     heads, kv_heads = operation.heads, operation.kv_heads
     if 1 < kv_heads < heads:
-        order = (
-            np.arange(heads).reshape(kv_heads, -1).T.reshape(-1)
-        )  # head h belongs to KV head h mod kv_heads
+        # Head h belongs to KV head h mod kv_heads.
+        order = np.arange(heads).reshape(kv_heads, -1).T.reshape(-1)
         there = np.argsort(order)
         query, out = operation.query, operation.output
         moved = Value(f"{out.name} of other heads", out.width, out.rows)

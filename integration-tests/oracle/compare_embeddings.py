@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
 from zig_ai import zig_ai
 
 import zigai
 
 FOLDERS = runpy.run_path(str(Path(__file__).with_name("compare_folders.py")))
+GEMMA = Path(__file__).resolve().parents[2] / "packages" / "zigai-gemma" / "tests" / "oracles"
+MODULES = runpy.run_path(str(GEMMA / "embedding.py"))
 PEER = Path(__file__).resolve().parents[2] / "benchmarks" / "peer.py"
 TEXTS = [[1, 5, 9, 200], [7], [(7 * i * i + 3) % 300 for i in range(90)], [2, 2, 2, 2, 2, 2]]
 """The third is longer than the window, which is one of 16 or 7."""
@@ -51,21 +52,8 @@ def write(folder: Path, *, window: int, dense: bool) -> tuple[Any, list[torch.Te
         else:
             torch.nn.init.uniform_(parameter, -0.5, 0.5)
     model.save_pretrained(folder)
-    kinds = ["Transformer", "Pooling", *(["Dense", "Dense"] if dense else []), "Normalize"]
-    paths = ["", *(f"{number}_{kind}" for number, kind in enumerate(kinds) if number)]
-    modules = [
-        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for number, (kind, path) in enumerate(zip(kinds, paths, strict=True))
-    ]
-    (folder / "modules.json").write_text(json.dumps(modules))
-    for path in paths[1:]:
-        (folder / path).mkdir()
-    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
     matrices = [torch.randn(80, 64) * 0.2, torch.randn(64, 80) * 0.2] if dense else []
-    for path, matrix in zip(("2_Dense", "3_Dense"), matrices, strict=False):
-        save_file({"linear.weight": matrix}, folder / path / "model.safetensors")
-        settings = {"activation_function": "torch.nn.modules.linear.Identity", "bias": False}
-        (folder / path / "config.json").write_text(json.dumps(settings))
+    MODULES["write_modules"](folder, [matrix.numpy() for matrix in matrices])
     return transformers.AutoModel.from_pretrained(folder, dtype=torch.float32), matrices
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 from zigai_core.testing.oracles.oracle import drawn
 
 WIDTHS = (32, 40, 32)
-KINDS = ("Transformer", "Pooling", "Dense", "Dense", "Normalize")
 
 
 def matrices() -> list[np.ndarray]:
@@ -20,23 +20,29 @@ def matrices() -> list[np.ndarray]:
     return [4 * drawn(np.zeros((WIDTHS[i + 1], WIDTHS[i]), np.float32), random) for i in (0, 1)]
 
 
-def save(folder: Path) -> None:
-    """Writes the modules as sentence-transformers does."""
+def write_modules(folder: Path, dense: Sequence[np.ndarray]) -> None:
+    """Writes pooling and dense layers beside a model, as sentence-transformers does."""
     from safetensors.numpy import save_file
 
-    paths = ["", *(f"{number}_{kind}" for number, kind in enumerate(KINDS) if number)]
+    kinds = ("Transformer", "Pooling", *("Dense" for _ in dense), "Normalize")
+    paths = ["", *(f"{number}_{kind}" for number, kind in enumerate(kinds) if number)]
     modules = [
         {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.models.{kind}"}
-        for number, (kind, path) in enumerate(zip(KINDS, paths, strict=True))
+        for number, (kind, path) in enumerate(zip(kinds, paths, strict=True))
     ]
     (folder / "modules.json").write_text(json.dumps(modules))
     for path in paths[1:]:
         (folder / path).mkdir()
     (folder / paths[1] / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
-    for path, matrix in zip(paths[2:4], matrices(), strict=True):
+    for path, matrix in zip(paths[2:-1], dense, strict=True):
         save_file({"linear.weight": matrix}, folder / path / "model.safetensors")
         settings = {"activation_function": "torch.nn.modules.linear.Identity", "bias": False}
         (folder / path / "config.json").write_text(json.dumps(settings))
+
+
+def save(folder: Path) -> None:
+    """Writes the modules with the oracle's matrices."""
+    write_modules(folder, matrices())
 
 
 def forward(network: Any, ids: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+from zigai_cli.new.config_keys import sorted_keys
 from zigai_cli.new.naming import PackageName
 from zigai_cli.new.package import architecture_entry_points, code_mapping, package_files
 from zigai_cli.new.providers import oracle_extra
@@ -20,25 +21,14 @@ _PARTS = (
     *(f"layers.{{}}.mlp.{each}_proj" for each in ("gate", "up", "down")),
 )
 _TENSORS = (*(f"model.{part}.weight" for part in _PARTS), "lm_head.weight")
-_KEYS = {
-    "vocab_size": "vocab_size",
-    "max_position_embeddings": "context_length",
-    "hidden_size": "embedding_length",
-    "intermediate_size": "feed_forward_length",
-    "num_hidden_layers": "block_count",
-    "num_attention_heads": "attention.head_count",
-    "num_key_value_heads": "attention.head_count_kv",
-    "head_dim": "attention.key_length",
-    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
-}
 _REQUIRED = {"hidden_act": ("silu",)}
-_LEFT_OUT = {
-    "attention_bias": "biases are read if the folder has them",
-    "mlp_bias": "biases are read if the folder has them",
-    "attention_dropout": "dropout is for training",
-    "initializer_range": "of random weights, for training",
-    "pretraining_tp": "splits products for training; results are the same",
-}
+_CONFIG = (
+    *("vocab_size", "max_position_embeddings", "hidden_size", "intermediate_size", "num_hidden_layers"),
+    *("num_attention_heads", "num_key_value_heads", "head_dim", "rms_norm_eps"),
+    *("attention_bias", "mlp_bias", "attention_dropout", "initializer_range", "pretraining_tp"),
+)
+"""Keys of config.json."""
+_SORTED = sorted_keys(dict.fromkeys(_CONFIG), frozenset())
 _RECORD = (
     "Record oracles of it: put its class in transformers into `tests/oracles/cases.toml`, its `model_type`\n"
     "   into `pyproject.toml`, take `change` out of the former, and run `nox -s oracle`. Until then they\n"
@@ -60,9 +50,9 @@ def decoder_files(name: PackageName, entry: str) -> dict[str, str | bytes]:
             "named here: replace them by the model's own."
         ),
         "tensors": code_mapping(guesses(_TENSORS), 4),
-        "keys": code_mapping(_KEYS, 4),
+        "keys": code_mapping(_SORTED.keys, 4),
         "required": code_mapping(_REQUIRED, 8),
-        "keys_without_effect": code_mapping(_LEFT_OUT, 8),
+        "keys_without_effect": code_mapping(_SORTED.left_out, 8),
         "extras": oracle_extra(READER, ("zigai.huggingface", "llama")),
         "entry_points": architecture_entry_points(name, entry, entry),
     }
@@ -79,7 +69,9 @@ def renamed_oracle(recorded: str, name: str, entry: str) -> bytes:
     from zigai_core.testing.oracles.names import other_names
 
     named = {theirs: ours for theirs, ours in guesses(_TENSORS).items() if ours is not None}
-    own = HuggingFaceNames(entry, named, _KEYS, required=_REQUIRED, keys_without_effect=_LEFT_OUT)
+    own = HuggingFaceNames(
+        entry, named, _SORTED.keys, required=_REQUIRED, keys_without_effect=_SORTED.left_out
+    )
     with resources.as_file(resources.files("zigai_cli.new") / "oracles" / recorded) as path:
         oracle = Oracle.load(path)
     model = replace(oracle.model, name=name, architecture=entry)

@@ -305,7 +305,7 @@ def oracle(session: nox.Session) -> None:
     if write:
         session.run("python", f"{folder}/families.py", env=environment)
     compared = (
-        *("templates", "tokenizers", "folders", "encoders", "embeddings", "oracles", "new"),
+        *("templates", "tokenizers", "folders", "encoders", "embeddings", "oracles", "settings", "new"),
         "llama_cpp",
     )
     others = [f"{folder}/compare_{what}.py" for what in compared]

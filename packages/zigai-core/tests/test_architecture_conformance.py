@@ -252,13 +252,13 @@ FAULTS: Mapping[str, tuple[str, Architecture, str, str]] = {
         "named",
         sound,
         "the_names_of_hugging_face_are_those_of_the_recording",
-        r"old\.weight was output\.weight and is None",
+        r"tensors: old\.weight was output\.weight and is None",
     ),
     "a number that is added to norms no more": (
         "renamed",
         sound,
         "the_names_of_hugging_face_are_those_of_the_recording",
-        r"added was \{'\*norm\.weight': 1\.0\} and is \{\}",
+        r"added: \*norm\.weight was 1\.0 and is not there",
     ),
     "an epsilon of at least 0.001": (
         "window",

@@ -110,4 +110,5 @@ QWEN3_MOE = HuggingFaceNames(
     keys={**QWEN3.keys, **_EXPERT_KEYS},
     required=_EXPERTS_REQUIRED,
     keys_without_effect=_EXPERT_KEYS_WITHOUT_EFFECT,
+    defaults={"norm_topk_prob": False},  # files of GGUF that do not say so are normalised
 )

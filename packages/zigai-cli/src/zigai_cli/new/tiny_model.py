@@ -37,7 +37,7 @@ class TinyModel:
     """The version of transformers."""
     model_type: str
     settings: Mapping[str, Any]
-    """The configuration on top of `zigai_core.testing.oracles.record.SMALL`."""
+    """The configuration on top of `zigai_core.testing.oracles.tiny_folder.SMALL`."""
     shapes: Mapping[str, tuple[int, ...]]
     """The shape of each tensor in a file, by its pattern; of one in a layer or expert, the first one's."""
     names: Mapping[str, str | None]
@@ -68,7 +68,7 @@ def tiny_model(model_class: str, given: Mapping[str, Any]) -> TinyModel:
     have, and for sizes with which no tiny model can be made.
     """
     torch, transformers, safetensors = (_imported(name) for name in NEEDED)
-    from zigai_core.testing.oracles.record import small
+    from zigai_core.testing.oracles.tiny_folder import small
 
     try:
         tomlkit.dumps(dict(given))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 VOCABULARY = 64
-"""Tokens of a tiny model, as in `zigai_core.testing.oracles.record.SMALL`."""
+"""Tokens of a tiny model, as in `zigai_core.testing.oracles.tiny_folder.SMALL`."""
 
 _SIZES = {
     48: "ffn_dim n_inner d_ff",

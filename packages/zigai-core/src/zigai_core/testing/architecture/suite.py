@@ -102,7 +102,9 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
         for backend in backends:
             program = self.compile(backend, graph, tensors)
             worst = difference(whole_prefill(program, oracle.tokens), oracle.outputs)
-            assert worst <= self.backend_tolerance, f"{backend.name}: outputs differ by up to {worst:.2g}"
+            assert worst <= self.backend_tolerance, (
+                f"{backend.name}: outputs differ by up to {worst:.2g} from {oracle.source}; {self._blame(oracle)}"
+            )
             for dtype, limit in self.divergence.items():
                 stored = rounded(graph, tensors, dtype)
                 expected = whole_prefill(self.compile(NumpyBackend(), graph, stored), oracle.tokens)
@@ -168,6 +170,12 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
         """Returns a program for a context of 128 tokens in steps of 64, with one thread."""
         options = CompileOptions(context=128, batch=64, page=16, kv_dtype=kv_dtype, threads=1)
         return backend.compile(graph, tensors, options)
+
+    def _blame(self, oracle: Oracle) -> str:
+        """Whether numpy's outputs are right, so that a difference is another backend's own."""
+        if difference(self._own_outputs(oracle), oracle.outputs) > self.tolerance:
+            return "numpy's do, too, so the graph is another"
+        return "numpy's do not, so the backend computes something else"
 
     def _others(self, graph: Graph, tensors: Mapping[str, TensorInfo]) -> list[Backend]:
         """The installed backends except numpy that have all operations; asserts that the rest refuse."""

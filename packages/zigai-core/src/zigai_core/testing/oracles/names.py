@@ -1,89 +1,140 @@
-"""What a family says of its folders of Hugging Face, as an oracle keeps it, and whether it is true."""
+"""What a family says of its folders of Hugging Face, as an oracle keeps it."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from zigai_core.api.registry import Plugins
-from zigai_core.contracts.errors import UnsupportedError
+from zigai_core.contracts.errors import ZigAIError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
-
-LOG = logging.getLogger("zigai")
 
 SAME = 1e-5
 """Largest difference of outputs that another version of torch or another CPU may make."""
 
+COMPUTED = "computed"
+"""Under this key an oracle has what the functions of `HuggingFaceNames.computed` return."""
 
-def names_used(network: Any, plugins: Plugins | None = None) -> dict[str, Any]:
-    """Returns those names of a family that belong to a parameter or a setting of the model."""
-    config, names = network.config.to_dict(), _chosen(network, plugins)
-    parameters = [name for name, _ in network.named_parameters()]
+
+def names_used(network: Any, names: HuggingFaceNames, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns those names of a family that belong to a parameter or a setting of the model.
+
+    `config`: the content of config.json.
+    """
+    known = network.config.to_dict()
+    section = config.get(names.section) if names.section is not None else None
+    settings = {**names.defaults, **config, **(section or {})}
     return {
         "model_type": network.config.model_type,
         "architecture": names.architecture,
-        "tensors": {
-            theirs: ours
-            for theirs, ours in names.tensors.items()
-            if any(pattern_of(theirs).fullmatch(name) for name in parameters)
-        },
-        "keys": {theirs: ours for theirs, ours in names.keys.items() if theirs in config},
+        "tensors": tensors_used(network, names),
+        "keys": {theirs: ours for theirs, ours in names.keys.items() if theirs in known},
         **other_names(names),
+        COMPUTED: {
+            " and ".join(_keys(given)): _result(
+                names, given, [_plain(settings.get(key)) for key in _keys(given)]
+            )
+            for given in names.computed
+        },
+    }
+
+
+def tensors_used(network: Any, names: HuggingFaceNames) -> dict[str, str]:
+    """Returns those names of tensors that belong to a parameter of a model of transformers."""
+    parameters = [name for name, _ in network.named_parameters()]
+    return {
+        theirs: ours
+        for theirs, ours in names.tensors.items()
+        if any(pattern_of(theirs).fullmatch(name) for name in parameters)
     }
 
 
 def other_names(names: HuggingFaceNames) -> dict[str, Any]:
     """Returns what else a family says of its folders, as JSON has it."""
-    computed = ("+".join([key] if isinstance(key, str) else key) for key in names.computed)
     return {
         "added": dict(names.added),
         "defaults": {key: _plain(value) for key, value in names.defaults.items()},
         "required": {key: [_plain(value) for value in values] for key, values in names.required.items()},
-        "computed": sorted(computed),
         "without effect": sorted({*names.keys_without_effect, *names.tensors_without_effect}),
         "unsupported": sorted(names.unsupported_tensors),
+        COMPUTED: {},
     }
 
 
-def check_names(network: Any, compute: Callable[[Any], Mapping[str, Any]], plugins: Plugins | None) -> None:
-    """Compares what a family says of its settings with what transformers does.
-
-    `compute` returns the outputs of a model of transformers for a text.
-
-    Raises `UnsupportedError` for a default that is not the class's, and for a setting that is said to have no
-    effect, but with another value of which the outputs are others.
-    """
-    names, outputs = _chosen(network, plugins), compute(network)
-    config, default = network.config, type(network.config)()
-    for key, value in names.defaults.items():
-        stated = getattr(default, key, value)
-        if stated != value:
-            raise UnsupportedError(f"the default of {key} is {stated} in transformers, not {value}")
-    for key in names.keys_without_effect:
-        value = getattr(config, key, None)
-        other = "gelu" if key.endswith(("_act", "_activation")) else not value
-        if not isinstance(value, bool) and not isinstance(other, str):
-            continue
-        try:
-            changed = type(network)(type(config)(**{**config.to_dict(), key: other})).eval()
-            changed.load_state_dict(network.state_dict())
-            found = compute(changed)
-        except Exception as error:  # transformers refuses it, so no folder has it
-            LOG.info("%s=%r: %s", key, other, error)
-            continue
-        if any(name in found and (found[name] - rows).abs().max() > SAME for name, rows in outputs.items()):
-            raise UnsupportedError(f"{key} is said to have no effect, but with {other!r} outputs are others")
+def changed_names(recorded: Mapping[str, Any], names: HuggingFaceNames) -> list[str]:
+    """Returns what a family says otherwise than when an oracle was recorded, each as a sentence."""
+    given = {key: each["given"] for key, each in recorded[COMPUTED].items()}
+    now = {
+        "model_type": recorded["model_type"],
+        "architecture": names.architecture,
+        "tensors": {key: names.tensors.get(key) for key in recorded["tensors"]},
+        "keys": {key: names.keys.get(key) for key in recorded["keys"]},
+        **other_names(names),
+        COMPUTED: {
+            what: _result(names, keys, given.get(what, []))
+            for keys in names.computed
+            for what in [" and ".join(_keys(keys))]
+        },
+    }
+    return differing_names(recorded, now)
 
 
-def _chosen(network: Any, plugins: Plugins | None) -> HuggingFaceNames:
+def differing_names(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Returns which names of two oracles differ, each as a sentence."""
+    found = []
+    for what in sorted({*one, *other}):
+        first, second = one.get(what), other.get(what)
+        if isinstance(first, list) and isinstance(second, list):
+            first, second = dict.fromkeys(first, "said"), dict.fromkeys(second, "said")
+        if not (isinstance(first, Mapping) and isinstance(second, Mapping)):
+            first, second = {"it": first}, {"it": second}
+        found += [
+            f"{what}: {key} was {first.get(key, 'not there')} and is {second.get(key, 'not there')}"
+            for key in sorted({*first, *second})
+            if (key in first) != (key in second) or first.get(key) != second.get(key)
+        ]
+    return found
+
+
+def excused_tensors(names: HuggingFaceNames) -> list[str]:
+    """Returns the patterns of tensors to leave out that fit a tensor of the graph, or a bias of one."""
+    found = []
+    named = [name.replace("{}", "0").replace("[]", "0") for name in names.tensors]
+    biases = [name.removesuffix("weight") + "bias" for name in named if name.endswith(".weight")]
+    for pattern in {**names.tensors_without_effect, **names.unsupported_tensors}:
+        wrong = next((each for each in (*named, *biases) if fnmatchcase(each, pattern)), None)
+        if wrong is not None:
+            found.append(f"{quote(pattern)} fits {wrong}")
+    return found
+
+
+def chosen(network: Any, plugins: Plugins | None) -> HuggingFaceNames:
+    """Returns the family's names for a model of transformers."""
     names = (plugins or Plugins.installed()).huggingface.get(network.config.model_type)
     config = network.config.to_dict()
     return next((other for key, other in names.variants.items() if config.get(key)), names)
 
 
+def _keys(given: str | tuple[str, ...]) -> list[str]:
+    return [given] if isinstance(given, str) else [*given]
+
+
+def _result(names: HuggingFaceNames, keys: str | tuple[str, ...], given: Sequence[Any]) -> dict[str, Any]:
+    """What a family computes of the values of keys, as JSON has it."""
+    try:
+        found = {key: _plain(value) for key, value in names.computed[keys](*given).items()}
+    except (ZigAIError, ValueError, TypeError, ArithmeticError) as error:
+        return {"given": [*given], "refused": str(error)}
+    return {"given": [*given], "result": found}
+
+
 def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 

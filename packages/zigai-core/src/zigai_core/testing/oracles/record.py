@@ -17,12 +17,11 @@ graph against an oracle needs none of them. The model is saved as a folder and r
 from __future__ import annotations
 
 import argparse
-import importlib
+import logging
 import runpy
 import sys
 import tempfile
 import tomllib
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,31 +31,33 @@ import numpy as np
 from zigai_core.api.reading import read
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import Hyperparameters
-from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
+from zigai_core.contracts.errors import FormatError, ZigAIError, quote
 from zigai_core.contracts.graph import Array
+from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_core.testing.oracles.comparison import difference
-from zigai_core.testing.oracles.names import SAME, check_names, names_used, pattern_of
-from zigai_core.testing.oracles.oracle import Oracle, drawn, float_tensor, text_of
+from zigai_core.testing.oracles.config_variants import check_settings
+from zigai_core.testing.oracles.names import (
+    SAME,
+    chosen,
+    differing_names,
+    names_used,
+    pattern_of,
+    tensors_used,
+)
+from zigai_core.testing.oracles.oracle import Oracle, float_tensor, text_of
+from zigai_core.testing.oracles.tiny_folder import (
+    Forward,
+    TinyFolder,
+    class_named,
+    quieten,
+    small,
+    transformers,
+)
 
-SMALL: Mapping[str, Any] = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-    **dict.fromkeys(
-        ("rms_norm_eps", "layer_norm_eps", "norm_eps", "norm_epsilon", "layer_norm_epsilon"), 1e-2
-    ),
-}
-"""Sizes of a tiny model, in which every part matters; an epsilon of 0.01 is large enough to be noticed."""
+LOG = logging.getLogger("zigai")
 
 KEYS = ("class", "config", "tokens", "seed", "forward", "save", "change", "without")
 """The keys of a case."""
-
-Forward = Callable[[Any, Any], Mapping[str, Any]]
-"""`(model, token ids [1, tokens]) -> torch tensors [tokens, width] by the name of the graph's output`."""
 
 
 def record(
@@ -82,33 +83,28 @@ def record(
 
     Raises `UnsupportedError` if transformers is not installed, or has no such class.
     """
-    made = folder_model(model_class, {**small(class_named(model_class).config_class), **config}, seed)
+    config_class = class_named(model_class).config_class
+    parsed = config_class(**{**small(config_class), **config})
+    text = text_of(int(parsed.get_text_config().vocab_size), tokens, seed)
+    settings = {"text": text, "seed": seed, "forward": forward, "save": save}
     with tempfile.TemporaryDirectory() as folder:
-        made.save_pretrained(folder)
-        if save is not None:
-            save(Path(folder))
-        descriptor = read(Path(folder), plugins=plugins)
-        # Read again, as others would: from_pretrained sets what is not a weight.
-        network = (
-            type(made).from_pretrained(folder, dtype=_torch().float32, attn_implementation="eager").eval()
-        )
+        tiny = TinyFolder.written(Path(folder), model_class, parsed, **settings)
+        names = chosen(tiny.network, plugins)
+        descriptor = read(tiny.path, plugins=plugins)
         # The tensors are copied, since their files are about to be removed.
         tensors = {
             name: float_tensor(name, tensor.to_float32().copy())
             for name, tensor in descriptor.tensors.items()
         }
-    text = text_of(int(network.config.get_text_config().vocab_size), tokens, seed)
-    rows = (tokens // 2, tokens - 1)
-    values: dict[str, Array] = {}
-    hooks = _watch(network, _value_names(network, plugins), values, len(text), rows)
-    with _torch().no_grad():
-        outputs = (forward or _outputs)(network, _torch().tensor([text]))
-    for hook in hooks:
-        hook.remove()
-    if forward is None:
-        with _torch().no_grad():
-            ids = _torch().tensor([text])
-            check_names(network, lambda model: _outputs(model, ids), plugins)
+        rows = (tokens // 2, tokens - 1)
+        values: dict[str, Array] = {}
+        hooks = _watch(tiny.network, _value_names(tiny.network, names), values, len(text), rows)
+        outputs = tiny.outputs()
+        for hook in hooks:
+            hook.remove()
+        if unchecked := check_settings(tiny, names, outputs, plugins):
+            LOG.warning("%s: %s", name, unchecked)
+        used = names_used(tiny.network, names, tiny.config())
     model = type(descriptor)(
         name=name,
         architecture=descriptor.architecture,
@@ -122,54 +118,19 @@ def record(
     return Oracle(
         model,
         tuple(text),
-        {name: tensor.detach().float().numpy() for name, tensor in outputs.items()},
+        outputs,
         values,
         rows,
-        f"transformers {_transformers().__version__}, {model_class}",
-        names_used(network, plugins),
+        f"transformers {transformers().__version__}, {model_class}",
+        used,
         {"model_class": model_class, "config": dict(config), "tokens": tokens, "seed": seed},
     )
 
 
-def folder_model(model_class: str, config: Mapping[str, Any], seed: int = 0) -> Any:
-    """Returns a model of transformers whose parameters are `drawn`, each by its name and `seed`."""
-    torch, found = _torch(), class_named(model_class)
-    network = found(found.config_class(**config)).to(torch.float32).eval()
-    with torch.no_grad():
-        for name, parameter in sorted(network.named_parameters()):
-            random = np.random.RandomState(zlib.crc32(f"{seed} {name}".encode()))
-            parameter.copy_(torch.from_numpy(drawn(parameter.numpy(), random)))
-    return network
-
-
-def class_named(model_class: str) -> Any:
-    """Returns a class of transformers. Raises `UnsupportedError` if there is none of this name."""
-    found = getattr(_transformers(), model_class, None)
-    if found is None:
-        raise UnsupportedError(f"transformers {_transformers().__version__} has no class {model_class}")
-    return found
-
-
-def small(config_class: Any) -> dict[str, Any]:
-    """Returns those of `SMALL` that a class of configurations has.
-
-    Others would be stored in config.json, though nothing reads them.
-    """
-    default = config_class()
-    return {key: value for key, value in SMALL.items() if hasattr(default, key)}
-
-
-def _outputs(network: Any, ids: Any) -> Mapping[str, Any]:
-    result = network(ids)
-    if getattr(result, "logits", None) is None:
-        return {"hidden": result.last_hidden_state[0]}
-    return {"logits": result.logits[0], "hidden": network.base_model(ids).last_hidden_state[0]}
-
-
-def _value_names(network: Any, plugins: Plugins | None) -> dict[str, str]:
+def _value_names(network: Any, names: HuggingFaceNames) -> dict[str, str]:
     """The name of the value that the graph computes with a module's weight, by the module's name."""
     found: dict[str, str] = {}
-    for theirs, ours in names_used(network, plugins)["tensors"].items():
+    for theirs, ours in tensors_used(network, names).items():
         # Not embeddings: some modules scale what they look up, which is another value of the graph.
         if not theirs.endswith(".weight") or "[]" in theirs or "embd" in ours:
             continue
@@ -210,25 +171,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="cases to record (all)")
     parser.add_argument("--check", action="store_true", help="compare with the stored oracles; write nothing")
     options = parser.parse_args(arguments)
-    worst = 0.0
-    for name, settings in cases(options.folder).items():
+    failed = False
+    found = cases(options.folder)
+    quieten()
+    for name, settings in found.items():
         if options.names and name not in options.names:
             continue
         path = options.folder / f"{name}.npz"
-        change = settings.pop("change", None)
-        made = record(name, **settings)
-        made = made if change is None else change(made)
-        if not options.check:
-            made.save(path)
-            print(f"{path}: {made.source}, {path.stat().st_size} bytes")
-            continue
-        kept = Oracle.load(path)
-        found = unlike(made, kept)
-        changed = ", ".join(changes(made, kept)[:5])
-        what = f"not the same: {changed}" if changed else f"largest difference {found:.1e}"
-        print(f"{path}: {made.source}: {what}")
-        worst = max(worst, found)
-    return 0 if worst <= SAME else 1
+        try:
+            failed |= not _recorded(name, settings, path, check=options.check)
+        except ZigAIError as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            failed = True
+    return 1 if failed else 0
+
+
+def _recorded(name: str, settings: dict[str, Any], path: Path, *, check: bool) -> bool:
+    """Stores a case, or says how it differs from the stored one; returns False if it does."""
+    change = settings.pop("change", None)
+    made = record(name, **settings)
+    made = made if change is None else change(made)
+    if not check:
+        made.save(path)
+        print(f"{path}: {made.source}, {path.stat().st_size} bytes")
+        return True
+    kept = Oracle.load(path)
+    changed = ", ".join(changes(made, kept)[:5])
+    worst = difference(made.outputs, kept.outputs)
+    what = f"not the same: {changed}" if changed else f"largest difference {worst:.1e}"
+    print(f"{path}: {made.source}: {what}")
+    return not changed and worst <= SAME
 
 
 def cases(folder: Path) -> dict[str, dict[str, Any]]:
@@ -257,7 +229,7 @@ def cases(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def changes(one: Oracle, other: Oracle) -> list[str]:
-    """Returns what is not the same in two oracles but for their outputs: tensors, hyperparameters, text."""
+    """Returns what is not the same in two oracles but for their outputs: tensors, hyperparameters, names."""
     found = [] if one.tokens == other.tokens else ["the text"]
     tensors = one.model.tensors, other.model.tensors
     for name in sorted({*tensors[0], *tensors[1]}):
@@ -267,30 +239,12 @@ def changes(one: Oracle, other: Oracle) -> list[str]:
             found.append(f"tensor {name}")
     values = [dict(each.model.hyperparameters.items()) for each in (one, other)]
     found += [key for key in sorted({*values[0], *values[1]}) if values[0].get(key) != values[1].get(key)]
-    return found
+    return found + differing_names(one.names, other.names)
 
 
 def unlike(one: Oracle, other: Oracle) -> float:
     """Returns the largest difference of outputs; infinity for other weights, tokens or hyperparameters."""
     return float("inf") if changes(one, other) else difference(one.outputs, other.outputs)
-
-
-def _torch() -> Any:
-    return _optional("torch")
-
-
-def _transformers() -> Any:
-    return _optional("transformers")
-
-
-def _optional(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UnsupportedError(
-            "to record an oracle install torch and transformers; checking one needs neither: "
-            "pip install torch transformers zigai-safetensors"
-        ) from error
 
 
 if __name__ == "__main__":

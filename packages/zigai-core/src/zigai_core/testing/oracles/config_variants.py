@@ -1,0 +1,169 @@
+"""Whether a family reads the settings of a folder of Hugging Face as transformers does.
+
+A tiny model's config.json is changed in one key at a time: the key is left out, or has another value of which
+the family says that it is the same, or has no effect. Both sides read each such folder, and must compute the
+same outputs of it, unless one of them refuses it.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zigai_core.api.loading import build
+from zigai_core.api.reading import read
+from zigai_core.api.registry import Plugins
+from zigai_core.contracts.errors import PluginError, UnsupportedError, ZigAIError, quote
+from zigai_core.contracts.graph import Array
+from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.testing.oracles.comparison import TOLERANCE, difference
+from zigai_core.testing.oracles.evaluation import Evaluation, float_weights
+from zigai_core.testing.oracles.tiny_folder import TinyFolder
+
+LOG = logging.getLogger("zigai")
+
+ABSENT = object()
+"""Stands for a key that config.json does not have."""
+
+LARGEST = 1 << 24
+"""Elements of all parameters up to which a variant is computed: without `hidden_size` no model is tiny."""
+
+_KINDS = {"full_attention": "sliding_attention", "sliding_attention": "full_attention"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One key of config.json with another value, and what the family says of it."""
+
+    key: str
+    value: Any
+    said: str
+
+    def __str__(self) -> str:
+        if self.value is ABSENT:
+            return f"without {self.key} in config.json"
+        return f"with {self.key}={quote(self.value)} in config.json"
+
+    def of(self, config: Mapping[str, Any], section: str | None) -> dict[str, Any]:
+        """Returns a configuration with the key changed in it, or in its section if it stands there."""
+        changed = copy.deepcopy(dict(config))
+        inner = changed.get(section) if section is not None else None
+        in_section = isinstance(inner, dict) and (self.key in inner or self.key not in changed)
+        place: dict[str, Any] = inner if in_section and inner is not None else changed
+        place.pop(self.key, None)
+        if self.value is not ABSENT:
+            place[self.key] = self.value
+        return changed
+
+
+def variants(
+    config: Mapping[str, Any], known: Mapping[str, Any], names: HuggingFaceNames
+) -> Iterator[Variant]:
+    """Yields the variants of a configuration.
+
+    `config`: the content of config.json, or of its section; `known`: what transformers makes of it, defaults
+    among it.
+    """
+    computed = [key for given in names.computed for key in ((given,) if isinstance(given, str) else given)]
+    for key in sorted({*names.keys, *names.required, *names.defaults, *computed} & {*config}):
+        yield Variant(key, ABSENT, "what the family takes for a key that is missing is another value")
+    for key in sorted({*names.keys, *names.defaults, *computed} & {*known}):
+        if known[key] is not None:
+            yield Variant(key, None, "what the family takes for null is another value")
+    for key, values in names.required.items():
+        for value in values:
+            if value != known.get(key, ABSENT):
+                yield Variant(key, value, f"the family accepts {quote(value)}, but computes something else")
+    for key in names.keys_without_effect:
+        for value in _others(key, known.get(key)):
+            yield Variant(key, value, "the family says that the key has no effect, but it has one")
+
+
+def _others(key: str, value: Any) -> list[Any]:
+    """Values that a key could have instead of `value`."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, (int, float)):
+        return [2 * value + 1, value / 2] if isinstance(value, float) else [2 * value + 1, value // 2]
+    if isinstance(value, str):
+        return ["relu" if value != "relu" else "gelu"] if key.endswith(("_act", "_activation")) else []
+    if isinstance(value, (list, tuple)):
+        return [[_KINDS.get(each, each) if isinstance(each, str) else each for each in value], [*value][::-1]]
+    return [True, 3] if value is None else []
+
+
+def check_settings(
+    tiny: TinyFolder, names: HuggingFaceNames, outputs: Mapping[str, Array], plugins: Plugins | None
+) -> str | None:
+    """Compares what a family makes of each variant of a folder with what transformers makes of it.
+
+    `outputs` are those of transformers for the folder as it is. Returns why nothing could be compared, None
+    if everything was.
+
+    Raises `UnsupportedError` for the first key that is read otherwise, with the value and what differs.
+    """
+    _check_defaults(tiny, names)
+    try:
+        found = _computed(tiny, plugins)
+    except ZigAIError as error:
+        return f"the settings were not compared, as the graph is not built: {error}"
+    if difference(found, outputs) > TOLERANCE:
+        return "the settings were not compared, as the graph does not give these outputs"
+    config = tiny.config()
+    inner = config.get(names.section) if names.section is not None else None
+    known = tiny.network.config.get_text_config().to_dict()
+    for variant in variants({**config, **(inner or {})}, known, names):
+        _compare(tiny, variant, variant.of(config, names.section), plugins)
+    return None
+
+
+def _check_defaults(tiny: TinyFolder, names: HuggingFaceNames) -> None:
+    """Compares a family's defaults with those of transformers, also of keys that depend on others."""
+    for key, value in names.defaults.items():
+        made = [
+            getattr(tiny.config_of(variant.of(tiny.config(), names.section)).get_text_config(), key, None)
+            for variant in (Variant(key, ABSENT, ""), Variant(key, value, ""))
+        ]
+        if made[0] != made[1]:
+            raise UnsupportedError(
+                f"the default of {key} is {quote(made[0])} in transformers, not {quote(value)}"
+            )
+
+
+def _compare(tiny: TinyFolder, variant: Variant, config: Mapping[str, Any], plugins: Plugins | None) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            other = tiny.like(Path(folder), config, LARGEST)
+            expected = None if other is None else other.outputs()
+        except Exception as error:  # of transformers: no folder has this
+            LOG.info("%s: %s: %s", variant, type(error).__name__, error)
+            return
+        if expected is None or other is None:
+            return
+        try:
+            found = _computed(other, plugins)
+        except PluginError:
+            raise
+        except ZigAIError as error:
+            LOG.info("%s: refused: %s", variant, error)
+            return
+    worst = difference(found, expected)
+    if worst > TOLERANCE:
+        raise UnsupportedError(
+            f"{variant} the outputs differ by up to {worst:.2g} from those of transformers: {variant.said}"
+        )
+
+
+def _computed(tiny: TinyFolder, plugins: Plugins | None) -> Mapping[str, Array]:
+    """The outputs of the family's graph for the folder and its text."""
+    model = read(tiny.path, plugins=plugins)
+    graph = build(model, context=max(128, len(tiny.text)), plugins=plugins)
+    with np.errstate(all="ignore"):
+        return Evaluation(graph, float_weights(graph, model.tensors), tiny.text).outputs()

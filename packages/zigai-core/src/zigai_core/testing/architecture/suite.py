@@ -103,7 +103,8 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
             program = self.compile(backend, graph, tensors)
             worst = difference(whole_prefill(program, oracle.tokens), oracle.outputs)
             assert worst <= self.backend_tolerance, (
-                f"{backend.name}: outputs differ by up to {worst:.2g} from {oracle.source}; {self._blame(oracle)}"
+                f"{backend.name}: outputs differ by up to {worst:.2g} from {oracle.source}; "
+                f"{self._blame(oracle)}"
             )
             for dtype, limit in self.divergence.items():
                 stored = rounded(graph, tensors, dtype)

@@ -53,9 +53,11 @@ SOAKED = (
 )
 EXAMPLES = ("example-format", "example-plugin", "example-recurrent", "example-sampler")
 """Folders of integration-tests with packages of plugins, which the session `integration` builds, too."""
-KITS = ("test_*_conformance.py", "test_conformance_of_steps.py", "test_schedules.py", "test_mutants.py")
-"""Tests of the conformance suites, by planted faults: they need core alone, so `tests(zigai-core)` runs them
-and `tests(all)` does not."""
+FAMILIES = [
+    name for name, project in PROJECTS.items() if "zigai.architectures" in project.get("entry-points", {})
+]
+"""Packages with architectures, whose suites compare all installed backends; the tests of other packages need
+no others, so that the package's own session runs all of them."""
 TWO_WORKERS = ("pytest", "-n", "2", "--dist", "worksteal")
 """The command that runs tests, in two processes; `-- -n 0` runs them in one."""
 SETTINGS_OF_TESTS = {
@@ -77,14 +79,16 @@ def chat(session: nox.Session) -> None:
 
 
 @nox.session
-@nox.parametrize("package", ["all", *PROJECTS], ids=["all", *PROJECTS])
+@nox.parametrize("package", ["together", *PROJECTS], ids=["together", *PROJECTS])
 def tests(session: nox.Session, package: str) -> None:
-    """Run all tests together, each package's tests with its declared dependencies only, and `integration`."""
-    if package == "all":
+    """Run each package's tests with its declared dependencies only, and those of all packages together.
+
+    The latter are integration-tests and the suites of families; the session `integration` follows.
+    """
+    if package == "together":
         install_wheels(session, PROJECTS)
-        places = [f"packages/{name}/tests" for name in PROJECTS if list_tests(name)] + ["integration-tests"]
+        places = [f"packages/{name}/tests" for name in FAMILIES] + ["integration-tests"]
         if not session.posargs:
-            places += [f"--ignore-glob=*/zigai-core/tests/{name}" for name in KITS]
             session.notify("integration")
     else:
         install_wheels(session, closure(package))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
 from zigai_core.testing.oracles.names import changed_names, differing_names, excused_tensors, names_used
 
 NAMES = HuggingFaceNames(
@@ -16,6 +18,7 @@ NAMES = HuggingFaceNames(
     {"layers.{}.up.weight": "blk.{}.ffn_up.weight", "absent.weight": "output.weight"},
     {"size": "embedding_length", "unknown": "block_count"},
     required={"act": ("silu", None), "layers": ([],)},
+    parts={"layers.{}.log": [TensorPart("blk.{}.ssm_a", lambda a: -np.exp(a), computes=True)], "no": []},
     added={"*norm.weight": 1.0},
     computed={
         "scale": lambda value: {"attention.scale": value**-0.5},
@@ -25,12 +28,14 @@ NAMES = HuggingFaceNames(
     keys_without_effect={"dropout": "for training"},
     unsupported_tensors={"vision.*": "images"},
 )
+CHECKSUM = zlib.crc32((-np.exp(np.arange(6, dtype=np.float32) / 16)).astype(np.float16).tobytes())
 CONFIG = {"scale": 4, "share": 0.67}
 
 
 def recorded() -> dict[str, Any]:
     config = SimpleNamespace(model_type="tiny_text", to_dict=lambda: {"size": 16, "scale": 4})
-    network = SimpleNamespace(config=config, named_parameters=lambda: [("layers.1.up.weight", None)])
+    parameters = [("layers.1.up.weight", np.zeros(3)), ("layers.0.log", np.zeros((2, 3)))]
+    network = SimpleNamespace(config=config, named_parameters=lambda: parameters)
     return names_used(network, NAMES, CONFIG)
 
 
@@ -43,6 +48,7 @@ def test_what_belongs_to_the_model_is_kept_with_what_is_computed() -> None:
         "scale": {"given": [4], "result": {"attention.scale": 0.5}},
         "share and width": {"given": [0.67, 10], "result": {"rope.dimension_count": 6}},
     }
+    assert found["parts"] == {"layers.{}.log": {"shape": [2, 3], "blk.{}.ssm_a": f"[2, 3] {CHECKSUM:x}"}}
     assert changed_names(found, NAMES) == []
 
 
@@ -60,6 +66,11 @@ def test_what_belongs_to_the_model_is_kept_with_what_is_computed() -> None:
         ),
         ({"keys_without_effect": {}}, "without effect: dropout was said and is not there"),
         ({"unsupported_tensors": {"v.*": ""}}, "unsupported: v.* was not there and is said"),
+        ({"parts": {}}, "parts: layers.{}.log was "),
+        (
+            {"parts": {"layers.{}.log": [TensorPart("blk.{}.ssm_a", np.exp, computes=True)]}},
+            "parts: layers.{}.log was {'shape': [2, 3], 'blk.{}.ssm_a': '[2, 3] ",
+        ),
         ({"computed": {"scale": NAMES.computed["scale"]}}, "computed: share and width was "),
         (
             {"computed": {**NAMES.computed, "scale": lambda value: {"attention.scale": value}}},

@@ -18,6 +18,7 @@ from zigai_core.contracts.errors import FormatError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_safetensors import limits
 from zigai_safetensors.folder import CONFIG
+from zigai_safetensors.tensor_parts import part_of
 
 _EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
 _ALWAYS = frozenset({"blk", "token_embd", "output", "output_norm", "rope_freqs"})
@@ -45,7 +46,13 @@ def renamed(
         for theirs, ours in names.tensors.items()
         for layer in (range(layers) if "{}" in theirs and len(stored) >= layers else [0])
     }
-    of_gguf = {ours.partition(".")[0] for ours in names.tensors.values()} | _ALWAYS
+    taken = {
+        theirs.format(layer): [(part, part.name.format(layer)) for part in made]
+        for theirs, made in names.parts.items()
+        for layer in (range(layers) if "{}" in theirs and len(stored) >= layers else [0])
+    }
+    named = [*names.tensors.values(), *(part.name for made in names.parts.values() for part in made)]
+    of_gguf = {ours.partition(".")[0] for ours in named} | _ALWAYS
     unsupported: dict[str, dict[str, None]] = {}
     tensors: dict[str, TensorInfo] = {}
     experts: dict[str, dict[int, TensorInfo]] = {}
@@ -61,12 +68,15 @@ def renamed(
         if found and stack is not None:
             experts.setdefault(stack, {})[int(found[2])] = tensor
             continue
-        if name not in known and "." in name and name.partition(".")[0] in of_gguf:
+        if name not in known and name not in taken and "." in name and name.partition(".")[0] in of_gguf:
             raise FormatError(f"{folder}: holds tensor {quote(name)}, a name of GGUF, not of Hugging Face")
-        new = known.get(name, name)
-        if new in tensors:
-            raise FormatError(f"{folder}: holds {quote(new)} under two names, one of which is {quote(name)}")
-        tensors[new] = _plus(tensor.changed(name=new), names.added)
+        found_parts = [part_of(tensor, part, new, folder) for part, new in taken.get(name, ())]
+        for new in found_parts or [tensor.changed(name=known.get(name, name))]:
+            if new.name in tensors:
+                raise FormatError(
+                    f"{folder}: holds {quote(new.name)} under two names, one of which is {quote(name)}"
+                )
+            tensors[new.name] = _plus(new, names.added)
     for reason, patterns in unsupported.items():
         report(f"{names.architecture} leaves out {', '.join(patterns)}: {reason}")
     for name, parts in experts.items():

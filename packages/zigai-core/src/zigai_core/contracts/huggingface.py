@@ -6,9 +6,33 @@ Hugging Face translates with it, so that it knows no family itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class TensorPart:
+    """A tensor of GGUF that is made of one of a folder: a part of it, or its elements in another order.
+
+    `change` is given the tensor as an array of its shape and returns the part. It has to work with elements
+    of any type, as slices, `reshape`, `transpose` and `concatenate` do, since stored ones are passed as they
+    are; with `computes` they are float32, and so is the part: `lambda a: -np.exp(a)`. With `each`, `change`
+    is given one entry along the first axis at a time, such as an expert's matrix.
+
+    >>> up = TensorPart("blk.{}.ffn_up_exps.weight", lambda expert: expert[:, 1::2].T, each=True)
+    >>> up.change(np.arange(8).reshape(2, 4))
+    array([[1, 5],
+           [3, 7]])
+    """
+
+    name: str
+    """GGUF's name, with `{}` for the number of the layer."""
+    change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+    computes: bool = False
+    each: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +69,9 @@ class HuggingFaceNames:
     unsupported_tensors: Mapping[str, str] = field(default_factory=dict)
     """Patterns (`fnmatch`) of tensors of parts that are not supported, such as those for images: the reason
     by pattern. A warning names what is left out."""
+    parts: Mapping[str, Sequence[TensorPart]] = field(default_factory=dict)
+    """Tensors that are stored in another form than GGUF's, or hold several of its tensors: the parts of each,
+    by a name as in `tensors`, which does not have it."""
     added: Mapping[str, float] = field(default_factory=dict)
     """What is added to each element of a tensor, by pattern (`fnmatch`) of its GGUF name: 1.0 for
     `*_norm.weight` where checkpoints store norms minus one. The sums are float32."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
+
+import numpy as np
 
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import ZigAIError, quote
@@ -13,6 +17,9 @@ from zigai_core.contracts.huggingface import HuggingFaceNames
 
 SAME = 1e-5
 """Largest difference of outputs that another version of torch or another CPU may make."""
+
+PARTS = "parts"
+"""Under this key an oracle has the shape of each tensor that parts are made of, and a checksum of them."""
 
 COMPUTED = "computed"
 """Under this key an oracle has what the functions of `HuggingFaceNames.computed` return."""
@@ -32,6 +39,9 @@ def names_used(network: Any, names: HuggingFaceNames, config: Mapping[str, Any])
         "tensors": tensors_used(network, names),
         "keys": {theirs: ours for theirs, ours in names.keys.items() if theirs in known},
         **other_names(names),
+        PARTS: {
+            theirs: _made(names, theirs, list(shape)) for theirs, shape in _shapes(network, names).items()
+        },
         COMPUTED: {
             " and ".join(_keys(given)): _result(
                 names, given, [_plain(settings.get(key)) for key in _keys(given)]
@@ -59,6 +69,7 @@ def other_names(names: HuggingFaceNames) -> dict[str, Any]:
         "required": {key: [_plain(value) for value in values] for key, values in names.required.items()},
         "without effect": sorted({*names.keys_without_effect, *names.tensors_without_effect}),
         "unsupported": sorted(names.unsupported_tensors),
+        PARTS: {},
         COMPUTED: {},
     }
 
@@ -72,6 +83,11 @@ def changed_names(recorded: Mapping[str, Any], names: HuggingFaceNames) -> list[
         "tensors": {key: names.tensors.get(key) for key in recorded["tensors"]},
         "keys": {key: names.keys.get(key) for key in recorded["keys"]},
         **other_names(names),
+        PARTS: {
+            theirs: _made(names, theirs, each["shape"])
+            for theirs, each in recorded[PARTS].items()
+            if theirs in names.parts
+        },
         COMPUTED: {
             what: _result(names, keys, given.get(what, []))
             for keys in names.computed
@@ -101,7 +117,7 @@ def differing_names(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[st
 def excused_tensors(names: HuggingFaceNames) -> list[str]:
     """Returns the patterns of tensors to leave out that fit a tensor of the graph, or a bias of one."""
     found = []
-    named = [name.replace("{}", "0").replace("[]", "0") for name in names.tensors]
+    named = [name.replace("{}", "0").replace("[]", "0") for name in (*names.tensors, *names.parts)]
     biases = [name.removesuffix("weight") + "bias" for name in named if name.endswith(".weight")]
     for pattern in {**names.tensors_without_effect, **names.unsupported_tensors}:
         wrong = next((each for each in (*named, *biases) if fnmatchcase(each, pattern)), None)
@@ -115,6 +131,30 @@ def chosen(network: Any, plugins: Plugins | None) -> HuggingFaceNames:
     names = (plugins or Plugins.installed()).huggingface.get(network.config.model_type)
     config = network.config.to_dict()
     return next((other for key, other in names.variants.items() if config.get(key)), names)
+
+
+def _shapes(network: Any, names: HuggingFaceNames) -> dict[str, tuple[int, ...]]:
+    """The shape of a parameter of a model of transformers for each tensor that the family makes parts of."""
+    found = {}
+    for theirs in names.parts:
+        pattern = pattern_of(theirs)
+        for name, parameter in network.named_parameters():
+            if pattern.fullmatch(name):
+                found[theirs] = tuple(parameter.shape)
+    return found
+
+
+def _made(names: HuggingFaceNames, theirs: str, shape: list[int]) -> dict[str, Any]:
+    """What the parts of a tensor of this shape are, as a checksum of those of counted numbers."""
+    given = (np.arange(math.prod(shape), dtype=np.float32) / 16).reshape(shape)
+    checksums = {}
+    for part in names.parts[theirs]:
+        with np.errstate(all="ignore"):
+            made = np.stack([part.change(entry) for entry in given]) if part.each else part.change(given)
+        checksums[part.name] = (
+            f"{[*made.shape]} {zlib.crc32(np.ascontiguousarray(made, np.float16).tobytes()):x}"
+        )
+    return {"shape": shape, **checksums}
 
 
 def _keys(given: str | tuple[str, ...]) -> list[str]:

@@ -14,7 +14,7 @@ from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedErro
 from zigai_core.ops.blocks import decoder
 from zigai_core.testing.oracles import first_difference
 from zigai_core.testing.oracles.oracle import Oracle, drawn, float_tensor, text_of
-from zigai_core.testing.oracles.record import cases, main, record, unlike
+from zigai_core.testing.oracles.record import cases, record, unlike
 
 ORACLES = Path(__file__).parent / "data" / "oracles"
 PATH = ORACLES / "window.npz"
@@ -122,8 +122,6 @@ def test_cases_are_read_and_unknown_keys_are_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(FormatError, match=message):
             cases(tmp_path)
-    with pytest.raises(FormatError, match=r"cases\.toml"):
-        main([str(tmp_path / "absent")])
 
 
 def test_without_transformers_recording_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -443,3 +443,20 @@ def test_a_text_of_very_many_values_is_refused_before_they_are_made(
         SafetensorsFormat().read(path)
     assert tracemalloc.get_traced_memory()[1] < 4 * 900_000
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "key", ["hidden_size", "rope_scaling", "tie_word_embeddings", "unknown", "eos_token_id"]
+)
+@pytest.mark.parametrize(("start", "end"), [("[", "]"), ('{"a": ', "}")])
+@pytest.mark.parametrize("depth", [65, 400, 900])
+def test_a_configuration_of_values_nested_deeply_is_refused(
+    folder: Folder, key: str, start: str, end: str, depth: int
+) -> None:
+    """Printing and comparing them would fail, wherever they stand."""
+    path = folder()
+    config = json.loads((path / "config.json").read_text())
+    text = json.dumps({**config, key: "HERE"}).replace('"HERE"', start * depth + "1" + end * depth)
+    (path / "config.json").write_text(text)
+    with pytest.raises(FormatError, match=r"config\.json: values are nested too deeply"):
+        SafetensorsFormat().read(path)

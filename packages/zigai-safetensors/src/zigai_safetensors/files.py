@@ -43,7 +43,19 @@ def read_bytes(path: Path, limit: int) -> bytes:
 def parse_object(text: str, where: str) -> dict[str, Any]:
     """Returns the object in a JSON text. `where` begins error texts.
 
-    Raises `FormatError` for any other text, and before values are made if they would take too much memory.
+    Raises `FormatError` for any other text, and as `parse_json` does.
+    """
+    value = parse_json(text, where)
+    if not isinstance(value, dict):
+        raise FormatError(f"{where}: holds {quote(value)}, not an object")
+    return value
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Returns the value in a JSON text. `where` begins error texts.
+
+    Raises `FormatError` for a text that is not JSON, for a name twice in an object, for values in more than
+    `limits.DEPTH` others, and before values are made if they would take too much memory.
     """
     needed = _OBJECT * text.count("{") + _ARRAY * text.count("[") + _ELEMENT * text.count(",")
     if needed > limits.JSON_MEMORY + limits.JSON_GROWTH * len(text):
@@ -54,9 +66,23 @@ def parse_object(text: str, where: str) -> dict[str, Any]:
         raise FormatError(f"{where}: values are nested too deeply") from None
     except ValueError as error:
         raise FormatError(f"{where}: is not JSON: {error}: it is damaged; download it again") from None
-    if not isinstance(value, dict):
-        raise FormatError(f"{where}: holds {quote(value)}, not an object")
+    _check_depth(value, where)
     return value
+
+
+def _check_depth(value: Any, where: str) -> None:
+    """Raises `FormatError` for a value so deep that comparing or printing it could fail."""
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(limits.DEPTH):
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, (dict, list)) and inner
+        ]
+        if not level:
+            return
+    raise FormatError(f"{where}: values are nested too deeply")
 
 
 def _unique(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:

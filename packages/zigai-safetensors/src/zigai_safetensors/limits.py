@@ -18,6 +18,9 @@ DIMENSIONS = 4
 JSON_BYTES = 8 << 20
 """Bytes of config.json and of other small files."""
 
+DEPTH = 64
+"""Depth of the values in a JSON file. The deepest known, of tokenizer.json, is below 10."""
+
 MODULES_BYTES = 1 << 16
 """Bytes of modules.json, which lists a few folders."""
 

@@ -6,7 +6,6 @@ has a folder with its settings in config.json and weights, if it has any.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_safetensors import limits
-from zigai_safetensors.files import read_json, read_text
+from zigai_safetensors.files import parse_json, read_json, read_text
 from zigai_safetensors.shard import read_shard
 
 MODULES = "modules.json"
@@ -101,10 +100,7 @@ def read_modules(folder: Path, names: HuggingFaceNames, width: object) -> Module
 
 
 def _list(path: Path) -> list[dict[str, Any]]:
-    try:
-        modules = json.loads(read_text(path, limits.MODULES_BYTES))
-    except (ValueError, RecursionError):
-        raise FormatError(f"{path}: is not JSON") from None
+    modules: Any = parse_json(read_text(path, limits.MODULES_BYTES), str(path))
     if not isinstance(modules, list):
         raise FormatError(f"{path}: is not an array of modules")
     for number, module in enumerate(modules):

@@ -25,15 +25,12 @@ from zigai_core.contracts.graph import Array
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_core.testing.oracles.comparison import TOLERANCE, difference
 from zigai_core.testing.oracles.evaluation import Evaluation, float_weights
-from zigai_core.testing.oracles.tiny_folder import TinyFolder
+from zigai_core.testing.oracles.tiny_folder import LARGEST, TinyFolder
 
 LOG = logging.getLogger("zigai")
 
 ABSENT = object()
 """Stands for a key that config.json does not have."""
-
-LARGEST = 1 << 24
-"""Elements of all parameters up to which a variant is computed: without `hidden_size` no model is tiny."""
 
 _KINDS = {"full_attention": "sliding_attention", "sliding_attention": "full_attention"}
 

@@ -10,15 +10,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from zipfile import BadZipFile
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import Conventions, Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.contracts.descriptor import (
+    Conventions,
+    Hyperparameters,
+    ModelDescriptor,
+    Pairing,
+    TensorInfo,
+)
 from zigai_core.contracts.dtypes import DTYPES
-from zigai_core.contracts.errors import FormatError, ShapeError
+from zigai_core.contracts.errors import FormatError, MissingFileError, ShapeError, quote
 from zigai_core.contracts.graph import Array
 
 VERSION = 1
@@ -69,7 +74,11 @@ class Oracle:
                     raise ShapeError(f"{kind} {name} has elements that are not finite")
 
     def save(self, path: Path) -> None:
-        """Writes the oracle as a compressed `.npz` file; the same oracle gives the same bytes."""
+        """Writes the oracle as a compressed `.npz` file; the same oracle gives the same bytes.
+
+        The file is whole or not written: one that is there stays until then. Raises `FormatError` if it
+        cannot be written.
+        """
         about = {
             "version": VERSION,
             "architecture": self.model.architecture,
@@ -90,11 +99,23 @@ class Oracle:
                 arrays[f"grid {name}"] = np.array(grid, np.float32)
         arrays |= {f"output {name}": array.astype(np.float32) for name, array in self.outputs.items()}
         arrays |= {f"value {name}": array.astype(np.float32) for name, array in self.values.items()}
-        np.savez_compressed(path, **arrays)
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise FormatError(f"{path}: cannot be written: {error.strerror or error}") from error
+        except BaseException:  # Ctrl-C
+            part.unlink(missing_ok=True)
+            raise
 
     @classmethod
     def load(cls, path: Path) -> Oracle:
         """Reads an oracle. Raises `FormatError` for a file that is not one."""
+        if not path.exists():
+            raise MissingFileError(f"{path}: there is no such oracle; record it first")
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in stored.files}
@@ -102,9 +123,13 @@ class Oracle:
             version = about["version"]
             if version == VERSION:
                 return cls._from(about, arrays, path)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-            raise FormatError(f"{path}: it is not an oracle: {type(error).__name__}: {error}") from error
-        raise FormatError(f"{path}: its layout is version {version}, but this code reads {VERSION}: update")
+        except Exception as error:  # of zipfile, zlib, numpy and json, which each raise others
+            raise FormatError(
+                f"{path}: it is not an oracle: {type(error).__name__}: {error}: record it again"
+            ) from error
+        raise FormatError(
+            f"{path}: its layout is version {quote(version)}, but this code reads {VERSION}: update"
+        )
 
     @classmethod
     def _from(cls, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], path: Path) -> Oracle:
@@ -113,6 +138,17 @@ class Oracle:
                 name[len(kind) + 1 :]: array for name, array in arrays.items() if name.startswith(kind + " ")
             }
 
+        for key in ("hyperparameters", "names", "settings"):
+            if not isinstance(about[key], dict):
+                raise FormatError(f"{key} is {quote(about[key])}, but must be an object")
+        for key in ("tokens", "rows"):
+            if not isinstance(about[key], list) or any(type(each) is not int for each in about[key]):
+                raise FormatError(f"{key} is {quote(about[key])}, but must be an array of whole numbers")
+        for key in ("name", "architecture", "source"):
+            if not isinstance(about[key], str):
+                raise FormatError(f"{key} is {quote(about[key])}, but must be a string")
+        if about["pairing"] not in get_args(Pairing):
+            raise FormatError(f"pairing is {quote(about['pairing'])}, but must be one of {get_args(Pairing)}")
         grids = named("grid")
         tensors = {
             name: float_tensor(name, stored * grids[name] if name in grids else stored)

@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import argparse
 import logging
-import runpy
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,9 +29,10 @@ import numpy as np
 from zigai_core.api.reading import read
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import Hyperparameters
-from zigai_core.contracts.errors import FormatError, ZigAIError, quote
+from zigai_core.contracts.errors import FormatError, UnsupportedError, ZigAIError, quote
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.testing.oracles.cases import cases
 from zigai_core.testing.oracles.comparison import difference
 from zigai_core.testing.oracles.config_variants import check_settings
 from zigai_core.testing.oracles.names import (
@@ -46,18 +45,22 @@ from zigai_core.testing.oracles.names import (
 )
 from zigai_core.testing.oracles.oracle import Oracle, float_tensor, text_of
 from zigai_core.testing.oracles.tiny_folder import (
+    LARGEST,
     Forward,
     TinyFolder,
     class_named,
+    configuration,
+    elements,
     quieten,
     small,
+    torch,
     transformers,
 )
 
 LOG = logging.getLogger("zigai")
 
-KEYS = ("class", "config", "tokens", "seed", "forward", "save", "change", "without")
-"""The keys of a case."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as of the command `zigai`."""
 
 
 def record(
@@ -81,16 +84,30 @@ def record(
     shorter than the text, and give every option that the architecture has a value that matters: what the
     model does not use, its oracle cannot check.
 
-    Raises `UnsupportedError` if transformers is not installed, or has no such class.
+    Raises `UnsupportedError` if transformers is not installed, has no such class or fails; `FormatError` for
+    a key of `config` that the class does not know, and one of `without` that the model does not have;
+    `ShapeError` for outputs that are not such tensors.
     """
-    config_class = class_named(model_class).config_class
-    parsed = config_class(**{**small(config_class), **config})
-    text = text_of(int(parsed.get_text_config().vocab_size), tokens, seed)
+    parsed = configuration(model_class, {**small(class_named(model_class).config_class), **config})
+    if elements(model_class, parsed) > LARGEST:
+        raise UnsupportedError(
+            f"{model_class}: with this configuration it has more than {LARGEST} elements; an oracle is tiny"
+        )
+    size = getattr(parsed.get_text_config(), "vocab_size", None)
+    if type(size) is not int or size < 1:
+        raise FormatError(f"{model_class}: vocab_size is {quote(size)}, but must be a whole number above 0")
+    text = text_of(size, tokens, seed)
     settings = {"text": text, "seed": seed, "forward": forward, "save": save}
     with tempfile.TemporaryDirectory() as folder:
         tiny = TinyFolder.written(Path(folder), model_class, parsed, **settings)
         names = chosen(tiny.network, plugins)
         descriptor = read(tiny.path, plugins=plugins)
+        lacking = [key for key in without if key not in descriptor.hyperparameters]
+        if lacking:
+            raise FormatError(
+                f"without has {quote(lacking[0])}, which is no hyperparameter of the model; it has "
+                f"{', '.join(sorted(descriptor.hyperparameters))}"
+            )
         # The tensors are copied, since their files are about to be removed.
         tensors = {
             name: float_tensor(name, tensor.to_float32().copy())
@@ -171,66 +188,65 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", help="cases to record (all)")
     parser.add_argument("--check", action="store_true", help="compare with the stored oracles; write nothing")
     options = parser.parse_args(arguments)
-    failed = False
-    found = cases(options.folder)
+    try:
+        return _run(options.folder, options.names, check=options.check)
+    except ZigAIError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the case at hand is not recorded", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(folder: Path, names: Sequence[str], *, check: bool) -> int:
+    """Records or compares the cases of these names, of none all."""
+    found = cases(folder)
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        print(
+            f"{folder / 'cases.toml'}: has no case {quote(unknown[0])}; it has {', '.join(found)}",
+            file=sys.stderr,
+        )
+        return 2
+    torch()  # so that what is not installed is said once
     quieten()
-    for name, settings in found.items():
-        if options.names and name not in options.names:
-            continue
-        path = options.folder / f"{name}.npz"
+    failed = False
+    for name in dict.fromkeys(names) or found:
+        path = folder / f"{name}.npz"
         try:
-            failed |= not _recorded(name, settings, path, check=options.check)
+            failed |= not _recorded(name, found[name], path, check=check)
         except ZigAIError as error:
-            print(f"{path}: {error}", file=sys.stderr)
+            print(error if str(path) in str(error) else f"{path}: {error}", file=sys.stderr)
             failed = True
     return 1 if failed else 0
 
 
-def _recorded(name: str, settings: dict[str, Any], path: Path, *, check: bool) -> bool:
+def _recorded(name: str, settings: Mapping[str, Any], path: Path, *, check: bool) -> bool:
     """Stores a case, or says how it differs from the stored one; returns False if it does."""
-    change = settings.pop("change", None)
-    made = record(name, **settings)
-    made = made if change is None else change(made)
-    if not check:
+    kept = Oracle.load(path) if check else None
+    change = settings.get("change")
+    made: Any = record(name, **{key: value for key, value in settings.items() if key != "change"})
+    if change is not None:
+        made = change(made)
+        if not isinstance(made, Oracle):
+            raise FormatError(f"the function change returns {quote(made)}, but must return an oracle")
+    if kept is None:
         made.save(path)
         print(f"{path}: {made.source}, {path.stat().st_size} bytes")
         return True
-    kept = Oracle.load(path)
     changed = ", ".join(changes(made, kept)[:5])
-    worst = difference(made.outputs, kept.outputs)
+    worst = max(difference(made.outputs, kept.outputs), difference(made.values, kept.values))
     what = f"not the same: {changed}" if changed else f"largest difference {worst:.1e}"
     print(f"{path}: {made.source}: {what}")
     return not changed and worst <= SAME
 
 
-def cases(folder: Path) -> dict[str, dict[str, Any]]:
-    """Returns the cases of a folder by name, each as arguments of `record`, and the function `change`.
-
-    Raises `FormatError` for a file that is missing or has other keys.
-    """
-    path = folder / "cases.toml"
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{path}: {error}") from error
-    found: dict[str, dict[str, Any]] = {}
-    for name, table in tables.items():
-        unknown = {*table} - {*KEYS}
-        if unknown or "class" not in table:
-            wrong = f"has the key {quote(min(unknown))}" if unknown else "has no key class"
-            raise FormatError(f"{path}: {quote(name)} {wrong}: keys are {', '.join(KEYS)}")
-        settings = {"model_class": table["class"], "config": table.get("config", {})}
-        settings |= {key: table[key] for key in ("tokens", "seed", "without") if key in table}
-        for key in ("forward", "save", "change"):
-            if key in table:
-                settings[key] = runpy.run_path(str(folder / table[key]))[key]
-        found[name] = settings
-    return found
-
-
 def changes(one: Oracle, other: Oracle) -> list[str]:
-    """Returns what is not the same in two oracles but for their outputs: tensors, hyperparameters, names."""
+    """Returns what is not the same in two oracles but for the numbers of their outputs and values."""
     found = [] if one.tokens == other.tokens else ["the text"]
+    found += [] if one.rows == other.rows else ["the rows of values"]
+    for kind, outputs in (("output", (one.outputs, other.outputs)), ("value", (one.values, other.values))):
+        found += [f"{kind} {name}, which only one has" for name in sorted({*outputs[0]} ^ {*outputs[1]})]
     tensors = one.model.tensors, other.model.tensors
     for name in sorted({*tensors[0], *tensors[1]}):
         if name not in tensors[0] or name not in tensors[1]:

@@ -30,7 +30,7 @@ def test_a_whole_head_needs_no_number_of_rotated_elements(share: float | None) -
 
 @pytest.mark.parametrize("share", [0, -0.5, 1.01, math.nan, math.inf, True, "0.5", [0.5], {}])
 def test_a_share_that_is_no_part_of_a_head_is_an_error_with_its_value(share: Any) -> None:
-    with pytest.raises(ValueError, match="partial_rotary_factor is .*, but must be above 0 and at most 1"):
+    with pytest.raises(ValueError, match=r"partial_rotary_factor is .*, but must be above 0 and at most 1"):
         ROTATED(share, None, 3072, 24)
 
 
@@ -51,7 +51,7 @@ def test_rotated_elements_that_are_not_pairs_are_refused(share: float, count: in
 @pytest.mark.parametrize("kind", ["linear", "dynamic", "yarn", "llama3", "proportional", 3, ["longrope"]])
 @pytest.mark.parametrize("name", ["rope_type", "type"])
 def test_another_scaling_of_rope_is_refused_with_its_name(name: str, kind: Any) -> None:
-    with pytest.raises(UnsupportedError, match="the scaling of RoPE .* is not supported for phi3"):
+    with pytest.raises(UnsupportedError, match=r"the scaling of RoPE .* is not supported for phi3"):
         SCALING(4096, None, {name: kind})
 
 

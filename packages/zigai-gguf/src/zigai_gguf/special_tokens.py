@@ -181,7 +181,7 @@ CONTROL_TEXTS = frozenset(
 
 
 NAMES_THAT_STRIP = ("phi-3", "phi3")
-"""Parts of `general.name`, in lower case, of models whose special tokens take the white space after them away."""
+"""Parts of `general.name`, in lower case, of models whose special tokens take white space after them away."""
 
 _NOT_STRIPPING = ("<unk>", "<s>", "<|endoftext|>")
 """Their tokens that do not."""

@@ -81,6 +81,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "qwen3": ("Qwen3", {"head_dim": 24, "tie_word_embeddings": True}),
+    "phi 3, wide heads": ("Phi3", {"head_dim": 24, "eos_token_id": 2, "pad_token_id": 0}),
     "gemma": ("Gemma", GEMMA),
     "gemma 2": (
         "Gemma2",

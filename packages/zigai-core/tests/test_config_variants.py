@@ -122,6 +122,37 @@ def test_a_family_that_reads_settings_as_others_do_passes(tmp_path: Path) -> Non
     assert check(tmp_path, SOUND) is None
 
 
+def test_a_default_that_does_not_fit_the_other_settings_is_left_to_folders_that_it_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of `hidden_size`, of which the length of RoPE's factors follows."""
+
+    def config_of(self: Implementation, config: Mapping[str, Any]) -> Any:
+        if "window" not in config:
+            raise ValueError("the default of the window does not fit")
+        return original(self, config)
+
+    original = Implementation.config_of
+    monkeypatch.setattr(Implementation, "config_of", config_of)
+    assert check(tmp_path, replace(SOUND, defaults={"window": 6, "epsilon": 0.01})) is None
+    with pytest.raises(UnsupportedError, match=r"the default of epsilon is 0\.01 in transformers, not 0\.02"):
+        check(tmp_path, replace(SOUND, defaults={"window": 6, "epsilon": 0.02}))
+
+
+def test_a_default_that_the_other_implementation_refuses_is_not_its_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def config_of(self: Implementation, config: Mapping[str, Any]) -> Any:
+        if config.get("window") == 6:
+            raise ValueError("refused")
+        return original(self, config)
+
+    original = Implementation.config_of
+    monkeypatch.setattr(Implementation, "config_of", config_of)
+    with pytest.raises(UnsupportedError, match="the default of window is 5 in transformers, not 6"):
+        check(tmp_path, replace(SOUND, defaults={"window": 6, "epsilon": 0.01}))
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [

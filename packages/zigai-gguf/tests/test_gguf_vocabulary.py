@@ -73,6 +73,34 @@ def test_all_keys_of_a_vocabulary_are_read(read: Read) -> None:
     assert spec.precompiled_charsmap == b"\x01\x02\xff"
 
 
+@pytest.mark.parametrize(
+    ("name", "stripping"),
+    [
+        ("Phi3", {2, 4, 6}),
+        ("Phi 3 mini", set()),
+        ("my PHI-3.5 tune", {2, 4, 6}),
+        ("llama", set()),
+        (None, set()),
+    ],
+)
+def test_special_tokens_of_phi3_by_its_name_take_white_space_after_them_away(
+    tmp_path: Path, name: str | None, stripping: set[int]
+) -> None:
+    """As in llama.cpp: all special tokens but three, `</s>` among them; ordinary ones never."""
+    metadata: dict[str, Any] = {
+        "general.architecture": "phi3",
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": ["<unk>", "<s>", "</s>", "a", "<|user|>", "<|endoftext|>", "<|own|>"],
+        "tokenizer.ggml.token_type": [2, 3, 4, 1, 3, 3, 4],
+    }
+    path = tmp_path / "phi.gguf"
+    write_gguf(path, metadata if name is None else {**metadata, "general.name": name})
+    spec = GGUFFormat().read(path).tokenizer
+    assert spec is not None
+    assert spec.strip_right == stripping
+    assert spec.strip_left == set()
+
+
 def test_missing_keys_give_none(read: Read) -> None:
     spec = read(["a"], kind="gpt2")
     assert (spec.scores, spec.types, spec.merges, spec.pre_tokenizer) == (None, None, None, None)

@@ -46,6 +46,15 @@ def test_the_factors_are_tensors_and_the_magnitude_follows_the_context() -> None
     assert "rope.scaling.factor" not in values  # it would divide the frequencies
 
 
+def test_the_first_name_of_the_scaling_means_the_same() -> None:
+    expected, factors = added()
+    values, tensors = added(rope_type=None, type="su")
+    assert values == expected
+    assert {name: array.tolist() for name, array in tensors.items()} == {
+        name: array.tolist() for name, array in factors.items()
+    }
+
+
 def test_a_stated_magnitude_and_a_factor_come_before_the_context() -> None:
     assert added(attention_factor=1.4)[0]["rope.scaling.attn_factor"] == 1.4
     assert added(factor=1.0)[0]["rope.scaling.attn_factor"] == 1.0

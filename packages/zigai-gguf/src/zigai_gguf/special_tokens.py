@@ -180,6 +180,27 @@ CONTROL_TEXTS = frozenset(
 """Spellings that make a token a control token even if its type in the file is normal or missing."""
 
 
+NAMES_THAT_STRIP = ("phi-3", "phi3")
+"""Parts of `general.name`, in lower case, of models whose special tokens take white space after them away."""
+
+_NOT_STRIPPING = ("<unk>", "<s>", "<|endoftext|>")
+"""Their tokens that do not."""
+
+
+def strip_right(keys: Keys, tokens: Sequence[str], types: NDArray[np.int32] | None) -> frozenset[int]:
+    """Returns the ids of the tokens that take the white space after them away.
+
+    Files do not say so of a token; as in llama.cpp (src/llama-vocab.cpp), the model's name decides. A newline
+    after `<|user|>`, which Phi-3's chat template has, is no token then.
+    """
+    name = (keys.label("general.name") or "").lower()
+    if types is None or not any(part in name for part in NAMES_THAT_STRIP):
+        return frozenset()
+    special = (TokenType.UNKNOWN, TokenType.CONTROL, TokenType.USER_DEFINED)
+    found = np.flatnonzero(np.isin(types, special)).tolist()
+    return frozenset(token for token in found if tokens[token] not in _NOT_STRIPPING)
+
+
 def control_ids(tokens: StringArray) -> list[int]:
     """Returns the ids of the tokens whose text is one of `CONTROL_TEXTS`, in ascending order."""
     return [token for token in tokens.beginning_with(b"<") if tokens[token] in CONTROL_TEXTS]

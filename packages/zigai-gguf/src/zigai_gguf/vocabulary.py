@@ -19,6 +19,7 @@ from zigai_gguf.special_tokens import (
     end_ids,
     marked_tokens,
     special_ids,
+    strip_right,
 )
 from zigai_gguf.values import ValueType
 
@@ -78,6 +79,7 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
         add_space_prefix=keys.flag("tokenizer.ggml.add_space_prefix", kind == "llama"),
         remove_extra_whitespaces=keys.flag("tokenizer.ggml.remove_extra_whitespaces", False),
         precompiled_charsmap=None if charsmap is None else charsmap.tobytes(),
+        strip_right=strip_right(keys, tokens, types),
     )
 
 

@@ -48,6 +48,9 @@ _SCALINGS: Mapping[str, tuple[str, ...]] = {
 }
 """The scalings of RoPE, and the settings of each."""
 
+_RENAMED = {"su": "longrope"}
+"""Names of scalings in old files: the first ones of Phi-3 (transformers, models/phi3)."""
+
 
 def named(names: HuggingFaceNames) -> set[str]:
     """Returns the keys of config.json that a family names."""
@@ -95,6 +98,7 @@ def add(config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, An
     stated = f"{at}.rope_theta" if full.get("rope_theta") is not None else "rope_theta"
     values["rope.freq_base"] = _positive(path, stated, config.get("rope_theta", 10000.0))
     kind = full.get("rope_type", full.get("type", "default"))
+    kind = _RENAMED.get(kind, kind) if isinstance(kind, str) else kind
     if not isinstance(kind, str) or kind not in _SCALINGS:
         raise UnsupportedError(
             f"{path}: {at}: the scaling of RoPE {quote(kind)} is not supported; supported are "

@@ -189,7 +189,7 @@ def test_a_group_and_groups_are_not_both_given() -> None:
 
 
 def test_a_context_beyond_the_positions_of_the_file_is_refused_when_built_and_when_compiled() -> None:
-    with pytest.raises(UnsupportedError, match="context 21 .* 20 positions .* with context=20"):
+    with pytest.raises(UnsupportedError, match=r"context 21 .* 20 positions .* with context=20"):
         evaluated(lambda g, x: g.position_embedding("position_embd", WIDTH, context=21))
     with pytest.raises(UnsupportedError, match="context is 21, but the model has embeddings of 20 positions"):
         evaluated(lambda g, x: g.position_embedding("position_embd", WIDTH, context=20), context=21)

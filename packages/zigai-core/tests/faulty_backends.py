@@ -13,7 +13,7 @@ from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import Array, Graph, Operation
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import ProgramReport, Progress
-from zigai_core.ops.operations import Attention
+from zigai_core.ops.operations import Attention, PositionEmbedding, RMSNorm
 from zigai_core.ops.reference import NumpyBackend, NumpyExecutor, NumpyProgram
 
 
@@ -144,6 +144,29 @@ def computing(kind: type[Operation], change: Callable[[Any, Any, Array], Array],
         return made
 
     return With(change=faulty, **keywords)
+
+
+class AnyPosition(PositionEmbedding):
+    position_limit = None  # type: ignore[assignment]
+
+    def evaluate(self, step: Any) -> Array:
+        rows: Array = step.weight_rows(self.weight, step.batch.position() % np.int32(self.weight.shape[0]))
+        return rows
+
+
+def any_position(operation: Any) -> Operation:
+    found = isinstance(operation, PositionEmbedding)
+    return AnyPosition(operation.output, operation.weight) if found else operation
+
+
+def without_groups(operation: Any) -> Operation:
+    found = isinstance(operation, RMSNorm) and operation.groups is not None
+    return replace(operation, groups=None) if found else operation
+
+
+def heads_in_reverse(operation: Any, _: Any, y: Array) -> Array:
+    heads = operation.weight.shape[0]
+    return y.reshape(len(y), heads, -1)[:, ::-1].reshape(y.shape)
 
 
 def first_infinite(_: Any, __: Any, y: Array) -> Array:

@@ -13,17 +13,21 @@ from faulty_backends import (
     Planning,
     TakesAnySizes,
     With,
+    any_position,
     attention_with,
     by_count,
     causal_without_state,
     computing,
     first_infinite,
+    heads_in_reverse,
     in_place,
     kinds_with,
     nothing_without_keys,
     of_the_first,
+    replacing,
     reporting,
     values_of_key_width,
+    without_groups,
 )
 from faulty_executors import (
     BeginsWithWhatTheSlotHolds,
@@ -62,14 +66,19 @@ from faulty_executors import (
 
 from zigai_core.ops.operations import (
     Attention,
+    ColumnShift,
     Experts,
+    HeadLinear,
+    L2Norm,
     LayerNorm,
     Linear,
     Pool,
+    PositionScale,
     RMSNorm,
     Rope,
     Route,
     SoftCap,
+    Unary,
 )
 from zigai_core.ops.reference import NumpyBackend
 
@@ -89,6 +98,7 @@ CACHE = "test_a_type_of_the_cache_is_used_ignored_by_name_or_refused"
 IGNORED = "test_the_options_that_are_ignored_are_options_and_have_a_text"
 WITHOUT_A_BACKEND = "test_every_operation_of_core_is_in_a_graph"
 """A test of the suite itself."""
+POSITIONS = "test_embeddings_and_scales_are_those_of_the_positions"
 SUM = frozenset({"DecayingSum"})
 EQUAL_BITS = computing(Linear, by_count(2e-7), program=ClaimsEqualBits)
 """Its values differ by a bit or two, within the usual tolerance."""
@@ -239,6 +249,23 @@ FAULTS: list[tuple[str, NumpyBackend, str]] = [
         With(best_by(of_any_width)),
         "test_edits_masks_and_widths_outside_the_row_are_refused",
     ),
+    # columns, heads and positions
+    (
+        "computes one kind of unary operation",
+        kinds_with(Unary, kind="softplus"),
+        "test_every_kind_of_unary_operation_agrees_with_the_reference",
+    ),
+    ("embeds places, not positions", With(IgnoresPositions), POSITIONS),
+    ("scales by the next positions", kinds_with(PositionScale, offset=1), POSITIONS),
+    (
+        "takes any position",
+        replacing(any_position),
+        "test_positions_and_contexts_without_embeddings_are_refused",
+    ),
+    ("ignores the row of a shift", kinds_with(ColumnShift, row=0), GRAPHS),
+    ("ignores the epsilon of L2Norm", kinds_with(L2Norm, epsilon=0.0), GRAPHS),
+    ("ignores the groups of RMSNorm", replacing(without_groups), GRAPHS),
+    ("mixes up heads", computing(HeadLinear, heads_in_reverse), GRAPHS),
     # the stop cell, slots, and graphs
     ("ignores the stop cell", With(IgnoresTheStopCell), "test_a_stop_cell_that_is_set_cancels_the_step"),
     (

@@ -26,6 +26,12 @@ enum zg_operation {
     ZG_EXPERT_LINEAR, /* Linear with the matrices of each row's experts */
     ZG_COMBINE,    /* sum of the experts' results, weighted by their shares */
     ZG_POOL,       /* the mean, first or last of all rows of the row's sequence */
+    ZG_UNARY,      /* a function of each element */
+    ZG_L2_NORM,
+    ZG_COLUMN_SCALE, /* rows times a vector */
+    ZG_COLUMN_SHIFT, /* rows plus a vector */
+    ZG_POSITION_SCALE, /* rows times a number that depends on their position */
+    ZG_HEAD_LINEAR, /* Linear with a matrix for each head of a row */
     ZG_OPERATIONS  /* number of operations */
 };
 
@@ -41,10 +47,14 @@ enum zg_type {
 };
 
 enum zg_rows { ZG_TOKENS, ZG_WANTED };
-enum zg_activation { ZG_SILU, ZG_GELU, ZG_GELU_TANH, ZG_GELU_QUICK, ZG_RELU };
+enum zg_activation {
+    ZG_SILU, ZG_GELU, ZG_GELU_TANH, ZG_GELU_QUICK, ZG_RELU,
+    ZG_LOGISTIC, ZG_TANH, ZG_SOFTPLUS, ZG_RELU_SQUARED /* of UNARY alone */
+};
 enum zg_route { ZG_SOFTMAX, ZG_SIGMOID, ZG_SOFTMAX_CHOSEN };
 enum zg_pairing { ZG_ADJACENT, ZG_HALF };
 enum zg_pool_kind { ZG_MEAN, ZG_CLS, ZG_LAST };
+enum zg_row_of { ZG_OF_TOKEN, ZG_OF_POSITION, ZG_OF_START };
 enum zg_flag { ZG_FALSE, ZG_TRUE };
 enum zg_status { ZG_DONE, ZG_CANCELLED };
 
@@ -54,10 +64,11 @@ typedef struct {
     int32_t operation;   /* enum zg_operation */
     int32_t type;        /* enum zg_type: of the weight, or of the cache; QUANTIZE: of the weights that will read the rows */
     int32_t rows;        /* enum zg_rows: how many rows the output has */
-    int32_t width;       /* elements in a row of the output */
-    int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE, CHOOSE: elements in a row of x; norms: a group; ROPE: pairs */
-    int32_t start;       /* COLUMNS: first column */
-    int32_t heads;
+    int32_t width;       /* elements in a row of the output; HEAD_LINEAR: in a head of it */
+    int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE, CHOOSE: elements in a row of x; HEAD_LINEAR: in a head of x;
+                            norms: a group; ROPE: pairs; POSITION_SCALE: positions after which the factor grows */
+    int32_t start;       /* COLUMNS: first column; EMBEDDING: the row, if mode says so; POSITION_SCALE: added to positions */
+    int32_t heads;       /* HEAD_LINEAR: also the number of matrices; else query heads, or experts */
     int32_t kv_heads;
     int32_t head_dim;    /* ROPE: width of a head; STORE, ATTENTION: width of a head's query and key */
     int32_t value_dim;   /* STORE, ATTENTION: width of a head's value */
@@ -70,18 +81,19 @@ typedef struct {
     int32_t window;      /* ATTENTION: a row sees entries less than window away from its index; 0: all */
     int32_t chunk;       /* ATTENTION: a row sees entries from the last multiple of chunk on; 0: all */
     int32_t group;       /* STORE, ATTENTION: index of the group of caches that the keys and values are in */
-    int32_t mode;        /* GATED: enum zg_activation; ROPE: enum zg_pairing;
+    int32_t mode;        /* GATED, UNARY: enum zg_activation; EMBEDDING: enum zg_row_of; RMS_NORM: the weight is as wide as a row; ROPE: enum zg_pairing;
                             STORE: a head's value is the first value_dim elements of its key;
                             ROUTE: enum zg_route; POOL: enum zg_pool_kind; EXPERT_LINEAR: x has a row for each expert used;
                             COMBINE: the results already include the shares */
-    float factor;        /* SCALE: factor; ATTENTION, ROUTE: scale; norms: epsilon; ROPE_TABLE: magnitude */
+    float factor;        /* SCALE: factor; ATTENTION, ROUTE: scale; norms: epsilon; ROPE_TABLE: magnitude;
+                            POSITION_SCALE: factor of the logarithm */
     float cap;           /* SOFT_CAP, ATTENTION (0: none); GATED_CLAMP: limit, INFINITY for none */
     float offset;        /* ROUTE: added to the sum of shares; GATED_CLAMP: added to y */
     int64_t output;
     int64_t x;           /* LINEAR: the input; STORE: keys; ATTENTION: queries; GATED: the gate */
     int64_t y;           /* STORE: values; ROPE: the table; others: the second operand */
     int64_t cache;       /* STORE, ATTENTION: byte offset of the state in a page of its group */
-    int64_t stride;      /* bytes from one row (EMBEDDING) or panel (LINEAR, EXPERT_LINEAR) of the weight to the next */
+    int64_t stride;      /* bytes from one row (EMBEDDING) or panel (LINEAR, HEAD_LINEAR, EXPERT_LINEAR) of the weight to the next */
     const void *weight;  /* in the layout of its packing; ROPE_TABLE: frequencies; ATTENTION: sinks or NULL */
     const float *bias;   /* ATTENTION: slopes or NULL */
     const int32_t *sections; /* ROPE_TABLE: the section of positions that each pair reads; NULL: the first */

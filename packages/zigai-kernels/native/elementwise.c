@@ -50,12 +50,62 @@ INLINE vf element_gated_clamp(const zg_record *r, vf x, vf y) {
     return element_gated(r, vf_min(most, x), vf_add(y, vf_set(r->offset)));
 }
 
+/* ln(1 + e^x) = max(x, 0) + ln(1 + z) with z = e^-|x|, and ln(1 + z) = 2 atanh(z / (2 + z)), a series in s = z / (2 + z),
+   which is at most 1/3: without the terms after s^15 the relative error is below 1e-8. */
+INLINE vf vf_softplus(vf x) {
+    vf z = vf_exp(vf_sub(vf_zero(), vf_abs(x)));
+    vf s = vf_div(z, vf_add(vf_set(2.0f), z)), square = vf_mul(s, s);
+    vf sum = vf_set(1.0f / 15.0f);
+    for (int i = 13; i >= 3; i -= 2) sum = vf_fma(sum, square, vf_set(1.0f / (float)i));
+    vf log = vf_fma(vf_mul(vf_mul(s, square), sum), vf_set(2.0f), vf_add(s, s));
+    return vf_add(vf_max(vf_zero(), x), log);
+}
+
+INLINE vf element_unary(const zg_record *r, vf x, vf y) {
+    const vf one = vf_set(1.0f);
+    (void)y;
+    switch (r->mode) {
+    case ZG_LOGISTIC: return vf_div(one, vf_add(one, vf_exp(vf_sub(vf_zero(), x))));
+    case ZG_TANH: return vf_tanh(x);
+    case ZG_SOFTPLUS: return vf_softplus(x);
+    case ZG_RELU_SQUARED: x = vf_max(vf_zero(), x); return vf_mul(x, x);
+    default: return element_gated(r, x, one);
+    }
+}
+
 ELEMENTWISE(add, element_add)
 ELEMENTWISE(multiply, element_multiply)
 ELEMENTWISE(scale, element_scale)
 ELEMENTWISE(soft_cap, element_soft_cap)
 ELEMENTWISE(gated, element_gated)
 ELEMENTWISE(gated_clamp, element_gated_clamp)
+ELEMENTWISE(unary, element_unary)
+
+/* A row with a vector of the file. */
+static void column_scale_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width, *w = r->weight;
+    float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
+    for (int i = 0; i < r->width; i++) out[i] = x[i] * w[i];
+}
+
+static void column_shift_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width, *w = r->weight;
+    float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
+    for (int i = 0; i < r->width; i++) out[i] = x[i] + w[i];
+}
+
+/* Rounds down, also for negative positions, which give -infinity or NaN. */
+static void position_scale_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width;
+    float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
+    const int64_t at = (int64_t)c->step->positions[chunk] + r->start;
+    const int64_t turns = at >= 0 ? at / r->inner : -((r->inner - 1 - at) / r->inner);
+    const float share = 1.0f + r->factor * log1pf((float)turns);
+    for (int i = 0; i < r->width; i++) out[i] = x[i] * share;
+}
 
 static void columns_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;

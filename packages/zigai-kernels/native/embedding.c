@@ -132,7 +132,9 @@ static void (*const row_readers[ZG_TYPES])(const uint8_t *, float *, int) = {
 
 static void embedding_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
-    const uint8_t *row = (const uint8_t *)r->weight + c->step->ids[chunk] * r->stride;
+    const zg_step *step = c->step;
+    const int32_t at = r->mode == ZG_OF_TOKEN ? step->ids[chunk] : r->mode == ZG_OF_POSITION ? step->positions[chunk] : r->start;
+    const uint8_t *row = (const uint8_t *)r->weight + at * r->stride;
     float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
     if (is_coded(r->type)) coded_row(row, r->type, out, r->width);
     else row_readers[r->type](row, out, r->width);

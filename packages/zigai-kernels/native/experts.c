@@ -61,7 +61,7 @@ static void expert_linear_run(zg_executor *c, const zg_record *r, int chunk, int
     groups g = groups_at(address(c, r->y), r->heads);
     int panels = expert_panels(r), pieces = ceil_div(panels_of(r), panels);
     int expert = g.experts[chunk / pieces], first = chunk % pieces * panels;
-    linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), g.items + g.starts[expert],
+    linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), r->width, g.items + g.starts[expert],
                       r->mode ? 1 : r->used, g.starts[expert + 1] - g.starts[expert],
                       r->bias ? r->bias + (int64_t)expert * r->width : NULL, NULL};
     const uint8_t *weight = (const uint8_t *)r->weight + expert * panels_of(r) * r->stride;

@@ -1,11 +1,14 @@
-/* Linear: rows of x times the rows of a packed matrix. A chunk is a range of panels. */
+/* Linear: rows of x times the rows of a packed matrix; HeadLinear: each head of a row times those of its own matrix. A chunk
+   is a range of panels, of all matrices. */
 
 enum {
     CHUNK_BYTES = 262144,
     ROWS = 128, GROUP = 8, /* rows of x, and panels, processed together */
 };
 
+/* Panels of a matrix. */
 static int panels_of(const zg_record *r) { return ceil_div(r->width, PANEL); }
+static int matrices_of(const zg_record *r) { return r->operation == ZG_HEAD_LINEAR ? r->heads : 1; }
 
 /* How a matrix is split into chunks: chunks of `large` panels, and the last ones, about one per thread, split into four
    small chunks each, so that all threads finish at nearly the same time. */
@@ -19,7 +22,7 @@ typedef struct {
    more panels, because each chunk reads all of x. */
 static cut cut_panels(const zg_executor *c, const zg_record *r) {
     const int threads = c->threads;
-    cut k = {.panels = panels_of(r)};
+    cut k = {.panels = panels_of(r) * matrices_of(r)};
     int64_t panels = CHUNK_BYTES / r->stride;
     int share = k.panels / (threads * 4);
     if (rows_of(c, r) > most_few(r->type) && panels < GROUP) panels = GROUP;
@@ -41,6 +44,7 @@ typedef struct {
     const char *x;
     int64_t x_stride;
     float *out;
+    int64_t out_row; /* floats from one row of out to the next */
     const int32_t *order;
     int divide, n;
     const float *bias; /* of all panels; or NULL */
@@ -78,7 +82,7 @@ static void store_panel(const zg_record *r, const linear_job *job, const float *
     int64_t row = job->order ? job->order[i] : i;
     int columns = least(PANEL, r->width - panel * PANEL);
     const float *bias = job->bias ? job->bias + (int64_t)panel * PANEL : NULL;
-    float *out = job->out + row * r->width + (int64_t)panel * PANEL;
+    float *out = job->out + row * job->out_row + (int64_t)panel * PANEL;
     if (bias)
         for (int j = 0; j < columns; j++) out[j] = y[j] + bias[j];
     else memcpy(out, y, (size_t)columns * sizeof *y);
@@ -144,8 +148,17 @@ static void linear_panels(const zg_record *r, const uint8_t *weight, const linea
 static void linear_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const cut k = cut_panels(c, r);
-    int small = chunk - k.first_small, first = small < 0 ? chunk * k.large : k.first_small * k.large + small * k.small;
-    linear_job job = {address(c, r->x), input_stride(r), address(c, r->output), NULL, 1, rows_of(c, r), r->bias,
-                      r - c->plan->records == c->plan->logits ? c->step->peaks : NULL};
-    linear_panels(r, r->weight, &job, first, least(first + (small < 0 ? k.large : k.small), k.panels));
+    const int small = chunk - k.first_small, heads = matrices_of(r), panels = panels_of(r);
+    int first = small < 0 ? chunk * k.large : k.first_small * k.large + small * k.small;
+    const int end = least(first + (small < 0 ? k.large : k.small), k.panels);
+    for (int count; first < end; first += count) {
+        const int head = first / panels, from = first % panels;
+        count = least(end - first, panels - from);
+        linear_job job = {(const char *)address(c, r->x) + head * input_stride(r), heads * input_stride(r),
+                          (float *)address(c, r->output) + (int64_t)head * r->width, (int64_t)heads * r->width,
+                          NULL, 1, rows_of(c, r), r->bias,
+                          r - c->plan->records == c->plan->logits ? c->step->peaks : NULL};
+        const uint8_t *weight = (const uint8_t *)r->weight + (int64_t)head * panels * r->stride;
+        linear_panels(r, weight, &job, from, from + count);
+    }
 }

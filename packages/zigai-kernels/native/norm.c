@@ -1,4 +1,4 @@
-/* RMSNorm and LayerNorm. A chunk is one row. */
+/* RMSNorm, LayerNorm and L2 normalisation. A chunk is one row. */
 
 INLINE float sum_of_squares(const float *x, int n, float centre) {
     vf sum = vf_zero(), c = vf_set(centre);
@@ -26,9 +26,20 @@ static void rms_norm_run(zg_executor *c, const zg_record *r, int chunk, int thre
     const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width, *w = r->weight;
     float *y = (float *)address(c, r->output) + (int64_t)chunk * r->width;
     int n = r->inner;
-    for (int g = 0; g < r->width; g += n, x += n, y += n) {
+    for (int g = 0; g < r->width; g += n, x += n, y += n, w += r->mode ? n : 0) {
         float scale = 1.0f / sqrtf(sum_of_squares(x, n, 0.0f) / (float)n + r->factor);
         for (int i = 0; i < n; i++) y[i] = x[i] * scale * w[i];
+    }
+}
+
+static void l2_norm_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width;
+    float *y = (float *)address(c, r->output) + (int64_t)chunk * r->width;
+    int n = r->inner;
+    for (int g = 0; g < r->width; g += n, x += n, y += n) {
+        float scale = 1.0f / sqrtf(sum_of_squares(x, n, 0.0f) + r->factor);
+        for (int i = 0; i < n; i++) y[i] = x[i] * scale;
     }
 }
 
@@ -39,7 +50,9 @@ static void layer_norm_run(zg_executor *c, const zg_record *r, int chunk, int th
     int n = r->width;
     float mean = sum_of(x, n) / (float)n;
     float scale = 1.0f / sqrtf(sum_of_squares(x, n, mean) / (float)n + r->factor);
-    for (int i = 0; i < n; i++) y[i] = (x[i] - mean) * scale * w[i];
+    for (int i = 0; i < n; i++) y[i] = (x[i] - mean) * scale;
+    if (w)
+        for (int i = 0; i < n; i++) y[i] *= w[i];
     if (r->bias)
         for (int i = 0; i < n; i++) y[i] += r->bias[i];
 }

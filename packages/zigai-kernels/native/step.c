@@ -26,6 +26,12 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_EXPERT_LINEAR] = {expert_chunks, expert_linear_run},
     [ZG_COMBINE] = {NULL, combine_run},
     [ZG_POOL] = {NULL, pool_run},
+    [ZG_UNARY] = {NULL, unary_run},
+    [ZG_L2_NORM] = {NULL, l2_norm_run},
+    [ZG_COLUMN_SCALE] = {NULL, column_scale_run},
+    [ZG_COLUMN_SHIFT] = {NULL, column_shift_run},
+    [ZG_POSITION_SCALE] = {NULL, position_scale_run},
+    [ZG_HEAD_LINEAR] = {linear_chunks, linear_run},
 };
 
 /* Rows per chunk with many rows: neighbouring rows share cache lines of their outputs. */

@@ -15,6 +15,7 @@ from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Progress
+from zigai_core.ops.batch_checks import check_context
 from zigai_kernels.checks import check_options
 from zigai_kernels.dispatch import choose, load, supported, thread_count
 from zigai_kernels.lowering import lower, missing_kernels
@@ -93,6 +94,7 @@ class NativeBackend:
                 "the native backend has no kernel for: " + "; ".join(missing) + ". Use backend='numpy'"
             )
         check_options(options)
+        check_context(graph, options.context)
         instruction_set = choose(self.instruction_set)
         lowered = lower(graph, weights, options.kv_dtype, fused=self.fused)
         threads = thread_count(options.threads)

@@ -103,6 +103,8 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
     if len(batch.groups) != len(sizes):
         raise ShapeError(f"batch: {len(batch.groups)} groups, but the graph has {len(sizes)}")
     positions, section_rows = _positions(batch, index, plan.sections)
+    if plan.graph.position_limit is not None:
+        _within(positions.reshape(-1)[:count], plan.graph.position_limit, "position")
     extents = Extents(sequences, index, ends)
     tables = [
         tables_of(pages, window, extents, options.page, size)

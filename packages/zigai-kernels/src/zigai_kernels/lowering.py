@@ -12,13 +12,19 @@ from zigai_core.ops.operations import (
     Add,
     Attention,
     Columns,
+    ColumnScale,
+    ColumnShift,
     Embedding,
     Experts,
     GatedActivation,
+    HeadLinear,
+    L2Norm,
     LayerNorm,
     Linear,
     Multiply,
     Pool,
+    PositionEmbedding,
+    PositionScale,
     RMSNorm,
     Rope,
     Route,
@@ -26,11 +32,19 @@ from zigai_core.ops.operations import (
     Select,
     SigmoidGate,
     SoftCap,
+    Unary,
 )
 from zigai_kernels.lowering_attention import PAIRINGS, lower_attention, lower_rope
+from zigai_kernels.lowering_columns import (
+    lower_column_scale,
+    lower_column_shift,
+    lower_head_linear,
+    lower_position_embedding,
+    lower_position_scale,
+)
 from zigai_kernels.lowering_experts import ROUTES, lower_experts, lower_route
 from zigai_kernels.packing import Packing, pack_panels, pack_rows
-from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, Recorder, gating
+from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, UNARY, Recorder, gating
 from zigai_kernels.records import Record
 from zigai_kernels.stages import Stage, cut_stages
 from zigai_kernels.storage import storage_of
@@ -38,6 +52,7 @@ from zigai_kernels.storage import storage_of
 SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select, Pool),
+    *(Unary, L2Norm, ColumnScale, ColumnShift, PositionEmbedding, PositionScale, HeadLinear),
 )
 
 
@@ -81,6 +96,8 @@ def missing_kernels(graph: Graph, weights: Mapping[str, TensorInfo]) -> list[str
             continue
         if isinstance(operation, (GatedActivation, Experts)) and operation.activation not in ACTIVATIONS:
             found.setdefault(operation.activation, f"{what} with activation {operation.activation!r}")
+        if isinstance(operation, Unary) and operation.kind not in UNARY:
+            found.setdefault(f"{what} {operation.kind}", f"{what} of kind {operation.kind!r}")
         if isinstance(operation, Rope) and operation.pairing not in PAIRINGS:
             found.setdefault(operation.pairing, f"{what} with pairing {operation.pairing!r}")
         if isinstance(operation, Route) and operation.kind not in ROUTES:
@@ -181,6 +198,25 @@ class _Lowering(Recorder):
                 self.same_width(operation, x)
                 self.need(operation, operation.cap != 0, "its cap is 0")
                 self.emit(operation, "SOFT_CAP", x, numbers={"cap": operation.cap})
+            case Unary(x=x, kind=kind):
+                self.same_width(operation, x)
+                self.emit(operation, "UNARY", x, mode=UNARY[kind])
+            case L2Norm(x=x):
+                self.same_width(operation, x)
+                self.need_sound(operation, operation.fault())
+                self.emit(
+                    operation, "L2_NORM", x, numbers={"inner": operation.group, "factor": operation.epsilon}
+                )
+            case ColumnScale():
+                lower_column_scale(self, operation)
+            case ColumnShift():
+                lower_column_shift(self, operation)
+            case PositionEmbedding():
+                lower_position_embedding(self, operation)
+            case PositionScale():
+                lower_position_scale(self, operation)
+            case HeadLinear():
+                lower_head_linear(self, operation)
         self.shapes[output.name] = (output.rows, output.width)
 
     def _embedding(self, op: Embedding) -> None:
@@ -205,19 +241,19 @@ class _Lowering(Recorder):
 
     def _norm(self, op: RMSNorm | LayerNorm) -> None:
         self.same_width(op, op.x)
-        group = op.weight.shape[0]
-        bias = op.bias if isinstance(op, LayerNorm) else None
-        whole = isinstance(op, LayerNorm)
-        self.need(
-            op,
-            group > 0 and (op.x.width == group if whole else op.x.width % group == 0),
-            f"its weight of {group} does not fit a row of {op.x.width}",
-        )
+        width = op.x.width
+        if isinstance(op, RMSNorm):
+            self.need_sound(op, op.fault())
+            weight = self.vector(op, op.weight, op.weight.shape[0], "norm")
+            mode = None if op.groups is None else "TRUE"
+            numbers = {"inner": op.group, "factor": op.epsilon}
+            self.emit(op, "RMS_NORM", op.x, weight=weight, mode=mode, numbers=numbers)
+            return
         self.emit(
             op,
-            "LAYER_NORM" if whole else "RMS_NORM",
+            "LAYER_NORM",
             op.x,
-            weight=self.vector(op, op.weight, group, "norm"),
-            bias=None if bias is None else self.vector(op, bias, group, "bias"),
-            numbers={"inner": group, "factor": op.epsilon},
+            weight=None if op.weight is None else self.vector(op, op.weight, width, "norm"),
+            bias=None if op.bias is None else self.vector(op, op.bias, width, "bias"),
+            numbers={"inner": width, "factor": op.epsilon},
         )

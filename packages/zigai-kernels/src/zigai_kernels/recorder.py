@@ -21,6 +21,14 @@ ACTIVATIONS = {
     "relu": "RELU",
 }
 
+UNARY = {
+    **ACTIVATIONS,
+    "sigmoid": "LOGISTIC",
+    "tanh": "TANH",
+    "softplus": "SOFTPLUS",
+    "relu_squared": "RELU_SQUARED",
+}
+
 MOST_HEADS = 1 << 10
 """Largest number of query heads or experts: C computes with heads or experts times rows in 32 bits."""
 
@@ -100,12 +108,16 @@ class Recorder:
         """Require that the operation's own check found no fault."""
         self.need(op, fault is None, fault or "")
 
-    def as_read_by(self, weight: Packing, x: Value, repeat: int = 1) -> str:
-        """The name of x in the form that products with the weight read; it is quantised only once."""
+    def as_read_by(self, weight: Packing, x: Value, repeat: int = 1, part: str = "") -> str:
+        """The name of x in the form that products with the weight read; it is quantised only once.
+
+        `repeat` rows of x's width are quantised for each row of the step. `part` ends the name, if x itself
+        is quantised in other rows, too.
+        """
         storage = weight.storage
         if storage.activations == "F32":
             return x.name
-        name = f"{x.name} {storage.activations.lower()}"
+        name = f"{x.name} {storage.activations.lower()}{part}"
         if name not in self.quantised:
             self.quantised[name] = (storage.name, x.width, repeat)
             numbers = {"repeat": repeat}

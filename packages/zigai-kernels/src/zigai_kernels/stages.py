@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from zigai_kernels.records import Record
 
-SIDE_BY_SIDE = frozenset({"LINEAR", "EXPERT_LINEAR"})
+SIDE_BY_SIDE = frozenset({"LINEAR", "EXPERT_LINEAR", "HEAD_LINEAR"})
 """Operations of which several may share a stage, each with chunks of its own."""
 
 NOT_BY_ROWS = SIDE_BY_SIDE | {"ATTENTION", "GROUP"}

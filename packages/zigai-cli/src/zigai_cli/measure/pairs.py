@@ -12,11 +12,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.graph import Array, Graph, Operation, Value
-from zigai_core.ops.operations import Add, Columns, LayerNorm, Multiply, RMSNorm, Rope, Scale, SoftCap
+from zigai_core.ops.operations import (
+    Add,
+    Columns,
+    ColumnScale,
+    ColumnShift,
+    L2Norm,
+    LayerNorm,
+    Multiply,
+    PositionScale,
+    RMSNorm,
+    Rope,
+    Scale,
+    SoftCap,
+)
 
 Order = NDArray[np.intp]
 
-KEEPS_ORDER = (Add, LayerNorm, Multiply, RMSNorm, Scale, SoftCap)
+KEEPS_ORDER = (
+    *(Add, LayerNorm, Multiply, RMSNorm, Scale, SoftCap),
+    *(ColumnScale, ColumnShift, L2Norm, PositionScale),
+)
 """Operations whose output has another order if their inputs and weights have."""
 
 
@@ -31,7 +47,7 @@ def orders(a: Graph, b: Graph) -> dict[str, Order]:
     found: dict[str, Order] = {}
     for operation in b:
         if not isinstance(operation, Rope):
-            if isinstance(operation, (Scale, SoftCap)) and operation.x.name in found:
+            if isinstance(operation, (Scale, SoftCap, PositionScale)) and operation.x.name in found:
                 found.setdefault(operation.output.name, found[operation.x.name])
             continue
         if pairings.get(operation.output.name, operation.pairing) == operation.pairing:

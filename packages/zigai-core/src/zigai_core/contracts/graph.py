@@ -147,6 +147,11 @@ class Operation(ABC):
         return None
 
     @property
+    def position_limit(self) -> int | None:
+        """Positions must be from 0 to below this limit; None if the operation takes any."""
+        return None
+
+    @property
     def states(self) -> tuple[State, ...]:
         """The states that the operation uses, in field order."""
         own = (getattr(self, f.name) for f in fields(self))
@@ -242,6 +247,12 @@ class Graph:
         """Token ids must be below this limit: the rows of the smallest embedding; 2³¹ - 1 without one."""
         limits = (operation.token_limit for operation in self.operations)
         return min((limit for limit in limits if limit is not None), default=2**31 - 1)
+
+    @cached_property
+    def position_limit(self) -> int | None:
+        """Positions of the first section must be from 0 to below this limit; None: the graph takes any."""
+        limits = (operation.position_limit for operation in self.operations)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     def output(self, name: str) -> Value:
         """Returns the output of this name. Raises `UnsupportedError`, with the existing names, if missing."""

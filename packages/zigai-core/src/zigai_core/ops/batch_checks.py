@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.batch import Batch, Pages
-from zigai_core.contracts.errors import ContextOverflowError, ShapeError
+from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
 
@@ -33,6 +33,10 @@ def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tupl
     _within("output row", batch.output_rows, count)
     if batch.positions is not None and (batch.positions.ndim != 2 or batch.positions.shape[1] != count):
         raise ShapeError(f"batch: positions must be [sections, {count}], not {batch.positions.shape}")
+    if graph.position_limit is not None:
+        if batch.positions is not None and not len(batch.positions):
+            raise ShapeError("batch: positions have no section")
+        _within("position", batch.position(), graph.position_limit)
     order = np.argsort(batch.sequences, kind="stable")
     gaps = (np.diff(batch.index[order]) != 1) & (np.diff(batch.sequences[order]) == 0)
     if gaps.any():
@@ -58,6 +62,15 @@ def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tupl
             _within("slot", places.reads, size, least=-1)
             _within("slot", places.writes[:, 1], size)
             _within("row", places.writes[:, 0], count)
+
+
+def check_context(graph: Graph, context: int) -> None:
+    """Raises `UnsupportedError` for a context that is longer than the positions that a graph knows."""
+    if graph.position_limit is not None and context > graph.position_limit:
+        raise UnsupportedError(
+            f"options: context is {context}, but the model has embeddings of {graph.position_limit} "
+            f"positions: use a context of {graph.position_limit} or less"
+        )
 
 
 def check_pairs(group: int, pairs: Sequence[tuple[int, int]], sizes: tuple[int, ...]) -> None:

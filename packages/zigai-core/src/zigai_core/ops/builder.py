@@ -13,7 +13,9 @@ from zigai_core.contracts.descriptor import TensorInfo, without_leading_ones
 from zigai_core.contracts.errors import PluginError, ShapeError
 from zigai_core.contracts.graph import TOKENS, WANTED, Array, Graph, Operation, Value, Weight
 from zigai_core.contracts.state import KVCache, Recurrent, State
+from zigai_core.ops.builder_columns import ColumnsBuilder
 from zigai_core.ops.builder_experts import ExpertsBuilder
+from zigai_core.ops.builder_positions import PositionsBuilder
 from zigai_core.ops.operations import (
     Activation,
     Add,
@@ -36,7 +38,7 @@ from zigai_core.ops.operations import (
 )
 
 
-class GraphBuilder(ExpertsBuilder):
+class GraphBuilder(ExpertsBuilder, ColumnsBuilder, PositionsBuilder):
     """Builds a graph from the tensors of a file.
 
     A method that returns a `Value` appends one operation, whose output that is. The output has the name of
@@ -104,19 +106,40 @@ class GraphBuilder(ExpertsBuilder):
         bias = self._weight(f"{weight}.bias", (width,)) if self.has(f"{weight}.bias") else None
         return self.append(Linear(Value(name or weight, width, x.rows), x, matrix, bias))
 
-    def rms_norm(self, x: Value, weight: str, epsilon: float, *, group: int | None = None) -> Value:
-        """RMSNorm with `{weight}.weight`, of the whole row or of each `group` elements of it."""
+    def rms_norm(
+        self,
+        x: Value,
+        weight: str,
+        epsilon: float,
+        *,
+        group: int | None = None,
+        groups: int | None = None,
+    ) -> Value:
+        """RMSNorm with `{weight}.weight`, of the whole row or of each `group` elements of it.
+
+        With `groups`, of each of so many groups, with a weight of the width of the row: see `RMSNorm`.
+        """
+        if group is not None and groups is not None:
+            raise PluginError(f"{weight}: give group or groups, not both")
         width = group or x.width
         if x.width % width:
             raise ShapeError(f"{weight}: a row of {x.width} elements is not whole groups of {width}")
         scale = self._weight(f"{weight}.weight", (width,))
-        return self.append(RMSNorm(Value(weight, x.width, x.rows), x, scale, epsilon))
+        return self.append(RMSNorm(Value(weight, x.width, x.rows), x, scale, epsilon, groups))
 
-    def layer_norm(self, x: Value, weight: str, epsilon: float) -> Value:
-        """LayerNorm with `{weight}.weight`, plus `{weight}.bias` if the file has one."""
+    def layer_norm(self, x: Value, weight: str | None, epsilon: float, *, name: str | None = None) -> Value:
+        """LayerNorm with `{weight}.weight`, plus `{weight}.bias` if the file has one.
+
+        Without `weight`, which then needs a `name`, it has neither.
+        """
+        if name is None and weight is None:
+            raise PluginError("layer_norm: a norm without a weight needs a name")
+        value = Value(name or weight or "", x.width, x.rows)
+        if weight is None:
+            return self.append(LayerNorm(value, x, None, epsilon))
         scale = self._weight(f"{weight}.weight", (x.width,))
         bias = self._weight(f"{weight}.bias", (x.width,)) if self.has(f"{weight}.bias") else None
-        return self.append(LayerNorm(Value(weight, x.width, x.rows), x, scale, epsilon, bias))
+        return self.append(LayerNorm(value, x, scale, epsilon, bias))
 
     def rope(
         self,

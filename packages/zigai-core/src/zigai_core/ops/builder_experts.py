@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 from zigai_core.contracts.errors import ShapeError
-from zigai_core.contracts.graph import Operation, Value, Weight
+from zigai_core.contracts.graph import Value, Weight
+from zigai_core.ops.builder_base import BuilderPart
 from zigai_core.ops.operations import Activation, Experts, Route, RouteKind
 
 
-class ExpertsBuilder(ABC):
+class ExpertsBuilder(BuilderPart):
     """Methods that append the operations of a mixture of experts."""
-
-    @abstractmethod
-    def has(self, tensor: str) -> bool:
-        """See `GraphBuilder`."""
-
-    @abstractmethod
-    def append(self, operation: Operation) -> Value:
-        """See `GraphBuilder`."""
-
-    @abstractmethod
-    def _weight(self, name: str, shape: tuple[int, ...]) -> Weight: ...
 
     def route(
         self,

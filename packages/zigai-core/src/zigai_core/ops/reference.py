@@ -20,7 +20,7 @@ from zigai_core.contracts.graph import Array, Graph, Value, Weight
 from zigai_core.contracts.options import KV_DTYPES, CompileOptions
 from zigai_core.contracts.plugins import OperationTime, ProgramReport, Progress, TensorReport
 from zigai_core.contracts.state import State
-from zigai_core.ops.batch_checks import check_batch, check_pairs
+from zigai_core.ops.batch_checks import check_batch, check_context, check_pairs
 from zigai_core.ops.reference_states import (
     CacheMemory,
     CacheStep,
@@ -77,6 +77,7 @@ class NumpyBackend:
             raise UnsupportedError(
                 f"the numpy backend supports kv_dtype {', '.join(KV_DTYPES)}, not {options.kv_dtype}"
             )
+        check_context(graph, options.context)
         used = {weight.name: weights[weight.name].reshaped(weight.shape) for weight in graph.weights}
         total = sum(tensor.nbytes for tensor in used.values())
         size = sum(4 * int(np.prod(tensor.shape, dtype=np.int64)) for tensor in used.values())

@@ -3,6 +3,7 @@
 from zigai_core.contracts.descriptor import Pairing
 from zigai_core.contracts.pooling import PoolKind
 from zigai_core.ops.operations.attention import Attention, Rope
+from zigai_core.ops.operations.columns import ColumnScale, ColumnShift
 from zigai_core.ops.operations.elementwise import Add, Multiply, Scale, SoftCap
 from zigai_core.ops.operations.experts import Experts
 from zigai_core.ops.operations.feed_forward import (
@@ -11,26 +12,35 @@ from zigai_core.ops.operations.feed_forward import (
     SigmoidGate,
     activate,
 )
+from zigai_core.ops.operations.head_linear import HeadLinear
 from zigai_core.ops.operations.linear import Embedding, Linear
-from zigai_core.ops.operations.norms import LayerNorm, RMSNorm
+from zigai_core.ops.operations.norms import L2Norm, LayerNorm, RMSNorm
 from zigai_core.ops.operations.pool import Pool
+from zigai_core.ops.operations.positions import PositionEmbedding, PositionScale
 from zigai_core.ops.operations.route import Route, RouteKind
 from zigai_core.ops.operations.rows import Columns, Select
+from zigai_core.ops.operations.unary import Unary, UnaryKind
 
 __all__ = [
     "Activation",
     "Add",
     "Attention",
+    "ColumnScale",
+    "ColumnShift",
     "Columns",
     "Embedding",
     "Experts",
     "GatedActivation",
+    "HeadLinear",
+    "L2Norm",
     "LayerNorm",
     "Linear",
     "Multiply",
     "Pairing",
     "Pool",
     "PoolKind",
+    "PositionEmbedding",
+    "PositionScale",
     "RMSNorm",
     "Rope",
     "Route",
@@ -39,5 +49,7 @@ __all__ = [
     "Select",
     "SigmoidGate",
     "SoftCap",
+    "Unary",
+    "UnaryKind",
     "activate",
 ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.descriptor import Conventions, ModelDescriptor
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import Graph, Value
-from zigai_core.ops.operations import Columns, LayerNorm, Linear, RMSNorm, Rope, Scale, SoftCap
+from zigai_core.ops.operations import Columns, L2Norm, LayerNorm, Linear, RMSNorm, Rope, Scale, SoftCap
 from zigai_core.testing.oracles.oracle import float_tensor
 
 
@@ -54,7 +54,7 @@ def _rotated(graph: Graph, value: Value, start: int, width: int) -> Iterator[tup
         for weight in made.weights:
             yield weight.name, slice(None) if weight.shape[0] < width else slice(start, start + width)
         yield from _rotated(graph, made.x, start, width)
-    elif isinstance(made, (Scale, SoftCap)):
+    elif isinstance(made, (Scale, SoftCap, L2Norm)):
         yield from _rotated(graph, made.x, start, width)
     elif isinstance(made, Columns):
         yield from _rotated(graph, made.x, made.start + start, width)

@@ -14,6 +14,9 @@ from zigai_core.contracts.state import Recurrent, State
 from zigai_core.ops.alibi import alibi_slopes
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.builder import GraphBuilder
+from zigai_core.testing.backend.columns import TENSORS as COLUMNS_TENSORS
+from zigai_core.testing.backend.columns import VOCABULARY as COLUMNS_VOCABULARY
+from zigai_core.testing.backend.columns import columns_graph
 from zigai_core.testing.backend.experts import EXPERTS, ROUTES, experts_graph, experts_tensors
 from zigai_core.testing.backend.experts import VOCABULARY as EXPERTS_VOCABULARY
 from zigai_core.testing.backend.pool import TENSORS as POOLED_TENSORS
@@ -113,6 +116,7 @@ def suite_graphs() -> Iterator[GraphCase]:
     )
     yield GraphCase("pooled", pooling("mean"), POOLED_TENSORS, _tokens(POOLED_VOCABULARY))
     yield GraphCase("shared state", two_layers(shared=True), state_tensors(), _tokens(STATE_VOCABULARY))
+    yield GraphCase("columns and heads", columns_graph(), COLUMNS_TENSORS, _tokens(COLUMNS_VOCABULARY))
     tensors = recurrent_tensors()
     graph = recurrent_graph(tensors, attention=True)
     yield GraphCase("recurrent state", graph, tensors, _tokens(VOCABULARY))

@@ -25,6 +25,7 @@ from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.backend.base import OPTIONS
 from zigai_core.testing.backend.best import BestConformance
 from zigai_core.testing.backend.cache_types import CacheTypesConformance
+from zigai_core.testing.backend.columns import ColumnsConformance
 from zigai_core.testing.backend.experts import ExpertsConformance
 from zigai_core.testing.backend.outputs import OutputsConformance
 from zigai_core.testing.backend.pool import PoolConformance
@@ -88,6 +89,7 @@ class BackendConformance(
     RefusalsConformance,
     PoolConformance,
     BestConformance,
+    ColumnsConformance,
 ):
     """All tests of a backend. Inherit and set `backend`; for the tolerances see `Conformance`.
 

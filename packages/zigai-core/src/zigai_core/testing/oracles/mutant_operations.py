@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 from zigai_core.contracts.state import State
-from zigai_core.ops.operations import Attention, Rope
+from zigai_core.ops.operations import Attention, PositionEmbedding, Rope
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,12 +90,22 @@ VECTORS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
 """Other readings of a vector of weights: norms stored minus one, a decay of the other sign."""
 
 
+REVERSED_HEADS = "of the heads in reverse"
+HEADS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
+    {REVERSED_HEADS: lambda x: x[::-1], "transposed": lambda x: x.transpose(0, 2, 1)}
+)
+"""Other readings of a matrix for each head; the second is for square ones."""
+
+
+OTHER_WEIGHTS: Mapping[str, Callable[[Array], Array]] = MappingProxyType({**VECTORS, **HEADS})
+
+
 @dataclass(frozen=True, eq=False)
-class WithOtherVector(Operation):
-    """An operation that reads one of its vectors of weights in another way."""
+class WithOtherWeight(Operation):
+    """An operation that reads one of its weights in another way, of `OTHER_WEIGHTS`."""
 
     inner: Operation
-    vector: Weight
+    changed: Weight
     change: str
 
     @property
@@ -119,7 +129,15 @@ class WithOtherVector(Operation):
         return self.inner.whole_sequences
 
     def evaluate(self, step: Step) -> Array:
-        return self.inner.evaluate(_Changed(step, weights={self.vector.name: VECTORS[self.change]}))
+        return self.inner.evaluate(_Changed(step, weights={self.changed.name: OTHER_WEIGHTS[self.change]}))
+
+
+@dataclass(frozen=True, eq=False)
+class NextPositions(PositionEmbedding):
+    """Embeddings of the next positions; the last one is followed by the first."""
+
+    def evaluate(self, step: Step) -> Array:
+        return step.weight_rows(self.weight, (step.batch.position() + 1) % np.int32(self.weight.shape[0]))
 
 
 class _Changed:
@@ -144,6 +162,12 @@ class _Changed:
         """Returns a whole tensor."""
         found = self._step.weight(weight)
         return self._weights[weight.name](found) if weight.name in self._weights else found
+
+    def weight_rows(self, weight: Weight, rows: NDArray[np.int32]) -> Array:
+        """Returns some rows of a tensor."""
+        if weight.name not in self._weights:
+            return self._step.weight_rows(weight, rows)
+        return self.weight(weight).reshape(-1, weight.shape[-1])[rows]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._step, name)

@@ -19,14 +19,28 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.graph import Graph, Operation, Value, Weight
 from zigai_core.contracts.state import KVCache
-from zigai_core.ops.operations import Add, Attention, Columns, Embedding, LayerNorm, Linear, RMSNorm, Rope
+from zigai_core.ops.operations import (
+    Add,
+    Attention,
+    Columns,
+    Embedding,
+    HeadLinear,
+    LayerNorm,
+    Linear,
+    PositionEmbedding,
+    RMSNorm,
+    Rope,
+)
 from zigai_core.testing.oracles.mutant_operations import (
+    HEADS,
+    REVERSED_HEADS,
     VECTORS,
     CausalAttention,
+    NextPositions,
     PermutedHeads,
     TailRope,
     WholeRowNorm,
-    WithOtherVector,
+    WithOtherWeight,
 )
 
 TINY = 0.05
@@ -53,7 +67,8 @@ def mutants(graph: Graph) -> Iterator[Mutant]:
     field; or has another number, flag or name in a field. In addition: the query heads belong to other KV
     heads, RMSNorm is LayerNorm or of a whole row, both ropes of a layer change alike, a matrix is its
     neighbour's, the head is the embedding, an encoder is causal, a norm is inside or outside of a residual, a
-    vector of weights is negated, reversed or plus one.
+    vector of weights is negated, reversed or plus one, matrices of heads are in another order or transposed,
+    embeddings are those of the next positions.
     """
     names: set[str] = set()
     for mutant in (*_replaced(graph), *_exchanged(graph), *_other_residuals(graph), *_both_ropes(graph)):
@@ -88,7 +103,7 @@ def _replacements(graph: Graph, at: int, operation: Operation) -> Iterator[Repla
             yield f"{field} is {other.name}, not {value.name}", (replace(operation, **{field: other}),)
     for weight in dict.fromkeys(operation.weights):
         for change in VECTORS if len(weight.shape) == 1 else ():
-            yield f"{weight.name} {change}", (WithOtherVector(output, operation, weight, change),)
+            yield f"{weight.name} {change}", (WithOtherWeight(output, operation, weight, change),)
     for special in _SPECIAL:
         yield from special(graph, operation)
 
@@ -261,7 +276,7 @@ def _other_norms(graph: Graph, operation: Operation) -> Iterator[Replacement]:
         else:
             whole = WholeRowNorm(operation.output, operation.x, operation.weight, operation.epsilon)
             yield "RMSNorm of the whole row", (whole,)
-    if isinstance(operation, LayerNorm) and operation.bias is None:
+    if isinstance(operation, LayerNorm) and operation.weight is not None and operation.bias is None:
         norm_of = RMSNorm(operation.output, operation.x, operation.weight, operation.epsilon)
         yield "RMSNorm, not LayerNorm", (norm_of,)
 
@@ -322,10 +337,27 @@ def _other_rope(graph: Graph, operation: Operation) -> Iterator[Replacement]:
         yield "of the last elements of a head", (TailRope(**own),)
 
 
+def _other_heads(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, HeadLinear):
+        _, outputs, inputs = operation.weight.shape
+        for change in HEADS if outputs == inputs else (REVERSED_HEADS,):
+            yield (
+                f"{operation.weight.name} {change}",
+                (WithOtherWeight(operation.output, operation, operation.weight, change),),
+            )
+
+
+def _other_positions(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, PositionEmbedding):
+        yield "of the next positions", (NextPositions(operation.output, operation.weight),)
+
+
 _SPECIAL: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_norms,
     _other_matrices,
     _other_attention,
     _other_windows,
     _other_rope,
+    _other_heads,
+    _other_positions,
 )

@@ -1,0 +1,26 @@
+"""What the parts of `GraphBuilder` share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from zigai_core.contracts.graph import Operation, Value, Weight
+
+
+class BuilderPart(ABC):
+    """Base class of a part of `GraphBuilder`: what its methods append operations with."""
+
+    @abstractmethod
+    def has(self, tensor: str) -> bool:
+        """See `GraphBuilder`."""
+
+    @abstractmethod
+    def shape(self, tensor: str) -> tuple[int, ...]:
+        """See `GraphBuilder`."""
+
+    @abstractmethod
+    def append(self, operation: Operation) -> Value:
+        """See `GraphBuilder`."""
+
+    @abstractmethod
+    def _weight(self, name: str, shape: tuple[int, ...]) -> Weight: ...

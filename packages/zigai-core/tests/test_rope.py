@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -201,10 +202,15 @@ def test_divisors_close_to_zero_are_a_format_error() -> None:
         frequencies(with_factors(toy_decoder(), rope_freqs=1e-38))
 
 
-def test_yarn_log_multiplier_is_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match=r"rope\.scaling\.yarn_log_multiplier"):
-        scaled(**YARN, yarn_log_multiplier=0.1)
-    assert scaled(**YARN, yarn_log_multiplier=0.0).magnitude == scaled(**YARN).magnitude
+def test_yarn_log_multiplier_divides_the_magnitude() -> None:
+    """As in llama.cpp (src/llama-context.cpp): both grow with 0.1 ln(factor)."""
+    growth = 0.1 * math.log(4.0)
+    found = scaled(**YARN, yarn_log_multiplier=0.5).magnitude
+    assert found == pytest.approx((1 + growth) / (1 + 0.5 * growth))
+    assert scaled(**YARN, yarn_log_multiplier=1.0).magnitude == 1.0
+    assert scaled(**YARN, yarn_log_multiplier=0.0).magnitude == pytest.approx(1 + growth)
+    assert scaled(**YARN, yarn_log_multiplier=0.5, yarn_attn_factor=1.25).magnitude == 1.25
+    assert scaled(**YARN, yarn_log_multiplier=0.5, yarn_ext_factor=0.0).magnitude == 1.0
 
 
 def test_an_error_repeats_little_of_a_long_scaling_name() -> None:

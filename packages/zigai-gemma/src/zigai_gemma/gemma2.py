@@ -7,8 +7,8 @@ from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.rope import rope_frequencies
+from zigai_core.ops.windows import windowed_layers
 from zigai_gemma.layers import head, layer, scaled_embedding
-from zigai_gemma.windows import has_window
 
 
 def gemma2(model: ModelDescriptor, *, context: int) -> Graph:
@@ -19,7 +19,7 @@ def gemma2(model: ModelDescriptor, *, context: int) -> Graph:
     """
     hp, shape = model.hyperparameters, DecoderShape.of(model.hyperparameters)
     window = hp.integer("attention.sliding_window", 4096) or None
-    flags = has_window(hp, shape.layers, 2)
+    flags = windowed_layers(hp, shape.layers, 2)
     cap = hp.number("attn_logit_softcapping", 50.0, minimum=0.0)
     wide = max(1, shape.width // shape.heads) if shape.layers == 46 else shape.head_dim
     scale = hp.number("attention.scale", 0.0, minimum=0.0) or wide**-0.5

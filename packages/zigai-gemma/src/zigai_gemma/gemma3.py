@@ -6,8 +6,9 @@ from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
+from zigai_core.ops.windows import windowed_layers
 from zigai_gemma.layers import head, layer, leave_out_images, scaled_embedding
-from zigai_gemma.windows import has_window, two_ropes
+from zigai_gemma.windows import two_ropes
 
 
 def gemma3(model: ModelDescriptor, *, context: int) -> Graph:
@@ -19,7 +20,7 @@ def gemma3(model: ModelDescriptor, *, context: int) -> Graph:
     """
     hp, shape = model.hyperparameters, DecoderShape.of(model.hyperparameters)
     window = hp.integer("attention.sliding_window", 0) or None
-    flags = has_window(hp, shape.layers, 6)
+    flags = windowed_layers(hp, shape.layers, 6)
     wide = max(1, shape.width // shape.heads) if shape.layers == 62 else shape.head_dim
     scale = hp.number("attention.scale", 0.0, minimum=0.0) or wide**-0.5
 

@@ -7,8 +7,9 @@ from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import PoolKind
+from zigai_core.ops.windows import windowed_layers
 from zigai_gemma.layers import layer, scaled_embedding
-from zigai_gemma.windows import has_window, two_ropes
+from zigai_gemma.windows import two_ropes
 
 _POOLING: dict[int, PoolKind | None] = {-1: None, 0: None, 1: "mean", 2: "cls", 3: "last"}
 """The kind by GGUF's `pooling_type` (`llama_pooling_type`)."""
@@ -31,7 +32,7 @@ def gemma_embedding(model: ModelDescriptor, *, context: int) -> Graph:
     g = GraphBuilder(model.tensors)
     full, local = two_ropes(g, hp, shape.head_dim, context=context)
     x = scaled_embedding(g, shape.width)
-    for place, is_local in enumerate(has_window(hp, shape.layers, 6)):
+    for place, is_local in enumerate(windowed_layers(hp, shape.layers, 6)):
         x = layer(
             g,
             x,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
-from zigai_core.contracts.errors import FormatError, ShapeError
+from zigai_core.contracts.errors import FormatError, PluginError, ShapeError
 from zigai_core.contracts.graph import Graph, Value
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import Activation, Pairing
@@ -57,8 +58,11 @@ class DecoderShape:
         )
 
 
+QKNorm = bool | Literal["row"]
+"""Whether queries and keys have a norm: of each head, or of the whole row."""
+
 Block = Callable[[GraphBuilder, Value, str], Value]
-"""A part of a layer: `(builder, normalised input, prefix of the layer's tensors) -> output`, same width."""
+"""A part of a layer: `(builder, input, prefix of the layer's tensors) -> output`, of the same width."""
 
 
 def decoder(
@@ -67,39 +71,58 @@ def decoder(
     context: int,
     pairing: Pairing | None = None,
     window: int | None = None,
-    qk_norm: bool = False,
+    rotated: Sequence[bool] | None = None,
+    qk_norm: QKNorm = False,
+    query: Block | None = None,
     activation: Activation = "silu",
     feed_forward: Block | None = None,
+    feed_forward_norm: str = "ffn_norm",
 ) -> Graph:
     """Builds a pre-norm decoder: embedding, layers of attention and feed-forward with residuals, norm, head.
 
     The head is `output.weight`, or the embedding if the file has no such tensor (tied weights). `pairing`
-    defaults to that of the file, `model.conventions.rope_pairing`. `qk_norm` applies RMSNorm to each head of
-    queries and keys before RoPE. `feed_forward` replaces the gated feed-forward layer. After the attention of
-    the last layer, only output rows are computed.
+    defaults to that of the file, `model.conventions.rope_pairing`. `rotated` has a flag for each layer, false
+    for one without RoPE; all have it by default. `qk_norm` and `query`: see `attention`. `feed_forward`
+    replaces the gated feed-forward layer; `feed_forward_norm` is the name of the norm before it. After the
+    attention of the last layer, only output rows are computed.
 
-    `FormatError`, `ShapeError` and `UnsupportedError` are raised as for an `Architecture`.
+    `FormatError`, `ShapeError` and `UnsupportedError` are raised as for an `Architecture`; `PluginError` if
+    `rotated` does not have a flag for each layer.
     """
     g = GraphBuilder(model.tensors)
     pairing = pairing or model.conventions.rope_pairing
     shape = DecoderShape.of(model.hyperparameters)
+    if rotated is not None and len(rotated) != shape.layers:
+        raise PluginError(f"rotated has {len(rotated)} flags, but the decoder has {shape.layers} layers")
     rope = rope_frequencies(g, model.hyperparameters, shape.head_dim, context=context)
     x = g.embedding("token_embd", shape.width)
     for layer in range(shape.layers):
         at = f"blk.{layer}"
         h = g.rms_norm(x, f"{at}.attn_norm", shape.epsilon)
-        h = attention(g, h, layer, shape, rope, pairing=pairing, window=window, qk_norm=qk_norm)
+        own = rope if rotated is None or rotated[layer] else None
+        h = attention(g, h, layer, shape, own, pairing=pairing, window=window, qk_norm=qk_norm, query=query)
         if layer == shape.layers - 1:
             h, x = g.select(h, name=f"{at}.attn_wanted"), g.select(x, name=f"{at}.wanted")
         x = g.add(x, g.linear(h, f"{at}.attn_output", shape.width), name=f"{at}.attn_residual")
-        h = g.rms_norm(x, f"{at}.ffn_norm", shape.epsilon)
+        h = g.rms_norm(x, f"{at}.{feed_forward_norm}", shape.epsilon)
         h = feed_forward(g, h, at) if feed_forward else gated(g, h, at, shape.hidden, activation)
         x = g.add(x, h, name=f"{at}.ffn_residual")
-    x = g.rms_norm(x, "output_norm", shape.epsilon)
-    g.output("hidden", x)
-    head = "output" if g.has("output.weight") else "token_embd"
-    g.output("logits", g.linear(x, head, g.shape(f"{head}.weight")[0], name="logits"))
+    head(g, g.rms_norm(x, "output_norm", shape.epsilon))
     return g.finish()
+
+
+def head(g: GraphBuilder, x: Value, *, scale: float = 1.0) -> None:
+    """Makes `x`, the last normalised state, the output `hidden`, and its logits times `scale` `logits`.
+
+    The weight is `output.weight`, or the embedding if the file has no such tensor (tied weights).
+    """
+    g.output("hidden", x)
+    weight = "output" if g.has("output.weight") else "token_embd"
+    rows = g.shape(f"{weight}.weight")[0]
+    if scale == 1:
+        g.output("logits", g.linear(x, weight, rows, name="logits"))
+    else:
+        g.output("logits", g.scale(g.linear(x, weight, rows, name="scores"), scale, name="logits"))
 
 
 def attention(
@@ -107,34 +130,44 @@ def attention(
     x: Value,
     layer: int,
     shape: DecoderShape,
-    rope: RopeFrequencies,
+    rope: RopeFrequencies | None,
     *,
     pairing: Pairing,
     window: int | None = None,
-    qk_norm: bool = False,
+    qk_norm: QKNorm = False,
+    query: Block | None = None,
+    scale: float | None = None,
 ) -> Value:
     """Appends the projections of `x` to queries, keys and values, RoPE, and attention over the layer's cache.
 
-    `[tokens, width]` to `[tokens, heads · value_dim]`, without the output projection.
+    `[tokens, width]` to `[tokens, heads · value_dim]`, without the output projection. With `rope` None the
+    layer has no RoPE. `qk_norm` applies RMSNorm to queries and keys before it, to each head of them, or to
+    the whole row if it is "row". `query` is applied to queries after RoPE, such as a temperature by position.
+    `scale` is that of `GraphBuilder.attention`.
     """
     at = f"blk.{layer}"
-    query, key, value = projections(g, x, at, shape)
+    q, k, v = projections(g, x, at, shape)
+    group = None if qk_norm == "row" else shape.head_dim
 
     def rotated(y: Value, part: str) -> Value:
         if qk_norm:
-            y = g.rms_norm(y, f"{at}.{part}_norm", shape.epsilon, group=shape.head_dim)
+            y = g.rms_norm(y, f"{at}.{part}_norm", shape.epsilon, group=group)
+        if rope is None:
+            return y
         name = f"{at}.{part}_rope"
         return g.rope(y, shape.head_dim, rope.frequencies, pairing, magnitude=rope.magnitude, name=name)
 
+    q, k = rotated(q, "attn_q"), rotated(k, "attn_k")
     return g.attention(
-        rotated(query, "attn_q"),
-        rotated(key, "attn_k"),
-        value,
+        q if query is None else query(g, q, at),
+        k,
+        v,
         state=at,
         heads=shape.heads,
         kv_heads=shape.kv_heads,
         head_dim=shape.head_dim,
         value_dim=shape.value_dim,
+        scale=scale,
         window=window,
         name=f"{at}.attention",
     )

@@ -116,16 +116,13 @@ def _yarn(
     Pairs that rotate more than `beta_fast` times within the original context length keep their frequency;
     those that rotate less than `beta_slow` times are divided by `factor`; in between, both are mixed. The
     magnitude is `yarn_attn_factor` (Hugging Face's `attention_factor`) if the file has it, otherwise
-    1 + 0.1 ln(factor). `yarn_ext_factor` is the weight of the unscaled frequencies: if it is 0, all pairs are
-    divided, and the magnitude is 1 by default.
+    1 + 0.1 ln(factor), divided by 1 + 0.1 m ln(factor) with the multiplier m of `yarn_log_multiplier`
+    (Hugging Face's `mscale_all_dim`, beside an `mscale` of 1). `yarn_ext_factor` is the weight of the
+    unscaled frequencies: if it is 0, all pairs are divided, and the magnitude is 1 by default.
     """
     original = _original_context(hp)
     fast = hp.number("rope.scaling.yarn_beta_fast", 32.0, minimum=1e-6, maximum=_MOST)
     slow = hp.number("rope.scaling.yarn_beta_slow", 1.0, minimum=1e-6, maximum=_MOST)
-    if hp.number("rope.scaling.yarn_log_multiplier", 0.0):
-        raise UnsupportedError(
-            "rope.scaling.yarn_log_multiplier: YaRN with a multiplier for its magnitude is not supported"
-        )
     pairs = len(frequencies)
 
     def pair_that_rotates(times: float) -> float:
@@ -137,6 +134,8 @@ def _yarn(
     share = 1.0 if share < 0 else share  # -1 means "not set"
     kept = 1 - np.clip((np.arange(pairs) - low) / max(high - low, 0.001), 0, 1)
     kept *= share
-    usual = 1 + 0.1 * math.log(max(factor, 1.0)) if share else 1.0
+    growth = 0.1 * math.log(max(factor, 1.0))
+    multiplier = hp.number("rope.scaling.yarn_log_multiplier", 0.0, minimum=0.0, maximum=_MOST)
+    usual = (1 + growth) / (1 + multiplier * growth) if share else 1.0
     magnitude = hp.number("rope.scaling.yarn_attn_factor", usual, minimum=0.0, maximum=_MOST)
     return frequencies / factor * (1 - kept) + frequencies * kept, magnitude

@@ -33,8 +33,9 @@ class ArchitectureSuite:
 
     `optional`: patterns of tensors that a file may lack; without any other tensor it has to be refused.
     `without_effect`: hyperparameters that change no output, such as sizes that the shapes of tensors give,
-    with the reason why the architecture need not read them. `defaults`: hyperparameters that a file may lack
-    though it then is another model, with what they are and the source, in addition to `GGUF_DEFAULTS`.
+    with the reason why the architecture need not read them, and patterns of tensors that it reads though they
+    change none, such as biases of keys that RoPE does not rotate. `defaults`: hyperparameters that a file may
+    lack though it then is another model, with what they are and the source, besides `GGUF_DEFAULTS`.
     `huggingface`: the family's names by `model_type`; by default, those of installed packages.
     """
 

@@ -186,8 +186,8 @@ def test_an_expert_with_leading_zeros_is_no_expert(folder: Folder, make: Any) ->
         ),
         ({"rope_scaling": {"type": "linear"}}, "rope_scaling.factor is None"),
         (
-            {"rope_scaling": {"type": "yarn", "factor": 2.0, "mscale": 1}},
-            "rope_scaling.'mscale' is not supported for yarn",
+            {"rope_scaling": {"type": "yarn", "factor": 2.0, "mystery": 1}},
+            "rope_scaling.'mystery' is not supported for yarn",
         ),
         (
             {"rope_scaling": {"type": "linear", "factor": 2.0, "mystery": 3.0}},

@@ -39,14 +39,20 @@ _YARN = {
 }
 """The hyperparameter of each setting of YaRN."""
 
+_MAGNITUDES = ("mscale", "mscale_all_dim")
+"""Settings of YaRN of which its magnitude follows, without `attention_factor`."""
+
 _SCALINGS: Mapping[str, tuple[str, ...]] = {
     "default": (),
     "linear": ("factor", _ORIGINAL),  # the second has no effect there
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", _ORIGINAL),
-    "yarn": ("factor", *_YARN),
+    "yarn": ("factor", *_YARN, *_MAGNITUDES),
     "longrope": ("factor", "short_factor", "long_factor", "attention_factor", _ORIGINAL),
 }
 """The scalings of RoPE, and the settings of each."""
+
+_OWN = frozenset(("rope_type", "type", "rope_theta")).union(*_SCALINGS.values())
+"""The settings of RoPE that this module reads; a family may name more of them as keys of config.json."""
 
 _RENAMED = {"su": "longrope"}
 """Names of scalings in old files: the first ones of Phi-3 (transformers, models/phi3)."""
@@ -59,15 +65,15 @@ def named(names: HuggingFaceNames) -> set[str]:
 
 
 def lifted(config: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> dict[str, Any]:
-    """Returns the configuration with RoPE's base, and the rotated share of a family that names it, as keys.
+    """Returns the configuration with RoPE's base, and the settings of RoPE that a family names, as keys.
 
-    Both may be keys of config.json or stand in the object with RoPE's settings; so may the base of layers
-    with a window. Raises `FormatError` if they stand in both and differ.
+    They may be keys of config.json or stand in the object with RoPE's settings, as the rotated share may; so
+    may the base of layers with a window. Raises `FormatError` if they stand in both and differ.
     """
     found = dict(config)
     where, given = _object(config, path)
     at, full = _full_layers(where, given, path)
-    for key in ("rope_theta", *({PARTIAL} & named(names))):
+    for key in ("rope_theta", *sorted(({PARTIAL} | (full.keys() - _OWN)) & named(names))):
         if key in full and _agree(found.get(key), full[key], path, key, at):
             found[key] = full[key]
     local = given.get(SLIDING, {}).get("rope_theta") if full is not given else None
@@ -104,9 +110,10 @@ def add(config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, An
             f"{path}: {at}: the scaling of RoPE {quote(kind)} is not supported; supported are "
             f"{', '.join(_SCALINGS)}"
         )
-    share = PARTIAL in named(names)
+    known = named(names) - _OWN
+    share = PARTIAL in known
     for key, value in full.items():
-        without_effect = value is None or (key == PARTIAL and (share or value == 1))
+        without_effect = value is None or (key == PARTIAL and value == 1) or key in known
         if key not in ("rope_type", "type", "rope_theta", *_SCALINGS[kind]) and not without_effect:
             raise UnsupportedError(f"{path}: {at}.{quote(key)} is not supported for {kind}")
     if kind == "default":
@@ -124,6 +131,8 @@ def add(config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, An
         values |= {ours: full[theirs] for theirs, ours in _YARN.items() if full.get(theirs) is not None}
         if original is None:
             values["rope.scaling.original_context_length"] = values.get("context_length")
+        if full.get("attention_factor") is None:
+            _add_magnitude(at, full, factor, values, path)
         return {}
     length = _positive(path, f"{at}.{_ORIGINAL}" if _ORIGINAL in full else _ORIGINAL, original)
     if LOCAL in values:
@@ -132,6 +141,23 @@ def add(config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, An
         )
     rotated = _rotated(config, path, part)
     return {"rope_freqs.weight": _llama3(at, full, values, rotated, factor, length, path)}
+
+
+def _add_magnitude(
+    at: str, given: Mapping[str, Any], factor: float, values: dict[str, Any], path: Path
+) -> None:
+    """Adds YaRN's magnitude from `mscale` and `mscale_all_dim`, of which one alone has no effect.
+
+    It is m(mscale) / m(mscale_all_dim) with m(s) = 1 + 0.1 s ln(factor) (transformers, modeling_rope_utils).
+    """
+    if not all(given.get(key) for key in _MAGNITUDES):
+        return
+    own, all_dim = (_positive(path, f"{at}.{key}", given[key]) for key in _MAGNITUDES)
+    if own == 1:  # llama.cpp knows this key alone
+        values["rope.scaling.yarn_log_multiplier"] = all_dim
+        return
+    growth = 0.1 * math.log(max(factor, 1.0))
+    values["rope.scaling.yarn_attn_factor"] = (1 + own * growth) / (1 + all_dim * growth)
 
 
 def _object(config: Mapping[str, Any], path: Path) -> tuple[str, Mapping[str, Any]]:

@@ -22,6 +22,7 @@ CUTS = {
     "smollm": "I|'ll| say| IT|'|S| |1|2|3|4|5| x|1| über|-|naïve|!!|\n\n | 你好|,| नमस|्|त|े|\t|end|  ",
     "llama-bpe": "I|'ll| say| IT|'S| |123|45| x|1| über|-naïve|!!\n\n| | 你好|,| नमस|्त|े|\tend|  ",
     "qwen2": "I|'ll| say| IT|'S| |1|2|3|4|5| x|1| über|-naïve|!!\n\n| | 你好|,| नमस|्त|े|\tend|  ",
+    "seed-coder": "I|'ll| say| IT|'S| |1|2|3|4|5| x|1| über|-naïve|!!|\n\n| | 你好|,| नमस|्त|े|\tend|  ",
     "qwen35": "I|'ll| say| IT|'S| |1|2|3|4|5| x|1| über|-naïve|!!\n\n| | 你好|,| नमस्ते|\tend|  ",
     "tekken": "I|'ll| say| IT|'S| |1|2|3|4|5| x|1| über|-naïve|!!\n\n| | 你好|,| नमस्ते|\tend|  ",
     "gpt-4o": "I'll| say| IT'S| |123|45| x|1| über|-naïve|!!\n\n| | 你好|,| नमस्ते|\tend|  ",

@@ -43,6 +43,7 @@ _CASED_PUNCTUATION = r" ?[^\s\p{L}\p{N}]+[\r\n/]*"
 _GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|" + _SPACES
 _LLAMA3 = "|".join((_CONTRACTIONS, _WORD, r"\p{N}{1,3}", _PUNCTUATION, _LINES))
 _QWEN2 = "|".join((_CONTRACTIONS, _WORD, r"\p{N}", _PUNCTUATION, _LINES))
+_SEED = "|".join((_CONTRACTIONS, _WORD, r"\p{N}{1}", r" ?[^\s\p{L}\p{N}\r\n]+", _LINES))
 _QWEN35 = "|".join(
     (
         _CONTRACTIONS,
@@ -94,6 +95,7 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
         **_named("dbrx smaug-bpe chatglm-bpe", _LLAMA3),
         **_named("qwen2 deepseek-r1-qwen kormo f2llmv2 megrez stablelm2 hunyuan solar-open grok-2", _QWEN2),
         **_named("qwen35", _QWEN35),
+        **_named("seed-coder", _SEED),
         **_named("tekken", _TEKKEN, whole_words=True),
         **_named("gpt-4o llama4 kanana2 minimax-m2", _GPT4O),
         **_named(

@@ -1,8 +1,14 @@
-"""The LLaMA family as graphs: Llama 1 to 3, Mistral, Mixtral and other models stored as `llama`.
+"""The LLaMA family as graphs: one module for each `general.architecture`.
 
-`llama` is an `Architecture` (`zigai_core.contracts.plugins`), which documents its arguments and errors.
+Each function is an `Architecture` (`zigai_core.contracts.plugins`), which documents its arguments and errors.
 """
 
+from zigai_llama.exaone4 import exaone4
+from zigai_llama.granite import granite
 from zigai_llama.llama import llama
+from zigai_llama.mistral3 import mistral3
+from zigai_llama.olmo2 import olmo2
+from zigai_llama.seed_oss import seed_oss
+from zigai_llama.smollm3 import smollm3
 
-__all__ = ["llama"]
+__all__ = ["exaone4", "granite", "llama", "mistral3", "olmo2", "seed_oss", "smollm3"]

@@ -44,6 +44,7 @@ def test_importing_zigai_imports_no_plugin() -> None:
     program = "import sys, zigai; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     plugins = {
+        "zigai_cohere",
         "zigai_gemma",
         "zigai_gguf",
         "zigai_hub",

@@ -99,7 +99,7 @@ class SafetensorsFormat:
             chat_template=_template(folder),
             metadata=stated,
             sampling=sampling(generation, folder / "generation_config.json"),
-            conventions=Conventions(rope_pairing="half"),
+            conventions=Conventions(rope_pairing=names.rope_pairing),
             format="safetensors"
             + (f" in {len(files)} files" if len(files) > 1 else "")
             + (f", quantised as {layout}" if layout is not None else ""),

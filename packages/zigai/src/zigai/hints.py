@@ -7,6 +7,8 @@ from zigai_core.contracts.plugins import Hints
 PACKAGES: Hints = {
     "zigai.formats": {"gguf": "zigai-gguf", "safetensors": "zigai-safetensors"},
     "zigai.architectures": {
+        "cohere2": "zigai-cohere",
+        "command-r": "zigai-cohere",
         "exaone4": "zigai-llama",
         "gemma": "zigai-gemma",
         "gemma2": "zigai-gemma",
@@ -29,6 +31,8 @@ PACKAGES: Hints = {
     "zigai.backends": {"native": "zigai-kernels", "numpy": "zigai-core"},
     "zigai.sources": {"hf": "zigai-hub", "pypi": "zigai-hub", "alias": "zigai-hub"},
     "zigai.huggingface": {
+        "cohere": "zigai-cohere",
+        "cohere2": "zigai-cohere",
         "exaone4": "zigai-llama",
         "gemma": "zigai-gemma",
         "gemma2": "zigai-gemma",

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from zigai_core.contracts.descriptor import Pairing
+
 
 @dataclass(frozen=True)
 class TensorPart:
@@ -84,6 +86,8 @@ class HuggingFaceNames:
     supported; both texts follow the file and the keys."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Values of configuration keys that the file lacks, where the hyperparameter's own default is another."""
+    rope_pairing: Pairing = "half"
+    """Which elements of a head form a pair for RoPE in folders: see `Conventions`."""
     section: str | None = None
     """The key of an object that holds the settings of the text model. Those beside it hold, too."""
     variants: Mapping[str, HuggingFaceNames] = field(default_factory=dict)

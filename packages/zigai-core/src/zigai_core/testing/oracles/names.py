@@ -69,6 +69,7 @@ def other_names(names: HuggingFaceNames) -> dict[str, Any]:
         "required": {key: [_plain(value) for value in values] for key, values in names.required.items()},
         "without effect": sorted({*names.keys_without_effect, *names.tensors_without_effect}),
         "unsupported": sorted(names.unsupported_tensors),
+        **({} if names.rope_pairing == "half" else {"rope_pairing": names.rope_pairing}),
         PARTS: {},
         COMPUTED: {},
     }

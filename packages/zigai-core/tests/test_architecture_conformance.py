@@ -393,6 +393,50 @@ FAULTS: Mapping[str, tuple[str, Architecture, str, str]] = {
 }
 
 
+def without_rope(graph: Graph) -> Graph:
+    """The graph whose first layer has no RoPE, so that the bias of its keys changes nothing."""
+    replaced = {"blk.0.attn_q_rope", "blk.0.attn_k_rope"}
+    kept = [op for op in graph if op.output.name not in replaced]
+    values = {op.output.name: op.output for op in kept}
+    return replace(
+        graph,
+        operations=tuple(
+            replace(op, query=values["blk.0.attn_q"], key=values["blk.0.attn_k"])
+            if isinstance(op, Attention) and op.output.name == "blk.0.attention"
+            else op
+            for op in kept
+        ),
+    )
+
+
+@pytest.mark.parametrize("excused", [True, False])
+def test_a_tensor_that_is_read_may_be_excused_for_its_lack_of_effect(excused: bool) -> None:
+    suite: Any = type("Suite", (ArchitectureConformance,), {})()
+    suite.architectures = {"llama": rebuilt(without_rope)}
+    suite.without_effect = {"blk.0.attn_k.bias": "no RoPE"} if excused else {}
+    oracle = Oracle.load(ORACLES / "window.npz")
+    if excused:
+        suite.test_a_tensor_that_nothing_reads_is_refused_by_name(oracle)
+    else:
+        with pytest.raises(AssertionError, match=r"with a tensor blk\.0\.attn_k\.bias is loaded"):
+            suite.test_a_tensor_that_nothing_reads_is_refused_by_name(oracle)
+
+
+def leaves_biases_out(model: ModelDescriptor, *, context: int) -> Graph:
+    """The sound graph of a file without biases, which says that they are not needed."""
+    tensors = {name: tensor for name, tensor in model.tensors.items() if not name.endswith("attn_k.bias")}
+    graph = sound(replace(model, tensors=tensors), context=context)
+    return replace(graph, left_out={**graph.left_out, "*attn_k.bias": "not needed"})
+
+
+def test_a_tensor_that_is_not_read_is_not_excused() -> None:
+    suite: Any = type("Suite", (ArchitectureConformance,), {})()
+    suite.architectures = {"llama": leaves_biases_out}
+    suite.without_effect = {"*.attn_k.bias": "no RoPE"}
+    with pytest.raises(AssertionError, match=r"with a tensor blk\.0\.attn_k\.bias is loaded"):
+        suite.test_a_tensor_that_nothing_reads_is_refused_by_name(Oracle.load(ORACLES / "window.npz"))
+
+
 def run(fault: tuple[str, Architecture, str, str]) -> None:
     """Raises what the test of the suite raises for the fault."""
     name, architecture, test, _ = fault

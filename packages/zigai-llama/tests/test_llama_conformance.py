@@ -7,7 +7,6 @@ from pathlib import Path
 from zigai_core.testing.architecture import ArchitectureConformance
 from zigai_llama import exaone4, granite, llama, mistral3, olmo2, seed_oss, smollm3
 
-
 BIASES = "it refuses files with a bias of the output projection"
 
 

@@ -309,3 +309,8 @@ def test_rope_by_kind_of_layer_that_is_not_understood_is_refused(
 ) -> None:
     with pytest.raises(kind, match=error):
         load({}, num_attention_heads=2, **given)
+
+
+def test_pairs_of_rope_are_those_that_the_family_names(load: Read) -> None:
+    assert load({}).conventions.rope_pairing == "half"
+    assert load({"rope_pairing": "adjacent"}).conventions.rope_pairing == "adjacent"

@@ -19,7 +19,20 @@ _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 PREFIX = "zigai-"
 OWN = frozenset(
-    {"cli", "cohere", "core", "gemma", "gguf", "hub", "kernels", "llama", "phi", "qwen", "safetensors", "tokenizers"}
+    {
+        "cli",
+        "cohere",
+        "core",
+        "gemma",
+        "gguf",
+        "hub",
+        "kernels",
+        "llama",
+        "phi",
+        "qwen",
+        "safetensors",
+        "tokenizers",
+    }
 )
 """Names of ZigAI's own packages, without `PREFIX`."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")

@@ -35,6 +35,9 @@ class ArchitectureSuite:
     `without_effect`: hyperparameters that change no output, such as sizes that the shapes of tensors give,
     with the reason why the architecture need not read them. `defaults`: hyperparameters that a file may lack
     though it then is another model, with what they are and the source, in addition to `GGUF_DEFAULTS`.
+    `required`: hyperparameters that a file must have though `GGUF_DEFAULTS` has a default, with the reason.
+    `unrecorded`: options that the architecture reads and no oracle has, since transformers has no model with
+    them, with how they are tested.
     `huggingface`: the family's names by `model_type`; by default, those of installed packages.
     """
 
@@ -44,6 +47,8 @@ class ArchitectureSuite:
     optional: ClassVar[Sequence[str]] = ("output.weight", "*.bias")
     without_effect: ClassVar[Mapping[str, str]] = {}
     defaults: ClassVar[Mapping[str, str]] = {}
+    required: ClassVar[Mapping[str, str]] = {}
+    unrecorded: ClassVar[Mapping[str, str]] = {}
     huggingface: ClassVar[Mapping[str, HuggingFaceNames]] = {}
 
     def pytest_generate_tests(self, metafunc: Any) -> None:

@@ -35,6 +35,13 @@ ABSENT = object()
 _KINDS = {"full_attention": "sliding_attention", "sliding_attention": "full_attention"}
 
 
+_SHARES = (0.3, 0.55, 0.92)
+"""Numbers of which products with widths are not whole, and are rounded up, down and to even numbers."""
+
+DIFFERENT = 1e-3
+"""Smallest difference of outputs that is none of rounding, in models of up to some tens of layers, too."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """One key of config.json with another value, and what the family says of it."""
@@ -74,6 +81,9 @@ def variants(
     for key in sorted({*names.keys, *names.defaults, *computed} & {*known}):
         if known[key] is not None:
             yield Variant(key, None, "what the family takes for null is another value")
+    for key in sorted({*names.keys, *computed} - {*names.required}):
+        for value in _others(key, known.get(key)):
+            yield Variant(key, value, "the family makes something else of this value")
     for key, values in names.required.items():
         for value in values:
             if value != known.get(key, ABSENT):
@@ -87,13 +97,15 @@ def _others(key: str, value: Any) -> list[Any]:
     """Values that a key could have instead of `value`."""
     if isinstance(value, bool):
         return [not value]
-    if isinstance(value, (int, float)):
-        return [2 * value + 1, value / 2] if isinstance(value, float) else [2 * value + 1, value // 2]
+    if isinstance(value, float):
+        return [2 * value + 1, value / 2, *(_SHARES if 0 < value <= 1 else ())]
+    if isinstance(value, int):
+        return [2 * value + 1, value // 2]
     if isinstance(value, str):
         return ["relu" if value != "relu" else "gelu"] if key.endswith(("_act", "_activation")) else []
     if isinstance(value, (list, tuple)):
         return [[_KINDS.get(each, each) if isinstance(each, str) else each for each in value], [*value][::-1]]
-    return [True, 3] if value is None else []
+    return [True, 3, 12, *_SHARES] if value is None else []
 
 
 def check_settings(
@@ -107,6 +119,7 @@ def check_settings(
     Raises `UnsupportedError` for the first key that is read otherwise, with the value and what differs.
     """
     _check_defaults(tiny, names)
+    _check_context(tiny, plugins)
     try:
         found = _computed(tiny, plugins)
     except ZigAIError as error:
@@ -143,6 +156,16 @@ def _check_defaults(tiny: TinyFolder, names: HuggingFaceNames) -> None:
             )
 
 
+def _check_context(tiny: TinyFolder, plugins: Plugins | None) -> None:
+    """Compares the context that the model was trained with, which changes no output."""
+    stated = getattr(tiny.network.config.get_text_config(), "max_position_embeddings", None)
+    found = read(tiny.path, plugins=plugins).hyperparameters.get("context_length")
+    if stated is not None and found is not None and found != stated:
+        raise UnsupportedError(
+            f"context_length is {quote(found)}, but max_position_embeddings {quote(stated)}"
+        )
+
+
 def _read_by_transformers(tiny: TinyFolder, names: HuggingFaceNames, variant: Variant) -> Any:
     """The value that transformers makes of the variant's key; None if it has none."""
     config = tiny.config_of(variant.of(tiny.config(), names.section))
@@ -167,7 +190,7 @@ def _compare(tiny: TinyFolder, variant: Variant, config: Mapping[str, Any], plug
             LOG.info("%s: refused: %s", variant, error)
             return
     worst = difference(found, expected)
-    if worst > TOLERANCE:
+    if worst > DIFFERENT:
         raise UnsupportedError(
             f"{variant} the outputs differ by up to {worst:.2g} from those of transformers: {variant.said}"
         )

@@ -49,7 +49,7 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "a share of a head that is rounded": (
         "phi3",
         {"computed": {ROTATED: lambda share, size, width, heads: rotated(share or 1, width // heads)}},
-        r"with partial_rotary_factor=0\.\d+ in config\.json .*something else of this value",
+        r"with rope_parameters\.partial_rotary_factor=0\.\d+ in config\.json .*something else of this value",
     ),
     "a context that is another": (
         "phi3",

@@ -256,3 +256,16 @@ def test_a_key_of_a_section_is_changed_in_it() -> None:
     assert Variant("c", 4, "").of(config, "text_config") == {"text_config": {"a": 1, "c": 4}, "b": 2}
     assert Variant("c", 4, "").of(config, None) == {**config, "c": 4}
     assert config == {"text_config": {"a": 1}, "b": 2}
+    deep = {"rope_parameters": {"full": {"factor": 2.0, "kind": "x"}}}
+    changed = Variant("rope_parameters.full.factor", ABSENT, "").of(deep, None)
+    assert changed == {"rope_parameters": {"full": {"kind": "x"}}}
+
+
+def test_settings_of_rope_are_changed_one_by_one() -> None:
+    names = HuggingFaceNames("x", {}, {})
+    config = {"rope_parameters": {"rope_type": "linear", "full": {"factor": 2.0}}, "other": {"a": 1}}
+    found = [(each.key, each.value) for each in variants(config, config, names)]
+    assert found == [
+        ("rope_parameters.rope_type", ABSENT),
+        *(("rope_parameters.full.factor", value) for value in (ABSENT, 5.0, 1.0)),
+    ]

@@ -35,6 +35,11 @@ ABSENT = object()
 _KINDS = {"full_attention": "sliding_attention", "sliding_attention": "full_attention"}
 
 
+_ROPE = ("rope_parameters", "rope_scaling")
+"""Keys of config.json whose values are objects with settings of RoPE."""
+
+_ELSE = "the family makes something else of this value"
+
 _SHARES = (0.3, 0.55, 0.92)
 """Numbers of which products with widths are not whole, and are rounded up, down and to even numbers."""
 
@@ -44,7 +49,10 @@ DIFFERENT = 1e-3
 
 @dataclass(frozen=True)
 class Variant:
-    """One key of config.json with another value, and what the family says of it."""
+    """One key of config.json with another value, and what the family says of it.
+
+    A dot leads into an object: `rope_parameters.rope_theta`.
+    """
 
     key: str
     value: Any
@@ -58,12 +66,16 @@ class Variant:
     def of(self, config: Mapping[str, Any], section: str | None) -> dict[str, Any]:
         """Returns a configuration with the key changed in it, or in its section if it stands there."""
         changed = copy.deepcopy(dict(config))
+        *outer, key = self.key.split(".")
         inner = changed.get(section) if section is not None else None
-        in_section = isinstance(inner, dict) and (self.key in inner or self.key not in changed)
+        first = self.key.split(".")[0]
+        in_section = isinstance(inner, dict) and (first in inner or first not in changed)
         place: dict[str, Any] = inner if in_section and inner is not None else changed
-        place.pop(self.key, None)
+        for name in outer:
+            place = place[name]
+        place.pop(key, None)
         if self.value is not ABSENT:
-            place[self.key] = self.value
+            place[key] = self.value
         return changed
 
 
@@ -81,9 +93,13 @@ def variants(
     for key in sorted({*names.keys, *names.defaults, *computed} & {*known}):
         if known[key] is not None:
             yield Variant(key, None, "what the family takes for null is another value")
-    for key in sorted({*names.keys, *computed} - {*names.required}):
+    for key in sorted({*names.keys, *computed} - {*names.required, *_ROPE}):
         for value in _others(key, known.get(key)):
-            yield Variant(key, value, "the family makes something else of this value")
+            yield Variant(key, value, _ELSE)
+    for key in _ROPE:
+        for path, given in _leaves(key, config.get(key)):
+            for value in (ABSENT, *_others(path, given)):
+                yield Variant(path, value, _ELSE)
     for key, values in names.required.items():
         for value in values:
             if value != known.get(key, ABSENT):
@@ -91,6 +107,17 @@ def variants(
     for key in names.keys_without_effect:
         for value in _others(key, known.get(key)):
             yield Variant(key, value, "the family says that the key has no effect, but it has one")
+
+
+def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The settings in an object, and in objects in it, by their paths: `rope_parameters.rope_theta`."""
+    if not isinstance(value, Mapping):
+        return
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            yield from _leaves(f"{path}.{key}", inner)
+        else:
+            yield f"{path}.{key}", inner
 
 
 def _others(key: str, value: Any) -> list[Any]:
@@ -199,6 +226,7 @@ def _compare(tiny: TinyFolder, variant: Variant, config: Mapping[str, Any], plug
 def _computed(tiny: TinyFolder, plugins: Plugins | None) -> Mapping[str, Array]:
     """The outputs of the family's graph for the folder and its text."""
     model = read(tiny.path, plugins=plugins)
-    graph = build(model, context=max(128, len(tiny.text)), plugins=plugins)
+    # LongRoPE chooses its factors by the context, in transformers by the length of the text.
+    graph = build(model, context=len(tiny.text), plugins=plugins)
     with np.errstate(all="ignore"):
         return Evaluation(graph, float_weights(graph, model.tensors), tiny.text).outputs()

@@ -90,6 +90,7 @@ IGNORED = "test_the_options_that_are_ignored_are_options_and_have_a_text"
 WITHOUT_A_BACKEND = "test_every_operation_of_core_is_in_a_graph"
 """A test of the suite itself."""
 SUM = frozenset({"DecayingSum"})
+RECURRENT = frozenset({"ShortConv", "GatedDelta", "SelectiveScan"})
 EQUAL_BITS = computing(Linear, by_count(2e-7), program=ClaimsEqualBits)
 """Its values differ by a bit or two, within the usual tolerance."""
 

@@ -15,6 +15,7 @@ from zigai_core.ops.operations import (
     Embedding,
     Experts,
     GatedActivation,
+    GatedDelta,
     LayerNorm,
     Linear,
     Multiply,
@@ -24,11 +25,14 @@ from zigai_core.ops.operations import (
     Route,
     Scale,
     Select,
+    SelectiveScan,
+    ShortConv,
     SigmoidGate,
     SoftCap,
 )
 from zigai_kernels.lowering_attention import PAIRINGS, lower_attention, lower_rope
 from zigai_kernels.lowering_experts import ROUTES, lower_experts, lower_route
+from zigai_kernels.lowering_recurrent import lower_recurrent
 from zigai_kernels.packing import Packing, pack_panels, pack_rows
 from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, Recorder, gating
 from zigai_kernels.records import Record
@@ -38,6 +42,7 @@ from zigai_kernels.storage import storage_of
 SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select, Pool),
+    *(ShortConv, GatedDelta, SelectiveScan),
 )
 
 
@@ -181,6 +186,8 @@ class _Lowering(Recorder):
                 self.same_width(operation, x)
                 self.need(operation, operation.cap != 0, "its cap is 0")
                 self.emit(operation, "SOFT_CAP", x, numbers={"cap": operation.cap})
+            case ShortConv() | GatedDelta() | SelectiveScan():
+                lower_recurrent(self, operation)
         self.shapes[output.name] = (output.rows, output.width)
 
     def _embedding(self, op: Embedding) -> None:

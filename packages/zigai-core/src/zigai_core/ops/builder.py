@@ -14,6 +14,7 @@ from zigai_core.contracts.errors import PluginError, ShapeError
 from zigai_core.contracts.graph import TOKENS, WANTED, Array, Graph, Operation, Value, Weight
 from zigai_core.contracts.state import KVCache, Recurrent, State
 from zigai_core.ops.builder_experts import ExpertsBuilder
+from zigai_core.ops.builder_recurrent import RecurrentBuilder
 from zigai_core.ops.operations import (
     Activation,
     Add,
@@ -36,7 +37,7 @@ from zigai_core.ops.operations import (
 )
 
 
-class GraphBuilder(ExpertsBuilder):
+class GraphBuilder(ExpertsBuilder, RecurrentBuilder):
     """Builds a graph from the tensors of a file.
 
     A method that returns a `Value` appends one operation, whose output that is. The output has the name of

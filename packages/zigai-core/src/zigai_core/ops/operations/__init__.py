@@ -14,6 +14,7 @@ from zigai_core.ops.operations.feed_forward import (
 from zigai_core.ops.operations.linear import Embedding, Linear
 from zigai_core.ops.operations.norms import LayerNorm, RMSNorm
 from zigai_core.ops.operations.pool import Pool
+from zigai_core.ops.operations.recurrent import GatedDelta, HeadOrder, SelectiveScan, ShortConv
 from zigai_core.ops.operations.route import Route, RouteKind
 from zigai_core.ops.operations.rows import Columns, Select
 
@@ -25,6 +26,8 @@ __all__ = [
     "Embedding",
     "Experts",
     "GatedActivation",
+    "GatedDelta",
+    "HeadOrder",
     "LayerNorm",
     "Linear",
     "Multiply",
@@ -37,6 +40,8 @@ __all__ = [
     "RouteKind",
     "Scale",
     "Select",
+    "SelectiveScan",
+    "ShortConv",
     "SigmoidGate",
     "SoftCap",
     "activate",

@@ -175,6 +175,10 @@ static int selective_scan_chunks(const zg_executor *c, const zg_record *r) {
 
 /* Copies numbers of heads, `stride` apart, to columns: those of channel first + i to to[i]. */
 static void spread_heads(const zg_record *r, const float *of_heads, int64_t stride, int first, int count, float *to) {
+    if (r->value_dim == 1) { /* a channel is a head */
+        for (int i = 0; i < count; i++) to[i] = of_heads[(first + i) * stride];
+        return;
+    }
     int head = first / r->value_dim, left = r->value_dim - first % r->value_dim;
     for (int i = 0; i < count; i++) {
         to[i] = of_heads[head * stride];

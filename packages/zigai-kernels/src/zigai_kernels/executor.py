@@ -24,7 +24,8 @@ from zigai_kernels.pool import pool_of
 class NativeExecutor:
     """Pages of KV caches, slots of recurrent states, and scratch memory.
 
-    Its threads are the process's (`Pool`). Steps of all executors of a process take turns. See `zigai_core.contracts.plugins.Executor`.
+    Its threads are the process's (`Pool`). Steps of all executors of a process take turns. See
+    `zigai_core.contracts.plugins.Executor`.
     """
 
     def __init__(self, plan: Plan, sizes: tuple[int, ...]) -> None:

@@ -70,18 +70,18 @@ def decaying_sum(g: GraphBuilder, x: Value, name: str) -> Value:
     return g.append(DecayingSum(Value(name, x.width), x, weight, g.state(f"{name}.state", spec)))
 
 
-def core_recurrent_tensors() -> dict[str, TensorInfo]:
+def core_recurrent_tensors(vocabulary: int = VOCABULARY) -> dict[str, TensorInfo]:
     """Returns an embedding and the weights of `core_recurrent_graph`."""
     shapes: dict[str, tuple[int, ...]] = {
-        "token_embd.weight": (VOCABULARY, WIDTH),
+        "token_embd.weight": (vocabulary, WIDTH),
         "conv.weight": (WIDTH, 4),
         "conv.bias": (WIDTH,),
         "a.of heads": (HEADS, 1),
         "a.of states": (WIDTH, 5),
         "d.of heads": (HEADS, 1),
-        "output.weight": (VOCABULARY, WIDTH),
+        "output.weight": (vocabulary, WIDTH),
     }
-    shapes |= {f"{name}.weight": (WIDTH, WIDTH) for name in ("in", "q", "k", "v")}
+    shapes |= {f"{name}.weight": (WIDTH, WIDTH) for name in "qkv"}
     shapes |= {f"{name}.weight": (HEADS, WIDTH) for name in ("decay", "beta")}
     tensors = random_tensors(shapes)
     for name in ("a.of heads", "a.of states"):
@@ -123,7 +123,7 @@ def core_recurrent_graph(tensors: Mapping[str, TensorInfo]) -> Graph:
     )
     wanted = g.select(g.add(heads, states, name="scans"))
     g.output("hidden", wanted)
-    g.output("logits", g.linear(wanted, "output", VOCABULARY, name="logits"))
+    g.output("logits", g.linear(wanted, "output", g.shape("output.weight")[0], name="logits"))
     return g.finish()
 
 

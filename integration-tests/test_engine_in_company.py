@@ -32,11 +32,11 @@ PAGE, CONTEXT = 8, 96
 
 
 def program_of(backend: Backend, kind: int | str | None) -> Program:
-    """A toy whose layers all see everything, or have a window, or recurrent states."""
+    """A toy whose layers all see everything, or have a window, or are beside recurrent states."""
     options = CompileOptions(context=CONTEXT, batch=24, page=PAGE, threads=2)
     if kind == "recurrent":
         tensors = core_recurrent_tensors(256)
-        return backend.compile(core_recurrent_graph(tensors), tensors, options)
+        return backend.compile(core_recurrent_graph(tensors, attention=True), tensors, options)
     window = kind if isinstance(kind, int) else None
     model = toy_decoder(layers=2, vocabulary=256)
     graph = decoder(model, context=CONTEXT, pairing="adjacent", window=window)

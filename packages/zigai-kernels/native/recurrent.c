@@ -78,6 +78,21 @@ static void store_columns(float *x, int n, const vf *from) {
     if (v * VF < n) vf_store_part(x + v * VF, from[v], n - v * VF);
 }
 
+/* to[j * stride + i] = from[i * columns + j] */
+static void transpose(const float *from, int rows, int columns, float *to, int stride) {
+    const int square_rows = rows / 4 * 4, square_columns = columns / 4 * 4;
+    for (int i = 0; i < square_rows; i += 4)
+        for (int j = 0; j < square_columns; j += 4) {
+            u32x4 part[4];
+            for (int n = 0; n < 4; n++) memcpy(&part[n], from + (int64_t)(i + n) * columns + j, sizeof *part);
+            transpose_words(part);
+            for (int n = 0; n < 4; n++) memcpy(to + (int64_t)(j + n) * stride + i, &part[n], sizeof *part);
+        }
+    for (int i = 0; i < rows; i++)
+        for (int j = i < square_rows ? square_columns : 0; j < columns; j++)
+            to[(int64_t)j * stride + i] = from[(int64_t)i * columns + j];
+}
+
 /* Calls a function with the number of vectors as a constant, so that its vectors stay in registers. */
 #define BY_VECTORS(f, n, ...)                \
     switch (n) {                             \
@@ -175,10 +190,6 @@ static int selective_scan_chunks(const zg_executor *c, const zg_record *r) {
 
 /* Copies numbers of heads, `stride` apart, to columns: those of channel first + i to to[i]. */
 static void spread_heads(const zg_record *r, const float *of_heads, int64_t stride, int first, int count, float *to) {
-    if (r->value_dim == 1) { /* a channel is a head */
-        for (int i = 0; i < count; i++) to[i] = of_heads[(first + i) * stride];
-        return;
-    }
     int head = first / r->value_dim, left = r->value_dim - first % r->value_dim;
     for (int i = 0; i < count; i++) {
         to[i] = of_heads[head * stride];
@@ -214,8 +225,10 @@ static void selective_scan_run(zg_executor *c, const zg_record *r, int chunk, in
     float *a = b.own + (int64_t)b.rows * COLUMNS, part[COLUMNS] = {0}, direct[COLUMNS] = {0}; /* zeros in the padding */
     const int numbers = r->mode ? b.rows : 1; /* of `a`, for each channel */
     memset(a, 0, (size_t)numbers * width * sizeof *a);
-    for (int i = 0; i < numbers; i++)
-        spread_heads(r, (const float *)r->weight + i, numbers, first, b.used, a + (int64_t)i * width);
+    if (r->value_dim == 1) transpose((const float *)r->weight + (int64_t)first * numbers, b.used, numbers, a, width);
+    else
+        for (int i = 0; i < numbers; i++)
+            spread_heads(r, (const float *)r->weight + i, numbers, first, b.used, a + (int64_t)i * width);
     if (r->bias) spread_heads(r, r->bias, 1, first, b.used, direct);
     for (int place = b.start; place < b.end; place++) {
         if (stopping(c)) return;

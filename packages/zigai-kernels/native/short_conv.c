@@ -18,19 +18,6 @@ static conv_memory conv_memory_at(char *p, int taps) {
     return (conv_memory){filters, zeros, (const float **)(zeros + CHANNELS)};
 }
 
-/* Filters [channels][taps] to [taps][CHANNELS]. */
-static void lay_out_filters(const float *w, int taps, int channels, float *to) {
-    int i = 0;
-    for (; taps == 4 && i + 4 <= channels; i += 4) { /* the usual length */
-        u32x4 part[4];
-        memcpy(part, w + (int64_t)i * taps, sizeof part);
-        transpose_words(part);
-        for (int tap = 0; tap < 4; tap++) memcpy(to + tap * CHANNELS + i, &part[tap], sizeof *part);
-    }
-    for (; i < channels; i++)
-        for (int tap = 0; tap < taps; tap++) to[(int64_t)tap * CHANNELS + i] = w[(int64_t)i * taps + tap];
-}
-
 static void short_conv_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     const zg_slots *s = c->step->slots;
     const int taps = r->inner, blocks = ceil_div(r->width, CHANNELS), sequence = chunk / blocks;
@@ -41,7 +28,7 @@ static void short_conv_run(zg_executor *c, const zg_record *r, int chunk, int th
     const float *before = read < 0 ? NULL : (const float *)in_slot(c, r, read) + first;
     float *y = (float *)address(c, r->output) + first;
     memset(m.filters, 0, (size_t)(taps + 1) * CHANNELS * sizeof *m.filters); /* `zeros`, too */
-    lay_out_filters(w, taps, used, m.filters);
+    transpose(w, used, taps, m.filters, CHANNELS);
     for (int place = start; place < s->starts[sequence + 1]; place++) {
         if (stopping(c)) return;
         for (int tap = 0; tap < taps; tap++) {

@@ -90,11 +90,17 @@ def core_recurrent_tensors(vocabulary: int = VOCABULARY) -> dict[str, TensorInfo
     return tensors
 
 
-def core_recurrent_graph(tensors: Mapping[str, TensorInfo]) -> Graph:
-    """Returns a graph of core's operations with recurrent states, each in the ways that models use it."""
+def core_recurrent_graph(tensors: Mapping[str, TensorInfo], *, attention: bool = False) -> Graph:
+    """Returns a graph of core's operations with recurrent states, each in the ways that models use it.
+
+    `attention`: there is a KV cache, too.
+    """
     g = GraphBuilder(tensors)
     x = g.short_conv(g.embedding("token_embd", WIDTH), "conv", state="conv")
     q, k, v = (g.linear(x, name, WIDTH) for name in "qkv")
+    if attention:
+        y = g.attention(q, k, v, state="kv", heads=HEADS, kv_heads=HEADS, head_dim=HEAD, name="attention")
+        x = g.add(x, y, name="attention sum")
     few = g.scale(g.columns(k, 0, WIDTH // 2, name="k of few"), 0.25, name="keys")
     asked = g.columns(q, 0, WIDTH // 2, name="queries")
     beta = g.soft_cap(g.linear(x, "beta", HEADS), 1.0, name="share")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # the names of plugins are read where numpy is not needed
+    import numpy as np
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class TensorPart:
     are; with `computes` they are float32, and so is the part: `lambda a: -np.exp(a)`. With `each`, `change`
     is given one entry along the first axis at a time, such as an expert's matrix.
 
+    >>> import numpy as np
     >>> up = TensorPart("blk.{}.ffn_up_exps.weight", lambda expert: expert[:, 1::2].T, each=True)
     >>> up.change(np.arange(8).reshape(2, 4))
     array([[1, 5],

@@ -22,6 +22,6 @@ class TestGpt(ArchitectureConformance):
         "swiglu_clamp_exp": "7: llama.cpp",
     }
     unlike_llama_cpp = {
-        "gpt-oss-yarn": "it rounds the bounds of YaRN (ggml_rope_yarn_corr_dims) and computes its magnitude itself",
+        "gpt-oss-yarn": "it rounds the bounds of YaRN (ggml_rope_yarn_corr_dims), and has its own magnitude",
         "gpt-oss-clamped": "its limit of gate and up is 7 in all files (src/llama-graph.cpp)",
     }

@@ -21,7 +21,7 @@ _YARN = {"rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.
 
 
 def _rope(parameters: Any, scaling: Any, _context: Any) -> dict[str, Any]:
-    """What the family's class makes of RoPE's settings: YaRN without any, and whole bounds without `truncate`."""
+    """What transformers makes of RoPE's settings: YaRN without any, and whole bounds without `truncate`."""
     given = parameters or scaling
     if not given:
         return {

@@ -21,7 +21,7 @@ _ROWS = 4096
 
 
 def for_type(parts: Sequence[tuple[TensorPart, str]], dtype: str) -> list[tuple[TensorPart, str]]:
-    """Returns the parts, with their names, of a tensor of this type: those for the type alone, if there are."""
+    """Returns the parts of a tensor of this type, with their names: those for the type alone, if any."""
     own = [each for each in parts if each[0].stored == dtype]
     return own or [each for each in parts if each[0].stored is None]
 

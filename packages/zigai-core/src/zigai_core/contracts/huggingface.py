@@ -21,8 +21,8 @@ class TensorPart:
     of any type, as slices, `reshape`, `transpose` and `concatenate` do, since stored ones are passed as they
     are; with `computes` they are float32, and so is the part: `lambda a: -np.exp(a)`. With `each`, `change`
     is given one entry along the first axis at a time, such as an expert's matrix. With `stored`, the part is
-    taken of a tensor of that type alone, and of such a tensor no part without it is: experts of gpt-oss lie in
-    rows of outputs as MXFP4, and in rows of inputs as BF16.
+    taken of a tensor of that type alone, and of such a tensor no part without it is: experts of gpt-oss lie
+    in rows of outputs as MXFP4, and in rows of inputs as BF16.
 
     >>> up = TensorPart("blk.{}.ffn_up_exps.weight", lambda expert: expert[:, 1::2].T, each=True)
     >>> up.change(np.arange(8).reshape(2, 4))

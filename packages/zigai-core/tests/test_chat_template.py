@@ -281,8 +281,9 @@ def test_the_filter_replace_takes_numbers_as_text() -> None:
 def test_a_variable_with_a_default_is_one_in_a_macro_too() -> None:
     text = (
         "{% macro one(tools) %}{{ tools }}{{ two() }}{% endmacro %}"
-        "{% macro two() %}{% if effort is not defined %}{% set effort = 'low' %}{% endif %}{{ effort }}{{ own }}"
-        "{% endmacro %}{% set own = 1 %}{% set date = date or 'today' %}{{ one(tools) }}{{ two() }}{{ date }}"
+        "{% macro two() %}{% if effort is not defined %}{% set effort = 'low' %}{% set a = 1 %}{% endif %}"
+        "{{ effort }}{{ own }}{{ a }}{% endmacro %}{% set own = 1 %}{% set date = date or 'today' %}"
+        "{{ one(tools) }}{{ two() }}{{ date }}"
     )
     template = ChatTemplate(text)
     assert template.variables == {"tools", "effort", "date"}

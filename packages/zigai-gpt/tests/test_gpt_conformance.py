@@ -21,6 +21,7 @@ class TestGpt(ArchitectureConformance):
         "rope.scaling.yarn_truncate": "false, as the models were trained; GGUF has no key for it",
         "swiglu_clamp_exp": "7: llama.cpp",
     }
+    required = {"attention.sliding_window": "llama.cpp asks for it, too"}
     unlike_llama_cpp = {
         "gpt-oss-yarn": "it rounds the bounds of YaRN (ggml_rope_yarn_corr_dims), and has its own magnitude",
         "gpt-oss-clamped": "its limit of gate and up is 7 in all files (src/llama-graph.cpp)",

@@ -23,6 +23,7 @@ from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.reference import NumpyBackend
+from zigai_core.testing.backend.graphs import core_recurrent_graph, core_recurrent_tensors
 from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend
 
@@ -30,11 +31,15 @@ OPERATIONS = int(os.environ.get("ZIGAI_ENGINE_OPERATIONS", "400"))
 PAGE, CONTEXT = 8, 96
 
 
-def program_of(backend: Backend, window: int | None) -> Program:
-    """A toy whose layers all see everything, or have a window."""
+def program_of(backend: Backend, kind: int | str | None) -> Program:
+    """A toy whose layers all see everything, or have a window, or are beside recurrent states."""
+    options = CompileOptions(context=CONTEXT, batch=24, page=PAGE, threads=2)
+    if kind == "recurrent":
+        tensors = core_recurrent_tensors(256)
+        return backend.compile(core_recurrent_graph(tensors, attention=True), tensors, options)
+    window = kind if isinstance(kind, int) else None
     model = toy_decoder(layers=2, vocabulary=256)
     graph = decoder(model, context=CONTEXT, pairing="adjacent", window=window)
-    options = CompileOptions(context=CONTEXT, batch=24, page=PAGE, threads=2)
     return backend.compile(graph, model.tensors, options)
 
 
@@ -121,11 +126,11 @@ class Company:
         return stats
 
 
-@pytest.mark.parametrize("window", [None, 20])
+@pytest.mark.parametrize("kind", [None, 20, "recurrent"])
 @pytest.mark.parametrize("pages", [13, 40])
 @pytest.mark.parametrize("backend", [NativeBackend(), NumpyBackend()], ids=["native", "numpy"])
-def test_replies_in_company_are_those_alone(backend: Backend, pages: int, window: int | None) -> None:
-    program = program_of(backend, window)
+def test_replies_in_company_are_those_alone(backend: Backend, pages: int, kind: int | str | None) -> None:
+    program = program_of(backend, kind)
     company = Company(program, Budget(tokens=pages * PAGE, sequences=6), seed=pages)
     for _ in range(OPERATIONS):
         company.operate()

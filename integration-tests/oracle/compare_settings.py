@@ -14,6 +14,16 @@ from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.testing.oracles.record import record
 
+ROTATED = ("partial_rotary_factor", "head_dim", "hidden_size", "num_attention_heads")
+
+
+def rotated(share: float, size: int) -> dict[str, int]:
+    """The rotated elements of a head, in pairs, where transformers has frequencies of an odd number."""
+    count = int(share * size)
+    count += count % 2
+    return {} if count == size else {"rope.dimension_count": count}
+
+
 FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
     "an activation that is accepted": (
         "llama",
@@ -36,8 +46,19 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str]] = {
         {"computed": {"attn_logit_softcapping": lambda cap: {"attn_logit_softcapping": cap or 1.5}}},
         r"with attn_logit_softcapping=None in config\.json",
     ),
+    "a share of a head that is rounded": (
+        "phi3",
+        {"computed": {ROTATED: lambda share, size, width, heads: rotated(share or 1, width // heads)}},
+        r"with rope_parameters\.partial_rotary_factor=0\.\d+ in config\.json .*something else of this value",
+    ),
+    "a context that is another": (
+        "phi3",
+        {"keys": {"max_position_embeddings": None, "initializer_range": "context_length"}},
+        r"context_length is .*, but max_position_embeddings 128",
+    ),
 }
 CLASSES = {
+    "phi3": ("Phi3ForCausalLM", {"eos_token_id": 2, "pad_token_id": 0, "hidden_size": 80}),
     "mistral": ("MistralForCausalLM", {"sliding_window": None}),
     "llama": ("LlamaForCausalLM", {}),
     "qwen3_moe": (

@@ -94,7 +94,10 @@ class KeepsTheLastStateAlone(Executor):
 
 class BeginsWithWhatTheSlotHolds(Executor):
     def change(self, batch: Batch) -> Batch:
-        return slots_of(batch, lambda group: Slots(np.maximum(group.reads, 0), group.writes))
+        def first(group: Slots) -> Slots:
+            return group if 0 in group.writes[:, 1] else Slots(np.maximum(group.reads, 0), group.writes)
+
+        return slots_of(batch, first)
 
 
 class ReadsASlotOnce(Executor):

@@ -100,6 +100,7 @@ WITHOUT_A_BACKEND = "test_every_operation_of_core_is_in_a_graph"
 """A test of the suite itself."""
 POSITIONS = "test_embeddings_and_scales_are_those_of_the_positions"
 SUM = frozenset({"DecayingSum"})
+RECURRENT = frozenset({"ShortConv", "GatedDelta", "SelectiveScan"})
 EQUAL_BITS = computing(Linear, by_count(2e-7), program=ClaimsEqualBits)
 """Its values differ by a bit or two, within the usual tolerance."""
 

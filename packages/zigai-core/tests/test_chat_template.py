@@ -278,6 +278,19 @@ def test_the_filter_replace_takes_numbers_as_text() -> None:
     assert ChatTemplate("{{ 2021 | replace(1, 5) }}{{ 'aa' | replace('a', 'b', 1) }}").render([]) == "2025ba"
 
 
+def test_a_variable_with_a_default_is_one_in_a_macro_too() -> None:
+    text = (
+        "{% macro one(tools) %}{{ tools }}{{ two() }}{% endmacro %}"
+        "{% macro two() %}{% if effort is not defined %}{% set effort = 'low' %}{% set a = 1 %}{% endif %}"
+        "{{ effort }}{{ own }}{{ a }}{% endmacro %}{% set own = 1 %}{% set date = date or 'today' %}"
+        "{{ one(tools) }}{{ two() }}{{ date }}"
+    )
+    template = ChatTemplate(text)
+    assert template.variables == {"tools", "effort", "date"}
+    assert template.render([], tools=5, effort="high", date="now") == "5high1high1now"
+    assert ChatTemplate("{% macro m(a) %}{{ a }}{% endmacro %}{{ m(1) }}").variables == set()
+
+
 def test_names_of_jinja_itself_are_no_variables_of_a_template() -> None:
     text = (
         "{% macro m() %}{{ caller() }}{{ varargs }}{{ kwargs }}{% endmacro %}"

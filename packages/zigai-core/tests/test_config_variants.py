@@ -228,19 +228,24 @@ def test_variants_are_all_keys_that_are_known_and_all_values_that_are_accepted()
         "word": "x", "kinds": ["full_attention", 3], "none": None,
     }  # fmt: skip
     config = {"a": 1, "b": 2, "d": 3, "other": 4}
-    found = [(variant.key, variant.value) for variant in variants(config, known, names)]
+    found = [(each.key, each.value) for each in variants(config, known, names) if each.key not in ("b", "c")]
     assert found == [
-        *(("a", ABSENT), ("b", ABSENT), ("d", ABSENT)),
-        *(("a", None), ("act", "swish"), ("flag", False)),
+        *(("a", ABSENT), ("d", ABSENT), ("a", None), ("a", 3), ("a", 0)),
+        *(("act", "swish"), ("flag", False)),
         *(
             ("yes", False),
             ("count", 9),
             ("count", 2),
             ("share", 2.0),
             ("share", 0.25),
+            *(("share", value) for value in (0.3, 0.55, 0.92)),
             ("hidden_act", "gelu"),
         ),
         *(("kinds", ["sliding_attention", 3]), ("kinds", [3, "full_attention"]), ("none", True), ("none", 3)),
+        *(("none", value) for value in (12, 0.3, 0.55, 0.92)),
+    ]
+    assert [each.value for each in variants(config, known, names) if each.key == "b"] == [
+        *(ABSENT, True, 3, 12, 0.3, 0.55, 0.92)
     ]
 
 
@@ -251,3 +256,16 @@ def test_a_key_of_a_section_is_changed_in_it() -> None:
     assert Variant("c", 4, "").of(config, "text_config") == {"text_config": {"a": 1, "c": 4}, "b": 2}
     assert Variant("c", 4, "").of(config, None) == {**config, "c": 4}
     assert config == {"text_config": {"a": 1}, "b": 2}
+    deep = {"rope_parameters": {"full": {"factor": 2.0, "kind": "x"}}}
+    changed = Variant("rope_parameters.full.factor", ABSENT, "").of(deep, None)
+    assert changed == {"rope_parameters": {"full": {"kind": "x"}}}
+
+
+def test_settings_of_rope_are_changed_one_by_one() -> None:
+    names = HuggingFaceNames("x", {}, {})
+    config = {"rope_parameters": {"rope_type": "linear", "full": {"factor": 2.0}}, "other": {"a": 1}}
+    found = [(each.key, each.value) for each in variants(config, config, names)]
+    assert found == [
+        ("rope_parameters.rope_type", ABSENT),
+        *(("rope_parameters.full.factor", value) for value in (ABSENT, 5.0, 1.0)),
+    ]

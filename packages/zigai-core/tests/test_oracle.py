@@ -68,7 +68,7 @@ def test_a_text_repeats_a_part_of_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"PK\x03\x04", b"GGUF" * 9, json.dumps({"version": 1}).encode()], ids=repr
+    "content", [b"", b"PK\x03\x04", b"GGUF" * 9, json.dumps({"version": 2}).encode()], ids=repr
 )
 def test_a_file_that_is_no_oracle_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "odd.npz"
@@ -81,8 +81,8 @@ def test_arrays_that_are_no_oracle_and_later_layouts_are_refused(tmp_path: Path)
     np.savez(tmp_path / "odd.npz", a=np.zeros(3))
     with pytest.raises(FormatError, match="it is not an oracle: KeyError"):
         Oracle.load(tmp_path / "odd.npz")
-    np.savez(tmp_path / "new.npz", about=np.array(json.dumps({"version": 2})))
-    with pytest.raises(FormatError, match="its layout is version 2"):
+    np.savez(tmp_path / "new.npz", about=np.array(json.dumps({"version": 3})))
+    with pytest.raises(FormatError, match="its layout is version 3"):
         Oracle.load(tmp_path / "new.npz")
 
 

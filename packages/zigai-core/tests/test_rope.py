@@ -123,6 +123,20 @@ def test_an_original_context_of_zero_is_the_context_length() -> None:
     )
 
 
+def test_the_bounds_of_yarn_are_whole_numbers_unless_they_are_not_truncated() -> None:
+    """The paper's ramp, for `i(t) = pairs · ln(original / 2πt) / ln(base)`: transformers, `truncate`."""
+    low, high = (8 * np.log(64 / (2 * np.pi * times)) / np.log(10000.0) for times in (4.0, 0.25))
+    assert (low, high) == pytest.approx((0.8119, 3.2201), abs=1e-4)
+    for truncate, first, last in ((True, 0, 4), (False, low, high)):
+        divided = np.clip((np.arange(8) - first) / (last - first), 0, 1)
+        expected = PLAIN / 4 * divided + PLAIN * (1 - divided)
+        found = scaled(**YARN, yarn_beta_fast=4.0, yarn_beta_slow=0.25, yarn_truncate=truncate)
+        np.testing.assert_allclose(found.frequencies, expected, rtol=1e-6)
+    default = scaled(**YARN, yarn_beta_fast=4.0, yarn_beta_slow=0.25).frequencies
+    whole = scaled(**YARN, yarn_beta_fast=4.0, yarn_beta_slow=0.25, yarn_truncate=True).frequencies
+    np.testing.assert_array_equal(default, whole)
+
+
 def test_a_beta_fast_below_beta_slow_gives_a_step() -> None:
     """As in llama.cpp: the pairs before an index keep their frequency, the others are divided."""
     share = PLAIN / scaled(**YARN, yarn_beta_fast=1.0, yarn_beta_slow=32.0).frequencies

@@ -27,5 +27,9 @@ class TestGemma(ArchitectureConformance):
         "pooling_type": "none: llama.cpp",
         "attention.sliding_window_pattern": "5 of 6 layers, in gemma2 each other one: llama.cpp",
     }
+    required = {"rope.freq_base": "of gemma3 it is 1000000, which no default of GGUF says"}
+    unrecorded = {
+        "attention.sliding_window_pattern": "of gemma-embedding, whose files have none: as in gemma3",
+    }
     llama_cpp_tolerance = 2e-2  # it looks the GELU up in a table of float16
     unlike_llama_cpp = {"gemma2-scaled": LAYERS, "gemma3-scaled": LAYERS}

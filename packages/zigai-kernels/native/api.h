@@ -32,6 +32,9 @@ enum zg_operation {
     ZG_COLUMN_SHIFT, /* rows plus a vector */
     ZG_POSITION_SCALE, /* rows times a number that depends on their position */
     ZG_HEAD_LINEAR, /* Linear with a matrix for each head of a row */
+    ZG_SHORT_CONV, /* the convolution of each channel with its own filter */
+    ZG_GATED_DELTA, /* x: queries, y: keys, more: values, decays, betas */
+    ZG_SELECTIVE_SCAN, /* x: inputs, y: steps, more: b, c */
     ZG_OPERATIONS  /* number of operations */
 };
 
@@ -55,6 +58,7 @@ enum zg_route { ZG_SOFTMAX, ZG_SIGMOID, ZG_SOFTMAX_CHOSEN };
 enum zg_pairing { ZG_ADJACENT, ZG_HALF };
 enum zg_pool_kind { ZG_MEAN, ZG_CLS, ZG_LAST };
 enum zg_row_of { ZG_OF_TOKEN, ZG_OF_POSITION, ZG_OF_START };
+enum zg_head_order { ZG_GROUPED, ZG_TILED };
 enum zg_flag { ZG_FALSE, ZG_TRUE };
 enum zg_status { ZG_DONE, ZG_CANCELLED };
 
@@ -66,37 +70,44 @@ typedef struct {
     int32_t rows;        /* enum zg_rows: how many rows the output has */
     int32_t width;       /* elements in a row of the output; HEAD_LINEAR: in a head of it */
     int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE, CHOOSE: elements in a row of x; HEAD_LINEAR: in a head of x;
-                            norms: a group; ROPE: pairs; POSITION_SCALE: positions after which the factor grows */
+                            norms: a group; ROPE: pairs; POSITION_SCALE: positions after which the factor grows;
+                            SHORT_CONV: taps */
     int32_t start;       /* COLUMNS: first column; EMBEDDING: the row, if mode says so; POSITION_SCALE: added to positions */
     int32_t heads;       /* HEAD_LINEAR: also the number of matrices; else query heads, or experts */
     int32_t kv_heads;
-    int32_t head_dim;    /* ROPE: width of a head; STORE, ATTENTION: width of a head's query and key */
-    int32_t value_dim;   /* STORE, ATTENTION: width of a head's value */
+    int32_t head_dim;    /* ROPE: width of a head; STORE, ATTENTION: width of a head's query and key;
+                            GATED_DELTA: of a key; SELECTIVE_SCAN: numbers of the state for each channel */
+    int32_t value_dim;   /* STORE, ATTENTION, GATED_DELTA: width of a head's value; SELECTIVE_SCAN: of a head */
     int32_t used;        /* experts per row: ROUTE, CHOOSE, WEIGH, GROUP, EXPERT_LINEAR, COMBINE */
-    int32_t groups;      /* ROUTE: groups of experts */
+    int32_t groups;      /* ROUTE: groups of experts; GATED_DELTA: key heads; SELECTIVE_SCAN: groups of heads */
     int32_t groups_used; /* ROUTE: groups whose experts can be chosen */
     int32_t group_best;  /* ROUTE: number of a group's best experts whose sum is the group's value */
     int32_t renormalise; /* ROUTE: shares are divided by their sum */
     int32_t repeat;      /* factor on the number of rows; 0 means 1 */
     int32_t window;      /* ATTENTION: a row sees entries less than window away from its index; 0: all */
     int32_t chunk;       /* ATTENTION: a row sees entries from the last multiple of chunk on; 0: all */
-    int32_t group;       /* STORE, ATTENTION: index of the group of caches that the keys and values are in */
+    int32_t group;       /* STORE, ATTENTION: index of the group of caches that the keys and values are in;
+                            operations with a recurrent state: of the group of slots */
     int32_t mode;        /* GATED, UNARY: enum zg_activation; EMBEDDING: enum zg_row_of; RMS_NORM: the weight is as wide as a row; ROPE: enum zg_pairing;
                             STORE: a head's value is the first value_dim elements of its key;
                             ROUTE: enum zg_route; POOL: enum zg_pool_kind; EXPERT_LINEAR: x has a row for each expert used;
-                            COMBINE: the results already include the shares */
-    float factor;        /* SCALE: factor; ATTENTION, ROUTE: scale; norms: epsilon; ROPE_TABLE: magnitude;
+                            COMBINE: the results already include the shares; GATED_DELTA: enum zg_head_order;
+                            SELECTIVE_SCAN: `a` has a number for each number of the state, not one for each head */
+    float factor;        /* SCALE: factor; ATTENTION, ROUTE, GATED_DELTA: scale; norms: epsilon; ROPE_TABLE: magnitude;
                             POSITION_SCALE: factor of the logarithm */
     float cap;           /* SOFT_CAP, ATTENTION (0: none); GATED_CLAMP: limit, INFINITY for none */
     float offset;        /* ROUTE: added to the sum of shares; GATED_CLAMP: added to y */
     int64_t output;
     int64_t x;           /* LINEAR: the input; STORE: keys; ATTENTION: queries; GATED: the gate */
     int64_t y;           /* STORE: values; ROPE: the table; others: the second operand */
-    int64_t cache;       /* STORE, ATTENTION: byte offset of the state in a page of its group */
-    int64_t stride;      /* bytes from one row (EMBEDDING) or panel (LINEAR, HEAD_LINEAR, EXPERT_LINEAR) of the weight to the next */
-    const void *weight;  /* in the layout of its packing; ROPE_TABLE: frequencies; ATTENTION: sinks or NULL */
-    const float *bias;   /* ATTENTION: slopes or NULL */
+    int64_t cache;       /* byte offset of the state in a page or slot of its group */
+    int64_t stride;      /* bytes from one row (EMBEDDING) or panel (LINEAR, HEAD_LINEAR, EXPERT_LINEAR) of the weight to the next;
+                            operations with a recurrent state: of the state in a slot */
+    const void *weight;  /* in the layout of its packing; ROPE_TABLE: frequencies; ATTENTION: sinks or NULL;
+                            SELECTIVE_SCAN: a */
+    const float *bias;   /* ATTENTION: slopes or NULL; SELECTIVE_SCAN: d or NULL */
     const int32_t *sections; /* ROPE_TABLE: the section of positions that each pair reads; NULL: the first */
+    int64_t more[3];     /* further operands */
 } zg_record;
 
 /* Records that run without a barrier between them. */
@@ -116,9 +127,9 @@ typedef struct {
     int32_t page;             /* entries in a page of a cache */
     int32_t tile;             /* number of rows that attention processes together */
     int32_t span;             /* entries (whole pages) per partial result of attention */
-    int32_t groups;           /* number of groups of caches */
+    int32_t groups;           /* number of groups of caches and slots */
     int32_t logits;           /* the LINEAR whose output is the logits, or -1: it also finds the largest of each panel */
-    const int64_t *group_bytes; /* size of a page of each group, all its states together */
+    const int64_t *group_bytes; /* size of a page or slot of each group, all its states together */
     int64_t scratch_bytes;    /* size of the graph's intermediate values */
     int64_t thread_bytes;     /* additional scratch per thread */
     int64_t partial_bytes;    /* memory for attention's partial results */
@@ -129,6 +140,19 @@ typedef struct {
     const int32_t *pages;
     const int32_t *starts;
 } zg_tables;
+
+/* The slots of recurrent states in a step. A place is a number in `rows`: rows of a sequence are next to each other, in
+   ascending index. Places starts[i]..starts[i + 1] - 1 are those of the i-th sequence with rows, whose state before the
+   step is in slot reads[i], -1 for none. The state after place p is written to the slots writes[write_starts[p]]..
+   writes[write_starts[p + 1] - 1]. No slot is read and written, and none is written twice. */
+typedef struct {
+    int32_t sequences;            /* that have rows */
+    const int32_t *starts;
+    const int32_t *rows;
+    const int32_t *reads;
+    const int32_t *write_starts;
+    const int32_t *writes;
+} zg_slots;
 
 /* One step. The caller has checked every field against the plan and the executor. */
 typedef struct {
@@ -141,7 +165,8 @@ typedef struct {
     const int32_t *ends;          /* a row sees entries below its end, at least 1; NULL: index + 1 */
     const int32_t *positions;     /* for RoPE: sections of a number per row */
     const int32_t *wanted_rows;
-    const zg_tables *tables;      /* of each group */
+    const zg_tables *tables;      /* of each group; those of slots are not read */
+    const zg_slots *slots;        /* of the recurrent states; NULL: there are none */
     float *const *outputs;
     float *peaks;                 /* the largest logit of each panel of each wanted row, NaN if one is not finite */
     int64_t *nanoseconds;         /* per record, accumulated; or NULL */
@@ -177,6 +202,9 @@ void zg_pack(int32_t type, const void *rows, int64_t count, int32_t width, void 
 int64_t zg_quantize(int32_t type, int32_t source, const void *elements, int64_t blocks, void *out);
 void zg_checksums(const void *data, int64_t nbytes, int64_t block, int64_t first, int64_t end, uint64_t *sums);
 int64_t zg_cache_bytes(int32_t page, int32_t kv_heads, int32_t head_dim, int32_t value_dim, int32_t type);
+int64_t zg_slot_bytes(const zg_record *record);
+int64_t zg_recurrent_bytes(const zg_record *record);
+int64_t zg_recurrent_chunks(const zg_record *record);
 int64_t zg_best(const float *row, int64_t n, const float *peaks, int64_t k, const int32_t *edited, const float *values,
                 int64_t edits, const uint32_t *mask, uint64_t *keys, int64_t room, int32_t *ids, float *logits,
                 int64_t *damaged);

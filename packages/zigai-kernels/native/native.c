@@ -47,5 +47,7 @@
 #include "products.c"
 #include "softmax.c"
 #include "attention.c"
+#include "recurrent.c"
+#include "short_conv.c"
 #include "step.c"
 #include "best.c"

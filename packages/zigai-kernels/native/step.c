@@ -32,6 +32,9 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_COLUMN_SHIFT] = {NULL, column_shift_run},
     [ZG_POSITION_SCALE] = {NULL, position_scale_run},
     [ZG_HEAD_LINEAR] = {linear_chunks, linear_run},
+    [ZG_SHORT_CONV] = {short_conv_chunks, short_conv_run},
+    [ZG_GATED_DELTA] = {gated_delta_chunks, gated_delta_run},
+    [ZG_SELECTIVE_SCAN] = {selective_scan_chunks, selective_scan_run},
 };
 
 /* Rows per chunk with many rows: neighbouring rows share cache lines of their outputs. */
@@ -182,13 +185,18 @@ int zg_run(zg_pool *p, zg_executor *c, const zg_step *step) {
     return stopping(c) ? ZG_CANCELLED : ZG_DONE;
 }
 
-/* Copies whole pages of a group, one pair (from, to) after the other. */
+static int has_slots(const zg_record *r) {
+    return r->operation == ZG_SHORT_CONV || r->operation == ZG_GATED_DELTA || r->operation == ZG_SELECTIVE_SCAN;
+}
+
+/* Copies whole pages or slots of a group, one pair (from, to) after the other. */
 void zg_copy_pages(zg_executor *c, int32_t group, const int32_t *pairs, int64_t count) {
     const zg_plan *plan = c->plan;
     for (int i = 0; i < plan->count; i++) {
         const zg_record *r = &plan->records[i];
-        if (r->operation != ZG_STORE || r->group != group) continue;
-        int64_t bytes = zg_cache_bytes(plan->page, r->kv_heads, r->head_dim, r->value_dim, r->type);
+        if ((r->operation != ZG_STORE && !has_slots(r)) || r->group != group) continue;
+        int64_t bytes = has_slots(r) ? r->stride
+                                     : zg_cache_bytes(plan->page, r->kv_heads, r->head_dim, r->value_dim, r->type);
         char *state = c->caches[group] + r->cache * c->pages[group];
         for (const int32_t *pair = pairs; pair < pairs + 2 * count; pair += 2)
             if (pair[0] != pair[1]) memcpy(state + pair[1] * bytes, state + pair[0] * bytes, (size_t)bytes);

@@ -122,9 +122,7 @@ def test_a_stop_cell_of_another_type_or_shape_is_refused(tools: Any, stop: Any) 
 def test_pages_outside_the_executor_are_not_copied(tools: Any) -> None:
     executor = toy().new_executor([8])
     for pair in ((0, 8), (-1, 0)):
-        with pytest.raises(
-            ShapeError, match=f"from {pair[0]} to {pair[1]}, but the pages of group 0 are 0..7"
-        ):
+        with pytest.raises(ShapeError, match=f"from {pair[0]} to {pair[1]}, but those of group 0 are 0..7"):
             executor.copy(0, [pair])
     with pytest.raises(ShapeError, match="group 1, but the graph has 1"):
         executor.copy(1, [(0, 0)])

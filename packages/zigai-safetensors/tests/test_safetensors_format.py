@@ -247,6 +247,12 @@ def test_llama_3_has_divisors_and_others_have_keys(folder: Folder) -> None:
     values = dict(SafetensorsFormat().read(folder(rope_scaling=yarn)).hyperparameters.items())
     assert values["rope.scaling.type"] == "yarn"
     assert values["rope.scaling.original_context_length"] == 64
+    assert "rope.scaling.yarn_truncate" not in values
+    values = dict(SafetensorsFormat().read(folder(rope_scaling={**yarn, "truncate": False})).hyperparameters)
+    assert values["rope.scaling.yarn_truncate"] is False
+    for wrong in (None, 0, "false"):  # transformers takes null for false
+        with pytest.raises(FormatError, match=r"rope_scaling\.truncate is .*, but must be true or false"):
+            SafetensorsFormat().read(folder(rope_scaling={**yarn, "truncate": wrong}))
 
 
 def sharded(path: Path, make: Any, places: dict[str, str]) -> None:

@@ -70,6 +70,28 @@ def test_transposed_experts_keep_their_type(load: Load) -> None:
     check(model, "blk.1.up.weight", EXPERTS[:, :, 1::2].swapaxes(1, 2).astype("<f4"), "F16")
 
 
+def test_parts_for_a_type_replace_the_others(load: Load) -> None:
+    parts = [
+        TensorPart("blk.{}.up.weight", lambda a: a.T),
+        TensorPart("blk.{}.up.weight", lambda a: a[1::2], stored="F16"),
+        TensorPart("blk.{}.more.weight", lambda a: a[:1], stored="F16"),
+        TensorPart("blk.{}.up.weight", lambda a: a, stored="MXFP4"),
+    ]
+    model = load(ROWS, *parts)
+    check(model, "blk.1.up.weight", ROWS.T, "F32")
+    assert "blk.1.more.weight" not in model.tensors
+    model = load(ROWS.astype("<f2"), *parts)
+    check(model, "blk.1.up.weight", ROWS[1::2], "F16")
+    check(model, "blk.1.more.weight", ROWS[:1], "F16")
+
+
+def test_rows_in_any_order_and_number_are_gathered(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zigai_safetensors.tensor_parts._ROWS", 3)
+    rows = np.arange(120, dtype="<f4").reshape(40, 3)
+    for order in (slice(None, None, 2), slice(None, None, -1), slice(1, None, 7), [39, 0, 0, 5, 6, 8, 2, 38]):
+        check(load(rows, TensorPart("blk.{}.x", lambda a, o=order: a[o])), "blk.1.x", rows[order], "F32")
+
+
 def test_a_computed_part_is_float32(load: Load) -> None:
     stored = np.linspace(-1, 1, 12, dtype="<f4").reshape(4, 1, 3)
     model = load(

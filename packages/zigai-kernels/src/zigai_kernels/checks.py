@@ -12,12 +12,16 @@ from zigai_core.contracts.batch import Batch
 from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.contracts.options import KV_DTYPES, CompileOptions
 from zigai_kernels.plan import Plan
+from zigai_kernels.slots import SlotTables, slots_of
 from zigai_kernels.tables import Extents, Tables, tables_of, unsigned_peak, whole_tables
 
 MOST_BYTES = 1 << 46
 """Largest size of an executor's pages: the address space holds no more, and C counts bytes in 64 bits."""
 
 Ints = NDArray[np.int32]
+
+NO_TABLES: Tables = (np.zeros(1, np.int32), np.zeros(1, np.int32))
+"""In place of the tables of a group of slots."""
 
 
 def check_options(options: CompileOptions) -> None:
@@ -42,7 +46,7 @@ def check_sizes(sizes: Sequence[int], plan: Plan) -> tuple[int, ...]:
         )
     for size in sizes:
         if not 1 <= size < 2**31:
-            raise UnsupportedError(f"an executor with {size} pages: must be from 1 to {2**31 - 1}")
+            raise UnsupportedError(f"an executor with {size} pages or slots: must be from 1 to {2**31 - 1}")
     nbytes = sum(size * each for size, each in zip(sizes, plan.state_bytes, strict=True))
     nbytes += plan.whole_bytes * plan.options.batch
     if nbytes > MOST_BYTES:
@@ -71,6 +75,9 @@ class CheckedBatch:
     """Numbers from one section of positions to the next; 0 if all sections are the same."""
     wanted: Ints
     tables: list[Tables]
+    """Of each group; empty for slots."""
+    slots: SlotTables | None
+    """Of recurrent states; None: the graph has none."""
 
 
 def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatch:
@@ -106,24 +113,28 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
     if plan.graph.position_limit is not None:
         _within(positions.reshape(-1)[:count], plan.graph.position_limit, "position")
     extents = Extents(sequences, index, ends)
-    tables = [
-        tables_of(pages, window, extents, options.page, size)
-        for pages, window, size in zip(batch.groups, plan.windows, sizes, strict=True)
-    ]
+    tables: list[Tables] = []
+    slots: SlotTables | None = None
+    for places, group, size in zip(batch.groups, plan.graph.groups, sizes, strict=True):
+        if group.recurrent:
+            slots = slots_of(places, extents, count, size)
+            tables.append(NO_TABLES)
+        else:
+            tables.append(tables_of(places, group.window, extents, options.page, size))
     if plan.graph.whole_sequences:
         whole = whole_tables(extents, options.page)
         tables += [whole] if plan.whole_bytes else []
-    return CheckedBatch(tokens, sequences, index, ends, positions, section_rows, wanted, tables)
+    return CheckedBatch(tokens, sequences, index, ends, positions, section_rows, wanted, tables, slots)
 
 
 def check_pairs(group: int, pairs: Sequence[tuple[int, int]], sizes: tuple[int, ...]) -> Ints:
-    """The pairs as int32 `[pairs, 2]`. `ShapeError` for a group or a page out of range."""
+    """The pairs as int32 `[pairs, 2]`. `ShapeError` for a group, a page or a slot out of range."""
     if not 0 <= group < len(sizes):
         raise ShapeError(f"copy: group {group}, but the graph has {len(sizes)} groups of states")
     for source, target in pairs:
         if not (0 <= source < sizes[group] and 0 <= target < sizes[group]):
             raise ShapeError(
-                f"copy: from {source} to {target}, but the pages of group {group} are 0..{sizes[group] - 1}"
+                f"copy: from {source} to {target}, but those of group {group} are 0..{sizes[group] - 1}"
             )
     return np.array(pairs, np.int32).reshape(-1, 2)
 

@@ -22,9 +22,10 @@ from zigai_kernels.pool import pool_of
 
 
 class NativeExecutor:
-    """Pages of KV caches, and scratch memory; its threads are the process's (`Pool`).
+    """Pages of KV caches, slots of recurrent states, and scratch memory.
 
-    Steps of all executors of a process take turns. See `zigai_core.contracts.plugins.Executor`.
+    Its threads are the process's (`Pool`). Steps of all executors of a process take turns. See
+    `zigai_core.contracts.plugins.Executor`.
     """
 
     def __init__(self, plan: Plan, sizes: tuple[int, ...]) -> None:
@@ -49,6 +50,7 @@ class NativeExecutor:
         self._step = ffi.new("zg_step *")
         self._tables = ffi.new("zg_tables[]", len(self._sizes))
         self._step.tables = self._tables
+        self._slots = ffi.new("zg_slots *")
         self._outputs = OutputBuffers(plan)
         self._step.outputs = self._outputs.pointers
         self._nanoseconds: NDArray[np.int64] | None = None
@@ -82,9 +84,9 @@ class NativeExecutor:
         return outputs
 
     def copy(self, group: int, pairs: Sequence[tuple[int, int]]) -> None:
-        """Copy whole pages of a group, for each pair `(from, to)` in turn.
+        """Copy whole pages or slots of a group, for each pair `(from, to)` in turn.
 
-        `ShapeError` for a group or a page that the executor does not have.
+        `ShapeError` for a group, a page or a slot that the executor does not have.
         """
         self._check_process()
         checked = check_pairs(group, pairs, self.sizes)
@@ -117,6 +119,13 @@ class NativeExecutor:
 
         for target, (pages, starts) in zip(self._tables, checked.tables, strict=False):
             target.pages, target.starts = ints(pages), ints(starts)
+        step.slots = ffi.NULL
+        if checked.slots is not None:
+            found, target = checked.slots, self._slots
+            target.sequences, target.starts = len(found.reads), ints(found.starts)
+            target.rows, target.reads = ints(found.rows), ints(found.reads)
+            target.write_starts, target.writes = ints(found.write_starts), ints(found.writes)
+            step.slots = target
         step.tokens, step.wanted, step.section_rows = (
             len(checked.tokens),
             len(checked.wanted),

@@ -17,6 +17,7 @@ from zigai_core.ops.operations import (
     Embedding,
     Experts,
     GatedActivation,
+    GatedDelta,
     HeadLinear,
     L2Norm,
     LayerNorm,
@@ -30,6 +31,8 @@ from zigai_core.ops.operations import (
     Route,
     Scale,
     Select,
+    SelectiveScan,
+    ShortConv,
     SigmoidGate,
     SoftCap,
     Unary,
@@ -43,6 +46,7 @@ from zigai_kernels.lowering_columns import (
     lower_position_scale,
 )
 from zigai_kernels.lowering_experts import ROUTES, lower_experts, lower_route
+from zigai_kernels.lowering_recurrent import lower_recurrent
 from zigai_kernels.packing import Packing, pack_panels, pack_rows
 from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, UNARY, Recorder, gating
 from zigai_kernels.records import Record
@@ -53,6 +57,7 @@ SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select, Pool),
     *(Unary, L2Norm, ColumnScale, ColumnShift, PositionEmbedding, PositionScale, HeadLinear),
+    *(ShortConv, GatedDelta, SelectiveScan),
 )
 
 
@@ -217,6 +222,8 @@ class _Lowering(Recorder):
                 lower_position_scale(self, operation)
             case HeadLinear():
                 lower_head_linear(self, operation)
+            case ShortConv() | GatedDelta() | SelectiveScan():
+                lower_recurrent(self, operation)
         self.shapes[output.name] = (output.rows, output.width)
 
     def _embedding(self, op: Embedding) -> None:

@@ -31,10 +31,8 @@ class Plan:
     """The number of sections of positions that a step needs."""
     scratch_bytes: int
     """Bytes of a step's intermediate values."""
-    windows: tuple[int | None, ...]
-    """The window of each of the graph's groups."""
     state_bytes: tuple[int, ...]
-    """Bytes of a page of each of the graph's groups."""
+    """Bytes of a page or slot of each of the graph's groups."""
     whole_bytes: int
     """Bytes of a page of keys and values that are kept for one step; 0 if there are none."""
     records: tuple[Record, ...]

@@ -23,7 +23,7 @@ from zigai_kernels.memory import Buffer, plan_memory
 from zigai_kernels.packer import Packer
 from zigai_kernels.packing import PANEL_ROWS, Packing
 from zigai_kernels.plan import Plan
-from zigai_kernels.records import Record
+from zigai_kernels.records import RECURRENT, Record
 from zigai_kernels.storage import CODES
 
 ATTENTION_QUERIES = 48
@@ -83,7 +83,6 @@ class NativeProgram:
             vocabulary=lowered.vocabulary,
             sections=lowered.sections,
             scratch_bytes=self.memory.nbytes,
-            windows=tuple(group.window for group in graph.groups),
             state_bytes=self.state_bytes,
             whole_bytes=self.whole_bytes,
             records=tuple(lowered.records),
@@ -95,13 +94,13 @@ class NativeProgram:
 
     @property
     def state_bytes(self) -> tuple[int, ...]:
-        """The bytes of a page of each of the graph's groups."""
+        """The bytes of a page or slot of each of the graph's groups."""
         return self._state_bytes
 
     def new_executor(self, sizes: Sequence[int]) -> NativeExecutor:
-        """An executor with `sizes[i]` pages of group i; see `zigai_core.contracts.plugins.Program`.
+        """An executor with `sizes[i]` pages or slots of group i; see `zigai_core.contracts.plugins.Program`.
 
-        Pages take no memory until they are written to. `UnsupportedError` for sizes out of range, or if the
+        They take no memory until they are written to. `UnsupportedError` for sizes out of range, or if the
         system has no memory or threads.
         """
         return NativeExecutor(self.plan, check_sizes(sizes, self.plan))
@@ -138,9 +137,8 @@ class NativeProgram:
         last: dict[str, int] = {}
         for index, stage in enumerate(self.lowered.stages):
             for record in stage.records:
-                for name in (record.x, record.y):
-                    if name is not None:
-                        last[name] = index
+                for name in record.operands:
+                    last[name] = index
                 if record.operation != "STORE":
                     first[record.output] = last[record.output] = index
         buffers = []
@@ -169,7 +167,7 @@ class NativeProgram:
         places = {**self.memory.offsets, **outputs}
         for target, record in zip(array, self.lowered.records, strict=False):
             self._fill(target, record, places)
-            if record.operation in ("STORE", "ATTENTION"):
+            if record.operation in RECURRENT or record.operation in ("STORE", "ATTENTION"):
                 whole = len(self._state_bytes), 0
                 target.group, target.cache = self._places[record.state.name] if record.state else whole
         return array
@@ -184,6 +182,25 @@ class NativeProgram:
         return array
 
     def _fill(self, target: Any, record: Record, places: dict[str, int]) -> None:
+        self._fill_shape(target, record)
+        target.output = places.get(record.output, 0)
+        target.x = places.get(record.x or "", 0)
+        target.y = places.get(record.y or "", target.x)  # operations of one operand share code that reads y
+        for number, name in enumerate(record.more):
+            target.more[number] = places.get(name, 0)
+        if isinstance(record.weight, Packing):
+            target.stride = self.packer.stride(record.weight)
+        if record.operation in RECURRENT:
+            target.stride = self.lib.zg_slot_bytes(self.ffi.addressof(target))
+        if record.weight is not None:
+            target.weight = self._pointer(record.weight)
+        if record.bias is not None:
+            target.bias = self._pointer(record.bias)
+        if record.sections is not None:
+            target.sections = self._pointer(record.sections)
+
+    def _fill_shape(self, target: Any, record: Record) -> None:
+        """Set what does not point to memory."""
         lib = self.lib
         target.operation = getattr(lib, f"ZG_{record.operation}")
         target.type = CODES.get(record.storage or "F32", 0)
@@ -193,17 +210,22 @@ class NativeProgram:
             target.mode = getattr(lib, f"ZG_{record.mode}")
         for name, number in record.numbers.items():
             setattr(target, name, number)
-        target.output = places.get(record.output, 0)
-        target.x = places.get(record.x or "", 0)
-        target.y = places.get(record.y or "", target.x)  # operations of one operand share code that reads y
-        if isinstance(record.weight, Packing):
-            target.stride = self.packer.stride(record.weight)
-        if record.weight is not None:
-            target.weight = self._pointer(record.weight)
-        if record.bias is not None:
-            target.bias = self._pointer(record.bias)
-        if record.sections is not None:
-            target.sections = self._pointer(record.sections)
+
+    def _recurrent_shapes(self) -> dict[str, Any]:
+        """C records of the operations with recurrent states, without addresses, by the names of the states.
+
+        `UnsupportedError` if a step has more chunks than C can count.
+        """
+        found = {}
+        for record in self.lowered.records:
+            if record.operation in RECURRENT and record.state is not None:
+                shape = found[record.state.name] = self.ffi.new("zg_record *")
+                self._fill_shape(shape, record)
+                if self.lib.zg_recurrent_chunks(shape) * self.options.batch >= 2**31:
+                    raise UnsupportedError(
+                        f"{record.output} is too wide for a batch of {self.options.batch}; use a smaller one"
+                    )
+        return found
 
     def _pointer(self, weight: Packing | np.ndarray[Any, Any]) -> Any:
         data = self.weights[weight] if isinstance(weight, Packing) else weight
@@ -212,15 +234,18 @@ class NativeProgram:
         return self.ffi.cast("void *", buffer)
 
     def _lay_out_pages(self) -> None:
-        """Place the states in the pages of their groups: `_places` has the group and offset of each."""
+        """Place the states in their groups' pages or slots: `_places` has the group and offset of each."""
+        self._recurrent = self._recurrent_shapes()
         self._places: dict[str, tuple[int, int]] = {}
         sizes: list[int] = []
         for number, group in enumerate(self.graph.groups):
             nbytes = 0
             for state in group.states:
-                assert isinstance(state.spec, KVCache), "no operation with a recurrent state has a kernel"
                 self._places[state.name] = number, nbytes
-                nbytes += self._page_bytes(state.spec, self.options.kv_dtype)
+                if isinstance(state.spec, KVCache):
+                    nbytes += self._page_bytes(state.spec, self.options.kv_dtype)
+                else:
+                    nbytes += int(self.lib.zg_slot_bytes(self._recurrent[state.name]))
             sizes.append(nbytes)
         self._state_bytes = tuple(sizes)
         whole = [op for op in self.graph if isinstance(op, Attention) and op.state is None]
@@ -255,6 +280,7 @@ class NativeProgram:
         plan.thread_bytes = max(
             max((self.lib.zg_attention_bytes(tile, *group) for group in groups), default=0),
             max(map(self.lib.zg_route_bytes, self.lowered.routes), default=0),
+            max(map(self.lib.zg_recurrent_bytes, self._recurrent.values()), default=0),
         )
         plan.partial_bytes = max(
             (self.lib.zg_partial_bytes(spans, heads, size) for heads, *_, size in shapes), default=0

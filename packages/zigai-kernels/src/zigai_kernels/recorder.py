@@ -53,6 +53,8 @@ class Recorder:
         self.packings: dict[str, dict[str, Packing]] = {}
         self.stored: dict[str, str] = {}
         """By the name of a state: the output of the STORE record of its keys and values."""
+        self.recurrent: set[str] = set()
+        """The names of recurrent states that operations use."""
         self.last_whole: str | None = None
         """The output of the last attention without a state."""
         self.sections = 1

@@ -12,6 +12,9 @@ from zigai_core.contracts.graph import TOKENS
 from zigai_core.contracts.state import State
 from zigai_kernels.packing import Packing
 
+RECURRENT = frozenset({"SHORT_CONV", "GATED_DELTA", "SELECTIVE_SCAN"})
+"""Operations with a recurrent state."""
+
 
 @dataclass(frozen=True, eq=False)
 class Record:
@@ -31,9 +34,16 @@ class Record:
     numbers: Mapping[str, float] = field(default_factory=dict)
     sections: NDArray[np.int32] | None = None
     state: State | None = None
-    """Of STORE and ATTENTION: the KV cache; None for keys and values that are kept for one step."""
+    """The state; None of STORE and ATTENTION for keys and values that are kept for one step."""
     after: str | None = None
-    """The output of a record that must have run before, in addition to those of x and y."""
+    """The output of a record that must have run before, in addition to those of x, y and more."""
+    more: tuple[str, ...] = ()
+    """Further operands."""
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of its operands."""
+        return (*(name for name in (self.x, self.y) if name is not None), *self.more)
 
     @property
     def dtype(self) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zigai_kernels.records import Record
+from zigai_kernels.records import RECURRENT, Record
 
 SIDE_BY_SIDE = frozenset({"LINEAR", "EXPERT_LINEAR", "HEAD_LINEAR"})
 """Operations of which several may share a stage, each with chunks of its own."""
 
-NOT_BY_ROWS = SIDE_BY_SIDE | {"ATTENTION", "GROUP"}
+NOT_BY_ROWS = SIDE_BY_SIDE | RECURRENT | {"ATTENTION", "GROUP"}
 """Operations that have a `chunks` function in C: a chunk is not one row."""
 
 LOOK_AHEAD = 16
@@ -66,4 +66,4 @@ def _rows(record: Record) -> tuple[str, float]:
 
 def _reads(record: Record) -> list[str]:
     """The outputs of the records that must have run before."""
-    return [name for name in (record.x, record.y, record.after) if name is not None]
+    return [*record.operands, *(() if record.after is None else (record.after,))]

@@ -37,10 +37,11 @@ class Extents:
     def __init__(self, sequences: Ints, index: Ints, ends: Ints | None) -> None:
         if unsigned_peak(sequences) >= 2**31:
             raise ShapeError(f"batch: sequence {sequences.min()} is negative")
-        order: NDArray[np.intp] | None = None
+        self.order: NDArray[np.intp] | None = None
+        """The rows, those of a sequence next to each other; None: in the order of the batch."""
         change = sequences[1:] - sequences[:-1] if len(sequences) > 1 else sequences[:0]
         if len(change) and change.min() < 0:
-            order = np.argsort(sequences, kind="stable")
+            order = self.order = np.argsort(sequences, kind="stable")
             sequences, index = sequences[order], index[order]
             ends = None if ends is None else ends[order]
             change = sequences[1:] - sequences[:-1]
@@ -58,7 +59,7 @@ class Extents:
         gaps = (change == 0) & (index[1:] - index[:-1] != 1)
         if gaps.any():
             at = int(gaps.argmax()) + 1
-            row = at if order is None else int(order[at])
+            row = at if self.order is None else int(self.order[at])
             raise ShapeError(
                 f"batch: row {row} (index {index[at]}) does not follow its sequence's previous row"
             )
@@ -66,6 +67,11 @@ class Extents:
         self._starts = np.concatenate(([0], cuts + 1))
         self.present, self.first = sequences[self._starts], index[self._starts]
         self.last = index[np.concatenate((cuts, [len(index) - 1]))]
+
+    @property
+    def starts(self) -> NDArray[np.intp]:
+        """The first row of each sequence, in the order of `order`."""
+        return np.arange(len(self.present)) if self._starts is None else self._starts
 
     @property
     def looks_ahead(self) -> bool:

@@ -36,6 +36,7 @@ _YARN = {
     "beta_fast": "rope.scaling.yarn_beta_fast",
     "beta_slow": "rope.scaling.yarn_beta_slow",
     "attention_factor": "rope.scaling.yarn_attn_factor",
+    "truncate": "rope.scaling.yarn_truncate",
 }
 """The hyperparameter of each setting of YaRN."""
 
@@ -129,6 +130,10 @@ def add(config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, An
     if kind == "yarn":
         values |= {"rope.scaling.type": "yarn", "rope.scaling.factor": factor}
         values |= {ours: full[theirs] for theirs, ours in _YARN.items() if full.get(theirs) is not None}
+        if not isinstance(full.get("truncate", True), bool):  # transformers takes null for false
+            raise FormatError(
+                f"{path}: {at}.truncate is {quote(full['truncate'])}, but must be true or false"
+            )
         if original is None:
             values["rope.scaling.original_context_length"] = values.get("context_length")
         if full.get("attention_factor") is None:

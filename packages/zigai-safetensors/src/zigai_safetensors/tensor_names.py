@@ -18,7 +18,7 @@ from zigai_core.contracts.errors import FormatError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_safetensors import limits
 from zigai_safetensors.folder import CONFIG
-from zigai_safetensors.tensor_parts import part_of
+from zigai_safetensors.tensor_parts import for_type, part_of
 
 _EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
 _ALWAYS = frozenset({"blk", "token_embd", "output", "output_norm", "rope_freqs"})
@@ -70,7 +70,8 @@ def renamed(
             continue
         if name not in known and name not in taken and "." in name and name.partition(".")[0] in of_gguf:
             raise FormatError(f"{folder}: holds tensor {quote(name)}, a name of GGUF, not of Hugging Face")
-        found_parts = [part_of(tensor, part, new, folder) for part, new in taken.get(name, ())]
+        made = for_type(taken.get(name, ()), tensor.dtype.name)
+        found_parts = [part_of(tensor, part, new, folder) for part, new in made]
         for new in found_parts or [tensor.changed(name=known.get(name, name))]:
             if new.name in tensors:
                 raise FormatError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,14 @@ from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedErr
 from zigai_core.contracts.huggingface import TensorPart
 
 Elements = np.ndarray[Any, Any]
+_ROWS = 4096
+"""Rows that are gathered at a time."""
+
+
+def for_type(parts: Sequence[tuple[TensorPart, str]], dtype: str) -> list[tuple[TensorPart, str]]:
+    """Returns the parts of a tensor of this type, with their names: those for the type alone, if any."""
+    own = [each for each in parts if each[0].stored == dtype]
+    return own or [each for each in parts if each[0].stored is None]
 
 
 def part_of(tensor: TensorInfo, part: TensorPart, name: str, folder: Path) -> TensorInfo:
@@ -78,12 +87,14 @@ def _gathered(tensor: TensorInfo, part: TensorPart, name: str, rows: NDArray[np.
     def compute(start: int, stop: int) -> NDArray[np.uint8]:
         wanted = flat[start:stop]
         out = np.empty((len(wanted), nbytes), np.uint8)
-        ends = [*(np.flatnonzero(np.diff(wanted) != 1) + 1).tolist(), len(wanted)]
+        ends = [*(np.flatnonzero(np.abs(np.diff(wanted)) > 2) + 1).tolist(), len(wanted)]
         first = 0
-        for end in ends:  # runs of rows that lie side by side
-            if end > first:
-                row = int(wanted[first])
-                out[first:end] = tensor.copy_rows(row, row + end - first).reshape(-1, nbytes)
+        for end in ends:  # runs of rows that lie near each other, such as every second one
+            for begin in range(first, end, _ROWS):
+                rows = wanted[begin : min(end, begin + _ROWS)]
+                low, high = int(rows.min()), int(rows.max()) + 1
+                found = tensor.copy_rows(low, high).reshape(-1, nbytes)
+                out[begin : begin + len(rows)] = found[rows - low]
             first = end
         return out.reshape(-1)
 

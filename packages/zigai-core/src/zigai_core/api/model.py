@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Mapping, MutableSet, Sequence
+from collections.abc import Collection, Mapping, MutableSet, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -32,6 +32,7 @@ from zigai_core.engine.request import Budget, EngineStats, Overflow, Request, Sh
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
 from zigai_core.text.chat_template import ChatTemplate
+from zigai_core.text.harmony import shown_tokens
 from zigai_core.text.stream import TextStream
 
 
@@ -242,12 +243,13 @@ class Model:
         check_drafter(self, speculate, draft)  # now, not with the first message
 
         proposing = {"speculate": speculate, "draft": draft}
+        shown = shown_tokens(self.tokenizer.control_tokens)
 
         def submit(
             prompt: Sequence[int], called: float, options: Mapping[str, Any], shift: Shift | None
         ) -> tuple[Stream, Sampler]:
             own = {} if options.keys() & proposing.keys() else proposing
-            return self._submit(prompt, called, {**own, **options}, shift=shift)
+            return self._submit(prompt, called, {**own, **options}, shift=shift, shown=shown)
 
         return Chat(
             submit,
@@ -307,11 +309,13 @@ class Model:
         shift: Shift | None = None,
         after: int | None = None,
         like: Stream | None = None,
+        shown: Collection[int] = (),
     ) -> tuple[Stream, Sampler]:
         """Submits a prompt with keywords of `generate`.
 
         `called`: when the reply was asked for, by `time.perf_counter()`. `after`: the token that the reply's
         text continues; None: it begins one. `like`: the reply to the same prompt, which it shares.
+        `shown`: control tokens that are part of its text.
         """
         self.graph.output("logits")
         wanted, changes = split_options(options)
@@ -322,7 +326,7 @@ class Model:
             max_tokens=wanted.max_tokens,
             end_ids=self.tokenizer.end_ids,
             sampler=sampler,
-            text=TextStream(self.tokenizer, wanted.stops, after=after),
+            text=TextStream(self.tokenizer, wanted.stops, after=after, shown=shown),
             drafter=new_drafter(self, wanted.speculate, wanted.draft),
             overflow=wanted.overflow,
             shift=shift,

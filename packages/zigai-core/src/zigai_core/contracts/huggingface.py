@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+if TYPE_CHECKING:  # the names of plugins are read where numpy is not needed
+    import numpy as np
 
 from zigai_core.contracts.descriptor import Pairing
 
@@ -22,8 +23,11 @@ class TensorPart:
     `change` is given the tensor as an array of its shape and returns the part. It has to work with elements
     of any type, as slices, `reshape`, `transpose` and `concatenate` do, since stored ones are passed as they
     are; with `computes` they are float32, and so is the part: `lambda a: -np.exp(a)`. With `each`, `change`
-    is given one entry along the first axis at a time, such as an expert's matrix.
+    is given one entry along the first axis at a time, such as an expert's matrix. With `stored`, the part is
+    taken of a tensor of that type alone, and of such a tensor no part without it is: experts of gpt-oss lie
+    in rows of outputs as MXFP4, and in rows of inputs as BF16.
 
+    >>> import numpy as np
     >>> up = TensorPart("blk.{}.ffn_up_exps.weight", lambda expert: expert[:, 1::2].T, each=True)
     >>> up.change(np.arange(8).reshape(2, 4))
     array([[1, 5],
@@ -35,6 +39,8 @@ class TensorPart:
     change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
     computes: bool = False
     each: bool = False
+    stored: str | None = None
+    """The name of a storage type (`DTYPES`), in which a folder has another form of the tensor."""
 
 
 @dataclass(frozen=True)

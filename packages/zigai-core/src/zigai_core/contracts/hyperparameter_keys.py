@@ -63,6 +63,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "rope.scaling.type": ("none", ""),
     "rope.scaling.yarn_attn_factor": (0.0, 1.0),
     "rope.scaling.yarn_log_multiplier": (0.0,),
+    "rope.scaling.yarn_truncate": (True,),
     "router_logit_softcapping": (0.0,),
     "ssm.conv_kernel": (0,),
     "ssm.state_size": (0,),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.batch import Batch, Pages
+from zigai_core.contracts.batch import Batch, Pages, Slots
 from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
@@ -59,9 +59,32 @@ def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tupl
                     raise ShapeError(f"batch: sequence {sequence} has {len(table)} pages for {end} tokens")
                 _within("page", np.asarray(table), size, least=-1)
         else:
-            _within("slot", places.reads, size, least=-1)
-            _within("slot", places.writes[:, 1], size)
-            _within("row", places.writes[:, 0], count)
+            check_slots(places, int(batch.sequences.max()), count, size)
+
+
+def check_slots(slots: Slots, last: int, rows: int, size: int) -> None:
+    """Raises `ShapeError` for slots that do not fit a step of `rows` rows, or a group of `size` slots.
+
+    `last` is the number of the step's last sequence.
+    """
+    reads, writes = slots.reads, slots.writes
+    given: tuple[tuple[str, object, int], ...] = (("reads", reads, 1), ("writes", writes, 2))
+    for name, array, ndim in given:
+        if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != ndim:
+            raise ShapeError(f"batch: {name} of slots must be an int32 array of {ndim} dimensions")
+    if writes.shape[1] != 2:
+        raise ShapeError(f"batch: writes of slots have shape {writes.shape}, not pairs of a row and a slot")
+    if last >= len(reads):
+        raise ShapeError(f"batch: sequence {last} reads no slot: there are {len(reads)}")
+    _within("slot", reads, size, least=-1)
+    _within("slot", writes[:, 1], size)
+    _within("row", writes[:, 0], rows)
+    seen = set(reads.tolist())
+    for slot in writes[:, 1].tolist():
+        if slot in seen:
+            how = "both read and written" if slot in reads else "written twice"
+            raise ShapeError(f"batch: slot {slot} is {how}")
+        seen.add(slot)
 
 
 def check_context(graph: Graph, context: int) -> None:

@@ -16,6 +16,7 @@ from zigai_core.contracts.state import KVCache, Recurrent, State
 from zigai_core.ops.builder_columns import ColumnsBuilder
 from zigai_core.ops.builder_experts import ExpertsBuilder
 from zigai_core.ops.builder_positions import PositionsBuilder
+from zigai_core.ops.builder_recurrent import RecurrentBuilder
 from zigai_core.ops.operations import (
     Activation,
     Add,
@@ -38,7 +39,7 @@ from zigai_core.ops.operations import (
 )
 
 
-class GraphBuilder(ExpertsBuilder, ColumnsBuilder, PositionsBuilder):
+class GraphBuilder(ExpertsBuilder, ColumnsBuilder, PositionsBuilder, RecurrentBuilder):
     """Builds a graph from the tensors of a file.
 
     A method that returns a `Value` appends one operation, whose output that is. The output has the name of

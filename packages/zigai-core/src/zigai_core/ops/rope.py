@@ -118,7 +118,9 @@ def _yarn(
     magnitude is `yarn_attn_factor` (Hugging Face's `attention_factor`) if the file has it, otherwise
     1 + 0.1 ln(factor), divided by 1 + 0.1 m ln(factor) with the multiplier m of `yarn_log_multiplier`
     (Hugging Face's `mscale_all_dim`, beside an `mscale` of 1). `yarn_ext_factor` is the weight of the
-    unscaled frequencies: if it is 0, all pairs are divided, and the magnitude is 1 by default.
+    unscaled frequencies: if it is 0, all pairs are divided, and the magnitude is 1 by default. The first and
+    the last pair of those in between are whole numbers, unless `yarn_truncate` (Hugging Face's `truncate`) is
+    false, as in gpt-oss.
     """
     original = _original_context(hp)
     fast = hp.number("rope.scaling.yarn_beta_fast", 32.0, minimum=1e-6, maximum=_MOST)
@@ -128,8 +130,10 @@ def _yarn(
     def pair_that_rotates(times: float) -> float:
         return pairs * math.log(original / (times * 2 * math.pi)) / math.log(base)
 
-    low = max(math.floor(pair_that_rotates(fast)), 0)
-    high = min(math.ceil(pair_that_rotates(slow)), 2 * pairs - 1)
+    low, high = pair_that_rotates(fast), pair_that_rotates(slow)
+    if hp.flag("rope.scaling.yarn_truncate", True):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, 2 * pairs - 1)
     share = hp.number("rope.scaling.yarn_ext_factor", 1.0, minimum=-_MOST, maximum=_MOST)
     share = 1.0 if share < 0 else share  # -1 means "not set"
     kept = 1 - np.clip((np.arange(pairs) - low) / max(high - low, 0.001), 0, 1)

@@ -91,7 +91,7 @@ class ChatTemplate:
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """The variables that the template reads and does not set."""
+        """The variables that the template reads and does not set, unless it sets those that are not given."""
         return self._compiled[1]
 
     @cached_property

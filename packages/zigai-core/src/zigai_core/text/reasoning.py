@@ -1,24 +1,20 @@
-"""Separates a model's reasoning from its answer: `<think>…</think>` at the start of a reply.
+"""Separates a model's reasoning from its answer: `<think>…</think>` at the start of a reply, or channels.
 
-The markers are those of Qwen3, DeepSeek-R1 and related models
-(https://qwen.readthedocs.io/en/latest/getting_started/quickstart.html). Some chat templates end the prompt
-with the opening marker; the reply then begins with reasoning.
+Channels are those of the harmony format (`zigai_core.text.harmony`). The markers are those of Qwen3,
+DeepSeek-R1 and related models (https://qwen.readthedocs.io/en/latest/getting_started/quickstart.html). Some
+chat templates end the prompt with the opening marker; the reply then begins with reasoning.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from zigai_core.text.harmony import HarmonyStream, begins
+from zigai_core.text.part import Part
+
+__all__ = ["CLOSING", "OPENING", "Part", "ReasoningStream", "split_reasoning"]
 
 OPENING, CLOSING = "<think>", "</think>"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A piece of a reply's text. `reasoning` is True for reasoning, False for the answer."""
-
-    text: str
-    reasoning: bool
 
 
 class ReasoningStream:
@@ -40,12 +36,23 @@ class ReasoningStream:
         self._state = "reasoning" if begun else "start"
         self._held = ""
         self._fresh = True  # no part of this state has been returned yet
+        self._channels = HarmonyStream()
 
     def push(self, piece: str) -> Iterator[Part]:
         """Adds a piece and yields the parts that are now certain."""
         self._held += piece
         if self._state == "start":
             text = self._held.lstrip()
+            channels = begins(text)
+            if channels is None:
+                return
+            if channels:
+                self._state, piece, self._held = "channels", text, ""
+        if self._state == "channels":
+            self._held = ""
+            yield from self._channels.push(piece)
+            return
+        if self._state == "start":
             if OPENING.startswith(text[: len(OPENING)]) and len(text) < len(OPENING):
                 return
             opened = text.startswith(OPENING)
@@ -65,7 +72,10 @@ class ReasoningStream:
     def finish(self) -> Iterator[Part]:
         """Yields the text held back, at the end of the reply."""
         text, self._held = self._held, ""
-        yield from self._part(text, reasoning=self._state == "reasoning")
+        if self._state == "channels":
+            yield from self._channels.finish()
+        else:
+            yield from self._part(text, reasoning=self._state == "reasoning")
 
     def _part(self, text: str, *, reasoning: bool) -> Iterator[Part]:
         if self._fresh and self._state in ("reasoning", "answer"):

@@ -180,7 +180,7 @@ JINJAS_NAMES = frozenset({"loop", "caller", "varargs", "kwargs", "self", "super"
 def compile_template(text: str, origin: str) -> tuple[CodeType, frozenset[str], bool]:
     """Compiles a template.
 
-    Returns its code, the names that it reads and does not set, and whether it reads an attribute `text`.
+    Returns its code, the names that it reads from outside, and whether it reads an attribute `text`.
     Raises `TemplateError`, with the line, if the template is invalid or too large.
     """
     from jinja2 import TemplateSyntaxError, nodes
@@ -198,14 +198,28 @@ def compile_template(text: str, origin: str) -> tuple[CodeType, frozenset[str], 
         tree = environment.parse(text)
         if sum(1 for _ in tree.find_all(nodes.Node)) > MOST_NODES:
             raise TemplateSyntaxError(f"the template has more than {MOST_NODES} parts", 1)
-        names = list(tree.find_all(nodes.Name))
-        written = {name.name for name in names if name.ctx != "load"}
+        variables = _variables(tree) - JINJAS_NAMES
         reads_text = _reads_text(tree)
         code = environment.compile(charges().visit(tree), filename=_FILENAME)
     except Exception as error:
         raise _explained(error, origin) from None
-    own = written | JINJAS_NAMES | environment.globals.keys()
-    return code, frozenset({name.name for name in names} - own), reads_text
+    return code, frozenset(variables - environment.globals.keys()), reads_text
+
+
+def _variables(tree: Any) -> set[str]:
+    """The names that a template reads and does not set, or to which it gives a value if they have none."""
+    from jinja2 import meta, nodes
+
+    written = {name.name for name in tree.find_all(nodes.Name) if name.ctx == "store"}
+    given = [test.node for test in tree.find_all(nodes.Test) if test.name in ("defined", "undefined")]
+    given += [each.node for each in tree.find_all(nodes.Filter) if each.name in ("default", "d")]
+    optional = {node.name for node in given if isinstance(node, nodes.Name)}
+    for each in tree.find_all(nodes.Assign):  # `set x = x or 1`
+        if isinstance(each.target, nodes.Name):
+            optional |= {name.name for name in each.node.find_all(nodes.Name)} & {each.target.name}
+    macros = {macro.name for macro in tree.find_all(nodes.Macro)}
+    found: set[str] = meta.find_undeclared_variables(tree)
+    return found - macros - (written - optional)
 
 
 def _reads_text(tree: Any) -> bool:

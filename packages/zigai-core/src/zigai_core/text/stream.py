@@ -42,7 +42,7 @@ class TextStream:
     strings the one that is complete first ends the text, so the result does not depend on token boundaries.
     `after` is the last token before the first one; None: a text begins. A space that the tokenizer adds at a
     beginning, or after a control token, is removed as `decode` removes it: the text is what follows
-    `after` in the whole.
+    `after` in the whole. Control tokens are no text but those of `shown`, the marks of a reply's parts.
 
     Raises `SamplingError` if `stop` is not a list of non-empty texts.
 
@@ -51,7 +51,12 @@ class TextStream:
     """
 
     def __init__(
-        self, tokenizer: BytesDecoder, stop: Sequence[str] = (), *, after: int | None = None
+        self,
+        tokenizer: BytesDecoder,
+        stop: Sequence[str] = (),
+        *,
+        after: int | None = None,
+        shown: Collection[int] = (),
     ) -> None:
         given: Any = stop
         if (
@@ -64,6 +69,7 @@ class TextStream:
         """What `push` and `finish` change, in one assignment: it can be stored and restored."""
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
+        self._shown = frozenset(shown)
 
     @property
     def stopped(self) -> str | None:
@@ -73,7 +79,7 @@ class TextStream:
     def push(self, token: int) -> str:
         """Adds a token and returns the text that is now certain, often none. Invalid UTF-8 becomes U+FFFD."""
         before = self.state.before
-        data = self._tokenizer.decode_bytes([token])
+        data = self._tokenizer.decode_bytes([token], special=token in self._shown)
         if data.startswith(b" ") and not self._keeps_space(before, token, data):
             data = data[1:]
         return self._push(token, data, final=False)

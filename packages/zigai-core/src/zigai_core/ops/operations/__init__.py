@@ -17,6 +17,7 @@ from zigai_core.ops.operations.linear import Embedding, Linear
 from zigai_core.ops.operations.norms import L2Norm, LayerNorm, RMSNorm
 from zigai_core.ops.operations.pool import Pool
 from zigai_core.ops.operations.positions import PositionEmbedding, PositionScale
+from zigai_core.ops.operations.recurrent import GatedDelta, HeadOrder, SelectiveScan, ShortConv
 from zigai_core.ops.operations.route import Route, RouteKind
 from zigai_core.ops.operations.rows import Columns, Select
 from zigai_core.ops.operations.unary import Unary, UnaryKind
@@ -31,7 +32,9 @@ __all__ = [
     "Embedding",
     "Experts",
     "GatedActivation",
+    "GatedDelta",
     "HeadLinear",
+    "HeadOrder",
     "L2Norm",
     "LayerNorm",
     "Linear",
@@ -47,6 +50,8 @@ __all__ = [
     "RouteKind",
     "Scale",
     "Select",
+    "SelectiveScan",
+    "ShortConv",
     "SigmoidGate",
     "SoftCap",
     "Unary",

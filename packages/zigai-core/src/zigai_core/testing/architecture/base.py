@@ -36,6 +36,9 @@ class ArchitectureSuite:
     with the reason why the architecture need not read them, and patterns of tensors that it reads though they
     change none, such as biases of keys that RoPE does not rotate. `defaults`: hyperparameters that a file may
     lack though it then is another model, with what they are and the source, besides `GGUF_DEFAULTS`.
+    `required`: hyperparameters that a file must have though `GGUF_DEFAULTS` has a default, with the reason.
+    `unrecorded`: options that the architecture reads and no oracle has, since transformers has no model with
+    them, with how they are tested.
     `huggingface`: the family's names by `model_type`; by default, those of installed packages.
     """
 
@@ -45,6 +48,8 @@ class ArchitectureSuite:
     optional: ClassVar[Sequence[str]] = ("output.weight", "*.bias")
     without_effect: ClassVar[Mapping[str, str]] = {}
     defaults: ClassVar[Mapping[str, str]] = {}
+    required: ClassVar[Mapping[str, str]] = {}
+    unrecorded: ClassVar[Mapping[str, str]] = {}
     huggingface: ClassVar[Mapping[str, HuggingFaceNames]] = {}
 
     def pytest_generate_tests(self, metafunc: Any) -> None:

@@ -20,7 +20,7 @@ MEMORY = 64 << 20
 """Most bytes that building a graph may take, whatever the file claims."""
 
 _HOSTILE: Sequence[Any] = (
-    *("surprise", -1, 0, 1, 3, 2**31, 2**63, -0.5, 1e30, float("nan"), float("inf"), True),
+    *("surprise", -1, 0, 1, 3, 1 << 21, 2**31, 2**63, -0.5, 1e30, float("nan"), float("inf"), True),
     *([], [0], [1, 2, 3], ["surprise"], {"a": 1}, None),
 )
 
@@ -50,8 +50,13 @@ GGUF_DEFAULTS: Mapping[str, Callable[[ModelDescriptor], Any]] = {
     "final_logit_softcapping": lambda model: 0.0,
     "attn_logit_softcapping": lambda model: 0.0,
     "expert_count": lambda model: 0,
+    "vocab_size": lambda model: model.tensors["token_embd.weight"].shape[0],
 }
 """Hyperparameters that files may lack, and what they then are: GGUF's specification, and llama.cpp."""
+
+
+_OF_CORE = "rope."
+"""Beginning of the hyperparameters that `rope_frequencies` reads, which core tests for all architectures."""
 
 
 class HyperparametersConformance(ArchitectureSuite):
@@ -100,6 +105,39 @@ class HyperparametersConformance(ArchitectureSuite):
                     "those of models without it: the architecture reads the key, but does not use it"
                 )
 
+    def test_an_option_of_one_oracle_is_refused_or_has_an_effect_in_the_others(self) -> None:
+        for architecture, own in self._by_architecture().items():
+            for key, values in _options(own).items():
+                for oracle in own:
+                    hp = dict(oracle.model.hyperparameters.items())
+                    if key in hp:
+                        continue
+                    tried = [
+                        value for value in values if changes_numbers({**hp, key: value}, key, context=CONTEXT)
+                    ]
+                    assert not tried or any(self._has_effect(oracle, key, value) for value in tried), (
+                        f"{architecture}: {oracle.model.name} with {key}={tried[0]!r} has the outputs of the "
+                        "model without it, though other models of the architecture have the option"
+                    )
+
+    def test_every_option_that_is_read_is_in_an_oracle(self) -> None:
+        for architecture, own in self._by_architecture().items():
+            recorded = {key for oracle in own for key in oracle.model.hyperparameters}
+            for key, neutral in NEUTRAL.items():
+                if key in recorded or key in self.unrecorded or key.startswith(_OF_CORE):
+                    continue
+                read = [
+                    value
+                    for oracle in own
+                    for value in self._values_with_effect(oracle, key, neutral)
+                    if self._builds(with_value(oracle.model, key, value))
+                    and self._has_effect(oracle, key, value)
+                ]
+                assert not read, (
+                    f"{architecture}: {key}={read[0]!r} changes the outputs, but no oracle has the option, "
+                    "so nothing tells whether they are right: record one, or give a reason in `unrecorded`"
+                )
+
     def test_hyperparameters_that_make_no_sense_end_in_an_error_of_zigai(self, oracle: Oracle) -> None:
         keys = [*oracle.model.hyperparameters, *(key for key in NEUTRAL if self._reads(oracle, key))]
         with traced():
@@ -113,17 +151,24 @@ class HyperparametersConformance(ArchitectureSuite):
     def test_a_hyperparameter_that_is_missing_is_named_or_has_its_default(self, oracle: Oracle) -> None:
         own = self._own_outputs(oracle)
         for key in oracle.model.hyperparameters:
-            if key in READ_ELSEWHERE or key in self.without_effect:
+            if key in self.without_effect or (key in READ_ELSEWHERE and key not in GGUF_DEFAULTS):
                 continue
             without = _without(oracle.model, key)
             # A width that the key gives by default may not be that of a tensor, which the error then names.
             graph = self._built(without, key, f"without {key}", or_a_shape=True)
-            if graph is None or key in self.defaults:
+            if key in self.defaults:
                 continue
-            expected, what = own, "the model as it is"
+            stated, default = None, None
             if key in GGUF_DEFAULTS:
                 default = GGUF_DEFAULTS[key](without)
                 stated = self._built(with_value(oracle.model, key, default), "", f"with {key}={default!r}")
+            assert graph is not None or stated is None or key in self.required, (
+                f"without {key} the model is refused, but files may lack it: it is then {default!r}"
+            )
+            if graph is None:
+                continue
+            expected, what = own, "the model as it is"
+            if key in GGUF_DEFAULTS:
                 what = f"with {key}={default!r}, which is GGUF's default"
                 expected = {} if stated is None else self._outputs(oracle, stated)
             worst = difference(self._outputs(oracle, graph), expected) if expected else math.inf
@@ -131,6 +176,13 @@ class HyperparametersConformance(ArchitectureSuite):
                 f"without {key} the model is loaded, and its outputs are not those of {what}: refuse it, or "
                 "state the default and its source in `defaults`"
             )
+
+    def _builds(self, model: ModelDescriptor) -> bool:
+        try:
+            self.build(model)
+        except ZigAIError:
+            return False
+        return True
 
     def _values_with_effect(self, oracle: Oracle, key: str, neutral: Sequence[object]) -> list[Any]:
         """Values for a key that the oracle's model does not have, with which core holds it to matter."""
@@ -150,6 +202,16 @@ class HyperparametersConformance(ArchitectureSuite):
         except ZigAIError:
             return True
         return key in model.hyperparameters.read
+
+
+def _options(own: Sequence[Oracle]) -> dict[str, list[Any]]:
+    """The values of each option in any of the oracles, without RoPE's, which are valid in groups."""
+    found: dict[str, list[Any]] = {}
+    for oracle in own:
+        for key, value in oracle.model.hyperparameters.items():
+            if key in NEUTRAL and not key.startswith(_OF_CORE):
+                found.setdefault(key, []).append(value)
+    return found
 
 
 def _attributes(graph: Graph) -> list[str]:

@@ -120,7 +120,7 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
         if not backends:
             raise SkipTest("no other backend that has all operations of the graph is installed")
 
-    def test_the_context_changes_no_output_within_it(self, oracle: Oracle) -> None:
+    def test_the_context_changes_factors_of_rope_alone(self, oracle: Oracle) -> None:
         hp = oracle.model.hyperparameters
         trained = hp.integer("context_length", 4096)
         original = hp.get("rope.scaling.original_context_length", 0)  # LongRoPE chooses its factors by it
@@ -128,7 +128,10 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
         if "rope_factors_short.weight" in oracle.model.tensors:
             contexts = (original, original + 1, max(4 * original, 4096))
             short, long, longer = (_turns(self.build(oracle.model, context=each)) for each in contexts)
-            assert short != long, f"contexts of {original} and {original + 1} have the same factors of RoPE"
+            assert short != long, (
+                f"contexts of {original} and {original + 1} have the same factors of RoPE: the long ones "
+                "hold above rope.scaling.original_context_length, so give rope_frequencies the context as is"
+            )
             assert long == longer, f"contexts of {original + 1} and more have different factors of RoPE"
         for context in (len(oracle.tokens), trained):
             if (context > original) == (original < CONTEXT):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from zigai_core.contracts.state import Recurrent, State
 from zigai_core.ops.alibi import alibi_slopes
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.builder import GraphBuilder
+from zigai_core.ops.operations import HeadOrder
 from zigai_core.testing.backend.columns import TENSORS as COLUMNS_TENSORS
 from zigai_core.testing.backend.columns import VOCABULARY as COLUMNS_VOCABULARY
 from zigai_core.testing.backend.columns import columns_graph
@@ -72,6 +73,69 @@ def decaying_sum(g: GraphBuilder, x: Value, name: str) -> Value:
     return g.append(DecayingSum(Value(name, x.width), x, weight, g.state(f"{name}.state", spec)))
 
 
+def core_recurrent_tensors(vocabulary: int = VOCABULARY) -> dict[str, TensorInfo]:
+    """Returns an embedding and the weights of `core_recurrent_graph`."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "token_embd.weight": (vocabulary, WIDTH),
+        "conv.weight": (WIDTH, 4),
+        "conv.bias": (WIDTH,),
+        "a.of heads": (HEADS, 1),
+        "a.of states": (WIDTH, 5),
+        "d.of heads": (HEADS, 1),
+        "output.weight": (vocabulary, WIDTH),
+    }
+    shapes |= {f"{name}.weight": (WIDTH, WIDTH) for name in "qkv"}
+    shapes |= {f"{name}.weight": (HEADS, WIDTH) for name in ("decay", "beta")}
+    tensors = random_tensors(shapes)
+    for name in ("a.of heads", "a.of states"):
+        values = -np.exp(tensors[name].to_float32() / 3) / 5
+        tensors[name] = tensors[name].changed(data=values.view(np.uint8).reshape(-1))
+    return tensors
+
+
+def core_recurrent_graph(tensors: Mapping[str, TensorInfo], *, attention: bool = False) -> Graph:
+    """Returns a graph of core's operations with recurrent states, each in the ways that models use it.
+
+    `attention`: there is a KV cache, too.
+    """
+    g = GraphBuilder(tensors)
+    x = g.short_conv(g.embedding("token_embd", WIDTH), "conv", state="conv")
+    q, k, v = (g.linear(x, name, WIDTH) for name in "qkv")
+    if attention:
+        y = g.attention(q, k, v, state="kv", heads=HEADS, kv_heads=HEADS, head_dim=HEAD, name="attention")
+        x = g.add(x, y, name="attention sum")
+    few = g.scale(g.columns(k, 0, WIDTH // 2, name="k of few"), 0.25, name="keys")
+    asked = g.columns(q, 0, WIDTH // 2, name="queries")
+    beta = g.soft_cap(g.linear(x, "beta", HEADS), 1.0, name="share")
+    beta = g.multiply(beta, beta, name="share squared")
+    low = g.linear(x, "decay", HEADS)
+    decay = g.scale(g.multiply(low, low, name="decay squared"), -0.5, name="log decay")
+    for order in get_args(HeadOrder):
+        delta = g.gated_delta(
+            *(asked, few, v, decay, beta),
+            state=order,
+            heads=HEADS,
+            key_heads=HEADS // 2,
+            scale=0.4,
+            name=f"{order} delta",
+            order=order,
+        )
+        x = g.add(x, delta, name=f"{order} sum")
+    x = g.scale(x, 1 / 20, name="small")
+    heads = g.selective_scan(
+        x, beta, q, k, a="a.of heads", d="d.of heads", state="mamba 2", heads=HEADS, groups=2, name="of heads"
+    )
+    b, c = (g.columns(each, 3, 5, name=f"{each.name} of 5") for each in (q, k))
+    steps = g.scale(g.multiply(v, v, name="v squared"), 0.2, name="steps")
+    states = g.selective_scan(
+        heads, steps, b, c, a="a.of states", state="mamba 1", heads=WIDTH, name="of states"
+    )
+    wanted = g.select(g.add(heads, states, name="scans"))
+    g.output("hidden", wanted)
+    g.output("logits", g.linear(wanted, "output", g.shape("output.weight")[0], name="logits"))
+    return g.finish()
+
+
 def recurrent_tensors() -> dict[str, TensorInfo]:
     """Returns an embedding with a deviation of about 30, decays and an output matrix."""
     shapes = {"token_embd.weight": (VOCABULARY, WIDTH), "decay.weight": (WIDTH,)}
@@ -120,6 +184,10 @@ def suite_graphs() -> Iterator[GraphCase]:
     tensors = recurrent_tensors()
     graph = recurrent_graph(tensors, attention=True)
     yield GraphCase("recurrent state", graph, tensors, _tokens(VOCABULARY))
+
+    tensors = core_recurrent_tensors()
+    graph = core_recurrent_graph(tensors)
+    yield GraphCase("recurrent states of core", graph, tensors, _tokens(VOCABULARY))
 
 
 def every_operation(tensors: Mapping[str, TensorInfo]) -> Graph:

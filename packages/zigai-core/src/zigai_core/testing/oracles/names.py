@@ -152,9 +152,8 @@ def _made(names: HuggingFaceNames, theirs: str, shape: list[int]) -> dict[str, A
     for part in names.parts[theirs]:
         with np.errstate(all="ignore"):
             made = np.stack([part.change(entry) for entry in given]) if part.each else part.change(given)
-        checksums[part.name] = (
-            f"{[*made.shape]} {zlib.crc32(np.ascontiguousarray(made, np.float16).tobytes()):x}"
-        )
+        key = part.name if part.stored is None else f"{part.name} of {part.stored}"
+        checksums[key] = f"{[*made.shape]} {zlib.crc32(np.ascontiguousarray(made, np.float16).tobytes()):x}"
     return {"shape": shape, **checksums}
 
 

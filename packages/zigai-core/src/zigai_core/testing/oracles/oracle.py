@@ -26,7 +26,7 @@ from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, MissingFileError, ShapeError, quote
 from zigai_core.contracts.graph import Array
 
-VERSION = 1
+VERSION = 2
 """The layout of the file: it changes if older code would read a newer file wrongly."""
 
 _GRIDS = [2.0**power for power in range(-14, 1)]

@@ -1,0 +1,29 @@
+"""The sliding window: which layers have it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from zigai_core.contracts.descriptor import Hyperparameters
+from zigai_core.contracts.errors import quote
+
+PATTERN = "attention.sliding_window_pattern"
+
+
+def has_window(hp: Hyperparameters, layers: int, period: int) -> Sequence[bool]:
+    """Returns whether each layer has the sliding window.
+
+    `attention.sliding_window_pattern` holds a flag for each layer, or a number n: then every n-th layer has
+    none (0: all have it). It defaults to `period`. Raises `FormatError` for flags that are none, or too few.
+    """
+    given = hp.get(PATTERN)
+    if not isinstance(given, (list, tuple, np.ndarray)):
+        period = hp.integer(PATTERN, period)
+        return [period == 0 or (number + 1) % period != 0 for number in range(layers)]
+    flags = list(given)
+    numbers = all(isinstance(flag, (bool, int, np.bool_, np.integer)) for flag in flags)
+    if len(flags) != layers or not numbers or any(flag not in (0, 1) for flag in flags):
+        raise hp.error(PATTERN, f"is {quote(flags)}, but must hold true or false for {layers} layers")
+    return [bool(flag) for flag in flags]

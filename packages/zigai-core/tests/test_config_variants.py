@@ -261,6 +261,13 @@ def test_a_key_of_a_section_is_changed_in_it() -> None:
     assert changed == {"rope_parameters": {"full": {"kind": "x"}}}
 
 
+def test_another_key_may_have_a_dot_in_it() -> None:
+    assert Variant("transformers.js_config", 1, "").of({"a": 2}, None) == {
+        "a": 2,
+        "transformers.js_config": 1,
+    }
+
+
 def test_settings_of_rope_are_changed_one_by_one() -> None:
     names = HuggingFaceNames("x", {}, {})
     config = {"rope_parameters": {"rope_type": "linear", "full": {"factor": 2.0}}, "other": {"a": 1}}

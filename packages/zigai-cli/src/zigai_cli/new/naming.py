@@ -28,6 +28,7 @@ OWN = frozenset(
         "hub",
         "kernels",
         "llama",
+        "gpt",
         "phi",
         "qwen",
         "safetensors",

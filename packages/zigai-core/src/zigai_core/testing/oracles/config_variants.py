@@ -51,7 +51,7 @@ DIFFERENT = 1e-3
 class Variant:
     """One key of config.json with another value, and what the family says of it.
 
-    A dot leads into an object: `rope_parameters.rope_theta`.
+    A dot leads into an object with settings of RoPE: `rope_parameters.rope_theta`.
     """
 
     key: str
@@ -66,9 +66,10 @@ class Variant:
     def of(self, config: Mapping[str, Any], section: str | None) -> dict[str, Any]:
         """Returns a configuration with the key changed in it, or in its section if it stands there."""
         changed = copy.deepcopy(dict(config))
-        *outer, key = self.key.split(".")
+        path = self.key.split(".") if self.key.startswith(_ROPE) else [self.key]
+        *outer, key = path
         inner = changed.get(section) if section is not None else None
-        first = self.key.split(".")[0]
+        first = path[0]
         in_section = isinstance(inner, dict) and (first in inner or first not in changed)
         place: dict[str, Any] = inner if in_section and inner is not None else changed
         for name in outer:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # the names of plugins are read where numpy is not needed
     import numpy as np
 
-from zigai_core.contracts.descriptor import Pairing
+    from zigai_core.contracts.descriptor import Pairing
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface_windows import window_of_some_layers, windows_by_layer_types
 
 _LAYER = "model.layers.{}."
 _PARTS = {
@@ -33,28 +34,14 @@ def _length(value: Any) -> dict[str, Any]:
     return {} if value is None else {"context_length": value}
 
 
-def _window(value: Any) -> dict[str, Any]:
-    """The length of the sliding window, without which transformers computes no layer that has one."""
-    if value is None or (type(value) is int and value == 0):
-        raise UnsupportedError(f"{quote(value)} is no window, but the family's layers have one")
-    return {"attention.sliding_window": value}
-
-
 def _pattern(kinds: Any, period: Any) -> dict[str, Any]:
     """Which layers have the window: `layer_types`, or the period `sliding_window_pattern`."""
-    key = "attention.sliding_window_pattern"
-    if kinds is None:
-        period = 4 if period is None else period  # transformers, Cohere2Config
-        if type(period) is not int or period < 1:
-            raise UnsupportedError(f"sliding_window_pattern {quote(period)} is not supported")
-        return {key: period}
-    if not isinstance(kinds, list):
-        raise ValueError("layer_types must be an array")
-    known = {"full_attention": False, "sliding_attention": True}
-    unknown = next((kind for kind in kinds if not isinstance(kind, str) or kind not in known), None)
-    if unknown is not None:
-        raise UnsupportedError(f"layers of {quote(unknown)} are not supported")
-    return {key: [known[kind] for kind in kinds]}
+    if kinds is not None:
+        return windows_by_layer_types(kinds)
+    period = 4 if period is None else period  # transformers, Cohere2Config
+    if type(period) is not int or period < 1:
+        raise UnsupportedError(f"sliding_window_pattern {quote(period)} is not supported")
+    return {"attention.sliding_window_pattern": period}
 
 
 COHERE = HuggingFaceNames(
@@ -129,7 +116,7 @@ COHERE2 = dataclasses.replace(
     },
     computed={
         "logit_scale": _scale,
-        "sliding_window": _window,
+        "sliding_window": window_of_some_layers,
         ("layer_types", "sliding_window_pattern"): _pattern,
     },
     defaults={**COHERE.defaults, "sliding_window": 4096},  # Cohere2Config

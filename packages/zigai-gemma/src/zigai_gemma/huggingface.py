@@ -11,8 +11,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface_windows import window_of_some_layers, windows_by_layer_types
 
 _PARTS = {
     "self_attn.q_proj": "attn_q",
@@ -71,26 +71,6 @@ def _cap(name: str, *, default: bool = False) -> Callable[[Any], dict[str, float
     return cap
 
 
-def _window(value: Any) -> dict[str, Any]:
-    """The length of the sliding window, without which transformers computes no layer that has one."""
-    if value is None or (type(value) is int and value == 0):
-        raise UnsupportedError(f"{quote(value)} is no window, but the family's layers have one")
-    return {"attention.sliding_window": value}
-
-
-def _flags(kinds: Any) -> dict[str, list[bool]]:
-    """Which layers have the sliding window, from `layer_types`."""
-    if kinds is None:
-        return {}
-    if not isinstance(kinds, list):
-        raise ValueError("it must be an array")
-    known = {"full_attention": False, "sliding_attention": True}
-    unknown = next((kind for kind in kinds if not isinstance(kind, str) or kind not in known), None)
-    if unknown is not None:
-        raise UnsupportedError(f"layers of {quote(unknown)} are not supported")
-    return {"attention.sliding_window_pattern": [known[kind] for kind in kinds]}
-
-
 _NORMS = {"*norm.weight": 1.0}
 _KEYS = {
     "vocab_size": "vocab_size",
@@ -141,8 +121,8 @@ GEMMA2 = HuggingFaceNames(
     added=_NORMS,
     computed={
         "query_pre_attn_scalar": _scale,
-        "layer_types": _flags,
-        "sliding_window": _window,
+        "layer_types": windows_by_layer_types,
+        "sliding_window": window_of_some_layers,
         "attn_logit_softcapping": _cap("attn_logit_softcapping", default=True),
         "final_logit_softcapping": _cap("final_logit_softcapping", default=True),
     },
@@ -174,8 +154,8 @@ _GEMMA3 = HuggingFaceNames(
     added=_NORMS,
     computed={
         "query_pre_attn_scalar": _scale,
-        "sliding_window": _window,
-        "layer_types": _flags,
+        "sliding_window": window_of_some_layers,
+        "layer_types": windows_by_layer_types,
         "final_logit_softcapping": _cap("final_logit_softcapping"),
     },
     defaults={

@@ -11,8 +11,8 @@ from zigai_core.contracts.graph import Graph, Value
 from zigai_core.ops.blocks import DecoderShape, projections
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.rope import rope_frequencies
+from zigai_core.ops.windows import windowed_layers
 from zigai_gpt.experts import experts
-from zigai_gpt.windows import has_window
 
 
 def gpt_oss(model: ModelDescriptor, *, context: int) -> Graph:
@@ -25,7 +25,7 @@ def gpt_oss(model: ModelDescriptor, *, context: int) -> Graph:
     if not hp.flag("rope.scaling.yarn_truncate", False):
         hp = hp.replaced(rope__scaling__yarn_truncate=False)
     window = hp.integer("attention.sliding_window", minimum=0) or None
-    flags = has_window(hp, shape.layers, 2)
+    flags = windowed_layers(hp, shape.layers, 2)
     dim, pairing = shape.head_dim, model.conventions.rope_pairing
 
     g = GraphBuilder(model.tensors)

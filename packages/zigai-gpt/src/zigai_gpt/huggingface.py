@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
+from zigai_core.contracts.huggingface_windows import window_of_some_layers, windows_by_layer_types
 
 _LAYER = "model.layers.{}."
 _EXPERTS = f"{_LAYER}mlp.experts."
@@ -34,26 +34,6 @@ def _rope(parameters: Any, scaling: Any, _context: Any) -> dict[str, Any]:
         }
     yarn = given.get("rope_type", given.get("type")) == "yarn"
     return {"rope.scaling.yarn_truncate": given.get("truncate", True)} if yarn else {}
-
-
-def _flags(kinds: Any) -> dict[str, list[bool]]:
-    """Which layers have the sliding window, from `layer_types`."""
-    if kinds is None:
-        return {}
-    if not isinstance(kinds, list):
-        raise ValueError("it must be an array")
-    known = {"full_attention": False, "sliding_attention": True}
-    unknown = next((kind for kind in kinds if not isinstance(kind, str) or kind not in known), None)
-    if unknown is not None:
-        raise UnsupportedError(f"layers of {quote(unknown)} are not supported")
-    return {"attention.sliding_window_pattern": [known[kind] for kind in kinds]}
-
-
-def _window(value: Any) -> dict[str, Any]:
-    """The length of the sliding window, without which transformers computes no layer that has one."""
-    if value is None or (type(value) is int and value == 0):
-        raise UnsupportedError(f"{quote(value)} is no window, but the family's layers have one")
-    return {"attention.sliding_window": value}
 
 
 GPT_OSS = HuggingFaceNames(
@@ -125,8 +105,8 @@ GPT_OSS = HuggingFaceNames(
     },
     computed={
         ("rope_parameters", "rope_scaling", "max_position_embeddings"): _rope,
-        "layer_types": _flags,
-        "sliding_window": _window,
+        "layer_types": windows_by_layer_types,
+        "sliding_window": window_of_some_layers,
     },
     defaults={  # transformers, GptOssConfig
         "vocab_size": 201088,

@@ -10,6 +10,7 @@ from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface_windows import window_if_any
 
 _LAYER = "model.layers.{}."
 _DROPOUT = "dropout is for training"
@@ -50,15 +51,6 @@ def _rotated(share: Any, head_dim: Any, width: Any, heads: Any) -> dict[str, int
             f"{quote(share)} of a head of {size} elements is {count} rotated elements, which are not pairs"
         )
     return {} if count == size else {"rope.dimension_count": count}
-
-
-def _window(value: Any) -> dict[str, Any]:
-    """The length of the sliding window; null is none, and with 0 transformers lets a token see nothing."""
-    if value is None:
-        return {}
-    if type(value) is int and value == 0:
-        raise UnsupportedError("a window of 0 tokens is not supported; null is none")
-    return {"attention.sliding_window": value}
 
 
 PHI3 = HuggingFaceNames(
@@ -107,7 +99,7 @@ PHI3 = HuggingFaceNames(
     computed={
         (_ORIGINAL, "rope_parameters", "rope_scaling"): _scaling,
         ("partial_rotary_factor", "head_dim", "hidden_size", "num_attention_heads"): _rotated,
-        "sliding_window": _window,
+        "sliding_window": window_if_any,
     },
     defaults={  # transformers, Phi3Config
         "vocab_size": 32064,

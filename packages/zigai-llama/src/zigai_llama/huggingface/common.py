@@ -5,10 +5,6 @@ Source: transformers (models/llama), whose modules and configuration keys are na
 
 from __future__ import annotations
 
-from typing import Any
-
-from zigai_core.contracts.errors import UnsupportedError, quote
-
 LAYER = "model.layers.{}."
 """Beginning of the names of a layer's tensors."""
 TENSORS = {
@@ -65,25 +61,3 @@ TENSORS_WITHOUT_EFFECT = {
 }
 
 SILU = {"hidden_act": ("silu",)}
-
-
-def windows(kinds: Any) -> dict[str, list[bool]]:
-    """Which layers have the sliding window, from `layer_types`."""
-    if kinds is None:
-        return {}
-    if not isinstance(kinds, list):
-        raise ValueError("it must be an array")
-    known = {"full_attention": False, "sliding_attention": True}
-    unknown = next((kind for kind in kinds if not isinstance(kind, str) or kind not in known), None)
-    if unknown is not None:
-        raise UnsupportedError(f"layers of {quote(unknown)} are not supported")
-    return {"attention.sliding_window_pattern": [known[kind] for kind in kinds]}
-
-
-def window(value: Any) -> dict[str, Any]:
-    """The length of the sliding window; null is none, and with 0 transformers lets a token see nothing."""
-    if value is None:
-        return {}
-    if type(value) is int and value == 0:
-        raise UnsupportedError("a window of 0 tokens is not supported; null is none")
-    return {"attention.sliding_window": value}

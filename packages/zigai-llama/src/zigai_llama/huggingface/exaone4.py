@@ -6,13 +6,12 @@ from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface_windows import window_if_any, windows_by_layer_types
 from zigai_llama.huggingface.common import (
     KEYS,
     KEYS_WITHOUT_EFFECT,
     SILU,
     TENSORS_WITHOUT_EFFECT,
-    window,
-    windows,
 )
 from zigai_llama.huggingface.olmo import NORMS_AFTER
 
@@ -24,7 +23,7 @@ def _pattern(kinds: Any, pattern: Any, length: Any) -> dict[str, Any]:
             raise UnsupportedError("layers of sliding_attention without a sliding_window are not supported")
         return {}
     if kinds is not None:
-        return windows(kinds)
+        return windows_by_layer_types(kinds)
     if type(pattern) is not int or pattern < 1:
         raise UnsupportedError(
             f"sliding_window_pattern {quote(pattern)} without layer_types is not supported"
@@ -40,7 +39,7 @@ EXAONE4 = HuggingFaceNames(
     keys_without_effect=KEYS_WITHOUT_EFFECT,
     tensors_without_effect=TENSORS_WITHOUT_EFFECT,
     computed={
-        "sliding_window": window,
+        "sliding_window": window_if_any,
         ("layer_types", "sliding_window_pattern", "sliding_window"): _pattern,
     },
     defaults={  # transformers, Exaone4Config

@@ -7,6 +7,7 @@ from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface_windows import window_if_any, windows_by_layer_types
 from zigai_llama.huggingface.common import (
     BIASES,
     KEYS,
@@ -15,8 +16,6 @@ from zigai_llama.huggingface.common import (
     SILU,
     TENSORS,
     TENSORS_WITHOUT_EFFECT,
-    window,
-    windows,
 )
 
 NORMS_AFTER = {
@@ -60,6 +59,10 @@ def _by_kind(settings: Any) -> dict[str, Any]:
 
 OLMO3 = dataclasses.replace(
     OLMO2,
-    computed={"sliding_window": window, "layer_types": windows, "rope_parameters": _by_kind},
+    computed={
+        "sliding_window": window_if_any,
+        "layer_types": windows_by_layer_types,
+        "rope_parameters": _by_kind,
+    },
     defaults={**OLMO2.defaults, "rope_theta": 500000.0, "sliding_window": 4096},  # Olmo3Config
 )

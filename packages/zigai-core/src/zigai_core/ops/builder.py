@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import get_args
-
-import numpy as np
-from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TensorInfo, without_leading_ones
 from zigai_core.contracts.errors import PluginError, ShapeError
 from zigai_core.contracts.graph import TOKENS, WANTED, Array, Graph, Operation, Value, Weight
 from zigai_core.contracts.state import KVCache, Recurrent, State
+from zigai_core.ops.builder_attention import AttentionBuilder
 from zigai_core.ops.builder_columns import ColumnsBuilder
 from zigai_core.ops.builder_experts import ExpertsBuilder
 from zigai_core.ops.builder_positions import PositionsBuilder
@@ -20,18 +17,15 @@ from zigai_core.ops.builder_recurrent import RecurrentBuilder
 from zigai_core.ops.operations import (
     Activation,
     Add,
-    Attention,
     Columns,
     Embedding,
     GatedActivation,
     LayerNorm,
     Linear,
     Multiply,
-    Pairing,
     Pool,
     PoolKind,
     RMSNorm,
-    Rope,
     Scale,
     Select,
     SigmoidGate,
@@ -39,7 +33,7 @@ from zigai_core.ops.operations import (
 )
 
 
-class GraphBuilder(ExpertsBuilder, ColumnsBuilder, PositionsBuilder, RecurrentBuilder):
+class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBuilder, RecurrentBuilder):
     """Builds a graph from the tensors of a file.
 
     A method that returns a `Value` appends one operation, whose output that is. The output has the name of
@@ -142,90 +136,12 @@ class GraphBuilder(ExpertsBuilder, ColumnsBuilder, PositionsBuilder, RecurrentBu
         bias = self._weight(f"{weight}.bias", (x.width,)) if self.has(f"{weight}.bias") else None
         return self.append(LayerNorm(value, x, scale, epsilon, bias))
 
-    def rope(
-        self,
-        x: Value,
-        head_dim: int,
-        frequencies: NDArray[np.float32],
-        pairing: Pairing,
-        *,
-        name: str,
-        magnitude: float = 1.0,
-        sections: NDArray[np.int32] | None = None,
-    ) -> Value:
-        """Rotary position embedding of each head of `x`, which has a row for each token: see `Rope`."""
-        if pairing not in get_args(Pairing):
-            known = " and ".join(get_args(Pairing))
-            raise PluginError(f"{name}: there is no pairing {pairing!r}, only {known}")
-        if x.rows != TOKENS:
-            raise ShapeError(f"{name}: positions belong to tokens, but {x.name} has {x.rows} rows")
-        if head_dim < 1 or x.width % head_dim or 2 * len(frequencies) > head_dim:
-            raise ShapeError(
-                f"{name}: a row of {x.width} elements is not whole heads of {head_dim}, or "
-                f"{len(frequencies)} rotated pairs do not fit into a head"
-            )
-        value = Value(name, x.width, x.rows)
-        return self.append(Rope(value, x, head_dim, frequencies, pairing, magnitude, sections))
-
     def state(self, name: str, spec: KVCache | Recurrent) -> State:
         """A state for operations to use. Raises `PluginError` for a name that is already used."""
         if name in self._states:
             raise PluginError(f"the graph already has a state named {name}: choose another name")
         self._states[name] = State(name, spec)
         return self._states[name]
-
-    def attention(
-        self,
-        query: Value,
-        key: Value | None,
-        value: Value | None,
-        *,
-        state: str | State | None,
-        heads: int,
-        kv_heads: int,
-        head_dim: int,
-        name: str,
-        value_dim: int | None = None,
-        scale: float | None = None,
-        window: int | None = None,
-        soft_cap: float | None = None,
-        chunk: int | None = None,
-        sinks: str | None = None,
-        slopes: NDArray[np.float32] | None = None,
-    ) -> Value:
-        """Attention over a sequence's keys and values: `[tokens, heads · value_dim]`. See `Attention`.
-
-        `state` is the name of a new KV cache, in which `window` or `chunk` limit how long entries are kept; a
-        state that already exists; or None in an encoder, whose sequences are never continued.
-
-        `head_dim` is the width of a head's queries and keys, and of its values if `value_dim` is None.
-        `scale` defaults to `1/√head_dim`. `sinks` names the tensor `{sinks}.weight`. Raises `ShapeError` for
-        attributes out of range, or values that do not fit them.
-        """
-        value_dim = head_dim if value_dim is None else value_dim
-        scale = max(1, head_dim) ** -0.5 if scale is None else scale
-        logits = None if sinks is None else self._weight(f"{sinks}.weight", (heads,))
-        if isinstance(state, str):
-            kept = chunk if window is None else window
-            state = self.state(state, KVCache(kv_heads, head_dim, value_dim, kept))
-        attention = Attention(
-            Value(name, heads * value_dim, query.rows),
-            query,
-            key,
-            value,
-            state,
-            heads,
-            kv_heads,
-            head_dim,
-            value_dim,
-            scale,
-            window,
-            soft_cap,
-            chunk,
-            logits,
-            slopes,
-        )
-        return self.append(attention)
 
     def gated_activation(
         self,

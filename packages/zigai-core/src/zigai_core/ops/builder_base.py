@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from zigai_core.contracts.graph import Operation, Value, Weight
+from zigai_core.contracts.state import KVCache, Recurrent, State
 
 
 class BuilderPart(ABC):
@@ -16,6 +17,10 @@ class BuilderPart(ABC):
 
     @abstractmethod
     def shape(self, tensor: str) -> tuple[int, ...]:
+        """See `GraphBuilder`."""
+
+    @abstractmethod
+    def state(self, name: str, spec: KVCache | Recurrent) -> State:
         """See `GraphBuilder`."""
 
     @abstractmethod

@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 from zigai_core.contracts.errors import ShapeError
-from zigai_core.contracts.graph import Operation, Value, Weight
-from zigai_core.contracts.state import KVCache, Recurrent, State
+from zigai_core.contracts.graph import Value
+from zigai_core.contracts.state import Recurrent, State
+from zigai_core.ops.builder_base import BuilderPart
 from zigai_core.ops.operations import GatedDelta, HeadOrder, SelectiveScan, ShortConv
 
 
-class RecurrentBuilder(ABC):
+class RecurrentBuilder(BuilderPart):
     """Methods that append operations with a recurrent state.
 
     `state` is the name of a new state, or a state that already exists.
     """
-
-    @abstractmethod
-    def has(self, tensor: str) -> bool:
-        """See `GraphBuilder`."""
-
-    @abstractmethod
-    def shape(self, tensor: str) -> tuple[int, ...]:
-        """See `GraphBuilder`."""
-
-    @abstractmethod
-    def state(self, name: str, spec: KVCache | Recurrent) -> State:
-        """See `GraphBuilder`."""
-
-    @abstractmethod
-    def append(self, operation: Operation) -> Value:
-        """See `GraphBuilder`."""
-
-    @abstractmethod
-    def _weight(self, name: str, shape: tuple[int, ...]) -> Weight: ...
 
     def short_conv(self, x: Value, weight: str, *, state: str | State, name: str | None = None) -> Value:
         """A causal convolution of each channel with `{weight}.weight` `[channels, taps]`. See `ShortConv`.

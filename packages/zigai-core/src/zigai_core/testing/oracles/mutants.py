@@ -8,7 +8,7 @@ plugins are mutated like those of core; a few more are those that authors of gra
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from itertools import combinations
@@ -18,30 +18,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.graph import Graph, Operation, Value, Weight
-from zigai_core.contracts.state import KVCache
 from zigai_core.ops.operations import (
     Add,
     Attention,
     Columns,
-    Embedding,
-    HeadLinear,
     LayerNorm,
     Linear,
-    PositionEmbedding,
     RMSNorm,
     Rope,
 )
 from zigai_core.testing.oracles.mutant_operations import (
-    HEADS,
-    REVERSED_HEADS,
     VECTORS,
-    CausalAttention,
-    NextPositions,
-    PermutedHeads,
-    TailRope,
-    WholeRowNorm,
     WithOtherWeight,
 )
+from zigai_core.testing.oracles.mutants_of_core import OF_OPERATIONS, Replacement
 
 TINY = 0.05
 """Below this, a number such as an epsilon is multiplied and divided by 10 rather than changed by a tenth."""
@@ -87,9 +77,6 @@ def _replaced(graph: Graph) -> Iterator[Mutant]:
                 yield Mutant(name, (*before, *others, *after), operation)
 
 
-Replacement = tuple[str, tuple[Operation, ...]]
-
-
 def _replacements(graph: Graph, at: int, operation: Operation) -> Iterator[Replacement]:
     """Operations in place of one, the last of which has its output."""
     output = operation.output
@@ -104,7 +91,7 @@ def _replacements(graph: Graph, at: int, operation: Operation) -> Iterator[Repla
     for weight in dict.fromkeys(operation.weights):
         for change in VECTORS if len(weight.shape) == 1 else ():
             yield f"{weight.name} {change}", (WithOtherWeight(output, operation, weight, change),)
-    for special in _SPECIAL:
+    for special in OF_OPERATIONS:
         yield from special(graph, operation)
 
 
@@ -266,98 +253,3 @@ def _both_ropes(graph: Graph) -> Iterator[Mutant]:
                 new = {pair[0]: query, pair[1]: key}
                 name = f"{attention.output.name}: rope of queries and keys, {name}"
                 yield Mutant(name, tuple(new.get(operation, operation) for operation in graph), pair[0])
-
-
-def _other_norms(graph: Graph, operation: Operation) -> Iterator[Replacement]:
-    if isinstance(operation, RMSNorm):
-        if operation.weight.shape[0] == operation.x.width:
-            norm = LayerNorm(operation.output, operation.x, operation.weight, operation.epsilon)
-            yield "LayerNorm, not RMSNorm", (norm,)
-        else:
-            whole = WholeRowNorm(operation.output, operation.x, operation.weight, operation.epsilon)
-            yield "RMSNorm of the whole row", (whole,)
-    if isinstance(operation, LayerNorm) and operation.weight is not None and operation.bias is None:
-        norm_of = RMSNorm(operation.output, operation.x, operation.weight, operation.epsilon)
-        yield "RMSNorm, not LayerNorm", (norm_of,)
-
-
-def _other_matrices(graph: Graph, operation: Operation) -> Iterator[Replacement]:
-    if not isinstance(operation, Linear):
-        return
-    for other in graph:
-        beside = isinstance(other, Linear) and other.x == operation.x
-        is_head = isinstance(other, Embedding) and operation.output in graph.outputs.values()
-        for weight in other.weights[:1] if beside or is_head else ():
-            if weight.shape == operation.weight.shape and weight != operation.weight:
-                yield f"by {weight.name}", (replace(operation, weight=weight),)
-
-
-def _other_attention(graph: Graph, operation: Operation) -> Iterator[Replacement]:
-    if not isinstance(operation, Attention):
-        return
-    heads, kv_heads = operation.heads, operation.kv_heads
-    if 1 < kv_heads < heads:
-        # Head h belongs to KV head h mod kv_heads.
-        order = np.arange(heads).reshape(kv_heads, -1).T.reshape(-1)
-        there = np.argsort(order)
-        query, out = operation.query, operation.output
-        moved = Value(f"{out.name} of other heads", out.width, out.rows)
-        asked = Value(f"{query.name} of other heads", query.width, query.rows)
-        yield (
-            "query heads of other KV heads",
-            (
-                PermutedHeads(asked, query, order, operation.key_dim),
-                replace(operation, query=asked, output=moved),
-                PermutedHeads(out, moved, there, operation.value_dim),
-            ),
-        )
-    if operation.state is None:
-        own = {field.name: getattr(operation, field.name) for field in fields(operation)}
-        yield "causal", (CausalAttention(**own),)
-
-
-def _other_windows(graph: Graph, operation: Operation) -> Iterator[Replacement]:
-    """Other windows and chunks, in the state, too."""
-    if not isinstance(operation, Attention):
-        return
-    for name in ("window", "chunk"):
-        length = getattr(operation, name)
-        if length is None or operation.state is None or not isinstance(operation.state.spec, KVCache):
-            continue  # without a state, the fields alone say it
-        for other in (None, length + 1, length - 1, length * 2):
-            state = replace(operation.state, spec=replace(operation.state.spec, window=other))
-            label = "left out" if other is None else f"is {other}, not {length}"
-            changed: dict[str, Any] = {name: other, "state": state}
-            yield f"{name} {label}", (replace(operation, **changed),)
-
-
-def _other_rope(graph: Graph, operation: Operation) -> Iterator[Replacement]:
-    if isinstance(operation, Rope) and 2 * len(operation.frequencies) < operation.head_dim:
-        own = {field.name: getattr(operation, field.name) for field in fields(operation)}
-        yield "of the last elements of a head", (TailRope(**own),)
-
-
-def _other_heads(graph: Graph, operation: Operation) -> Iterator[Replacement]:
-    if isinstance(operation, HeadLinear):
-        _, outputs, inputs = operation.weight.shape
-        for change in HEADS if outputs == inputs else (REVERSED_HEADS,):
-            yield (
-                f"{operation.weight.name} {change}",
-                (WithOtherWeight(operation.output, operation, operation.weight, change),),
-            )
-
-
-def _other_positions(graph: Graph, operation: Operation) -> Iterator[Replacement]:
-    if isinstance(operation, PositionEmbedding):
-        yield "of the next positions", (NextPositions(operation.output, operation.weight),)
-
-
-_SPECIAL: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
-    _other_norms,
-    _other_matrices,
-    _other_attention,
-    _other_windows,
-    _other_rope,
-    _other_heads,
-    _other_positions,
-)

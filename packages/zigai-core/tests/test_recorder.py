@@ -66,7 +66,9 @@ def library(monkeypatch: pytest.MonkeyPatch) -> None:
     def context(*_: object) -> Context:
         return Context()
 
-    torch = SimpleNamespace(device=context, no_grad=context, tensor=lambda rows: rows, float32="f")
+    torch = SimpleNamespace(
+        device=context, no_grad=context, tensor=lambda rows: rows, float32="f", manual_seed=int
+    )
     monkeypatch.setitem(sys.modules, "torch", torch)
 
 

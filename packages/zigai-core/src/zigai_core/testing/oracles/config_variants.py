@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import numpy as np
 from zigai_core.api.loading import build
 from zigai_core.api.reading import read
 from zigai_core.api.registry import Plugins
+from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import PluginError, UnsupportedError, ZigAIError, quote
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.huggingface import HuggingFaceNames
@@ -33,7 +34,6 @@ ABSENT = object()
 """Stands for a key that config.json does not have."""
 
 _KINDS = {"full_attention": "sliding_attention", "sliding_attention": "full_attention"}
-
 
 _ROPE = ("rope_parameters", "rope_scaling")
 """Keys of config.json whose values are objects with settings of RoPE."""
@@ -147,9 +147,10 @@ def check_settings(
     Raises `UnsupportedError` for the first key that is read otherwise, with the value and what differs.
     """
     _check_defaults(tiny, names)
-    _check_context(tiny, plugins)
+    model = read(tiny.path, plugins=plugins)
+    _check_context(tiny, model)
     try:
-        found = _computed(tiny, plugins)
+        found = _computed(model, tiny.text, plugins)
     except ZigAIError as error:
         return f"the settings were not compared, as the graph is not built: {error}"
     if difference(found, outputs) > TOLERANCE:
@@ -184,10 +185,10 @@ def _check_defaults(tiny: TinyFolder, names: HuggingFaceNames) -> None:
             )
 
 
-def _check_context(tiny: TinyFolder, plugins: Plugins | None) -> None:
+def _check_context(tiny: TinyFolder, model: ModelDescriptor) -> None:
     """Compares the context that the model was trained with, which changes no output."""
     stated = getattr(tiny.network.config.get_text_config(), "max_position_embeddings", None)
-    found = read(tiny.path, plugins=plugins).hyperparameters.get("context_length")
+    found = model.hyperparameters.get("context_length")
     if stated is not None and found is not None and found != stated:
         raise UnsupportedError(
             f"context_length is {quote(found)}, but max_position_embeddings {quote(stated)}"
@@ -211,7 +212,7 @@ def _compare(tiny: TinyFolder, variant: Variant, config: Mapping[str, Any], plug
         if expected is None or other is None:
             return
         try:
-            found = _computed(other, plugins)
+            found = _computed(read(other.path, plugins=plugins), other.text, plugins)
         except PluginError:
             raise
         except ZigAIError as error:
@@ -224,10 +225,9 @@ def _compare(tiny: TinyFolder, variant: Variant, config: Mapping[str, Any], plug
         )
 
 
-def _computed(tiny: TinyFolder, plugins: Plugins | None) -> Mapping[str, Array]:
-    """The outputs of the family's graph for the folder and its text."""
-    model = read(tiny.path, plugins=plugins)
+def _computed(model: ModelDescriptor, text: Sequence[int], plugins: Plugins | None) -> Mapping[str, Array]:
+    """The outputs of the family's graph for a model and a text."""
     # LongRoPE chooses its factors by the context, in transformers by the length of the text.
-    graph = build(model, context=len(tiny.text), plugins=plugins)
+    graph = build(model, context=len(text), plugins=plugins)
     with np.errstate(all="ignore"):
-        return Evaluation(graph, float_weights(graph, model.tensors), tiny.text).outputs()
+        return Evaluation(graph, float_weights(graph, model.tensors), text).outputs()

@@ -14,6 +14,7 @@ import numpy as np
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import ZigAIError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.testing.oracles.oracle import plain
 
 SAME = 1e-5
 """Largest difference of outputs that another version of torch or another CPU may make."""
@@ -44,7 +45,7 @@ def names_used(network: Any, names: HuggingFaceNames, config: Mapping[str, Any])
         },
         COMPUTED: {
             " and ".join(_keys(given)): _result(
-                names, given, [_plain(settings.get(key)) for key in _keys(given)]
+                names, given, [plain(settings.get(key)) for key in _keys(given)]
             )
             for given in names.computed
         },
@@ -65,8 +66,8 @@ def other_names(names: HuggingFaceNames) -> dict[str, Any]:
     """Returns what else a family says of its folders, as JSON has it."""
     return {
         "added": dict(names.added),
-        "defaults": {key: _plain(value) for key, value in names.defaults.items()},
-        "required": {key: [_plain(value) for value in values] for key, values in names.required.items()},
+        "defaults": {key: plain(value) for key, value in names.defaults.items()},
+        "required": {key: [plain(value) for value in values] for key, values in names.required.items()},
         "without effect": sorted({*names.keys_without_effect, *names.tensors_without_effect}),
         "unsupported": sorted(names.unsupported_tensors),
         **({} if names.rope_pairing == "half" else {"rope_pairing": names.rope_pairing}),
@@ -164,18 +165,10 @@ def _keys(given: str | tuple[str, ...]) -> list[str]:
 def _result(names: HuggingFaceNames, keys: str | tuple[str, ...], given: Sequence[Any]) -> dict[str, Any]:
     """What a family computes of the values of keys, as JSON has it."""
     try:
-        found = {key: _plain(value) for key, value in names.computed[keys](*given).items()}
+        found = {key: plain(value) for key, value in names.computed[keys](*given).items()}
     except (ZigAIError, ValueError, TypeError, ArithmeticError) as error:
         return {"given": [*given], "refused": str(error)}
     return {"given": [*given], "result": found}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def pattern_of(name: str) -> re.Pattern[str]:

@@ -7,7 +7,7 @@ without installing it. `zigai_core.testing.oracles.record` makes them from model
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
@@ -84,7 +84,7 @@ class Oracle:
             "architecture": self.model.architecture,
             "name": self.model.name,
             "pairing": self.model.conventions.rope_pairing,
-            "hyperparameters": {key: _plain(value) for key, value in self.model.hyperparameters.items()},
+            "hyperparameters": {key: plain(value) for key, value in self.model.hyperparameters.items()},
             "tokens": list(self.tokens),
             "rows": list(self.rows),
             "source": self.source,
@@ -221,9 +221,12 @@ def _gridded(values: Array) -> tuple[float | None, NDArray[Any]]:
     return None, values.astype(np.float32)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray) or (isinstance(value, Sequence) and not isinstance(value, str)):
-        return [_plain(entry) for entry in (value.tolist() if isinstance(value, np.ndarray) else value)]
-    return value
+def plain(value: Any) -> Any:
+    """Returns a value as JSON has it: arrays and sequences as lists; what JSON does not have as its text."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

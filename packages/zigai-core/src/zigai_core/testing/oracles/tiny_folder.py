@@ -144,6 +144,7 @@ def folder_model(model_class: str, config: Any, seed: int = 0) -> Any:
     if isinstance(config, Mapping):
         config = configuration(model_class, config)
     with foreign(f"{model_class}: making the model with this configuration"):
+        torch().manual_seed(seed)  # vectors are drawn around initial values, which may be random
         network = found(config).to(torch().float32).eval()
     with torch().no_grad():
         for name, parameter in sorted(network.named_parameters()):

@@ -19,7 +19,11 @@ PACKAGES: Hints = {
         "qwen3": "zigai-qwen",
         "qwen3moe": "zigai-qwen",
     },
-    "zigai.tokenizers": {"llama": "zigai-tokenizers", "gpt2": "zigai-tokenizers"},
+    "zigai.tokenizers": {
+        "bert": "zigai-tokenizers",
+        "gpt2": "zigai-tokenizers",
+        "llama": "zigai-tokenizers",
+    },
     "zigai.backends": {"native": "zigai-kernels", "numpy": "zigai-core"},
     "zigai.sources": {"hf": "zigai-hub", "pypi": "zigai-hub", "alias": "zigai-hub"},
     "zigai.huggingface": {

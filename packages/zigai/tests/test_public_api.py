@@ -48,6 +48,7 @@ def test_importing_zigai_imports_no_plugin() -> None:
         "zigai_gguf",
         "zigai_hub",
         "zigai_llama",
+        "zigai_bert",
         "zigai_phi",
         "zigai_qwen",
         "zigai_safetensors",

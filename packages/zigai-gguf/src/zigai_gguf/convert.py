@@ -117,6 +117,9 @@ def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | No
         metadata |= _vocabulary(by_scores(model.tokenizer, model.path), size, pre_tokenizer, model)
     else:
         metadata["tokenizer.ggml.model"] = "no_vocab"  # llama.cpp opens no file without the key
+    types = model.tensors.get("token_types.weight")
+    if types is not None:  # without it, llama.cpp opens no model that has types
+        metadata["tokenizer.ggml.token_type_count"] = types.shape[0] if len(types.shape) == 2 else 1
     if model.chat_template is not None:
         metadata["tokenizer.chat_template"] = model.chat_template
     return metadata

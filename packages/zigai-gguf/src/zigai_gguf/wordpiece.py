@@ -54,12 +54,10 @@ def bert_keys(spec: TokenizerSpec, model: ModelDescriptor) -> dict[str, Any]:
                 "what its readers take"
             )
     strip = settings.lowercase if settings.strip_accents is None else settings.strip_accents
-    types = model.tensors.get("token_types.weight")
     keys: dict[str, Any] = {
         "normalizer.lowercase": settings.lowercase,
         "normalizer.strip_accents": strip,
         "add_sep_token": spec.add_eos,
-        "token_type_count": 1 if types is None or len(types.shape) == 1 else types.shape[0],
     }
     if "eos" in spec.special_ids:
         keys["seperator_token_id"] = spec.special_ids["eos"]

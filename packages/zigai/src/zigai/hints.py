@@ -7,11 +7,14 @@ from zigai_core.contracts.plugins import Hints
 PACKAGES: Hints = {
     "zigai.formats": {"gguf": "zigai-gguf", "safetensors": "zigai-safetensors"},
     "zigai.architectures": {
+        "bert": "zigai-bert",
         "gemma": "zigai-gemma",
         "gemma2": "zigai-gemma",
         "gemma3": "zigai-gemma",
         "gemma-embedding": "zigai-gemma",
         "llama": "zigai-llama",
+        "modern-bert": "zigai-bert",
+        "nomic-bert": "zigai-bert",
         "phi3": "zigai-phi",
         "qwen": "zigai-qwen",
         "qwen2": "zigai-qwen",
@@ -27,6 +30,7 @@ PACKAGES: Hints = {
     "zigai.backends": {"native": "zigai-kernels", "numpy": "zigai-core"},
     "zigai.sources": {"hf": "zigai-hub", "pypi": "zigai-hub", "alias": "zigai-hub"},
     "zigai.huggingface": {
+        "bert": "zigai-bert",
         "gemma": "zigai-gemma",
         "gemma2": "zigai-gemma",
         "gemma3": "zigai-gemma",
@@ -34,6 +38,8 @@ PACKAGES: Hints = {
         "llama": "zigai-llama",
         "mistral": "zigai-llama",
         "mixtral": "zigai-llama",
+        "modernbert": "zigai-bert",
+        "nomic_bert": "zigai-bert",
         "phi3": "zigai-phi",
         "qwen2": "zigai-qwen",
         "qwen2_moe": "zigai-qwen",

@@ -33,7 +33,8 @@ class ArchitectureSuite:
 
     `optional`: patterns of tensors that a file may lack; without any other tensor it has to be refused.
     `without_effect`: hyperparameters that change no output, such as sizes that the shapes of tensors give,
-    with the reason why the architecture need not read them. `defaults`: hyperparameters that a file may lack
+    with the reason why the architecture need not read them; and patterns of tensors that change none, such
+    as a bias of keys without RoPE, which softmax takes away. `defaults`: hyperparameters that a file may lack
     though it then is another model, with what they are and the source, in addition to `GGUF_DEFAULTS`.
     `huggingface`: the family's names by `model_type`; by default, those of installed packages.
     """

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from zigai_bert import bert, modern_bert, nomic_bert
 from zigai_core.testing.architecture import ArchitectureConformance
+from zigai_core.testing.oracles import Oracle
 
 ORACLES = Path(__file__).parent / "oracles"
 DEFAULTS = {
@@ -46,3 +49,13 @@ class TestModernBert(ArchitectureConformance):
         "rope.freq_base_swa": "10000: llama.cpp",
     }
     llama_cpp_tolerance = TABLE
+
+
+def test_a_bias_that_changes_nothing_needs_a_reason() -> None:
+    class WithoutReasons(TestBert):
+        without_effect = {}
+
+    oracle = Oracle.load(ORACLES / "bert.npz")
+    with pytest.raises(AssertionError, match=r"without tensor blk\.0\.attn_k\.bias the outputs are the same"):
+        WithoutReasons().test_a_tensor_that_is_missing_is_named_or_is_optional(oracle)
+    TestBert().test_a_tensor_that_is_missing_is_named_or_is_optional(oracle)

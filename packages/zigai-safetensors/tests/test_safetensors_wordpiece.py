@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tokenizers
 
 from zigai_core.contracts.descriptor import BertNormalization
 from zigai_core.contracts.errors import FormatError, UnsupportedError
-from zigai_core.testing.tokenizer.texts import sample_texts
 from zigai_safetensors.tokenizer import read_tokenizer
-from zigai_tokenizers.wordpiece import WordPieceTokenizer
 
 NORMALIZER = {
     "type": "BertNormalizer",
@@ -93,27 +90,6 @@ def test_a_vocabulary_of_wordpiece_is_read(tmp_path: Path) -> None:
     assert spec.special_ids == {"bos": 2, "eos": 3, "unknown": 1}
     assert (spec.add_bos, spec.add_eos, spec.end_ids) == (True, True, {3})
     assert (spec.bert, spec.continuing_prefix, spec.longest_word) == (BertNormalization(), "##", 100)
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {},
-        {"post_processor": BERT_PROCESSOR},
-        {"normalizer": {"lowercase": False}},
-        {"normalizer": {"strip_accents": False, "handle_chinese_chars": False, "clean_text": False}},
-        {"model": {"max_input_chars_per_word": 2, "continuing_subword_prefix": "##e"}},
-        {"model": {"unk_token": "the"}},
-    ],
-)
-def test_texts_have_the_ids_of_the_library(tmp_path: Path, changed: dict[str, Any]) -> None:
-    spec = read_tokenizer(folder(tmp_path, **changed), [], 300)
-    assert spec is not None
-    library = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
-    ours = WordPieceTokenizer(spec)
-    ends = [spec.special_ids["eos"]] if spec.add_eos else []
-    for text in ["The foxes É 世e the[SEP]fox", "a\u0000a", "aaa", *sample_texts(50)]:
-        assert [*ours.encode(text, special=True), *ends] == library.encode(text).ids
 
 
 def test_the_unknown_token_is_that_of_the_model(tmp_path: Path) -> None:

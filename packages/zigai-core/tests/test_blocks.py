@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.descriptor import Hyperparameters
-from zigai_core.contracts.errors import FormatError, PluginError
+from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError
 from zigai_core.contracts.graph import Value
+from zigai_core.contracts.pooling import PoolKind
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import Attention, RMSNorm, Rope
+from zigai_core.ops.pooling import pooling_kind
 from zigai_core.ops.windows import windowed_layers
 from zigai_core.testing.oracles import float_tensor
 from zigai_core.testing.toys import toy_decoder
@@ -82,9 +84,28 @@ def _with(tensors: Any) -> Any:
     return replace(TOY, tensors=tensors)
 
 
-def flags(value: Any, layers: int = 6, period: int = 3) -> list[bool]:
+def flags(value: Any, layers: int = 6, period: int = 3, **settings: bool) -> list[bool]:
     hp = {} if value is None else {"attention.sliding_window_pattern": value}
-    return list(windowed_layers(Hyperparameters(hp, prefix="tiny"), layers, period))
+    return list(windowed_layers(Hyperparameters(hp, prefix="tiny"), layers, period, **settings))
+
+
+def test_the_first_layer_of_a_period_may_have_no_window() -> None:
+    assert flags(None, full_first=True) == [False, True, True, False, True, True]
+    assert flags(0, full_first=True) == [True] * 6
+    assert flags([True, False] * 3, full_first=True) == [True, False] * 3
+
+
+def test_the_pooling_is_that_of_the_file() -> None:
+    def kind(**hp: int) -> PoolKind | None:
+        return pooling_kind(Hyperparameters(hp, prefix="tiny"))
+
+    assert [kind(), *(kind(pooling_type=number) for number in range(-1, 4))] == [None] * 3 + [
+        "mean",
+        "cls",
+        "last",
+    ]
+    with pytest.raises(UnsupportedError, match=r"tiny\.pooling_type is 4; supported are -1, 0, 1, 2, 3"):
+        kind(pooling_type=4)
 
 
 def test_the_last_layer_of_a_period_has_no_window() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import (
+    BertNormalization,
     Conventions,
     Hyperparameters,
     ModelDescriptor,
@@ -309,3 +310,48 @@ def test_a_cap_of_none_and_a_head_of_gemmas_own_are_told(model: ModelDescriptor)
     )
     for architecture in ("gemma", "gemma2"):
         assert "so it does not open the file" in told(architecture, head=True)[0]
+
+
+BERT = TokenizerSpec(
+    kind="bert",
+    tokens=["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "##es", "[unused1]", "<tool>"],
+    types=np.array([3, 3, 3, 3, 1, 1, 1, 4], np.int32),
+    special_ids={"unknown": 1, "bos": 2, "eos": 3, "padding": 0},
+    end_ids=frozenset({3}),
+    add_bos=True,
+    add_eos=True,
+    bert=BertNormalization(lowercase=False),
+    continuing_prefix="##",
+)
+
+
+def test_wordpiece_is_written_in_the_form_of_llama_cpp(model: ModelDescriptor, tmp_path: Path) -> None:
+    types = tensor("token_types.weight", 2, 32)
+    changed = replace(model, architecture="bert", tokenizer=BERT, tensors={types.name: types})
+    convert(changed, tmp_path / "out.gguf")
+    metadata = GGUFFile.open(tmp_path / "out.gguf").metadata
+    written = GGUFFormat().read(tmp_path / "out.gguf").tokenizer
+    assert written is not None
+    texts = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁the", "es", "▁[unused1]", "▁<tool>"]
+    assert (written.kind, list(written.tokens), written.continuing_prefix) == ("bert", texts, None)
+    assert written.special_ids.items() >= BERT.special_ids.items()
+    assert (written.bert.lowercase, written.bert.strip_accents) == (False, False)
+    assert metadata["tokenizer.ggml.token_type_count"] == 2
+    assert (metadata["tokenizer.ggml.seperator_token_id"], written.add_eos) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"bert": BertNormalization(clean=False)}, "clean_text of the tokenizer is False, which GGUF has no"),
+        ({"bert": BertNormalization(chinese=False)}, "handle_chinese_chars of the tokenizer is False"),
+        ({"longest_word": 50}, "max_input_chars_per_word of the tokenizer is 50"),
+        ({"tokens": [*BERT.tokens[:-1], "##▁the"]}, "tokens 4 and 7 of WordPiece have the same text"),
+    ],
+)
+def test_what_gguf_cannot_say_of_wordpiece_is_refused(
+    model: ModelDescriptor, tmp_path: Path, changes: dict[str, Any], error: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=error):
+        convert(replace(model, tokenizer=replace(BERT, **changes), tensors={}), tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()

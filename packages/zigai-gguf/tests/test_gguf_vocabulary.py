@@ -118,7 +118,7 @@ def test_missing_keys_give_none(read: Read) -> None:
         ("gpt2", "llama-bpe", (True, False, False, False)),
         ("gpt2", "tekken", (True, False, False, False)),
         ("t5", None, (False, True, False, False)),
-        ("bert", None, (True, False, False, False)),
+        ("bert", None, (True, True, False, False)),
         ("rwkv", None, (False, False, False, False)),
     ],
 )
@@ -271,3 +271,36 @@ def test_scores_may_be_integers(read: Read) -> None:
     assert scores is not None
     assert scores.dtype == np.float32
     assert scores.tolist() == [0, -1]
+
+
+BERT = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁the", "es"]
+BERT_TYPES = [3, 3, 3, 3, 1, 1]
+BERT_IDS = {"unknown_token_id": 1, "bos_token_id": 2, "seperator_token_id": 3}
+
+
+def test_texts_of_bert_begin_with_cls_and_end_with_sep(read: Read) -> None:
+    """As llama.cpp (src/llama-vocab.cpp) takes them, whose converter writes no flags and no end."""
+    spec = read(BERT, "bert", BERT_TYPES, **BERT_IDS)
+    expected = {"padding": 0, "unknown": 1, "bos": 2, "separator": 3, "eos": 3}
+    assert {role: spec.special_ids.get(role) for role in expected} == expected
+    assert (spec.add_bos, spec.add_eos, 3 in spec.end_ids) == (True, True, True)
+    assert (list(spec.tokens), spec.continuing_prefix) == (BERT, None)
+    assert (spec.bert.lowercase, spec.bert.strip_accents) == (True, True)
+
+
+def test_a_text_of_bert_has_no_sep_if_the_file_says_so(read: Read) -> None:
+    spec = read(BERT, "bert", BERT_TYPES, add_sep_token=False, add_bos_token=False, **BERT_IDS)
+    assert (spec.add_bos, spec.add_eos, "eos" in spec.special_ids) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"normalizer.lowercase": False}, (False, False)),
+        ({"normalizer.lowercase": True, "normalizer.strip_accents": False}, (True, False)),
+        ({"normalizer.strip_accents": True, "normalizer.lowercase": False}, (False, True)),
+    ],
+)
+def test_the_normalisation_of_bert_is_read(read: Read, keys: Any, expected: Any) -> None:
+    spec = read(BERT, "bert", BERT_TYPES, **BERT_IDS, **keys)
+    assert (spec.bert.lowercase, spec.bert.strip_accents) == expected

@@ -87,6 +87,16 @@ def test_a_default_holds_for_a_missing_key_alone(load: Read) -> None:
     assert load(changes).hyperparameters["rope.freq_base"] == 5e5
 
 
+def test_two_keys_of_one_setting_must_be_equal(load: Read, family: HuggingFaceNames) -> None:
+    changes = {"keys": {**family.keys, "n_embd": "embedding_length"}, "defaults": {"hidden_size": 7}}
+    assert load(changes, n_embd=4).hyperparameters["embedding_length"] == 4
+    assert load(changes, hidden_size=None, n_embd=5).hyperparameters["embedding_length"] == 5
+    with pytest.raises(
+        FormatError, match=r"hidden_size is 4, but n_embd is 5, and both are \S+ embedding_length"
+    ):
+        load(changes, n_embd=5)
+
+
 def test_the_settings_of_a_section_hold_with_those_beside_it(load: Read) -> None:
     inner = {"vocab_size": 8, "num_hidden_layers": 2, "model_type": "toy_text", "dropout": 1}
     changes = {"section": "text_config"}

@@ -125,7 +125,7 @@ def test_a_template_may_end_texts_with_another_token_than_replies(tmp_path: Path
         ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Strip"}]}}, "NFC is"),
         ({"pre_tokenizer": {"type": "Metaspace"}}, "it is neither byte-level BPE nor BPE with"),
         ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT]}}, "neither byte-level BPE nor"),
-        ({"model": {"type": "WordPiece"}}, "a tokenizer of type 'WordPiece' is not read"),
+        ({"model": {"type": "Unigram"}}, "a tokenizer of type 'Unigram' is not read"),
         ({"model": {"merges": [["a b", "c"]]}}, "has a token with a space"),
         ({"added_tokens": [{"id": 4, "content": "x", "single_word": True}]}, "'x' has single_word"),
         ({"added_tokens": {}, "model": {"vocab": {}}}, "model.vocab is empty"),

@@ -19,6 +19,7 @@ from zigai_tokenizers.byte_alphabet import CHARACTERS
 from zigai_tokenizers.byte_level_bpe import ByteLevelBPETokenizer
 from zigai_tokenizers.byte_tokens import SPACE
 from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
+from zigai_tokenizers.wordpiece import WordPieceTokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = TokenType
 SPECIAL = {
@@ -241,3 +242,58 @@ class TestGPT2WithNFC(KindConformance):
     @staticmethod
     def normalises(text: str) -> str:
         return normalize("NFC", text)
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789αβγдежאבгי中文字ßæø"
+MARKS = "<>|/.,'\"\\!?;:-_()[]{}#&=+*%$@~^`"
+
+
+class TestBert(KindConformance):
+    """Of a text that becomes known words, those are restored, with spaces between them."""
+
+    tokenizer = WordPieceTokenizer
+    spec = spell(
+        dict.fromkeys(
+            [*LETTERS, *(f"##{letter}" for letter in LETTERS), *MARKS, "the", "fox", "##og"], NORMAL
+        ),
+        kind="bert",
+        continuing_prefix="##",
+        add_eos=True,
+    )
+    goldens = spelt(
+        spec,
+        {  # by the definition: of each word the longest token that it begins with
+            "The Fox": "the fox",
+            "dog, foxé": "d ##og , fox ##e",
+            "中文": "中 文",
+            "thes": "the ##s",
+            "e\u0301🙂 x": "<unk> x",
+        },
+    )
+    texts = ("the fox", " a  b", "ab, cd.", "αβγ дежд, 中文", *LETTERS, *MARKS, "x y z", "a-b c") * 6
+
+    @staticmethod
+    def normalises(text: str) -> str | None:
+        lowered = text.lower()
+        if not {*LETTERS, *MARKS, " "}.issuperset(lowered) or any(each in text for each in SPECIAL):
+            return None
+        if any(len(word) > 100 for word in lowered.split()):
+            return None
+        spaced = (f" {char} " if char in MARKS or "\u4e00" <= char <= "\u9fff" else char for char in lowered)
+        return " ".join("".join(spaced).split())
+
+
+class TestBertOfGGUF(TestBert):
+    spec = replace(
+        TestBert.spec,
+        tokens=[
+            text
+            if text in SPECIAL and SPECIAL[text] != USER_DEFINED and SPECIAL[text] != NORMAL
+            else text[2:]
+            if text.startswith("##")
+            else "▁" + text
+            for text in TestBert.spec.tokens
+        ],
+        continuing_prefix=None,
+    )
+    goldens = TestBert.goldens

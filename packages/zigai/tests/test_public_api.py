@@ -44,18 +44,19 @@ def test_importing_zigai_imports_no_plugin() -> None:
     program = "import sys, zigai; print(*sorted({name.split('.')[0] for name in sys.modules}))"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     plugins = {
+        "zigai_bert",
+        "zigai_cli",
         "zigai_cohere",
         "zigai_gemma",
         "zigai_gguf",
-        "zigai_hub",
-        "zigai_llama",
         "zigai_gpt",
+        "zigai_hub",
+        "zigai_kernels",
+        "zigai_llama",
         "zigai_phi",
         "zigai_qwen",
         "zigai_safetensors",
         "zigai_tokenizers",
-        "zigai_kernels",
-        "zigai_cli",
     }
     libraries = {"sentencepiece", "tokenizers", "cffi", "typer", "rich", "pytest"}
     assert not set(run.stdout.split()) & (plugins | libraries)

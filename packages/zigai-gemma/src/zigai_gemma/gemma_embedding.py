@@ -6,13 +6,10 @@ from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import DecoderShape
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.ops.operations import PoolKind
+from zigai_core.ops.pooling import pooling_kind
 from zigai_core.ops.windows import windowed_layers
 from zigai_gemma.layers import layer, scaled_embedding
 from zigai_gemma.windows import two_ropes
-
-_POOLING: dict[int, PoolKind | None] = {-1: None, 0: None, 1: "mean", 2: "cls", 3: "last"}
-"""The kind by GGUF's `pooling_type` (`llama_pooling_type`)."""
 
 
 def gemma_embedding(model: ModelDescriptor, *, context: int) -> Graph:
@@ -25,9 +22,7 @@ def gemma_embedding(model: ModelDescriptor, *, context: int) -> Graph:
     window = hp.integer("attention.sliding_window", minimum=1) // 2 + 1
     if hp.flag("attention.causal", False):
         raise hp.unsupported("attention.causal", "is true, but here all tokens of a text see each other")
-    number = hp.integer("pooling_type", 0, minimum=-1)
-    if number not in _POOLING:
-        raise hp.unsupported("pooling_type", f"is {number}; supported are {', '.join(map(str, _POOLING))}")
+    kind = pooling_kind(hp)
 
     g = GraphBuilder(model.tensors)
     full, local = two_ropes(g, hp, shape.head_dim, context=context)
@@ -46,7 +41,6 @@ def gemma_embedding(model: ModelDescriptor, *, context: int) -> Graph:
             cached=False,
         )
     x = g.rms_norm(x, "output_norm", shape.epsilon)
-    kind = _POOLING[number]
     x = g.pool(x, kind) if kind else g.select(x)
     for name in ("dense_2", "dense_3"):
         if g.has(f"{name}.weight") or f"{name}_feat_out" in hp:

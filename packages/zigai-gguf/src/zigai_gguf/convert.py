@@ -23,6 +23,7 @@ from zigai_gguf.sampling import PREFIX
 from zigai_gguf.scored import by_scores
 from zigai_gguf.tensor_data import TensorData
 from zigai_gguf.values import Typed, ValueType
+from zigai_gguf.wordpiece import bert_keys, with_phantom_spaces
 from zigai_gguf.writer import write_gguf
 
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_K")
@@ -116,6 +117,9 @@ def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | No
         metadata |= _vocabulary(by_scores(model.tokenizer, model.path), size, pre_tokenizer, model)
     else:
         metadata["tokenizer.ggml.model"] = "no_vocab"  # llama.cpp opens no file without the key
+    types = model.tensors.get("token_types.weight")
+    if types is not None:  # without it, llama.cpp opens no model that has types
+        metadata["tokenizer.ggml.token_type_count"] = types.shape[0] if len(types.shape) == 2 else 1
     if model.chat_template is not None:
         metadata["tokenizer.chat_template"] = model.chat_template
     return metadata
@@ -132,7 +136,8 @@ def _vocabulary(
             "name"
         )
     count = len(spec.tokens)
-    tokens = [*spec.tokens, *(f"[PAD{number}]" for number in range(count, size))]
+    texts = spec.tokens if spec.kind != "bert" else with_phantom_spaces(spec, model.path)
+    tokens = [*texts, *(f"[PAD{number}]" for number in range(count, size))]
     added = len(tokens) - count
     types = np.ones(count, np.int32) if spec.types is None else spec.types
     keys: dict[str, Any] = {
@@ -145,6 +150,8 @@ def _vocabulary(
     if spec.kind == "llama":
         keys["add_space_prefix"] = spec.add_space_prefix
         keys["remove_extra_whitespaces"] = spec.remove_extra_whitespaces
+    if spec.kind == "bert":
+        keys |= bert_keys(spec, model)
     if spec.precompiled_charsmap is not None:
         keys["precompiled_charsmap"] = np.frombuffer(spec.precompiled_charsmap, np.uint8)
     if name is not None:

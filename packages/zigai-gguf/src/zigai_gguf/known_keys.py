@@ -26,8 +26,9 @@ split.no split.tensors.count tokenizer.chat_template tokenizer.chat_templates to
 """
 _TOKENIZER = """
 add_bos_token add_eos_token add_sep_token add_space_prefix bos_token_id eom_token_id eos_token_id
-eot_token_id fim_mid_token_id fim_pad_token_id fim_pre_token_id fim_rep_token_id fim_sep_token_id
-fim_suf_token_id mask_token_id merges model padding_token_id pre precompiled_charsmap
+eot_token_id cls_token_id fim_mid_token_id fim_pad_token_id fim_pre_token_id fim_rep_token_id fim_sep_token_id
+fim_suf_token_id mask_token_id merges model normalizer.lowercase normalizer.strip_accents
+padding_token_id pre precompiled_charsmap
 remove_extra_whitespaces scores seperator_token_id token_type token_type_count tokens unknown_token_id
 """
 _ARCHITECTURE = """

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import TokenizerSpec, TokenType
+from zigai_core.contracts.descriptor import BertNormalization, TokenizerSpec, TokenType
 from zigai_core.contracts.errors import quote
 from zigai_gguf.keys import Keys
 from zigai_gguf.special_tokens import (
@@ -65,6 +65,9 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
     add_bos = keys.flag("tokenizer.ggml.add_bos_token", adds_bos)
     needed = {"eos", "bos"} if add_bos else {"eos"}
     roles = special_ids(keys, kind, len(tokens), marked, needed)
+    adds_separator = kind == "bert" and keys.flag("tokenizer.ggml.add_sep_token", True)
+    if adds_separator and "separator" in roles:  # [SEP], which ends texts: files name no other end
+        roles["eos"] = roles["separator"]
     return TokenizerSpec(
         kind=kind,
         tokens=tokens,
@@ -75,12 +78,20 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
         special_ids=roles,
         end_ids=end_ids(roles, marked, tokens),
         add_bos=add_bos,
-        add_eos=keys.flag("tokenizer.ggml.add_eos_token", kind == "t5"),
+        add_eos=adds_separator or keys.flag("tokenizer.ggml.add_eos_token", kind == "t5"),
         add_space_prefix=keys.flag("tokenizer.ggml.add_space_prefix", kind == "llama"),
         remove_extra_whitespaces=keys.flag("tokenizer.ggml.remove_extra_whitespaces", False),
         precompiled_charsmap=None if charsmap is None else charsmap.tobytes(),
         strip_right=strip_right(keys, tokens, types),
+        bert=_normalization(keys),
     )
+
+
+def _normalization(keys: Keys) -> BertNormalization:
+    """The settings for the kind `bert`; without `strip_accents`, accents go if letters are lowered."""
+    lowercase = keys.flag("tokenizer.ggml.normalizer.lowercase", True)
+    strip = keys.flag("tokenizer.ggml.normalizer.strip_accents", lowercase)
+    return BertNormalization(lowercase=lowercase, strip_accents=strip)
 
 
 def _scores(keys: Keys, count: int) -> NDArray[np.float32] | None:

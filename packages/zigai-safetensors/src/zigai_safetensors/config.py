@@ -77,7 +77,22 @@ def one_object(
                     f"{path}: {quote(key)} is {quote(outer)}, but {quote(value)} in {names.section}"
                 )
             settings[key] = outer if value is None else value
+    _check_twice(settings, names, path)
     return {**names.defaults, **rope.lifted(settings, names, path)}, names
+
+
+def _check_twice(settings: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> None:
+    """Raises `FormatError` if two keys that mean the same setting have different values."""
+    first: dict[str, str] = {}
+    for key, value in settings.items():
+        if value is None or key not in names.keys:
+            continue
+        other = first.setdefault(names.keys[key], key)
+        if settings[other] != value:
+            raise FormatError(
+                f"{path}: {other} is {quote(settings[other])}, but {key} is {quote(value)}, and both are "
+                f"{names.architecture}'s {names.keys[key]}"
+            )
 
 
 def _variant(config: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> HuggingFaceNames:

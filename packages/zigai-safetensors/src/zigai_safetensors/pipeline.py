@@ -133,6 +133,9 @@ def outer_tokens(path: Path, given: Any, ids: Mapping[str, int]) -> tuple[int | 
     for step in steps(given, "processors"):
         if isinstance(step, dict) and step.get("type") == "ByteLevel":
             continue
+        if isinstance(step, dict) and step.get("type") == "BertProcessing":
+            before, after = (_token_of(path, step, key, ids) for key in ("cls", "sep"))
+            continue
         if not isinstance(step, dict) or step.get("type") != "TemplateProcessing":
             raise _unknown(path, "post_processor", step)
         single = step.get("single")
@@ -151,6 +154,18 @@ def outer_tokens(path: Path, given: Any, ids: Mapping[str, int]) -> tuple[int | 
         before = ids[outer[0]] if place else before
         after = ids[outer[-1]] if len(names) > place + 1 else after
     return before, after
+
+
+def _token_of(path: Path, step: Mapping[str, Any], key: str, ids: Mapping[str, int]) -> int:
+    """The id of a token that a step names by text and id."""
+    given = step.get(key)
+    if not isinstance(given, list) or len(given) != 2 or not isinstance(given[0], str):
+        raise FormatError(f"{path}: post_processor: {key} is {quote(given)}, but must be a token and its id")
+    if type(given[1]) is not int or ids.get(given[0]) != given[1]:
+        raise FormatError(
+            f"{path}: post_processor: {key} is {quote(given)}, which is not a token with its id"
+        )
+    return given[1]
 
 
 def _metaspace(path: Path, step: Mapping[str, Any]) -> tuple[bool, PrefixScheme, str | None]:

@@ -66,6 +66,8 @@ def _roles(spec: TokenizerSpec, settings: Mapping[str, Any]) -> dict[str, int]:
         if (text := _content(settings.get(key))) is not None and text in ids
     }
     first = {"bos": spec.special_ids["bos"]} if spec.add_bos and spec.kind != "llama" else {}
+    if spec.kind == "bert":  # its model itself makes the unknown token of a word
+        first["unknown"] = spec.special_ids["unknown"]
     return {**spec.special_ids, **named, **first}
 
 

@@ -1,4 +1,4 @@
-"""tokenizer.json as a `TokenizerSpec`: byte-level BPE, and BPE of characters with byte fallback.
+"""tokenizer.json as a `TokenizerSpec`: byte-level BPE, BPE of characters with byte fallback, and WordPiece.
 
 Source: the tokenizers library, whose file this is. What the file asks for and is not understood is refused.
 """
@@ -14,51 +14,58 @@ from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_safetensors import limits
 from zigai_safetensors.added_tokens import extended, tokens_of_list, tokens_of_settings
 from zigai_safetensors.files import read_json
-from zigai_safetensors.pipeline import Splitting, byte_level, is_byte_level, outer_tokens, sentencepiece
+from zigai_safetensors.pipeline import byte_level, is_byte_level, outer_tokens, sentencepiece
 from zigai_safetensors.vocabulary import merge_lines, texts_by_id, tokens_and_types
+from zigai_safetensors.wordpiece import unknown_token, wordpiece
 
 _ABSENT = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 
 
 def read_tokenizer_json(path: Path, settings: Mapping[str, Any]) -> TokenizerSpec:
-    """Returns the vocabulary, without the tokens that end a reply; of roles it has `bos` and `eos` at most.
+    """Returns the vocabulary, without the tokens that end a reply; roles are `bos`, `eos`, `unknown`.
 
     `settings` is tokenizer_config.json, whose `added_tokens_decoder` is added. Raises `FormatError` and
     `UnsupportedError`, with file and field.
     """
     file = read_json(path, limits.TOKENIZER_BYTES)
     model = _object(path, "model", file.get("model"))
-    if model.get("type", "BPE") != "BPE":
-        raise UnsupportedError(f"{path}: a tokenizer of type {quote(model.get('type'))} is not read; BPE is")
-    bytewise = is_byte_level(file)
-    _check_model(path, model, bytewise=bytewise)
-    splitting = byte_level(path, file) if bytewise else sentencepiece(path, file)
+    pieces = model.get("type", "BPE") == "WordPiece"
+    if not pieces and model.get("type", "BPE") != "BPE":
+        raise UnsupportedError(
+            f"{path}: a tokenizer of type {quote(model.get('type'))} is not read; BPE and WordPiece are"
+        )
+    bytewise = is_byte_level(file) and not pieces
+    fields = wordpiece(path, file, model) if pieces else _bpe(path, file, model, bytewise=bytewise)
     texts = texts_by_id(path, _object(path, "model.vocab", model.get("vocab")))
     beside = path.with_name("tokenizer_config.json")
     added = tokens_of_list(path, file.get("added_tokens") or [])
     added = extended(beside, added, texts, tokens_of_settings(beside, settings))
-    tokens, types = tokens_and_types(path, texts, added, byte_fallback=not bytewise)
+    tokens, types = tokens_and_types(path, texts, added, byte_fallback=not (bytewise or pieces))
     ids = {text: token for token, text in reversed(list(enumerate(tokens)))}
     bos, eos = outer_tokens(path, file.get("post_processor"), ids)
     special = {role: token for role, token in (("bos", bos), ("eos", eos)) if token is not None}
+    if pieces:
+        special["unknown"] = unknown_token(path, model, ids)
     return TokenizerSpec(
-        kind="gpt2" if bytewise else "bpe",
+        kind="bert" if pieces else "gpt2" if bytewise else "bpe",
         tokens=tokens,
         types=types,
-        merges=merge_lines(path, model.get("merges")),
         special_ids=special,
         add_bos=bos is not None,
         add_eos=eos is not None,
-        ignore_merges=bool(model.get("ignore_merges", False)),
         normalized=frozenset(token.id for token in added if token.normalized),
         strip_left=frozenset(token.id for token in added if token.lstrip),
         strip_right=frozenset(token.id for token in added if token.rstrip),
-        **_fields(splitting, bytewise=bytewise),
+        **fields,
     )
 
 
-def _fields(splitting: Splitting, *, bytewise: bool) -> dict[str, Any]:
+def _bpe(path: Path, file: Mapping[str, Any], model: Mapping[str, Any], *, bytewise: bool) -> dict[str, Any]:
+    _check_model(path, model, bytewise=bytewise)
+    splitting = byte_level(path, file) if bytewise else sentencepiece(path, file)
     found: dict[str, Any] = {"splits": splitting.splits, "normalizer": splitting.normalizer}
+    found["merges"] = merge_lines(path, model.get("merges"))
+    found["ignore_merges"] = bool(model.get("ignore_merges", False))
     if not bytewise:
         found |= {"add_space_prefix": splitting.prefix, "prefix_scheme": splitting.scheme}
     return found

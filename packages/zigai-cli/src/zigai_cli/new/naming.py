@@ -20,6 +20,7 @@ _KEY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?")
 PREFIX = "zigai-"
 OWN = frozenset(
     {
+        "bert",
         "cli",
         "cohere",
         "core",

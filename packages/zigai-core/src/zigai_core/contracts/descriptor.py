@@ -26,6 +26,7 @@ from zigai_core.contracts.tensors import (
 )
 
 __all__ = [
+    "BertNormalization",
     "ComputedTensor",
     "Conventions",
     "Hyperparameters",
@@ -70,6 +71,19 @@ class TokenType(IntEnum):
     BYTE = 6
 
 
+@dataclass(frozen=True)
+class BertNormalization:
+    """How texts are normalised for the kind `bert`: the settings of tokenizers' `BertNormalizer`."""
+
+    clean: bool = True
+    """Control characters are removed, and all white space becomes spaces."""
+    chinese: bool = True
+    """Each Chinese character is a word of its own."""
+    strip_accents: bool | None = None
+    """Characters are decomposed (NFD) and their accents removed; None: if `lowercase` is true."""
+    lowercase: bool = True
+
+
 @dataclass(frozen=True, eq=False)
 class TokenizerSpec:
     """A vocabulary as stored in a file.
@@ -83,7 +97,8 @@ class TokenizerSpec:
     `splits` on are settings of tokenizer.json.
 
     Kinds: `llama`, SentencePiece BPE, whose scores order the merges; `gpt2`, byte-level BPE by merges; `bpe`,
-    BPE of characters by merges, with U+2581 for spaces and byte tokens for characters without a token.
+    BPE of characters by merges, with U+2581 for spaces and byte tokens for characters without a token;
+    `bert`, WordPiece, which takes the longest tokens that a word begins with.
     """
 
     kind: str
@@ -120,6 +135,13 @@ class TokenizerSpec:
     """Control and user-defined tokens that take the white space before them away."""
     strip_right: frozenset[int] = frozenset()
     """Control and user-defined tokens that take the white space after them away."""
+    bert: BertNormalization = field(default_factory=BertNormalization)
+    """For the kind `bert`, how texts are normalised."""
+    continuing_prefix: str | None = None
+    """For the kind `bert`, what tokens within a word begin with (`##`). None: tokens that begin a word begin
+    with U+2581, and those within one with nothing, as in GGUF files."""
+    longest_word: int = 100
+    """For the kind `bert`, the characters of the longest word; longer ones become the unknown token."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

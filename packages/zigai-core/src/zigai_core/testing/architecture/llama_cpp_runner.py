@@ -35,7 +35,8 @@ def interpreter() -> str | None:
 
 
 def outputs_of_llama_cpp(path: Path, tokens: Sequence[int], output: str = "logits") -> NDArray[np.float32]:
-    """Returns `logits` `[tokens, vocabulary]`, or `hidden` `[1, width]`: the embedding of a model that pools.
+    """Returns `logits` `[tokens, vocabulary]`, or `hidden`: `[1, width]`, the embedding of a pooling model,
+    and of another `[tokens, width]`, the states of all tokens.
 
     Raises `RuntimeError`, with what llama.cpp says, if it cannot read the file or is not installed.
     """
@@ -86,8 +87,10 @@ def _main(path: str, listed: str, output: str, out: str) -> None:
     if api.llama_decode(context, batch):
         raise SystemExit("it cannot compute the text: " + "".join(said)[-1500:])
     if output == "hidden":
-        row = api.llama_get_embeddings_seq(context, 0)
-        rows = [np.ctypeslib.as_array(row, shape=(api.llama_model_n_embd_out(model),)).copy()]
+        shape = (api.llama_model_n_embd_out(model),)
+        row = api.llama_get_embeddings_seq(context, 0)  # null without pooling
+        states = [row] if row else [api.llama_get_embeddings_ith(context, i) for i in range(len(tokens))]
+        rows = [np.ctypeslib.as_array(each, shape=shape).copy() for each in states]
     else:
         width = int(api.llama_vocab_n_tokens(api.llama_model_get_vocab(model)))
         rows = [

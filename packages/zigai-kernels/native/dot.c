@@ -9,10 +9,13 @@
 
 enum { FEW = 4 }; /* rows in a tile that reads a packed panel */
 
+/* Whether two panels are multiplied at once: floats, if a vector holds a panel. */
+INLINE int takes_two(int type) { return is_float(type) && LANES == 1; }
+
 /* The largest number of rows that reads panels packed: the more work unpacking takes, the sooner doing it once pays. */
 INLINE int most_few(int type) {
     const int bits = bits_of(type);
-    return FEW * (is_coded(type) ? 1 : is_float(type) ? 16 : bits == 4 ? 7 : bits == 5 ? 4 : bits == 6 ? 2 : 8);
+    return FEW * (is_coded(type) || takes_two(type) ? 1 : is_float(type) ? 16 : bits == 4 ? 7 : bits == 5 ? 4 : bits == 6 ? 2 : 8);
 }
 
 /* Rows in a tile with many rows. With by_sign a product needs more registers, which leaves fewer for sums. */
@@ -171,6 +174,22 @@ INLINE void times_floats(const float *p, int packed, const activations *a, int a
     EACH_TOKEN EACH_LANE vf_store(Y(t, h), sum[h][t]);
 }
 
+/* Columns of two panels at p and q, in their packed form. Of vectors that hold a panel, one panel's sums are too few to
+   hide the latency of multiply-adds, and nearly each multiply-add would load an activation. */
+INLINE void times_two(const float *p, const float *q, const activations *a, int at, int columns, float *y, float *z, int nt) {
+    vf sum[2][TILE];
+    EACH_TOKEN sum[0][t] = vf_load(y + t * PANEL), sum[1][t] = vf_load(z + t * PANEL);
+    for (int i = 0; i < columns; i++, p += PANEL, q += PANEL) {
+        vf first = vf_load(p), second = vf_load(q);
+        EACH_TOKEN {
+            vf x = vf_set(((const float *)a->row[t])[at + i]);
+            sum[0][t] = vf_fma(first, x, sum[0][t]);
+            sum[1][t] = vf_fma(second, x, sum[1][t]);
+        }
+    }
+    EACH_TOKEN vf_store(y + t * PANEL, sum[0][t]), vf_store(z + t * PANEL, sum[1][t]);
+}
+
 /* The columns from `at` on; their quants or floats are at q if packed, else in the piece. */
 INLINE void times(const piece *w, const uint8_t *q, int packed, int type, const activations *a, int at, int columns, float *y, int nt) {
     if (is_float(type)) times_floats(packed ? (const float *)q : w->floats, packed, a, at, columns, y, nt);
@@ -220,6 +239,11 @@ typedef struct {
 #define OF_MANY(TYPE, NT)                                                                          \
     static void many_##TYPE##_##NT(const piece *w, const activations *a, int at, int columns, float *y) { \
         times(w, w->quants, 0, ZG_##TYPE, a, at, columns, y, NT);                                  \
+    }
+#define OF_TWO(TYPE, NT)                                                                           \
+    static void two_##TYPE##_##NT(const float *p, const float *q, const activations *a, int at, int columns, float *y, \
+                                  float *z) {                                                      \
+        times_two(p, q, a, at, columns, y, z, NT);                                                 \
     }
 #define OF_FEW_CODED(TYPE, NT)                                                                     \
     static void few_##TYPE##_##NT(const uint8_t *s, const uint8_t *q, int width, const activations *a, float *y) { \
@@ -278,3 +302,11 @@ static const panel_kernels kernels[ZG_TYPES] = {
     CODED_TABLE(IQ1_S), CODED_TABLE(IQ1_M), CODED_TABLE(IQ2_XXS), CODED_TABLE(IQ2_XS), CODED_TABLE(IQ2_S),
     CODED_TABLE(IQ3_XXS), CODED_TABLE(IQ3_S), CODED_TABLE(Q8_1), CODED_TABLE(Q8_K),
 };
+
+typedef void two_panels(const float *p, const float *q, const activations *a, int at, int columns, float *y, float *z);
+#if VF == 16 /* LANES == 1 */
+FROM_1_TO_TILE(OF_TWO, F32)
+static two_panels *const two[TILE + 1] = {NAMES_1_TO_TILE(two_F32)};
+#else
+static two_panels *const two[TILE + 1];
+#endif

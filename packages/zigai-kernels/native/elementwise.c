@@ -20,6 +20,18 @@ INLINE vf element_soft_cap(const zg_record *r, vf x, vf y) {
     (void)y;
     return vf_mul(vf_tanh(vf_div(x, vf_set(r->cap))), vf_set(r->cap));
 }
+/* The share of the normal distribution above |x|: erfc(z) / 2 with z = |x| / sqrt(2). erfc(z) is e^-z^2 times a function
+   that falls slowly, which is t times a polynomial in t = 1 / (1 + 0.4 z), fitted for z up to 9.5 with a relative error of
+   6e-8; beyond, e^-z^2 is 0. */
+INLINE vf vf_normal_above(vf x) {
+    static const float factors[] = {0.040267471f, -0.13547097f, 0.073841915f, 0.099729836f, 0.071508147f,
+                                    0.19696309f,  0.20095856f,  0.22657572f,  0.2256263f};
+    const vf one = vf_set(1.0f);
+    vf t = vf_div(one, vf_fma(vf_set(0.4f * 0.70710678f), vf_abs(x), one)), sum = vf_set(factors[0]);
+    _Pragma("GCC unroll 8") for (int i = 1; i < 9; i++) sum = vf_fma(sum, t, vf_set(factors[i]));
+    return vf_mul(vf_mul(vf_mul(t, sum), vf_set(0.5f)), vf_exp(vf_mul(vf_mul(vf_set(-0.5f), x), x)));
+}
+
 INLINE vf element_gated(const zg_record *r, vf x, vf y) {
     const vf one = vf_set(1.0f), half = vf_set(0.5f);
     switch (r->mode) {
@@ -35,10 +47,8 @@ INLINE vf element_gated(const zg_record *r, vf x, vf y) {
         return vf_mul(vf_mul(vf_mul(half, x), vf_add(one, vf_tanh(inside))), y);
     }
     default: {
-        float part[VF];
-        vf_store(part, vf_mul(x, vf_set(0.70710678f)));
-        for (int i = 0; i < VF; i++) part[i] = erff(part[i]);
-        return vf_mul(vf_mul(vf_mul(half, x), vf_add(one, vf_load(part))), y);
+        vf above = vf_normal_above(x);
+        return vf_mul(vf_mul(x, vf_below(x, vf_zero(), above, vf_sub(one, above))), y);
     }
     }
 }

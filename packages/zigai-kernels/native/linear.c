@@ -93,6 +93,17 @@ static int64_t input_stride(const zg_record *r) {
     return input_row_layout(r->type, r->inner).bytes;
 }
 
+/* Adds to y and z the columns from `at` on of a panel of floats and the next one, for rows from..from + n of x. */
+static void two_many_rows(const zg_record *r, const uint8_t *panel, const linear_job *job, activations *a, int from, int n,
+                          int at, int columns, float *y, float *z) {
+    const float *p = (const float *)panel + (int64_t)at * PANEL, *q = (const float *)(panel + r->stride) + (int64_t)at * PANEL;
+    for (int t = 0, count; t < n; t += count) {
+        count = tile_size(n - t, TILE);
+        for (int i = 0; i < count; i++) a->row[i] = input_row(job, from + t + i);
+        two[count](p, q, a, at, columns, y + t * PANEL, z + t * PANEL);
+    }
+}
+
 /* Panels first..end (at most GROUP) with rows from..from + n of x (at most ROWS). */
 static void many_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
                       int from, int n) {
@@ -105,9 +116,14 @@ static void many_rows(const zg_record *r, const uint8_t *weight, const linear_jo
     for (int p = first; p < end; p++) memset(y[p - first], 0, (size_t)n * PANEL * sizeof(float));
     for (int at = 0, columns; at < width; at += columns) {
         const int64_t blocks = at / l.columns;
-        columns = least(width - at, PIECE);
+        columns = least(width - at, takes_two(r->type) ? PIECE / 2 : PIECE); /* half of each panel: both stay in L1 */
         for (int p = first; p < end; p++) {
             const uint8_t *panel = weight + p * r->stride;
+            if (takes_two(r->type) && p + 1 < end) {
+                two_many_rows(r, panel, job, a, from, n, at, columns, y[p - first], y[p + 1 - first]);
+                p++;
+                continue;
+            }
             k->unpack(&w, panel + blocks * l.scales, panel + scales + blocks * l.quants, columns);
             for (int t = 0, count; t < n; t += count) {
                 count = tile_size(n - t, rows_at_once(r->type));

@@ -67,6 +67,20 @@ def test_unary_operations_agree_with_their_formulas(
     np.testing.assert_allclose(y, expected, rtol=2e-6, atol=2e-6)
 
 
+def test_gelu_is_accurate_relative_to_its_own_size(tools: Any, backend: Backend) -> None:
+    """Where 1 + erf has no digits left, too."""
+    x = np.concatenate([np.linspace(-12, 12, 4001), [-1e-6, 0, 1e-6, -40, 40, -1e30, 1e30]]).astype(
+        np.float32
+    )
+    sketch = tools.sketch()
+    sketch.add(Unary(Value("y", len(x)), sketch.input("x", x[None]), "gelu"))
+    y = sketch.bench(backend).run(tools.batch([0]))["logits"][0]
+    expected = [v * math.erfc(-v / math.sqrt(2)) / 2 for v in x.astype(np.float64)]
+    near = np.abs(x) <= 3
+    np.testing.assert_allclose(y[near], np.array(expected)[near], rtol=1e-6)
+    np.testing.assert_allclose(y, expected, rtol=8e-6, atol=1e-37)  # x^2 / 2 has an error of 6e-8 of itself
+
+
 def test_softplus_is_accurate_relative_to_its_own_size(tools: Any, backend: Backend) -> None:
     x = np.concatenate([np.linspace(-80, 40, 997), [-1e-6, 0, 1e-6, 19.999, 20, 20.001, 1e30]])
     x = x.astype(np.float32)[None]

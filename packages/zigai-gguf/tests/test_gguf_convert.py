@@ -12,12 +12,12 @@ import pytest
 
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import (
-    BertNormalization,
     Conventions,
     Hyperparameters,
     ModelDescriptor,
     TensorInfo,
     TokenizerSpec,
+    WordNormalization,
 )
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError
@@ -320,7 +320,7 @@ BERT = TokenizerSpec(
     end_ids=frozenset({3}),
     add_bos=True,
     add_eos=True,
-    bert=BertNormalization(lowercase=False),
+    words=WordNormalization(lowercase=False),
     continuing_prefix="##",
 )
 
@@ -335,7 +335,7 @@ def test_wordpiece_is_written_in_the_form_of_llama_cpp(model: ModelDescriptor, t
     texts = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁the", "es", "▁[unused1]", "▁<tool>"]
     assert (written.kind, list(written.tokens), written.continuing_prefix) == ("bert", texts, None)
     assert written.special_ids.items() >= BERT.special_ids.items()
-    assert (written.bert.lowercase, written.bert.strip_accents) == (False, False)
+    assert (written.words.lowercase, written.words.strip_accents) == (False, False)
     assert metadata["tokenizer.ggml.token_type_count"] == 2
     assert (metadata["tokenizer.ggml.seperator_token_id"], written.add_eos) == (3, True)
 
@@ -343,8 +343,11 @@ def test_wordpiece_is_written_in_the_form_of_llama_cpp(model: ModelDescriptor, t
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"bert": BertNormalization(clean=False)}, "clean_text of the tokenizer is False, which GGUF has no"),
-        ({"bert": BertNormalization(chinese=False)}, "handle_chinese_chars of the tokenizer is False"),
+        (
+            {"words": WordNormalization(clean=False)},
+            "clean_text of the tokenizer is False, which GGUF has no",
+        ),
+        ({"words": WordNormalization(chinese=False)}, "handle_chinese_chars of the tokenizer is False"),
         ({"longest_word": 50}, "max_input_chars_per_word of the tokenizer is 50"),
         ({"tokens": [*BERT.tokens[:-1], "##▁the"]}, "tokens 4 and 7 of WordPiece have the same text"),
     ],

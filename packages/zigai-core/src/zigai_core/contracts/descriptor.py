@@ -26,7 +26,6 @@ from zigai_core.contracts.tensors import (
 )
 
 __all__ = [
-    "BertNormalization",
     "ComputedTensor",
     "Conventions",
     "Hyperparameters",
@@ -36,6 +35,7 @@ __all__ = [
     "PrefixScheme",
     "TensorInfo",
     "TokenizerSpec",
+    "WordNormalization",
     "kept_copy",
     "without_leading_ones",
 ]
@@ -72,7 +72,7 @@ class TokenType(IntEnum):
 
 
 @dataclass(frozen=True)
-class BertNormalization:
+class WordNormalization:
     """How texts are normalised for the kind `bert`: the settings of tokenizers' `BertNormalizer`."""
 
     clean: bool = True
@@ -135,7 +135,7 @@ class TokenizerSpec:
     """Control and user-defined tokens that take the white space before them away."""
     strip_right: frozenset[int] = frozenset()
     """Control and user-defined tokens that take the white space after them away."""
-    bert: BertNormalization = field(default_factory=BertNormalization)
+    words: WordNormalization = field(default_factory=WordNormalization)
     """For the kind `bert`, how texts are normalised."""
     continuing_prefix: str | None = None
     """For the kind `bert`, what tokens within a word begin with (`##`). None: tokens that begin a word begin

@@ -241,6 +241,49 @@ def test_what_scores_cannot_say_is_refused(changes: dict[str, Any], error: str) 
         by_scores(replace(BY_MERGES, **changes), Path("folder"))
 
 
+NO_REPLACEMENTS = np.array([1024, 1 << 10, *[1 << 31] * 255], "<u4").tobytes() + b"\0"
+"""A character map (darts-clone) whose root has no children."""
+BY_UNIGRAM = TokenizerSpec(
+    kind="unigram",
+    tokens=["<s>", "<unk>", "\u2581", "a", "<mask>"],
+    types=np.array([3, 3, 1, 1, 3], np.int32),
+    scores=np.array([0, 0, -2.5, -3, -np.inf]),
+    special_ids={"bos": 0, "unknown": 1},
+    splits=("\u2581[^\u2581]*",),
+    prefix_scheme="always",
+    normalizers=[("Precompiled",), ("Strip", "right"), ("Spaces", "\u2581")],
+    precompiled_charsmap=NO_REPLACEMENTS,
+)
+
+
+def test_unigram_is_written_as_llama_cpp_reads_it(model: ModelDescriptor, tmp_path: Path) -> None:
+    convert(replace(model, tokenizer=BY_UNIGRAM, tensors={}), tmp_path / "out.gguf")
+    spec = GGUFFormat().read(tmp_path / "out.gguf").tokenizer
+    assert spec is not None
+    assert (spec.kind, spec.pre_tokenizer, spec.add_space_prefix) == ("t5", None, True)
+    assert (spec.remove_extra_whitespaces, spec.precompiled_charsmap) == (True, NO_REPLACEMENTS)
+    assert spec.scores is not None
+    assert spec.scores.tolist() == [0, 0, -2.5, -3, -1000]
+    assert spec.types is not None
+    assert spec.types.tolist() == [3, 2, 1, 1, 3]
+    assert (len(differences(BY_UNIGRAM)), differences(BY_UNIGRAM)[0][:30]) == (
+        1,
+        "GGUF's readers normalise texts",
+    )
+    bare = by_scores(replace(BY_UNIGRAM, normalizers=(), types=None), None)
+    assert (bare.remove_extra_whitespaces, bare.precompiled_charsmap) == (False, None)
+    assert by_scores(
+        replace(BY_UNIGRAM, white_space_ends_words=True, normalizers=()), None
+    ).remove_extra_whitespaces
+
+
+def test_steps_of_unigram_that_gguf_cannot_ask_for_are_refused() -> None:
+    with pytest.raises(
+        UnsupportedError, match=r"normalises texts by \['Lowercase'\], which GGUF cannot ask for"
+    ):
+        by_scores(replace(BY_UNIGRAM, normalizers=[("Lowercase",)]), Path("folder"))
+
+
 def test_settings_of_sentencepiece_are_written(model: ModelDescriptor, tmp_path: Path) -> None:
     spec = replace(
         by_scores(BY_MERGES, None),

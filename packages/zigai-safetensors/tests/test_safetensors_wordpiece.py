@@ -117,7 +117,10 @@ SEQUENCE = {"type": "Sequence", "normalizers": [{"type": "NFC"}, NORMALIZER]}
         ({"decoder": {"type": "Fuse"}}, "decoder: the step .*Fuse.* is not supported with WordPiece"),
         ({"post_processor": {"type": "RobertaProcessing"}}, "post_processor: the step .*Roberta"),
         ({"model": {"continuing_subword_prefix": ""}}, "model.continuing_subword_prefix is empty"),
-        ({"model": {"type": "Unigram"}}, "a tokenizer of type 'Unigram' is not read; BPE and WordPiece are"),
+        (
+            {"model": {"type": "WordLevel"}},
+            "a tokenizer of type 'WordLevel' is not read; BPE, WordPiece and Unigram are",
+        ),
     ],
 )
 def test_what_is_not_understood_is_refused(tmp_path: Path, changed: dict[str, Any], error: str) -> None:

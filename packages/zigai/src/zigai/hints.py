@@ -36,6 +36,8 @@ PACKAGES: Hints = {
         "bpe": "zigai-tokenizers",
         "gpt2": "zigai-tokenizers",
         "llama": "zigai-tokenizers",
+        "t5": "zigai-tokenizers",
+        "unigram": "zigai-tokenizers",
     },
     "zigai.backends": {"native": "zigai-kernels", "numpy": "zigai-core"},
     "zigai.sources": {"hf": "zigai-hub", "pypi": "zigai-hub", "alias": "zigai-hub"},

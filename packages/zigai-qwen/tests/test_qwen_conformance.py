@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from zigai_core.testing.architecture import ArchitectureConformance
-from zigai_qwen import qwen, qwen2, qwen2moe, qwen3, qwen3moe, qwen3next
+from zigai_qwen import qwen, qwen2, qwen2moe, qwen3, qwen3moe, qwen3next, qwen35, qwen35moe
 
 ORACLES = Path(__file__).parent / "oracles"
+SECTIONS = "a text has one position in all sections of M-RoPE"
 WIDTHS = "it refuses files whose delta net has heads of values that are not as wide as those of keys"
 HYBRID = {
     "attention.recurrent_layers": "by full_attention_interval: llama.cpp",
@@ -18,7 +19,11 @@ HYBRID = {
 
 
 class TestDense(ArchitectureConformance):
-    oracles = [path for path in sorted(ORACLES.glob("*.npz")) if path.stem.split("-")[0] in ("qwen", "qwen2", "qwen3")]
+    oracles = [
+        path
+        for path in sorted(ORACLES.glob("*.npz"))
+        if path.stem.split("-")[0] in ("qwen", "qwen2", "qwen3")
+    ]
     architectures = {"qwen": qwen, "qwen2": qwen2, "qwen3": qwen3}
 
 
@@ -42,3 +47,12 @@ class TestQwen3Next(ArchitectureConformance):
         "qwen3next-interval": WIDTHS,
         "qwen3next-with-biases": WIDTHS,
     }
+
+
+class TestQwen35(ArchitectureConformance):
+    oracles = sorted(ORACLES.glob("qwen35*.npz"))
+    architectures = {"qwen35": qwen35, "qwen35moe": qwen35moe}
+    defaults = HYBRID
+    without_effect = {"rope.dimension_sections": SECTIONS}
+    unrecorded = {"expert_weights_norm": "always so in transformers; qwen3next has an oracle of it"}
+    unlike_llama_cpp = {"qwen35-with-images": WIDTHS, "qwen35moe-interval": WIDTHS}

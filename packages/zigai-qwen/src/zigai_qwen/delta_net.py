@@ -42,7 +42,9 @@ class DeltaNetShape:
         key_heads = hp.integer("ssm.group_count", minimum=1)
         values = hp.integer("ssm.inner_size", minimum=1)
         if heads % key_heads:
-            raise FormatError(f"ssm.time_step_rank is {heads}, not a multiple of ssm.group_count, {key_heads}")
+            raise FormatError(
+                f"ssm.time_step_rank is {heads}, not a multiple of ssm.group_count, {key_heads}"
+            )
         if values % heads:
             raise FormatError(f"ssm.inner_size is {values}, not a multiple of ssm.time_step_rank, {heads}")
         key_dim = hp.integer("ssm.state_size", minimum=1)
@@ -69,13 +71,17 @@ def delta_net(
     channels, filters = 2 * shape.keys + shape.values, f"{at}.ssm_conv1d.weight"
     if g.shape(filters)[-1:] != (shape.taps,):
         raise ShapeError(f"tensor {filters} has shape {g.shape(filters)}; ssm.conv_kernel is {shape.taps}")
-    mixed = g.short_conv(g.linear(x, f"{at}.attn_qkv", channels), f"{at}.ssm_conv1d", state=f"{at}.ssm_conv1d")
+    mixed = g.short_conv(
+        g.linear(x, f"{at}.attn_qkv", channels), f"{at}.ssm_conv1d", state=f"{at}.ssm_conv1d"
+    )
     mixed = g.unary(mixed, "silu", name=f"{at}.ssm_conv1d_act")
     q = g.columns(mixed, 0, shape.keys, name=f"{at}.ssm_q")
     k = g.columns(mixed, shape.keys, shape.keys, name=f"{at}.ssm_k")
     v = g.columns(mixed, 2 * shape.keys, shape.values, name=f"{at}.ssm_v")
     beta, alpha = _steps(g, x, at, shape, fused=fused)
-    alpha = g.unary(g.column_shift(alpha, f"{at}.ssm_dt.bias", name=f"{at}.ssm_dt"), "softplus", name=f"{at}.ssm_dt_act")
+    alpha = g.unary(
+        g.column_shift(alpha, f"{at}.ssm_dt.bias", name=f"{at}.ssm_dt"), "softplus", name=f"{at}.ssm_dt_act"
+    )
     return g.gated_delta(
         g.l2_norm(q, L2_EPSILON, group=shape.key_dim, name=f"{at}.ssm_q_norm"),
         g.l2_norm(k, L2_EPSILON, group=shape.key_dim, name=f"{at}.ssm_k_norm"),
@@ -91,9 +97,7 @@ def delta_net(
     )
 
 
-def _steps(
-    g: GraphBuilder, x: Value, at: str, shape: DeltaNetShape, *, fused: bool
-) -> tuple[Value, Value]:
+def _steps(g: GraphBuilder, x: Value, at: str, shape: DeltaNetShape, *, fused: bool) -> tuple[Value, Value]:
     """Appends beta and alpha, before their functions, each `[tokens, heads]`."""
     if not fused:
         return g.linear(x, f"{at}.ssm_beta", shape.heads), g.linear(x, f"{at}.ssm_alpha", shape.heads)

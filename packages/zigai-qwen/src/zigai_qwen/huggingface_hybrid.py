@@ -140,7 +140,11 @@ QWEN3_NEXT = dataclasses.replace(
             ),
         ],
     },
-    keys={**_HYBRID.keys, **EXPERT_KEYS, "shared_expert_intermediate_size": "expert_shared_feed_forward_length"},
+    keys={
+        **_HYBRID.keys,
+        **EXPERT_KEYS,
+        "shared_expert_intermediate_size": "expert_shared_feed_forward_length",
+    },
     required={**_HYBRID.required, "decoder_sparse_step": (1,), "mlp_only_layers": ([], None)},
     keys_without_effect={
         **_HYBRID.keys_without_effect,
@@ -192,7 +196,6 @@ _QWEN35 = dataclasses.replace(
         "mtp_num_hidden_layers": _AHEAD,
         "mtp_use_dedicated_embeddings": _AHEAD,
     },
-    defaults={**_HYBRID.defaults, "mrope_section": [11, 11, 10]},
 )
 _QWEN35_DENSE = dataclasses.replace(_QWEN35, architecture="qwen35")
 _QWEN35_MOE = dataclasses.replace(
@@ -229,5 +232,8 @@ _QWEN35_MOE = dataclasses.replace(
     },
 )
 
-QWEN35_TEXT, QWEN35 = of_images(_QWEN35_DENSE)
-QWEN35_MOE_TEXT, QWEN35_MOE = of_images(_QWEN35_MOE)
+_SECTIONS = (11, 11, 10)
+"""Sections of M-RoPE by default: modeling_qwen3_5.py, `Qwen3_5TextRotaryEmbedding`."""
+
+QWEN35_TEXT, QWEN35 = of_images(_QWEN35_DENSE, sections=_SECTIONS)
+QWEN35_MOE_TEXT, QWEN35_MOE = of_images(_QWEN35_MOE, sections=_SECTIONS)

@@ -19,8 +19,10 @@ def save(folder: Path) -> None:
     path = folder / "model.safetensors"
     tensors = load_file(path)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    width = config["head_dim"]
+    width = config.get("text_config", config)["head_dim"]
     for name, tensor in tensors.items():
+        if ".visual." in name:
+            continue
         if any(part in name for part in PARTS):
             tensors[name] = tensor * SMALLER
         elif ".q_proj." in name:  # of each head, a query and then a gate

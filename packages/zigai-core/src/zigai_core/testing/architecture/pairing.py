@@ -47,9 +47,7 @@ def _order(rope: Rope) -> NDArray[np.intp]:
     return order
 
 
-def _rotated(
-    graph: Graph, value: Value, columns: NDArray[np.intp]
-) -> Iterator[tuple[str, NDArray[np.intp]]]:
+def _rotated(graph: Graph, value: Value, columns: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """The tensors that give columns of a value, each with those of its rows that give them."""
     made = next(operation for operation in graph if operation.output == value)
     if isinstance(made, (RMSNorm, LayerNorm)):

@@ -137,6 +137,26 @@ def test_matrices_are_converted_and_vectors_stay_f32(
     assert written.tensors["blk.0.odd.weight"].dtype.name == ("F16" if blocks else dtype)
 
 
+@pytest.mark.parametrize("dtype", [None, "F16", "Q8_0"])
+def test_filters_and_decays_of_recurrent_layers_are_f32(
+    model: ModelDescriptor, tmp_path: Path, dtype: str | None
+) -> None:
+    shapes = {
+        "blk.0.ssm_conv1d.weight": (64, 4),
+        "blk.0.shortconv.conv.weight": (64, 32),
+        "blk.0.ssm_norm.weight": (2, 32),
+        "blk.0.ssm_a": (32, 1),
+        "blk.0.ssm_d": (32, 1),
+    }
+    added = {name: tensor(name, *shape, dtype="BF16") for name, shape in shapes.items()}
+    mamba = replace(model, architecture="mamba2", tokenizer=None, tensors={**model.tensors, **added})
+    convert(mamba, tmp_path / "out.gguf", dtype=dtype)
+    written = GGUFFormat().read(tmp_path / "out.gguf").tensors
+    for name, given in added.items():
+        assert written[name].dtype.name == "F32", name
+        np.testing.assert_array_equal(written[name].to_float32(), given.to_float32())
+
+
 @pytest.mark.parametrize("plugins", [Plugins(), Plugins.installed()], ids=["numpy", "installed"])
 def test_rows_of_several_chunks_have_the_bytes_of_the_encoder(tmp_path: Path, plugins: Plugins) -> None:
     stored = [

@@ -25,6 +25,8 @@ THREADS = min(os.cpu_count() or 1, 8)
 """Threads that convert."""
 
 _QUERIES_AND_KEYS = re.compile(r"blk\.\d+\.attn_([qk])\.(weight|bias)")
+_FLOATS = re.compile(r"blk\.\d+\.((ssm_conv1d|shortconv\.conv|ssm_norm)\.weight|ssm_[ad])")
+"""Matrices that readers of GGUF take as F32 alone (llama.cpp, conversion/base.py, `prepare_tensors`)."""
 _ELEMENTS = 1 << 19
 """Elements converted at a time: more take longer, since memory for the results is then fetched anew."""
 
@@ -81,7 +83,7 @@ class Conversion:
         return TensorData(tensor.shape, target, chunks)
 
     def _target(self, tensor: TensorInfo) -> DType:
-        if len(tensor.shape) == 1:
+        if len(tensor.shape) == 1 or _FLOATS.fullmatch(tensor.name):
             return DTYPES["F32"]
         return tensor.dtype if self._dtype is None else target_type(tensor, self._dtype)
 

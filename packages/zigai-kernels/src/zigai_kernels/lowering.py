@@ -47,7 +47,7 @@ from zigai_kernels.lowering_columns import (
 )
 from zigai_kernels.lowering_experts import ROUTES, lower_experts, lower_route
 from zigai_kernels.lowering_recurrent import lower_recurrent
-from zigai_kernels.packing import Packing, pack_panels, pack_rows
+from zigai_kernels.packing import Packing, pack_panels, pack_rows, pack_vector
 from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, UNARY, Recorder, gating
 from zigai_kernels.records import Record
 from zigai_kernels.stages import Stage, cut_stages
@@ -252,7 +252,8 @@ class _Lowering(Recorder):
         width = op.x.width
         if isinstance(op, RMSNorm):
             self.need_sound(op, op.fault())
-            weight = self.vector(op, op.weight, op.weight.shape[0], "norm")
+            tensor = self.tensor(op, op.weight, op.weight.shape)
+            weight = self.use(tensor, "norm", lambda: pack_vector(tensor, "norm"))
             mode = None if op.groups is None else "TRUE"
             numbers = {"inner": op.group, "factor": op.epsilon}
             self.emit(op, "RMS_NORM", op.x, weight=weight, mode=mode, numbers=numbers)

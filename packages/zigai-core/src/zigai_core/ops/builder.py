@@ -112,14 +112,18 @@ class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBu
     ) -> Value:
         """RMSNorm with `{weight}.weight`, of the whole row or of each `group` elements of it.
 
-        With `groups`, of each of so many groups, with a weight of the width of the row: see `RMSNorm`.
+        With `groups`, of each of so many groups, with a weight of the width of the row, stored as `[width]` or
+        `[groups, width / groups]`: see `RMSNorm`.
         """
         if group is not None and groups is not None:
             raise PluginError(f"{weight}: give group or groups, not both")
         width = group or x.width
         if x.width % width:
             raise ShapeError(f"{weight}: a row of {x.width} elements is not whole groups of {width}")
-        scale = self._weight(f"{weight}.weight", (width,))
+        shape: tuple[int, ...] = (width,)
+        if groups and x.width % groups == 0 and len(self.shape(f"{weight}.weight")) > 1:
+            shape = (groups, x.width // groups)
+        scale = self._weight(f"{weight}.weight", shape)
         return self.append(RMSNorm(Value(weight, x.width, x.rows), x, scale, epsilon, groups))
 
     def layer_norm(self, x: Value, weight: str | None, epsilon: float, *, name: str | None = None) -> Value:

@@ -7,6 +7,7 @@ plugins are mutated like those of core; a few more are those that authors of gra
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -89,7 +90,8 @@ def _replacements(graph: Graph, at: int, operation: Operation) -> Iterator[Repla
         for other in _near(graph, at, value):
             yield f"{field} is {other.name}, not {value.name}", (replace(operation, **{field: other}),)
     for weight in dict.fromkeys(operation.weights):
-        for change in VECTORS if len(weight.shape) == 1 else ():
+        is_vector = isinstance(operation, RMSNorm) or max(weight.shape) == math.prod(weight.shape)
+        for change in VECTORS if is_vector else ():
             yield f"{weight.name} {change}", (WithOtherWeight(output, operation, weight, change),)
     for special in OF_OPERATIONS:
         yield from special(graph, operation)

@@ -40,7 +40,7 @@ def _other_norms(graph: Graph, operation: Operation) -> Iterator[Replacement]:
         if operation.weight.shape[0] == operation.x.width:
             norm = LayerNorm(operation.output, operation.x, operation.weight, operation.epsilon)
             yield "LayerNorm, not RMSNorm", (norm,)
-        else:
+        elif operation.groups is None:
             whole = WholeRowNorm(operation.output, operation.x, operation.weight, operation.epsilon)
             yield "RMSNorm of the whole row", (whole,)
     if isinstance(operation, LayerNorm) and operation.weight is not None and operation.bias is None:

@@ -66,6 +66,7 @@ from faulty_executors import (
 
 from zigai_core.ops.operations import (
     Attention,
+    Columns,
     ColumnShift,
     Experts,
     HeadLinear,
@@ -266,6 +267,7 @@ FAULTS: list[tuple[str, NumpyBackend, str]] = [
     ("ignores the row of a shift", kinds_with(ColumnShift, row=0), GRAPHS),
     ("ignores the epsilon of L2Norm", kinds_with(L2Norm, epsilon=0.0), GRAPHS),
     ("ignores the groups of RMSNorm", replacing(without_groups), GRAPHS),
+    ("ignores the groups of columns", kinds_with(Columns, groups=1, start=0), GRAPHS),
     ("mixes up heads", computing(HeadLinear, heads_in_reverse), GRAPHS),
     # the stop cell, slots, and graphs
     ("ignores the stop cell", With(IgnoresTheStopCell), "test_a_stop_cell_that_is_set_cancels_the_step"),

@@ -39,6 +39,26 @@ def recorded() -> dict[str, Any]:
     return names_used(network, NAMES, CONFIG)
 
 
+HALVES = TensorPart("blk.{}.half", lambda a, heads: a.reshape(heads, -1)[:, :1], sizes=("heads",))
+
+
+def test_sizes_that_parts_need_are_kept() -> None:
+    names = replace(NAMES, parts={"layers.{}.log": [HALVES]}, defaults={"heads": 3})
+    config = SimpleNamespace(model_type="tiny_text", to_dict=dict)
+    network = SimpleNamespace(config=config, named_parameters=lambda: [("layers.0.log", np.zeros((2, 3)))])
+    found = names_used(network, names, {})
+    checksum = zlib.crc32((np.array([0, 2, 4]) / 16).astype(np.float16).tobytes())
+    assert found["parts"]["layers.{}.log"] == {
+        "shape": [2, 3],
+        "sizes": {"heads": 3},
+        "blk.{}.half": f"[3, 1] {checksum:x}",
+    }
+    assert changed_names(found, names) == []
+    for other in (replace(HALVES, change=lambda a, heads: a), replace(HALVES, sizes=("others",))):
+        changed = changed_names(found, replace(names, parts={"layers.{}.log": [other]}))
+        assert any(each.startswith("parts: layers.{}.log was ") for each in changed), changed
+
+
 def test_what_belongs_to_the_model_is_kept_with_what_is_computed() -> None:
     found = recorded()
     assert found["tensors"] == {"layers.{}.up.weight": "blk.{}.ffn_up.weight"}

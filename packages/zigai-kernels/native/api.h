@@ -72,14 +72,14 @@ typedef struct {
     int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE, CHOOSE: elements in a row of x; HEAD_LINEAR: in a head of x;
                             norms: a group; ROPE: pairs; POSITION_SCALE: positions after which the factor grows;
                             SHORT_CONV: taps */
-    int32_t start;       /* COLUMNS: first column; EMBEDDING: the row, if mode says so; POSITION_SCALE: added to positions */
+    int32_t start;       /* COLUMNS: first column, of each group; EMBEDDING: the row, if mode says so; POSITION_SCALE: added to positions */
     int32_t heads;       /* HEAD_LINEAR: also the number of matrices; else query heads, or experts */
     int32_t kv_heads;
     int32_t head_dim;    /* ROPE: width of a head; STORE, ATTENTION: width of a head's query and key;
                             GATED_DELTA: of a key; SELECTIVE_SCAN: numbers of the state for each channel */
     int32_t value_dim;   /* STORE, ATTENTION, GATED_DELTA: width of a head's value; SELECTIVE_SCAN: of a head */
     int32_t used;        /* experts per row: ROUTE, CHOOSE, WEIGH, GROUP, EXPERT_LINEAR, COMBINE */
-    int32_t groups;      /* ROUTE: groups of experts; GATED_DELTA: key heads; SELECTIVE_SCAN: groups of heads */
+    int32_t groups;      /* COLUMNS: groups of a row; ROUTE: groups of experts; GATED_DELTA: key heads; SELECTIVE_SCAN: groups of heads */
     int32_t groups_used; /* ROUTE: groups whose experts can be chosen */
     int32_t group_best;  /* ROUTE: number of a group's best experts whose sum is the group's value */
     int32_t renormalise; /* ROUTE: shares are divided by their sum */

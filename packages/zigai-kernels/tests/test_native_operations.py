@@ -157,6 +157,18 @@ def test_columns_agree_with_their_definition(tools: Any, backend: Backend) -> No
     tools.compare(backend, sketch, tools.batch(range(7)))
 
 
+@pytest.mark.parametrize(
+    ("groups", "start", "part"), [(1, 3, 30), (3, 0, 12), (4, 5, 4), (9, 1, 3), (36, 0, 1)]
+)
+def test_columns_of_groups_agree_with_their_definition(
+    tools: Any, backend: Backend, groups: int, start: int, part: int
+) -> None:
+    sketch = tools.sketch()
+    x = sketch.input("x", rows(36))
+    sketch.add(Columns(Value("y", groups * part), x, start, groups))
+    tools.compare(backend, sketch, tools.batch(range(7)))
+
+
 def test_soft_cap_is_accurate_for_small_numbers(tools: Any, backend: Backend) -> None:
     sketch = tools.sketch()
     x = sketch.input("x", np.array([[1e-6, -1e-3, 0.2, 0.25, 0.26, -0.9, 5, -40, 1e30]]))

@@ -191,10 +191,11 @@ class _Lowering(Recorder):
                 lower_route(self, operation)
             case Experts():
                 lower_experts(self, operation)
-            case Columns(x=x, start=start):
-                inside = 0 <= start <= x.width - output.width
-                self.need(operation, inside, f"columns from {start} exceed a row of {x.width}")
-                self.emit(operation, "COLUMNS", x, numbers={"inner": x.width, "start": start})
+            case Columns(x=x, start=start, groups=groups):
+                self.need_sound(operation, operation.fault())
+                self.emit(
+                    operation, "COLUMNS", x, numbers={"inner": x.width, "start": start, "groups": groups}
+                )
             case SigmoidGate(x=x, y=y):
                 self.same_width(operation, y)
                 weight = self.vector(operation, operation.weight, x.width, "gate")

@@ -184,11 +184,16 @@ class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBu
             raise ShapeError(f"{name}: its cap is {cap}")
         return self.append(SoftCap(Value(name, x.width, x.rows), x, cap))
 
-    def columns(self, x: Value, start: int, width: int, *, name: str) -> Value:
-        """`width` consecutive columns of `x`, beginning at `start`."""
-        if not 0 <= start <= start + width <= x.width:
-            raise ShapeError(f"{name}: {x.name} has {x.width} columns, without {start}..{start + width}")
-        return self.append(Columns(Value(name, width, x.rows), x, start))
+    def columns(self, x: Value, start: int, width: int, *, name: str, groups: int = 1) -> Value:
+        """`width` consecutive columns of `x`, or of each of so many groups of it, beginning at `start`.
+
+        Returns `[rows, groups · width]`. See `Columns`.
+        """
+        whole = 0 if groups < 1 or x.width % groups else x.width // groups
+        if not 0 <= start <= start + width <= whole:
+            of = "" if groups == 1 else f" in {groups} groups"
+            raise ShapeError(f"{name}: {x.name} has {x.width} columns{of}, without {start}..{start + width}")
+        return self.append(Columns(Value(name, groups * width, x.rows), x, start, groups))
 
     def select(self, x: Value, *, name: str = "wanted") -> Value:
         """The output rows of `x`: `[wanted, width]`."""

@@ -15,6 +15,7 @@ from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import ZigAIError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_core.testing.oracles.oracle import plain
+from zigai_core.testing.oracles.stored import stored_weights
 
 SAME = 1e-5
 """Largest difference of outputs that another version of torch or another CPU may make."""
@@ -55,7 +56,7 @@ def names_used(network: Any, names: HuggingFaceNames, config: Mapping[str, Any])
 
 def tensors_used(network: Any, names: HuggingFaceNames) -> dict[str, str]:
     """Returns those names of tensors that belong to a parameter of a model of transformers."""
-    parameters = [name for name, _ in network.named_parameters()]
+    parameters = [name for name, _ in stored_weights(network)]
     return {
         theirs: ours
         for theirs, ours in names.tensors.items()
@@ -141,7 +142,7 @@ def _shapes(network: Any, names: HuggingFaceNames) -> dict[str, tuple[int, ...]]
     found = {}
     for theirs in names.parts:
         pattern = pattern_of(theirs)
-        for name, parameter in network.named_parameters():
+        for name, parameter in stored_weights(network):
             if pattern.fullmatch(name):
                 found[theirs] = tuple(parameter.shape)
     return found

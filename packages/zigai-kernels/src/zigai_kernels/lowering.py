@@ -14,6 +14,7 @@ from zigai_core.ops.operations import (
     Columns,
     ColumnScale,
     ColumnShift,
+    Concat,
     Embedding,
     Experts,
     GatedActivation,
@@ -41,6 +42,7 @@ from zigai_kernels.lowering_attention import PAIRINGS, lower_attention, lower_ro
 from zigai_kernels.lowering_columns import (
     lower_column_scale,
     lower_column_shift,
+    lower_concat,
     lower_head_linear,
     lower_position_embedding,
     lower_position_scale,
@@ -56,7 +58,7 @@ from zigai_kernels.storage import storage_of
 SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select, Pool),
-    *(Unary, L2Norm, ColumnScale, ColumnShift, PositionEmbedding, PositionScale, HeadLinear),
+    *(Unary, L2Norm, ColumnScale, ColumnShift, PositionEmbedding, PositionScale, HeadLinear, Concat),
     *(ShortConv, GatedDelta, SelectiveScan),
 )
 
@@ -221,6 +223,8 @@ class _Lowering(Recorder):
                 lower_position_embedding(self, operation)
             case PositionScale():
                 lower_position_scale(self, operation)
+            case Concat():
+                lower_concat(self, operation)
             case HeadLinear():
                 lower_head_linear(self, operation)
             case ShortConv() | GatedDelta() | SelectiveScan():

@@ -12,4 +12,4 @@ from zigai_qwen.qwen3next import qwen3next
 from zigai_qwen.qwen35 import qwen35
 from zigai_qwen.qwen35moe import qwen35moe
 
-__all__ = ["qwen", "qwen2", "qwen2moe", "qwen3", "qwen35", "qwen35moe", "qwen3moe", "qwen3next"]
+__all__ = ["qwen", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen3next", "qwen35", "qwen35moe"]

@@ -12,6 +12,7 @@ from zigai_core.contracts.graph import Graph, Operation, Value
 from zigai_core.contracts.state import KVCache
 from zigai_core.ops.operations import (
     Attention,
+    Concat,
     Embedding,
     HeadLinear,
     LayerNorm,
@@ -114,6 +115,11 @@ def _other_heads(graph: Graph, operation: Operation) -> Iterator[Replacement]:
             )
 
 
+def _other_concat(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, Concat) and not operation.shared:
+        yield "the other part first", (replace(operation, a=operation.b, b=operation.a),)
+
+
 def _other_positions(graph: Graph, operation: Operation) -> Iterator[Replacement]:
     if isinstance(operation, PositionEmbedding):
         yield "of the next positions", (NextPositions(operation.output, operation.weight),)
@@ -126,6 +132,7 @@ OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_windows,
     _other_rope,
     _other_heads,
+    _other_concat,
     _other_positions,
 )
 """Functions that yield the mutants of an operation of some type; none of others."""

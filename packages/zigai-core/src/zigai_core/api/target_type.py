@@ -20,8 +20,8 @@ def target_type(tensor: TensorInfo, wanted: str) -> DType:
 
     Vectors stay as they are. If `wanted` is quantised, so do tensors whose names do not end in `.weight`,
     the routers of experts (`ffn_gate_inp`), the filters of short convolutions and the norms of groups, and
-    with 4 bits `output.weight` and `token_embd.weight` become Q8_0. A matrix whose rows are not whole blocks becomes Q8_0 or, if a row is not of whole blocks of 32
-    either, F16.
+    with 4 bits `output.weight` and `token_embd.weight` become Q8_0. A matrix whose rows are not whole blocks
+    becomes Q8_0 or, if a row is not of whole blocks of 32 either, F16.
     """
     chosen = DTYPES[wanted]
     width = tensor.shape[-1]

@@ -112,8 +112,8 @@ class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBu
     ) -> Value:
         """RMSNorm with `{weight}.weight`, of the whole row or of each `group` elements of it.
 
-        With `groups`, of each of so many groups, with a weight of the width of the row, stored as `[width]` or
-        `[groups, width / groups]`: see `RMSNorm`.
+        With `groups`, of each of so many groups, with a weight of the width of the row, stored as
+        `[width]` or `[groups, width / groups]`: see `RMSNorm`.
         """
         if group is not None and groups is not None:
             raise PluginError(f"{weight}: give group or groups, not both")

@@ -11,7 +11,7 @@ import pytest
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import FormatError, ShapeError
 from zigai_core.testing.oracles import Oracle
-from zigai_mamba import mamba2
+from zigai_mamba import granitehybrid, mamba2
 
 MODEL = Oracle.load(Path(__file__).parent / "oracles" / "mamba2.npz").model
 """Mixers of 4 heads of 16 channels in 2 groups, with 4 taps."""
@@ -39,3 +39,30 @@ def test_sizes_other_than_those_of_the_tensors_are_named(key: str) -> None:
     twice = 2 * MODEL.hyperparameters.integer(key)
     with pytest.raises(ShapeError, match=r"blk\.0\.ssm_"):
         mamba2(changed(**{key.replace(".", "__"): twice}), context=64)
+
+
+HYBRID = Oracle.load(Path(__file__).parent / "oracles" / "granitehybrid.npz").model
+"""Three layers, of which the second has attention with two KV heads for four heads."""
+
+
+@pytest.mark.parametrize("counts", [[0, 3, 0], [0, 2], [0, -1, 0], [0, 2.0, 0]])
+def test_kv_heads_that_are_none_are_named(counts: Any) -> None:
+    hp = HYBRID.hyperparameters.replaced(attention__head_count_kv=counts)
+    with pytest.raises(FormatError, match=r"attention\.head_count_kv"):
+        granitehybrid(dataclasses.replace(HYBRID, hyperparameters=hp), context=64)
+
+
+@pytest.mark.parametrize(("counts", "lacking"), [([2, 2, 0], "attn_q"), ([0, 0, 0], "ssm_in")])
+def test_a_layer_of_the_other_kind_is_a_missing_tensor(counts: list[int], lacking: str) -> None:
+    hp = HYBRID.hyperparameters.replaced(attention__head_count_kv=counts)
+    with pytest.raises(ShapeError, match=rf"blk\.[01]\.{lacking}"):
+        granitehybrid(dataclasses.replace(HYBRID, hyperparameters=hp), context=64)
+
+
+def test_a_shared_expert_that_the_file_says_it_has_is_needed() -> None:
+    tensors = {name: each for name, each in HYBRID.tensors.items() if "_shexp" not in name}
+    with pytest.raises(ShapeError, match=r"blk\.0\.ffn_gate_shexp\.weight"):
+        granitehybrid(dataclasses.replace(HYBRID, tensors=tensors), context=64)
+    size = HYBRID.hyperparameters.replaced(expert_shared_feed_forward_length=0)
+    graph = granitehybrid(dataclasses.replace(HYBRID, tensors=tensors, hyperparameters=size), context=64)
+    assert "shexp" not in graph.describe()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zigai_core.testing.architecture import ArchitectureConformance
-from zigai_mamba import mamba2
+from zigai_mamba import granitehybrid, mamba2
 
 ORACLES = Path(__file__).parent / "oracles"
 
@@ -22,3 +22,20 @@ class TestMamba(ArchitectureConformance):
         "mamba2-tied-with-biases": "it refuses files with biases of projections",
         "mamba2-without-biases": "it refuses files without biases of convolutions",
     }
+
+
+class TestGraniteHybrid(ArchitectureConformance):
+    oracles = sorted(ORACLES.glob("granitehybrid*.npz"))
+    architectures = {"granitehybrid": granitehybrid}
+    defaults = {
+        "attention.scale": "1/√head_dim: llama.cpp",
+        "embedding_scale": "1: llama.cpp",
+        "expert_shared_feed_forward_length": "by its tensors",
+        "logit_scale": "1: llama.cpp",
+        "residual_scale": "1: llama.cpp",
+        "rope.scaling.finetuned": "true: llama.cpp",
+    }
+    without_effect = {
+        "blk.1.attn_k.bias": "without RoPE all scores of a query have the same part of it",
+    }
+    unlike_llama_cpp = {"granitehybrid-with-biases": "it refuses files with biases of projections"}

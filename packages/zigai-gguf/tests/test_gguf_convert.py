@@ -119,6 +119,27 @@ def test_a_model_has_the_names_rows_and_vocabulary_of_gguf(model: ModelDescripto
     assert steps[-1][0] == steps[-1][1] == sum(each.nbytes for each in written.tensors.values())
 
 
+def test_keys_of_layers_with_other_numbers_of_heads_are_paired_by_their_own(
+    model: ModelDescriptor, tmp_path: Path
+) -> None:
+    second = tensor("blk.1.attn_k.weight", 64, 32)
+    hybrid = replace(
+        model,
+        hyperparameters=model.hyperparameters.replaced(block_count=3, attention__head_count_kv=[2, 4, 0]),
+        tensors={**model.tensors, second.name: second},
+    )
+    convert(hybrid, tmp_path / "out.gguf", pre_tokenizer="smollm")
+    written = GGUFFormat().read(tmp_path / "out.gguf")
+    for name, heads in (("blk.0.attn_k.weight", 2), ("blk.1.attn_k.weight", 4)):
+        halves = hybrid.tensors[name].to_float32().reshape(heads, 2, -1, 32)
+        new = written.tensors[name].to_float32()
+        assert np.array_equal(rows_of_pairs(new, heads), halves.swapaxes(1, 2)), name
+    keys = tensor("blk.2.attn_k.weight", 32, 32)
+    wrong = replace(hybrid, tensors={**model.tensors, keys.name: keys})
+    with pytest.raises(FormatError, match=r"blk\.2\.attn_k\.weight. has 32 rows for 0 heads"):
+        convert(wrong, tmp_path / "wrong.gguf", pre_tokenizer="smollm")
+
+
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "Q8_0", "Q4_0"])
 def test_matrices_are_converted_and_vectors_stay_f32(
     model: ModelDescriptor, tmp_path: Path, dtype: str

@@ -40,7 +40,9 @@ def test_every_architecture_and_family_of_zigai_packages_has_a_hint(group: str) 
         "zigai-cohere",
         "zigai-gemma",
         "zigai-gpt",
+        "zigai-lfm",
         "zigai-llama",
+        "zigai-mamba",
         "zigai-phi",
         "zigai-qwen",
     }

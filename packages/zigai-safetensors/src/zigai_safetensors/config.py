@@ -96,19 +96,18 @@ def _check_twice(settings: Mapping[str, Any], names: HuggingFaceNames, path: Pat
 
 
 def _variant(config: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> HuggingFaceNames:
-    """The names that a key chooses which is true, in the section or beside it; else `names`."""
+    """The names that a key chooses by its value, in the section or beside it; else `names`."""
     section = config.get(names.section) if names.section is not None else None
     places = (config, section if isinstance(section, dict) else {}, names.defaults)
-    chosen = [
-        key
-        for key in names.variants
-        if next((place[key] for place in places if place.get(key) is not None), None) is True
-    ]
+    chosen: dict[str, HuggingFaceNames] = {}
+    for wanted, variant in names.variants.items():
+        key, value = (wanted, True) if isinstance(wanted, str) else wanted
+        found = next((place[key] for place in places if place.get(key) is not None), None)
+        if type(found) is type(value) and found == value:
+            chosen[f"{key} is {quote(value)}"] = variant
     if len(chosen) > 1:
-        raise UnsupportedError(
-            f"{path}: {chosen[0]} and {chosen[1]} are true; {names.architecture} supports one of them"
-        )
-    return names.variants[chosen[0]] if chosen else names
+        raise UnsupportedError(f"{path}: {' and '.join(chosen)}; {names.architecture} supports one of them")
+    return next(iter(chosen.values()), names)
 
 
 def hyperparameters(

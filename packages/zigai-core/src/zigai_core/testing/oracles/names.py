@@ -134,7 +134,11 @@ def chosen(network: Any, plugins: Plugins | None) -> HuggingFaceNames:
     """Returns the family's names for a model of transformers."""
     names = (plugins or Plugins.installed()).huggingface.get(network.config.model_type)
     config = network.config.to_dict()
-    return next((other for key, other in names.variants.items() if config.get(key)), names)
+    for wanted, other in names.variants.items():
+        key, value = (wanted, True) if isinstance(wanted, str) else wanted
+        if config.get(key) == value:
+            return other
+    return names
 
 
 def _shapes(network: Any, names: HuggingFaceNames) -> dict[str, tuple[int, ...]]:

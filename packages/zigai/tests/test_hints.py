@@ -38,6 +38,7 @@ def test_every_architecture_and_family_of_zigai_packages_has_a_hint(group: str) 
     ours = {
         "zigai-bert",
         "zigai-cohere",
+        "zigai-deepseek",
         "zigai-gemma",
         "zigai-gpt",
         "zigai-lfm",

@@ -47,6 +47,7 @@ def test_importing_zigai_imports_no_plugin() -> None:
         "zigai_bert",
         "zigai_cli",
         "zigai_cohere",
+        "zigai_deepseek",
         "zigai_gemma",
         "zigai_gguf",
         "zigai_gpt",

@@ -24,6 +24,7 @@ OWN = frozenset(
         "cli",
         "cohere",
         "core",
+        "deepseek",
         "gemma",
         "gguf",
         "gpt",

@@ -41,7 +41,8 @@ class Concat(Operation):
 
     def evaluate(self, step: Step) -> Array:
         a, b = step[self.a], step[self.b]
-        left = a.reshape(len(a), self.groups, -1)
-        right = b.reshape(len(b), 1 if self.shared else self.groups, -1)
-        right = np.broadcast_to(right, (*left.shape[:2], right.shape[2]))
-        return np.concatenate((left, right), axis=2).reshape(len(a), -1)
+        size, shared = self.a.width // self.groups, 1 if self.shared else self.groups
+        left = a.reshape(len(a), self.groups, size)
+        right = b.reshape(len(b), shared, self.b.width // shared)
+        right = np.broadcast_to(right, (len(a), self.groups, right.shape[2]))
+        return np.concatenate((left, right), axis=2).reshape(len(a), self.output.width)

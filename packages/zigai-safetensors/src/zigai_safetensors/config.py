@@ -140,7 +140,7 @@ def hyperparameters(
         keys = (given,) if isinstance(given, str) else given
         if any(key in config for key in keys):
             values |= _computed(path, {key: config.get(key) for key in keys}, compute, names.architecture)
-    return values, divisors
+    return values, divisors | rope.add_late(config, values, path)
 
 
 def _computed(

@@ -20,7 +20,8 @@ def with_adjacent_pairs(model: ModelDescriptor, graph: Graph) -> ModelDescriptor
 
     Of what RoPE rotates, the rows of matrices and the elements of biases and norms are put into another
     order: element i of a pair's first half to place 2i, and of its second half to 2i + 1. Raises
-    `UnsupportedError` if what is rotated is neither a product with a matrix nor a norm of one.
+    `UnsupportedError` if what is rotated is neither a product with a matrix nor a norm of one, or if such a
+    product is values, too, as in some layers of Gemma 4: they would be in another order with it.
     """
     tensors = dict(model.tensors)
     moved: set[tuple[str, int]] = set()
@@ -61,6 +62,8 @@ def _rotated(graph: Graph, value: Value, columns: NDArray[np.intp]) -> Iterator[
         inner, part = made.x.width // made.groups, made.output.width // made.groups
         yield from _rotated(graph, made.x, columns // part * inner + made.start + columns % part)
     elif isinstance(made, Linear):
+        if width == value.width and sum(value in operation.inputs for operation in graph) > 1:
+            raise UnsupportedError(f"{value.name}, which RoPE rotates, is read as it is, too")
         for weight in made.weights:
             yield weight.name, columns
     else:

@@ -62,7 +62,7 @@ def _rotated(graph: Graph, value: Value, columns: NDArray[np.intp]) -> Iterator[
         inner, part = made.x.width // made.groups, made.output.width // made.groups
         yield from _rotated(graph, made.x, columns // part * inner + made.start + columns % part)
     elif isinstance(made, Linear):
-        if width == value.width and sum(value in operation.inputs for operation in graph) > 1:
+        if len(columns) == value.width and sum(value in operation.inputs for operation in graph) > 1:
             raise UnsupportedError(f"{value.name}, which RoPE rotates, is read as it is, too")
         for weight in made.weights:
             yield weight.name, columns

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from importlib.metadata import entry_points, requires
 
 import pytest
@@ -35,6 +36,6 @@ def test_the_error_for_an_architecture_of_no_package_names_none(name: str) -> No
 
 @pytest.mark.parametrize("group", ["zigai.architectures", "zigai.huggingface"])
 def test_every_architecture_and_family_of_zigai_packages_has_a_hint(group: str) -> None:
-    ours = {line.partition(">")[0] for line in requires("zigai") or ()}
+    ours = {re.split(r"[^\w-]", line)[0] for line in requires("zigai") or ()}
     declared = {point.name for point in entry_points(group=group) if point.dist and point.dist.name in ours}
     assert declared == set(PACKAGES[group])

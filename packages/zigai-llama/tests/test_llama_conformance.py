@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zigai_core.testing.architecture import ArchitectureConformance
-from zigai_llama import exaone4, granite, llama, mistral3, olmo2, seed_oss, smollm3
+from zigai_llama import exaone4, granite, granitemoe, llama, mistral3, olmo2, seed_oss, smollm3
 
 BIASES = "it refuses files with a bias of the output projection"
 
@@ -15,6 +15,7 @@ class TestLlama(ArchitectureConformance):
     architectures = {
         "exaone4": exaone4,
         "granite": granite,
+        "granitemoe": granitemoe,
         "llama": llama,
         "mistral3": mistral3,
         "olmo2": olmo2,

@@ -5,6 +5,7 @@ Each function is an `Architecture` (`zigai_core.contracts.plugins`), which docum
 
 from zigai_llama.exaone4 import exaone4
 from zigai_llama.granite import granite
+from zigai_llama.granitemoe import granitemoe
 from zigai_llama.llama import llama
 from zigai_llama.llama4 import llama4
 from zigai_llama.mistral3 import mistral3
@@ -12,4 +13,4 @@ from zigai_llama.olmo2 import olmo2
 from zigai_llama.seed_oss import seed_oss
 from zigai_llama.smollm3 import smollm3
 
-__all__ = ["exaone4", "granite", "llama", "llama4", "mistral3", "olmo2", "seed_oss", "smollm3"]
+__all__ = ["exaone4", "granite", "granitemoe", "llama", "llama4", "mistral3", "olmo2", "seed_oss", "smollm3"]

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.graph import Graph, Value
-from zigai_core.ops.blocks import DecoderShape, attention, gated, head
+from zigai_core.ops.blocks import Block, DecoderShape, attention, gated, head
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.rope import rope_frequencies
 
 
-def granite(model: ModelDescriptor, *, context: int) -> Graph:
+def granite(model: ModelDescriptor, *, context: int, feed_forward: Block | None = None) -> Graph:
     """Returns the graph: the decoder of `llama` with scales of embedding, scores, residuals and logits.
 
     `embedding_scale`, `residual_scale` and `attention.scale` are factors, where 0 stands for none; logits are
     divided by `logit_scale`. No layer has RoPE if `rope.scaling.finetuned` is false. Keys and their meaning
-    are llama.cpp's (src/models/granite.cpp).
+    are llama.cpp's (src/models/granite.cpp). `feed_forward` replaces the gated feed-forward layer.
     """
     hp, shape = model.hyperparameters, DecoderShape.of(model.hyperparameters)
     g = GraphBuilder(model.tensors)
@@ -40,6 +40,7 @@ def granite(model: ModelDescriptor, *, context: int) -> Graph:
             h, x = g.select(h, name=f"{at}.attn_wanted"), g.select(x, name=f"{at}.wanted")
         x = added(x, g.linear(h, f"{at}.attn_output", shape.width), f"{at}.attn")
         h = g.rms_norm(x, f"{at}.ffn_norm", shape.epsilon)
-        x = added(x, gated(g, h, at, shape.hidden), f"{at}.ffn")
+        h = feed_forward(g, h, at) if feed_forward else gated(g, h, at, shape.hidden)
+        x = added(x, h, f"{at}.ffn")
     head(g, g.rms_norm(x, "output_norm", shape.epsilon), scale=1 / divisor)
     return g.finish()

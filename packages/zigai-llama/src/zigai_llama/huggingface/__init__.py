@@ -1,7 +1,7 @@
 """Names of the family's parts in Hugging Face's folders, one for each `model_type`."""
 
 from zigai_llama.huggingface.exaone4 import EXAONE4
-from zigai_llama.huggingface.granite import GRANITE
+from zigai_llama.huggingface.granite import GRANITE, GRANITEMOE, GRANITEMOESHARED
 from zigai_llama.huggingface.llama import LLAMA, MISTRAL, MIXTRAL
 from zigai_llama.huggingface.llama4 import LLAMA4, LLAMA4_TEXT
 from zigai_llama.huggingface.ministral3 import MINISTRAL3, MISTRAL3
@@ -12,6 +12,8 @@ from zigai_llama.huggingface.smollm3 import SMOLLM3
 __all__ = [
     "EXAONE4",
     "GRANITE",
+    "GRANITEMOE",
+    "GRANITEMOESHARED",
     "LLAMA",
     "LLAMA4",
     "LLAMA4_TEXT",

@@ -1,15 +1,17 @@
-"""Names of Granite in Hugging Face's folders. Source: transformers (models/granite)."""
+"""Names of Granite in Hugging Face's folders. Source: transformers (models/granite, granitemoe, …shared)."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
 from zigai_llama.huggingface.common import (
     BIASES,
     KEYS,
     KEYS_WITHOUT_EFFECT,
+    LAYER,
     SILU,
     TENSORS,
     TENSORS_WITHOUT_EFFECT,
@@ -53,4 +55,39 @@ GRANITE = HuggingFaceNames(
         "attention_multiplier": 1.0,
         "logits_scaling": 1.0,
     },
+)
+
+
+def _halves(ours: str) -> list[TensorPart]:
+    """The parts of a tensor `[…, 2 · hidden, width]` of gates, and then of what they are multiplied by."""
+    return [
+        TensorPart(f"blk.{{}}.ffn_gate_{ours}.weight", lambda a: a[..., : a.shape[-2] // 2, :]),
+        TensorPart(f"blk.{{}}.ffn_up_{ours}.weight", lambda a: a[..., a.shape[-2] // 2 :, :]),
+    ]
+
+
+GRANITEMOE = dataclasses.replace(
+    GRANITE,
+    architecture="granitemoe",
+    tensors={
+        **{name: ours for name, ours in GRANITE.tensors.items() if ".mlp." not in name},
+        f"{LAYER}block_sparse_moe.router.layer.weight": "blk.{}.ffn_gate_inp.weight",
+        f"{LAYER}block_sparse_moe.output_linear.weight": "blk.{}.ffn_down_exps.weight",
+    },
+    parts={f"{LAYER}block_sparse_moe.input_linear.weight": _halves("exps")},
+    keys={**KEYS, "num_local_experts": "expert_count", "num_experts_per_tok": "expert_used_count"},
+    keys_without_effect={
+        **KEYS_WITHOUT_EFFECT,
+        **dict.fromkeys(("output_router_logits", "router_aux_loss_coef"), "for training"),
+    },
+    defaults={**GRANITE.defaults, "num_local_experts": 8, "num_experts_per_tok": 2},  # GraniteMoeConfig
+)
+GRANITEMOESHARED = dataclasses.replace(
+    GRANITEMOE,
+    tensors={
+        **GRANITEMOE.tensors,
+        f"{LAYER}shared_mlp.output_linear.weight": "blk.{}.ffn_down_shexp.weight",
+    },
+    parts={**GRANITEMOE.parts, f"{LAYER}shared_mlp.input_linear.weight": _halves("shexp")},
+    keys={**GRANITEMOE.keys, "shared_intermediate_size": "expert_shared_feed_forward_length"},
 )

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import FormatError, ShapeError
+from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError
 from zigai_core.ops.operations import Attention, ShortConv
 from zigai_core.testing.oracles import Oracle
-from zigai_lfm import lfm2
+from zigai_lfm import lfm2, lfm2moe
 
 MODEL = Oracle.load(Path(__file__).parent / "oracles" / "lfm2.npz").model
 """Four layers, of which the second has attention with two KV heads, the others convolutions of three taps."""
@@ -49,3 +49,21 @@ def test_kv_heads_that_are_none_are_named(counts: Any) -> None:
 def test_a_layer_of_the_other_kind_is_a_missing_tensor(counts: list[int], lacking: str) -> None:
     with pytest.raises(ShapeError, match=rf"blk\.[01]\.{lacking}"):
         lfm2(changed(attention__head_count_kv=counts), context=64)
+
+
+MIXTURE = Oracle.load(Path(__file__).parent / "oracles" / "lfm2moe.npz").model
+"""Three layers, the first of which is dense."""
+
+
+@pytest.mark.parametrize("kind", [0, 1, 3])
+def test_another_score_than_the_sigmoid_is_refused(kind: int) -> None:
+    hp = MIXTURE.hyperparameters.replaced(expert_gating_func=kind)
+    with pytest.raises(UnsupportedError, match=rf"expert_gating_func is {kind}, other than 2, the sigmoid"):
+        lfm2moe(dataclasses.replace(MIXTURE, hyperparameters=hp), context=64)
+
+
+def test_leading_layers_are_dense() -> None:
+    for dense, lacking in ((0, r"blk\.0\.ffn_gate_inp"), (2, r"blk\.1\.ffn_gate\.weight")):
+        hp = MIXTURE.hyperparameters.replaced(leading_dense_block_count=dense)
+        with pytest.raises(ShapeError, match=lacking):
+            lfm2moe(dataclasses.replace(MIXTURE, hyperparameters=hp), context=64)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.errors import UnsupportedError
-from zigai_lfm.huggingface import hidden, kv_heads, tied
+from zigai_lfm.huggingface import gating, hidden, kv_heads, tied
 
 COUNTS = "attention.head_count_kv"
 
@@ -87,3 +87,7 @@ def test_two_keys_for_a_tied_head_must_agree() -> None:
     for own, tie in ((False, True), (True, False), (1, True)):
         with pytest.raises(UnsupportedError, match="give both the value that is meant"):
             tied(own, tie)
+
+
+def test_scores_of_experts_are_sigmoids() -> None:
+    assert gating(32) == {"expert_count": 32, "expert_gating_func": 2}

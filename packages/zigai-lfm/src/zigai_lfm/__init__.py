@@ -4,5 +4,6 @@ Each is an `Architecture` (`zigai_core.contracts.plugins`), which documents its 
 """
 
 from zigai_lfm.lfm2 import lfm2
+from zigai_lfm.lfm2moe import lfm2moe
 
-__all__ = ["lfm2"]
+__all__ = ["lfm2", "lfm2moe"]

@@ -158,3 +158,63 @@ LFM2 = HuggingFaceNames(
         "block_auto_adjust_ff_dim": True,
     },
 )
+
+_EXPERTS = f"{_LAYER}feed_forward.experts.[]."
+_GATING_BY_SIGMOID = 2
+
+
+def gating(count: Any) -> dict[str, Any]:
+    """Returns the number of experts, and that their scores are sigmoids."""
+    return {"expert_count": count, "expert_gating_func": _GATING_BY_SIGMOID}
+
+
+LFM2_MOE = HuggingFaceNames(
+    architecture="lfm2moe",
+    tensors={
+        **TENSORS,
+        f"{_LAYER}feed_forward.gate.weight": "blk.{}.ffn_gate_inp.weight",
+        f"{_LAYER}feed_forward.expert_bias": "blk.{}.exp_probs_b.bias",
+        f"{_EXPERTS}w1.weight": "blk.{}.ffn_gate_exps.weight",
+        f"{_EXPERTS}w2.weight": "blk.{}.ffn_down_exps.weight",
+        f"{_EXPERTS}w3.weight": "blk.{}.ffn_up_exps.weight",
+    },
+    parts=PARTS,
+    keys={
+        **KEYS,
+        "intermediate_size": "feed_forward_length",
+        "moe_intermediate_size": "expert_feed_forward_length",
+        "num_dense_layers": "leading_dense_block_count",
+        "num_experts_per_tok": "expert_used_count",
+        "norm_topk_prob": "expert_weights_norm",
+        "routed_scaling_factor": "expert_weights_scale",
+    },
+    keys_without_effect={
+        **KEYS_WITHOUT_EFFECT,
+        "output_router_logits": "for training",
+        "use_expert_bias": "biases are read if the folder has them",
+    },
+    computed={
+        ("layer_types", "full_attn_idxs", "num_key_value_heads", "num_hidden_layers"): kv_heads,
+        ("tie_embedding", "tie_word_embeddings"): tied,
+        "num_experts": gating,
+    },
+    defaults={  # transformers, Lfm2MoeConfig
+        "vocab_size": 65536,
+        "hidden_size": 2048,
+        "intermediate_size": 7168,
+        "moe_intermediate_size": 1792,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "max_position_embeddings": 128_000,
+        "norm_eps": 1e-5,
+        "rope_theta": 1_000_000.0,
+        "tie_word_embeddings": True,
+        "conv_L_cache": 3,
+        "num_dense_layers": 2,
+        "num_experts_per_tok": 4,
+        "num_experts": 32,
+        "norm_topk_prob": True,
+        "routed_scaling_factor": 1.0,
+    },
+)

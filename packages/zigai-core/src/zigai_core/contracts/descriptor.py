@@ -83,7 +83,8 @@ class TokenizerSpec:
     `splits` on are settings of tokenizer.json.
 
     Kinds: `llama`, SentencePiece BPE, whose scores order the merges; `gpt2`, byte-level BPE by merges; `bpe`,
-    BPE of characters by merges, with U+2581 for spaces and byte tokens for characters without a token.
+    BPE of characters by merges, with U+2581 for spaces and byte tokens for characters without a token;
+    `gemma4`, the same in GGUF.
     """
 
     kind: str

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zigai_core.text.reasoning import Part, ReasoningStream, split_reasoning
+from zigai_core.text.reasoning import Part, ReasoningStream, shown_tokens, split_reasoning
 
 REPLIES = [
     ("<think>easy</think>Four.", False, "easy", "Four."),
@@ -21,6 +21,12 @@ REPLIES = [
     ("<thin air>", False, "", "<thin air>"),
     ("<thi", False, "", "<thi"),
     ("", False, "", ""),
+    ("<|channel>thought\neasy\n<channel|>Four.", False, "easy", "Four."),
+    ("<|channel>thought\n<channel|>Four.", False, "", "Four."),
+    ("<|channel>thought\na </think> b <channel", False, "a </think> b <channel", ""),
+    ("<|channel>other\nFour.", False, "", "<|channel>other\nFour."),
+    ("<|channel>", False, "", "<|channel>"),
+    ("<think>a<channel|>b</think>Four.", False, "a<channel|>b", "Four."),
     ("a</think>b</think>c", True, "a", "b</think>c"),
 ]
 
@@ -64,3 +70,12 @@ def test_reasoning_is_returned_at_once_except_what_may_be_the_closing_marker() -
     assert list(stream.push("<think>one ")) == [Part("one", reasoning=True)]
     assert list(stream.push("two</")) == [Part(" two", reasoning=True)]
     assert list(stream.push("b>")) == [Part("</b>", reasoning=True)]
+
+
+def test_markers_of_gemma_4_are_shown_if_a_model_has_its_channels() -> None:
+    markers = {"<|channel>": 1, "<channel|>": 2, "<|tool_call>": 3, "<tool_call|>": 4, '<|"|>': 5}
+    others = {"<turn|>": 6, "<|tool_response>": 7}
+    assert shown_tokens({**markers, **others}) == {1, 2, 3, 4, 5}
+    for marker in ("<|channel>", "<channel|>"):
+        assert shown_tokens({key: token for key, token in markers.items() if key != marker}) == frozenset()
+    assert shown_tokens({"<|channel|>": 1, "<|message|>": 2}) == {1, 2}

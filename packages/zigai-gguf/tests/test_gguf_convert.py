@@ -255,15 +255,50 @@ def test_merges_become_scores(model: ModelDescriptor, tmp_path: Path) -> None:
     assert (spec.kind, spec.merges, spec.add_space_prefix) == ("llama", None, False)
     assert spec.scores is not None
     assert spec.scores[257:].tolist() == [-3, -3, -1, 0, -2]
-    assert differences(BY_MERGES) == [
+    assert differences(BY_MERGES, "llama") == [
         "GGUF orders merges by scores: texts with U+2581 and rare others have other ids in the file"
     ]
     odd = replace(
         BY_MERGES, add_space_prefix=True, prefix_scheme="first", normalizer="NFC", strip_left=frozenset({0})
     )
-    assert len(differences(odd)) == 4
+    assert len(differences(odd, "llama")) == 4
     plain = replace(BY_MERGES, kind="gpt2", normalized=frozenset({0}))
-    assert (by_scores(plain, None), differences(plain)) == (plain, [])
+    assert (by_scores(plain, None), differences(plain, "llama")) == (plain, [])
+
+
+def test_merges_of_gemma_4_stay_merges_and_its_markers_are_shown(
+    model: ModelDescriptor, tmp_path: Path
+) -> None:
+    texts = [*BY_MERGES.tokens, "<|channel>", "<turn|>", "\n\n"]
+    types = np.append(BY_MERGES.types, [3, 3, 4]).astype(np.int32)  # type: ignore[arg-type]
+    given = replace(BY_MERGES, tokens=texts, types=types)
+    gemma4 = replace(model, architecture="gemma4", tokenizer=given, tensors={})
+    convert(gemma4, tmp_path / "out.gguf")
+    metadata = GGUFFormat().read(tmp_path / "out.gguf").metadata
+    assert metadata["tokenizer.ggml.token_type"].tolist() == [3, *[6] * 256, *[1] * 5, 4, 3, 4]
+    spec = GGUFFormat().read(tmp_path / "out.gguf").tokenizer
+    assert spec is not None
+    assert spec.types is not None
+    assert spec.merges is not None
+    assert (spec.kind, list(spec.merges), spec.add_space_prefix) == ("gemma4", BY_MERGES.merges, False)
+    assert (spec.add_bos, spec.types.tolist()) == (True, types.tolist())
+    assert differences(given, "gemma4") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"splits": ("x",)}, "splits texts, which GGUF cannot ask for"),
+        ({"ignore_merges": True}, "takes whole texts, which"),
+        ({"add_space_prefix": True}, "puts a space before texts, which"),
+    ],
+)
+def test_what_vocabularies_of_gemma_4_lack_is_refused(
+    model: ModelDescriptor, tmp_path: Path, changes: dict[str, Any], error: str
+) -> None:
+    gemma4 = replace(model, architecture="gemma4", tokenizer=replace(BY_MERGES, **changes), tensors={})
+    with pytest.raises(UnsupportedError, match=error):
+        convert(gemma4, tmp_path / "out.gguf")
 
 
 @pytest.mark.parametrize(

@@ -304,3 +304,24 @@ def test_a_text_of_bert_has_no_sep_if_the_file_says_so(read: Read) -> None:
 def test_the_normalisation_of_bert_is_read(read: Read, keys: Any, expected: Any) -> None:
     spec = read(BERT, "bert", BERT_TYPES, **BERT_IDS, **keys)
     assert (spec.words.lowercase, spec.words.strip_accents) == expected
+
+
+def test_tokens_of_gemma_4_that_the_converter_stores_as_others_have_their_types(read: Read) -> None:
+    texts = ["<bos>", "<|channel>", "<b>", "\n", "\n\n", "\n\n\n", "\na", "<tool_call|>", "<turn|>"]
+    types = [3, 4, 4, 1, 1, 1, 1, 1, 1]
+    spec = read(texts, kind="gemma4", types=types, bos_token_id=0, eos_token_id=0)
+    assert spec.types is not None
+    # <turn|> ends replies, by its spelling.
+    assert spec.types.tolist() == [3, 3, 4, 1, 4, 4, 1, 1, 3]
+    other = read(texts, kind="gpt2", types=types, bos_token_id=0, eos_token_id=0)
+    assert other.types is not None
+    assert other.types.tolist() == [3, 4, 4, 1, 1, 1, 1, 1, 3]
+
+
+def test_texts_of_gemma_4_begin_with_bos_whatever_the_file_says(
+    read: Read, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert read(["a", "b"], kind="gemma4", bos_token_id=0, eos_token_id=1).add_bos
+    assert caplog.text == ""
+    assert read(["a", "b"], kind="gemma4", bos_token_id=0, eos_token_id=1, add_bos_token=False).add_bos
+    assert "add_bos_token is false, which early converters of Gemma 4 wrote by mistake" in caplog.text

@@ -203,7 +203,10 @@ def convert(
     descriptor = reading.read(locate(model, plugins=plugins), plugins=plugins)
     spec = descriptor.tokenizer
     without = ["the model has no tokenizer, so the file has none: it can neither read nor write text"]
-    notes = [*(without if spec is None else differences(spec)), *ignored_by_llama_cpp(descriptor)]
+    notes = [
+        *(without if spec is None else differences(spec, descriptor.architecture)),
+        *ignored_by_llama_cpp(descriptor),
+    ]
     dtype = None if kind is None else kind.upper()
     if dtype in TYPES:
         notes += filter(None, [told(descriptor.tensors.values(), dtype), encoded_again(descriptor, dtype)])

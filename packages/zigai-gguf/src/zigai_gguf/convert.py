@@ -19,6 +19,7 @@ from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec, Toke
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.hyperparameter_keys import UNKNOWN
 from zigai_gguf.conversion import Conversion
+from zigai_gguf.gemma4_vocabulary import KIND, by_merges, of_characters
 from zigai_gguf.sampling import PREFIX
 from zigai_gguf.scored import by_scores
 from zigai_gguf.tensor_data import TensorData
@@ -114,7 +115,9 @@ def _metadata(model: ModelDescriptor, dtype: str | None, pre_tokenizer: str | No
     if model.tokenizer is not None:
         embedding = model.tensors.get("token_embd.weight")
         size = len(model.tokenizer.tokens) if embedding is None else embedding.shape[0]
-        metadata |= _vocabulary(by_scores(model.tokenizer, model.path), size, pre_tokenizer, model)
+        merged = of_characters(model.tokenizer.kind, model.architecture)
+        spec = (by_merges if merged else by_scores)(model.tokenizer, model.path)
+        metadata |= _vocabulary(spec, size, pre_tokenizer, model)
     else:
         metadata["tokenizer.ggml.model"] = "no_vocab"  # llama.cpp opens no file without the key
     types = model.tensors.get("token_types.weight")
@@ -147,7 +150,7 @@ def _vocabulary(
         "add_bos_token": spec.add_bos,
         "add_eos_token": spec.add_eos,
     }
-    if spec.kind in ("llama", "t5"):
+    if spec.kind in ("llama", "t5", KIND):
         keys["add_space_prefix"] = spec.add_space_prefix
         keys["remove_extra_whitespaces"] = spec.remove_extra_whitespaces
     if spec.kind == "bert":

@@ -11,6 +11,7 @@ import numpy as np
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_gguf.unigram import DIFFERENCE, as_t5
+from zigai_gguf.gemma4_vocabulary import of_characters
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
@@ -37,8 +38,11 @@ def by_scores(spec: TokenizerSpec, path: Path | None) -> TokenizerSpec:
     return replace(spec, kind="llama", scores=np.array(scores, np.float32), merges=None, splits=None)
 
 
-def differences(spec: TokenizerSpec) -> list[str]:
-    """Returns what GGUF cannot ask for, each with the texts that have other ids because of it."""
+def differences(spec: TokenizerSpec, architecture: str) -> list[str]:
+    """Returns what GGUF cannot ask for, each with the texts that have other ids because of it.
+
+    `architecture`: that of the model, by which the vocabulary is written with scores or with merges.
+    """
     found = []
     if spec.normalizer is not None:
         found.append(
@@ -53,7 +57,7 @@ def differences(spec: TokenizerSpec) -> list[str]:
         )
     if spec.kind == "unigram":
         found.append(DIFFERENCE)
-    if spec.kind == "bpe":
+    if spec.kind == "bpe" and not of_characters(spec.kind, architecture):
         found.append(
             "GGUF orders merges by scores: texts with U+2581 and rare others have other ids in the file"
         )

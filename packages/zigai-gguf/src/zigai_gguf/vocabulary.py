@@ -6,11 +6,14 @@ defaults.
 
 from __future__ import annotations
 
+import logging
+
 import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.descriptor import TokenizerSpec, TokenType, WordNormalization
 from zigai_core.contracts.errors import quote
+from zigai_gguf.gemma4_vocabulary import KIND, gemma4_types
 from zigai_gguf.keys import Keys
 from zigai_gguf.special_tokens import (
     UNDEFINED,
@@ -22,6 +25,8 @@ from zigai_gguf.special_tokens import (
     strip_right,
 )
 from zigai_gguf.values import ValueType
+
+_LOG = logging.getLogger("zigai.gguf")
 
 TYPES = range(UNDEFINED, max(TokenType) + 1)
 """Numbers of token types."""
@@ -58,11 +63,19 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
     types = _types(keys, len(tokens))
     if types is not None:
         types = corrected_types(types, controls)
+        types = gemma4_types(tokens, types) if kind == KIND else types
     marked = marked_tokens(tokens, types, controls)
     pre_tokenizer = keys.text("tokenizer.ggml.pre")
     charsmap = keys.array("tokenizer.ggml.precompiled_charsmap", ValueType.UINT8, ValueType.INT8)
-    adds_bos = kind in ("llama", "bert", "gemma4") or (kind == "gpt2" and pre_tokenizer in BOS_PRE_TOKENIZERS)
+    adds_bos = kind in ("llama", "bert", KIND) or (kind == "gpt2" and pre_tokenizer in BOS_PRE_TOKENIZERS)
     add_bos = keys.flag("tokenizer.ggml.add_bos_token", adds_bos)
+    if kind == KIND and not add_bos:
+        _LOG.warning(
+            "%s: tokenizer.ggml.add_bos_token is false, which early converters of Gemma 4 wrote by mistake; "
+            "texts begin with bos",
+            keys.path,
+        )
+        add_bos = True
     needed = {"eos", "bos"} if add_bos else {"eos"}
     roles = special_ids(keys, kind, len(tokens), marked, needed)
     adds_separator = kind == "bert" and keys.flag("tokenizer.ggml.add_sep_token", True)

@@ -1,4 +1,7 @@
-"""The tokenizer of kind `bpe`: BPE of characters by merges with byte fallback, on the tokenizers library."""
+"""The tokenizer of the kinds `bpe` and `gemma4`: BPE of characters by merges with byte fallback.
+
+On the tokenizers library.
+"""
 
 from __future__ import annotations
 

@@ -45,6 +45,7 @@ PACKAGES: Hints = {
     "zigai.tokenizers": {
         "bert": "zigai-tokenizers",
         "bpe": "zigai-tokenizers",
+        "gemma4": "zigai-tokenizers",
         "gpt2": "zigai-tokenizers",
         "llama": "zigai-tokenizers",
         "t5": "zigai-tokenizers",

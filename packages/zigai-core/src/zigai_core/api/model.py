@@ -32,7 +32,7 @@ from zigai_core.engine.request import Budget, EngineStats, Overflow, Request, Sh
 from zigai_core.engine.sampling import Sampler
 from zigai_core.engine.stream import Stream
 from zigai_core.text.chat_template import ChatTemplate
-from zigai_core.text.harmony import shown_tokens
+from zigai_core.text.reasoning import shown_tokens
 from zigai_core.text.stream import TextStream
 
 

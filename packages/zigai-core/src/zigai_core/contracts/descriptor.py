@@ -98,8 +98,9 @@ class TokenizerSpec:
 
     Kinds: `llama`, SentencePiece BPE, whose scores order the merges; `gpt2`, byte-level BPE by merges; `bpe`,
     BPE of characters by merges, with U+2581 for spaces and byte tokens for characters without a token;
-    `bert`, WordPiece, which takes the longest tokens that a word begins with; `t5` and `unigram`, Unigram,
-    whose scores are logarithms of probabilities: `t5` as sentencepiece has it, `unigram` as tokenizer.json.
+    `gemma4`, the same in GGUF; `bert`, WordPiece, which takes the longest tokens that a word begins with;
+    `t5` and `unigram`, Unigram, whose scores are logarithms of probabilities: `t5` as sentencepiece has it,
+    `unigram` as tokenizer.json.
     """
 
     kind: str

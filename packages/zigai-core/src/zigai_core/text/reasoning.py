@@ -1,20 +1,42 @@
 """Separates a model's reasoning from its answer: `<think>…</think>` at the start of a reply, or channels.
 
 Channels are those of the harmony format (`zigai_core.text.harmony`). The markers are those of Qwen3,
-DeepSeek-R1 and related models (https://qwen.readthedocs.io/en/latest/getting_started/quickstart.html). Some
-chat templates end the prompt with the opening marker; the reply then begins with reasoning.
+DeepSeek-R1 and related models (https://qwen.readthedocs.io/en/latest/getting_started/quickstart.html), and of
+Gemma 4 (its chat template). Some chat templates end the prompt with the opening marker; the reply then begins
+with reasoning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from zigai_core.text import harmony
 from zigai_core.text.harmony import HarmonyStream, begins
 from zigai_core.text.part import Part
 
-__all__ = ["CLOSING", "OPENING", "Part", "ReasoningStream", "split_reasoning"]
+__all__ = ["CLOSING", "OPENING", "THOUGHT", "Part", "ReasoningStream", "shown_tokens", "split_reasoning"]
 
 OPENING, CLOSING = "<think>", "</think>"
+THOUGHT = ("<|channel>thought", "<channel|>")
+"""The markers of Gemma 4, of which the parts in brackets are control tokens."""
+
+_CLOSINGS = {OPENING: CLOSING, THOUGHT[0]: THOUGHT[1]}
+"""The closing marker of each opening one."""
+
+_SHOWN = (*("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<tool_response|>", '<|"|>'),)
+"""Control tokens of Gemma 4 within a reply; `<|tool_response>` ends one."""
+
+
+def shown_tokens(control_tokens: Mapping[str, int]) -> frozenset[int]:
+    """Returns the ids of the markers that the text of a reply must hold, by the control tokens of a model.
+
+    >>> sorted(shown_tokens({"<|channel>": 5, "<channel|>": 6, "<turn|>": 7}))
+    [5, 6]
+    """
+    found = harmony.shown_tokens(control_tokens)
+    if THOUGHT[1] not in control_tokens or "<|channel>" not in control_tokens:
+        return found
+    return found.union(control_tokens[marker] for marker in _SHOWN if marker in control_tokens)
 
 
 class ReasoningStream:
@@ -34,6 +56,7 @@ class ReasoningStream:
 
     def __init__(self, *, begun: bool = False) -> None:
         self._state = "reasoning" if begun else "start"
+        self._closing = CLOSING
         self._held = ""
         self._fresh = True  # no part of this state has been returned yet
         self._channels = HarmonyStream()
@@ -53,13 +76,17 @@ class ReasoningStream:
             yield from self._channels.push(piece)
             return
         if self._state == "start":
-            if OPENING.startswith(text[: len(OPENING)]) and len(text) < len(OPENING):
+            if any(marker.startswith(text) and marker != text for marker in _CLOSINGS):
                 return
-            opened = text.startswith(OPENING)
-            self._state, self._held = ("reasoning", text[len(OPENING) :]) if opened else ("text", self._held)
+            opening = next((marker for marker in _CLOSINGS if text.startswith(marker)), None)
+            if opening is None:
+                self._state = "text"
+            else:
+                self._closing = _CLOSINGS[opening]
+                self._state, self._held = "reasoning", text[len(opening) :]
         if self._state == "reasoning":
-            before, found, after = self._held.partition(CLOSING)
-            shown = before.rstrip() if found else before[: _certain(before)]
+            before, found, after = self._held.partition(self._closing)
+            shown = before.rstrip() if found else before[: _certain(before, self._closing)]
             self._held = self._held[len(shown) :]
             yield from self._part(shown, reasoning=True)
             if not found:
@@ -97,9 +124,9 @@ def split_reasoning(text: str, *, begun: bool = False) -> tuple[str, str]:
     return reasoning.strip(), "".join(part.text for part in parts if not part.reasoning).strip()
 
 
-def _certain(text: str) -> int:
+def _certain(text: str, closing: str) -> int:
     """The length of unfinished reasoning without white space and a partial closing marker at its end."""
-    for size in range(min(len(CLOSING) - 1, len(text)), 0, -1):
-        if CLOSING.startswith(text[-size:]):
+    for size in range(min(len(closing) - 1, len(text)), 0, -1):
+        if closing.startswith(text[-size:]):
             return len(text[:-size].rstrip())
     return len(text.rstrip())

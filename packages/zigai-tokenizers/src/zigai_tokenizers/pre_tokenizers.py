@@ -55,6 +55,8 @@ _QWEN35 = "|".join(
 )
 _TEKKEN = "|".join((_CASED.replace("{after}", ""), r"\p{N}", _CASED_PUNCTUATION, _LINES))
 _GPT4O = "|".join((_CASED.replace("{after}", _CONTRACTIONS + "?"), r"\p{N}{1,3}", _CASED_PUNCTUATION, _LINES))
+_NOT_HAN = _CASED.replace(r"\p{M}]", r"\p{M}&&[^\p{Han}]]").replace("{after}", _CONTRACTIONS + "?")
+_KIMI = "|".join((r"\p{Han}+", _NOT_HAN, r"\p{N}{1,3}", _PUNCTUATION, _LINES))
 _DEEPSEEK3 = (
     r"\p{N}{1,3}",
     "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
@@ -98,6 +100,7 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
         **_named("seed-coder", _SEED),
         **_named("tekken", _TEKKEN, whole_words=True),
         **_named("gpt-4o llama4 kanana2 minimax-m2", _GPT4O),
+        **_named("kimi-k2", _KIMI, whole_words=True),
         **_named(
             "deepseek-llm",
             r"[\r\n]",

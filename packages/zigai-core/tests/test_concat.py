@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from zigai_core.contracts.batch import Batch
 from zigai_core.contracts.errors import ShapeError
 from zigai_core.contracts.graph import Array, Graph, Value
 from zigai_core.contracts.options import CompileOptions
@@ -86,6 +87,18 @@ def test_an_output_of_another_width_or_rows_of_another_height_are_refused() -> N
         evaluated(lambda g, x: g.append(Concat(Value("both", 9, x.rows), *parts(g, x, 4, 4))))
     with pytest.raises(ShapeError, match="left has tokens rows and wanted has wanted rows"):
         graph_of(lambda g, x: g.concat(g.columns(x, 0, 4, name="left"), g.select(x), name="both"))
+
+
+def test_a_step_without_output_rows_has_no_rows() -> None:
+    g = GraphBuilder(TENSORS)
+    x = g.select(g.embedding("token_embd", WIDTH))
+    left = g.columns(x, 0, 2, groups=3, name="left")
+    g.output("hidden", g.concat(left, x, groups=3, name="both"))
+    options = CompileOptions(context=8, batch=8, page=4)
+    program = NumpyBackend().compile(g.finish(), TENSORS, options)
+    places = np.arange(3, dtype=np.int32)
+    batch = Batch(places, np.zeros(3, np.int32), places, np.zeros(0, np.int32))
+    assert program.new_executor(()).run(batch, np.zeros(1, np.int32)).rows("hidden").shape == (0, 18)
 
 
 def test_mutants_have_the_parts_in_the_other_order_and_other_groups() -> None:

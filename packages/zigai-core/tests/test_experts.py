@@ -58,6 +58,14 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_step_without_output_rows_has_no_shares(groups: int) -> None:
+    step: Any = Step([])
+    step.scores = np.zeros((0, 6), np.float32)
+    route = Route(Value("shares", 6), Value("scores", 6), 2, groups=groups, groups_used=1)
+    assert route.evaluate(step).shape == (0, 6)
+
+
 LOG = [math.log(share) for share in (0.1, 0.4, 0.2, 0.3)]
 
 

@@ -12,6 +12,9 @@ class TestDeepseek(ArchitectureConformance):
     oracles = Path(__file__).parent / "oracles"
     architectures = {"deepseek2": deepseek2}
     defaults = {
+        "attention.head_count_kv": "1, as the latent is the key of all heads; files from before it: heads",
+        "attention.key_length": "the latent and the rotated elements, whose sizes are keys of their own",
+        "attention.value_length": "the latent",
         "expert_gating_func": "sigmoid with a bias for the choice, else softmax: DeepSeek-V3 alone has both",
         "expert_group_count": "1: llama.cpp",
         "expert_group_used_count": "all groups",
@@ -27,7 +30,7 @@ class TestDeepseek(ArchitectureConformance):
     }
     unrecorded = {"nextn_predict_layers": "transformers does not compute these layers: test_deepseek.py"}
     unlike_llama_cpp = {
-        "deepseek2-lite": "it has queries without a latent in models of 26, 27 or 48 layers alone",
+        "deepseek2-lite": "it reads the bounds of YaRN in other architectures alone (src/models)",
         "deepseek2-groups": "it ranks groups by their best two experts in all models",
         "deepseek3-biases": "it refuses files with biases of projections",
     }

@@ -28,6 +28,7 @@ CUTS = {
     "qwen35": "I|'ll| say| IT|'S| |1|2|3|4|5| x|1| über|-naïve|!!\n\n| | 你好|,| नमस्ते|\tend|  ",
     "tekken": "I|'ll| say| IT|'S| |1|2|3|4|5| x|1| über|-naïve|!!\n\n| | 你好|,| नमस्ते|\tend|  ",
     "gpt-4o": "I'll| say| IT'S| |123|45| x|1| über|-naïve|!!\n\n| | 你好|,| नमस्ते|\tend|  ",
+    "kimi-k2": "I'll| say| IT'S| |123|45| x|1| über|-naïve|!!\n\n| | |你好|,| नमस्ते|\tend|  ",
     "deepseek-coder": "I|'|ll| say| IT|'|S| |1|2|3|4|5| x|1| über|-|naïve|!!|\n|\n"
     "| | |你好|,| |नमस|्|त|े|\tend|  ",
     # Its punctuation class has the range `:-~` with all ASCII letters, so it splits words at other letters.
@@ -137,6 +138,19 @@ def test_a_text_is_split_by_the_named_pre_tokeniser(name: str) -> None:
 @given(name=st.sampled_from(sorted(PRE_TOKENIZERS)), text=st.text(max_size=40))
 def test_words_concatenate_to_the_text(name: str, text: str) -> None:
     assert "".join(words(name, text)) == text
+
+
+def test_kimi_splits_chinese_from_other_letters() -> None:
+    # As tokenization_kimi.py of huggingface.co/moonshotai/Kimi-K2-Instruct does.
+    assert words("kimi-k2", "你好world中文Abc 東京Tower's") == [
+        "你好",
+        "world",
+        "中文",
+        "Abc",
+        " ",
+        "東京",
+        "Tower's",
+    ]
 
 
 def test_some_names_share_a_pre_tokeniser() -> None:

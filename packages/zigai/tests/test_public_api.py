@@ -50,6 +50,7 @@ def test_importing_zigai_imports_no_plugin() -> None:
         "zigai_deepseek",
         "zigai_gemma",
         "zigai_gguf",
+        "zigai_glm",
         "zigai_gpt",
         "zigai_hub",
         "zigai_kernels",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zigai_core.contracts.descriptor import Hyperparameters
-from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import Value
 from zigai_core.ops.blocks import gated
 from zigai_core.ops.builder import GraphBuilder
@@ -51,7 +50,7 @@ def _mixture(g: GraphBuilder, hp: Hyperparameters, layers: range) -> FeedForward
     has_bias = any(g.has(f"blk.{layer}.exp_probs_b.bias") for layer in layers)
     gate = hp.integer("expert_gating_func", 0) or (2 if has_bias else 1)
     if gate not in GATES:
-        raise UnsupportedError(f"expert_gating_func is {gate}, which is not supported; 1 and 2 are")
+        raise hp.unsupported("expert_gating_func", f"is {gate}, which is not supported; 1 and 2 are")
     groups = hp.integer("expert_group_count", 1) or 1
     groups_used = hp.integer("expert_group_used_count", groups, minimum=1) if groups > 1 else 1
     best = 2 if groups > 1 and GATES[gate] == "sigmoid" else 1

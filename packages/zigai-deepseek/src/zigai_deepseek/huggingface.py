@@ -154,7 +154,6 @@ DEEPSEEK_V3 = HuggingFaceNames(
         "intermediate_size": "feed_forward_length",
         "num_hidden_layers": "block_count",
         "num_attention_heads": "attention.head_count",
-        "q_lora_rank": "attention.q_lora_rank",
         "kv_lora_rank": "attention.kv_lora_rank",
         "qk_rope_head_dim": "rope.dimension_count",
         "v_head_dim": "attention.value_length_mla",
@@ -194,6 +193,8 @@ DEEPSEEK_V3 = HuggingFaceNames(
     },
     unsupported_tensors={"model.layers.61.*": _AHEAD},  # of DeepSeek-V3, as transformers leaves them out
     computed={
+        # 0 says that there is none; without the key, llama.cpp knows it of models of some sizes alone.
+        "q_lora_rank": lambda rank: {"attention.q_lora_rank": 0 if rank is None else rank},
         ("kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"): _widths,
         ("rope_parameters", "rope_scaling", "hidden_size"): _magnitudes,
         "n_routed_experts": lambda _: {"expert_gating_func": _SIGMOID},

@@ -10,8 +10,8 @@ import numpy as np
 
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import UnsupportedError, quote
-from zigai_gguf.unigram import DIFFERENCE, as_t5
 from zigai_gguf.gemma4_vocabulary import of_characters
+from zigai_gguf.unigram import DIFFERENCE, as_t5
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 

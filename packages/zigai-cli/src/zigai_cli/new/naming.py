@@ -27,6 +27,7 @@ OWN = frozenset(
         "deepseek",
         "gemma",
         "gguf",
+        "glm",
         "gpt",
         "hub",
         "kernels",

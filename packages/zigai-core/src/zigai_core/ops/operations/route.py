@@ -109,7 +109,7 @@ class Route(Operation):
         wrong: NDArray[np.bool_] = np.any(np.isnan(choice), axis=-1)
         if self.groups == 1:
             return np.ones(choice.shape, np.bool_), wrong
-        members = choice.reshape(len(choice), self.groups, -1)
+        members = choice.reshape(len(choice), self.groups, choice.shape[1] // self.groups)
         worth = -np.sort(-members, axis=-1)[..., : self.group_best].sum(axis=-1)
         best = np.argsort(-worth, axis=-1, kind="stable")[:, : self.groups_used]
         allowed = np.zeros(worth.shape, np.bool_)

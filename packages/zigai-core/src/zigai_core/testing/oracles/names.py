@@ -131,6 +131,7 @@ def excused_tensors(names: HuggingFaceNames) -> list[str]:
 def chosen(network: Any, plugins: Plugins | None) -> HuggingFaceNames:
     """Returns the family's names for a model of transformers."""
     names = (plugins or Plugins.installed()).huggingface.get(network.config.model_type)
+    names = names.classes.get(type(network).__name__, names)
     config = network.config.to_dict()
     return next((other for key, other in names.variants.items() if config.get(key)), names)
 

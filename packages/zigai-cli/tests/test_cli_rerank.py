@@ -95,7 +95,7 @@ def test_a_model_that_is_no_reranker_and_a_classifier_say_so(
 ) -> None:
     wrong = zig_ai("rerank", "-m", model, "--backend", "numpy", "q", "d")
     assert (wrong.exit_code, "no output named scores" in wrong.stderr) == (1, True)
-    assert "use a reranker" in wrong.stderr
+    assert "load a reranker" in wrong.stderr
     several = make_model("several.toy", architecture="toy-reranker", labels=3)
     wrong = zig_ai("rerank", "-m", several, "--backend", "numpy", "q", "d")
     assert (wrong.exit_code, "gives 3 scores for a text" in wrong.stderr) == (1, True)

@@ -124,7 +124,7 @@ def test_a_model_that_is_no_reranker_says_what_to_do_and_a_reranker_embeds_nothi
     ):
         model.generate("a text")
     model = assemble(toy_decoder("llama"), plugins=Plugins.installed(), backend="numpy")
-    with model, pytest.raises(UnsupportedError, match=r"no output named scores .* use a reranker"):
+    with model, pytest.raises(UnsupportedError, match=r"no output named scores .* load a reranker"):
         model.rerank("q", ["d"])
 
 

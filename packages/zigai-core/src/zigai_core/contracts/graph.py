@@ -27,13 +27,16 @@ TOKENS = "tokens"
 WANTED = "wanted"
 
 _INSTEAD = {
-    "logits": ": it cannot generate text; use embed() if it has an output named hidden",
+    "logits": ": it neither generates text nor predicts it; use embed() (zig-ai embed) if it has an output "
+    "named hidden",
     "hidden": ": it cannot embed text; use logits() or generate() if it has an output named logits",
-    "scores": ": it scores no pairs of texts; use a reranker (a cross-encoder), or compare texts by embed()",
+    "scores": ": it scores no pairs of texts; load a reranker (a cross-encoder), or compare texts by embed()",
 }
 """By the name of a missing output, what to use instead."""
 
-_OF_RERANKERS = ": it is a reranker, which scores pairs of texts and does nothing else; use rerank()"
+_OF_RERANKERS = (
+    ": it is a reranker, which scores pairs of texts and does nothing else; use rerank() (zig-ai rerank)"
+)
 
 
 @dataclass(frozen=True)

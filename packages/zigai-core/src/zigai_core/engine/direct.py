@@ -106,7 +106,10 @@ class DirectRunner:
         if any(part.types is not None and len(part.types) != len(part.tokens) for part in parts):
             raise ShapeError("a part has types, but not one for each of its tokens")
         if whole and any(len(part.tokens) > most or part.sequence.length for part in parts):
-            raise ShapeError(f"an encoder's sequence must begin in this step and have at most {most} tokens")
+            raise ShapeError(
+                "the model is an encoder, which computes each text whole, in one step: nothing can follow "
+                f"tokens that were computed, and a text has at most {most} tokens, as the program was compiled"
+            )
         for pieces in _steps(parts, most, whole=whole):
             for name, rows in self._step(pieces).items():
                 start = 0

@@ -72,7 +72,7 @@ def measured(suite: LlamaCppConformance, oracle: Oracle) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.gguf"
         suite.write_gguf(oracle.model, path)
-        name = "logits" if "logits" in oracle.outputs else "hidden"
+        name = next(name for name in ("logits", "scores", "hidden") if name in oracle.outputs)
         found = outputs_of_llama_cpp(path, oracle.tokens, name)
         yield shown(difference({name: found}, {name: oracle.outputs[name][-len(found) :]}))
 

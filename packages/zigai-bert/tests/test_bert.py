@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 from zigai_bert import bert, modern_bert, nomic_bert
-from zigai_core.contracts.descriptor import ModelDescriptor
-from zigai_core.contracts.errors import FormatError, UnsupportedError
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.operations import Attention, GatedActivation, Rope
 from zigai_core.testing.oracles import Oracle, float_tensor
@@ -38,7 +39,7 @@ def test_causal_attention_is_refused(architecture: Any, model: ModelDescriptor) 
 
 
 @pytest.mark.parametrize(("architecture", "model"), MEMBERS)
-@pytest.mark.parametrize("kind", [4, 5, 99])
+@pytest.mark.parametrize("kind", [5, 99])
 def test_another_pooling_is_refused(architecture: Any, model: ModelDescriptor, kind: int) -> None:
     with pytest.raises(UnsupportedError, match=rf"pooling_type is {kind}; supported are -1, 0, 1, 2, 3"):
         architecture(changed(model, pooling_type=kind), context=64)
@@ -66,7 +67,77 @@ def test_types_of_a_single_row_may_be_a_vector() -> None:
     name = "token_types.weight"
     table = BERT.tensors[name].to_float32()
     vector = dataclasses.replace(BERT, tensors={**BERT.tensors, name: float_tensor(name, table[0])})
+    assert (bert(vector, context=64).type_limit, bert(BERT, context=64).type_limit) == (1, 2)
     assert [type(op) for op in bert(vector, context=64)] == [type(op) for op in bert(BERT, context=64)]
+
+
+HEADED = [
+    (bert, Oracle.load(ORACLES / "bert-scores.npz").model, "cls"),
+    (modern_bert, Oracle.load(ORACLES / "modern-bert-scores-mean.npz").model, "mean"),
+]
+
+
+def without(model: ModelDescriptor, *keys: str, tensors: Sequence[str] = ()) -> ModelDescriptor:
+    values = {key: value for key, value in model.hyperparameters.items() if key not in keys}
+    kept = {name: tensor for name, tensor in model.tensors.items() if name not in tensors}
+    hp = Hyperparameters(values, prefix=model.architecture)
+    return dataclasses.replace(model, hyperparameters=hp, tensors=kept)
+
+
+@pytest.mark.parametrize(("architecture", "model", "pooling"), HEADED)
+def test_a_file_with_a_head_and_no_pooling_scores_as_files_of_llama_cpps_converter_do(
+    architecture: Any, model: ModelDescriptor, pooling: str
+) -> None:
+    keys = ("pooling_type", "classifier.pooling_type", "classifier.output_labels")
+    for file in (without(model, *keys), changed(without(model, *keys), pooling_type=-1)):
+        graph = architecture(file, context=64)
+        assert ([*graph.outputs], graph.pooling) == (["scores"], pooling)
+
+
+@pytest.mark.parametrize(("architecture", "model", "_"), HEADED)
+@pytest.mark.parametrize(("number", "kind"), [(1, "mean"), (2, "cls"), (3, "last"), (0, None)])
+def test_a_file_that_asks_for_embeddings_leaves_its_head_out_with_a_reason(
+    architecture: Any, model: ModelDescriptor, _: str, number: int, kind: str | None
+) -> None:
+    graph = architecture(changed(model, pooling_type=number), context=64)
+    assert ([*graph.outputs], graph.pooling) == (["hidden"], kind)
+    assert f"pooling_type is {number}: the file asks for embeddings" in graph.left_out["cls.*"]
+
+
+@pytest.mark.parametrize(("number", "kind"), [(1, "mean"), (2, "cls")])
+def test_what_the_head_is_given_is_that_of_the_file(number: int, kind: str) -> None:
+    for architecture, model, _ in HEADED:
+        graph = architecture(changed(model, classifier__pooling_type=number), context=64)
+        assert graph.pooling == kind
+        with pytest.raises(
+            UnsupportedError, match=r"classifier\.pooling_type is 3; supported are 1 \(mean\)"
+        ):
+            architecture(changed(model, classifier__pooling_type=3), context=64)
+
+
+def test_a_head_without_its_first_layer_is_served_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """As llama.cpp's converter writes a BertForSequenceClassification, whose pooler it drops."""
+    _, model, _ = HEADED[0]
+    graph = bert(without(model, tensors=("cls.weight", "cls.bias")), context=64)
+    assert [weight.name for weight in graph.weights if weight.name.startswith("cls")] == [
+        "cls.output.weight",
+        "cls.output.bias",
+    ]
+    assert "its pooler was lost: convert the folder with zig-ai convert" in caplog.text
+    caplog.clear()
+    bert(model, context=64)
+    assert not caplog.text
+
+
+def test_a_head_that_is_missing_and_labels_that_do_not_fit_are_errors() -> None:
+    with pytest.raises(ShapeError, match=r"cls\.output\.weight, which the architecture needs, is missing"):
+        bert(changed(BERT, pooling_type=4), context=64)
+    _, model, _ = HEADED[0]
+    with pytest.raises(ShapeError, match=r"cls\.output\.weight has 3 rows, but .*output_labels 2 labels"):
+        bert(changed(model, classifier__output_labels=["a", "b"]), context=64)
+    for wrong in ("abc", 3):
+        with pytest.raises(FormatError, match=r"classifier\.output_labels is .*, but must be an array"):
+            bert(changed(model, classifier__output_labels=wrong), context=64)
 
 
 @pytest.mark.parametrize(

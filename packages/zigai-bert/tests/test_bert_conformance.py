@@ -13,8 +13,9 @@ from zigai_core.testing.oracles import Oracle
 ORACLES = Path(__file__).parent / "oracles"
 DEFAULTS = {
     "attention.causal": "false: the converters of llama.cpp write it of every encoder",
-    "pooling_type": "none: llama.cpp",
+    "pooling_type": "none, or with a head scores: llama.cpp",
 }
+TYPES = "llama.cpp takes all tokens to be of type 0"
 TABLE = 2e-2  # llama.cpp approximates GELU, by a table of float16
 
 
@@ -23,10 +24,12 @@ class TestBert(ArchitectureConformance):
     architectures = {"bert": bert}
     optional = ("*.bias", "token_types.weight")
     without_effect = {
+        "classifier.output_labels": "the names of the scores",
         "rope.freq_base": "there is no RoPE",
         "blk.*.attn_k.bias": "it adds the same to all scores of a query, which softmax takes away",
     }
     defaults = DEFAULTS
+    unlike_llama_cpp = {"bert-scores": TYPES}
     llama_cpp_tolerance = TABLE
 
 
@@ -35,14 +38,17 @@ class TestNomicBert(ArchitectureConformance):
     architectures = {"nomic-bert": nomic_bert}
     optional = ("*.bias", "token_types.weight")
     defaults = DEFAULTS
+    unlike_llama_cpp = {"nomic-bert-pair": TYPES}
 
 
 class TestModernBert(ArchitectureConformance):
     oracles = sorted(ORACLES.glob("modern-bert*.npz"))
     architectures = {"modern-bert": modern_bert}
-    optional = ("*.bias", "blk.0.attn_norm.weight")
+    optional = ("*.bias", "blk.0.attn_norm.weight", "cls.norm.weight")
+    without_effect = {"classifier.output_labels": "the names of the scores"}
     defaults = {
         **DEFAULTS,
+        "classifier.pooling_type": "the mean: llama.cpp",
         "attention.sliding_window": "none: llama.cpp",
         "attention.sliding_window_pattern": "the first of three layers has none: llama.cpp",
         "hidden_activation": "gelu: llama.cpp",

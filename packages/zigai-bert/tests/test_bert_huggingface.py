@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 import pytest
 
-from zigai_bert.huggingface import BERT, MODERNBERT, NOMIC_BERT
+from zigai_bert.huggingface import BERT, MODERNBERT, NOMIC_BERT, ROBERTA, XLM_ROBERTA
+from zigai_bert.huggingface.common import labels
 from zigai_core.contracts.errors import UnsupportedError
 
 FLAGS = MODERNBERT.computed[("layer_types", "global_attn_every_n_layers")]
@@ -64,3 +67,52 @@ def test_the_first_checkpoints_of_nomic_bert_have_other_names_and_keys() -> None
 def test_positions_that_are_no_number_are_an_error(value: Any) -> None:
     with pytest.raises(ValueError, match="must be whole numbers above 0"):
         POSITIONS(value, 2048)
+
+
+def test_labels_are_in_the_order_of_their_numbers() -> None:
+    many = {str(number): f"L{number}" for number in range(12)}
+    found = labels(["X"], dict(sorted(many.items())))
+    assert found == {"pooling_type": 4, "classifier.output_labels": [f"L{number}" for number in range(12)]}
+    assert labels(["X"], None) == labels(["X"], {}) == {"pooling_type": 4}
+    for wrong in ({"0": "a", "2": "b"}, {"a": "b"}, ["a"], {"0": 3}):
+        with pytest.raises(ValueError, match="id2label must"):
+            labels(["X"], wrong)
+
+
+@pytest.mark.parametrize("names", [ROBERTA, XLM_ROBERTA])
+def test_positions_of_roberta_begin_after_that_of_padding(names: Any) -> None:
+    context = names.computed["max_position_embeddings"]
+    assert context(514) == {"context_length": 512}
+    for wrong in (2, 0, -1, True, "514", 5.0):
+        with pytest.raises(ValueError, match="must be a whole number above 2"):
+            context(wrong)
+    [part] = names.parts["roberta.embeddings.position_embeddings.weight"]
+    assert part.change(np.arange(10).reshape(5, 2)).tolist() == [[4, 5], [6, 7], [8, 9]]
+    assert names.required["pad_token_id"] == (1,)
+
+
+@pytest.mark.parametrize(
+    ("names", "head", "theirs"),
+    [
+        (BERT, "BertForSequenceClassification", ["bert.pooler.dense", "classifier"]),
+        (ROBERTA, "RobertaForSequenceClassification", ["classifier.dense", "classifier.out_proj"]),
+        (XLM_ROBERTA, "XLMRobertaForSequenceClassification", ["classifier.dense", "classifier.out_proj"]),
+        (MODERNBERT, "ModernBertForSequenceClassification", ["head.dense", "classifier"]),
+    ],
+)
+def test_a_head_is_named_for_its_class_and_left_out_or_unknown_for_others(
+    names: Any, head: str, theirs: list[str]
+) -> None:
+    for module, ours in zip(theirs, ("cls", "cls.output"), strict=True):
+        for kind in ("weight", "bias"):
+            name = f"{module}.{kind}"
+            assert names.classes[head].tensors[name] == f"{ours}.{kind}"
+            assert name not in names.tensors
+            assert not any(fnmatchcase(name, each) for each in names.classes[head].tensors_without_effect)
+
+
+def test_the_pooling_of_a_head_of_modern_bert_is_named() -> None:
+    pooling = MODERNBERT.classes["ModernBertForSequenceClassification"].computed["classifier_pooling"]
+    assert [pooling(kind) for kind in ("mean", "cls")] == [{"classifier.pooling_type": n} for n in (1, 2)]
+    with pytest.raises(UnsupportedError, match="'max' is not supported; mean and cls are"):
+        pooling("max")

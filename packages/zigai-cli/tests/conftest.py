@@ -51,7 +51,11 @@ def plugins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Plugins:
     default.write_text('TOY1\n{"name": "bundled"}')
     toys = Plugins(
         formats={"toy": toy_plugin.ToyFormat},
-        architectures={"toy": toy_plugin.toy_architecture},
+        architectures={
+            "toy": toy_plugin.toy_architecture,
+            "toy-reranker": toy_plugin.toy_reranker,
+            "toy-encoder": toy_plugin.toy_encoder,
+        },
         tokenizers={"toy": toy_plugin.TOKENIZER},
         backends={"toy": toy_plugin.ToyBackend, "lame": toy_plugin.LameBackend},
         chat_templates={"toy": toy_plugin.TEMPLATE},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from command_runner import zig_ai
 
 from zigai_cli.measure import shapes
 from zigai_core.api.registry import Plugins
+from zigai_core.contracts.graph import Graph
 from zigai_core.ops.reference import NumpyBackend
 
 pytestmark = pytest.mark.usefixtures("plugins")
@@ -68,3 +70,53 @@ def test_bench_runs_a_synthetic_model(plugins: Plugins, monkeypatch: pytest.Monk
     wrong = zig_ai("bench", "--synthetic", "large:Q8_0")
     assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
     assert "no random model large:Q8_0; shapes: small; types: F32" in wrong.stderr
+
+
+@pytest.fixture
+def encoder(
+    make_model: Callable[..., Path], plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> tuple[str, ...]:
+    monkeypatch.setitem(plugins.backends._given, "numpy", NumpyBackend)
+    return (str(make_model("encoder.toy", architecture="toy-encoder")), "--backend", "numpy")
+
+
+def test_of_an_encoder_whole_texts_are_timed_and_no_decode(encoder: tuple[str, ...], tmp_path: Path) -> None:
+    drawn = tmp_path / "speed.svg"
+    work = ["--prompt", 40, "--repeat", 1, "--plot-file", drawn]
+    figures = json.loads(zig_ai("bench", *encoder, *work, "--json").stdout)
+    assert (figures["prompt"], figures["generate"]) == (40, 0)
+    assert figures["prompt_tps"] > 0
+    assert "generate_tps" not in figures
+    assert ([*map(len, figures["curves"].values())][1], figures["curves"]["prefill"][-1]["tokens"]) == (0, 40)
+    assert drawn.exists()
+    assert zig_ai("bench", *encoder, *work).stdout.splitlines()[1].startswith("prompt of 40")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--depth", 4], "the model is an encoder, which generates nothing: leave out --depth"),
+        (["--sequences", 2], "leave out --depth and --sequences"),
+        (["--prompt", 0], "the model is an encoder, which generates nothing: give --prompt N"),
+        (["--prompt", 21], "--prompt is 21, but the model knows 20 positions: give --prompt 20 or less"),
+    ],
+)
+def test_what_an_encoder_cannot_do_is_refused_with_what_to_do(
+    encoder: tuple[str, ...], arguments: list[object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Graph, "position_limit", 20)
+    result = zig_ai("bench", *encoder, *arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["generate", "hi"], ["chat", "hi"], ["perplexity", "-", "--window", "8"]]
+)
+def test_an_encoder_neither_generates_nor_predicts_and_says_what_it_is_for(
+    encoder: tuple[str, ...], arguments: list[str]
+) -> None:
+    command, *rest = arguments
+    result = zig_ai(command, "-m", *encoder, *rest, input="a text of some words" * 4)
+    assert result.exit_code == 1
+    assert "it neither generates text nor predicts it; use embed() (zig-ai embed)" in result.stderr

@@ -22,7 +22,9 @@ from zigai_core.contracts.errors import Cancelled, DownloadError, FormatError, U
 from zigai_core.contracts.plugins import ProgramReport, TensorReport
 from zigai_core.contracts.sources import Offer, StoredModel
 from zigai_core.ops.blocks import decoder
+from zigai_core.ops.builder import GraphBuilder
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
+from zigai_core.testing.oracles import float_tensor
 from zigai_core.testing.toys import toy_decoder
 
 FIRST_BYTE, FIRST_WORD = 3, 259
@@ -64,11 +66,19 @@ class ToyFormat:
         model = toy_decoder("toy", layers=1, context=content.get("context", 64), vocabulary=300)
         spec = model.tokenizer
         tokens = [*spec.tokens[:FIRST_WORD], *WORDS, *spec.tokens[FIRST_WORD + len(WORDS) :]]
+        labels = content.get("labels")  # of a reranker
+        tensors = dict(model.tensors)
+        if labels is not None:
+            rows = model.tensors["blk.0.ffn_down.weight"].to_float32()[:labels, :64]
+            tensors["cls.output.weight"] = float_tensor("cls.output.weight", rows)
         return replace(
             model,
+            tensors=tensors,
             name=content.get("name", "toy model"),
             architecture=content.get("architecture", "toy"),
-            tokenizer=replace(spec, kind=content.get("tokenizer", "toy"), tokens=tokens, add_bos=True),
+            tokenizer=replace(
+                spec, kind=content.get("tokenizer", "toy"), tokens=tokens, add_bos=True, separators=(1,)
+            ),
             chat_template=content.get("template", "{% for m in messages %}{{ m.content }}{% endfor %}"),
             sampling=content.get("sampling", {}),
             format="toy",
@@ -78,6 +88,23 @@ class ToyFormat:
 
 def toy_architecture(model: Any, *, context: int) -> Any:
     return decoder(model, context=context, pairing="adjacent")
+
+
+def toy_reranker(model: Any, *, context: int) -> Any:
+    g = GraphBuilder(model.tensors)
+    for pattern in ("blk.*", "output*"):
+        g.leave_out(pattern, "this is a toy")
+    labels = g.shape("cls.output.weight")[0]
+    g.output("scores", g.linear(g.pool(g.embedding("token_embd", 64), "mean"), "cls.output", labels))
+    return g.finish()
+
+
+def toy_encoder(model: Any, *, context: int) -> Any:
+    g = GraphBuilder(model.tensors)
+    for pattern in ("blk.*", "output*"):
+        g.leave_out(pattern, "this is a toy")
+    g.output("hidden", g.pool(g.embedding("token_embd", 64), "mean"))
+    return g.finish()
 
 
 class ToyBackend:

@@ -180,9 +180,20 @@ class IgnoresPositions(Executor):
         return replace(batch, positions=None)
 
 
+class IgnoresTypes(Executor):
+    def change(self, batch: Batch) -> Batch:
+        return replace(batch, types=None)
+
+
 class TakesAnyToken(Executor):
     def change(self, batch: Batch) -> Batch:
         return replace(batch, tokens=batch.tokens % np.int32(self._program.graph.token_limit))
+
+
+class TakesAnyType(Executor):
+    def change(self, batch: Batch) -> Batch:
+        known = np.resize(batch.token_types() % np.int32(self._program.graph.type_limit), len(batch))
+        return replace(batch, types=known.astype(np.int32))
 
 
 class GoesOnInAFork(Executor):

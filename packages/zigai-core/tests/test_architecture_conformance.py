@@ -14,11 +14,20 @@ import pytest
 
 from zigai_core.contracts.descriptor import Conventions, ModelDescriptor
 from zigai_core.contracts.errors import ShapeError
-from zigai_core.contracts.graph import Array, Graph, Operation, Step, Value
+from zigai_core.contracts.graph import TOKENS, Array, Graph, Operation, Step, Value
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_core.contracts.plugins import Architecture
 from zigai_core.ops.blocks import decoder, experts
-from zigai_core.ops.operations import Add, Attention, Columns, GatedActivation, RMSNorm, Rope, Select
+from zigai_core.ops.operations import (
+    Add,
+    Attention,
+    Columns,
+    GatedActivation,
+    RMSNorm,
+    Rope,
+    Select,
+    TypeEmbedding,
+)
 from zigai_core.testing.architecture import ArchitectureConformance
 from zigai_core.testing.oracles import Oracle
 from zigai_core.testing.oracles.names import other_names
@@ -291,6 +300,24 @@ def without_window(operation: Operation) -> Operation:
 
 
 OUTPUTS = "outputs_are_those_of_the_oracle"
+
+
+def with_types(model: ModelDescriptor, *, context: int) -> Graph:
+    """Adds rows of the embedding by type, of which texts without types have the first one alone."""
+    graph = sound(model, context=context)
+    first, *rest = graph
+    weight = first.weights[0]
+    width = first.output.width
+    before = Value("untyped", width, TOKENS)
+    types = Value("types", width, TOKENS)
+    added = (
+        replace(first, output=before),
+        TypeEmbedding(types, weight),
+        Add(first.output, before, types),
+    )
+    return replace(graph, operations=(*added, *rest))
+
+
 FAULTS: Mapping[str, tuple[str, Architecture, str, str]] = {
     "hidden before the last norm": ("window", rebuilt(hidden_before_the_norm), OUTPUTS, "outputs differ"),
     "an output of one's own": (
@@ -304,6 +331,12 @@ FAULTS: Mapping[str, tuple[str, Architecture, str, str]] = {
         sound,
         "every_mutant_of_the_graph_is_killed",
         r"blk\.0\.attention: window left out",
+    ),
+    "types that no text has": (
+        "window",
+        with_types,
+        "an_oracle_has_a_text_of_several_types_if_the_graph_knows_them",
+        "window knows types of tokens, but in no oracle the text has several",
     ),
     "names that have changed": (
         "named",

@@ -151,6 +151,25 @@ def test_position_embeddings_are_the_rows_of_the_positions() -> None:
     np.testing.assert_allclose(actual, X + W["position_embd.weight"][:COUNT], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.parametrize("types", [None, [0, 1, 1, 0, 1, 0, 0]])
+def test_type_embeddings_are_the_rows_of_the_types(types: list[int] | None) -> None:
+    graph = graph_of(lambda g, x: g.add(x, g.type_embedding("token_types", WIDTH), name="y"))
+    at = DirectRunner(NumpyBackend().compile(graph, TENSORS, CompileOptions(context=16, batch=3)))
+    part = Part(at.new_sequence(), range(COUNT), want_all=True, types=types)
+    expected = X + W["token_types.weight"][types or [0] * COUNT]
+    np.testing.assert_allclose(at.run([part])[0]["hidden"], expected, rtol=1e-5, atol=1e-7)
+    with pytest.raises(ShapeError, match="a part has types, but not one for each of its tokens"):
+        at.run([Part(part.sequence, range(3), types=[0, 1])])
+
+
+def test_a_vector_is_the_embedding_of_the_only_type() -> None:
+    actual = evaluated(lambda g, x: g.add(x, g.type_embedding("one_type", WIDTH), name="y"))
+    np.testing.assert_allclose(actual, X + W["one_type.weight"], rtol=1e-5, atol=1e-7)
+    assert graph_of(lambda g, x: g.type_embedding("one_type", WIDTH)).type_limit == 1
+    assert graph_of(lambda g, x: g.type_embedding("token_types", WIDTH)).type_limit == 2
+    assert graph_of(lambda g, x: x).type_limit == 1
+
+
 @pytest.mark.parametrize("offset", [0, 1])
 def test_a_scale_by_position_is_that_of_its_formula(offset: int) -> None:
     """Row by row as in transformers: Llama 4 has an offset of 1, Ministral 3 one of 0."""
@@ -182,6 +201,8 @@ def test_a_scale_by_position_is_that_of_its_formula(offset: int) -> None:
             r"shape \(3, 5, 4\).* needs \(3, 4, 4\)",
         ),
         (lambda g, x: g.position_embedding("position_embd", 11, context=1), "needs rows of 11"),
+        (lambda g, x: g.type_embedding("token_types", 11), "needs rows of 11"),
+        (lambda g, x: g.type_embedding("heads", 4), "needs rows of 4"),
         (lambda g, x: g.position_scale(x, length=0, factor=1.0, name="y"), "its length is 0"),
         (lambda g, x: g.position_scale(x, length=1, factor=math.nan, name="y"), "its factor is nan"),
         (lambda g, x: g.position_scale(x, length=1, factor=1.0, offset=-1, name="y"), "its offset is -1"),
@@ -211,6 +232,7 @@ def test_a_context_beyond_the_positions_of_the_file_is_refused_when_built_and_wh
 def test_mutants_of_these_operations_are_those_that_authors_would_make() -> None:
     def build(g: GraphBuilder, x: Value) -> Value:
         x = g.add(x, g.position_embedding("position_embd", WIDTH, context=16), name="placed")
+        x = g.add(x, g.type_embedding("token_types", WIDTH), name="of its type")
         x = g.layer_norm(g.rms_norm(x, "norm", 0.1, groups=3), None, 0.1, name="plain")
         x = g.column_shift(g.unary(x, "tanh", name="tanh"), "token_types.weight", row=0, name="typed")
         x = g.rms_norm(x, "norm_of_groups", 0.1, groups=3)
@@ -220,6 +242,8 @@ def test_mutants_of_these_operations_are_those_that_authors_would_make() -> None
     graph = graph_of(build)
     expected = {
         "position_embd: of the next positions",
+        "token_types: of type 0 alone",
+        "token_types: of the next types",
         "norm: groups left out",
         "norm: groups is 2, not 3",
         "norm: groups is 6, not 3",
@@ -237,7 +261,7 @@ def test_mutants_of_these_operations_are_those_that_authors_would_make() -> None
     }
     found = {mutant.name: mutant for mutant in mutants(graph)}
     assert expected <= {*found}
-    own = Evaluation(graph, float_weights(graph, TENSORS), range(COUNT))
+    own = Evaluation(graph, float_weights(graph, TENSORS), range(COUNT), [0, 1, 1, 0, 1, 0, 0])
     for name in expected:
         changed = own.outputs(own.changed(found[name].operations))["hidden"]
         assert np.abs(changed - own.outputs()["hidden"]).max() > 1e-4, name

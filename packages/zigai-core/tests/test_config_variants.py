@@ -51,6 +51,7 @@ class Implementation:
     """Stands for transformers: a folder, and what it computes of the folder."""
 
     text = ORACLE.tokens
+    types = ()
 
     def __init__(self, path: Path, config: Mapping[str, Any]) -> None:
         self.path = path
@@ -193,6 +194,26 @@ def test_a_setting_that_is_read_otherwise_is_named(
 def test_a_number_that_is_said_to_have_no_effect_is_tried_with_others(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"with dropout=1\.0 in config\.json .*has no effect"):
         check(tmp_path, SOUND, {**CONFIG, "dropout": 0.0, "noise": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("longest", "message"), [(128, None), (127, "length of the longest"), (129, "length")]
+)
+def test_a_context_that_a_family_computes_is_that_of_the_longest_text(
+    longest: int, message: str | None, tmp_path: Path
+) -> None:
+    names = replace(SOUND, computed={"max_position_embeddings": lambda value: {"context_length": value - 2}})
+    tiny: Any = Implementation(tmp_path, {**CONFIG, "max_position_embeddings": 130})
+    tiny.computes = lambda length: length <= longest
+    plugins = Plugins.installed().extended(
+        formats={"toy": lambda: Reader(names)}, architectures={"llama": architecture}
+    )
+    if message is None:
+        assert ORACLE.model.hyperparameters["context_length"] == 128
+        assert check_settings(tiny, names, tiny.outputs(), plugins) is None
+        return
+    with pytest.raises(UnsupportedError, match=message):
+        check_settings(tiny, names, tiny.outputs(), plugins)
 
 
 def test_a_family_that_fails_with_a_variant_fails_the_check(tmp_path: Path) -> None:

@@ -111,6 +111,10 @@ ONE = '[a]\nclass = "Net"\n'
         (ONE + "config = 3", "'a': config is 3, but must be a table"),
         (ONE + "tokens = 2", r"'a': tokens is 2, but must be a whole number within 3\.\.4096"),
         (ONE + "tokens = 4097", "'a': tokens is 4097"),
+        (ONE + "pair = 0", r"'a': pair is 0, but must be the place of the token .* within 1\.\.39"),
+        (ONE + "tokens = 9\npair = 9", r"'a': pair is 9, but must .* within 1\.\.8"),
+        (ONE + "pair = true", "'a': pair is True"),
+        (ONE + 'pair = 3\nforward = "f.py"', "'a': has pair and forward, which is given no types"),
         (ONE + "tokens = true", "'a': tokens is True"),
         (ONE + 'tokens = "x"', "'a': tokens is 'x'"),
         (ONE + 'seed = "x"', r"'a': seed is 'x', but must be a whole number within 0\.\.4294967295"),
@@ -237,6 +241,7 @@ def test_an_oracle_to_compare_with_is_read_before_the_model_is_made(run: Any, tm
             "largest difference 1.0e+00",
         ),
         ({"rows": (1, 2)}, "not the same: the rows of values"),
+        ({"types": (1,) * len(ORACLE.tokens)}, "not the same: the types of tokens"),
     ],
 )
 def test_every_part_of_a_stored_oracle_is_compared(
@@ -341,6 +346,29 @@ def test_outputs_that_are_none_are_refused(
     sound = replace(tiny, forward=lambda *_: {"logits": Tensor([[1], [2]])})
     vars(sound)["network"] = None
     np.testing.assert_array_equal(sound.outputs()["logits"], [[1], [2]])
+
+
+def test_a_head_for_whole_texts_gives_its_scores_once_for_each_token_of_a_pair(
+    library: None, tmp_path: Path
+) -> None:
+    """Types are given to the model, which says what it got."""
+
+    class Scores(Tensor):
+        ndim = 2
+
+        def repeat(self, rows: int, columns: int) -> Scores:
+            return Scores(np.tile(self._array, (rows, columns)))
+
+    class Ids(list):  # type: ignore[type-arg]
+        shape = (1, 2)
+
+    def network(ids: Any, token_type_ids: Any) -> Any:
+        return SimpleNamespace(logits=Scores([[*token_type_ids[0], 7]]))
+
+    tiny = TinyFolder(tmp_path, "Net", [1, 2], types=(0, 1))
+    vars(tiny)["network"] = network
+    sys.modules["torch"].tensor = Ids
+    np.testing.assert_array_equal(tiny.outputs()["scores"], [[0, 1, 7], [0, 1, 7]])
 
 
 @pytest.mark.parametrize("seed", range(60))

@@ -439,6 +439,8 @@ BERT = TokenizerSpec(
     end_ids=frozenset({3}),
     add_bos=True,
     add_eos=True,
+    separators=(3,),
+    second_type=1,
     words=WordNormalization(lowercase=False),
     continuing_prefix="##",
 )
@@ -457,6 +459,46 @@ def test_wordpiece_is_written_in_the_form_of_llama_cpp(model: ModelDescriptor, t
     assert (written.words.lowercase, written.words.strip_accents) == (False, False)
     assert metadata["tokenizer.ggml.token_type_count"] == 2
     assert (metadata["tokenizer.ggml.seperator_token_id"], written.add_eos) == (3, True)
+    flags = {name: metadata[f"tokenizer.ggml.add_{name}_token"] for name in ("bos", "eos", "sep")}
+    assert flags == {"bos": True, "eos": True, "sep": False}  # so llama.cpp reads pairs with one [SEP]
+    assert (written.separators, written.second_type) == ((3,), 1)
+
+
+PAIRS = TokenizerSpec(
+    kind="t5",
+    tokens=["<s>", "<pad>", "</s>", "<unk>", "▁a", "<sep>"],
+    scores=np.zeros(6, np.float32),
+    types=np.array([3, 3, 3, 2, 1, 3], np.int32),
+    special_ids={"bos": 0, "eos": 2, "unknown": 3, "padding": 1},
+    end_ids=frozenset({2}),
+    add_bos=True,
+    add_eos=True,
+)
+
+
+@pytest.mark.parametrize("separators", [(2, 2), (2, 5), (2,)])
+def test_the_form_of_pairs_is_written(
+    model: ModelDescriptor, tmp_path: Path, separators: tuple[int, ...]
+) -> None:
+    spec = replace(PAIRS, separators=separators)
+    convert(replace(model, tokenizer=spec, tensors={}), tmp_path / "out.gguf")
+    written = GGUFFormat().read(tmp_path / "out.gguf").tokenizer
+    assert written is not None
+    assert (written.separators, written.second_type, written.add_eos) == (separators, 0, True)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"separators": (5,)}, {"separators": (2, 5, 5)}, {"separators": (2,), "second_type": 1}]
+)
+def test_a_form_of_pairs_without_keys_is_refused_for_a_reranker_alone(
+    model: ModelDescriptor, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    changed = replace(model, tokenizer=replace(PAIRS, **changes), tensors={})
+    convert(changed, tmp_path / "out.gguf")
+    hp = changed.hyperparameters.replaced(pooling_type=4)
+    with pytest.raises(UnsupportedError, match=r"the tokenizer's form of pairs .* has no keys in GGUF"):
+        convert(replace(changed, hyperparameters=hp), tmp_path / "other.gguf")
+    assert not (tmp_path / "other.gguf").exists()
 
 
 @pytest.mark.parametrize(

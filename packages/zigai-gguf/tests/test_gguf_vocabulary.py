@@ -294,6 +294,33 @@ def test_a_text_of_bert_has_no_sep_if_the_file_says_so(read: Read) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "keys", "expected"),
+    [
+        # As llama.cpp's server reads pairs, but for WordPiece with flags of its loader alone, where it has no
+        # [SEP] after the second text.
+        ("bert", {}, (3,)),
+        ("bert", {"add_sep_token": False, "add_eos_token": True, "eos_token_id": 3}, (3,)),
+        ("bert", {"add_sep_token": False}, ()),
+        ("t5", {"add_eos_token": True, "add_sep_token": True, "eos_token_id": 3}, (3, 3)),
+        ("t5", {"add_eos_token": True, "eos_token_id": 5}, (5,)),
+        ("gpt2", {"add_eos_token": True, "eos_token_id": 5}, (5,)),
+        ("gpt2", {"add_eos_token": True, "eos_token_id": 5, "add_sep_token": True}, (5, 3)),
+        ("gpt2", {"add_sep_token": True}, (3,)),
+        ("gpt2", {"add_eos_token": True, "eos_token_id": 5, "pre": "roberta-bpe"}, (5, 3)),
+        ("gpt2", {}, ()),
+    ],
+)
+def test_between_the_texts_of_a_pair_are_the_end_of_the_first_and_a_separator(
+    read: Read, kind: str, keys: Any, expected: tuple[int, ...]
+) -> None:
+    more: dict[str, Any] = {"merges": ["e s"]} if kind == "gpt2" else {}
+    if kind == "t5":
+        more = {"scores": [0.0] * len(BERT)}
+    spec = read(BERT, kind, BERT_TYPES, **BERT_IDS, **keys, **more)
+    assert (spec.separators, spec.second_type) == (expected, int(kind == "bert"))
+
+
+@pytest.mark.parametrize(
     ("keys", "expected"),
     [
         ({"normalizer.lowercase": False}, (False, False)),

@@ -58,7 +58,7 @@ enum zg_activation {
 enum zg_route { ZG_SOFTMAX, ZG_SIGMOID, ZG_SOFTMAX_CHOSEN };
 enum zg_pairing { ZG_ADJACENT, ZG_HALF };
 enum zg_pool_kind { ZG_MEAN, ZG_CLS, ZG_LAST };
-enum zg_row_of { ZG_OF_TOKEN, ZG_OF_POSITION, ZG_OF_START };
+enum zg_row_of { ZG_OF_TOKEN, ZG_OF_POSITION, ZG_OF_START, ZG_OF_TYPE };
 enum zg_head_order { ZG_GROUPED, ZG_TILED };
 enum zg_flag { ZG_FALSE, ZG_TRUE };
 enum zg_status { ZG_DONE, ZG_CANCELLED };
@@ -165,6 +165,7 @@ typedef struct {
     const int32_t *index;         /* the place of each row in its sequence */
     const int32_t *ends;          /* a row sees entries below its end, at least 1; NULL: index + 1 */
     const int32_t *positions;     /* for RoPE: sections of a number per row */
+    const int32_t *types;         /* of the tokens; NULL: all are 0 */
     const int32_t *wanted_rows;
     const zg_tables *tables;      /* of each group; those of slots are not read */
     const zg_slots *slots;        /* of the recurrent states; NULL: there are none */

@@ -24,6 +24,7 @@ from zigai_core.ops.operations import (
     PositionScale,
     RMSNorm,
     Select,
+    TypeEmbedding,
     Unary,
     UnaryKind,
 )
@@ -194,6 +195,31 @@ def test_position_embeddings_are_the_rows_of_positions(tools: Any, backend: Back
     np.testing.assert_array_equal(y, values[50:57])
     batch = tools.batch(range(3), positions=[[63, 0, 7], [1, 1, 1]])
     np.testing.assert_array_equal(tools.compare(backend, sketch, batch)["logits"][:3], values[[63, 0, 7]])
+
+
+@pytest.mark.parametrize("dtype", ["F32", "BF16", "Q4_0", "Q6_K"])
+def test_type_embeddings_are_the_rows_of_types(tools: Any, backend: Backend, dtype: str) -> None:
+    sketch = tools.sketch()
+    sketch.add(TypeEmbedding(Value("y", 256), sketch.random("types", (3, 256), dtype)))
+    values = sketch.tensors["types"].to_float32()
+    for types in ([2, 0, 1, 1, 0], [0, 0, 0, 0, 0], None):
+        given = None if types is None else np.array(types, np.int32)
+        batch = dataclasses.replace(tools.batch(range(5)), types=given)
+        y = tools.compare(backend, sketch, batch)["logits"]
+        np.testing.assert_array_equal(y, values[types or [0] * 5])
+
+
+def test_types_beyond_the_embeddings_do_not_reach_c(tools: Any) -> None:
+    sketch = tools.sketch()
+    sketch.add(TypeEmbedding(Value("y", 8), sketch.random("types", (2, 8), "F32")))
+    sketch.graph()
+    bench = sketch.bench(NativeBackend())
+    for wrong in (2, -1, 2**31 - 1, -(2**31)):
+        types = np.array([0, 1, wrong], np.int32)
+        with pytest.raises(ShapeError, match=rf"type {wrong} is outside 0\.\.1"):
+            bench.run(dataclasses.replace(tools.batch(range(3)), types=types))
+    with pytest.raises(ShapeError, match="2 types for 3 rows"):
+        bench.run(dataclasses.replace(tools.batch(range(3)), types=np.zeros(2, np.int32)))
 
 
 def test_positions_beyond_the_embeddings_do_not_reach_c(tools: Any) -> None:

@@ -139,6 +139,20 @@ def test_a_key_with_a_value_chooses_other_names(load: Read, family: HuggingFaceN
     assert load(changes).architecture == load(changes, experts=None).architecture == "toy"
 
 
+def test_a_class_that_is_named_first_has_other_names_and_its_own_variants(
+    load: Read, family: HuggingFaceNames
+) -> None:
+    other = dataclasses.replace(family, architecture="other")
+    third = dataclasses.replace(other, architecture="third")
+    headed = dataclasses.replace(other, variants={"special": third}, required={})
+    changes = {"classes": {"ToyForSequenceClassification": headed}}
+    named = ["ToyForSequenceClassification", "ToyModel"]
+    assert load(changes, architectures=named).architecture == "other"
+    assert load(changes, architectures=named, special=True).architecture == "third"
+    for classes in (["ToyModel"], named[::-1], [], None, "ToyForSequenceClassification", [3]):
+        assert load(changes, architectures=classes).architecture == "toy"
+
+
 def test_parts_that_are_not_supported_are_left_out_with_a_line_for_each_reason(
     load: Read, caplog: pytest.LogCaptureFixture
 ) -> None:

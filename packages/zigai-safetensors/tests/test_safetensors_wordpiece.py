@@ -115,7 +115,7 @@ SEQUENCE = {"type": "Sequence", "normalizers": [{"type": "NFC"}, NORMALIZER]}
             "pre_tokenizer: the step .*Whitespace.* is not supported",
         ),
         ({"decoder": {"type": "Fuse"}}, "decoder: the step .*Fuse.* is not supported with WordPiece"),
-        ({"post_processor": {"type": "RobertaProcessing"}}, "post_processor: the step .*Roberta"),
+        ({"post_processor": {"type": "OtherProcessing"}}, "post_processor: the step .*Other"),
         ({"model": {"continuing_subword_prefix": ""}}, "model.continuing_subword_prefix is empty"),
         (
             {"model": {"type": "WordLevel"}},
@@ -151,3 +151,54 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, changed: dict[str, An
 def test_what_is_not_valid_is_an_error(tmp_path: Path, changed: dict[str, Any], error: str) -> None:
     with pytest.raises(FormatError, match=f"tokenizer.json: .*{error}"):
         read_tokenizer(folder(tmp_path, **changed), [], 300)
+
+
+def part(token: str, kind: int = 0) -> dict[str, Any]:
+    name = "Sequence" if token in ("A", "B") else "SpecialToken"
+    return {name: {"id": token, "type_id": kind}}
+
+
+def template(*pair: Any) -> dict[str, Any]:
+    return {**PROCESSOR, "pair": [*pair]}
+
+
+ROBERTA = {**BERT_PROCESSOR, "type": "RobertaProcessing", "trim_offsets": True, "add_prefix_space": True}
+C, S, B, D = part("[CLS]"), part("[SEP]"), part("B", 1), part("[SEP]", 1)
+PAD = part("[PAD]")
+
+
+@pytest.mark.parametrize(
+    ("processor", "separators", "kind"),
+    [
+        (PROCESSOR, (3,), 1),
+        (BERT_PROCESSOR, (3,), 1),
+        (ROBERTA, (3, 3), 0),
+        (template(C, part("A"), S, S, part("B"), S), (3, 3), 0),
+        (template(C, part("A"), S, PAD, B, D), (3, 0), 1),
+        (template(C, part("A"), S, B), (), 0),  # without the token that ends a text
+        (template(C, part("A"), B, D), (), 0),
+        (template(C, B, S, part("A"), D), (), 0),
+        (template(C, part("A"), D, B, D), (), 0),
+        (template(C, part("A"), S, B, S), (), 0),
+        (template(C, part("A"), S, part("B", 2), part("[SEP]", 2)), (), 0),
+        (template(C, part("A"), S, part("A"), B, D), (), 0),
+        (template(C, part("A"), part("[NONE]"), B, D), (), 0),
+        ({**PROCESSOR, "pair": None}, (), 0),
+        ({**PROCESSOR, "pair": [3, "x", {}]}, (), 0),
+    ],
+)
+def test_the_form_of_pairs_is_that_of_the_post_processor(
+    processor: Any, separators: tuple[int, ...], kind: int, tmp_path: Path
+) -> None:
+    spec = read_tokenizer(folder(tmp_path, post_processor=processor), [], 300)
+    assert spec is not None
+    assert (spec.separators, spec.second_type) == (separators, kind)
+    assert (spec.add_bos, spec.add_eos) == (True, True)
+
+
+@pytest.mark.parametrize(("inputs", "kind"), [(["input_ids"], 0), (["input_ids", "token_type_ids"], 1)])
+def test_a_model_that_is_given_no_types_has_none_in_pairs(inputs: Any, kind: int, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_input_names": inputs}))
+    spec = read_tokenizer(folder(tmp_path), [], 300)
+    assert spec is not None
+    assert (spec.separators, spec.second_type) == ((3,), kind)

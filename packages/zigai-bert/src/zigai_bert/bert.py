@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from zigai_bert.layers import embedding, encoder_shape, pooled, post_norm_layer
+from zigai_bert.layers import embedding, encoder_shape, post_norm_layer
+from zigai_bert.outputs import outputs
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.graph import Graph, Value
 from zigai_core.ops.builder import GraphBuilder
@@ -24,5 +25,5 @@ def bert(model: ModelDescriptor, *, context: int) -> Graph:
             return g.linear(g.unary(h, "gelu", name=f"{at}.ffn_act"), f"{at}.ffn_down", shape.width)
 
         x = post_norm_layer(g, x, at, shape, feed_forward)
-    pooled(g, x, model.hyperparameters)
+    outputs(g, x, model.hyperparameters, shape.epsilon)
     return g.finish()

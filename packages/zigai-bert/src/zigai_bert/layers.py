@@ -1,4 +1,4 @@
-"""What the members share: sizes, the embedding, attention without a cache, and pooling."""
+"""What the members share: sizes, the embedding, and attention without a cache."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from zigai_core.contracts.descriptor import Hyperparameters, Pairing
 from zigai_core.contracts.graph import Value
 from zigai_core.ops.blocks import DecoderShape, projections
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.ops.pooling import pooling_kind
 from zigai_core.ops.rope import RopeFrequencies
 
 
@@ -26,13 +25,11 @@ def encoder_shape(hp: Hyperparameters) -> DecoderShape:
 def embedding(g: GraphBuilder, width: int, epsilon: float, *, positions: int | None = None) -> Value:
     """Appends the normalised sum of the embeddings of token, type and position: `[tokens, width]`.
 
-    All tokens have type 0, as those of a single text. `positions` is the context of a model with learned
-    positions. A file may lack `token_types.weight`.
+    `positions` is the context of a model with learned positions. A file may lack `token_types.weight`.
     """
     x = g.embedding("token_embd", width)
     if g.has("token_types.weight"):
-        row = 0 if len(g.shape("token_types.weight")) == 2 else None
-        x = g.column_shift(x, "token_types.weight", row=row, name="embedding_typed")
+        x = g.add(x, g.type_embedding("token_types", width), name="embedding_typed")
     if positions is not None:
         x = g.add(x, g.position_embedding("position_embd", width, context=positions), name="embedding")
     return g.layer_norm(x, "token_embd_norm", epsilon)
@@ -90,12 +87,3 @@ def post_norm_layer(
     x = g.layer_norm(g.add(x, h, name=f"{at}.attn_residual"), f"{at}.attn_output_norm", shape.epsilon)
     h = feed_forward(x)
     return g.layer_norm(g.add(x, h, name=f"{at}.ffn_residual"), f"{at}.layer_output_norm", shape.epsilon)
-
-
-def pooled(g: GraphBuilder, x: Value, hp: Hyperparameters) -> None:
-    """Appends the pooling of `pooling_type`, without which each token has its state, and names the output.
-
-    Raises `UnsupportedError` for another kind.
-    """
-    kind = pooling_kind(hp)
-    g.output("hidden", g.pool(x, kind) if kind else g.select(x))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from zigai_bert.layers import attention, embedding, encoder_shape, pooled
+from zigai_bert.layers import attention, embedding, encoder_shape
+from zigai_bert.outputs import outputs
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import quote
 from zigai_core.contracts.graph import Graph
@@ -50,5 +51,6 @@ def modern_bert(model: ModelDescriptor, *, context: int) -> Graph:
         up = g.columns(h, shape.hidden, shape.hidden, name=f"{at}.ffn_value")
         h = g.gated_activation(gate, up, activation=_ACTIVATIONS[act], name=f"{at}.ffn_act")
         x = g.add(x, g.linear(h, f"{at}.ffn_down", shape.width), name=f"{at}.ffn_residual")
-    pooled(g, g.layer_norm(x, "output_norm", shape.epsilon), hp)
+    x = g.layer_norm(x, "output_norm", shape.epsilon)
+    outputs(g, x, hp, shape.epsilon, activation="gelu", pooling="mean")
     return g.finish()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from zigai_bert.layers import embedding, encoder_shape, pooled, post_norm_layer
+from zigai_bert.layers import embedding, encoder_shape, post_norm_layer
+from zigai_bert.outputs import outputs
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.graph import Graph
 from zigai_core.ops.blocks import gated
@@ -23,5 +24,5 @@ def nomic_bert(model: ModelDescriptor, *, context: int) -> Graph:
         feed_forward = partial(gated, g, at=at, hidden=shape.hidden, activation="silu")
         pairing = model.conventions.rope_pairing
         x = post_norm_layer(g, x, at, shape, feed_forward, rope=rope, pairing=pairing)
-    pooled(g, x, hp)
+    outputs(g, x, hp, shape.epsilon)
     return g.finish()

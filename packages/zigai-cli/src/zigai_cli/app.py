@@ -27,6 +27,7 @@ from zigai_cli.commands.new import new
 from zigai_cli.commands.perplexity import perplexity
 from zigai_cli.commands.plugins import plugins
 from zigai_cli.commands.pull import pull
+from zigai_cli.commands.rerank import rerank
 from zigai_cli.commands.tokenize import tokenize
 from zigai_cli.commands.version import show_version, version
 from zigai_cli.failure import InputError
@@ -38,7 +39,13 @@ _ClickException: type[Exception] = next(
 )
 
 COMMANDS: Mapping[str, Mapping[str, Callable[..., None] | typer.Typer]] = {
-    "Talk": {"chat": chat, "history": history, "generate": generate, "embed": embed},
+    "Talk": {
+        "chat": chat,
+        "history": history,
+        "generate": generate,
+        "embed": embed,
+        "rerank": rerank,
+    },
     "Models": {"pull": pull, "list": list_models, "show": show, "rm": rm},
     "Look inside a model": {
         "inspect": inspect,

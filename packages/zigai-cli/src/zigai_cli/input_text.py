@@ -60,6 +60,23 @@ def read_file(name: str) -> str:
         ) from error
 
 
+def lines(name: str, *, none: str, empty: str) -> list[str]:
+    """The lines of a file in UTF-8, or of standard input for `-`.
+
+    Raises `InputError` with the text `none` if there are none, and with `empty` and its number for an empty
+    line, since line numbers would no longer agree without it; and what `read_file` raises.
+    """
+    text = read_file(name)
+    found = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
+    where = "standard input" if name == STANDARD_INPUT else name
+    if not found:
+        raise InputError(f"{where}: {none}")
+    for number, line in enumerate(found, start=1):
+        if not line.strip():
+            raise InputError(f"{where}, line {number}: {empty}: remove it")
+    return found
+
+
 def _standard_input() -> str:
     try:
         content = sys.stdin.buffer.read(MAX_BYTES + 1)

@@ -20,6 +20,7 @@ from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.hyperparameter_keys import UNKNOWN
 from zigai_gguf.conversion import Conversion
 from zigai_gguf.gemma4_vocabulary import KIND, by_merges, of_characters
+from zigai_gguf.pairs import separator_keys
 from zigai_gguf.sampling import PREFIX
 from zigai_gguf.scored import by_scores
 from zigai_gguf.tensor_data import TensorData
@@ -153,6 +154,7 @@ def _vocabulary(
     if spec.kind in ("llama", "t5", KIND):
         keys["add_space_prefix"] = spec.add_space_prefix
         keys["remove_extra_whitespaces"] = spec.remove_extra_whitespaces
+    keys |= separator_keys(spec, model)
     if spec.kind == "bert":
         keys |= bert_keys(spec, model)
     if spec.precompiled_charsmap is not None:

@@ -7,6 +7,7 @@ defaults.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,10 @@ BOS_PRE_TOKENIZERS = frozenset(
 """Pre-tokenisers of `gpt2` vocabularies whose default for `add_bos_token` is true."""
 
 
+SEPARATING = frozenset(("jina-v1-en", "jina-v2-code", "roberta-bpe"))
+"""Pre-tokenisers of `gpt2` vocabularies whose default for `add_sep_token` is true."""
+
+
 def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
     """Returns the vocabulary, or None if the file has none. Raises `FormatError` naming an invalid key."""
     kind = keys.text("tokenizer.ggml.model")
@@ -81,6 +86,7 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
     adds_separator = kind == "bert" and keys.flag("tokenizer.ggml.add_sep_token", True)
     if adds_separator and "separator" in roles:  # [SEP], which ends texts: files name no other end
         roles["eos"] = roles["separator"]
+    add_eos = adds_separator or keys.flag("tokenizer.ggml.add_eos_token", kind == "t5")
     return TokenizerSpec(
         kind=kind,
         tokens=tokens,
@@ -91,13 +97,33 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
         special_ids=roles,
         end_ids=end_ids(roles, marked, tokens),
         add_bos=add_bos,
-        add_eos=adds_separator or keys.flag("tokenizer.ggml.add_eos_token", kind == "t5"),
+        add_eos=add_eos,
+        separators=_separators(keys, kind, roles, pre_tokenizer, add_eos=add_eos),
+        second_type=1 if kind == "bert" else 0,
         add_space_prefix=keys.flag("tokenizer.ggml.add_space_prefix", kind == "llama"),
         remove_extra_whitespaces=keys.flag("tokenizer.ggml.remove_extra_whitespaces", False),
         precompiled_charsmap=None if charsmap is None else charsmap.tobytes(),
         strip_right=strip_right(keys, tokens, types),
         words=_normalization(keys),
     )
+
+
+def _separators(
+    keys: Keys, kind: str, roles: Mapping[str, int], pre_tokenizer: str | None, *, add_eos: bool
+) -> tuple[int, ...]:
+    """The tokens between the texts of a pair: EOS if texts end with it, and a separator if the file adds one.
+
+    Source: llama.cpp (tools/server/server-common.cpp, `format_prompt_rerank`). Of WordPiece, whose files may
+    ask for [SEP] alone, it does not put one after the second text, though models are trained with it; here
+    [SEP] then ends both texts.
+    """
+    found = [roles["eos"]] if add_eos and "eos" in roles else []
+    adds = kind != "bert" and keys.flag(
+        "tokenizer.ggml.add_sep_token", kind == "gpt2" and pre_tokenizer in SEPARATING
+    )
+    if adds and (separator := roles.get("separator", roles.get("eos"))) is not None:
+        found.append(separator)
+    return tuple(found)
 
 
 def _normalization(keys: Keys) -> WordNormalization:

@@ -57,7 +57,7 @@ def bert_keys(spec: TokenizerSpec, model: ModelDescriptor) -> dict[str, Any]:
     keys: dict[str, Any] = {
         "normalizer.lowercase": settings.lowercase,
         "normalizer.strip_accents": strip,
-        "add_sep_token": spec.add_eos,
+        "add_sep_token": False,  # [SEP] is EOS here
     }
     if "eos" in spec.special_ids:
         keys["seperator_token_id"] = spec.special_ids["eos"]

@@ -73,6 +73,8 @@ class CheckedBatch:
     positions: Ints
     section_rows: int
     """Numbers from one section of positions to the next; 0 if all sections are the same."""
+    types: Ints | None
+    """None: all are 0."""
     wanted: Ints
     tables: list[Tables]
     """Of each group; empty for slots."""
@@ -112,6 +114,11 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
     positions, section_rows = _positions(batch, index, plan.sections)
     if plan.graph.position_limit is not None:
         _within(positions.reshape(-1)[:count], plan.graph.position_limit, "position")
+    types = None if batch.types is None else _vector(batch.types, "types")
+    if types is not None:
+        if len(types) != count:
+            raise ShapeError(f"batch: {len(types)} types for {count} rows")
+        _within(types, plan.graph.type_limit, "type")
     extents = Extents(sequences, index, ends)
     tables: list[Tables] = []
     slots: SlotTables | None = None
@@ -124,7 +131,7 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
     if plan.graph.whole_sequences:
         whole = whole_tables(extents, options.page)
         tables += [whole] if plan.whole_bytes else []
-    return CheckedBatch(tokens, sequences, index, ends, positions, section_rows, wanted, tables, slots)
+    return CheckedBatch(tokens, sequences, index, ends, positions, section_rows, types, wanted, tables, slots)
 
 
 def check_pairs(group: int, pairs: Sequence[tuple[int, int]], sizes: tuple[int, ...]) -> Ints:

@@ -137,6 +137,7 @@ class NativeExecutor:
             ints(checked.index),
         )
         step.ends = ffi.NULL if checked.ends is None else ints(checked.ends)
+        step.types = ffi.NULL if checked.types is None else ints(checked.types)
         step.positions, step.wanted_rows = ints(checked.positions), ints(checked.wanted)
         step.stop, step.peaks = ints(stop), self._outputs.peaks_pointer
         # Python handles signals only in the main thread.

@@ -36,6 +36,7 @@ from zigai_core.ops.operations import (
     ShortConv,
     SigmoidGate,
     SoftCap,
+    TypeEmbedding,
     Unary,
 )
 from zigai_kernels.lowering_attention import PAIRINGS, lower_attention, lower_rope
@@ -44,7 +45,7 @@ from zigai_kernels.lowering_columns import (
     lower_column_shift,
     lower_concat,
     lower_head_linear,
-    lower_position_embedding,
+    lower_lookup,
     lower_position_scale,
 )
 from zigai_kernels.lowering_experts import ROUTES, lower_experts, lower_route
@@ -58,7 +59,8 @@ from zigai_kernels.storage import storage_of
 SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select, Pool),
-    *(Unary, L2Norm, ColumnScale, ColumnShift, PositionEmbedding, PositionScale, HeadLinear, Concat),
+    *(Unary, L2Norm, ColumnScale, ColumnShift, PositionEmbedding, PositionScale, TypeEmbedding),
+    *(HeadLinear, Concat),
     *(ShortConv, GatedDelta, SelectiveScan),
 )
 
@@ -219,8 +221,8 @@ class _Lowering(Recorder):
                 lower_column_scale(self, operation)
             case ColumnShift():
                 lower_column_shift(self, operation)
-            case PositionEmbedding():
-                lower_position_embedding(self, operation)
+            case PositionEmbedding() | TypeEmbedding():
+                lower_lookup(self, operation)
             case PositionScale():
                 lower_position_scale(self, operation)
             case Concat():

@@ -1,4 +1,4 @@
-"""Lowering of arithmetic with vectors, of positions, and of matrices of heads."""
+"""Lowering of arithmetic with vectors, of positions and types, and of matrices of heads."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from zigai_core.ops.operations import (
     HeadLinear,
     PositionEmbedding,
     PositionScale,
+    TypeEmbedding,
 )
 from zigai_kernels.packing import pack_panels, pack_rows
 from zigai_kernels.recorder import MOST_HEADS, Recorder
@@ -51,12 +52,13 @@ def lower_column_shift(to: Recorder, op: ColumnShift) -> None:
     to.emit(op, "ADD", op.x, row)
 
 
-def lower_position_embedding(to: Recorder, op: PositionEmbedding) -> None:
-    """Record the lookup of rows by position. `ShapeError` for misfits."""
+def lower_lookup(to: Recorder, op: PositionEmbedding | TypeEmbedding) -> None:
+    """Record the lookup of rows by position or by type. `ShapeError` for misfits."""
     to.need_sound(op, op.fault())
     tensor = to.tensor(op, op.weight, (op.weight.shape[0], op.output.width))
     packing = to.use(tensor, "embedding", lambda: pack_rows(tensor))
-    to.emit(op, "EMBEDDING", weight=packing, storage=packing.storage.name, mode="OF_POSITION")
+    mode = "OF_TYPE" if isinstance(op, TypeEmbedding) else "OF_POSITION"
+    to.emit(op, "EMBEDDING", weight=packing, storage=packing.storage.name, mode=mode)
 
 
 def lower_position_scale(to: Recorder, op: PositionScale) -> None:

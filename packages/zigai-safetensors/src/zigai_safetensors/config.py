@@ -96,7 +96,12 @@ def _check_twice(settings: Mapping[str, Any], names: HuggingFaceNames, path: Pat
 
 
 def _variant(config: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> HuggingFaceNames:
-    """The names that a key chooses by its value, in the section or beside it; else `names`."""
+    """The names of the class that is named first, and of those the ones that a key chooses by its value, in
+    the section or beside it.
+    """
+    classes = config.get("architectures")
+    if isinstance(classes, list) and classes and isinstance(classes[0], str):
+        names = names.classes.get(classes[0], names)
     section = config.get(names.section) if names.section is not None else None
     places = (config, section if isinstance(section, dict) else {}, names.defaults)
     chosen: dict[str, HuggingFaceNames] = {}

@@ -133,7 +133,7 @@ def outer_tokens(path: Path, given: Any, ids: Mapping[str, int]) -> tuple[int | 
     for step in steps(given, "processors"):
         if isinstance(step, dict) and step.get("type") == "ByteLevel":
             continue
-        if isinstance(step, dict) and step.get("type") == "BertProcessing":
+        if isinstance(step, dict) and step.get("type") in ("BertProcessing", "RobertaProcessing"):
             before, after = (_token_of(path, step, key, ids) for key in ("cls", "sep"))
             continue
         if not isinstance(step, dict) or step.get("type") != "TemplateProcessing":
@@ -141,7 +141,7 @@ def outer_tokens(path: Path, given: Any, ids: Mapping[str, int]) -> tuple[int | 
         single = step.get("single")
         if not isinstance(single, list):
             raise FormatError(f"{path}: post_processor: single is {quote(single)}")
-        names = [_special(each) for each in single]
+        names = [special_part(each) for each in single]
         place = names.index(None) if None in names else 2
         outer = [name for name in names if name is not None]
         if (
@@ -192,7 +192,7 @@ def _expression(path: Path, step: Any) -> str | None:
     return regex
 
 
-def _special(part: Any) -> str | None:
+def special_part(part: Any) -> str | None:
     """The special token that a part of a template stands for; None for the text."""
     found = part.get("SpecialToken") if isinstance(part, dict) else None
     name = found.get("id") if isinstance(found, dict) else None

@@ -14,6 +14,7 @@ from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_safetensors import limits
 from zigai_safetensors.added_tokens import extended, tokens_of_list, tokens_of_settings
 from zigai_safetensors.files import read_json
+from zigai_safetensors.pairs import pair_form
 from zigai_safetensors.pipeline import byte_level, is_byte_level, outer_tokens, sentencepiece
 from zigai_safetensors.unigram import UnigramVocabulary, unigram, unigram_vocabulary
 from zigai_safetensors.vocabulary import merge_lines, texts_by_id, tokens_and_types
@@ -67,6 +68,7 @@ def read_tokenizer_json(path: Path, settings: Mapping[str, Any]) -> TokenizerSpe
         normalized=frozenset(token.id for token in added if token.normalized),
         strip_left=frozenset(token.id for token in added if token.lstrip),
         strip_right=frozenset(token.id for token in added if token.rstrip),
+        **pair_form(file.get("post_processor"), ids, bos, eos, settings.get("model_input_names")),
         **fields,
     )
 

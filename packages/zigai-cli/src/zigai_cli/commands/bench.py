@@ -20,8 +20,10 @@ from zigai_cli.terminal.status import StatusLine
 from zigai_core.contracts.load_options import LoadOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from zigai_cli.measure.sweep import Sweep
-    from zigai_cli.measure.timing import Timing
+    from zigai_cli.measure.timing import Timing, Work
     from zigai_core.contracts.descriptor import ModelDescriptor
 
 W = TypeVar("W", "Timing", "Sweep")
@@ -63,7 +65,8 @@ def bench(
 ) -> None:
     """Measure a model's speed on this machine.
 
-    Prefill and decode are timed separately, on random tokens: speed does not depend on which tokens. --plot
+    Prefill and decode are timed separately, on random tokens: speed does not depend on which tokens. Of an
+    encoder, whole texts of --prompt tokens are timed, and no decode. --plot
     and --plot-file time both at several lengths too: prompts up to --prompt, depths up to --depth (or else
     --prompt).
     """
@@ -80,15 +83,17 @@ def bench(
     work = Work(prompt, generate, depth, sequences, repeat, profile)
     curves = plot or plot_file is not None
     swept = replace(work, depth=depth or prompt) if curves else work
-    load = replace(load, context=max(work.context, swept.context))
     if synthetic is None:
         file = loader.choose(model if path is None else path)
         name = file.name
+        work, swept = _of_model(file, work, swept)
+        load = replace(load, context=max(work.context, swept.context))
         began = time.perf_counter()
         loaded = loader.load_file(file, load)
     else:
         name = synthetic
         descriptor = _synthetic(name)
+        load = replace(load, context=max(work.context, swept.context))
         began = time.perf_counter()
         loaded = loader.assemble(descriptor, load)
     seconds = time.perf_counter() - began
@@ -106,7 +111,7 @@ def bench(
         "threads": load.threads,
         "load_s": round(seconds, 4),
         "prompt": prompt,
-        "generate": generate,
+        "generate": work.generate,
         "depth": depth,
         "sequences": sequences,
         "repeat": repeat,
@@ -141,6 +146,33 @@ def bench(
         )
     if sweep is not None:
         draw(sweep.charts(name), plot=plot, file=plot_file)
+
+
+def _of_model(file: Path, work: Work, swept: Work) -> tuple[Work, Work]:
+    """What is to be timed, and its sweep, without decode if the model is an encoder, which generates nothing.
+
+    Raises `BadParameter` for an encoder of which nothing is left, or that knows fewer positions.
+    """
+    from zigai_core.api import loading
+    from zigai_core.contracts.errors import ZigAIError
+
+    try:
+        graph = loading.build(loading.read(file), context=1)
+    except ZigAIError:
+        return work, swept  # loading reports it, with all options
+    if not graph.whole_sequences:
+        return work, swept
+    what = "the model is an encoder, which generates nothing"
+    if work.depth or work.sequences > 1:
+        raise typer.BadParameter(f"{what}: leave out --depth and --sequences")
+    if not work.prompt:
+        raise typer.BadParameter(f"{what}: give --prompt N, the tokens of a text")
+    most = graph.position_limit
+    if most is not None and work.prompt > most:
+        raise typer.BadParameter(
+            f"--prompt is {work.prompt}, but the model knows {most} positions: give --prompt {most} or less"
+        )
+    return replace(work, generate=0), replace(swept, generate=0, depth=0)
 
 
 def _run(start: Callable[[], W]) -> W:

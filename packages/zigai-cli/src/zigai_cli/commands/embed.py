@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from zigai_cli import input_text, loader, options, whole_file
-from zigai_cli.failure import InputError
 from zigai_cli.load_options import DEFAULTS, with_load_options
 from zigai_cli.terminal.output import clean, table
 from zigai_core.contracts.load_options import LoadOptions
@@ -77,7 +76,9 @@ def embed(
         whole_file.check_folder("--npy", npy)
     if not texts and file is None and sys.stdin.isatty():
         raise typer.BadParameter("no text: give TEXT, --file FILE, or lines through standard input")
-    given = [input_text.encodable("a text", text) for text in texts or ()] or _lines(file or "-")
+    given = [input_text.encodable("a text", text) for text in texts or ()] or input_text.lines(
+        file or "-", none="no text to embed", empty="an empty line has no embedding"
+    )
     loaded = loader.load(model, load)
     parts = _embed(loaded, given, pooling, normalize=not no_normalize)
     if npy is None and not similarity:
@@ -118,18 +119,6 @@ def _embed(
         assert rows.shape == (len(some), width)
         yield from zip(some, rows, strict=True)
         sys.stdout.flush()
-
-
-def _lines(name: str) -> list[str]:
-    text = input_text.read_file(name)
-    lines = [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")] if text else []
-    where = "standard input" if name == "-" else name
-    if not lines:
-        raise InputError(f"{where}: no text to embed")
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            raise InputError(f"{where}, line {number}: an empty line has no embedding: remove it")
-    return lines
 
 
 def _text(row: Any) -> str:

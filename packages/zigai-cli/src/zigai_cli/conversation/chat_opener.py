@@ -51,6 +51,7 @@ class ChatOpener:
         chosen = template.choose(self.template)
         with LoadProgress(located.path.name, progress) as bar:
             loaded = loader.load_file(located.path, self.load, bar)
+        loaded.graph.output("logits")  # an encoder's error says what it is for
         if chosen is None and loaded.template is None:
             raise InputError(
                 f"{located.name or located.path}: holds no chat template, so it may not be trained for chat: "

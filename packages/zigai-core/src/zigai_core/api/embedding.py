@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
 from zigai_core.api.prompt import Prompt, are_several
+from zigai_core.api.together import outputs_of
 from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
 from zigai_core.contracts.errors import TokenizerError, UnsupportedError, quote
 from zigai_core.contracts.graph import Array, Graph
 from zigai_core.contracts.pooling import PoolKind
 from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Request
-from zigai_core.engine.stream import Stream
-
-TOGETHER = 64
-"""Maximum number of texts in the engine at the same time."""
 
 
 def text_end(spec: TokenizerSpec | None) -> list[int]:
@@ -94,18 +90,8 @@ def embed(
     if pooling is None or own is not None:
         pooling = "last"  # of a graph that pools, all rows are equal
     rows: Literal["last", "all"] = "last" if pooling == "last" else "all"
-    pooled: list[Array] = []
-    streams: deque[Stream] = deque()
-    waiting = deque(prompts)
-    try:
-        while waiting or streams:
-            while waiting and len(streams) < TOGETHER:
-                streams.append(engine.submit(Request(waiting.popleft(), outputs="hidden", rows=rows)))
-            pooled.append(_pool(streams[0].outputs, pooling))
-            streams.popleft().close()
-    finally:
-        for stream in streams:
-            stream.close()
+    requests = (Request(prompt, outputs="hidden", rows=rows) for prompt in prompts)
+    pooled = [_pool(outputs, pooling) for outputs in outputs_of(engine, requests)]
     embeddings = np.stack(pooled) if pooled else np.empty((0, width), np.float32)
     if normalize:
         lengths = np.linalg.norm(embeddings, axis=-1, keepdims=True)

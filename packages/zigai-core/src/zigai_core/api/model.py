@@ -16,6 +16,7 @@ from zigai_core.api.prompt import Prompt, token_ids
 from zigai_core.api.registry import Plugins
 from zigai_core.api.reply import Reply
 from zigai_core.api.reply_options import seeds_of, split_options
+from zigai_core.api.rerank import rerank
 from zigai_core.api.samplers import Samplers, default_sampling
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import (
@@ -291,6 +292,25 @@ class Model:
         a text or token ids.
         """
         return embed_texts(self, text, self._tokens, pooling, normalize=normalize)
+
+    def rerank(self, query: str, documents: Sequence[str], *, truncate: bool = False) -> Array:
+        """Returns a score for each document, in order, by a reranker: float32 `[len(documents)]`.
+
+        Scores say how well a document answers the query. They are raw: numbers without a unit or bounds
+        (logits), of which the larger one is better, to compare documents for one query by one model.
+        `1 / (1 + exp(-score))` is a probability where a model was trained for it. Query and document are read
+        as a pair in the form of the tokenizer, each pair whole, many together. With `truncate` the end of a
+        document that is too long is cut off.
+
+        Raises `UnsupportedError` for a model that is no reranker, with more than one score (a classifier), or
+        whose tokenizer has no form for pairs; `ContextOverflowError`, with its index, for a document that is
+        too long, and for a query that leaves no room; `TokenizerError` for what is no text.
+
+        >>> model = zigai.load("bge-reranker-v2-m3")                             # doctest: +SKIP
+        >>> model.rerank("what is a panda?", ["hi", "The giant panda is a bear."]).argmax()  # doctest: +SKIP
+        1
+        """
+        return rerank(self, query, documents, truncate=truncate)
 
     def stats(self) -> EngineStats:
         """Returns counts of all requests of this model, and the engine's present state. From any thread."""

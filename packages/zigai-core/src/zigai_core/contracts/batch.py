@@ -47,7 +47,8 @@ class Batch:
 
     `positions` `[sections, rows]` are the positions for RoPE; None: one section, equal to `index`. A row sees
     entries of its sequence below `ends` `[rows]`; None: `index + 1`, which is causal. `ends` may only include
-    rows that are in the same step or were computed before.
+    rows that are in the same step or were computed before. `types` `[rows]` are the types of the tokens,
+    which tell the texts of a pair apart; None: all are 0.
     """
 
     tokens: Ints
@@ -57,6 +58,7 @@ class Batch:
     groups: tuple[Pages | Slots, ...] = ()
     positions: Ints | None = None
     ends: Ints | None = None
+    types: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -68,3 +70,7 @@ class Batch:
     def seen(self) -> Ints:
         """Returns `ends`, or the causal ones: int32 `[rows]`."""
         return self.index + 1 if self.ends is None else self.ends
+
+    def token_types(self) -> Ints:
+        """Returns `types`, or zeros: int32 `[rows]`."""
+        return np.zeros(len(self.tokens), np.int32) if self.types is None else self.types

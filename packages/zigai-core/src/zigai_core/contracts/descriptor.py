@@ -115,6 +115,11 @@ class TokenizerSpec:
     """Ids that end a reply: the file's eos, eot and eom."""
     add_bos: bool = False
     add_eos: bool = False
+    separators: tuple[int, ...] = ()
+    """Tokens between the two texts of a pair, as a reranker reads it: BOS, a text, these, the other text, EOS
+    (each of the outer tokens if texts have it). Empty: the file has no form for pairs."""
+    second_type: int = 0
+    """The type of the second text's tokens, and of the EOS after them; all others are of type 0."""
     add_space_prefix: bool = True
     remove_extra_whitespaces: bool = False
     precompiled_charsmap: bytes | None = None

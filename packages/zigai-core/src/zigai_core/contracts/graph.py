@@ -27,10 +27,16 @@ TOKENS = "tokens"
 WANTED = "wanted"
 
 _INSTEAD = {
-    "logits": ": it cannot generate text; use embed() if it has an output named hidden",
+    "logits": ": it neither generates text nor predicts it; use embed() (zig-ai embed) if it has an output "
+    "named hidden",
     "hidden": ": it cannot embed text; use logits() or generate() if it has an output named logits",
+    "scores": ": it scores no pairs of texts; load a reranker (a cross-encoder), or compare texts by embed()",
 }
 """By the name of a missing output, what to use instead."""
+
+_OF_RERANKERS = (
+    ": it is a reranker, which scores pairs of texts and does nothing else; use rerank() (zig-ai rerank)"
+)
 
 
 @dataclass(frozen=True)
@@ -152,6 +158,11 @@ class Operation(ABC):
         return None
 
     @property
+    def type_limit(self) -> int | None:
+        """Token types must be from 0 to below this limit; None if the operation does not use them."""
+        return None
+
+    @property
     def states(self) -> tuple[State, ...]:
         """The states that the operation uses, in field order."""
         own = (getattr(self, f.name) for f in fields(self))
@@ -182,7 +193,8 @@ class Graph:
 
     Outputs have `WANTED` rows. By convention the output `logits` is `[wanted, vocabulary]`, for the next
     token, and `hidden` is `[wanted, width]`, the state after the last norm, used as an embedding of the text
-    so far, or of the whole text in a graph that pools (`pooling`). A graph may have both, one of them (an
+    so far, or of the whole text in a graph that pools (`pooling`). A reranker has `scores`, `[wanted,
+    labels]`, of the whole text, which is a pair of texts. A graph may have both, one of them (an
     encoder has no logits) or outputs of other names.
     """
 
@@ -254,10 +266,18 @@ class Graph:
         limits = (operation.position_limit for operation in self.operations)
         return min((limit for limit in limits if limit is not None), default=None)
 
+    @cached_property
+    def type_limit(self) -> int:
+        """Token types must be from 0 to below this limit; 1 if the graph does not use them."""
+        limits = (operation.type_limit for operation in self.operations)
+        return min((limit for limit in limits if limit is not None), default=1)
+
     def output(self, name: str) -> Value:
         """Returns the output of this name. Raises `UnsupportedError`, with the existing names, if missing."""
         if name not in self.outputs:
             names, instead = ", ".join(sorted(self.outputs)) or "none", _INSTEAD.get(name, "")
+            if "scores" in self.outputs:
+                instead = _OF_RERANKERS
             raise UnsupportedError(
                 f"this model's graph has no output named {name} (its outputs: {names}){instead}"
             )

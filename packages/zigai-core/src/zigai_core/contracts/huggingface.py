@@ -99,6 +99,9 @@ class HuggingFaceNames:
     """Which elements of a head form a pair for RoPE in folders: see `Conventions`."""
     section: str | None = None
     """The key of an object that holds the settings of the text model. Those beside it hold, too."""
+    classes: Mapping[str, HuggingFaceNames] = field(default_factory=dict)
+    """Names that hold instead of these, with their own variants, for a class that config.json names first in
+    `architectures`, such as the model with a head that scores pairs of texts."""
     variants: Mapping[str | tuple[str, Any], HuggingFaceNames] = field(default_factory=dict)
     """Names that hold instead of these, with their own defaults and section, if a configuration key is true,
     or if a key has a value: `("num_local_experts", 0)`. Two that hold are not supported."""

@@ -24,11 +24,13 @@ class BatchBuilder:
         self._index = np.empty(rows, np.int32)
         self._outputs = np.empty(rows, np.int32)
         self._ends = np.empty(rows, np.int32)
+        self._types = np.empty(rows, np.int32)
         self._counting = np.arange(options.context + 1, dtype=np.int32)
 
     def build(self, parts: Many[StepPart]) -> Batch:
         """Returns the batch of these parts, and notes in each where its rows and output rows are."""
         row = outputs = 0
+        typed = any(part.sequence.types is not None for part in parts)
         for number, part in enumerate(parts):
             sequence, start, count = part.sequence, part.start, part.count
             part.row, part.first_output = row, outputs
@@ -41,6 +43,9 @@ class BatchBuilder:
                 self._tokens[row:end] = sequence.buffer[start : start + count]
                 self._index[row:end] = self._counting[start : start + count]
                 self._sequences[row:end] = number
+            if typed:
+                types = sequence.types
+                self._types[row : row + count] = 0 if types is None else types[start : start + count]
             if self._whole:
                 self._ends[row : row + count] = start + count
             row += count
@@ -61,6 +66,7 @@ class BatchBuilder:
                 for g, group in enumerate(self._groups)
             ),
             ends=self._ends[:row] if self._whole else None,
+            types=self._types[:row] if typed else None,
         )
 
     def _pages(self, parts: Many[StepPart], group: int) -> Pages:

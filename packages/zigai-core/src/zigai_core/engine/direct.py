@@ -35,11 +35,15 @@ class DirectSequence:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """New tokens of one sequence, at least one; outputs are wanted for all of them or for the last."""
+    """New tokens of one sequence, at least one; outputs are wanted for all of them or for the last.
+
+    `types` is the type of each (`Batch.types`); None: all are 0.
+    """
 
     sequence: DirectSequence
     tokens: Sequence[int]
     want_all: bool = False
+    types: Sequence[int] | None = None
 
 
 class DirectRunner:
@@ -99,8 +103,13 @@ class DirectRunner:
         gathered: list[dict[str, list[Array]]] = [{} for _ in parts]
         graph, most = self.program.graph, self.program.options.batch
         whole = graph.whole_sequences
+        if any(part.types is not None and len(part.types) != len(part.tokens) for part in parts):
+            raise ShapeError("a part has types, but not one for each of its tokens")
         if whole and any(len(part.tokens) > most or part.sequence.length for part in parts):
-            raise ShapeError(f"an encoder's sequence must begin in this step and have at most {most} tokens")
+            raise ShapeError(
+                "the model is an encoder, which computes each text whole, in one step: nothing can follow "
+                f"tokens that were computed, and a text has at most {most} tokens in this program"
+            )
         for pieces in _steps(parts, most, whole=whole):
             for name, rows in self._step(pieces).items():
                 start = 0
@@ -130,6 +139,7 @@ class DirectRunner:
                 [piece.sequence for piece in pieces], starts + np.array(counts, np.int64) - 1
             ),
             ends=np.repeat(np.array(counts, np.int32), counts) if whole else None,
+            types=_types(pieces),
         )
         outputs = self.executor.run(batch, self._stop)
         for piece, count in zip(pieces, counts, strict=True):
@@ -158,6 +168,7 @@ class _Piece:
     tokens: Sequence[int]
     wanted: NDArray[np.int64]
     """Rows of the piece whose outputs are wanted."""
+    types: Sequence[int] | None
 
 
 def _steps(parts: Sequence[Part], size: int, *, whole: bool) -> list[list[_Piece]]:
@@ -173,10 +184,19 @@ def _steps(parts: Sequence[Part], size: int, *, whole: bool) -> list[list[_Piece
             end = min(len(part.tokens), start + room)
             first = start if part.want_all else len(part.tokens) - 1
             wanted = np.arange(max(first, start), end, dtype=np.int64) - start
-            steps[-1].append(_Piece(number, part.sequence, part.tokens[start:end], wanted))
+            types = None if part.types is None else part.types[start:end]
+            steps[-1].append(_Piece(number, part.sequence, part.tokens[start:end], wanted, types))
             room -= end - start
             start = end
     return [step for step in steps if step]
+
+
+def _types(pieces: Sequence[_Piece]) -> Ints | None:
+    """The types of the step's tokens; None if no part gives any."""
+    if all(piece.types is None for piece in pieces):
+        return None
+    given = [[0] * len(piece.tokens) if piece.types is None else piece.types for piece in pieces]
+    return np.concatenate([np.array(types, np.int32) for types in given])
 
 
 def _range(first: int, count: int) -> Ints:

@@ -75,6 +75,8 @@ class Engine:
         """
         if stream.engine is not self:
             raise ZigAIError("fork: the stream is one of another engine")
+        if request.types is not None or stream.request.types is not None:
+            raise ZigAIError("fork: tokens that have types share nothing with others; submit the request")
         return self._submit(request, stream.channel)
 
     def step(self) -> bool:

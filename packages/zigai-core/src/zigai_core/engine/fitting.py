@@ -25,6 +25,12 @@ def fitted_prompt(request: Request, program: Program, context: int) -> Sequence[
     if ids.min() < 0 or ids.max() >= limit:
         wrong = ids[(ids < 0) | (ids >= limit)][0]
         raise TokenizerError(f"token {wrong} is outside the model's vocabulary of {limit}")
+    if request.types is not None:
+        types = np.asarray(request.types)
+        if types.min() < 0 or types.max() >= graph.type_limit:
+            wrong = types[(types < 0) | (types >= graph.type_limit)][0]
+            known = f"types 0 to {graph.type_limit - 1}" if graph.type_limit > 1 else "type 0 alone"
+            raise TokenizerError(f"a token has type {wrong}, but the model knows {known}")
     most = context - request.generates
     if len(prompt) > most and request.overflow == "shift":
         prompt = list(prompt)

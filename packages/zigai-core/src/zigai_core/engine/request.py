@@ -113,6 +113,9 @@ class Request:
     """Name of an output of the graph that is collected for tokens of the prompt (`Stream.outputs`)."""
     rows: Literal["last", "all"] = "last"
     """The tokens of the prompt whose outputs are collected."""
+    types: Sequence[int] | None = None
+    """The type of each token of the prompt (`Batch.types`); None: all are 0. A request with types generates
+    nothing, and neither finds a prefix nor leaves one."""
     text: TextSink | None = None
     """Converts tokens to text; used by this request alone. None: pieces have no text."""
     drafter: Drafter | None = None
@@ -140,6 +143,8 @@ class Request:
         kind = np.asarray(self.prompt).dtype.kind
         if kind not in "iu":
             raise TokenizerError("the prompt must be token ids, whole numbers; it holds something else")
+        if self.types is not None:
+            self._check_types(self.types)
         for name in ("max_tokens", "logprobs"):
             value = getattr(self, name)
             if value is not None and not _whole(value, 0):
@@ -165,6 +170,21 @@ class Request:
             raise UnsupportedError(f"rows must be last or all, not {quote(self.rows)}")
         if self.overflow not in ("stop", "error", "shift"):
             raise UnsupportedError(f"overflow must be stop, error or shift, not {quote(self.overflow)}")
+
+    def _check_types(self, types: Sequence[int]) -> None:
+        given = np.asarray(types)
+        if given.ndim != 1 or given.dtype.kind not in "iu" or len(given) != len(self.prompt):
+            raise TokenizerError(
+                f"types must be a whole number for each of the prompt's {len(self.prompt)} tokens, not "
+                f"{quote(types)}"
+            )
+        if self.sampler is not None:
+            raise UnsupportedError(
+                "a request with types generates nothing: ask for outputs, without a sampler"
+            )
+        if self.overflow == "shift":
+            raise UnsupportedError("a prompt with types cannot be shifted: use another overflow policy")
+        object.__setattr__(self, "cache", False)
 
     @property
     def generates(self) -> bool:

@@ -41,7 +41,7 @@ class Sequence:
         ),
         *("given_up", "held", "length", "node", "outputs", "pace", "prompt_length", "reason", "replacement"),
         *("request", "rest", "running", "samples", "slots", "started", "tables", "text_state"),
-        "waits_for",
+        *("types", "waits_for"),
     )
 
     def __init__(
@@ -56,6 +56,8 @@ class Sequence:
         self.buffer[: self.begun_with] = prompt
         self.length = self.begun_with
         self._before = 0
+        self.types = None if request.types is None else np.array(request.types, np.int32)
+        """The types of the prompt's tokens, int32; None: all are 0. Such a sequence has no other tokens."""
         self.samples = request.generates
         self.pace = DraftPace()
         self.waits_for: Channel | None = None

@@ -16,9 +16,9 @@ from zigai_core.contracts.options import CompileOptions
 def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tuple[int, ...]) -> None:
     """Raises `ShapeError`, or `ContextOverflowError` for more rows than planned, for an invalid batch."""
     count = len(batch.tokens)
-    for name in ("tokens", "sequences", "index", "output_rows", "ends"):
+    for name in ("tokens", "sequences", "index", "output_rows", "ends", "types"):
         array = getattr(batch, name)
-        if array is None and name == "ends":
+        if array is None and name in ("ends", "types"):
             continue
         if array.dtype != np.int32 or array.ndim != 1 or (name != "output_rows" and len(array) != count):
             raise ShapeError(f"batch: {name} must be int32 [{count}], not {array.dtype} {array.shape}")
@@ -37,6 +37,8 @@ def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tupl
         if batch.positions is not None and not len(batch.positions):
             raise ShapeError("batch: positions have no section")
         _within("position", batch.position(), graph.position_limit)
+    if batch.types is not None:
+        _within("type", batch.types, graph.type_limit)
     order = np.argsort(batch.sequences, kind="stable")
     gaps = (np.diff(batch.index[order]) != 1) & (np.diff(batch.sequences[order]) == 0)
     if gaps.any():

@@ -1,15 +1,15 @@
-"""The part of `GraphBuilder` for positions, other than RoPE."""
+"""The part of `GraphBuilder` for positions, other than RoPE, and for types of tokens."""
 
 from __future__ import annotations
 
 from zigai_core.contracts.errors import ShapeError, UnsupportedError
 from zigai_core.contracts.graph import TOKENS, Value
 from zigai_core.ops.builder_base import BuilderPart
-from zigai_core.ops.operations import PositionEmbedding, PositionScale
+from zigai_core.ops.operations import PositionEmbedding, PositionScale, TypeEmbedding
 
 
 class PositionsBuilder(BuilderPart):
-    """Methods that append operations on positions."""
+    """Methods that append operations on positions and types."""
 
     def position_embedding(self, name: str, width: int, *, context: int) -> Value:
         """The rows of `{name}.weight`, `[positions, width]`, for the positions of tokens: `[tokens, width]`.
@@ -34,3 +34,16 @@ class PositionsBuilder(BuilderPart):
         `x` has a row for each token. Raises `ShapeError` for another, and for attributes out of range.
         """
         return self.append(PositionScale(Value(name, x.width, x.rows), x, length, factor, offset))
+
+    def type_embedding(self, name: str, width: int) -> Value:
+        """The rows of `{name}.weight`, `[types, width]`, for the types of tokens: `[tokens, width]`.
+
+        Types are those of `Batch.types`, by default 0. A vector `[width]` is the row of the only type. Raises
+        `ShapeError` for a tensor of another shape.
+        """
+        tensor = f"{name}.weight"
+        shape = self.shape(tensor)
+        rows = (1, *shape) if len(shape) == 1 else shape
+        if len(rows) != 2 or rows[1] != width or not rows[0]:
+            raise ShapeError(f"tensor {tensor} has shape {shape}; the architecture needs rows of {width}")
+        return self.append(TypeEmbedding(Value(name, width, TOKENS), self._weight(tensor, rows)))

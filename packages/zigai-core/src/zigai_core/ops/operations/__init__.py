@@ -21,6 +21,7 @@ from zigai_core.ops.operations.positions import PositionEmbedding, PositionScale
 from zigai_core.ops.operations.recurrent import GatedDelta, HeadOrder, SelectiveScan, ShortConv
 from zigai_core.ops.operations.route import Route, RouteKind
 from zigai_core.ops.operations.rows import Columns, Select
+from zigai_core.ops.operations.token_types import TypeEmbedding
 from zigai_core.ops.operations.unary import Unary, UnaryKind
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "ShortConv",
     "SigmoidGate",
     "SoftCap",
+    "TypeEmbedding",
     "Unary",
     "UnaryKind",
     "activate",

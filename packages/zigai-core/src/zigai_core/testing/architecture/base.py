@@ -98,7 +98,7 @@ class ArchitectureSuite:
     ) -> Mapping[str, Array]:
         weights = float_weights(graph, oracle.model.tensors if tensors is None else tensors)
         with np.errstate(all="ignore"):
-            return Evaluation(graph, weights, oracle.tokens).outputs()
+            return Evaluation(graph, weights, oracle.tokens, oracle.types).outputs()
 
     def _own_outputs(self, oracle: Oracle) -> Mapping[str, Array]:
         """What the architecture computes of the oracle's model, right or wrong; computed once."""

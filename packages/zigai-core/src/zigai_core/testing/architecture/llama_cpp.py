@@ -33,7 +33,7 @@ class LlamaCppConformance(ArchitectureConformance):
             raise SkipTest(f"llama-cpp-python is not installed, and {VARIABLE} names no python that has it")
         path = tmp_path / f"{oracle.model.name}.gguf"
         self.write_gguf(oracle.model, path)
-        output = "logits" if "logits" in oracle.outputs else "hidden"
+        output = next(name for name in ("logits", "scores", "hidden") if name in oracle.outputs)
         reason = self.unlike_llama_cpp.get(oracle.model.name)
         try:
             found = outputs_of_llama_cpp(path, oracle.tokens, output)

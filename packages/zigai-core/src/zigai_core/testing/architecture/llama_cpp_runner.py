@@ -35,8 +35,8 @@ def interpreter() -> str | None:
 
 
 def outputs_of_llama_cpp(path: Path, tokens: Sequence[int], output: str = "logits") -> NDArray[np.float32]:
-    """Returns `logits` `[tokens, vocabulary]`, or `hidden`: `[1, width]`, the embedding of a pooling model,
-    and of another `[tokens, width]`, the states of all tokens.
+    """Returns `logits` `[tokens, vocabulary]`, `scores` `[1, labels]`, or `hidden`: `[1, width]`, the
+    embedding of a pooling model, and of another `[tokens, width]`, the states of all tokens.
 
     Raises `RuntimeError`, with what llama.cpp says, if it cannot read the file or is not installed.
     """
@@ -75,7 +75,7 @@ def _main(path: str, listed: str, output: str, out: str) -> None:
     settings.n_threads = settings.n_threads_batch = 1
     settings.type_k = settings.type_v = api.GGML_TYPE_F32
     settings.flash_attn_type = api.LLAMA_FLASH_ATTN_TYPE_DISABLED
-    settings.embeddings = output == "hidden"
+    settings.embeddings = output != "logits"
     context = api.llama_init_from_model(model, settings)
     if not context:
         raise SystemExit("it cannot make a context: " + "".join(said)[-1500:])
@@ -86,8 +86,9 @@ def _main(path: str, listed: str, output: str, out: str) -> None:
         batch.n_seq_id[place], batch.seq_id[place][0], batch.logits[place] = 1, 0, True
     if api.llama_decode(context, batch):
         raise SystemExit("it cannot compute the text: " + "".join(said)[-1500:])
-    if output == "hidden":
-        shape = (api.llama_model_n_embd_out(model),)
+    if output != "logits":
+        sizes = {"hidden": api.llama_model_n_embd_out, "scores": api.llama_model_n_cls_out}
+        shape = (sizes[output](model),)
         row = api.llama_get_embeddings_seq(context, 0)  # null without pooling
         states = [row] if row else [api.llama_get_embeddings_ith(context, i) for i in range(len(tokens))]
         rows = [np.ctypeslib.as_array(each, shape=shape).copy() for each in states]

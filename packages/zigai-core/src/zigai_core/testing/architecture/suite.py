@@ -62,7 +62,8 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
         graph = self.build(oracle.model)
         lacking = sorted({*graph.outputs} - {*oracle.outputs})
         assert not lacking, f"{oracle.model.name}: the oracle has no output {', '.join(lacking)}"
-        outputs = whole_prefill(self.compile(NumpyBackend(), graph, oracle.model.tensors), oracle.tokens)
+        program = self.compile(NumpyBackend(), graph, oracle.model.tensors)
+        outputs = whole_prefill(program, oracle.tokens, oracle.types)
         worst = difference(outputs, oracle.outputs)
         assert worst <= self.tolerance, (
             f"{oracle.model.name}: outputs differ by up to {worst:.2g} from {oracle.source}; "
@@ -77,6 +78,14 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
             + "\n".join(score.survived)
         )
         assert score.total > len(oracle.model.tensors)
+
+    def test_an_oracle_has_a_text_of_several_types_if_the_graph_knows_them(self) -> None:
+        for architecture, own in self._by_architecture().items():
+            knowing = [each.model.name for each in own if self.build(each.model).type_limit > 1]
+            assert not knowing or any(len({*each.types}) > 1 for each in own), (
+                f"{architecture}: {knowing[0]} knows types of tokens, but in no oracle the text has several: "
+                "record one with `pair`"
+            )
 
     def test_the_way_in_which_a_sequence_is_computed_changes_nothing(self, oracle: Oracle) -> None:
         graph = self.build(oracle.model)
@@ -101,15 +110,17 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
         backends = self._others(graph, tensors)
         for backend in backends:
             program = self.compile(backend, graph, tensors)
-            worst = difference(whole_prefill(program, oracle.tokens), oracle.outputs)
+            worst = difference(whole_prefill(program, oracle.tokens, oracle.types), oracle.outputs)
             assert worst <= self.backend_tolerance, (
                 f"{backend.name}: outputs differ by up to {worst:.2g} from {oracle.source}; "
                 f"{self._blame(oracle)}"
             )
             for dtype, limit in self.divergence.items():
                 stored = rounded(graph, tensors, dtype)
-                expected = whole_prefill(self.compile(NumpyBackend(), graph, stored), oracle.tokens)
-                found = whole_prefill(self.compile(backend, graph, stored, "F16"), oracle.tokens)
+                by_numpy = self.compile(NumpyBackend(), graph, stored)
+                by_other = self.compile(backend, graph, stored, "F16")
+                expected = whole_prefill(by_numpy, oracle.tokens, oracle.types)
+                found = whole_prefill(by_other, oracle.tokens, oracle.types)
                 for name, rows in expected.items():
                     divergence = _divergence(name, rows, found[name])
                     # With experts, rounding may choose another one for a row, which a mean would show.

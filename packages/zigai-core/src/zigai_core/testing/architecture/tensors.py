@@ -70,6 +70,7 @@ class TensorsConformance(ArchitectureSuite):
             raise SkipTest("the oracle was not recorded from transformers")
         kind = oracle.names["model_type"]
         named = self.huggingface.get(kind) or self.plugins().huggingface.get(kind)
+        named = named.classes.get(oracle.settings.get("model_class", ""), named)
         fitting = [
             each
             for each in (named, *named.variants.values())

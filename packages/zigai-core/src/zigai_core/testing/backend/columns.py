@@ -46,6 +46,7 @@ def columns_graph() -> Graph:
     x = g.scale(x, WIDTH**0.5, name="scaled")
     at = g.position_embedding("position_embd", WIDTH, context=POSITIONS)
     x = g.column_shift(g.add(x, at, name="placed"), "token_types.weight", row=1, name="typed")
+    x = g.add(x, g.type_embedding("token_types", WIDTH), name="of its type")
     x = g.layer_norm(x, None, 0.5, name="plain_norm")
     x = g.position_scale(x, length=5, factor=0.3, offset=1, name="tempered")
     y = g.rms_norm(x, "inner_norm", 0.25, groups=2)
@@ -72,8 +73,15 @@ def of_positions(context: int = POSITIONS) -> Graph:
     return g.finish()
 
 
+def of_types() -> Graph:
+    """Returns a graph of what depends on types alone, `[wanted, WIDTH]`, under the name `hidden`."""
+    g = GraphBuilder(TENSORS)
+    g.output("hidden", g.select(g.type_embedding("token_types", WIDTH)))
+    return g.finish()
+
+
 class ColumnsConformance(Conformance):
-    """Tests of functions of elements, and of positions other than those of RoPE."""
+    """Tests of functions of elements, of positions other than those of RoPE, and of types of tokens."""
 
     def test_every_kind_of_unary_operation_agrees_with_the_reference(self) -> None:
         g = GraphBuilder(TENSORS)
@@ -97,6 +105,25 @@ class ColumnsConformance(Conformance):
         batch = replace(_batch(20), positions=positions)
         rows = program.new_executor(()).run(batch, ints([0])).rows("hidden")
         np.testing.assert_allclose(rows, expected(positions[0]), rtol=1e-5, atol=self.reference_tolerance)
+
+    def test_embeddings_of_types_are_those_of_the_step(self) -> None:
+        at = self._compile(of_types(), TENSORS).new_executor(())
+        table = TENSORS["token_types.weight"].to_float32()
+        for types in (None, ints([1, 0, 0, 1, 1, 0]), ints([0] * 6)):
+            batch = replace(_batch(6), types=types, output_rows=ints([4, 0, 3]))
+            rows = at.run(batch, ints([0])).rows("hidden")
+            expected = table[[0, 0, 0] if types is None else types[[4, 0, 3]]]
+            np.testing.assert_allclose(rows, expected, rtol=1e-5, atol=self.reference_tolerance)
+
+    def test_types_that_a_graph_does_not_know_are_refused(self) -> None:
+        at = self._compile(of_types(), TENSORS).new_executor(())
+        none = self._compile(of_positions(), TENSORS).new_executor(())
+        none.run(replace(_batch(3), types=ints([0, 0, 0])), ints([0]))
+        for executor, wrong in ((at, [0, 2, 1]), (at, [0, -1, 1]), (at, [0, 1]), (none, [0, 0, 1])):
+            batch = replace(_batch(3), types=ints(wrong))
+            raises(ShapeError, f"types {wrong}", executor.run, batch, ints([0]))
+        batch = replace(_batch(3), types=np.zeros(3, np.int64))
+        raises(ShapeError, "types of 64 bits", at.run, batch, ints([0]))
 
     def test_positions_and_contexts_without_embeddings_are_refused(self) -> None:
         program = self._compile(of_positions(), TENSORS)

@@ -22,7 +22,7 @@ from zigai_core.testing.memory import PeakMemory
 
 _VOCABULARY = (
     *("kind", "tokens", "scores", "types", "merges", "special_ids", "end_ids"),
-    *("add_bos", "add_eos", "add_space_prefix"),
+    *("add_bos", "add_eos", "separators", "second_type", "add_space_prefix"),
 )
 """Fields of a `TokenizerSpec` that are compared."""
 

@@ -11,7 +11,7 @@ from typing import Any
 from zigai_core.contracts.errors import FormatError, quote
 from zigai_core.testing.oracles.foreign import foreign
 
-KEYS = ("class", "config", "tokens", "seed", "forward", "save", "change", "without")
+KEYS = ("class", "config", "tokens", "pair", "seed", "forward", "save", "change", "without")
 """The keys of a case."""
 
 SCRIPTS = ("forward", "save", "change")
@@ -54,15 +54,15 @@ def _case(where: str, folder: Path, name: str, table: object) -> dict[str, Any]:
         wrong = f"has the key {quote(min(unknown))}" if unknown else "has no key class"
         raise FormatError(f"{where} {wrong}: keys are {', '.join(KEYS)}")
     settings = {"model_class": table["class"], "config": table.get("config", {})}
-    settings |= {key: table[key] for key in ("tokens", "seed", "without") if key in table}
-    _check(where, settings)
+    settings |= {key: table[key] for key in ("tokens", "pair", "seed", "without") if key in table}
+    _check(where, settings, table)
     for key in SCRIPTS:
         if key in table:
             settings[key] = _function(where, folder, key, table[key])
     return settings
 
 
-def _check(where: str, settings: Mapping[str, Any]) -> None:
+def _check(where: str, settings: Mapping[str, Any], table: Mapping[str, Any]) -> None:
     """Raises `FormatError` for a value of a wrong type or out of range."""
     name, without = settings["model_class"], settings.get("without", [])
     if not isinstance(name, str) or not name.isidentifier():
@@ -76,6 +76,14 @@ def _check(where: str, settings: Mapping[str, Any]) -> None:
                 f"{where}: {key} is {quote(value)}, but must be a whole number within "
                 f"{allowed[0]}..{allowed[-1]}"
             )
+    pair, count = settings.get("pair", 1), settings.get("tokens", 40)
+    if type(pair) is not int or not 0 < pair < count:
+        raise FormatError(
+            f"{where}: pair is {quote(pair)}, but must be the place of the token that begins the second "
+            f"text, within 1..{count - 1}"
+        )
+    if "pair" in settings and "forward" in table:
+        raise FormatError(f"{where}: has pair and forward, which is given no types: leave one of them out")
     if not isinstance(without, list) or not all(isinstance(each, str) for each in without):
         raise FormatError(f"{where}: without is {quote(without)}, but must be an array of hyperparameters")
 

@@ -31,7 +31,8 @@ def first_difference(oracle: Oracle, graph: Graph, *, tolerance: float = 1e-3) -
 
     `tolerance` is relative to the largest element of a value.
     """
-    values = Evaluation(graph, float_weights(graph, oracle.model.tensors), oracle.tokens).values
+    weights = float_weights(graph, oracle.model.tensors)
+    values = Evaluation(graph, weights, oracle.tokens, oracle.types).values
     agree: str | None = None
     compared = 0
     for operation in graph:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,9 +148,9 @@ def check_settings(
     """
     _check_defaults(tiny, names)
     model = read(tiny.path, plugins=plugins)
-    _check_context(tiny, model)
+    _check_context(tiny, names, model)
     try:
-        found = _computed(model, tiny.text, plugins)
+        found = _computed(model, tiny, plugins)
     except ZigAIError as error:
         return f"the settings were not compared, as the graph is not built: {error}"
     if difference(found, outputs) > TOLERANCE:
@@ -185,10 +185,20 @@ def _check_defaults(tiny: TinyFolder, names: HuggingFaceNames) -> None:
             )
 
 
-def _check_context(tiny: TinyFolder, model: ModelDescriptor) -> None:
-    """Compares the context that the model was trained with, which changes no output."""
+def _check_context(tiny: TinyFolder, names: HuggingFaceNames, model: ModelDescriptor) -> None:
+    """Compares the context that the model was trained with, which changes no output.
+
+    One that the family computes must be the longest text that transformers computes.
+    """
     stated = getattr(tiny.network.config.get_text_config(), "max_position_embeddings", None)
     found = model.hyperparameters.get("context_length")
+    if "max_position_embeddings" in names.computed and found is not None:
+        if not tiny.computes(found) or tiny.computes(found + 1):
+            raise UnsupportedError(
+                f"context_length is {quote(found)}, which is not the length of the longest text that "
+                "transformers computes"
+            )
+        return
     if stated is not None and found is not None and found != stated:
         raise UnsupportedError(
             f"context_length is {quote(found)}, but max_position_embeddings {quote(stated)}"
@@ -212,7 +222,7 @@ def _compare(tiny: TinyFolder, variant: Variant, config: Mapping[str, Any], plug
         if expected is None or other is None:
             return
         try:
-            found = _computed(read(other.path, plugins=plugins), other.text, plugins)
+            found = _computed(read(other.path, plugins=plugins), other, plugins)
         except PluginError:
             raise
         except ZigAIError as error:
@@ -225,9 +235,9 @@ def _compare(tiny: TinyFolder, variant: Variant, config: Mapping[str, Any], plug
         )
 
 
-def _computed(model: ModelDescriptor, text: Sequence[int], plugins: Plugins | None) -> Mapping[str, Array]:
+def _computed(model: ModelDescriptor, tiny: TinyFolder, plugins: Plugins | None) -> Mapping[str, Array]:
     """The outputs of the family's graph for a model and a text."""
     # LongRoPE chooses its factors by the context, in transformers by the length of the text.
-    graph = build(model, context=len(text), plugins=plugins)
+    graph = build(model, context=len(tiny.text), plugins=plugins)
     with np.errstate(all="ignore"):
-        return Evaluation(graph, float_weights(graph, model.tensors), text).outputs()
+        return Evaluation(graph, float_weights(graph, model.tensors), tiny.text, tiny.types).outputs()

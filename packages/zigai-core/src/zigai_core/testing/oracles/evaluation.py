@@ -21,10 +21,20 @@ class Evaluation:
     are operations of the graph, too, it computes only what depends on a difference.
     """
 
-    def __init__(self, graph: Graph, weights: Mapping[str, Array], tokens: Sequence[int]) -> None:
-        """`weights` are float32, for all tensors of the graph and of the operations of `changed`."""
+    def __init__(
+        self,
+        graph: Graph,
+        weights: Mapping[str, Array],
+        tokens: Sequence[int],
+        types: Sequence[int] = (),
+    ) -> None:
+        """`weights` are float32, for all tensors of the graph and of the operations of `changed`.
+
+        `types` is the type of each token; without any, all are 0.
+        """
         self.graph = graph
         self._tokens = np.array(tokens, np.int32)
+        self._types = np.array(types, np.int32) if len(types) else None
         self._weights = weights
         self._caches: dict[Operation, dict[str, _Cache]] = {}
         self.values = self._evaluate(graph.operations, {}, frozenset())
@@ -45,7 +55,7 @@ class Evaluation:
         rows = np.arange(count, dtype=np.int32)
         whole = any(operation.whole_sequences for operation in operations)
         ends = np.full(count, count, np.int32) if whole else None
-        return Batch(self._tokens, np.zeros(count, np.int32), rows, rows, ends=ends)
+        return Batch(self._tokens, np.zeros(count, np.int32), rows, rows, ends=ends, types=self._types)
 
     def _evaluate(
         self, operations: Sequence[Operation], known: Mapping[str, Array], same: frozenset[Operation]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 from zigai_core.contracts.state import State
-from zigai_core.ops.operations import Attention, PositionEmbedding, Rope
+from zigai_core.ops.operations import Attention, PositionEmbedding, Rope, TypeEmbedding
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +138,22 @@ class NextPositions(PositionEmbedding):
 
     def evaluate(self, step: Step) -> Array:
         return step.weight_rows(self.weight, (step.batch.position() + 1) % np.int32(self.weight.shape[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class FirstTypes(TypeEmbedding):
+    """The embedding of type 0 for all tokens."""
+
+    def evaluate(self, step: Step) -> Array:
+        return step.weight_rows(self.weight, np.zeros_like(step.batch.tokens))
+
+
+@dataclass(frozen=True, eq=False)
+class OtherTypes(TypeEmbedding):
+    """Embeddings of the next types; the last one is followed by the first."""
+
+    def evaluate(self, step: Step) -> Array:
+        return step.weight_rows(self.weight, (step.batch.token_types() + 1) % np.int32(self.weight.shape[0]))
 
 
 class _Changed:

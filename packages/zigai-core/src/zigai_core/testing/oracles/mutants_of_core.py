@@ -20,12 +20,15 @@ from zigai_core.ops.operations import (
     PositionEmbedding,
     RMSNorm,
     Rope,
+    TypeEmbedding,
 )
 from zigai_core.testing.oracles.mutant_operations import (
     HEADS,
     REVERSED_HEADS,
     CausalAttention,
+    FirstTypes,
     NextPositions,
+    OtherTypes,
     PermutedHeads,
     TailRope,
     WholeRowNorm,
@@ -125,6 +128,12 @@ def _other_positions(graph: Graph, operation: Operation) -> Iterator[Replacement
         yield "of the next positions", (NextPositions(operation.output, operation.weight),)
 
 
+def _other_types(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, TypeEmbedding) and operation.type_limit > 1:
+        yield "of type 0 alone", (FirstTypes(operation.output, operation.weight),)
+        yield "of the next types", (OtherTypes(operation.output, operation.weight),)
+
+
 OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_norms,
     _other_matrices,
@@ -134,5 +143,6 @@ OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_heads,
     _other_concat,
     _other_positions,
+    _other_types,
 )
 """Functions that yield the mutants of an operation of some type; none of others."""

@@ -53,7 +53,7 @@ class MutationScore:
         killed: list[Mutant] = []
         others: list[Mutant] = []
         with np.errstate(all="ignore"):  # a mutant may divide by zero
-            own = Evaluation(graph, weights, oracle.tokens)
+            own = Evaluation(graph, weights, oracle.tokens, oracle.types)
             for mutant in mutants(graph):
                 outputs = _outputs_of(own, mutant)
                 if outputs is not None:
@@ -76,7 +76,9 @@ def _outputs_of(evaluation: Evaluation, mutant: Mutant) -> Mapping[str, Array] |
 
 
 def _draws(oracle: Oracle, graph: Graph, weights: Mapping[str, Array]) -> tuple[Evaluation, ...]:
-    """The graph with the same weights in other orders and sizes, on longer texts."""
+    """The graph with the same weights in other orders and sizes, on longer texts, of several types if the
+    oracle's is.
+    """
     found = []
     length = max(2 * len(oracle.tokens), *(2 * size for each in graph for size in _whole_numbers(each)), 0)
     limit = min(graph.token_limit, max(oracle.tokens) + 1)
@@ -88,7 +90,9 @@ def _draws(oracle: Oracle, graph: Graph, weights: Mapping[str, Array]) -> tuple[
             * np.float32(scale if name in residual else 1)
             for name, array in weights.items()
         }
-        found.append(Evaluation(graph, drawn, text_of(limit, min(length, 2 * LONGEST_WINDOW), seed + 1)))
+        text = text_of(limit, min(length, 2 * LONGEST_WINDOW), seed + 1)
+        types = random.randint(0, graph.type_limit, len(text)).tolist() if oracle.types else ()
+        found.append(Evaluation(graph, drawn, text, types))
     return tuple(found)
 
 

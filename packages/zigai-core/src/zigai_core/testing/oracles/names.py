@@ -133,6 +133,7 @@ def excused_tensors(names: HuggingFaceNames) -> list[str]:
 def chosen(network: Any, plugins: Plugins | None) -> HuggingFaceNames:
     """Returns the family's names for a model of transformers."""
     names = (plugins or Plugins.installed()).huggingface.get(network.config.model_type)
+    names = names.classes.get(type(network).__name__, names)
     config = network.config.to_dict()
     for wanted, other in names.variants.items():
         key, value = (wanted, True) if isinstance(wanted, str) else wanted

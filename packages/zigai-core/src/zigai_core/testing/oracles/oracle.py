@@ -54,6 +54,8 @@ class Oracle:
     names: Mapping[str, Any] = field(default_factory=dict)
     """What the recorder used of a family's `HuggingFaceNames`: `model_type`, `architecture`, `tensors` and
     `keys`. Empty if the oracle was not recorded from transformers."""
+    types: tuple[int, ...] = ()
+    """The type of each token (`Batch.types`); empty: all are 0."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """How the oracle was made; the recorder's own arguments, so that it can be recorded again."""
 
@@ -61,6 +63,8 @@ class Oracle:
         """Raises `ShapeError` for outputs or values that do not have the right number of rows."""
         if not self.outputs or not self.tokens:
             raise ShapeError("an oracle needs tokens and at least one output")
+        if self.types and len(self.types) != len(self.tokens):
+            raise ShapeError(f"{len(self.types)} types are not one for each of the {len(self.tokens)} tokens")
         if any(not 0 <= row < len(self.tokens) for row in self.rows):
             raise ShapeError(f"rows {self.rows} are not all of the {len(self.tokens)} tokens")
         for kind, arrays, rows in (
@@ -87,6 +91,7 @@ class Oracle:
             "hyperparameters": {key: plain(value) for key, value in self.model.hyperparameters.items()},
             "tokens": list(self.tokens),
             "rows": list(self.rows),
+            **({"types": list(self.types)} if self.types else {}),
             "source": self.source,
             "names": self.names,
             "settings": self.settings,
@@ -141,9 +146,10 @@ class Oracle:
         for key in ("hyperparameters", "names", "settings"):
             if not isinstance(about[key], dict):
                 raise FormatError(f"{key} is {quote(about[key])}, but must be an object")
-        for key in ("tokens", "rows"):
-            if not isinstance(about[key], list) or any(type(each) is not int for each in about[key]):
-                raise FormatError(f"{key} is {quote(about[key])}, but must be an array of whole numbers")
+        for key in ("tokens", "rows", "types"):
+            given = about.get(key, []) if key == "types" else about[key]
+            if not isinstance(given, list) or any(type(each) is not int for each in given):
+                raise FormatError(f"{key} is {quote(given)}, but must be an array of whole numbers")
         for key in ("name", "architecture", "source"):
             if not isinstance(about[key], str):
                 raise FormatError(f"{key} is {quote(about[key])}, but must be a string")
@@ -172,6 +178,7 @@ class Oracle:
             tuple(about["rows"]),
             about["source"],
             about["names"],
+            tuple(about.get("types", ())),
             about["settings"],
         )
 

@@ -4,10 +4,10 @@
     python -m zigai_core.testing.oracles FOLDER --check      computes them again and compares
 
 `cases.toml` has a table for each oracle: `class`, a class of transformers, and `config`, its configuration on
-top of `SMALL`; `tokens` and `seed` as for `record`. `forward`, `save` and `change` each name a script in the
-folder, which defines the function of that name: the first two as for `record`; the third is given the oracle
-and returns the one that is stored, such as with two matrices fused. `without` lists hyperparameters that are
-not stored, since files may leave them out, too: their defaults are then compared.
+top of `SMALL`; `tokens`, `pair` and `seed` as for `record`. `forward`, `save` and `change` each name a script
+in the folder, which defines the function of that name: the first two as for `record`; the third is given the
+oracle and returns the one that is stored, such as with two matrices fused. `without` lists hyperparameters
+that are not stored, since files may leave them out, too: their defaults are then compared.
 
 Needs torch, transformers and a package that reads folders of Hugging Face (zigai-safetensors); checking a
 graph against an oracle needs none of them. The model is saved as a folder and read again through the family's
@@ -69,6 +69,7 @@ def record(
     config: Mapping[str, Any],
     *,
     tokens: int = 40,
+    pair: int | None = None,
     seed: int = 0,
     forward: Forward | None = None,
     save: Callable[[Path], None] | None = None,
@@ -79,7 +80,9 @@ def record(
 
     `model_class` is a class of transformers (`Qwen3ForCausalLM`), `config` its configuration, on top of
     `SMALL`. `forward` computes the outputs; by default they are the model's `logits`, if it has any, and the
-    `last_hidden_state` of its base model as `hidden`. `save` adds files to the folder of the model, which
+    `last_hidden_state` of its base model as `hidden`, or of a class for classification of sequences the
+    `scores`, once for each token. `pair`: the tokens from this one on are of type 1, those before of 0;
+    `forward` is not given types. `save` adds files to the folder of the model, which
     transformers does not write. `without`: hyperparameters that are left out of the oracle. Make windows
     shorter than the text, and give every option that the architecture has a value that matters: what the
     model does not use, its oracle cannot check.
@@ -97,7 +100,8 @@ def record(
     if type(size) is not int or size < 1:
         raise FormatError(f"{model_class}: vocab_size is {quote(size)}, but must be a whole number above 0")
     text = text_of(size, tokens, seed)
-    settings = {"text": text, "seed": seed, "forward": forward, "save": save}
+    types = () if pair is None else (*[0] * pair, *[1] * (tokens - pair))
+    settings = {"text": text, "types": types, "seed": seed, "forward": forward, "save": save}
     with tempfile.TemporaryDirectory() as folder:
         tiny = TinyFolder.written(Path(folder), model_class, parsed, **settings)
         names = chosen(tiny.network, plugins)
@@ -140,7 +144,14 @@ def record(
         rows,
         f"transformers {transformers().__version__}, {model_class}",
         used,
-        {"model_class": model_class, "config": dict(config), "tokens": tokens, "seed": seed},
+        types,
+        {
+            "model_class": model_class,
+            "config": dict(config),
+            "tokens": tokens,
+            "seed": seed,
+            **({} if pair is None else {"pair": pair}),
+        },
     )
 
 
@@ -244,6 +255,7 @@ def _recorded(name: str, settings: Mapping[str, Any], path: Path, *, check: bool
 def changes(one: Oracle, other: Oracle) -> list[str]:
     """Returns what is not the same in two oracles but for the numbers of their outputs and values."""
     found = [] if one.tokens == other.tokens else ["the text"]
+    found += [] if one.types == other.types else ["the types of tokens"]
     found += [] if one.rows == other.rows else ["the rows of values"]
     for kind, outputs in (("output", (one.outputs, other.outputs)), ("value", (one.values, other.values))):
         found += [f"{kind} {name}, which only one has" for name in sorted({*outputs[0]} ^ {*outputs[1]})]

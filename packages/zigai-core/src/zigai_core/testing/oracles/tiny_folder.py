@@ -46,7 +46,7 @@ LARGEST = 1 << 24
 LAYERS = 256
 """Layers up to which the elements of a model are counted."""
 
-Forward = Callable[[Any, Any], Mapping[str, Any]]
+Forward = Callable[..., Mapping[str, Any]]
 """`(model, token ids [1, tokens]) -> torch tensors [tokens, width] by the name of the graph's output`."""
 
 
@@ -60,6 +60,8 @@ class TinyFolder:
     path: Path
     model_class: str
     text: Sequence[int]
+    types: Sequence[int] = ()
+    """The type of each token; empty: all are 0."""
     seed: int = 0
     forward: Forward | None = None
     save: Callable[[Path], None] | None = None
@@ -82,7 +84,13 @@ class TinyFolder:
         """
         if elements(self.model_class, self.config_of(config)) > largest:
             return None
-        settings = {"text": self.text, "seed": self.seed, "forward": self.forward, "save": self.save}
+        settings = {
+            "text": self.text,
+            "types": self.types,
+            "seed": self.seed,
+            "forward": self.forward,
+            "save": self.save,
+        }
         self.written(path, self.model_class, self.config_of(config), **settings)
         (path / "config.json").write_text(json.dumps(dict(config), indent=2), encoding="utf-8")
         return replace(self, path=path)
@@ -113,10 +121,21 @@ class TinyFolder:
         who = f"{self.model_class}: the computation" if self.forward is None else "the function forward"
         network = self.network
         with torch().no_grad(), foreign(who):
-            found: Any = (self.forward or _outputs)(network, torch().tensor([[*self.text]]))
+            ids = torch().tensor([[*self.text]])
+            types = {"token_type_ids": torch().tensor([[*self.types]])} if self.types else {}
+            found: Any = (self.forward or _outputs)(network, ids, **types)
         if not isinstance(found, Mapping) or not found:
             raise ShapeError(f"{who} returns {quote(found)}, but must return tensors by name, such as logits")
         return {name: self._rows(f"{who} returns {quote(name)}", name, each) for name, each in found.items()}
+
+    def computes(self, length: int) -> bool:
+        """Returns whether transformers computes a text of so many tokens, all the first one of the text."""
+        try:
+            with torch().no_grad():
+                self.network(torch().tensor([[self.text[0]] * length]))
+        except (IndexError, RuntimeError):
+            return False
+        return True
 
     def _rows(self, what: str, name: object, tensor: Any) -> Array:
         if not isinstance(name, str) or not hasattr(tensor, "detach"):
@@ -129,10 +148,12 @@ class TinyFolder:
         return array
 
 
-def _outputs(network: Any, ids: Any) -> Mapping[str, Any]:
-    result = network(ids)
+def _outputs(network: Any, ids: Any, **types: Any) -> Mapping[str, Any]:
+    result = network(ids, **types)
     if getattr(result, "logits", None) is None:
         return {"hidden": result.last_hidden_state[0]}
+    if result.logits.ndim == 2:  # of a head that classifies whole texts
+        return {"scores": result.logits.repeat(ids.shape[1], 1)}
     return {"logits": result.logits[0], "hidden": network.base_model(ids).last_hidden_state[0]}
 
 

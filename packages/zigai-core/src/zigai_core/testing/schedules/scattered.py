@@ -105,12 +105,17 @@ class ScatteredRunner:
         return twin
 
     def step(
-        self, *parts: Part, output_rows: Sequence[int] | None = None, checkpoints: bool = False
+        self,
+        *parts: Part,
+        output_rows: Sequence[int] | None = None,
+        checkpoints: bool = False,
+        types: Sequence[int] = (),
     ) -> Mapping[str, Array]:
         """Computes one step, and returns each output: `[rows, width]`, the rows of the parts in their order.
 
         `output_rows` are the rows that are wanted; by default all. With `checkpoints`, which takes one part,
-        the state after each of its rows is written to a slot: see `checkpoint`.
+        the state after each of its rows is written to a slot: see `checkpoint`. `types` is the type of the
+        token of each row; without any, all are 0.
         """
         for g, written in enumerate(self._written):
             self._free[g] += (slot for slot in written.values() if not self._users[g][slot])
@@ -138,6 +143,7 @@ class ScatteredRunner:
                 for g, group in enumerate(self._groups)
             ),
             ends=np.repeat(ints(counts), counts) if whole else None,
+            types=ints(types) if len(types) else None,
         )
         try:
             outputs = self.executor.run(batch, self._stop)

@@ -33,16 +33,21 @@ Rows = Mapping[str, Array]
 Schedule = Callable[[Program, Sequence[int]], Rows]
 
 
-def whole_prefill(program: Program, tokens: Sequence[int]) -> Rows:
-    """All tokens in one step, or in steps that are as large as the program allows."""
-    return in_chunks(program, tokens, [program.options.batch])
+def whole_prefill(program: Program, tokens: Sequence[int], types: Sequence[int] = ()) -> Rows:
+    """All tokens in one step, or in steps that are as large as the program allows.
+
+    `types` is the type of each token; without any, all are 0.
+    """
+    return in_chunks(program, tokens, [program.options.batch], types)
 
 
-def in_chunks(program: Program, tokens: Sequence[int], sizes: Sequence[int]) -> Rows:
-    """Steps of `sizes` tokens, over and over."""
+def in_chunks(
+    program: Program, tokens: Sequence[int], sizes: Sequence[int], types: Sequence[int] = ()
+) -> Rows:
+    """Steps of `sizes` tokens, over and over. `types`: as for `whole_prefill`."""
     check_program(program, tokens)
     at = ScatteredRunner(program, 1)
-    return _advance(at, at.new_sequence(), tokens, sizes)
+    return _advance(at, at.new_sequence(), tokens, sizes, types)
 
 
 def reversed_outputs(program: Program, tokens: Sequence[int]) -> Rows:
@@ -199,14 +204,18 @@ def schedules_for(graph: Graph) -> tuple[Mapping[str, Schedule], Mapping[str, st
 
 
 def _advance(
-    at: ScatteredRunner, sequence: ScatteredSequence, tokens: Sequence[int], sizes: Sequence[int]
+    at: ScatteredRunner,
+    sequence: ScatteredSequence,
+    tokens: Sequence[int],
+    sizes: Sequence[int],
+    types: Sequence[int] = (),
 ) -> Rows:
     """Appends tokens in steps of `sizes`, over and over, and returns the rows of each output."""
     parts: list[Rows] = []
     done = 0
     for size in cycle(sizes):
         chunk = tokens[done : done + min(size, at.program.options.batch)]
-        parts.append(at.step((sequence, chunk)))
+        parts.append(at.step((sequence, chunk), types=types[done : done + len(chunk)]))
         done += len(chunk)
         if done == len(tokens):
             break

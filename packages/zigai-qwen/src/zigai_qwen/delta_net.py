@@ -16,7 +16,7 @@ L2_EPSILON = 1e-6
 
 @dataclass(frozen=True)
 class DeltaNetShape:
-    """The sizes of a gated delta net: numbers of heads of values and of keys, and their widths in elements."""
+    """The sizes of a gated delta net: numbers of heads of values and keys, and their widths in elements."""
 
     heads: int
     key_heads: int
@@ -65,8 +65,8 @@ def delta_net(
     """
     if g.has(f"{at}.ssm_in.weight"):
         raise UnsupportedError(
-            f"tensor {at}.ssm_in.weight, of the first files of Qwen3-Next, is not supported; take a file that "
-            f"has {at}.attn_qkv.weight in its place, or convert the model again"
+            f"tensor {at}.ssm_in.weight, of the first files of Qwen3-Next, is not supported; take a file "
+            f"that has {at}.attn_qkv.weight in its place, or convert the model again"
         )
     channels, filters = 2 * shape.keys + shape.values, f"{at}.ssm_conv1d.weight"
     if g.shape(filters)[-1:] != (shape.taps,):

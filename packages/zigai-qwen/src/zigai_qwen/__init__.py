@@ -21,10 +21,10 @@ __all__ = [
     "qwen2moe",
     "qwen2vl",
     "qwen3",
-    "qwen35",
-    "qwen35moe",
     "qwen3moe",
     "qwen3next",
     "qwen3vl",
     "qwen3vlmoe",
+    "qwen35",
+    "qwen35moe",
 ]

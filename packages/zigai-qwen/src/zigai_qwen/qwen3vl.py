@@ -9,7 +9,7 @@ from zigai_qwen.sections import check_deepstack, check_sections
 
 
 def qwen3vl(model: ModelDescriptor, *, context: int) -> Graph:
-    """Returns the graph: that of `qwen3`, with RMSNorm on each query and key head.
+    """Returns the graph: that of `qwen3`, with norms of query and key heads.
 
     Pairs of a head rotate as in RoPE, since a text has one position in all sections of M-RoPE.
     """

@@ -9,7 +9,7 @@ from zigai_qwen.sections import check_deepstack, check_sections
 
 
 def qwen3vlmoe(model: ModelDescriptor, *, context: int) -> Graph:
-    """Returns the graph: that of `qwen3moe`, with RMSNorm on each query and key head, and a mixture of experts.
+    """Returns the graph: that of `qwen3moe`, with norms of query and key heads and a mixture of experts.
 
     Pairs of a head rotate as in RoPE, since a text has one position in all sections of M-RoPE.
     """

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from zigai_core.api.loading import build
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.plugins import Backend, Program
@@ -24,16 +26,24 @@ from zigai_core.engine.stream import Stream
 from zigai_core.ops.blocks import decoder
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.backend.graphs import core_recurrent_graph, core_recurrent_tensors
+from zigai_core.testing.oracles import Oracle
 from zigai_core.testing.toys import toy_decoder
 from zigai_kernels import NativeBackend
 
+ORACLES = Path(__file__).resolve().parents[1] / "packages" / "zigai-qwen" / "tests" / "oracles"
 OPERATIONS = int(os.environ.get("ZIGAI_ENGINE_OPERATIONS", "400"))
 PAGE, CONTEXT = 8, 96
 
 
 def program_of(backend: Backend, kind: int | str | None) -> Program:
-    """A toy whose layers all see everything, or have a window, or are beside recurrent states."""
+    """A toy whose layers all see everything, or have a window, or are beside recurrent states.
+
+    Or a tiny Qwen3-Next, with three layers of a gated delta net, one of attention, and experts in all.
+    """
     options = CompileOptions(context=CONTEXT, batch=24, page=PAGE, threads=2)
+    if kind == "qwen3next":
+        model = Oracle.load(ORACLES / "qwen3next.npz").model
+        return backend.compile(build(model, context=CONTEXT), model.tensors, options)
     if kind == "recurrent":
         tensors = core_recurrent_tensors(256)
         return backend.compile(core_recurrent_graph(tensors, attention=True), tensors, options)
@@ -67,6 +77,7 @@ class Company:
 
     def __init__(self, program: Program, budget: Budget, seed: int) -> None:
         self.program = program
+        self.vocabulary = program.graph.outputs["logits"].width
         self.random = np.random.RandomState(seed)
         self.engine = Engine(program, budget=budget)
         self.open: list[tuple[Ask, Stream]] = []
@@ -75,7 +86,7 @@ class Company:
         self.compared = 0
 
     def _tokens(self, count: int) -> tuple[int, ...]:
-        return tuple(int(token) for token in self.random.randint(3, 256, count))
+        return tuple(int(token) for token in self.random.randint(3, self.vocabulary, count))
 
     def operate(self) -> None:
         """Does something at random."""
@@ -126,7 +137,7 @@ class Company:
         return stats
 
 
-@pytest.mark.parametrize("kind", [None, 20, "recurrent"])
+@pytest.mark.parametrize("kind", [None, 20, "recurrent", "qwen3next"])
 @pytest.mark.parametrize("pages", [13, 40])
 @pytest.mark.parametrize("backend", [NativeBackend(), NumpyBackend()], ids=["native", "numpy"])
 def test_replies_in_company_are_those_alone(backend: Backend, pages: int, kind: int | str | None) -> None:

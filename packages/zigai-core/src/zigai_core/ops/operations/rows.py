@@ -33,7 +33,7 @@ class Columns(Operation):
     def evaluate(self, step: Step) -> Array:
         x, part = step[self.x], self.output.width // self.groups
         grouped = x.reshape(len(x), self.groups, self.x.width // self.groups)
-        return grouped[:, :, self.start : self.start + part].reshape(len(x), -1)
+        return grouped[:, :, self.start : self.start + part].reshape(len(x), self.groups * part)
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,6 +40,7 @@ HYBRIDS = {
     "mamba2": "zigai-mamba/tests/oracles/mamba2.npz",
     "lfm2": "zigai-lfm/tests/oracles/lfm2.npz",
     "granitehybrid": "zigai-mamba/tests/oracles/granitehybrid.npz",
+    "qwen3next": "zigai-qwen/tests/oracles/qwen3next.npz",
 }
 """Tiny models with recurrent states, by architecture."""
 
@@ -83,6 +84,7 @@ class Company:
 
     def __init__(self, program: Program, budget: Budget, seed: int) -> None:
         self.program = program
+        self.vocabulary = program.graph.outputs["logits"].width
         self.random = np.random.RandomState(seed)
         self.engine = Engine(program, budget=budget)
         self.open: list[tuple[Ask, Stream]] = []

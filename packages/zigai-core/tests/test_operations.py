@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import ShapeError
-from zigai_core.contracts.graph import Value
+from zigai_core.contracts.graph import WANTED, Value
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.ops.operations import activate
+from zigai_core.ops.operations import Columns, activate
 from zigai_core.testing.toys import random_tensor
 
 RANDOM = np.random.RandomState(3)
@@ -81,6 +82,12 @@ def test_columns_of_groups_are_those_of_each_group() -> None:
     np.testing.assert_allclose(found, X[:, [1, 4]])
     found = evaluated(lambda g, x: g.columns(x, 0, 2, groups=2, name="some"))
     np.testing.assert_allclose(found, X[:, [0, 1, 3, 4]])
+
+
+def test_columns_of_no_rows_are_none() -> None:
+    x = Value("x", 6, WANTED)
+    step: Any = {x: np.zeros((0, 6), np.float32)}
+    assert Columns(Value("y", 4, WANTED), x, 1, 2).evaluate(step).shape == (0, 4)
 
 
 @pytest.mark.parametrize(("start", "width", "groups"), [(2, 2, 2), (0, 1, 4), (0, 1, 0), (-1, 1, 2)])

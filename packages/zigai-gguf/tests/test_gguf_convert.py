@@ -386,7 +386,12 @@ def test_what_llama_cpp_ignores_is_told(model: ModelDescriptor) -> None:
         "llama.cpp ignores the sliding window of models of the architecture 'llama': "
         "there, texts of more than 8 tokens have other logits"
     ]
-    for architecture, always in (("llama", True), ("qwen2moe", False), ("qwen3moe", True)):
+    for architecture, always in (
+        ("llama", True),
+        ("qwen2moe", False),
+        ("qwen3moe", True),
+        ("qwen3next", True),
+    ):
         assert told(architecture, expert_weights_norm=always) == []
         (line,) = told(architecture, expert_weights_norm=not always)
         assert line.startswith(

@@ -5,7 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from zigai_core.testing.architecture import ArchitectureConformance
-from zigai_qwen import qwen, qwen2, qwen2moe, qwen3, qwen3moe, qwen3next, qwen35, qwen35moe
+from zigai_qwen import (
+    qwen,
+    qwen2,
+    qwen2moe,
+    qwen2vl,
+    qwen3,
+    qwen3moe,
+    qwen3next,
+    qwen3vl,
+    qwen3vlmoe,
+    qwen35,
+    qwen35moe,
+)
 
 ORACLES = Path(__file__).parent / "oracles"
 SECTIONS = "a text has one position in all sections of M-RoPE"
@@ -28,7 +40,7 @@ class TestDense(ArchitectureConformance):
 
 
 class TestExperts(ArchitectureConformance):
-    oracles = [path for path in sorted(ORACLES.glob("qwen*moe*.npz")) if "qwen35" not in path.stem]
+    oracles = sorted((*ORACLES.glob("qwen2moe*.npz"), *ORACLES.glob("qwen3moe*.npz")))
     architectures = {"qwen2moe": qwen2moe, "qwen3moe": qwen3moe}
     defaults = {"expert_weights_norm": "false in qwen2moe, true in qwen3moe: llama.cpp"}
     unlike_llama_cpp = {
@@ -56,3 +68,20 @@ class TestQwen35(ArchitectureConformance):
     without_effect = {"rope.dimension_sections": SECTIONS}
     unrecorded = {"expert_weights_norm": "always so in transformers; qwen3next has an oracle of it"}
     unlike_llama_cpp = {"qwen35-with-images": WIDTHS, "qwen35moe-interval": WIDTHS}
+
+
+class TestWithImages(ArchitectureConformance):
+    oracles = sorted(ORACLES.glob("qwen*vl*.npz"))
+    architectures = {"qwen2vl": qwen2vl, "qwen3vl": qwen3vl, "qwen3vlmoe": qwen3vlmoe}
+    defaults = {"expert_weights_norm": "true: llama.cpp"}
+    without_effect = {
+        "rope.dimension_sections": SECTIONS,
+        "feed_forward_length": "the width of layers without experts, of which qwen3vlmoe has none",
+    }
+    unrecorded = {"expert_weights_norm": "always so in transformers; qwen3moe has an oracle of it"}
+    unlike_llama_cpp = {
+        "qwen2vl": "its qwen2vl does not read the epsilon of norms",
+        "qwen2vl-25": "its qwen2vl does not read the epsilon of norms",
+        "qwen3vl-with-biases": "it refuses files without rope.dimension_sections",
+        "qwen3vlmoe-transposed": "it refuses files without rope.dimension_sections",
+    }

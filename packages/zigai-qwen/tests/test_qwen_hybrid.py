@@ -15,12 +15,14 @@ from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
 from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError
 from zigai_core.testing.oracles import Oracle, float_tensor
 from zigai_core.testing.oracles.evaluation import Evaluation, float_weights
-from zigai_qwen import qwen3next, qwen35
+from zigai_qwen import qwen3next, qwen3vl, qwen35
 from zigai_qwen.huggingface_hybrid import QWEN3_NEXT, QWEN35
+from zigai_qwen.huggingface_images import QWEN3_VL_MOE
 
 ORACLES = Path(__file__).parent / "oracles"
 NEXT = Oracle.load(ORACLES / "qwen3next.npz")
 DENSE = Oracle.load(ORACLES / "qwen35.npz")
+IMAGES = Oracle.load(ORACLES / "qwen3vl.npz")
 
 
 def changed(model: ModelDescriptor, **values: Any) -> ModelDescriptor:
@@ -95,10 +97,30 @@ def test_files_with_queries_keys_values_and_gates_in_one_matrix_are_refused_by_i
         qwen3next(model, context=64)
 
 
-@pytest.mark.parametrize("sections", [[], [1] * 5, [-1, 1], [1.0], [True], "1", 1 << 20])
+@pytest.mark.parametrize("sections", [[], [1] * 5, [-1, 1], [1.0], [True], [1 << 16], "1", 1])
 def test_sections_that_are_none_are_refused(sections: Any) -> None:
     with pytest.raises(FormatError, match=r"dimension_sections is .*up to four numbers of pairs"):
         qwen35(changed(DENSE.model, rope__dimension_sections=sections), context=64)
+
+
+def test_features_of_images_are_for_as_many_layers_as_there_are() -> None:
+    np.testing.assert_array_equal(logits(changed(IMAGES.model, n_deepstack_layers=2)), logits(IMAGES.model))
+    with pytest.raises(FormatError, match=r"qwen3vl\.n_deepstack_layers is 3, outside 0\.\.2"):
+        qwen3vl(changed(IMAGES.model, n_deepstack_layers=3), context=64)
+
+
+def test_matrices_of_experts_are_told_by_their_shape() -> None:
+    name = "model.language_model.layers.{}.mlp.experts."
+    gate, up = QWEN3_VL_MOE.parts[f"{name}gate_up_proj"]
+    down = QWEN3_VL_MOE.parts[f"{name}down_proj"][0]
+    both, one = np.arange(24.0).reshape(6, 4), np.arange(12.0).reshape(4, 3)
+    for stored in (both, both.T):
+        np.testing.assert_array_equal(gate.change(stored, 3, 4), both[:3])
+        np.testing.assert_array_equal(up.change(stored, 3, 4), both[3:])
+    for stored in (one, one.T):
+        np.testing.assert_array_equal(down.change(stored, 3, 4), one)
+    with pytest.raises(ValueError, match="neither 4 by 3 nor the other way round"):
+        down.change(both, 3, 4)
 
 
 def test_folders_whose_layers_are_of_unknown_kinds_are_refused() -> None:

@@ -113,6 +113,24 @@ def test_the_settings_of_a_section_hold_with_those_beside_it(load: Read) -> None
         load(changes)
 
 
+def test_a_section_may_be_missing_if_the_family_says_so(load: Read) -> None:
+    changes = {"section": "text_config", "flat": True}
+    assert load(changes).hyperparameters["embedding_length"] == 4
+    model = load(changes, text_config={"hidden_size": 4}, hidden_size=None)
+    assert model.hyperparameters["embedding_length"] == 4
+    with pytest.raises(FormatError, match="text_config is 3, but must be an object"):
+        load(changes, text_config=3)
+
+
+def test_rope_by_sections_is_none_for_families_that_name_the_sections(load: Read) -> None:
+    settings = {"type": "mrope", "mrope_section": [1, 1]}
+    with pytest.raises(UnsupportedError, match=r"rope_scaling: the scaling of RoPE 'mrope' is not supported"):
+        load({}, rope_scaling=settings)
+    model = load({"keys_without_effect": {"mrope_section": "texts"}}, rope_scaling=settings, rope_theta=5e5)
+    assert model.hyperparameters["rope.freq_base"] == 5e5
+    assert "rope.scaling.type" not in model.hyperparameters
+
+
 def test_an_unknown_key_in_a_section_is_passed_on(load: Read) -> None:
     model = load({"section": "part"}, part={"strange": 3})
     assert model.hyperparameters["config.strange"] == 3

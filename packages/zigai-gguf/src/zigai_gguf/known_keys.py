@@ -34,7 +34,8 @@ remove_extra_whitespaces scores seperator_token_id token_type token_type_count t
 _ARCHITECTURE = """
 attention.causal attention.clamp_kqv attention.head_count attention.head_count_kv attention.key_length
 attention.kv_lora_rank attention.layer_norm_epsilon attention.layer_norm_rms_epsilon
-attention.max_alibi_bias attention.q_lora_rank attention.scale attention.sliding_window
+attention.max_alibi_bias attention.q_lora_rank attention.recurrent_layers attention.scale
+attention.sliding_window
 attention.sliding_window_pattern attention.value_length attn_logit_softcapping block_count context_length
 embedding_length embedding_scale expert_count expert_feed_forward_length expert_gating_func
 expert_group_count expert_shared_count expert_shared_feed_forward_length expert_used_count
@@ -43,8 +44,8 @@ leading_dense_block_count logit_scale pooling_type residual_scale rope.dimension
 rope.dimension_sections rope.freq_base rope.freq_base_swa rope.scaling.attn_factor rope.scaling.factor
 rope.scaling.finetuned rope.scaling.original_context_length rope.scaling.type
 rope.scaling.yarn_attn_factor rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow
-rope.scaling.yarn_ext_factor rope.scaling.yarn_log_multiplier ssm.conv_kernel ssm.inner_size
-ssm.state_size ssm.time_step_rank tensor_data_layout use_parallel_residual vocab_size
+rope.scaling.yarn_ext_factor rope.scaling.yarn_log_multiplier ssm.conv_kernel ssm.group_count
+ssm.inner_size ssm.state_size ssm.time_step_rank tensor_data_layout use_parallel_residual vocab_size
 """
 KNOWN: tuple[str, ...] = (
     *_PLAIN.split(),

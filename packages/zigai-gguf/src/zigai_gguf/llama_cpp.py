@@ -16,7 +16,10 @@ from zigai_gguf.known_keys import KNOWN
 
 _WITHOUT_WINDOW = ("llama", "qwen2", "qwen2moe", "qwen3", "qwen3moe")
 """Architectures whose sliding window llama.cpp does not read (its src/models/llama.cpp, qwen2.cpp, …)."""
-_RENORMALISED = {"llama": True, "qwen2moe": False, "qwen3moe": True}
+_RENORMALISED = {
+    "qwen2moe": False,
+    **dict.fromkeys(("llama", "qwen3moe", "qwen3next", "qwen3vlmoe", "qwen35moe"), True),
+}
 """Whether llama.cpp divides the shares of the chosen experts by their sum, whatever the file says: there,
 `norm_w` of `build_moe_ffn`."""
 

@@ -6,10 +6,25 @@ Each function is an `Architecture` (`zigai_core.contracts.plugins`), which docum
 from zigai_qwen.qwen import qwen
 from zigai_qwen.qwen2 import qwen2
 from zigai_qwen.qwen2moe import qwen2moe
+from zigai_qwen.qwen2vl import qwen2vl
 from zigai_qwen.qwen3 import qwen3
 from zigai_qwen.qwen3moe import qwen3moe
 from zigai_qwen.qwen3next import qwen3next
+from zigai_qwen.qwen3vl import qwen3vl
+from zigai_qwen.qwen3vlmoe import qwen3vlmoe
 from zigai_qwen.qwen35 import qwen35
 from zigai_qwen.qwen35moe import qwen35moe
 
-__all__ = ["qwen", "qwen2", "qwen2moe", "qwen3", "qwen3moe", "qwen3next", "qwen35", "qwen35moe"]
+__all__ = [
+    "qwen",
+    "qwen2",
+    "qwen2moe",
+    "qwen2vl",
+    "qwen3",
+    "qwen3moe",
+    "qwen3next",
+    "qwen3vl",
+    "qwen3vlmoe",
+    "qwen35",
+    "qwen35moe",
+]

@@ -20,15 +20,15 @@ def check_sections(hp: Hyperparameters) -> None:
     given = hp.get(SECTIONS)
     if given is None:
         return
-    entries = [*given] if isinstance(given, (list, tuple, np.ndarray)) else [given]
+    entries = [*given] if isinstance(given, (list, tuple, np.ndarray)) else []
     whole = all(type(each) is int or isinstance(each, np.integer) for each in entries)
     if not 1 <= len(entries) <= 4 or not whole or any(not 0 <= each < 65536 for each in entries):
         raise hp.error(SECTIONS, f"is {quote(given)}, but must hold up to four numbers of pairs")
 
 
-def check_deepstack(hp: Hyperparameters, layers: int) -> None:
+def check_deepstack(hp: Hyperparameters) -> None:
     """Reads the number of layers to which features of images are added (arXiv:2406.04334): none for texts.
 
     Raises `FormatError` for more than the model has.
     """
-    hp.integer(DEEPSTACK, 0, maximum=layers)
+    hp.integer(DEEPSTACK, 0, maximum=hp.integer("block_count", minimum=1))

@@ -66,7 +66,7 @@ def one_object(
     names = _variant(config, names, path)
     settings = dict(config)
     if names.section is not None:
-        inner = settings.pop(names.section, None)
+        inner = settings.pop(names.section, {} if names.flat else None)
         if not isinstance(inner, dict):
             raise FormatError(f"{path}: {names.section} is {quote(inner)}, but must be an object")
         for key, value in inner.items():

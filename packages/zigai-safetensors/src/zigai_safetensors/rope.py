@@ -63,6 +63,9 @@ _OWN = frozenset(("rope_type", "type", "rope_theta")).union(*_SCALINGS.values())
 _RENAMED = {"su": "longrope"}
 """Names of scalings in old files: the first ones of Phi-3 (transformers, models/phi3)."""
 
+_SECTIONED = "mrope"
+"""The name of M-RoPE as a scaling, in first folders of Qwen2-VL: for a text, RoPE without one."""
+
 
 def named(names: HuggingFaceNames) -> set[str]:
     """Returns the keys of config.json that a family names."""
@@ -113,6 +116,8 @@ def add(config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, An
     values["rope.freq_base"] = _positive(path, stated, config.get("rope_theta", 10000.0))
     kind = full.get("rope_type", full.get("type", "default"))
     kind = _RENAMED.get(kind, kind) if isinstance(kind, str) else kind
+    if kind == _SECTIONED and "mrope_section" in named(names):
+        kind = "default"
     if not isinstance(kind, str) or kind not in _SCALINGS:
         raise UnsupportedError(
             f"{path}: {at}: the scaling of RoPE {quote(kind)} is not supported; supported are "

@@ -99,6 +99,8 @@ class HuggingFaceNames:
     """Which elements of a head form a pair for RoPE in folders: see `Conventions`."""
     section: str | None = None
     """The key of an object that holds the settings of the text model. Those beside it hold, too."""
+    flat: bool = False
+    """The section may be missing: all settings then stand where it would be, as in folders of Qwen2-VL."""
     classes: Mapping[str, HuggingFaceNames] = field(default_factory=dict)
     """Names that hold instead of these, with their own variants, for a class that config.json names first in
     `architectures`, such as the model with a head that scores pairs of texts."""

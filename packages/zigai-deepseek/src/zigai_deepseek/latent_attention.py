@@ -56,7 +56,8 @@ class LatentShape:
         }
         for name, number in expected.items():
             if hp.integer(name, number) != number:
-                raise hp.error(name, f"must be {number}")
+                kind = "with" if absorbed else "without"
+                raise hp.error(name, f"must be {number} {kind} attention.key_length_mla")
         query_rank = hp.integer("attention.q_lora_rank", 0)
         return cls(heads, rank, query_rank, key - rotated, rotated, value, absorbed)
 

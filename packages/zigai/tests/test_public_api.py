@@ -45,6 +45,8 @@ def test_importing_zigai_imports_no_plugin() -> None:
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     plugins = {
         "zigai_cohere",
+        "zigai_deepseek",
+        "zigai_glm",
         "zigai_gemma",
         "zigai_gguf",
         "zigai_hub",

@@ -81,7 +81,8 @@ def latent_attention(
     """
 
     def rotated(y: Value, name: str) -> Value:
-        return g.rope(y, shape.rotated, rope.frequencies, pairing, magnitude=rope.magnitude, name=name)
+        turns = rope.rotation
+        return g.rope(y, shape.rotated, turns.frequencies, pairing, magnitude=turns.magnitude, name=name)
 
     heads, whole = shape.heads, shape.plain + shape.rotated
     if shape.query_rank:

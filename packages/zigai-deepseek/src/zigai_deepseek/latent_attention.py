@@ -56,7 +56,8 @@ class LatentShape:
         }
         for name, number in expected.items():
             if hp.integer(name, number) != number:
-                raise hp.error(name, f"must be {number}")
+                kind = "with" if absorbed else "without"
+                raise hp.error(name, f"must be {number} {kind} attention.key_length_mla")
         query_rank = hp.integer("attention.q_lora_rank", 0)
         return cls(heads, rank, query_rank, key - rotated, rotated, value, absorbed)
 
@@ -80,7 +81,8 @@ def latent_attention(
     """
 
     def rotated(y: Value, name: str) -> Value:
-        return g.rope(y, shape.rotated, rope.frequencies, pairing, magnitude=rope.magnitude, name=name)
+        turns = rope.rotation
+        return g.rope(y, shape.rotated, turns.frequencies, pairing, magnitude=turns.magnitude, name=name)
 
     heads, whole = shape.heads, shape.plain + shape.rotated
     if shape.query_rank:

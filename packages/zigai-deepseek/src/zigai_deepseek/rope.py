@@ -5,12 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from zigai_core.contracts.descriptor import Hyperparameters
 from zigai_core.ops.builder import GraphBuilder
-from zigai_core.ops.rope import rope_frequencies
+from zigai_core.ops.rope import RopeFrequencies, rope_frequencies
 
 MULTIPLIER = "rope.scaling.yarn_log_multiplier"
 MAGNITUDE = "rope.scaling.yarn_attn_factor"
@@ -18,10 +15,9 @@ MAGNITUDE = "rope.scaling.yarn_attn_factor"
 
 @dataclass(frozen=True, eq=False)
 class LatentRope:
-    """Radians per position for each pair, the factor of what is rotated, and that of all scores."""
+    """RoPE of the rotated elements, and the factor of all scores."""
 
-    frequencies: NDArray[np.float32]
-    magnitude: float
+    rotation: RopeFrequencies
     score: float
 
 
@@ -41,5 +37,4 @@ def latent_rope(g: GraphBuilder, hp: Hyperparameters, rotated: int, *, context: 
     known = hp.replaced(rope__dimension_count=rotated, rope__scaling__yarn_log_multiplier=0.0)
     if share and MAGNITUDE not in hp:
         known = known.replaced(rope__scaling__yarn_attn_factor=1.0)
-    rope = rope_frequencies(g, known, rotated, context=context)
-    return LatentRope(rope.frequencies, rope.magnitude, score)
+    return LatentRope(rope_frequencies(g, known, rotated, context=context), score)

@@ -164,6 +164,12 @@ def without_groups(operation: Any) -> Operation:
     return replace(operation, groups=None) if found else operation
 
 
+def other_part_first(operation: Any, _: Any, y: Array) -> Array:
+    grouped = y.reshape(len(y), operation.groups, -1)
+    left = operation.a.width // operation.groups
+    return np.roll(grouped, -left, axis=2).reshape(y.shape)
+
+
 def heads_in_reverse(operation: Any, _: Any, y: Array) -> Array:
     heads = operation.weight.shape[0]
     return y.reshape(len(y), heads, -1)[:, ::-1].reshape(y.shape)

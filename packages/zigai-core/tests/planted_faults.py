@@ -24,6 +24,7 @@ from faulty_backends import (
     kinds_with,
     nothing_without_keys,
     of_the_first,
+    other_part_first,
     replacing,
     reporting,
     values_of_key_width,
@@ -68,7 +69,9 @@ from faulty_executors import (
 
 from zigai_core.ops.operations import (
     Attention,
+    Columns,
     ColumnShift,
+    Concat,
     Experts,
     HeadLinear,
     L2Norm,
@@ -270,6 +273,8 @@ FAULTS: list[tuple[str, NumpyBackend, str]] = [
     ("ignores the row of a shift", kinds_with(ColumnShift, row=0), GRAPHS),
     ("ignores the epsilon of L2Norm", kinds_with(L2Norm, epsilon=0.0), GRAPHS),
     ("ignores the groups of RMSNorm", replacing(without_groups), GRAPHS),
+    ("ignores the groups of columns", kinds_with(Columns, groups=1, start=0), GRAPHS),
+    ("joins the wrong part first", computing(Concat, other_part_first), GRAPHS),
     ("mixes up heads", computing(HeadLinear, heads_in_reverse), GRAPHS),
     # the stop cell, slots, and graphs
     ("ignores the stop cell", With(IgnoresTheStopCell), "test_a_stop_cell_that_is_set_cancels_the_step"),

@@ -28,6 +28,7 @@ TENSORS = random_tensors(
         "token_types.weight": (2, WIDTH),
         "one_type.weight": (WIDTH,),
         "norm.weight": (WIDTH,),
+        "norm_of_groups.weight": (3, 4),
         "decay": (WIDTH,),
         "heads.weight": (3, 5, 4),
         "square.weight": (3, 4, 4),
@@ -99,6 +100,18 @@ def test_rms_norm_of_groups_has_a_mean_for_each_and_a_weight_for_the_row(groups:
     ):
         root = np.sqrt((given**2).mean(axis=1, keepdims=True) + 0.01)
         np.testing.assert_allclose(part, given / root * weight, rtol=1e-5)
+
+
+def test_the_weight_of_a_norm_of_groups_may_have_a_row_for_each() -> None:
+    actual = evaluated(lambda g, x: g.rms_norm(x, "norm_of_groups", 0.01, groups=3))
+    parts = X.reshape(COUNT, 3, 4)
+    root = np.sqrt((parts**2).mean(axis=2, keepdims=True) + 0.01)
+    np.testing.assert_allclose(
+        actual.reshape(COUNT, 3, 4), parts / root * W["norm_of_groups.weight"], rtol=1e-5
+    )
+    for wrong in (2, 4, 1):
+        with pytest.raises(ShapeError, match=r"norm_of_groups.weight has shape \(3, 4\)"):
+            evaluated(lambda g, x, groups=wrong: g.rms_norm(x, "norm_of_groups", 0.01, groups=groups))
 
 
 def test_layer_norm_without_a_weight_has_mean_0_and_variance_1() -> None:
@@ -222,6 +235,7 @@ def test_mutants_of_these_operations_are_those_that_authors_would_make() -> None
         x = g.add(x, g.type_embedding("token_types", WIDTH), name="of its type")
         x = g.layer_norm(g.rms_norm(x, "norm", 0.1, groups=3), None, 0.1, name="plain")
         x = g.column_shift(g.unary(x, "tanh", name="tanh"), "token_types.weight", row=0, name="typed")
+        x = g.rms_norm(x, "norm_of_groups", 0.1, groups=3)
         x = g.position_scale(g.head_linear(x, "square", 3, 4), length=3, factor=0.5, name="tempered")
         return g.l2_norm(g.column_scale(x, "decay", name="decayed"), 0.1, group=4, name="unit")
 
@@ -233,6 +247,8 @@ def test_mutants_of_these_operations_are_those_that_authors_would_make() -> None
         "norm: groups left out",
         "norm: groups is 2, not 3",
         "norm: groups is 6, not 3",
+        "norm_of_groups: groups is 2, not 3",
+        "norm_of_groups: norm_of_groups.weight reversed",
         "tanh: kind is sigmoid",
         "typed: row is 1, not 0",
         "square: square.weight of the heads in reverse",

@@ -76,6 +76,19 @@ def test_multiply_scale_and_columns_equal_their_formulas() -> None:
     np.testing.assert_allclose(evaluated(lambda g, x: g.columns(x, 2, 3, name="some")), X[:, 2:5])
 
 
+def test_columns_of_groups_are_those_of_each_group() -> None:
+    found = evaluated(lambda g, x: g.columns(x, 1, 1, groups=2, name="some"))
+    np.testing.assert_allclose(found, X[:, [1, 4]])
+    found = evaluated(lambda g, x: g.columns(x, 0, 2, groups=2, name="some"))
+    np.testing.assert_allclose(found, X[:, [0, 1, 3, 4]])
+
+
+@pytest.mark.parametrize(("start", "width", "groups"), [(2, 2, 2), (0, 1, 4), (0, 1, 0), (-1, 1, 2)])
+def test_columns_outside_a_group_are_refused(start: int, width: int, groups: int) -> None:
+    with pytest.raises(ShapeError, match=f"token_embd has 6 columns in {groups} groups, without {start}"):
+        evaluated(lambda g, x: g.columns(x, start, width, groups=groups, name="some"))
+
+
 def test_columns_outside_a_row_are_refused() -> None:
     with pytest.raises(ShapeError, match=r"token_embd has 6 columns, without 4\.\.7"):
         evaluated(lambda g, x: g.columns(x, 4, 3, name="some"))

@@ -12,6 +12,7 @@ import pytest
 
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
 from zigai_core.testing.oracles.names import changed_names, differing_names, excused_tensors, names_used
+from zigai_core.testing.oracles.stored import stored_weights
 
 NAMES = HuggingFaceNames(
     "tiny",
@@ -32,11 +33,60 @@ CHECKSUM = zlib.crc32((-np.exp(np.arange(6, dtype=np.float32) / 16)).astype(np.f
 CONFIG = {"scale": 4, "share": 0.67}
 
 
+class Buffer:
+    """A tensor of torch, as far as names need it."""
+
+    def __init__(self, *shape: int, floats: bool = True) -> None:
+        self.shape, self.floats = shape, floats
+
+    def is_floating_point(self) -> bool:
+        return self.floats
+
+
+def network_of(config: Any, parameters: Any, buffers: Any = (), computed: Any = ()) -> Any:
+    """A network of torch; its files hold `parameters` and `buffers`."""
+    return SimpleNamespace(
+        config=config,
+        named_parameters=lambda: parameters,
+        named_buffers=lambda: [*buffers, *computed],
+        state_dict=lambda: dict([*parameters, *buffers]),
+    )
+
+
 def recorded() -> dict[str, Any]:
     config = SimpleNamespace(model_type="tiny_text", to_dict=lambda: {"size": 16, "scale": 4})
     parameters = [("layers.1.up.weight", np.zeros(3)), ("layers.0.log", np.zeros((2, 3)))]
-    network = SimpleNamespace(config=config, named_parameters=lambda: parameters)
+    network = network_of(config, parameters)
     return names_used(network, NAMES, CONFIG)
+
+
+HALVES = TensorPart("blk.{}.half", lambda a, heads: a.reshape(heads, -1)[:, :1], sizes=("heads",))
+
+
+def test_buffers_of_floats_that_files_hold_are_weights_too() -> None:
+    stored, count, turns = Buffer(4), Buffer(1, floats=False), Buffer(2)
+    weight = np.zeros((2, 3))
+    network = network_of(
+        None, [("up.weight", weight)], [("bias", stored), ("count", count)], [("inv_freq", turns)]
+    )
+    assert stored_weights(network) == [("bias", stored), ("up.weight", weight)]
+
+
+def test_sizes_that_parts_need_are_kept() -> None:
+    names = replace(NAMES, parts={"layers.{}.log": [HALVES]}, defaults={"heads": 3})
+    config = SimpleNamespace(model_type="tiny_text", to_dict=dict)
+    network = network_of(config, [("layers.0.log", np.zeros((2, 3)))])
+    found = names_used(network, names, {})
+    checksum = zlib.crc32((np.array([0, 2, 4]) / 16).astype(np.float16).tobytes())
+    assert found["parts"]["layers.{}.log"] == {
+        "shape": [2, 3],
+        "sizes": {"heads": 3},
+        "blk.{}.half": f"[3, 1] {checksum:x}",
+    }
+    assert changed_names(found, names) == []
+    for other in (replace(HALVES, change=lambda a, heads: a), replace(HALVES, sizes=("others",))):
+        changed = changed_names(found, replace(names, parts={"layers.{}.log": [other]}))
+        assert any(each.startswith("parts: layers.{}.log was ") for each in changed), changed
 
 
 def test_what_belongs_to_the_model_is_kept_with_what_is_computed() -> None:

@@ -70,6 +70,14 @@ def test_the_error_for_an_unknown_name_lists_the_installed_ones_and_the_package_
     )
 
 
+def test_the_error_for_an_unknown_name_names_the_nearest() -> None:
+    plugins = Plugins(architectures=dict.fromkeys(["qwen2", "qwen3moe", "llama"], build))
+    with pytest.raises(UnsupportedError, match=r"; the nearest to it: qwen3moe and qwen2; installed: "):
+        plugins.architectures.get("qwen4moe")
+    with pytest.raises(UnsupportedError, match=r"; installed: llama, qwen2, qwen3moe$"):
+        plugins.architectures.get("x" * 10_000_000)
+
+
 def test_hints_come_from_installed_packages_and_a_broken_one_is_skipped(
     site: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -31,6 +31,10 @@ from zigai_core.contracts.dtypes import DTYPES
         ("blk.0.ffn_gate_exps.bias", (4, 512), "Q8_0", "BF16"),
         ("blk.0.ffn_gate_inp.weight", (4, 512), "Q4_0", "BF16"),
         ("blk.0.ffn_gate_inp.weight", (4, 512), "F32", "F32"),
+        ("blk.0.ssm_conv1d.weight", (512, 4), "Q8_0", "BF16"),
+        ("blk.0.shortconv.conv.weight", (512, 3), "Q4_K", "BF16"),
+        ("blk.0.ssm_norm.weight", (8, 512), "Q4_0", "BF16"),
+        ("blk.0.ssm_a", (512, 16), "Q8_0", "BF16"),
     ],
 )
 def test_the_type_of_a_tensor(name: str, shape: tuple[int, ...], wanted: str, stored: str) -> None:

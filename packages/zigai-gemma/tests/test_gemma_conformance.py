@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zigai_core.testing.architecture import ArchitectureConformance
-from zigai_gemma import gemma, gemma2, gemma3, gemma_embedding
+from zigai_gemma import gemma, gemma2, gemma3, gemma4, gemma_embedding
 
 LAYERS = "its windows and scale follow the number of layers and the width of a head"
 
@@ -16,6 +16,7 @@ class TestGemma(ArchitectureConformance):
         "gemma": gemma,
         "gemma2": gemma2,
         "gemma3": gemma3,
+        "gemma4": gemma4,
         "gemma-embedding": gemma_embedding,
     }
     defaults = {
@@ -31,5 +32,10 @@ class TestGemma(ArchitectureConformance):
     unrecorded = {
         "attention.sliding_window_pattern": "of gemma-embedding, whose files have none: as in gemma3",
     }
+    optional = (
+        *("output.weight", "*.bias"),
+        *("blk.*.layer_output_scale.weight", "blk.*.ffn_down_exps.scale"),  # 1: llama.cpp
+        "blk.[12].attn_v.weight",  # full layers of gemma4 without it take the keys for values: llama.cpp
+    )
     llama_cpp_tolerance = 2e-2  # it looks the GELU up in a table of float16
     unlike_llama_cpp = {"gemma2-scaled": LAYERS, "gemma3-scaled": LAYERS}

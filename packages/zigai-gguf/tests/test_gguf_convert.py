@@ -12,12 +12,12 @@ import pytest
 
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import (
-    BertNormalization,
     Conventions,
     Hyperparameters,
     ModelDescriptor,
     TensorInfo,
     TokenizerSpec,
+    WordNormalization,
 )
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, UnsupportedError
@@ -119,6 +119,27 @@ def test_a_model_has_the_names_rows_and_vocabulary_of_gguf(model: ModelDescripto
     assert steps[-1][0] == steps[-1][1] == sum(each.nbytes for each in written.tensors.values())
 
 
+def test_keys_of_layers_with_other_numbers_of_heads_are_paired_by_their_own(
+    model: ModelDescriptor, tmp_path: Path
+) -> None:
+    second = tensor("blk.1.attn_k.weight", 64, 32)
+    hybrid = replace(
+        model,
+        hyperparameters=model.hyperparameters.replaced(block_count=3, attention__head_count_kv=[2, 4, 0]),
+        tensors={**model.tensors, second.name: second},
+    )
+    convert(hybrid, tmp_path / "out.gguf", pre_tokenizer="smollm")
+    written = GGUFFormat().read(tmp_path / "out.gguf")
+    for name, heads in (("blk.0.attn_k.weight", 2), ("blk.1.attn_k.weight", 4)):
+        halves = hybrid.tensors[name].to_float32().reshape(heads, 2, -1, 32)
+        new = written.tensors[name].to_float32()
+        assert np.array_equal(rows_of_pairs(new, heads), halves.swapaxes(1, 2)), name
+    keys = tensor("blk.2.attn_k.weight", 32, 32)
+    wrong = replace(hybrid, tensors={**model.tensors, keys.name: keys})
+    with pytest.raises(FormatError, match=r"blk\.2\.attn_k\.weight. has 32 rows for 0 heads"):
+        convert(wrong, tmp_path / "wrong.gguf", pre_tokenizer="smollm")
+
+
 @pytest.mark.parametrize("dtype", ["F32", "F16", "BF16", "Q8_0", "Q4_0"])
 def test_matrices_are_converted_and_vectors_stay_f32(
     model: ModelDescriptor, tmp_path: Path, dtype: str
@@ -135,6 +156,26 @@ def test_matrices_are_converted_and_vectors_stay_f32(
     assert written.tensors["blk.0.attn_norm.weight"].dtype.name == "F32"
     blocks = DTYPES[dtype].block_size > 1
     assert written.tensors["blk.0.odd.weight"].dtype.name == ("F16" if blocks else dtype)
+
+
+@pytest.mark.parametrize("dtype", [None, "F16", "Q8_0"])
+def test_filters_and_decays_of_recurrent_layers_are_f32(
+    model: ModelDescriptor, tmp_path: Path, dtype: str | None
+) -> None:
+    shapes = {
+        "blk.0.ssm_conv1d.weight": (64, 4),
+        "blk.0.shortconv.conv.weight": (64, 32),
+        "blk.0.ssm_norm.weight": (2, 32),
+        "blk.0.ssm_a": (32, 1),
+        "blk.0.ssm_d": (32, 1),
+    }
+    added = {name: tensor(name, *shape, dtype="BF16") for name, shape in shapes.items()}
+    mamba = replace(model, architecture="mamba2", tokenizer=None, tensors={**model.tensors, **added})
+    convert(mamba, tmp_path / "out.gguf", dtype=dtype)
+    written = GGUFFormat().read(tmp_path / "out.gguf").tensors
+    for name, given in added.items():
+        assert written[name].dtype.name == "F32", name
+        np.testing.assert_array_equal(written[name].to_float32(), given.to_float32())
 
 
 @pytest.mark.parametrize("plugins", [Plugins(), Plugins.installed()], ids=["numpy", "installed"])
@@ -241,6 +282,49 @@ def test_what_scores_cannot_say_is_refused(changes: dict[str, Any], error: str) 
         by_scores(replace(BY_MERGES, **changes), Path("folder"))
 
 
+NO_REPLACEMENTS = np.array([1024, 1 << 10, *[1 << 31] * 255], "<u4").tobytes() + b"\0"
+"""A character map (darts-clone) whose root has no children."""
+BY_UNIGRAM = TokenizerSpec(
+    kind="unigram",
+    tokens=["<s>", "<unk>", "\u2581", "a", "<mask>"],
+    types=np.array([3, 3, 1, 1, 3], np.int32),
+    scores=np.array([0, 0, -2.5, -3, -np.inf]),
+    special_ids={"bos": 0, "unknown": 1},
+    splits=("\u2581[^\u2581]*",),
+    prefix_scheme="always",
+    normalizers=[("Precompiled",), ("Strip", "right"), ("Spaces", "\u2581")],
+    precompiled_charsmap=NO_REPLACEMENTS,
+)
+
+
+def test_unigram_is_written_as_llama_cpp_reads_it(model: ModelDescriptor, tmp_path: Path) -> None:
+    convert(replace(model, tokenizer=BY_UNIGRAM, tensors={}), tmp_path / "out.gguf")
+    spec = GGUFFormat().read(tmp_path / "out.gguf").tokenizer
+    assert spec is not None
+    assert (spec.kind, spec.pre_tokenizer, spec.add_space_prefix) == ("t5", None, True)
+    assert (spec.remove_extra_whitespaces, spec.precompiled_charsmap) == (True, NO_REPLACEMENTS)
+    assert spec.scores is not None
+    assert spec.scores.tolist() == [0, 0, -2.5, -3, -1000]
+    assert spec.types is not None
+    assert spec.types.tolist() == [3, 2, 1, 1, 3]
+    assert (len(differences(BY_UNIGRAM)), differences(BY_UNIGRAM)[0][:30]) == (
+        1,
+        "GGUF's readers normalise texts",
+    )
+    bare = by_scores(replace(BY_UNIGRAM, normalizers=(), types=None), None)
+    assert (bare.remove_extra_whitespaces, bare.precompiled_charsmap) == (False, None)
+    assert by_scores(
+        replace(BY_UNIGRAM, white_space_ends_words=True, normalizers=()), None
+    ).remove_extra_whitespaces
+
+
+def test_steps_of_unigram_that_gguf_cannot_ask_for_are_refused() -> None:
+    with pytest.raises(
+        UnsupportedError, match=r"normalises texts by \['Lowercase'\], which GGUF cannot ask for"
+    ):
+        by_scores(replace(BY_UNIGRAM, normalizers=[("Lowercase",)]), Path("folder"))
+
+
 def test_settings_of_sentencepiece_are_written(model: ModelDescriptor, tmp_path: Path) -> None:
     spec = replace(
         by_scores(BY_MERGES, None),
@@ -322,7 +406,7 @@ BERT = TokenizerSpec(
     add_eos=True,
     separators=(3,),
     second_type=1,
-    bert=BertNormalization(lowercase=False),
+    words=WordNormalization(lowercase=False),
     continuing_prefix="##",
 )
 
@@ -337,7 +421,7 @@ def test_wordpiece_is_written_in_the_form_of_llama_cpp(model: ModelDescriptor, t
     texts = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "▁the", "es", "▁[unused1]", "▁<tool>"]
     assert (written.kind, list(written.tokens), written.continuing_prefix) == ("bert", texts, None)
     assert written.special_ids.items() >= BERT.special_ids.items()
-    assert (written.bert.lowercase, written.bert.strip_accents) == (False, False)
+    assert (written.words.lowercase, written.words.strip_accents) == (False, False)
     assert metadata["tokenizer.ggml.token_type_count"] == 2
     assert (metadata["tokenizer.ggml.seperator_token_id"], written.add_eos) == (3, True)
     flags = {name: metadata[f"tokenizer.ggml.add_{name}_token"] for name in ("bos", "eos", "sep")}
@@ -385,8 +469,11 @@ def test_a_form_of_pairs_without_keys_is_refused_for_a_reranker_alone(
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"bert": BertNormalization(clean=False)}, "clean_text of the tokenizer is False, which GGUF has no"),
-        ({"bert": BertNormalization(chinese=False)}, "handle_chinese_chars of the tokenizer is False"),
+        (
+            {"words": WordNormalization(clean=False)},
+            "clean_text of the tokenizer is False, which GGUF has no",
+        ),
+        ({"words": WordNormalization(chinese=False)}, "handle_chinese_chars of the tokenizer is False"),
         ({"longest_word": 50}, "max_input_chars_per_word of the tokenizer is 50"),
         ({"tokens": [*BERT.tokens[:-1], "##▁the"]}, "tokens 4 and 7 of WordPiece have the same text"),
     ],

@@ -285,7 +285,7 @@ def test_texts_of_bert_begin_with_cls_and_end_with_sep(read: Read) -> None:
     assert {role: spec.special_ids.get(role) for role in expected} == expected
     assert (spec.add_bos, spec.add_eos, 3 in spec.end_ids) == (True, True, True)
     assert (list(spec.tokens), spec.continuing_prefix) == (BERT, None)
-    assert (spec.bert.lowercase, spec.bert.strip_accents) == (True, True)
+    assert (spec.words.lowercase, spec.words.strip_accents) == (True, True)
 
 
 def test_a_text_of_bert_has_no_sep_if_the_file_says_so(read: Read) -> None:
@@ -330,4 +330,4 @@ def test_between_the_texts_of_a_pair_are_the_end_of_the_first_and_a_separator(
 )
 def test_the_normalisation_of_bert_is_read(read: Read, keys: Any, expected: Any) -> None:
     spec = read(BERT, "bert", BERT_TYPES, **BERT_IDS, **keys)
-    assert (spec.bert.lowercase, spec.bert.strip_accents) == expected
+    assert (spec.words.lowercase, spec.words.strip_accents) == expected

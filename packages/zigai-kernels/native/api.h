@@ -35,6 +35,7 @@ enum zg_operation {
     ZG_SHORT_CONV, /* the convolution of each channel with its own filter */
     ZG_GATED_DELTA, /* x: queries, y: keys, more: values, decays, betas */
     ZG_SELECTIVE_SCAN, /* x: inputs, y: steps, more: b, c */
+    ZG_CONCAT,     /* x and y side by side, in each group of a row */
     ZG_OPERATIONS  /* number of operations */
 };
 
@@ -69,17 +70,17 @@ typedef struct {
     int32_t type;        /* enum zg_type: of the weight, or of the cache; QUANTIZE: of the weights that will read the rows */
     int32_t rows;        /* enum zg_rows: how many rows the output has */
     int32_t width;       /* elements in a row of the output; HEAD_LINEAR: in a head of it */
-    int32_t inner;       /* LINEAR, COLUMNS, SIGMOID_GATE, CHOOSE: elements in a row of x; HEAD_LINEAR: in a head of x;
+    int32_t inner;       /* LINEAR, COLUMNS, CONCAT, SIGMOID_GATE, CHOOSE: elements in a row of x; HEAD_LINEAR: in a head of x;
                             norms: a group; ROPE: pairs; POSITION_SCALE: positions after which the factor grows;
                             SHORT_CONV: taps */
-    int32_t start;       /* COLUMNS: first column; EMBEDDING: the row, if mode says so; POSITION_SCALE: added to positions */
+    int32_t start;       /* COLUMNS: first column, of each group; EMBEDDING: the row, if mode says so; POSITION_SCALE: added to positions */
     int32_t heads;       /* HEAD_LINEAR: also the number of matrices; else query heads, or experts */
     int32_t kv_heads;
     int32_t head_dim;    /* ROPE: width of a head; STORE, ATTENTION: width of a head's query and key;
                             GATED_DELTA: of a key; SELECTIVE_SCAN: numbers of the state for each channel */
     int32_t value_dim;   /* STORE, ATTENTION, GATED_DELTA: width of a head's value; SELECTIVE_SCAN: of a head */
     int32_t used;        /* experts per row: ROUTE, CHOOSE, WEIGH, GROUP, EXPERT_LINEAR, COMBINE */
-    int32_t groups;      /* ROUTE: groups of experts; GATED_DELTA: key heads; SELECTIVE_SCAN: groups of heads */
+    int32_t groups;      /* COLUMNS, CONCAT: groups of a row; ROUTE: groups of experts; GATED_DELTA: key heads; SELECTIVE_SCAN: groups of heads */
     int32_t groups_used; /* ROUTE: groups whose experts can be chosen */
     int32_t group_best;  /* ROUTE: number of a group's best experts whose sum is the group's value */
     int32_t renormalise; /* ROUTE: shares are divided by their sum */
@@ -91,7 +92,7 @@ typedef struct {
     int32_t mode;        /* GATED, UNARY: enum zg_activation; EMBEDDING: enum zg_row_of; RMS_NORM: the weight is as wide as a row; ROPE: enum zg_pairing;
                             STORE: a head's value is the first value_dim elements of its key;
                             ROUTE: enum zg_route; POOL: enum zg_pool_kind; EXPERT_LINEAR: x has a row for each expert used;
-                            COMBINE: the results already include the shares; GATED_DELTA: enum zg_head_order;
+                            COMBINE: the results already include the shares; CONCAT: y is the same for all groups; GATED_DELTA: enum zg_head_order;
                             SELECTIVE_SCAN: `a` has a number for each number of the state, not one for each head */
     float factor;        /* SCALE: factor; ATTENTION, ROUTE, GATED_DELTA: scale; norms: epsilon; ROPE_TABLE: magnitude;
                             POSITION_SCALE: factor of the logarithm */

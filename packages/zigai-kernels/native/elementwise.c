@@ -120,7 +120,23 @@ static void position_scale_run(zg_executor *c, const zg_record *r, int chunk, in
 static void columns_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->inner + r->start;
-    memcpy((float *)address(c, r->output) + (int64_t)chunk * r->width, x, (size_t)r->width * sizeof *x);
+    float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
+    const int inner = r->inner / r->groups, part = r->width / r->groups;
+    for (int group = 0; group < r->groups; group++)
+        memcpy(out + (int64_t)group * part, x + (int64_t)group * inner, (size_t)part * sizeof *x);
+}
+
+static void concat_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const int left = r->inner / r->groups, whole = r->width / r->groups, right = whole - left;
+    const int step = r->mode == ZG_TRUE ? 0 : right;
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->inner;
+    const float *y = (const float *)address(c, r->y) + (int64_t)chunk * (step ? r->width - r->inner : right);
+    float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
+    for (int group = 0; group < r->groups; group++) {
+        memcpy(out + (int64_t)group * whole, x + (int64_t)group * left, (size_t)left * sizeof *x);
+        memcpy(out + (int64_t)group * whole + left, y + (int64_t)group * step, (size_t)right * sizeof *y);
+    }
 }
 
 static void sigmoid_gate_run(zg_executor *c, const zg_record *r, int chunk, int thread) {

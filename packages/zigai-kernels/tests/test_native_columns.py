@@ -116,6 +116,10 @@ def test_norms_of_groups_agree_with_their_formulas(
     sketch.add(RMSNorm(Value("y", width), given, weight, 0.3, groups))
     y = tools.compare(backend, sketch, tools.batch(range(7)))["logits"]
     np.testing.assert_allclose(y, (parts / np.sqrt(power / group + 0.3)).reshape(7, width) * w, atol=1e-5)
+    by_groups = tools.sketch()
+    given, weight = by_groups.input("x", x), by_groups.tensor("w", w.reshape(groups, group))
+    by_groups.add(RMSNorm(Value("y", width), given, weight, 0.3, groups))
+    np.testing.assert_array_equal(tools.compare(backend, by_groups, tools.batch(range(7)))["logits"], y)
     sketch.add(L2Norm(Value("z", width), given, group, 0.3))
     z = tools.compare(backend, sketch, tools.batch(range(7)))["logits"]
     np.testing.assert_allclose(z, (parts / np.sqrt(power + 0.3)).reshape(7, width), atol=1e-5)

@@ -12,6 +12,7 @@ from zigai_core.contracts.plugins import Backend
 from zigai_core.ops.operations import (
     Add,
     Columns,
+    Concat,
     GatedActivation,
     LayerNorm,
     Multiply,
@@ -154,6 +155,32 @@ def test_columns_agree_with_their_definition(tools: Any, backend: Backend) -> No
     x = sketch.input("x", rows(37))
     parts = [sketch.add(Columns(Value(f"from {start}", 9), x, start)) for start in (0, 5, 28)]
     sketch.add(Add(Value("y", 9), sketch.add(Multiply(Value("z", 9), parts[0], parts[1])), parts[2]))
+    tools.compare(backend, sketch, tools.batch(range(7)))
+
+
+@pytest.mark.parametrize(
+    ("groups", "start", "part"), [(1, 3, 30), (3, 0, 12), (4, 5, 4), (9, 1, 3), (36, 0, 1)]
+)
+def test_columns_of_groups_agree_with_their_definition(
+    tools: Any, backend: Backend, groups: int, start: int, part: int
+) -> None:
+    sketch = tools.sketch()
+    x = sketch.input("x", rows(36))
+    sketch.add(Columns(Value("y", groups * part), x, start, groups))
+    tools.compare(backend, sketch, tools.batch(range(7)))
+
+
+@pytest.mark.parametrize(
+    ("groups", "left", "right"), [(1, 3, 30), (1, 33, 1), (3, 12, 3), (4, 20, 36), (9, 9, 18), (36, 36, 36)]
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_joined_groups_agree_with_their_definition(
+    tools: Any, backend: Backend, groups: int, left: int, right: int, shared: bool
+) -> None:
+    sketch = tools.sketch()
+    a, b = sketch.input("a", rows(left)), sketch.input("b", rows(right, seed=1))
+    width = left + right * (groups if shared else 1)
+    sketch.add(Concat(Value("y", width), a, b, groups, shared))
     tools.compare(backend, sketch, tools.batch(range(7)))
 
 

@@ -130,7 +130,7 @@ def test_nfc_is_kept(tmp_path: Path) -> None:
         ({"model": {"byte_fallback": False}}, "nor BPE with model.byte_fallback"),
         ({"model": {"dropout": 0.5}}, "model.dropout is 0.5"),
         ({"model": {"end_of_word_suffix": "</w>"}}, "model.end_of_word_suffix is '</w>'"),
-        ({"model": {"type": "Unigram"}}, "a tokenizer of type 'Unigram' is not read"),
+        ({"model": {"type": "WordLevel"}}, "a tokenizer of type 'WordLevel' is not read"),
     ],
 )
 def test_what_is_not_understood_is_refused_by_name(

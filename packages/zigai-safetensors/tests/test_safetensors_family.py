@@ -143,6 +143,16 @@ def test_a_class_that_is_named_first_has_other_names_and_its_own_variants(
         assert load(changes, architectures=classes).architecture == "toy"
 
 
+def test_a_key_with_a_value_chooses_other_names(load: Read, family: HuggingFaceNames) -> None:
+    keys = {**family.keys, "experts": "expert_count"}
+    other = dataclasses.replace(family, architecture="other", keys=keys)
+    changes = {"keys": keys, "variants": {("experts", 0): other}, "defaults": {"experts": 8}}
+    assert load(changes, experts=0).architecture == "other"
+    for value in (1, False, 0.0):
+        assert load(changes, experts=value).architecture == "toy"
+    assert load(changes).architecture == load(changes, experts=None).architecture == "toy"
+
+
 def test_parts_that_are_not_supported_are_left_out_with_a_line_for_each_reason(
     load: Read, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -233,7 +243,7 @@ def test_a_chosen_variant_has_its_own_defaults_and_section(load: Read, family: H
     section = {**changes, "section": "part"}
     assert load(section, part={"more": True}).architecture == "third"
     assert load({**changes, "defaults": {"more": True}}).architecture == "third"
-    with pytest.raises(UnsupportedError, match=r"config\.json: special and more are true; toy supports one"):
+    with pytest.raises(UnsupportedError, match=r"special is True and more is True; toy supports one"):
         load(changes, special=True, more=True)
 
 

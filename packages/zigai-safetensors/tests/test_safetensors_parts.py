@@ -15,6 +15,7 @@ from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import FormatError, PluginError
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
 from zigai_safetensors import SafetensorsFormat
+from zigai_safetensors.tensor_parts import with_sizes
 
 Load = Callable[..., ModelDescriptor]
 ROWS = np.arange(48, dtype="<f4").reshape(8, 6)
@@ -106,6 +107,25 @@ def test_a_vector_and_columns_are_taken_too(load: Load) -> None:
     check(model, "blk.1.tail", ROWS[0, 2:], "F32")
     model = load(ROWS, TensorPart("blk.{}.columns", lambda a: a[:, 1:3]))
     check(model, "blk.1.columns", ROWS[:, 1:3], "F32")
+
+
+def test_a_part_is_made_by_sizes_of_the_configuration(load: Load) -> None:
+    part = TensorPart(
+        "blk.{}.x",
+        lambda a, heads, width: a.reshape(heads, width, -1)[:, 0],
+        sizes=("num_hidden_layers", "vocab_size"),  # 2 and 8
+    )
+    rows = np.arange(64, dtype="<f4").reshape(16, 4)
+    check(load(rows, part), "blk.1.x", rows[[0, 8]], "F32")
+    with pytest.raises(FormatError, match=r"its shape \(5, 4\) does not fit"):
+        load(rows[:5], part)
+
+
+@pytest.mark.parametrize("value", [None, 0, -1, True, 1.0, "4", 1 << 31, [2]])
+def test_a_size_that_is_none_is_refused(value: Any) -> None:
+    part = TensorPart("blk.{}.x", lambda a, heads: a, sizes=("heads",))
+    with pytest.raises(FormatError, match=r"config\.json: heads is .*, but must be a whole number"):
+        with_sizes(part, {} if value is None else {"heads": value}, Path("folder"))
 
 
 @pytest.mark.parametrize(

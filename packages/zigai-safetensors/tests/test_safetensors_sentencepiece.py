@@ -108,8 +108,8 @@ def test_other_files_add_tokens_and_name_roles(tmp_path: Path) -> None:
 
 
 def test_tokenizer_json_alone_decides_where_there_is_one(tmp_path: Path) -> None:
-    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "Unigram"}}')
-    with pytest.raises(UnsupportedError, match=r"tokenizer\.json: a tokenizer of type 'Unigram'"):
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "WordLevel"}}')
+    with pytest.raises(UnsupportedError, match=r"tokenizer\.json: a tokenizer of type 'WordLevel'"):
         read(tmp_path, model())
 
 

@@ -54,7 +54,7 @@ def entry(**changed: Any) -> dict[str, Any]:
         (entry(shape=[2, -2]), "its shape is"),
         (entry(shape=[2.0, 2]), "its shape is"),
         (entry(shape=[True, 4]), "its shape is"),
-        (entry(shape=[2, 2, 1, 1, 1]), "at most 4 whole numbers"),
+        (entry(shape=[2, 2, 1, 1, 1, 1]), "at most 5 whole numbers"),
         (entry(shape=[2, 0]), "a dimension is zero"),
         (entry(shape=[1 << 61, 1 << 61]), "takes 2126764793255865396646"),
         (entry(shape=[1 << 62]), "its shape is"),

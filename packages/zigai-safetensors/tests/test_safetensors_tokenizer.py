@@ -109,7 +109,7 @@ def test_a_template_may_end_texts_with_another_token_than_replies(tmp_path: Path
 @pytest.mark.parametrize(
     ("changed", "error"),
     [
-        ({"model": {"type": "Unigram"}}, "a tokenizer of type 'Unigram' is not read"),
+        ({"model": {"type": "WordLevel"}}, "a tokenizer of type 'WordLevel' is not read"),
         ({"model": {"byte_fallback": True}}, "model.byte_fallback is True"),
         ({"model": {"dropout": 0.1}}, "model.dropout is 0.1"),
         ({"model": {"vocab": {"a": 0, "b": 0}}}, "the tokens 'a' and 'b' have the id 0"),
@@ -125,7 +125,7 @@ def test_a_template_may_end_texts_with_another_token_than_replies(tmp_path: Path
         ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Strip"}]}}, "NFC is"),
         ({"pre_tokenizer": {"type": "Metaspace"}}, "it is neither byte-level BPE nor BPE with"),
         ({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [SPLIT]}}, "neither byte-level BPE nor"),
-        ({"model": {"type": "Unigram"}}, "a tokenizer of type 'Unigram' is not read"),
+        ({"model": {"type": "WordLevel"}}, "a tokenizer of type 'WordLevel' is not read"),
         ({"model": {"merges": [["a b", "c"]]}}, "has a token with a space"),
         ({"added_tokens": [{"id": 4, "content": "x", "single_word": True}]}, "'x' has single_word"),
         ({"added_tokens": {}, "model": {"vocab": {}}}, "model.vocab is empty"),

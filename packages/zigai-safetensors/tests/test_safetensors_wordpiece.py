@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from zigai_core.contracts.descriptor import BertNormalization
+from zigai_core.contracts.descriptor import WordNormalization
 from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_safetensors.tokenizer import read_tokenizer
 
@@ -89,7 +89,7 @@ def test_a_vocabulary_of_wordpiece_is_read(tmp_path: Path) -> None:
     assert spec.types.tolist() == [3] * 4 + [1] * 11
     assert spec.special_ids == {"bos": 2, "eos": 3, "unknown": 1}
     assert (spec.add_bos, spec.add_eos, spec.end_ids) == (True, True, {3})
-    assert (spec.bert, spec.continuing_prefix, spec.longest_word) == (BertNormalization(), "##", 100)
+    assert (spec.words, spec.continuing_prefix, spec.longest_word) == (WordNormalization(), "##", 100)
 
 
 def test_the_unknown_token_is_that_of_the_model(tmp_path: Path) -> None:
@@ -117,7 +117,10 @@ SEQUENCE = {"type": "Sequence", "normalizers": [{"type": "NFC"}, NORMALIZER]}
         ({"decoder": {"type": "Fuse"}}, "decoder: the step .*Fuse.* is not supported with WordPiece"),
         ({"post_processor": {"type": "OtherProcessing"}}, "post_processor: the step .*Other"),
         ({"model": {"continuing_subword_prefix": ""}}, "model.continuing_subword_prefix is empty"),
-        ({"model": {"type": "Unigram"}}, "a tokenizer of type 'Unigram' is not read; BPE and WordPiece are"),
+        (
+            {"model": {"type": "WordLevel"}},
+            "a tokenizer of type 'WordLevel' is not read; BPE, WordPiece and Unigram are",
+        ),
     ],
 )
 def test_what_is_not_understood_is_refused(tmp_path: Path, changed: dict[str, Any], error: str) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from zigai_core.contracts.descriptor import TokenizerSpec
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 CORPUS = """the quick brown fox jumps over the lazy dog while the other dogs look on and the fox looks back
 what is seven plus five? seven plus five is twelve. hello world, hello there, thank you and good night

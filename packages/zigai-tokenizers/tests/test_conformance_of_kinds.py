@@ -19,6 +19,8 @@ from zigai_tokenizers.byte_alphabet import CHARACTERS
 from zigai_tokenizers.byte_level_bpe import ByteLevelBPETokenizer
 from zigai_tokenizers.byte_tokens import SPACE
 from zigai_tokenizers.sentencepiece import SentencePieceTokenizer
+from zigai_tokenizers.sentencepiece_unigram import SentencePieceUnigramTokenizer
+from zigai_tokenizers.unigram import UnigramTokenizer
 from zigai_tokenizers.wordpiece import WordPieceTokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = TokenType
@@ -180,6 +182,61 @@ class TestBPEWithASpaceAtTheFirstText(KindConformance):
     def normalises(text: str) -> str:
         """A text that begins with a space gets none, and loses its own."""
         return spaces(text[1:] if text[:1] in (" ", SPACE) else text)
+
+
+def by_length(**changes: Any) -> TokenizerSpec:
+    """The vocabulary with scores by which fewer tokens are better, and of as many those of earlier ids."""
+    spec = spell(pieces("abcdefghijklmnopqrstuvwxyz 🙂é"), **changes)
+    lengths = np.arange(len(spec.tokens)) / 1024
+    return replace(spec, scores=(-16 - lengths).astype(np.float32))
+
+
+FEWEST = {
+    "the fox": "▁the ▁fox",
+    "all 3 dogs": "▁a ll ▁ <0x33> ▁ dog s",
+    "  x": "▁ ▁▁ x",
+    "é中": "▁ é <0xE4> <0xB8> <0xAD>",
+}
+
+
+class TestT5(SpacesConformance):
+    tokenizer = SentencePieceUnigramTokenizer
+    spec = by_length(kind="t5")
+    goldens = spelt(spec, FEWEST)
+
+
+class TestT5WithoutByteTokens(TestLlamaWithoutByteTokens):
+    tokenizer = SentencePieceUnigramTokenizer
+    spec = replace(TestLlamaWithoutByteTokens.spec, kind="t5")
+
+
+class TestUnigram(KindConformance):
+    tokenizer = UnigramTokenizer
+    spec = by_length(kind="unigram", prefix_scheme="first", splits=())
+    goldens = spelt(spec, FEWEST | {"  x": "▁▁ x", " the  fox": "▁the ▁ ▁fox"})
+
+    @staticmethod
+    def normalises(text: str) -> str | None:
+        """A text that begins with a space loses it. The text of a byte token is the token."""
+        if "<0x" in text:
+            return None
+        return spaces(text[1:] if text[:1] in (" ", SPACE) else text)
+
+
+class TestUnigramWithNFC(SpacesConformance):
+    tokenizer = UnigramTokenizer
+    spec = by_length(
+        kind="unigram",
+        prefix_scheme="always",
+        add_space_prefix=False,
+        splits=("▁[^▁]*",),
+        normalizers=[("NFC",)],
+    )
+    goldens = spelt(spec, {"the fox": "t he ▁fox", "  x": "▁ ▁ x", "e\u0301": "é"})
+
+    @staticmethod
+    def normalises(text: str) -> str | None:
+        return None if "<0x" in text else spaces(normalize("NFC", text))
 
 
 class TestGPT2(KindConformance):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from zigai_tokenizers.proto import bpe_model
+from zigai_tokenizers.proto import BPE, model_proto
 
 Fields = list[tuple[int, int, Any]]
 
@@ -46,12 +46,13 @@ def parse(message: bytes) -> Fields:
 
 def model(pieces: list[bytes], scores: list[float], types: list[int], **options: Any) -> Fields:
     options = {
+        "model_type": BPE,
         "byte_fallback": True,
         "add_dummy_prefix": True,
         "remove_extra_whitespaces": False,
         **options,
     }
-    return parse(bpe_model(pieces, np.array(scores), np.array(types), **options))
+    return parse(model_proto(pieces, np.array(scores), np.array(types), **options))
 
 
 def test_a_piece_has_text_score_and_type() -> None:
@@ -74,6 +75,7 @@ def test_the_trainer_spec_has_bpe_and_byte_fallback() -> None:
 
 def test_the_normalizer_spec_has_prefix_whitespace_and_charsmap() -> None:
     options = {
+        "model_type": BPE,
         "add_dummy_prefix": False,
         "remove_extra_whitespaces": True,
         "precompiled_charsmap": b"map" * 99,

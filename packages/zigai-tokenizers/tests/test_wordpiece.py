@@ -12,7 +12,7 @@ import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zigai_core.contracts.descriptor import BertNormalization, TokenizerSpec
+from zigai_core.contracts.descriptor import TokenizerSpec, WordNormalization
 from zigai_core.contracts.errors import FormatError, UnsupportedError
 from zigai_core.contracts.plugins import Tokenizer
 from zigai_core.testing.tokenizer.texts import ordinary_text, sample_texts
@@ -51,16 +51,16 @@ def as_gguf(spec: TokenizerSpec) -> TokenizerSpec:
 
 SPEC = make_spec()
 SETTINGS = [
-    BertNormalization(),
-    BertNormalization(lowercase=False),
-    BertNormalization(lowercase=False, strip_accents=True),
-    BertNormalization(strip_accents=False),
-    BertNormalization(chinese=False),
-    BertNormalization(clean=False),
+    WordNormalization(),
+    WordNormalization(lowercase=False),
+    WordNormalization(lowercase=False, strip_accents=True),
+    WordNormalization(strip_accents=False),
+    WordNormalization(chinese=False),
+    WordNormalization(clean=False),
 ]
 
 
-def reference_words(text: str, settings: BertNormalization) -> list[str]:
+def reference_words(text: str, settings: WordNormalization) -> list[str]:
     """Devlin et al.'s tokenization.py (google-research/bert), `BasicTokenizer`, by its description."""
     if settings.clean:
         kept = []
@@ -89,7 +89,7 @@ def reference_encode(spec: TokenizerSpec, text: str) -> list[int]:
     """The longest token first (Devlin et al., tokenization.py, `WordpieceTokenizer`)."""
     ids = {text: token for token, text in enumerate(spec.tokens) if text not in SPECIAL}
     found: list[int] = []
-    for word in reference_words(text, spec.bert):
+    for word in reference_words(text, spec.words):
         tokens: list[int] = []
         at = 0
         while at < len(word):
@@ -117,8 +117,8 @@ def test_the_class_implements_tokenizer_and_is_registered() -> None:
 
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("form", [lambda spec: spec, as_gguf])
-def test_tokens_equal_those_of_the_reference(settings: BertNormalization, form: Any) -> None:
-    spec = make_spec(bert=settings)
+def test_tokens_equal_those_of_the_reference(settings: WordNormalization, form: Any) -> None:
+    spec = make_spec(words=settings)
     tokenizer = WordPieceTokenizer(form(spec))
 
     @given(text=likely | pieces.map("".join))
@@ -129,8 +129,8 @@ def test_tokens_equal_those_of_the_reference(settings: BertNormalization, form: 
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_tokens_equal_those_of_the_library(settings: BertNormalization) -> None:
-    spec = make_spec(bert=settings)
+def test_tokens_equal_those_of_the_library(settings: WordNormalization) -> None:
+    spec = make_spec(words=settings)
     model = {
         "type": "WordPiece",
         "unk_token": "[UNK]",

@@ -54,7 +54,7 @@ def _scale(value: Any) -> dict[str, float]:
     return {"attention.scale": value**-0.5}
 
 
-def _cap(name: str, *, default: bool = False) -> Callable[[Any], dict[str, float]]:
+def cap(name: str, *, default: bool = False) -> Callable[[Any], dict[str, float]]:
     """The function that gives the soft cap `name` from its key, none if the value is null.
 
     `default`: whether the architecture has a cap without the hyperparameter, so that none is written as 0.
@@ -123,8 +123,8 @@ GEMMA2 = HuggingFaceNames(
         "query_pre_attn_scalar": _scale,
         "layer_types": windows_by_layer_types,
         "sliding_window": window_of_some_layers,
-        "attn_logit_softcapping": _cap("attn_logit_softcapping", default=True),
-        "final_logit_softcapping": _cap("final_logit_softcapping", default=True),
+        "attn_logit_softcapping": cap("attn_logit_softcapping", default=True),
+        "final_logit_softcapping": cap("final_logit_softcapping", default=True),
     },
     defaults={
         **_DEFAULTS,
@@ -156,7 +156,7 @@ _GEMMA3 = HuggingFaceNames(
         "query_pre_attn_scalar": _scale,
         "sliding_window": window_of_some_layers,
         "layer_types": windows_by_layer_types,
-        "final_logit_softcapping": _cap("final_logit_softcapping"),
+        "final_logit_softcapping": cap("final_logit_softcapping"),
     },
     defaults={
         **_DEFAULTS,

@@ -24,7 +24,9 @@ from zigai_gguf.tensor_data import TensorData
 THREADS = min(os.cpu_count() or 1, 8)
 """Threads that convert."""
 
-_QUERIES_AND_KEYS = re.compile(r"blk\.\d+\.attn_([qk])\.(weight|bias)")
+_QUERIES_AND_KEYS = re.compile(r"blk\.(\d{1,5})\.attn_([qk])\.(weight|bias)")
+_FLOATS = re.compile(r"blk\.\d+\.((ssm_conv1d|shortconv\.conv|ssm_norm)\.weight|ssm_[ad])")
+"""Matrices that readers of GGUF take as F32 alone (llama.cpp, conversion/base.py, `prepare_tensors`)."""
 _ELEMENTS = 1 << 19
 """Elements converted at a time: more take longer, since memory for the results is then fetched anew."""
 
@@ -81,7 +83,7 @@ class Conversion:
         return TensorData(tensor.shape, target, chunks)
 
     def _target(self, tensor: TensorInfo) -> DType:
-        if len(tensor.shape) == 1:
+        if len(tensor.shape) == 1 or _FLOATS.fullmatch(tensor.name):
             return DTYPES["F32"]
         return tensor.dtype if self._dtype is None else target_type(tensor, self._dtype)
 
@@ -119,10 +121,11 @@ def row_order(model: ModelDescriptor, tensor: TensorInfo) -> NDArray[np.intp] | 
         return None
     hp = model.hyperparameters
     heads = hp.integer("attention.head_count", minimum=1)
-    if found[1] == "k":
-        heads = hp.integer("attention.head_count_kv", heads, minimum=1)
+    if found[2] == "k":
+        layers = hp.integer("block_count", minimum=int(found[1]) + 1)
+        heads = hp.integers("attention.head_count_kv", layers, heads)[int(found[1])]
     rows = tensor.shape[0]
-    if rows % (2 * heads) or hp.integer("rope.dimension_count", rows // heads) != rows // heads:
+    if heads < 1 or rows % (2 * heads) or hp.integer("rope.dimension_count", rows // heads) != rows // heads:
         raise FormatError(
             f"tensor {quote(tensor.name)} has {rows} rows for {heads} heads that are rotated whole"
         )

@@ -148,7 +148,7 @@ def _vocabulary(
         "add_bos_token": spec.add_bos,
         "add_eos_token": spec.add_eos,
     }
-    if spec.kind == "llama":
+    if spec.kind in ("llama", "t5"):
         keys["add_space_prefix"] = spec.add_space_prefix
         keys["remove_extra_whitespaces"] = spec.remove_extra_whitespaces
     keys |= separator_keys(spec, model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from zigai_core.contracts.descriptor import Conventions, Hyperparameters, ModelDescriptor
 from zigai_gguf import limits
 from zigai_gguf.experts import join_experts
+from zigai_gguf.fused_experts import split_experts
 from zigai_gguf.keys import Keys
 from zigai_gguf.reader import GGUFFile
 from zigai_gguf.rope_pairing import rope_pairing
@@ -33,7 +34,7 @@ def describe(file: GGUFFile) -> ModelDescriptor:
         name=keys.label("general.name") or file.path.stem,
         architecture=architecture,
         hyperparameters=Hyperparameters(hyperparameters, prefix=architecture, source=str(file.path)),
-        tensors=join_experts(file.tensors, file.path),
+        tensors=split_experts(join_experts(file.tensors, file.path), file.path),
         tokenizer=read_vocabulary(keys),
         chat_template=keys.text("tokenizer.chat_template"),
         metadata=file.metadata,

@@ -1,4 +1,4 @@
-"""A vocabulary of the kind `bpe` as GGUF has it: of the kind `llama`, with scores in place of merges."""
+"""A vocabulary as GGUF has it: of the kind `bpe`, one of the kind `llama` with scores in place of merges."""
 
 from __future__ import annotations
 
@@ -10,17 +10,20 @@ import numpy as np
 
 from zigai_core.contracts.descriptor import TokenizerSpec
 from zigai_core.contracts.errors import UnsupportedError, quote
+from zigai_gguf.unigram import DIFFERENCE, as_t5
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
 
 def by_scores(spec: TokenizerSpec, path: Path | None) -> TokenizerSpec:
-    """Returns a vocabulary of the kind `bpe` with scores, and any other unchanged.
+    """Returns a vocabulary of the kind `bpe` with scores, one of `unigram` as `t5`, and any other unchanged.
 
     The score of a token is the rank of the first merge that gives it, negative; tokens of no merge are below.
     Texts have the same ids if every pair of tokens whose text is a token is a merge, and merges are in the
     order of the tokens that they give. Raises `UnsupportedError` for splits, whole words and missing bytes.
     """
+    if spec.kind == "unigram":
+        return as_t5(spec, path)
     if spec.kind != "bpe":
         return spec
     if spec.splits or spec.ignore_merges:
@@ -42,12 +45,14 @@ def differences(spec: TokenizerSpec) -> list[str]:
             f"the tokenizer normalises texts to {spec.normalizer}, which GGUF cannot ask for: "
             "texts in other forms have other ids in the file, as in llama.cpp"
         )
-    late = spec.normalized and (spec.kind == "bpe" or spec.normalizer is not None)
+    late = spec.normalized and (spec.kind in ("bpe", "unigram") or spec.normalizer is not None)
     if late or spec.strip_left or spec.strip_right:
         found.append(
             "some special tokens take white space away or are found in normalised text, which GGUF cannot "
             "ask for: white space beside them has ids in the file"
         )
+    if spec.kind == "unigram":
+        found.append(DIFFERENCE)
     if spec.kind == "bpe":
         found.append(
             "GGUF orders merges by scores: texts with U+2581 and rare others have other ids in the file"

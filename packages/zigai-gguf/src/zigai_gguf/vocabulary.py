@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.descriptor import BertNormalization, TokenizerSpec, TokenType
+from zigai_core.contracts.descriptor import TokenizerSpec, TokenType, WordNormalization
 from zigai_core.contracts.errors import quote
 from zigai_gguf.keys import Keys
 from zigai_gguf.special_tokens import (
@@ -92,7 +92,7 @@ def read_vocabulary(keys: Keys) -> TokenizerSpec | None:
         remove_extra_whitespaces=keys.flag("tokenizer.ggml.remove_extra_whitespaces", False),
         precompiled_charsmap=None if charsmap is None else charsmap.tobytes(),
         strip_right=strip_right(keys, tokens, types),
-        bert=_normalization(keys),
+        words=_normalization(keys),
     )
 
 
@@ -114,11 +114,11 @@ def _separators(
     return tuple(found)
 
 
-def _normalization(keys: Keys) -> BertNormalization:
+def _normalization(keys: Keys) -> WordNormalization:
     """The settings for the kind `bert`; without `strip_accents`, accents go if letters are lowered."""
     lowercase = keys.flag("tokenizer.ggml.normalizer.lowercase", True)
     strip = keys.flag("tokenizer.ggml.normalizer.strip_accents", lowercase)
-    return BertNormalization(lowercase=lowercase, strip_accents=strip)
+    return WordNormalization(lowercase=lowercase, strip_accents=strip)
 
 
 def _scores(keys: Keys, count: int) -> NDArray[np.float32] | None:

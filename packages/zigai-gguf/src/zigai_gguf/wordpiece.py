@@ -42,7 +42,7 @@ def bert_keys(spec: TokenizerSpec, model: ModelDescriptor) -> dict[str, Any]:
 
     Raises `UnsupportedError` for settings that GGUF has no keys for.
     """
-    settings = spec.bert
+    settings = spec.words
     for name, value, usual in (
         ("clean_text", settings.clean, True),
         ("handle_chinese_chars", settings.chinese, True),

@@ -14,6 +14,7 @@ from zigai_core.ops.operations import (
     Columns,
     ColumnScale,
     ColumnShift,
+    Concat,
     Embedding,
     Experts,
     GatedActivation,
@@ -42,13 +43,14 @@ from zigai_kernels.lowering_attention import PAIRINGS, lower_attention, lower_ro
 from zigai_kernels.lowering_columns import (
     lower_column_scale,
     lower_column_shift,
+    lower_concat,
     lower_head_linear,
     lower_lookup,
     lower_position_scale,
 )
 from zigai_kernels.lowering_experts import ROUTES, lower_experts, lower_route
 from zigai_kernels.lowering_recurrent import lower_recurrent
-from zigai_kernels.packing import Packing, pack_panels, pack_rows
+from zigai_kernels.packing import Packing, pack_panels, pack_rows, pack_vector
 from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, UNARY, Recorder, gating
 from zigai_kernels.records import Record
 from zigai_kernels.stages import Stage, cut_stages
@@ -58,7 +60,7 @@ SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select, Pool),
     *(Unary, L2Norm, ColumnScale, ColumnShift, PositionEmbedding, PositionScale, TypeEmbedding),
-    HeadLinear,
+    *(HeadLinear, Concat),
     *(ShortConv, GatedDelta, SelectiveScan),
 )
 
@@ -193,10 +195,11 @@ class _Lowering(Recorder):
                 lower_route(self, operation)
             case Experts():
                 lower_experts(self, operation)
-            case Columns(x=x, start=start):
-                inside = 0 <= start <= x.width - output.width
-                self.need(operation, inside, f"columns from {start} exceed a row of {x.width}")
-                self.emit(operation, "COLUMNS", x, numbers={"inner": x.width, "start": start})
+            case Columns(x=x, start=start, groups=groups):
+                self.need_sound(operation, operation.fault())
+                self.emit(
+                    operation, "COLUMNS", x, numbers={"inner": x.width, "start": start, "groups": groups}
+                )
             case SigmoidGate(x=x, y=y):
                 self.same_width(operation, y)
                 weight = self.vector(operation, operation.weight, x.width, "gate")
@@ -222,6 +225,8 @@ class _Lowering(Recorder):
                 lower_lookup(self, operation)
             case PositionScale():
                 lower_position_scale(self, operation)
+            case Concat():
+                lower_concat(self, operation)
             case HeadLinear():
                 lower_head_linear(self, operation)
             case ShortConv() | GatedDelta() | SelectiveScan():
@@ -253,7 +258,8 @@ class _Lowering(Recorder):
         width = op.x.width
         if isinstance(op, RMSNorm):
             self.need_sound(op, op.fault())
-            weight = self.vector(op, op.weight, op.weight.shape[0], "norm")
+            tensor = self.tensor(op, op.weight, op.weight.shape)
+            weight = self.use(tensor, "norm", lambda: pack_vector(tensor, "norm"))
             mode = None if op.groups is None else "TRUE"
             numbers = {"inner": op.group, "factor": op.epsilon}
             self.emit(op, "RMS_NORM", op.x, weight=weight, mode=mode, numbers=numbers)

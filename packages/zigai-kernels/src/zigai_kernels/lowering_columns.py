@@ -6,6 +6,7 @@ from zigai_core.contracts.graph import TOKENS, Value
 from zigai_core.ops.operations import (
     ColumnScale,
     ColumnShift,
+    Concat,
     HeadLinear,
     PositionEmbedding,
     PositionScale,
@@ -67,6 +68,13 @@ def lower_position_scale(to: Recorder, op: PositionScale) -> None:
     to.need(op, op.output.rows == TOKENS, "its output must have a row for each token")
     numbers = {"inner": op.length, "start": op.offset, "factor": op.factor}
     to.emit(op, "POSITION_SCALE", op.x, numbers=numbers)
+
+
+def lower_concat(to: Recorder, op: Concat) -> None:
+    """Record the joint groups. `ShapeError` for misfits."""
+    to.need_sound(op, op.fault())
+    numbers = {"inner": op.a.width, "groups": op.groups}
+    to.emit(op, "CONCAT", op.a, op.b, mode="TRUE" if op.shared else None, numbers=numbers)
 
 
 def lower_head_linear(to: Recorder, op: HeadLinear) -> None:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from zigai_core.contracts.huggingface import HuggingFaceNames
 
-_LAYER = "model.layers.{}."
-_TENSORS = {
+LAYER = "model.layers.{}."
+TENSORS = {
     "model.embed_tokens.weight": "token_embd.weight",
     "model.norm.weight": "output_norm.weight",
     "lm_head.weight": "output.weight",
     **{
-        f"{_LAYER}{theirs}.{kind}": f"blk.{{}}.{ours}.{kind}"
+        f"{LAYER}{theirs}.{kind}": f"blk.{{}}.{ours}.{kind}"
         for theirs, ours, kinds in (
             ("input_layernorm", "attn_norm", ("weight",)),
             ("self_attn.q_proj", "attn_q", ("weight", "bias")),
@@ -28,7 +28,7 @@ _TENSORS = {
         for kind in kinds
     },
 }
-_KEYS = {
+KEYS = {
     "vocab_size": "vocab_size",
     "max_position_embeddings": "context_length",
     "hidden_size": "embedding_length",
@@ -38,8 +38,8 @@ _KEYS = {
     "num_key_value_heads": "attention.head_count_kv",
     "rms_norm_eps": "attention.layer_norm_rms_epsilon",
 }
-_REQUIRED = {"hidden_act": ("silu",), "use_sliding_window": (False,)}
-_KEYS_WITHOUT_EFFECT = {
+REQUIRED = {"hidden_act": ("silu",), "use_sliding_window": (False,)}
+KEYS_WITHOUT_EFFECT = {
     "attention_bias": "biases are read if the folder has them",
     "attention_dropout": "dropout is for training",
     "initializer_range": "of random weights, for training",
@@ -50,65 +50,65 @@ _KEYS_WITHOUT_EFFECT = {
 
 QWEN2 = HuggingFaceNames(
     architecture="qwen2",
-    tensors=_TENSORS,
-    keys=_KEYS,
-    required=_REQUIRED,
-    keys_without_effect=_KEYS_WITHOUT_EFFECT,
+    tensors=TENSORS,
+    keys=KEYS,
+    required=REQUIRED,
+    keys_without_effect=KEYS_WITHOUT_EFFECT,
 )
 QWEN3 = HuggingFaceNames(
     architecture="qwen3",
     tensors={
-        **_TENSORS,
-        f"{_LAYER}self_attn.q_norm.weight": "blk.{}.attn_q_norm.weight",
-        f"{_LAYER}self_attn.k_norm.weight": "blk.{}.attn_k_norm.weight",
+        **TENSORS,
+        f"{LAYER}self_attn.q_norm.weight": "blk.{}.attn_q_norm.weight",
+        f"{LAYER}self_attn.k_norm.weight": "blk.{}.attn_k_norm.weight",
     },
-    keys={**_KEYS, "head_dim": "attention.key_length"},
-    required=_REQUIRED,
-    keys_without_effect=_KEYS_WITHOUT_EFFECT,
+    keys={**KEYS, "head_dim": "attention.key_length"},
+    required=REQUIRED,
+    keys_without_effect=KEYS_WITHOUT_EFFECT,
 )
 
-_EXPERTS = {
-    f"{_LAYER}mlp.gate.weight": "blk.{}.ffn_gate_inp.weight",
+EXPERTS = {
+    f"{LAYER}mlp.gate.weight": "blk.{}.ffn_gate_inp.weight",
     **{
-        f"{_LAYER}mlp.experts.[].{part}_proj.weight": f"blk.{{}}.ffn_{part}_exps.weight"
+        f"{LAYER}mlp.experts.[].{part}_proj.weight": f"blk.{{}}.ffn_{part}_exps.weight"
         for part in ("gate", "up", "down")
     },
 }
-_EXPERT_KEYS = {
+EXPERT_KEYS = {
     "num_experts": "expert_count",
     "num_local_experts": "expert_count",
     "num_experts_per_tok": "expert_used_count",
     "moe_intermediate_size": "expert_feed_forward_length",
     "norm_topk_prob": "expert_weights_norm",
 }
-_EXPERTS_REQUIRED = {**_REQUIRED, "decoder_sparse_step": (1,), "mlp_only_layers": ([], None)}
-_EXPERT_KEYS_WITHOUT_EFFECT = {
-    **_KEYS_WITHOUT_EFFECT,
+EXPERTS_REQUIRED = {**REQUIRED, "decoder_sparse_step": (1,), "mlp_only_layers": ([], None)}
+EXPERT_KEYS_WITHOUT_EFFECT = {
+    **KEYS_WITHOUT_EFFECT,
     "qkv_bias": "biases are read if the folder has them",
     "output_router_logits": "for training",
     "router_aux_loss_coef": "for training",
 }
 
+SHARED_EXPERT = {
+    f"{LAYER}mlp.shared_expert_gate.weight": "blk.{}.ffn_gate_inp_shexp.weight",
+    **{
+        f"{LAYER}mlp.shared_expert.{part}_proj.weight": f"blk.{{}}.ffn_{part}_shexp.weight"
+        for part in ("gate", "up", "down")
+    },
+}
+
 QWEN2_MOE = HuggingFaceNames(
     architecture="qwen2moe",
-    tensors={
-        **_TENSORS,
-        **_EXPERTS,
-        f"{_LAYER}mlp.shared_expert_gate.weight": "blk.{}.ffn_gate_inp_shexp.weight",
-        **{
-            f"{_LAYER}mlp.shared_expert.{part}_proj.weight": f"blk.{{}}.ffn_{part}_shexp.weight"
-            for part in ("gate", "up", "down")
-        },
-    },
-    keys={**_KEYS, **_EXPERT_KEYS, "shared_expert_intermediate_size": "expert_shared_feed_forward_length"},
-    required=_EXPERTS_REQUIRED,
-    keys_without_effect=_EXPERT_KEYS_WITHOUT_EFFECT,
+    tensors={**TENSORS, **EXPERTS, **SHARED_EXPERT},
+    keys={**KEYS, **EXPERT_KEYS, "shared_expert_intermediate_size": "expert_shared_feed_forward_length"},
+    required=EXPERTS_REQUIRED,
+    keys_without_effect=EXPERT_KEYS_WITHOUT_EFFECT,
 )
 QWEN3_MOE = HuggingFaceNames(
     architecture="qwen3moe",
-    tensors={**QWEN3.tensors, **_EXPERTS},
-    keys={**QWEN3.keys, **_EXPERT_KEYS},
-    required=_EXPERTS_REQUIRED,
-    keys_without_effect=_EXPERT_KEYS_WITHOUT_EFFECT,
+    tensors={**QWEN3.tensors, **EXPERTS},
+    keys={**QWEN3.keys, **EXPERT_KEYS},
+    required=EXPERTS_REQUIRED,
+    keys_without_effect=EXPERT_KEYS_WITHOUT_EFFECT,
     defaults={"norm_topk_prob": False},  # files of GGUF that do not say so are normalised
 )

@@ -96,7 +96,7 @@ def _check_twice(settings: Mapping[str, Any], names: HuggingFaceNames, path: Pat
 
 
 def _variant(config: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> HuggingFaceNames:
-    """The names of the class that is named first, and of those the ones that a key chooses which is true, in
+    """The names of the class that is named first, and of those the ones that a key chooses by its value, in
     the section or beside it.
     """
     classes = config.get("architectures")
@@ -104,16 +104,15 @@ def _variant(config: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> 
         names = names.classes.get(classes[0], names)
     section = config.get(names.section) if names.section is not None else None
     places = (config, section if isinstance(section, dict) else {}, names.defaults)
-    chosen = [
-        key
-        for key in names.variants
-        if next((place[key] for place in places if place.get(key) is not None), None) is True
-    ]
+    chosen: dict[str, HuggingFaceNames] = {}
+    for wanted, variant in names.variants.items():
+        key, value = (wanted, True) if isinstance(wanted, str) else wanted
+        found = next((place[key] for place in places if place.get(key) is not None), None)
+        if type(found) is type(value) and found == value:
+            chosen[f"{key} is {quote(value)}"] = variant
     if len(chosen) > 1:
-        raise UnsupportedError(
-            f"{path}: {chosen[0]} and {chosen[1]} are true; {names.architecture} supports one of them"
-        )
-    return names.variants[chosen[0]] if chosen else names
+        raise UnsupportedError(f"{path}: {' and '.join(chosen)}; {names.architecture} supports one of them")
+    return next(iter(chosen.values()), names)
 
 
 def hyperparameters(
@@ -146,7 +145,7 @@ def hyperparameters(
         keys = (given,) if isinstance(given, str) else given
         if any(key in config for key in keys):
             values |= _computed(path, {key: config.get(key) for key in keys}, compute, names.architecture)
-    return values, divisors
+    return values, divisors | rope.add_late(config, values, path)
 
 
 def _computed(

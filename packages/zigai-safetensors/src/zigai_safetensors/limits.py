@@ -12,8 +12,8 @@ HEADER_BYTES = 16 << 20
 TENSORS = 1 << 17
 """Tensors in a file."""
 
-DIMENSIONS = 4
-"""Dimensions of a tensor."""
+DIMENSIONS = 5
+"""Dimensions of a tensor. Filters of videos, in the vision towers of Qwen2-VL and its successors, have 5."""
 
 JSON_BYTES = 8 << 20
 """Bytes of config.json and of other small files."""

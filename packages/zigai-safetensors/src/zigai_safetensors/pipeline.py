@@ -80,7 +80,7 @@ def sentencepiece(path: Path, file: Mapping[str, Any]) -> Splitting:
         if isinstance(step, dict) and step.get("type") == "Metaspace" and not place:
             if prefix or replaced:
                 raise _unknown(path, "pre_tokenizer", step, f" after {quote(file.get('normalizer'))}")
-            prefix, scheme, pattern = _metaspace(path, step)
+            prefix, scheme, pattern = metaspace(path, step)
             replaced = True
             patterns += [] if pattern is None else [pattern]
         elif not (replaced and _finds_no_space(step)):
@@ -93,7 +93,7 @@ def sentencepiece(path: Path, file: Mapping[str, Any]) -> Splitting:
             f"{path}: neither the normalizer {quote(file.get('normalizer'))} nor the pre_tokenizer "
             f"{quote(file.get('pre_tokenizer'))} makes U+2581 of spaces, and that alone is supported"
         )
-    _check_decoder(path, file.get("decoder"))
+    check_decoder(path, file.get("decoder"))
     return Splitting(tuple(patterns), normalizer, prefix, scheme)
 
 
@@ -114,7 +114,7 @@ def _finds_no_space(step: Any) -> bool:
     )
 
 
-def _check_decoder(path: Path, given: Any) -> None:
+def check_decoder(path: Path, given: Any) -> None:
     """Raises `UnsupportedError` unless a decoder makes spaces of U+2581 and characters of byte tokens."""
     found = steps(given, "decoders")
     for step in found:
@@ -168,7 +168,7 @@ def _token_of(path: Path, step: Mapping[str, Any], key: str, ids: Mapping[str, i
     return given[1]
 
 
-def _metaspace(path: Path, step: Mapping[str, Any]) -> tuple[bool, PrefixScheme, str | None]:
+def metaspace(path: Path, step: Mapping[str, Any]) -> tuple[bool, PrefixScheme, str | None]:
     """Whether a step `Metaspace` puts a space before texts and before which, and how it splits them."""
     scheme = step.get("prepend_scheme", "always")
     known = scheme in ("always", "first", "never") and step.get("replacement") == SPACE

@@ -14,12 +14,16 @@ import numpy as np
 
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_safetensors import rope_proportional
 
 Tensors = dict[str, np.ndarray[Any, np.dtype[np.float32]]]
 """Arrays by the name of a tensor in GGUF."""
 
 KEYS = ("rope_theta", "rope_scaling", "rope_parameters")
 """Keys of config.json with settings of RoPE."""
+
+_OBJECTS = ("rope_parameters", "rope_scaling")
+"""Those that hold an object, the newer one first."""
 
 PARTIAL = "partial_rotary_factor"
 """The rotated share of a head, which a family may name as a key of config.json."""
@@ -49,6 +53,7 @@ _SCALINGS: Mapping[str, tuple[str, ...]] = {
     "llama3": ("factor", "low_freq_factor", "high_freq_factor", _ORIGINAL),
     "yarn": ("factor", *_YARN, *_MAGNITUDES),
     "longrope": ("factor", "short_factor", "long_factor", "attention_factor", _ORIGINAL),
+    rope_proportional.KIND: ("factor",),
 }
 """The scalings of RoPE, and the settings of each."""
 
@@ -72,7 +77,9 @@ def lifted(config: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> di
     may the base of layers with a window. Raises `FormatError` if they stand in both and differ.
     """
     found = dict(config)
-    where, given = _object(config, path)
+    if not any(config.get(key) for key in _OBJECTS) and _OBJECTS[0] in names.defaults:
+        found[_OBJECTS[0]] = names.defaults[_OBJECTS[0]]
+    where, given = _object(found, path)
     at, full = _full_layers(where, given, path)
     for key in ("rope_theta", *sorted(({PARTIAL} | (full.keys() - _OWN)) & named(names))):
         if key in full and _agree(found.get(key), full[key], path, key, at):
@@ -115,15 +122,16 @@ def add(config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, An
     share = PARTIAL in known
     for key, value in full.items():
         without_effect = value is None or (key == PARTIAL and value == 1) or key in known
+        without_effect |= key == PARTIAL and kind == rope_proportional.KIND  # see `add_late`
         if key not in ("rope_type", "type", "rope_theta", *_SCALINGS[kind]) and not without_effect:
             raise UnsupportedError(f"{path}: {at}.{quote(key)} is not supported for {kind}")
-    if kind == "default":
+    if kind == "default" or (kind == rope_proportional.KIND and full.get("factor") is None):
         return {}
     part = _positive(path, PARTIAL, config.get(PARTIAL) or 1.0) if share else 1.0
     if kind == "longrope":
         return _longrope(at, full, config, values, _rotated(config, path, part), path)
     factor = _positive(path, f"{at}.factor", full.get("factor"))
-    if kind == "linear":
+    if kind in ("linear", rope_proportional.KIND):
         values |= {"rope.scaling.type": "linear", "rope.scaling.factor": factor}
         return {}
     original = full.get(_ORIGINAL, config.get(_ORIGINAL))
@@ -148,6 +156,13 @@ def add(config: Mapping[str, Any], names: HuggingFaceNames, values: dict[str, An
     return {"rope_freqs.weight": _llama3(at, full, values, rotated, factor, length, path)}
 
 
+def add_late(config: Mapping[str, Any], values: Mapping[str, Any], path: Path) -> Tensors:
+    """Returns what RoPE needs by hyperparameters that a family computes: divisors by their GGUF names."""
+    at, full = _full_layers(*_object(config, path), path)
+    proportional = full.get("rope_type", full.get("type")) == rope_proportional.KIND
+    return rope_proportional.divisors(at, full, values, path) if proportional else {}
+
+
 def _add_magnitude(
     at: str, given: Mapping[str, Any], factor: float, values: dict[str, Any], path: Path
 ) -> None:
@@ -170,7 +185,7 @@ def _object(config: Mapping[str, Any], path: Path) -> tuple[str, Mapping[str, An
 
     It is `rope_parameters`, or `rope_scaling` of transformers 4.
     """
-    found = {key: config[key] for key in ("rope_parameters", "rope_scaling") if config.get(key)}
+    found = {key: config[key] for key in _OBJECTS if config.get(key)}
     for key, value in found.items():
         if not isinstance(value, dict):
             raise FormatError(f"{path}: {key} is {quote(value)}, but must be an object")

@@ -18,7 +18,7 @@ from zigai_core.contracts.errors import FormatError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_safetensors import limits
 from zigai_safetensors.folder import CONFIG
-from zigai_safetensors.tensor_parts import for_type, part_of
+from zigai_safetensors.tensor_parts import for_type, part_of, with_sizes
 
 _EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
 _ALWAYS = frozenset({"blk", "token_embd", "output", "output_norm", "rope_freqs"})
@@ -71,7 +71,7 @@ def renamed(
         if name not in known and name not in taken and "." in name and name.partition(".")[0] in of_gguf:
             raise FormatError(f"{folder}: holds tensor {quote(name)}, a name of GGUF, not of Hugging Face")
         made = for_type(taken.get(name, ()), tensor.dtype.name)
-        found_parts = [part_of(tensor, part, new, folder) for part, new in made]
+        found_parts = [part_of(tensor, with_sizes(part, config, folder), new, folder) for part, new in made]
         for new in found_parts or [tensor.changed(name=known.get(name, name))]:
             if new.name in tensors:
                 raise FormatError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from zigai_core.contracts.descriptor import ComputedTensor, TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError, quote
 from zigai_core.contracts.huggingface import TensorPart
+from zigai_safetensors.folder import CONFIG
 
 Elements = np.ndarray[Any, Any]
 _ROWS = 4096
@@ -24,6 +26,20 @@ def for_type(parts: Sequence[tuple[TensorPart, str]], dtype: str) -> list[tuple[
     """Returns the parts of a tensor of this type, with their names: those for the type alone, if any."""
     own = [each for each in parts if each[0].stored == dtype]
     return own or [each for each in parts if each[0].stored is None]
+
+
+def with_sizes(part: TensorPart, config: Mapping[str, Any], folder: Path) -> TensorPart:
+    """Returns the part with the values of its `sizes`. Raises `FormatError` for one that is no size."""
+    values = [config.get(key) for key in part.sizes]
+    for key, value in zip(part.sizes, values, strict=True):
+        if type(value) is not int or not 1 <= value < 1 << 31:
+            raise FormatError(
+                f"{folder / CONFIG}: {key} is {quote(value)}, but must be a whole number of at least 1, by "
+                f"which {part.name} is made"
+            )
+    if not values:
+        return part
+    return replace(part, change=lambda array: part.change(array, *values), sizes=())
 
 
 def part_of(tensor: TensorInfo, part: TensorPart, name: str, folder: Path) -> TensorInfo:

@@ -1,4 +1,4 @@
-"""tokenizer.json as a `TokenizerSpec`: byte-level BPE, BPE of characters with byte fallback, and WordPiece.
+"""tokenizer.json as a `TokenizerSpec`: BPE of bytes, or of characters with byte fallback, WordPiece, Unigram.
 
 Source: the tokenizers library, whose file this is. What the file asks for and is not understood is refused.
 """
@@ -16,6 +16,7 @@ from zigai_safetensors.added_tokens import extended, tokens_of_list, tokens_of_s
 from zigai_safetensors.files import read_json
 from zigai_safetensors.pairs import pair_form
 from zigai_safetensors.pipeline import byte_level, is_byte_level, outer_tokens, sentencepiece
+from zigai_safetensors.unigram import UnigramVocabulary, unigram, unigram_vocabulary
 from zigai_safetensors.vocabulary import merge_lines, texts_by_id, tokens_and_types
 from zigai_safetensors.wordpiece import unknown_token, wordpiece
 
@@ -30,25 +31,35 @@ def read_tokenizer_json(path: Path, settings: Mapping[str, Any]) -> TokenizerSpe
     """
     file = read_json(path, limits.TOKENIZER_BYTES)
     model = _object(path, "model", file.get("model"))
-    pieces = model.get("type", "BPE") == "WordPiece"
-    if not pieces and model.get("type", "BPE") != "BPE":
+    kind = model.get("type", "BPE")
+    if kind not in ("BPE", "WordPiece", "Unigram"):
         raise UnsupportedError(
-            f"{path}: a tokenizer of type {quote(model.get('type'))} is not read; BPE and WordPiece are"
+            f"{path}: a tokenizer of type {quote(kind)} is not read; BPE, WordPiece and Unigram are"
         )
-    bytewise = is_byte_level(file) and not pieces
-    fields = wordpiece(path, file, model) if pieces else _bpe(path, file, model, bytewise=bytewise)
-    texts = texts_by_id(path, _object(path, "model.vocab", model.get("vocab")))
+    pieces, scored = kind == "WordPiece", kind == "Unigram"
+    bytewise = is_byte_level(file) and kind == "BPE"
+    vocabulary: UnigramVocabulary | None = None
+    if scored:
+        vocabulary = unigram_vocabulary(path, model)
+        fields, texts = unigram(path, file), vocabulary.texts
+    else:
+        fields = wordpiece(path, file, model) if pieces else _bpe(path, file, model, bytewise=bytewise)
+        texts = texts_by_id(path, _object(path, "model.vocab", model.get("vocab")))
     beside = path.with_name("tokenizer_config.json")
     added = tokens_of_list(path, file.get("added_tokens") or [])
     added = extended(beside, added, texts, tokens_of_settings(beside, settings))
-    tokens, types = tokens_and_types(path, texts, added, byte_fallback=not (bytewise or pieces))
+    byte_fallback = vocabulary.byte_fallback if vocabulary else not (bytewise or pieces)
+    tokens, types = tokens_and_types(path, texts, added, byte_fallback=byte_fallback)
     ids = {text: token for token, text in reversed(list(enumerate(tokens)))}
     bos, eos = outer_tokens(path, file.get("post_processor"), ids)
     special = {role: token for role, token in (("bos", bos), ("eos", eos)) if token is not None}
     if pieces:
         special["unknown"] = unknown_token(path, model, ids)
+    if vocabulary is not None:
+        special["unknown"] = vocabulary.unknown
+        fields["scores"] = vocabulary.scores_of(len(tokens))
     return TokenizerSpec(
-        kind="bert" if pieces else "gpt2" if bytewise else "bpe",
+        kind="bert" if pieces else "unigram" if scored else "gpt2" if bytewise else "bpe",
         tokens=tokens,
         types=types,
         special_ids=special,

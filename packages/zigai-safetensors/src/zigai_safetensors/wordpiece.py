@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from zigai_core.contracts.descriptor import BertNormalization
+from zigai_core.contracts.descriptor import WordNormalization
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_safetensors.pipeline import steps
 
 _FLAGS = {"clean": "clean_text", "chinese": "handle_chinese_chars", "lowercase": "lowercase"}
-"""The library's name of each field of `BertNormalization` that is true or false."""
+"""The library's name of each field of `WordNormalization` that is true or false."""
 
 
 def wordpiece(path: Path, file: Mapping[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def wordpiece(path: Path, file: Mapping[str, Any], model: Mapping[str, Any]) -> 
         raise FormatError(
             f"{path}: model.max_input_chars_per_word is {quote(longest)}, but must be a whole number"
         )
-    return {"bert": _normalization(path, file), "continuing_prefix": prefix, "longest_word": longest}
+    return {"words": _normalization(path, file), "continuing_prefix": prefix, "longest_word": longest}
 
 
 def unknown_token(path: Path, model: Mapping[str, Any], ids: Mapping[str, int]) -> int:
@@ -54,7 +54,7 @@ def unknown_token(path: Path, model: Mapping[str, Any], ids: Mapping[str, int]) 
     return ids[text]
 
 
-def _normalization(path: Path, file: Mapping[str, Any]) -> BertNormalization:
+def _normalization(path: Path, file: Mapping[str, Any]) -> WordNormalization:
     found = steps(file.get("normalizer"), "normalizers")
     if len(found) != 1 or not isinstance(found[0], dict) or found[0].get("type") != "BertNormalizer":
         raise _unknown(path, "normalizer", file.get("normalizer"), "one BertNormalizer")
@@ -69,7 +69,7 @@ def _normalization(path: Path, file: Mapping[str, Any]) -> BertNormalization:
         if not isinstance(value, bool) and not (field == "strip_accents" and value is None):
             key = _FLAGS.get(field, field)
             raise FormatError(f"{path}: normalizer: {key} is {quote(value)}, but must be true or false")
-    return BertNormalization(**values)
+    return WordNormalization(**values)
 
 
 def _unknown(path: Path, part: str, step: Any, supported: str) -> UnsupportedError:

@@ -8,11 +8,18 @@ files for patterns (in Oniguruma's syntax), llama.cpp (src/llama-vocab.cpp) for 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from zigai_core.contracts.errors import UnsupportedError, quote
-from zigai_tokenizers.chunks import BETWEEN_DIGITS, BETWEEN_WORDS
+from zigai_tokenizers.chunks import (
+    BEFORE_DIGITS,
+    BETWEEN_DIGITS,
+    BETWEEN_WORDS,
+    NOT_BEFORE_COLONS,
+    NOT_BEFORE_SPACES,
+    ONLY_BEFORE_STOPS,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class PreTokenizer:
     whole_words: bool = False
     cut: str | None = None
     """Zero-width pattern where any text can be cut without changing its words; None: nowhere."""
+    published: tuple[str, ...] | None = None
+    """The model's own expressions, where `patterns` are others that give the same words in linear time."""
 
 
 _SPACES = r"\s+(?!\S)|\s+"
@@ -55,12 +64,100 @@ _QWEN35 = "|".join(
 )
 _TEKKEN = "|".join((_CASED.replace("{after}", ""), r"\p{N}", _CASED_PUNCTUATION, _LINES))
 _GPT4O = "|".join((_CASED.replace("{after}", _CONTRACTIONS + "?"), r"\p{N}{1,3}", _CASED_PUNCTUATION, _LINES))
+_SYMBOLS_BEFORE_WORDS = (
+    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"
+)
 _DEEPSEEK3 = (
     r"\p{N}{1,3}",
     "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
-    r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+|"
-    r" ?[\p{P}\p{S}]+[\r\n]*|" + _LINES,
+    _SYMBOLS_BEFORE_WORDS + r" ?[\p{P}\p{S}]+[\r\n]*|" + _LINES,
 )
+_SPARK = (
+    *_DEEPSEEK3[:2],
+    _SYMBOLS_BEFORE_WORDS + r" ?[\p{P}\p{S}]+|[\r\n]|" + _SPACES,
+    r"\p{N}",
+)
+_YOUTU = (
+    "[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f"
+    "\ufe30-\ufe4f]+|[\u3105-\u312f]+|[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
+    "|".join((_CASED.replace("{after}", _CONTRACTIONS + "?"), r"\p{N}", _CASED_PUNCTUATION, _LINES)),
+)
+_BLOOM = " ?[^(\\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"
+_WITHOUT_CONTRACTIONS = "|".join((_WORD, r"\p{N}", _PUNCTUATION, _LINES))
+_JAIS2 = "|".join(
+    (
+        _CONTRACTIONS,
+        _WORD,
+        r"\p{N}{1,3}",
+        _PUNCTUATION,
+        r"\s*[\r\n]+",
+        *(rf"\s{{{count}}}(?!\S)" for count in (512, 256, 128, 64, 32, 16, 8, 4)),
+        r"\s{1,2}(?!\S)",
+        r"\s{1}",
+    )
+)
+_MINICPM5 = "|".join((_CONTRACTIONS, _WORD, r"\p{N}+", _PUNCTUATION, _LINES))
+_BAILING = "|".join(
+    (
+        r"'(?i:[sdmt]|ll|ve|re)",
+        r"[^\r\n\p{L}\p{N}]?+\p{L}+",
+        r"\p{N}",
+        r" ?[^\s\p{L}\p{N}]++[\r\n]*",
+        r"\s*[\r\n]",
+        _SPACES,
+    )
+)
+_EXAONE_MOE = "|".join(
+    (
+        _CONTRACTIONS,
+        r"[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+",
+        r"\p{N}",
+        r" ?[^\s\p{L}\p{N}]+[\r\n/]?",
+        r"\s*[\r\n]",
+        _SPACES,
+    )
+)
+_CHAMELEON = (
+    "<sentinel:[0-9]+>",
+    "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
+    r"([\t\n]|    |  )",
+    r"\p{N}",
+    r"[\p{P}!-/:-@\[-`{-~]",
+    _GPT2,
+)
+_KIMI = "|".join(
+    (
+        r"[\p{Han}]+",
+        _CASED.replace(r"\p{M}]", r"\p{M}&&[^\p{Han}]]").replace("{after}", _CONTRACTIONS + "?"),
+        r"\p{N}{1,3}",
+        _PUNCTUATION,
+        _LINES,
+    )
+)
+_AYA = (r"\d{1,3}(?=(?:\d{3})*\b)", _GPT4O)
+_AYA_LINEAR = (r"(?<!\d)\d{1,3}(?=(?:\d{3})*+\b)|(?<=\d)\G\d{3}", _GPT4O)
+"""Digits in threes from the right, if no letter follows. The first of a run of digits are found by looking at
+all of it, and others after those: `\\G` is where the match before ended."""
+
+_SUPERBPE = (r"\p{N}+", r"(?=(\d{3})+(?!\d))")
+_THREES = r"(?=(?:\d{3})++(?!\d))"
+_SUPERBPE_LINEAR = (
+    r"\p{N}+",
+    rf"(?:(?<!\d){_THREES}|(?<=\A\d|\D\d){_THREES}|(?<=\A\d\d|\D\d\d){_THREES}|\G(?<=\d))\d{{3}}"
+    rf"(?:\D++(?:\d{{1,2}}(?!\d))?)*+(?:(?<=\D)\d{{1,2}}{_THREES})?",
+)
+"""Words begin where a multiple of three digits follows to the end of a run of them: at the first such place
+of a run, and then after each three. Numbers that are no digits stay with the digits before them."""
+
+_AFMOE = (
+    r"(?<!\p{N})\p{N}{1,3}(?=(?:\p{N}{3})*+(?!\p{N}))|(?<=\p{N})\p{N}{3}",
+    "[\u4e00-\u9fff\u3400-\u4dbf\u8c48-\ufaff\u3040-\u309f\u30a0-\u30ff\uff65-\uff9f\u2f00-\u2fdf\u0e40-\u0e7f"
+    "\u0e80-\u0eff\u1780-\u17ff\u1000-\u109f\uaa60-\uaa7f\ua9e0-\ua9ff\uac00-\ud7af\u1100-\u11ff]+",
+    _SYMBOLS_BEFORE_WORDS + r" ?[\p{P}\p{S}]+[\r\n]*|" + _LINES,
+)
+"""The expressions of llama.cpp (src/llama-vocab.cpp); the model's own file was not at hand. Numbers are split
+off before the others apply, as in the library; llama.cpp leaves the text before a number with it."""
+
 _DEEPSEEK_ASIAN = "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
 _DEEPSEEK_LETTERS = (
     "A-Za-z\xb5\xc0-\xd6\xd8-\xf6\xf8-\u01ba\u01bc-\u01bf\u01c4-\u0293\u0295-\u02af\u0370-\u0373\u0376"
@@ -77,16 +174,23 @@ _DEEPSEEK_LETTERS = (
 )
 
 
-def _named(names: str, *patterns: str, whole_words: bool = False) -> dict[str, PreTokenizer]:
-    single_digits = any(r"\p{N}" in pattern.split("|") for pattern in patterns)
-    cut = f"{BETWEEN_WORDS}|{BETWEEN_DIGITS}" if single_digits else BETWEEN_WORDS
-    return dict.fromkeys(names.split(), PreTokenizer(patterns, whole_words, cut))
+def _named(
+    names: str,
+    *patterns: str,
+    whole_words: bool = False,
+    cut: str = BETWEEN_WORDS,
+    published: tuple[str, ...] | None = None,
+) -> dict[str, PreTokenizer]:
+    if any(r"\p{N}" in pattern.split("|") for pattern in patterns):  # each digit is a word
+        cut = f"{cut}|{BETWEEN_DIGITS}"
+    return dict.fromkeys(names.split(), PreTokenizer(patterns, whole_words, cut, published))
 
 
 PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
     {
         **_named("gpt-2 phi-2 mpt olmo jais exaone4 trillion granite-docling", _GPT2),
         **_named("gigachat a.x-4.0 mellum modern-bert roberta-bpe", _GPT2),
+        **_named("jina-v1-en jina-v2-code jina-v2-de jina-v2-es jina-de jina-es", _GPT2),
         **_named("smollm starcoder refact command-r codeshell exaone minerva-7b mellum2", r"\p{N}", _GPT2),
         **_named(
             "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2", _LLAMA3, whole_words=True
@@ -97,7 +201,11 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
         **_named("qwen35", _QWEN35),
         **_named("seed-coder", _SEED),
         **_named("tekken", _TEKKEN, whole_words=True),
-        **_named("gpt-4o llama4 kanana2 minimax-m2", _GPT4O),
+        **_named("gpt-4o llama4 kanana2 minimax-m2 talkie", _GPT4O),
+        **_named("granite-embed-multi-97m", _GPT4O, whole_words=True),
+        **_named("tiny_aya cohere2moe", *_AYA_LINEAR, published=_AYA),
+        **_named("youtu", *_YOUTU, whole_words=True),
+        **_named("kimi-k2", _KIMI),
         **_named(
             "deepseek-llm",
             r"[\r\n]",
@@ -108,19 +216,39 @@ PRE_TOKENIZERS: Mapping[str, PreTokenizer] = MappingProxyType(
             r"\p{N}+",
         ),
         **_named("deepseek-coder", r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _DEEPSEEK_ASIAN, r"\p{N}"),
-        **_named("deepseek-v3 hunyuan-dense joyai-llm", *_DEEPSEEK3),
+        **_named("deepseek-v3 hunyuan-dense joyai-llm hy_v4", *_DEEPSEEK3),
+        **_named("spark2_5", *_SPARK),
+        **_named("afmoe", *_AFMOE),
+        **_named("jais-2", _JAIS2),
+        **_named("minicpm5", r"\p{N}{1,3}", _MINICPM5, whole_words=True),
+        **_named("ufakzeka", _WITHOUT_CONTRACTIONS),
+        **_named("laguna", r"[^\n]+|[\n]+", _QWEN2),
+        **_named("bailingmoe bailingmoe2 llada-moe", _BAILING),
+        **_named("exaone-moe", _EXAONE_MOE, cut=NOT_BEFORE_SPACES),
+        **_named("chameleon", *_CHAMELEON, cut=NOT_BEFORE_COLONS),
+        **_named("bloom poro-chat gpt3-finnish", _BLOOM, cut=ONLY_BEFORE_STOPS),
+        **_named("viking", _BLOOM, r"\p{N}", cut=ONLY_BEFORE_STOPS),
+        **_named("superbpe", *_SUPERBPE_LINEAR, cut=BEFORE_DIGITS, published=_SUPERBPE),
         **_named("falcon", r"[\p{P}\$\+<=>\^~\|`]+", _GPT2, r"[0-9][0-9][0-9]"),
         **_named("default", r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", r"[0-9][0-9][0-9]"),
     }
 )
 """Pre-tokenisers by name."""
 
+_NOT_OF_BYTES = "gemma4 granite-embed-multi-311m sarvam-moe whitespace"
+"""Names that llama.cpp knows of BPE of characters."""
+
 
 def find_pre_tokenizer(name: str | None) -> PreTokenizer:
     """Returns the pre-tokeniser of that name. Raises `UnsupportedError` for an unknown name or None."""
     if name is not None and name in PRE_TOKENIZERS:
         return PRE_TOKENIZERS[name]
-    what = "the file names no pre-tokeniser" if name is None else f"unknown pre-tokeniser {quote(name)}"
+    if name is None:
+        what = "the file names no pre-tokeniser"
+    elif name in _NOT_OF_BYTES.split():
+        what = f"the pre-tokeniser {quote(name)} is one of BPE of characters, not of bytes, and not supported"
+    else:
+        what = f"unknown pre-tokeniser {quote(name)}"
     raise UnsupportedError(
         f"{what}, so texts cannot be split as in training; known are {', '.join(sorted(PRE_TOKENIZERS))}. "
         "If you know which one the model was trained with, set TokenizerSpec.pre_tokenizer to it"
@@ -128,10 +256,12 @@ def find_pre_tokenizer(name: str | None) -> PreTokenizer:
 
 
 def of_patterns(patterns: Sequence[str], *, whole_words: bool) -> PreTokenizer:
-    """Returns a pre-tokeniser of these expressions. Texts are cut as by a known one with the same."""
+    """Returns a pre-tokeniser of these expressions, or of those by which a known one replaces them."""
     found = tuple(patterns)
-    cut = next((known.cut for known in PRE_TOKENIZERS.values() if known.patterns == found), None)
-    return PreTokenizer(found, whole_words, cut)
+    for known in PRE_TOKENIZERS.values():
+        if found == (known.published or known.patterns):
+            return replace(known, whole_words=whole_words)
+    return PreTokenizer(found, whole_words)
 
 
 def name_of(pre_tokenizer: PreTokenizer) -> str | None:

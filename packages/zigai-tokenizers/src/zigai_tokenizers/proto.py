@@ -12,7 +12,7 @@ of google/sentencepiece:
 | SentencePiece  | piece                    | 1      | 2         | 0A      |
 | SentencePiece  | score                    | 2      | 5         | 15      |
 | SentencePiece  | type                     | 3      | 0         | 18      |
-| TrainerSpec    | model_type (2: BPE)      | 3      | 0         | 18      |
+| TrainerSpec    | model_type               | 3      | 0         | 18      |
 | TrainerSpec    | byte_fallback            | 35     | 0         | 98 02   |
 | NormalizerSpec | precompiled_charsmap     | 2      | 2         | 12      |
 | NormalizerSpec | add_dummy_prefix         | 3      | 0         | 18      |
@@ -31,22 +31,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BPE = 2
+UNIGRAM, BPE = 1, 2
+"""Values of `model_type`."""
+
 _TAIL = 7  # bytes of a piece's score and type: tag, four bytes, tag, one byte
 _SHORT = 127 - 2 - _TAIL  # the most bytes of text for which both lengths of a piece take one byte each
 
 
-def bpe_model(
+def model_proto(
     pieces: Sequence[bytes],
     scores: NDArray[np.floating[Any]],
     types: NDArray[np.integer[Any]],
     *,
+    model_type: int,
     byte_fallback: bool,
     add_dummy_prefix: bool,
     remove_extra_whitespaces: bool,
     precompiled_charsmap: bytes = b"",
 ) -> bytes:
-    """Returns a serialised BPE model. `scores` and `types` have shape `[len(pieces)]`.
+    """Returns a serialised model. `scores` and `types` have shape `[len(pieces)]`.
 
     Spaces are escaped as U+2581. Without a charsmap, text is not normalised.
     """
@@ -63,7 +66,7 @@ def bpe_model(
         parts.append(heads[len(piece)] if len(piece) <= _SHORT else _long_head(len(piece)))
         parts.append(piece)
         parts.append(tail[start : start + _TAIL])
-    trainer = b"\x18" + _varint(_BPE) + b"\x98\x02" + _varint(byte_fallback)
+    trainer = b"\x18" + _varint(model_type) + b"\x98\x02" + _varint(byte_fallback)
     normalizer = (
         b"\x18" + _varint(add_dummy_prefix) + b"\x20" + _varint(remove_extra_whitespaces) + b"\x28\x01"
     )

@@ -18,7 +18,7 @@ from zigai_tokenizers.base import VocabularyTokenizer
 from zigai_tokenizers.byte_tokens import BYTE, SPACE, byte_values
 from zigai_tokenizers.charsmap import check_charsmap
 from zigai_tokenizers.chunks import chunks
-from zigai_tokenizers.proto import bpe_model
+from zigai_tokenizers.proto import BPE, model_proto
 from zigai_tokenizers.vocabulary import Vocabulary, types_by_role
 
 
@@ -37,6 +37,8 @@ class SentencePieceTokenizer(VocabularyTokenizer):
     `add_eos` is not used, because a prompt is continued.
     """
 
+    _model_type = BPE
+
     def __init__(self, spec: TokenizerSpec) -> None:
         """Raises `FormatError` for an inconsistent specification. Takes about 0.1 s for 32,000 tokens."""
         vocabulary = Vocabulary(_with_byte_types(spec))
@@ -46,8 +48,11 @@ class SentencePieceTokenizer(VocabularyTokenizer):
         self._unknown = vocabulary.special_ids.get("unknown", unknown[0] if unknown else None)
         self._byte_fallback = bool(values)
         self._prefix = spec.add_space_prefix
-        self._cut = _cut(spec, vocabulary) if self._byte_fallback else None
-        self._processor = _processor(spec, vocabulary, encoded, byte_fallback=self._byte_fallback)
+        self._cut = _cut(spec, vocabulary) if self._byte_fallback and self._model_type == BPE else None
+        pieces, types = self._pieces(vocabulary, encoded)
+        self._processor = _processor(
+            spec, pieces, types, model_type=self._model_type, byte_fallback=self._byte_fallback
+        )
 
         texts = [text.replace(SPACE.encode(), b" ") for text in encoded]
         for token, value in values.items():
@@ -92,6 +97,19 @@ class SentencePieceTokenizer(VocabularyTokenizer):
             return tokens
         return [self._known(token) for token in tokens]
 
+    @staticmethod
+    def _pieces(vocabulary: Vocabulary, encoded: Sequence[bytes]) -> tuple[list[bytes], NDArray[np.int64]]:
+        """Returns texts and types for the library.
+
+        User-defined tokens are normal pieces in it, because they are split off before. Pieces that no text
+        may produce are renamed to bytes that are not valid UTF-8.
+        """
+        types = np.where(vocabulary.types == TokenType.USER_DEFINED, TokenType.NORMAL, vocabulary.types)
+        unreachable = vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN)
+        # The library warns about a piece of a NUL on standard error; NULs become byte tokens anyway.
+        unreachable += [token for token, piece in enumerate(encoded) if not piece or piece == b"\0"]
+        return renamed(encoded, types, unreachable)
+
     def _known(self, token: int) -> int:
         """Returns `token`, or the vocabulary's unknown token for the piece that `_processor` adds."""
         if token < self.vocabulary_size:
@@ -120,7 +138,7 @@ def _cut(spec: TokenizerSpec, vocabulary: Vocabulary) -> re.Pattern[str] | None:
 
 def _scores(spec: TokenizerSpec, size: int) -> NDArray[np.float32]:
     if spec.scores is None:
-        raise FormatError("the vocabulary has no scores, which SentencePiece needs to order its merges")
+        raise FormatError("the vocabulary has no scores, which SentencePiece needs")
     scores = np.asarray(spec.scores)
     if scores.shape != (size,):
         raise FormatError(f"the vocabulary has {size} tokens but {scores.size} scores")
@@ -133,30 +151,34 @@ def _scores(spec: TokenizerSpec, size: int) -> NDArray[np.float32]:
     return scores.astype(np.float32)
 
 
-def _processor(
-    spec: TokenizerSpec, vocabulary: Vocabulary, encoded: Sequence[bytes], *, byte_fallback: bool
-) -> Any:
-    """Returns a SentencePieceProcessor for plain text, with an unknown piece added after the vocabulary.
-
-    User-defined tokens are normal pieces in it, because they are split off before. Pieces that no text may
-    produce are renamed to bytes that are not valid UTF-8.
-    """
-    charsmap = spec.precompiled_charsmap or b""
-    if charsmap:
-        check_charsmap(charsmap)
-    scores = _scores(spec, vocabulary.size)
+def renamed(
+    encoded: Sequence[bytes], types: NDArray[np.int64], unreachable: Sequence[int]
+) -> tuple[list[bytes], NDArray[np.int64]]:
+    """Returns texts and types with control tokens of texts that do not occur in place of `unreachable`."""
     pieces = list(encoded)
-    types = np.where(vocabulary.types == TokenType.USER_DEFINED, TokenType.NORMAL, vocabulary.types)
-    unreachable = vocabulary.of_type(TokenType.CONTROL, TokenType.UNKNOWN)
-    # The library warns about a piece of a NUL on standard error; NULs in a text become byte tokens anyway.
-    unreachable += [token for token, piece in enumerate(pieces) if not piece or piece == b"\0"]
     for token in unreachable:
         pieces[token] = b"\xff%d" % token
         types[token] = TokenType.CONTROL
-    model = bpe_model(
+    return pieces, types
+
+
+def _processor(
+    spec: TokenizerSpec,
+    pieces: Sequence[bytes],
+    types: NDArray[np.int64],
+    *,
+    model_type: int,
+    byte_fallback: bool,
+) -> Any:
+    """Returns a SentencePieceProcessor for plain text, with an unknown piece added after the vocabulary."""
+    charsmap = spec.precompiled_charsmap or b""
+    if charsmap:
+        check_charsmap(charsmap)
+    model = model_proto(
         [*pieces, b"\xff"],
-        np.append(scores, np.float32(0)),
+        np.append(_scores(spec, len(pieces)), np.float32(0)),
         np.append(types, TokenType.UNKNOWN),
+        model_type=model_type,
         byte_fallback=byte_fallback,
         add_dummy_prefix=spec.add_space_prefix,
         remove_extra_whitespaces=spec.remove_extra_whitespaces,

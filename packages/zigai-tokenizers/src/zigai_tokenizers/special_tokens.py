@@ -11,7 +11,9 @@ from zigai_core.contracts.errors import FormatError, quote
 _LONGEST = 4096
 """Limit on the characters of a special token, so that the time of a search is linear in the text."""
 
-_WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(
+    map(chr, range(0x2000, 0x200B))
+)
 """The characters with Unicode's property White_Space."""
 
 
@@ -67,7 +69,7 @@ class SpecialTokens:
             token, begin = self._ids[found], position
             position = end = begin + len(self._texts[found])
             if token in self._strip_left:
-                begin = done + len(text[done:begin].rstrip(_WHITE))
+                begin = done + len(text[done:begin].rstrip(WHITE_SPACE))
             if token in self._strip_right:
                 white = _white_until(text, end) if white < end else white
                 end = white
@@ -92,7 +94,7 @@ class SpecialTokens:
 
 def _white_until(text: str, at: int) -> int:
     """Returns the end of the white space at a position."""
-    while at < len(text) and text[at] in _WHITE:
+    while at < len(text) and text[at] in WHITE_SPACE:
         at += 1
     return at
 

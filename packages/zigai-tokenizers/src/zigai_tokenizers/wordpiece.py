@@ -33,7 +33,7 @@ _CUT = r"(?=[ \t\n\r!-/:-@\[-`{-~])"
 class WordPieceTokenizer(VocabularyTokenizer):
     """WordPiece (Schuster and Nakajima 2012; Devlin et al. 2018, arXiv:1810.04805), as in BERT.
 
-    A text is normalised by `TokenizerSpec.bert` and split at white space, punctuation and, with `chinese`,
+    A text is normalised by `TokenizerSpec.words` and split at white space, punctuation and, with `chinese`,
     around Chinese characters. Of each word the longest token that it begins with is taken, then the longest
     that goes on, to its end; a word of which a part is no token becomes the unknown token, as does one longer
     than `longest_word`. Ids are those of the tokenizers library (`BertNormalizer`, `BertPreTokenizer`,
@@ -68,10 +68,10 @@ class WordPieceTokenizer(VocabularyTokenizer):
             return (" " + text if begins else text).encode()
 
         self._normalizer = BertNormalizer(
-            clean_text=spec.bert.clean,
-            handle_chinese_chars=spec.bert.chinese,
-            strip_accents=spec.bert.strip_accents,
-            lowercase=spec.bert.lowercase,
+            clean_text=spec.words.clean,
+            handle_chinese_chars=spec.words.chinese,
+            strip_accents=spec.words.strip_accents,
+            lowercase=spec.words.lowercase,
         )
         self._cut = re.compile(_CUT)
         self._tokenizer = _library_tokenizer(spec, vocabulary, prefix)

@@ -7,6 +7,7 @@ fails is skipped, with one warning in the log.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -127,8 +128,12 @@ class Registry(Generic[T]):
         return NOUNS.get(self.group, f"entry of {self.group}")
 
     def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(name[:64], list(self), n=2)
+        nearest = f"the nearest to it: {' and '.join(near)}; " if near else ""
         installed = ", ".join(self) or "none"
-        message = f"no installed package serves the {self._noun} {quote(name)}; installed: {installed}"
+        message = (
+            f"no installed package serves the {self._noun} {quote(name)}; {nearest}installed: {installed}"
+        )
         package = self.hint(name)
         return message + (
             f". Install the one that does with: pip install --upgrade {package}" if package else ""

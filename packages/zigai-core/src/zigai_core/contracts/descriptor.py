@@ -26,7 +26,6 @@ from zigai_core.contracts.tensors import (
 )
 
 __all__ = [
-    "BertNormalization",
     "ComputedTensor",
     "Conventions",
     "Hyperparameters",
@@ -36,6 +35,7 @@ __all__ = [
     "PrefixScheme",
     "TensorInfo",
     "TokenizerSpec",
+    "WordNormalization",
     "kept_copy",
     "without_leading_ones",
 ]
@@ -72,7 +72,7 @@ class TokenType(IntEnum):
 
 
 @dataclass(frozen=True)
-class BertNormalization:
+class WordNormalization:
     """How texts are normalised for the kind `bert`: the settings of tokenizers' `BertNormalizer`."""
 
     clean: bool = True
@@ -89,8 +89,8 @@ class TokenizerSpec:
     """A vocabulary as stored in a file.
 
     `kind` is the name under which its tokenizer is registered (entry point `zigai.tokenizers`). `tokens[i]`
-    is the stored text of token i, `scores[i]` its score for SentencePiece. `types[i]` is a `TokenType`;
-    None means that all are normal.
+    is the stored text of token i, `scores[i]` its score for SentencePiece and Unigram (-inf: no token of the
+    model). `types[i]` is a `TokenType`; None means that all are normal.
     `merges` are the merges of BPE, two tokens with a space between them, in order of rank, and
     `pre_tokenizer` is the name of its pre-tokenizer in GGUF. The five fields from `add_bos` on are settings
     of tokenizers, with the names and meanings of GGUF's keys (`tokenizer.ggml.add_bos_token`, …). Those from
@@ -98,12 +98,13 @@ class TokenizerSpec:
 
     Kinds: `llama`, SentencePiece BPE, whose scores order the merges; `gpt2`, byte-level BPE by merges; `bpe`,
     BPE of characters by merges, with U+2581 for spaces and byte tokens for characters without a token;
-    `bert`, WordPiece, which takes the longest tokens that a word begins with.
+    `bert`, WordPiece, which takes the longest tokens that a word begins with; `t5` and `unigram`, Unigram,
+    whose scores are logarithms of probabilities: `t5` as sentencepiece has it, `unigram` as tokenizer.json.
     """
 
     kind: str
     tokens: Sequence[str]
-    scores: NDArray[np.float32] | None = None
+    scores: NDArray[np.float32] | NDArray[np.float64] | None = None
     types: NDArray[np.int32] | None = None
     merges: Sequence[str] | None = None
     pre_tokenizer: str | None = None
@@ -129,10 +130,10 @@ class TokenizerSpec:
     normalizer: str | None = None
     """Unicode normalisation of texts before they are encoded: None or `NFC`."""
     prefix_scheme: PrefixScheme = "prepend"
-    """For the kind `bpe`, before which texts between special tokens `add_space_prefix` puts a space: every
-    one (`prepend`), those that do not begin with one (`always`), or only such a text that has no special
-    token before it (`first`). With `prepend`, making U+2581 of spaces is part of the normalisation; with the
-    others, which are those of a step `Metaspace`, it comes after it."""
+    """For the kinds `bpe` and `unigram`, before which texts between special tokens `add_space_prefix` puts a
+    space: every one (`prepend`), those that do not begin with one (`always`), or only such a text that has no
+    special token before it (`first`). With `prepend`, making U+2581 of spaces is part of the normalisation;
+    with the others, which are those of a step `Metaspace`, it comes after it."""
     normalized: frozenset[int] = frozenset()
     """Control and user-defined tokens whose normalised text is searched for in the normalised text, after the
     others have been found in the text as it is."""
@@ -140,13 +141,20 @@ class TokenizerSpec:
     """Control and user-defined tokens that take the white space before them away."""
     strip_right: frozenset[int] = frozenset()
     """Control and user-defined tokens that take the white space after them away."""
-    bert: BertNormalization = field(default_factory=BertNormalization)
+    words: WordNormalization = field(default_factory=WordNormalization)
     """For the kind `bert`, how texts are normalised."""
     continuing_prefix: str | None = None
     """For the kind `bert`, what tokens within a word begin with (`##`). None: tokens that begin a word begin
     with U+2581, and those within one with nothing, as in GGUF files."""
     longest_word: int = 100
     """For the kind `bert`, the characters of the longest word; longer ones become the unknown token."""
+    normalizers: Sequence[tuple[str, ...]] = ()
+    """For the kind `unigram`, the steps that normalise a text, in order, with the names of tokenizers:
+    `("Precompiled",)` by `precompiled_charsmap`, `("Replace", text, by)`, `("Strip", "left right")` at either
+    or both ends, `("NFC",)`, `("NFD",)`, `("NFKC",)`, `("NFKD",)`, `("Nmt",)`, `("Lowercase",)` and
+    `("StripAccents",)`; and `("Spaces", by)`, which replaces two and more spaces."""
+    white_space_ends_words: bool = False
+    """For the kind `unigram`, whether words end at white space, which is dropped."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -25,7 +25,8 @@ class TensorPart:
     are; with `computes` they are float32, and so is the part: `lambda a: -np.exp(a)`. With `each`, `change`
     is given one entry along the first axis at a time, such as an expert's matrix. With `stored`, the part is
     taken of a tensor of that type alone, and of such a tensor no part without it is: experts of gpt-oss lie
-    in rows of outputs as MXFP4, and in rows of inputs as BF16.
+    in rows of outputs as MXFP4, and in rows of inputs as BF16. With `sizes`, `change` is given the values of
+    these configuration keys after the array, which the shape alone does not tell: how many heads it has.
 
     >>> import numpy as np
     >>> up = TensorPart("blk.{}.ffn_up_exps.weight", lambda expert: expert[:, 1::2].T, each=True)
@@ -36,11 +37,13 @@ class TensorPart:
 
     name: str
     """GGUF's name, with `{}` for the number of the layer."""
-    change: Callable[[np.ndarray[Any, Any]], np.ndarray[Any, Any]]
+    change: Callable[..., np.ndarray[Any, Any]]
     computes: bool = False
     each: bool = False
     stored: str | None = None
     """The name of a storage type (`DTYPES`), in which a folder has another form of the tensor."""
+    sizes: tuple[str, ...] = ()
+    """Configuration keys, whose values must be whole numbers of at least 1."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,6 @@ class HuggingFaceNames:
     classes: Mapping[str, HuggingFaceNames] = field(default_factory=dict)
     """Names that hold instead of these, with their own variants, for a class that config.json names first in
     `architectures`, such as the model with a head that scores pairs of texts."""
-    variants: Mapping[str, HuggingFaceNames] = field(default_factory=dict)
-    """Names that hold instead of these, with their own defaults and section, if a configuration key is true.
-    Two such keys are not supported."""
+    variants: Mapping[str | tuple[str, Any], HuggingFaceNames] = field(default_factory=dict)
+    """Names that hold instead of these, with their own defaults and section, if a configuration key is true,
+    or if a key has a value: `("num_local_experts", 0)`. Two that hold are not supported."""

@@ -108,7 +108,7 @@ class DirectRunner:
         if whole and any(len(part.tokens) > most or part.sequence.length for part in parts):
             raise ShapeError(
                 "the model is an encoder, which computes each text whole, in one step: nothing can follow "
-                f"tokens that were computed, and a text has at most {most} tokens, as the program was compiled"
+                f"tokens that were computed, and a text has at most {most} tokens, as it was compiled"
             )
         for pieces in _steps(parts, most, whole=whole):
             for name, rows in self._step(pieces).items():

@@ -112,14 +112,18 @@ class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBu
     ) -> Value:
         """RMSNorm with `{weight}.weight`, of the whole row or of each `group` elements of it.
 
-        With `groups`, of each of so many groups, with a weight of the width of the row: see `RMSNorm`.
+        With `groups`, of each of so many groups, with a weight of the width of the row, stored as `[width]`
+        or `[groups, width / groups]`: see `RMSNorm`.
         """
         if group is not None and groups is not None:
             raise PluginError(f"{weight}: give group or groups, not both")
         width = group or x.width
         if x.width % width:
             raise ShapeError(f"{weight}: a row of {x.width} elements is not whole groups of {width}")
-        scale = self._weight(f"{weight}.weight", (width,))
+        shape: tuple[int, ...] = (width,)
+        if groups and x.width % groups == 0 and len(self.shape(f"{weight}.weight")) > 1:
+            shape = (groups, x.width // groups)
+        scale = self._weight(f"{weight}.weight", shape)
         return self.append(RMSNorm(Value(weight, x.width, x.rows), x, scale, epsilon, groups))
 
     def layer_norm(self, x: Value, weight: str | None, epsilon: float, *, name: str | None = None) -> Value:
@@ -184,11 +188,16 @@ class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBu
             raise ShapeError(f"{name}: its cap is {cap}")
         return self.append(SoftCap(Value(name, x.width, x.rows), x, cap))
 
-    def columns(self, x: Value, start: int, width: int, *, name: str) -> Value:
-        """`width` consecutive columns of `x`, beginning at `start`."""
-        if not 0 <= start <= start + width <= x.width:
-            raise ShapeError(f"{name}: {x.name} has {x.width} columns, without {start}..{start + width}")
-        return self.append(Columns(Value(name, width, x.rows), x, start))
+    def columns(self, x: Value, start: int, width: int, *, name: str, groups: int = 1) -> Value:
+        """`width` consecutive columns of `x`, or of each of so many groups of it, beginning at `start`.
+
+        Returns `[rows, groups · width]`. See `Columns`.
+        """
+        whole = 0 if groups < 1 or x.width % groups else x.width // groups
+        if not 0 <= start <= start + width <= whole:
+            of = "" if groups == 1 else f" in {groups} groups"
+            raise ShapeError(f"{name}: {x.name} has {x.width} columns{of}, without {start}..{start + width}")
+        return self.append(Columns(Value(name, groups * width, x.rows), x, start, groups))
 
     def select(self, x: Value, *, name: str = "wanted") -> Value:
         """The output rows of `x`: `[wanted, width]`."""

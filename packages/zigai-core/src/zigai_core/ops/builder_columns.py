@@ -5,7 +5,7 @@ from __future__ import annotations
 from zigai_core.contracts.errors import ShapeError
 from zigai_core.contracts.graph import Value
 from zigai_core.ops.builder_base import BuilderPart
-from zigai_core.ops.operations import ColumnScale, ColumnShift, HeadLinear, L2Norm, Unary, UnaryKind
+from zigai_core.ops.operations import ColumnScale, ColumnShift, Concat, HeadLinear, L2Norm, Unary, UnaryKind
 
 
 class ColumnsBuilder(BuilderPart):
@@ -32,6 +32,14 @@ class ColumnsBuilder(BuilderPart):
         shape = (x.width,) if row is None else (self._rows(tensor, x.width), x.width)
         weight = self._weight(tensor, shape)
         return self.append(ColumnShift(Value(name, x.width, x.rows), x, weight, row or 0))
+
+    def concat(self, a: Value, b: Value, *, name: str, groups: int = 1, shared: bool = False) -> Value:
+        """`a` and `b` side by side, in each of so many groups of a row: `[rows, a.width + b.width]`.
+
+        With `shared`, `b` follows each group of `a`: `[rows, a.width + groups · b.width]`. See `Concat`.
+        """
+        width = a.width + b.width * (groups if shared else 1)
+        return self.append(Concat(Value(name, width, a.rows), a, b, groups, shared))
 
     def head_linear(self, x: Value, weight: str, heads: int, width: int, *, name: str | None = None) -> Value:
         """Each head of `x` times its own matrix of `{weight}.weight`, `[heads, width, x.width / heads]`.

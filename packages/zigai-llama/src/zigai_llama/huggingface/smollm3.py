@@ -17,8 +17,8 @@ from zigai_llama.huggingface.common import (
 from zigai_llama.smollm3 import INTERVAL
 
 
-def _rotated(flags: Any, interval: Any, layers: Any) -> dict[str, Any]:
-    """Checks that every fourth layer has no RoPE, as in `smollm3`: files have no key that could say more."""
+def rotated(flags: Any, interval: Any, layers: Any) -> dict[str, Any]:
+    """Checks that every fourth layer has no RoPE: files of GGUF have no key that could say more."""
     if flags is None:
         if interval not in (None, INTERVAL):
             raise UnsupportedError(f"only every layer {INTERVAL} without RoPE is supported")
@@ -57,7 +57,7 @@ SMOLLM3 = HuggingFaceNames(
     },
     tensors_without_effect=TENSORS_WITHOUT_EFFECT,
     computed={
-        ("no_rope_layers", "no_rope_layer_interval", "num_hidden_layers"): _rotated,
+        ("no_rope_layers", "no_rope_layer_interval", "num_hidden_layers"): rotated,
         "layer_types": _no_windows,
     },
     defaults={  # transformers, SmolLM3Config

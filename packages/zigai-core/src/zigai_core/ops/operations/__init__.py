@@ -4,6 +4,7 @@ from zigai_core.contracts.descriptor import Pairing
 from zigai_core.contracts.pooling import PoolKind
 from zigai_core.ops.operations.attention import Attention, Rope
 from zigai_core.ops.operations.columns import ColumnScale, ColumnShift
+from zigai_core.ops.operations.concat import Concat
 from zigai_core.ops.operations.elementwise import Add, Multiply, Scale, SoftCap
 from zigai_core.ops.operations.experts import Experts
 from zigai_core.ops.operations.feed_forward import (
@@ -30,6 +31,7 @@ __all__ = [
     "ColumnScale",
     "ColumnShift",
     "Columns",
+    "Concat",
     "Embedding",
     "Experts",
     "GatedActivation",

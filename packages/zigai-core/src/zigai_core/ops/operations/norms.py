@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,8 @@ class RMSNorm(Operation):
 
     `x / sqrt(mean(x²) + epsilon) · weight`. Without `groups`, groups have the width of `weight`: the whole
     row, or each head of it as in the query and key normalisation of Qwen3. With `groups`, the mean is over
-    each of so many equal groups, and `weight` has the width of the row: the grouped norm of Mamba 2 (Dao and
-    Gu, 2024, arXiv:2405.21060, section 7.2).
+    each of so many equal groups, and `weight` has the width of the row, `[width]` or, as GGUF files have it,
+    `[groups, width / groups]`: the grouped norm of Mamba 2 (Dao and Gu, 2024, arXiv:2405.21060, section 7.2).
     """
 
     x: Value
@@ -37,7 +38,7 @@ class RMSNorm(Operation):
                 return f"its weight of shape {weight} does not fit a row of {width}"
         elif type(self.groups) is not int or self.groups < 1 or width % self.groups:
             return f"a row of {width} elements is not {self.groups!r} whole groups"
-        elif weight != (width,):
+        elif not weight or math.prod(weight) != width:
             return f"its weight of shape {weight} is not as wide as a row, which groups needs: {width}"
         return None
 

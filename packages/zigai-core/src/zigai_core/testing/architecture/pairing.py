@@ -20,18 +20,19 @@ def with_adjacent_pairs(model: ModelDescriptor, graph: Graph) -> ModelDescriptor
 
     Of what RoPE rotates, the rows of matrices and the elements of biases and norms are put into another
     order: element i of a pair's first half to place 2i, and of its second half to 2i + 1. Raises
-    `UnsupportedError` if what is rotated is neither a product with a matrix nor a norm of one.
+    `UnsupportedError` if what is rotated is neither a product with a matrix nor a norm of one, or if such a
+    product is values, too, as in some layers of Gemma 4: they would be in another order with it.
     """
     tensors = dict(model.tensors)
-    moved: set[tuple[str, int | None]] = set()
+    moved: set[tuple[str, int]] = set()
     for operation in graph:
         if not isinstance(operation, Rope):
             continue
         order = _order(operation)
-        for name, rows in _rotated(graph, operation.x, 0, operation.x.width):
-            if (name, rows.start) in moved:
+        for name, rows in _rotated(graph, operation.x, np.arange(operation.x.width)):
+            if (name, int(rows[0])) in moved:
                 continue
-            moved.add((name, rows.start))
+            moved.add((name, int(rows[0])))
             values = tensors[name].to_float32().copy()
             part = values[rows]
             values[rows] = part.reshape(-1, len(order), *part.shape[1:])[:, order].reshape(part.shape)
@@ -47,19 +48,23 @@ def _order(rope: Rope) -> NDArray[np.intp]:
     return order
 
 
-def _rotated(graph: Graph, value: Value, start: int, width: int) -> Iterator[tuple[str, slice]]:
+def _rotated(graph: Graph, value: Value, columns: NDArray[np.intp]) -> Iterator[tuple[str, NDArray[np.intp]]]:
     """The tensors that give columns of a value, each with those of its rows that give them."""
     made = next(operation for operation in graph if operation.output == value)
     if isinstance(made, (RMSNorm, LayerNorm)):
         for weight in made.weights:
-            yield weight.name, slice(None) if weight.shape[0] < width else slice(start, start + width)
-        yield from _rotated(graph, made.x, start, width)
+            shared = weight.shape[0] < len(columns)  # by the heads
+            yield weight.name, np.arange(weight.shape[0]) if shared else columns
+        yield from _rotated(graph, made.x, columns)
     elif isinstance(made, (Scale, SoftCap, L2Norm)):
-        yield from _rotated(graph, made.x, start, width)
+        yield from _rotated(graph, made.x, columns)
     elif isinstance(made, Columns):
-        yield from _rotated(graph, made.x, made.start + start, width)
+        inner, part = made.x.width // made.groups, made.output.width // made.groups
+        yield from _rotated(graph, made.x, columns // part * inner + made.start + columns % part)
     elif isinstance(made, Linear):
+        if len(columns) == value.width and sum(value in operation.inputs for operation in graph) > 1:
+            raise UnsupportedError(f"{value.name}, which RoPE rotates, is read as it is, too")
         for weight in made.weights:
-            yield weight.name, slice(start, start + width)
+            yield weight.name, columns
     else:
         raise UnsupportedError(f"{value.name}, which RoPE rotates, is computed by {type(made).__name__}")

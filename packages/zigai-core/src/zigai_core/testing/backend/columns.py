@@ -29,6 +29,8 @@ TENSORS = random_tensors(
         "shift.bias": (WIDTH,),
         "attn_k_b.weight": (HEADS, OUT, HEAD),
         "attn_v_b.weight": (HEADS, HEAD, OUT),
+        "ends.weight": (HEADS, HEAD, HEAD - 2),
+        "pairs.weight": (HEADS, HEAD - 2, 2 * HEAD - 7),
         "output.weight": (VOCABULARY, WIDTH),
     }
 )
@@ -50,6 +52,11 @@ def columns_graph() -> Graph:
     y = g.rms_norm(x, "inner_norm", 0.25, groups=2)
     y = g.column_shift(g.column_scale(y, "decay", name="decayed"), "shift.bias", name="shifted")
     y = g.multiply(y, g.unary(y, "softplus", name="softplus"), name="product")
+    inner = g.columns(y, 2, HEAD - 2, groups=HEADS, name="ends of heads")
+    y = g.add(y, g.head_linear(inner, "ends", HEADS, HEAD), name="with ends")
+    y = g.concat(g.columns(y, 0, WIDTH - HEADS * 5, name="begin"), inner, groups=HEADS, name="joined")
+    y = g.head_linear(y, "pairs", HEADS, HEAD - 2)
+    y = g.concat(y, g.columns(x, 3, 2, name="two"), groups=HEADS, shared=True, name="with two")
     y = g.head_linear(y, "attn_k_b", HEADS, OUT)
     x = g.add(g.select(x), g.head_linear(g.select(y, name="heads"), "attn_v_b", HEADS, HEAD), name="sum")
     x = g.l2_norm(x, 0.5, group=HEAD, name="unit")

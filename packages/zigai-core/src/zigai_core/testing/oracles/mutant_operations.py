@@ -84,7 +84,7 @@ VECTORS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
     {
         "negated": lambda x: -x,
         "plus one": lambda x: x + np.float32(1),
-        "reversed": lambda x: x[::-1].copy(),
+        "reversed": lambda x: x.reshape(-1)[::-1].reshape(x.shape),
     }
 )
 """Other readings of a vector of weights: norms stored minus one, a decay of the other sign."""

@@ -7,6 +7,7 @@ plugins are mutated like those of core; a few more are those that authors of gra
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -58,6 +59,7 @@ def mutants(graph: Graph) -> Iterator[Mutant]:
     heads, RMSNorm is LayerNorm or of a whole row, both ropes of a layer change alike, a matrix is its
     neighbour's, the head is the embedding, an encoder is causal, a norm is inside or outside of a residual, a
     vector of weights is negated, reversed or plus one, matrices of heads are in another order or transposed,
+    parts that are joined are in the other order,
     embeddings are those of the next positions.
     """
     names: set[str] = set()
@@ -89,7 +91,8 @@ def _replacements(graph: Graph, at: int, operation: Operation) -> Iterator[Repla
         for other in _near(graph, at, value):
             yield f"{field} is {other.name}, not {value.name}", (replace(operation, **{field: other}),)
     for weight in dict.fromkeys(operation.weights):
-        for change in VECTORS if len(weight.shape) == 1 else ():
+        is_vector = isinstance(operation, RMSNorm) or max(weight.shape) == math.prod(weight.shape)
+        for change in VECTORS if is_vector else ():
             yield f"{weight.name} {change}", (WithOtherWeight(output, operation, weight, change),)
     for special in OF_OPERATIONS:
         yield from special(graph, operation)

@@ -12,6 +12,7 @@ from zigai_core.contracts.graph import Graph, Operation, Value
 from zigai_core.contracts.state import KVCache
 from zigai_core.ops.operations import (
     Attention,
+    Concat,
     Embedding,
     HeadLinear,
     LayerNorm,
@@ -43,7 +44,7 @@ def _other_norms(graph: Graph, operation: Operation) -> Iterator[Replacement]:
         if operation.weight.shape[0] == operation.x.width:
             norm = LayerNorm(operation.output, operation.x, operation.weight, operation.epsilon)
             yield "LayerNorm, not RMSNorm", (norm,)
-        else:
+        elif operation.groups is None:
             whole = WholeRowNorm(operation.output, operation.x, operation.weight, operation.epsilon)
             yield "RMSNorm of the whole row", (whole,)
     if isinstance(operation, LayerNorm) and operation.weight is not None and operation.bias is None:
@@ -117,6 +118,11 @@ def _other_heads(graph: Graph, operation: Operation) -> Iterator[Replacement]:
             )
 
 
+def _other_concat(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, Concat) and not operation.shared:
+        yield "the other part first", (replace(operation, a=operation.b, b=operation.a),)
+
+
 def _other_positions(graph: Graph, operation: Operation) -> Iterator[Replacement]:
     if isinstance(operation, PositionEmbedding):
         yield "of the next positions", (NextPositions(operation.output, operation.weight),)
@@ -135,6 +141,7 @@ OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_windows,
     _other_rope,
     _other_heads,
+    _other_concat,
     _other_positions,
     _other_types,
 )

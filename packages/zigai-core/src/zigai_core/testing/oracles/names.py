@@ -15,6 +15,7 @@ from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import ZigAIError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_core.testing.oracles.oracle import plain
+from zigai_core.testing.oracles.stored import stored_weights
 
 SAME = 1e-5
 """Largest difference of outputs that another version of torch or another CPU may make."""
@@ -41,7 +42,8 @@ def names_used(network: Any, names: HuggingFaceNames, config: Mapping[str, Any])
         "keys": {theirs: ours for theirs, ours in names.keys.items() if theirs in known},
         **other_names(names),
         PARTS: {
-            theirs: _made(names, theirs, list(shape)) for theirs, shape in _shapes(network, names).items()
+            theirs: _made(names, theirs, list(shape), settings)
+            for theirs, shape in _shapes(network, names).items()
         },
         COMPUTED: {
             " and ".join(_keys(given)): _result(
@@ -54,7 +56,7 @@ def names_used(network: Any, names: HuggingFaceNames, config: Mapping[str, Any])
 
 def tensors_used(network: Any, names: HuggingFaceNames) -> dict[str, str]:
     """Returns those names of tensors that belong to a parameter of a model of transformers."""
-    parameters = [name for name, _ in network.named_parameters()]
+    parameters = [name for name, _ in stored_weights(network)]
     return {
         theirs: ours
         for theirs, ours in names.tensors.items()
@@ -86,7 +88,7 @@ def changed_names(recorded: Mapping[str, Any], names: HuggingFaceNames) -> list[
         "keys": {key: names.keys.get(key) for key in recorded["keys"]},
         **other_names(names),
         PARTS: {
-            theirs: _made(names, theirs, each["shape"])
+            theirs: _made(names, theirs, each["shape"], each.get("sizes", {}))
             for theirs, each in recorded[PARTS].items()
             if theirs in names.parts
         },
@@ -133,7 +135,11 @@ def chosen(network: Any, plugins: Plugins | None) -> HuggingFaceNames:
     names = (plugins or Plugins.installed()).huggingface.get(network.config.model_type)
     names = names.classes.get(type(network).__name__, names)
     config = network.config.to_dict()
-    return next((other for key, other in names.variants.items() if config.get(key)), names)
+    for wanted, other in names.variants.items():
+        key, value = (wanted, True) if isinstance(wanted, str) else wanted
+        if config.get(key) == value:
+            return other
+    return names
 
 
 def _shapes(network: Any, names: HuggingFaceNames) -> dict[str, tuple[int, ...]]:
@@ -141,22 +147,34 @@ def _shapes(network: Any, names: HuggingFaceNames) -> dict[str, tuple[int, ...]]
     found = {}
     for theirs in names.parts:
         pattern = pattern_of(theirs)
-        for name, parameter in network.named_parameters():
+        for name, parameter in stored_weights(network):
             if pattern.fullmatch(name):
                 found[theirs] = tuple(parameter.shape)
     return found
 
 
-def _made(names: HuggingFaceNames, theirs: str, shape: list[int]) -> dict[str, Any]:
-    """What the parts of a tensor of this shape are, as a checksum of those of counted numbers."""
+def _made(
+    names: HuggingFaceNames, theirs: str, shape: list[int], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the parts of a tensor of this shape are, as a checksum of those of counted numbers.
+
+    `settings`: the values of the configuration keys that parts need, which are kept, too.
+    """
     given = (np.arange(math.prod(shape), dtype=np.float32) / 16).reshape(shape)
-    checksums = {}
+    checksums: dict[str, str] = {}
+    sizes: dict[str, Any] = {}
     for part in names.parts[theirs]:
+        known = {name: settings[name] for name in part.sizes if name in settings}
+        sizes |= known
+        entries = given if part.each else [given]
         with np.errstate(all="ignore"):
-            made = np.stack([part.change(entry) for entry in given]) if part.each else part.change(given)
+            if len(known) < len(part.sizes):
+                continue  # an oracle of other names, which have no such keys
+            parts = [part.change(entry, *known.values()) for entry in entries]
+        made = np.stack(parts) if part.each else parts[0]
         key = part.name if part.stored is None else f"{part.name} of {part.stored}"
         checksums[key] = f"{[*made.shape]} {zlib.crc32(np.ascontiguousarray(made, np.float16).tobytes()):x}"
-    return {"shape": shape, **checksums}
+    return {"shape": shape, **({"sizes": sizes} if sizes else {}), **checksums}
 
 
 def _keys(given: str | tuple[str, ...]) -> list[str]:

@@ -24,6 +24,7 @@ from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedErro
 from zigai_core.contracts.graph import Array
 from zigai_core.testing.oracles.foreign import foreign
 from zigai_core.testing.oracles.oracle import drawn
+from zigai_core.testing.oracles.stored import stored_weights
 
 SMALL: Mapping[str, Any] = {
     "vocab_size": 64,
@@ -157,7 +158,7 @@ def _outputs(network: Any, ids: Any, **types: Any) -> Mapping[str, Any]:
 
 
 def folder_model(model_class: str, config: Any, seed: int = 0) -> Any:
-    """Returns a model of transformers whose parameters are `drawn`, each by its name and `seed`.
+    """Returns a model of transformers whose stored weights are `drawn`, each by its name and `seed`.
 
     `config`: its configuration, or the settings of it.
     """
@@ -168,7 +169,7 @@ def folder_model(model_class: str, config: Any, seed: int = 0) -> Any:
         torch().manual_seed(seed)  # vectors are drawn around initial values, which may be random
         network = found(config).to(torch().float32).eval()
     with torch().no_grad():
-        for name, parameter in sorted(network.named_parameters()):
+        for name, parameter in stored_weights(network):
             random = np.random.RandomState(zlib.crc32(f"{seed} {name}".encode()))
             parameter.copy_(torch().from_numpy(drawn(parameter.numpy(), random)))
     return network

@@ -91,8 +91,10 @@ PACKAGES: Hints = {
         "qwen3_5_text": "zigai-qwen",
         "qwen3_moe": "zigai-qwen",
         "qwen3_next": "zigai-qwen",
+        "roberta": "zigai-bert",
         "seed_oss": "zigai-llama",
         "smollm3": "zigai-llama",
+        "xlm-roberta": "zigai-bert",
     },
     "zigai.models": {"default": "zigai"},
 }

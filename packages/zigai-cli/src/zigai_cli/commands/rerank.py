@@ -42,9 +42,10 @@ def rerank(
 ) -> None:
     """Score documents by how well they answer a query.
 
-    The model must be a reranker, and the best document is printed first. Scores are raw: numbers without a unit or bounds, of which the larger one is better. Documents are
-    numbered from 1, in the order in which they are given. Empty lines of a file or of standard input are an
-    error, because line numbers would no longer agree.
+    The model must be a reranker; the best document is printed first. Scores are raw: numbers without a unit
+    or bounds, of which the larger one is better. Documents are numbered from 1, in the order in which they
+    are given. Empty lines of a file or of standard input are an error, because line numbers would no longer
+    agree.
     """
     if documents and file is not None:
         raise typer.BadParameter("documents are given twice: as arguments and with --file")

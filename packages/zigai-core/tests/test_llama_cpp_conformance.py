@@ -1,4 +1,4 @@
-"""The suite against llama.cpp passes over a model that it refuses only if the suite says that it is unlike."""
+"""The suite against llama.cpp passes over a model that is refused only if it says that it is unlike."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(suite: LlamaCppConformance, error: str, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(llama_cpp, "interpreter", lambda: "python")
     monkeypatch.setattr(llama_cpp, "outputs_of_llama_cpp", refuse)
-    suite.test_llama_cpp_computes_the_same_from_a_file(ORACLE, Path("."))
+    suite.test_llama_cpp_computes_the_same_from_a_file(ORACLE, Path())
 
 
 def test_a_model_that_llama_cpp_refuses_is_unlike(monkeypatch: pytest.MonkeyPatch) -> None:

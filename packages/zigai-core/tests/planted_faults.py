@@ -67,11 +67,15 @@ from faulty_executors import (
 from zigai_core.ops.operations import (
     Attention,
     ColumnShift,
+    Embedding,
     Experts,
+    GaussianCut,
     HeadLinear,
     L2Norm,
     LayerNorm,
     Linear,
+    MatchMagnitude,
+    MixStreams,
     Pool,
     PositionScale,
     RMSNorm,
@@ -267,6 +271,11 @@ FAULTS: list[tuple[str, NumpyBackend, str]] = [
     ("ignores the epsilon of L2Norm", kinds_with(L2Norm, epsilon=0.0), GRAPHS),
     ("ignores the groups of RMSNorm", replacing(without_groups), GRAPHS),
     ("mixes up heads", computing(HeadLinear, heads_in_reverse), GRAPHS),
+    # streams
+    ("reads another row beyond a table", kinds_with(Embedding, beyond=0), GRAPHS),
+    ("ignores the offset of shares", kinds_with(MixStreams, offset=0.0), GRAPHS),
+    ("ignores the least square", kinds_with(MatchMagnitude, least=0.0), GRAPHS),
+    ("cuts at the mean", kinds_with(GaussianCut, factor=0.0), GRAPHS),
     # the stop cell, slots, and graphs
     ("ignores the stop cell", With(IgnoresTheStopCell), "test_a_stop_cell_that_is_set_cancels_the_step"),
     (

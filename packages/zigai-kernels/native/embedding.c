@@ -133,7 +133,8 @@ static void (*const row_readers[ZG_TYPES])(const uint8_t *, float *, int) = {
 static void embedding_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const zg_step *step = c->step;
-    const int32_t at = r->mode == ZG_OF_TOKEN ? step->ids[chunk] : r->mode == ZG_OF_POSITION ? step->positions[chunk] : r->start;
+    int32_t at = r->mode == ZG_OF_TOKEN ? step->ids[chunk] : r->mode == ZG_OF_POSITION ? step->positions[chunk] : r->start;
+    if (r->inner && at >= r->inner) at = r->start; /* a token that the table does not have */
     const uint8_t *row = (const uint8_t *)r->weight + at * r->stride;
     float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
     if (is_coded(r->type)) coded_row(row, r->type, out, r->width);

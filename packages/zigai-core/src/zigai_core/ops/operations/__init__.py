@@ -20,6 +20,7 @@ from zigai_core.ops.operations.positions import PositionEmbedding, PositionScale
 from zigai_core.ops.operations.recurrent import GatedDelta, HeadOrder, SelectiveScan, ShortConv
 from zigai_core.ops.operations.route import Route, RouteKind
 from zigai_core.ops.operations.rows import Columns, Select
+from zigai_core.ops.operations.streams import GaussianCut, Join, MatchMagnitude, MixStreams
 from zigai_core.ops.operations.unary import Unary, UnaryKind
 
 __all__ = [
@@ -33,11 +34,15 @@ __all__ = [
     "Experts",
     "GatedActivation",
     "GatedDelta",
+    "GaussianCut",
     "HeadLinear",
     "HeadOrder",
+    "Join",
     "L2Norm",
     "LayerNorm",
     "Linear",
+    "MatchMagnitude",
+    "MixStreams",
     "Multiply",
     "Pairing",
     "Pool",

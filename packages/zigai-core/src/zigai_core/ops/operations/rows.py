@@ -14,6 +14,11 @@ class Columns(Operation):
     x: Value
     start: int
 
+    def fault(self) -> str | None:
+        """Returns which columns the row does not have; None if it has all."""
+        end = self.start + self.output.width
+        return None if 0 <= self.start <= end <= self.x.width else f"{self.x.name} has no {self.start}..{end}"
+
     def evaluate(self, step: Step) -> Array:
         return step[self.x][:, self.start : self.start + self.output.width]
 

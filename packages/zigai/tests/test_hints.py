@@ -26,7 +26,7 @@ def test_the_error_for_a_name_that_is_not_installed_names_its_package(
         empty.get(name)
 
 
-@pytest.mark.parametrize("name", ["qwen35", "qwen3next", "gemma4", "mamba"])
+@pytest.mark.parametrize("name", ["qwen35", "qwen3next", "gemma4", "rwkv7"])
 def test_the_error_for_an_architecture_of_no_package_names_none(name: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
         Plugins.installed().architectures.get(name)
@@ -35,6 +35,15 @@ def test_the_error_for_an_architecture_of_no_package_names_none(name: str) -> No
 
 @pytest.mark.parametrize("group", ["zigai.architectures", "zigai.huggingface"])
 def test_every_architecture_and_family_of_zigai_packages_has_a_hint(group: str) -> None:
-    ours = {"zigai-cohere", "zigai-gemma", "zigai-gpt", "zigai-llama", "zigai-phi", "zigai-qwen"}
+    ours = {
+        "zigai-cohere",
+        "zigai-gemma",
+        "zigai-gpt",
+        "zigai-lfm",
+        "zigai-llama",
+        "zigai-mamba",
+        "zigai-phi",
+        "zigai-qwen",
+    }
     declared = {point.name for point in entry_points(group=group) if point.dist and point.dist.name in ours}
     assert declared == set(PACKAGES[group])

@@ -26,7 +26,7 @@ def test_the_error_for_a_name_that_is_not_installed_names_its_package(
         empty.get(name)
 
 
-@pytest.mark.parametrize("name", ["qwen35", "qwen3next", "gemma4", "mamba"])
+@pytest.mark.parametrize("name", ["qwen35", "qwen3next", "gemma5", "mamba"])
 def test_the_error_for_an_architecture_of_no_package_names_none(name: str) -> None:
     with pytest.raises(UnsupportedError) as caught:
         Plugins.installed().architectures.get(name)

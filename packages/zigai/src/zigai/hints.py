@@ -49,6 +49,8 @@ PACKAGES: Hints = {
         "gemma3n_text": "zigai-gemma",
         "gemma4": "zigai-gemma",
         "gemma4_text": "zigai-gemma",
+        "gemma4_unified": "zigai-gemma",
+        "gemma4_unified_text": "zigai-gemma",
         "granite": "zigai-llama",
         "gpt_oss": "zigai-gpt",
         "llama": "zigai-llama",

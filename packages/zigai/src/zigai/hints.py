@@ -77,6 +77,8 @@ PACKAGES: Hints = {
         "gemma3n_text": "zigai-gemma",
         "gemma4": "zigai-gemma",
         "gemma4_text": "zigai-gemma",
+        "gemma4_unified": "zigai-gemma",
+        "gemma4_unified_text": "zigai-gemma",
         "glm": "zigai-glm",
         "glm4": "zigai-glm",
         "glm4_moe": "zigai-glm",

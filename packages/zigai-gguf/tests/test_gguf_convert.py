@@ -344,8 +344,8 @@ def test_unigram_is_written_as_llama_cpp_reads_it(model: ModelDescriptor, tmp_pa
     assert spec.scores.tolist() == [0, 0, -2.5, -3, -1000]
     assert spec.types is not None
     assert spec.types.tolist() == [3, 2, 1, 1, 3]
-    (told,) = differences(BY_UNIGRAM, "bert")
-    assert told.startswith("GGUF's readers normalise texts")
+    (line,) = differences(BY_UNIGRAM, "bert")
+    assert line.startswith("GGUF's readers normalise texts")
     bare = by_scores(replace(BY_UNIGRAM, normalizers=(), types=None), None)
     assert (bare.remove_extra_whitespaces, bare.precompiled_charsmap) == (False, None)
     assert by_scores(

@@ -198,6 +198,14 @@ def test_a_pattern_leaves_out_no_tensor_that_the_family_names(load: Read) -> Non
     assert {name for name in found if name.startswith(("blk.", "m."))} == expected
 
 
+def test_a_number_of_layers_that_no_model_has_is_refused_before_a_family_computes_with_it(load: Read) -> None:
+    computed = {"num_hidden_layers": lambda layers: {"flags": [True] * layers}}
+    changes = {"keys": {"num_hidden_layers": "block_count"}, "computed": computed}
+    assert load(changes, num_hidden_layers=2).hyperparameters["flags"] == [True, True]
+    with pytest.raises(FormatError, match=r"config\.json: the number of layers is 10000000000000"):
+        load(changes, num_hidden_layers=10**13)
+
+
 def test_a_tensor_under_the_name_in_gguf_of_one_of_the_family_is_refused(load: Read) -> None:
     names = {"tensors": {"model.a.weight": "mine.weight"}}
     with pytest.raises(FormatError, match=r"holds tensor 'mine\.bias', a name of GGUF"):

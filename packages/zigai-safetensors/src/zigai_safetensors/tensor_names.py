@@ -16,7 +16,7 @@ from zigai_core.contracts.descriptor import ComputedTensor, JoinedTensor, Tensor
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
-from zigai_safetensors import limits
+from zigai_safetensors.config import check_layers
 from zigai_safetensors.folder import CONFIG
 from zigai_safetensors.tensor_parts import for_type, part_of, with_sizes
 
@@ -38,9 +38,8 @@ def renamed(
     Raises `FormatError` for a name of GGUF, for two tensors of one name, and for an expert or a head that is
     missing. A warning for each reason names the parts that are not supported.
     """
-    layers = values.get("block_count")
-    if type(layers) is not int or not 1 <= layers <= limits.LAYERS:
-        raise FormatError(f"{folder / CONFIG}: the number of layers is {quote(layers)}")
+    layers: Any = values.get("block_count")
+    check_layers(layers, folder / CONFIG)
     numbers = range(layers) if len(stored) >= layers else range(1)
     known = {
         theirs.format(layer): ours.format(layer)

@@ -35,6 +35,9 @@ from zigai_core.contracts.dtypes import DTYPES
         ("blk.0.shortconv.conv.weight", (512, 3), "Q4_K", "BF16"),
         ("blk.0.ssm_norm.weight", (8, 512), "Q4_0", "BF16"),
         ("blk.0.ssm_a", (512, 16), "Q8_0", "BF16"),
+        ("position_embd.weight", (64, 512), "Q4_K", "BF16"),
+        ("token_types.weight", (2, 512), "Q8_0", "BF16"),
+        ("token_types.weight", (2, 512), "F16", "F16"),
     ],
 )
 def test_the_type_of_a_tensor(name: str, shape: tuple[int, ...], wanted: str, stored: str) -> None:

@@ -94,6 +94,11 @@ def test_a_model_without_experts_or_chunks_is_refused(key: str, value: int) -> N
         ),
         (
             ("moe_layers", "interleave_moe_layer_step", "num_hidden_layers"),
+            ([0], 1, 10**12),
+            "are not those of an interleave_moe_layer_step of 1",
+        ),
+        (
+            ("moe_layers", "interleave_moe_layer_step", "num_hidden_layers"),
             (None, 0, 4),
             "interleave_moe_layer_step of 0 is not",
         ),
@@ -112,6 +117,7 @@ def test_settings_that_make_no_sense_are_errors() -> None:
     for keys, values in (
         (("layer_types", "attention_chunk_size"), ("full_attention", 8)),
         (("attn_temperature_tuning", "floor_scale", "attn_scale"), ("yes", 8192, 0.1)),
+        (("moe_layers", "interleave_moe_layer_step", "num_hidden_layers"), (3, 2, 4)),
     ):
         with pytest.raises(ValueError, match="must be"):
             LLAMA4_TEXT.computed[keys](*values)

@@ -14,7 +14,7 @@ import pytest
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError
-from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
 from zigai_safetensors import SafetensorsFormat
 
 Read = Callable[..., ModelDescriptor]
@@ -181,6 +181,29 @@ def test_parts_that_are_not_supported_are_left_out_with_a_line_for_each_reason(
     assert list(model.tensors) == list(load({}).tensors)
     lines = [f"toy leaves out eye.*, lens.*: {why}", f"toy leaves out ear.*: no sound {caplog}"]
     assert [record.message for record in caplog.records] == lines
+
+
+def test_a_pattern_leaves_out_no_tensor_that_the_family_names(load: Read) -> None:
+    """GLM-4.5-Air has further layers from 46 on, and GLM-4.5 layers of its own."""
+    changes = {
+        "keys": {"num_hidden_layers": "block_count"},
+        "tensors": {"m.{}.norm.weight": "blk.{}.norm.weight", "m.{}.experts.[].up": "blk.{}.up"},
+        "parts": {"m.{}.down": [TensorPart("blk.{}.down", lambda a: a)]},
+        "unsupported_tensors": dict.fromkeys(("m.1.*", "m.3.*"), "further layers"),
+    }
+    parts = ("norm.weight", "down", "experts.0.up")
+    stored = {f"m.{layer}.{part}": NORM for layer in range(4) for part in parts}
+    found = load(changes, stored, num_hidden_layers=3).tensors
+    expected = {f"blk.{layer}.{part}" for layer in range(3) for part in ("norm.weight", "down", "up")}
+    assert {name for name in found if name.startswith(("blk.", "m."))} == expected
+
+
+def test_a_number_of_layers_that_no_model_has_is_refused_before_a_family_computes_with_it(load: Read) -> None:
+    computed = {"num_hidden_layers": lambda layers: {"flags": [True] * layers}}
+    changes = {"keys": {"num_hidden_layers": "block_count"}, "computed": computed}
+    assert load(changes, num_hidden_layers=2).hyperparameters["flags"] == [True, True]
+    with pytest.raises(FormatError, match=r"config\.json: the number of layers is 10000000000000"):
+        load(changes, num_hidden_layers=10**13)
 
 
 def test_a_tensor_under_the_name_in_gguf_of_one_of_the_family_is_refused(load: Read) -> None:

@@ -178,6 +178,7 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, changed: dict[str, An
         ({"model": {"vocab": [["a", "b"]]}}, "the score of 'a' is 'b'"),
         ({"model": {"vocab": [["a", True]]}}, "the score of 'a' is True"),
         ({"model": {"vocab": [["a", 1e999]]}}, "the score of 'a' is inf|Infinity"),
+        ({"model": {"vocab": [["a", -(10**400)]]}}, "the score of 'a' is -1000"),
         ({"model": {"unk_id": 6}}, "model.unk_id is 6, but there are 6 tokens"),
         ({"model": {"unk_id": -1}}, "model.unk_id is -1, but there are 6 tokens"),
         ({"model": {"unk_id": True}}, "model.unk_id is True"),

@@ -111,6 +111,10 @@ SEQUENCE = {"type": "Sequence", "normalizers": [{"type": "NFC"}, NORMALIZER]}
         ({"normalizer": {"lowercase_more": True}}, "normalizer: 'lowercase_more' of BertNormalizer"),
         ({"pre_tokenizer": None}, "pre_tokenizer: the step None is not supported"),
         (
+            {"pre_tokenizer": {"type": "Sequence", "pretokenizers": []}},
+            "pre_tokenizer: the step .*Sequence.* is not supported",
+        ),
+        (
             {"pre_tokenizer": {"type": "Whitespace"}},
             "pre_tokenizer: the step .*Whitespace.* is not supported",
         ),

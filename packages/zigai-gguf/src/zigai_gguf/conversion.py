@@ -25,7 +25,9 @@ THREADS = min(os.cpu_count() or 1, 8)
 """Threads that convert."""
 
 _QUERIES_AND_KEYS = re.compile(r"blk\.(\d{1,5})\.attn_([qk])\.(weight|bias)")
-_FLOATS = re.compile(r"blk\.\d+\.((ssm_conv1d|shortconv\.conv|ssm_norm)\.weight|ssm_[ad])")
+_FLOATS = re.compile(
+    r"blk\.\d+\.((ssm_conv1d|shortconv\.conv|ssm_norm)\.weight|ssm_[ad])|(position_embd|token_types)\.weight"
+)
 """Matrices that readers of GGUF take as F32 alone (llama.cpp, conversion/base.py, `prepare_tensors`)."""
 _ELEMENTS = 1 << 19
 """Elements converted at a time: more take longer, since memory for the results is then fetched anew."""

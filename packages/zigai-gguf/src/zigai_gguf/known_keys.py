@@ -25,27 +25,30 @@ general.sampling.top_p general.sampling.xtc_probability general.sampling.xtc_thr
 split.no split.tensors.count tokenizer.chat_template tokenizer.chat_templates tokenizer.huggingface.json
 """
 _TOKENIZER = """
-add_bos_token add_eos_token add_sep_token add_space_prefix bos_token_id eom_token_id eos_token_id
-eot_token_id cls_token_id fim_mid_token_id fim_pad_token_id fim_pre_token_id fim_rep_token_id fim_sep_token_id
-fim_suf_token_id mask_token_id merges model normalizer.lowercase normalizer.strip_accents
-padding_token_id pre precompiled_charsmap
-remove_extra_whitespaces scores seperator_token_id token_type token_type_count tokens unknown_token_id
+add_bos_token add_eos_token add_sep_token add_space_prefix bos_token_id cls_token_id eom_token_id
+eos_token_id eot_token_id fim_mid_token_id fim_pad_token_id fim_pre_token_id fim_rep_token_id
+fim_sep_token_id fim_suf_token_id mask_token_id merges model normalizer.lowercase
+normalizer.strip_accents padding_token_id pre precompiled_charsmap remove_extra_whitespaces scores
+seperator_token_id token_type token_type_count tokens unknown_token_id
 """
 _ARCHITECTURE = """
 attention.causal attention.clamp_kqv attention.head_count attention.head_count_kv attention.key_length
-attention.kv_lora_rank attention.layer_norm_epsilon attention.layer_norm_rms_epsilon
-attention.max_alibi_bias attention.q_lora_rank attention.recurrent_layers attention.scale
-attention.sliding_window
-attention.sliding_window_pattern attention.value_length attn_logit_softcapping block_count context_length
-embedding_length embedding_scale expert_count expert_feed_forward_length expert_gating_func
-expert_group_count expert_shared_count expert_shared_feed_forward_length expert_used_count
-expert_weights_norm expert_weights_scale feed_forward_length final_logit_softcapping
+attention.key_length_mla attention.key_length_swa attention.kv_lora_rank attention.layer_norm_epsilon
+attention.layer_norm_rms_epsilon attention.max_alibi_bias attention.q_lora_rank
+attention.recurrent_layers attention.scale attention.sliding_window attention.sliding_window_pattern
+attention.value_length attention.value_length_mla attention.value_length_swa attn_logit_softcapping
+block_count classifier.output_labels classifier.pooling_type context_length dense_2_feat_in
+dense_2_feat_out dense_3_feat_in dense_3_feat_out embedding_length embedding_scale expert_count
+expert_feed_forward_length expert_gating_func expert_group_count expert_group_used_count
+expert_shared_count expert_shared_feed_forward_length expert_used_count expert_weights_norm
+expert_weights_scale feed_forward_length final_logit_softcapping hidden_activation
 leading_dense_block_count logit_scale pooling_type residual_scale rope.dimension_count
-rope.dimension_sections rope.freq_base rope.freq_base_swa rope.scaling.attn_factor rope.scaling.factor
-rope.scaling.finetuned rope.scaling.original_context_length rope.scaling.type
-rope.scaling.yarn_attn_factor rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow
-rope.scaling.yarn_ext_factor rope.scaling.yarn_log_multiplier ssm.conv_kernel ssm.group_count
-ssm.inner_size ssm.state_size ssm.time_step_rank tensor_data_layout use_parallel_residual vocab_size
+rope.dimension_count_swa rope.dimension_sections rope.freq_base rope.freq_base_swa
+rope.scaling.attn_factor rope.scaling.factor rope.scaling.finetuned rope.scaling.original_context_length
+rope.scaling.type rope.scaling.yarn_attn_factor rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow
+rope.scaling.yarn_ext_factor rope.scaling.yarn_log_multiplier rope.scaling.yarn_truncate
+shortconv.l_cache ssm.conv_kernel ssm.group_count ssm.inner_size ssm.state_size ssm.time_step_rank
+swiglu_clamp_exp tensor_data_layout use_parallel_residual vocab_size
 """
 KNOWN: tuple[str, ...] = (
     *_PLAIN.split(),
@@ -53,7 +56,7 @@ KNOWN: tuple[str, ...] = (
     *(f"{{arch}}.{key}" for key in dict.fromkeys([*_ARCHITECTURE.split(), *NEUTRAL])),
 )
 """Keys of language models, `{arch}` for the architecture: those of gguf's constants, 0.19 (`Keys`), and all
-that core knows."""
+that core and the families read."""
 
 CUTOFF = 0.85
 """How alike an unknown key must be to another to be taken for a mistake."""

@@ -9,7 +9,7 @@ from typing import Any
 from zigai_core.contracts.errors import FormatError, PluginError, UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_core.contracts.hyperparameter_keys import UNKNOWN
-from zigai_safetensors import rope
+from zigai_safetensors import limits, rope
 
 WITHOUT_EFFECT = frozenset(
     (
@@ -141,11 +141,19 @@ def hyperparameters(
                 f"{' or '.join(map(quote, allowed))}"
             )
     divisors = rope.add(config, names, values, path)
+    if "block_count" in values:  # of which families make lists
+        check_layers(values["block_count"], path)
     for given, compute in names.computed.items():
         keys = (given,) if isinstance(given, str) else given
         if any(key in config for key in keys):
             values |= _computed(path, {key: config.get(key) for key in keys}, compute, names.architecture)
     return values, divisors | rope.add_late(config, values, path)
+
+
+def check_layers(layers: object, path: Path) -> None:
+    """Raises `FormatError` unless this is the number of layers of a model."""
+    if type(layers) is not int or not 1 <= layers <= limits.LAYERS:
+        raise FormatError(f"{path}: the number of layers is {quote(layers)}")
 
 
 def _computed(

@@ -16,7 +16,7 @@ from zigai_core.contracts.descriptor import ComputedTensor, JoinedTensor, Tensor
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
-from zigai_safetensors import limits
+from zigai_safetensors.config import check_layers
 from zigai_safetensors.folder import CONFIG
 from zigai_safetensors.tensor_parts import for_type, part_of, with_sizes
 
@@ -39,18 +39,18 @@ def renamed(
     Raises `FormatError` for a name of GGUF, for two tensors of one name, and for an expert or a head that is
     missing. A warning for each reason names the parts that are not supported.
     """
-    layers = values.get("block_count")
-    if type(layers) is not int or not 1 <= layers <= limits.LAYERS:
-        raise FormatError(f"{folder / CONFIG}: the number of layers is {quote(layers)}")
+    layers: Any = values.get("block_count")
+    check_layers(layers, folder / CONFIG)
+    numbers = range(layers) if len(stored) >= layers else range(1)
     known = {
         theirs.format(layer): ours.format(layer)
         for theirs, ours in names.tensors.items()
-        for layer in (range(layers) if "{}" in theirs and len(stored) >= layers else [0])
+        for layer in _layers_of(theirs, numbers)
     }
     taken = {
         theirs.format(layer): [(part, part.name.format(layer)) for part in made]
         for theirs, made in names.parts.items()
-        for layer in (range(layers) if "{}" in theirs and len(stored) >= layers else [0])
+        for layer in _layers_of(theirs, numbers)
     }
     named = [*names.tensors.values(), *(part.name for made in names.parts.values() for part in made)]
     of_gguf = {ours.partition(".")[0] for ours in named} | _ALWAYS
@@ -60,16 +60,17 @@ def renamed(
     for name, tensor in stored.items():
         if any(fnmatchcase(name, pattern) for pattern in names.tensors_without_effect):
             continue
-        part = next((each for each in names.unsupported_tensors if fnmatchcase(name, each)), None)
-        if part is not None:
-            unsupported.setdefault(names.unsupported_tensors[part], {})[part] = None
-            continue
         found = _EXPERT.fullmatch(name)
         stack = known.get(f"{found[1]}[]{found[3]}") if found else None
         if found and stack is not None:
             experts.setdefault(stack, {})[int(found[2])] = tensor
             continue
-        if name not in known and name not in taken and "." in name and name.partition(".")[0] in of_gguf:
+        has_name = name in known or name in taken
+        part = next((each for each in names.unsupported_tensors if fnmatchcase(name, each)), None)
+        if part is not None and not has_name:
+            unsupported.setdefault(names.unsupported_tensors[part], {})[part] = None
+            continue
+        if not has_name and "." in name and name.partition(".")[0] in of_gguf:
             raise FormatError(f"{folder}: holds tensor {quote(name)}, a name of GGUF, not of Hugging Face")
         made = for_type(taken.get(name, ()), tensor.dtype.name)
         found_parts = [part_of(tensor, with_sizes(part, config, folder), new, folder) for part, new in made]
@@ -88,6 +89,11 @@ def renamed(
         tensors[name] = JoinedTensor(name, [parts[number] for number in range(len(parts))])
     _tie(tensors, config, folder)
     return tensors
+
+
+def _layers_of(theirs: str, numbers: range) -> range:
+    """The numbers of the layers that have a tensor of this name; the first alone if it is of no layer."""
+    return numbers if "{}" in theirs else range(1)
 
 
 def _tie(tensors: dict[str, TensorInfo], config: Mapping[str, Any], folder: Path) -> None:

@@ -5,7 +5,6 @@ Source: the tokenizers library, whose file this is (`Unigram`, `Precompiled`, `M
 
 from __future__ import annotations
 
-import math
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
@@ -19,6 +18,8 @@ from numpy.typing import NDArray
 from zigai_core.contracts.errors import FormatError, UnsupportedError, quote
 from zigai_safetensors.pipeline import check_decoder, metaspace, steps
 
+_LARGEST = float(np.finfo(np.float64).max)
+"""The largest score; whole numbers in JSON can be larger than any float."""
 _KEYS = {"type", "unk_id", "vocab", "byte_fallback"}
 _PLAIN = ("NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "StripAccents")
 _SUPPORTED = "Precompiled, Replace of a text or of ' {2,}', Strip, " + ", ".join(_PLAIN)
@@ -53,7 +54,7 @@ def unigram_vocabulary(path: Path, model: Mapping[str, Any]) -> UnigramVocabular
         if not isinstance(entry, list) or len(entry) != 2 or not isinstance(entry[0], str):
             raise FormatError(f"{path}: model.vocab: {quote(entry)} is no pair of a text and a score")
         score = entry[1]
-        if type(score) not in (int, float) or not math.isfinite(score):
+        if type(score) not in (int, float) or not -_LARGEST <= score <= _LARGEST:
             raise FormatError(f"{path}: model.vocab: the score of {quote(entry[0])} is {quote(score)}")
         texts[token], scores[token] = entry[0], score
     unknown = model.get("unk_id")

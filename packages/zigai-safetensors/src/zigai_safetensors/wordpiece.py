@@ -22,11 +22,10 @@ def wordpiece(path: Path, file: Mapping[str, Any], model: Mapping[str, Any]) -> 
 
     Raises `FormatError` for a setting that is not valid, `UnsupportedError` for a step that is another one.
     """
-    for step in steps(file.get("pre_tokenizer"), "pretokenizers"):
+    splits = steps(file.get("pre_tokenizer"), "pretokenizers")
+    for step in splits or [file.get("pre_tokenizer")]:
         if step != {"type": "BertPreTokenizer"}:
             raise _unknown(path, "pre_tokenizer", step, "BertPreTokenizer")
-    if file.get("pre_tokenizer") is None:
-        raise _unknown(path, "pre_tokenizer", None, "BertPreTokenizer")
     for step in steps(file.get("decoder"), "decoders"):
         if not isinstance(step, dict) or step.get("type") != "WordPiece":
             raise _unknown(path, "decoder", step, "WordPiece")

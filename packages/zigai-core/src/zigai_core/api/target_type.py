@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES, DType
 
-_UNQUANTISED = ("ffn_gate_inp", "ssm_conv1d", "shortconv.conv", "ssm_norm")
-"""Parts of the names of matrices that decide much and take little: routers, filters, norms of groups."""
+_UNQUANTISED = ("ffn_gate_inp", "ssm_conv1d", "shortconv.conv", "ssm_norm", "position_embd", "token_types")
+"""Parts of the names of matrices that decide much and take little: routers, filters, norms of groups,
+embeddings of positions and of types."""
 
 _AT_8_BITS = frozenset({"output.weight", "token_embd.weight"})
 """The matrices of logits and embeddings: with 4 bits, they would lose the most accuracy."""
@@ -19,9 +20,9 @@ def target_type(tensor: TensorInfo, wanted: str) -> DType:
     """Returns the type of a tensor in a model whose matrices are to be of the type `wanted`.
 
     Vectors stay as they are. If `wanted` is quantised, so do tensors whose names do not end in `.weight`,
-    the routers of experts (`ffn_gate_inp`), the filters of short convolutions and the norms of groups, and
-    with 4 bits `output.weight` and `token_embd.weight` become Q8_0. A matrix whose rows are not whole blocks
-    becomes Q8_0 or, if a row is not of whole blocks of 32 either, F16.
+    the routers of experts (`ffn_gate_inp`), the filters of short convolutions, the norms of groups, and the
+    embeddings of positions and of types; with 4 bits `output.weight` and `token_embd.weight` become Q8_0. A
+    matrix whose rows are not whole blocks becomes Q8_0 or, if a row is not of whole blocks of 32 either, F16.
     """
     chosen = DTYPES[wanted]
     width = tensor.shape[-1]

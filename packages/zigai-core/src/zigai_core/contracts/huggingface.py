@@ -79,7 +79,7 @@ class HuggingFaceNames:
     """Patterns (`fnmatch`) of tensors that do not change results: the reason by pattern."""
     unsupported_tensors: Mapping[str, str] = field(default_factory=dict)
     """Patterns (`fnmatch`) of tensors of parts that are not supported, such as those for images: the reason
-    by pattern. A warning names what is left out."""
+    by pattern. A warning names what is left out. A tensor that `tensors` or `parts` name is not."""
     parts: Mapping[str, Sequence[TensorPart]] = field(default_factory=dict)
     """Tensors that are stored in another form than GGUF's, or hold several of its tensors: the parts of each,
     by a name as in `tensors`, which does not have it."""

@@ -23,7 +23,7 @@ THOUGHT = ("<|channel>thought", "<channel|>")
 _CLOSINGS = {OPENING: CLOSING, THOUGHT[0]: THOUGHT[1]}
 """The closing marker of each opening one."""
 
-_SHOWN = (*("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<tool_response|>", '<|"|>'),)
+_SHOWN = ("<|channel>", "<channel|>", "<|tool_call>", "<tool_call|>", "<tool_response|>", '<|"|>')
 """Control tokens of Gemma 4 within a reply; `<|tool_response>` ends one."""
 
 

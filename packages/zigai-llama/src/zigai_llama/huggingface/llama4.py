@@ -6,6 +6,7 @@ Experts lie in rows of inputs, gate and up beside each other; GGUF has a matrix 
 from __future__ import annotations
 
 import dataclasses
+from itertools import islice
 from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
@@ -42,10 +43,14 @@ def _chunks(kinds: Any, length: Any) -> dict[str, Any]:
 
 
 def _mixtures(listed: Any, step: Any, layers: Any) -> dict[str, Any]:
-    """Every which layer has experts: `moe_layers` may say so, too, but no more."""
+    """One of how many layers has experts; `moe_layers` may list them, but name no others."""
     if type(step) is not int or step < 1 or type(layers) is not int:
         raise UnsupportedError(f"an interleave_moe_layer_step of {quote(step)} is not supported")
-    if listed is not None and listed != list(range(step - 1, layers, step)):
+    if listed is not None and not isinstance(listed, list):
+        raise ValueError("moe_layers must be an array")
+    # As many as are listed, and one more: the file may name any number of layers.
+    expected = islice(range(step - 1, layers, step), len(listed or ()) + 1)
+    if listed is not None and listed != [*expected]:
         raise UnsupportedError(
             f"moe_layers {quote(listed)} are not those of an interleave_moe_layer_step of {step}"
         )

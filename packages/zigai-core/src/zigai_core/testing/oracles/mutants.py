@@ -59,8 +59,7 @@ def mutants(graph: Graph) -> Iterator[Mutant]:
     heads, RMSNorm is LayerNorm or of a whole row, both ropes of a layer change alike, a matrix is its
     neighbour's, the head is the embedding, an encoder is causal, a norm is inside or outside of a residual, a
     vector of weights is negated, reversed or plus one, matrices of heads are in another order or transposed,
-    parts that are joined are in the other order,
-    embeddings are those of the next positions.
+    joined parts are in the other order, embeddings are those of the next positions or of other types.
     """
     names: set[str] = set()
     for mutant in (*_replaced(graph), *_exchanged(graph), *_other_residuals(graph), *_both_ropes(graph)):

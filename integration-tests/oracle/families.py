@@ -63,7 +63,7 @@ def measured(suite: LlamaCppConformance, oracle: Oracle) -> Iterator[str]:
     for backend in suite.backends():
         missing = backend.missing(graph, oracle.model.tensors)
         program = None if missing else suite.compile(backend, graph, oracle.model.tensors)
-        outputs = {} if program is None else whole_prefill(program, oracle.tokens)
+        outputs = {} if program is None else whole_prefill(program, oracle.tokens, oracle.types)
         yield shown(difference(outputs, oracle.outputs)) if program else f"lacks {missing[0]}"
     reason = suite.unlike_llama_cpp.get(oracle.model.name)
     if reason is not None:

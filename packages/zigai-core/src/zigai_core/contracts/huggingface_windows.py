@@ -24,9 +24,9 @@ def windows_by_layer_types(kinds: Any) -> dict[str, list[bool]]:
         return {}
     if not isinstance(kinds, list):
         raise ValueError("layer_types must be an array")
-    unknown = next((kind for kind in kinds if not isinstance(kind, str) or kind not in _HAS_WINDOW), None)
-    if unknown is not None:
-        raise UnsupportedError(f"layers of {quote(unknown)} are not supported")
+    unknown = [kind for kind in kinds if not isinstance(kind, str) or kind not in _HAS_WINDOW]
+    if unknown:
+        raise UnsupportedError(f"layers of {quote(unknown[0])} are not supported")
     return {"attention.sliding_window_pattern": [_HAS_WINDOW[kind] for kind in kinds]}
 
 

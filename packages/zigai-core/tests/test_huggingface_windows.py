@@ -24,7 +24,7 @@ def test_kinds_of_layers_are_flags() -> None:
 
 @pytest.mark.parametrize("kind", [None, "linear_attention", 3, [], True])
 def test_another_kind_of_layer_is_refused_by_name(kind: Any) -> None:
-    with pytest.raises(UnsupportedError, match="layers of .* are not supported"):
+    with pytest.raises(UnsupportedError, match=r"layers of .* are not supported"):
         windows_by_layer_types(["full_attention", kind])
 
 

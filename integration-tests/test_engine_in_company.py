@@ -52,6 +52,7 @@ def program_of(backend: Backend, kind: int | str | None) -> Program:
         tensors = core_recurrent_tensors(256)
         return backend.compile(core_recurrent_graph(tensors, attention=True), tensors, options)
     if isinstance(kind, str):
+        pytest.importorskip(f"zigai_{HYBRIDS[kind].split('/')[0].removeprefix('zigai-')}")
         tiny = Oracle.load(ROOT / "packages" / HYBRIDS[kind]).model
         return backend.compile(build(tiny, context=CONTEXT), tiny.tensors, options)
     window = kind if isinstance(kind, int) else None

@@ -72,11 +72,15 @@ from zigai_core.ops.operations import (
     Columns,
     ColumnShift,
     Concat,
+    Embedding,
     Experts,
+    GaussianCut,
     HeadLinear,
     L2Norm,
     LayerNorm,
     Linear,
+    MatchMagnitude,
+    MixStreams,
     Pool,
     PositionScale,
     RMSNorm,
@@ -276,6 +280,11 @@ FAULTS: list[tuple[str, NumpyBackend, str]] = [
     ("ignores the groups of columns", kinds_with(Columns, groups=1, start=0), GRAPHS),
     ("joins the wrong part first", computing(Concat, other_part_first), GRAPHS),
     ("mixes up heads", computing(HeadLinear, heads_in_reverse), GRAPHS),
+    # streams
+    ("reads another row beyond a table", kinds_with(Embedding, beyond=0), GRAPHS),
+    ("ignores the offset of shares", kinds_with(MixStreams, offset=0.0), GRAPHS),
+    ("ignores the least square", kinds_with(MatchMagnitude, least=0.0), GRAPHS),
+    ("cuts at the mean", kinds_with(GaussianCut, factor=0.0), GRAPHS),
     # the stop cell, slots, and graphs
     ("ignores the stop cell", With(IgnoresTheStopCell), "test_a_stop_cell_that_is_set_cancels_the_step"),
     (

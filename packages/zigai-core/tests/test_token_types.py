@@ -48,12 +48,17 @@ def test_each_request_has_its_own_types_in_steps_of_several() -> None:
 
 def test_tokens_of_other_types_are_not_found_by_prefix() -> None:
     tokens = [1, 2, 3, 4, 5, 6, 7, 8, 1, 2]
+    given = (None, [1] * 10, None, [1] * 10)
     with Engine(program(cached=True)) as engine:
-        first = engine.submit(asked(tokens)).outputs
-        other = engine.submit(asked(tokens, [1] * 10)).outputs
-        again = engine.submit(asked(tokens)).outputs
-    assert np.abs(other - first).max() > 1e-3
-    np.testing.assert_allclose(again, first, rtol=1e-6)
+        streams = [engine.submit(Request(tokens, types=types, outputs="hidden")).result() for types in given]
+    plain, typed, again, typed_again = (stream.outputs for stream in streams)
+    with Engine(program(cached=True)) as engine:
+        alone = engine.submit(Request(tokens, types=[1] * 10, outputs="hidden")).outputs
+    assert [stream.usage.cached_tokens for stream in streams] == [0, 0, len(tokens) - 1, 0]
+    np.testing.assert_allclose(typed, alone, rtol=1e-5)
+    np.testing.assert_allclose(typed_again, alone, rtol=1e-5)
+    np.testing.assert_allclose(again, plain, rtol=1e-5)
+    assert np.abs(typed - plain).max() > 1e-3
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,6 @@ class TestDeepseek(ArchitectureConformance):
     }
     unrecorded = {"nextn_predict_layers": "transformers does not compute these layers: test_deepseek.py"}
     unlike_llama_cpp = {
-        "deepseek2-lite": "it reads the bounds of YaRN in other architectures alone (src/models)",
         "deepseek2-groups": "it ranks groups by their best two experts in all models",
         "deepseek3-biases": "it refuses files with biases of projections",
     }

@@ -233,6 +233,6 @@ def test_a_ranking_head_is_refused() -> None:
         gemma_embedding(toy_embedding(pooling_type=4), context=64)
 
 
-@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "gemma4", "gemma_embedding"])
+@pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "gemma_embedding"])
 def test_a_module_of_the_family_has_at_most_sixty_lines(name: str) -> None:
     assert len(inspect.getsource(importlib.import_module(f"zigai_gemma.{name}")).splitlines()) <= 60

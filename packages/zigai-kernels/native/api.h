@@ -36,6 +36,9 @@ enum zg_operation {
     ZG_GATED_DELTA, /* x: queries, y: keys, more: values, decays, betas */
     ZG_SELECTIVE_SCAN, /* x: inputs, y: steps, more: b, c */
     ZG_CONCAT,     /* x and y side by side, in each group of a row */
+    ZG_MIX_STREAMS, /* sums of the streams of a row of x, by shares in y */
+    ZG_MATCH_MAGNITUDE, /* streams of x as large as the row of y */
+    ZG_GAUSSIAN_CUT, /* what exceeds the mean by a number of deviations */
     ZG_OPERATIONS  /* number of operations */
 };
 
@@ -72,8 +75,9 @@ typedef struct {
     int32_t width;       /* elements in a row of the output; HEAD_LINEAR: in a head of it */
     int32_t inner;       /* LINEAR, COLUMNS, CONCAT, SIGMOID_GATE, CHOOSE: elements in a row of x; HEAD_LINEAR: in a head of x;
                             norms: a group; ROPE: pairs; POSITION_SCALE: positions after which the factor grows;
-                            SHORT_CONV: taps */
-    int32_t start;       /* COLUMNS: first column, of each group; EMBEDDING: the row, if mode says so; POSITION_SCALE: added to positions */
+                            SHORT_CONV: taps; MIX_STREAMS, MATCH_MAGNITUDE: in a stream;
+                            EMBEDDING: rows of the matrix, if tokens may be beyond them, else 0 */
+    int32_t start;       /* MIX_STREAMS: streams of x; COLUMNS: first column, of each group; EMBEDDING: the row, if mode says so, or of tokens beyond `inner`; POSITION_SCALE: added to positions */
     int32_t heads;       /* HEAD_LINEAR: also the number of matrices; else query heads, or experts */
     int32_t kv_heads;
     int32_t head_dim;    /* ROPE: width of a head; STORE, ATTENTION: width of a head's query and key;

@@ -140,6 +140,7 @@ static void embedding_run(zg_executor *c, const zg_record *r, int chunk, int thr
     case ZG_OF_TYPE: at = step->types ? step->types[chunk] : 0; break;
     default: break;
     }
+    if (r->inner && at >= r->inner) at = r->start; /* a token that the table does not have */
     const uint8_t *row = (const uint8_t *)r->weight + at * r->stride;
     float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
     if (is_coded(r->type)) coded_row(row, r->type, out, r->width);

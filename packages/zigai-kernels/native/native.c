@@ -43,6 +43,7 @@
 #include "norm.c"
 #include "rope.c"
 #include "elementwise.c"
+#include "streams.c"
 #include "cache.c"
 #include "products.c"
 #include "softmax.c"

@@ -36,6 +36,9 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_GATED_DELTA] = {gated_delta_chunks, gated_delta_run},
     [ZG_CONCAT] = {NULL, concat_run},
     [ZG_SELECTIVE_SCAN] = {selective_scan_chunks, selective_scan_run},
+    [ZG_MIX_STREAMS] = {NULL, mix_streams_run},
+    [ZG_MATCH_MAGNITUDE] = {NULL, match_magnitude_run},
+    [ZG_GAUSSIAN_CUT] = {NULL, gaussian_cut_run},
 };
 
 /* Rows per chunk with many rows: neighbouring rows share cache lines of their outputs. */

@@ -253,3 +253,27 @@ GEMMA4 = dataclasses.replace(
     section="text_config",
 )
 """Gemma 4 as it is published, whose texts are one part of a model of texts, images and sounds."""
+_INPUTS = "hidden_size_per_layer_input"
+GEMMA4_UNIFIED_TEXT = dataclasses.replace(
+    GEMMA4_TEXT,
+    keys={key: name for key, name in GEMMA4_TEXT.keys.items() if key != _INPUTS},
+    required={**GEMMA4_TEXT.required, "use_bidirectional_attention": ("vision", None)},
+    computed={
+        **GEMMA4_TEXT.computed,
+        "num_hidden_layers": lambda _: {"embedding_length_per_layer_input": 0},  # layers have no inputs
+    },
+    defaults={
+        **{key: value for key, value in GEMMA4_TEXT.defaults.items() if key != _INPUTS},
+        "max_position_embeddings": 262144,
+        "sliding_window": 1024,
+    },
+)
+"""Gemma 4 of 12B, whose texts are the same model, without experts and without inputs of layers."""
+GEMMA4_UNIFIED = dataclasses.replace(
+    GEMMA4_UNIFIED_TEXT,
+    tensors=GEMMA4.tensors,
+    parts=GEMMA4.parts,
+    keys_without_effect=GEMMA4.keys_without_effect,
+    unsupported_tensors=GEMMA4.unsupported_tensors,
+    section="text_config",
+)

@@ -24,15 +24,19 @@ class PerLayerInputs:
         return self.g.columns(self.all, number * self.width, self.width, name=f"blk.{number}.input")
 
 
-def per_layer_inputs(g: GraphBuilder, x: Value, layers: int, width: int, epsilon: float) -> PerLayerInputs:
+def per_layer_inputs(
+    g: GraphBuilder, x: Value, layers: int, width: int, epsilon: float, *, beyond: int | None = None
+) -> PerLayerInputs:
     """Appends the inputs of all layers from the scaled embedding `x`, `[tokens, model's width]`.
 
     They are the mean of two parts times √2: rows of `per_layer_token_embd`, scaled as embeddings are, and a
     projection of `x` with a norm for each layer. The table is as large as the rest of a model: its rows are
-    read from the file.
+    read from the file. `beyond`: the row of tokens that it does not have.
     """
     total = layers * width
-    found = g.scale(g.embedding("per_layer_token_embd", total), width**0.5, name="per_layer_embd_scaled")
+    found = g.scale(
+        g.embedding("per_layer_token_embd", total, beyond=beyond), width**0.5, name="per_layer_embd_scaled"
+    )
     made = g.linear(x, "per_layer_model_proj", total)
     made = g.scale(made, x.width**-0.5, name="per_layer_model_scaled")
     made = g.rms_norm(made, "per_layer_proj_norm", epsilon, group=width)

@@ -19,10 +19,13 @@ from zigai_core.ops.operations import (
     Experts,
     GatedActivation,
     GatedDelta,
+    GaussianCut,
     HeadLinear,
     L2Norm,
     LayerNorm,
     Linear,
+    MatchMagnitude,
+    MixStreams,
     Multiply,
     Pool,
     PositionEmbedding,
@@ -50,6 +53,7 @@ from zigai_kernels.lowering_columns import (
 )
 from zigai_kernels.lowering_experts import ROUTES, lower_experts, lower_route
 from zigai_kernels.lowering_recurrent import lower_recurrent
+from zigai_kernels.lowering_streams import lower_streams
 from zigai_kernels.packing import Packing, pack_panels, pack_rows, pack_vector
 from zigai_kernels.recorder import ACTIVATIONS, MOST_WIDTH, UNARY, Recorder, gating
 from zigai_kernels.records import Record
@@ -62,6 +66,7 @@ SERVED = (
     *(Unary, L2Norm, ColumnScale, ColumnShift, PositionEmbedding, PositionScale, TypeEmbedding),
     *(HeadLinear, Concat),
     *(ShortConv, GatedDelta, SelectiveScan),
+    *(MixStreams, MatchMagnitude, GaussianCut),
 )
 
 
@@ -231,14 +236,21 @@ class _Lowering(Recorder):
                 lower_head_linear(self, operation)
             case ShortConv() | GatedDelta() | SelectiveScan():
                 lower_recurrent(self, operation)
+            case MixStreams() | MatchMagnitude() | GaussianCut():
+                lower_streams(self, operation)
         self.shapes[output.name] = (output.rows, output.width)
 
     def _embedding(self, op: Embedding) -> None:
         self.need(op, op.output.rows == TOKENS, "its output must have a row for each token")
         tensor = self.tensor(op, op.weight, (op.weight.shape[0], op.output.width))
-        self.vocabulary = min(self.vocabulary, op.weight.shape[0])
+        self.need_sound(op, op.fault())
+        numbers: dict[str, float] = {}
+        if op.beyond is None:
+            self.vocabulary = min(self.vocabulary, op.weight.shape[0])
+        else:
+            numbers = {"inner": op.weight.shape[0], "start": op.beyond}
         packing = self.use(tensor, "embedding", lambda: pack_rows(tensor))
-        self.emit(op, "EMBEDDING", weight=packing, storage=packing.storage.name)
+        self.emit(op, "EMBEDDING", weight=packing, storage=packing.storage.name, numbers=numbers)
 
     def _linear(self, op: Linear) -> None:
         tensor = self.tensor(op, op.weight, (op.output.width, op.x.width))

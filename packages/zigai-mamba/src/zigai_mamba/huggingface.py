@@ -23,6 +23,22 @@ MIXERS_ALONE = {"context_length": CONTEXT, "attention.head_count": 0, "feed_forw
 """Hyperparameters of a model of nothing but mixers; readers of GGUF need the zeros."""
 
 
+KEYS_WITHOUT_EFFECT = {
+    "initializer_range": _TRAINING,
+    "intermediate_size": "expand times hidden_size",
+    "rescale_prenorm_residual": _TRAINING,
+    "residual_in_fp32": "sums are float32",
+    "time_step_floor": _TRAINING,
+    "time_step_init_scheme": _TRAINING,
+    "time_step_max": _TRAINING,
+    "time_step_min": _TRAINING,
+    "time_step_scale": _TRAINING,
+    "use_bias": "biases are read if the folder has them",
+    "use_conv_bias": "biases are read if the folder has them",
+}
+"""Configuration keys of Mamba and Mamba 2 that change no results."""
+
+
 def whole(name: str, value: Any) -> int:
     """Returns a whole number above 0. Raises `ValueError` for another value."""
     if type(value) is not int or not 1 <= value < 1 << 31:
@@ -110,20 +126,10 @@ MAMBA2 = HuggingFaceNames(
     },
     required={"hidden_act": ("silu",), "rms_norm": (True, None)},
     keys_without_effect={
+        **KEYS_WITHOUT_EFFECT,
         "chunk_size": "the tokens of a chunk that is computed at once; results are the same",
-        "initializer_range": _TRAINING,
-        "intermediate_size": "expand times hidden_size",
         "norm_before_gate": "transformers gates before the norm, whatever it says",
-        "rescale_prenorm_residual": _TRAINING,
-        "residual_in_fp32": "sums are float32",
-        "time_step_floor": _TRAINING,
-        "time_step_init_scheme": _TRAINING,
-        "time_step_max": _TRAINING,
-        "time_step_min": _TRAINING,
         "time_step_rank": "of Mamba 1",
-        "time_step_scale": _TRAINING,
-        "use_bias": "biases are read if the folder has them",
-        "use_conv_bias": "biases are read if the folder has them",
     },
     computed={
         ("expand", "hidden_size", "num_heads", "head_dim"): inner_size,

@@ -20,7 +20,8 @@ from zigai_safetensors.config import check_layers
 from zigai_safetensors.folder import CONFIG
 from zigai_safetensors.tensor_parts import for_type, part_of, with_sizes
 
-_EXPERT = re.compile(r"(.*\.experts\.)(0|[1-9]\d{0,4})(\..*)")
+_EXPERT = re.compile(r"(.*\.)(0|[1-9]\d{0,4})(\..*)")
+"""A name with the number of an expert, or of another part of a stack, which is the last number in it."""
 _ALWAYS = frozenset({"blk", "token_embd", "output", "output_norm", "rope_freqs"})
 """Beginnings of GGUF's names that no family's folder has; those of its own tensors are others."""
 

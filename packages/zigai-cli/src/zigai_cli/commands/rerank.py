@@ -40,11 +40,12 @@ def rerank(
         bool, typer.Option("--json", help="Print a JSON object a line for each document.")
     ] = False,
 ) -> None:
-    """Score how well documents answer a query, by a reranker, and print the best first.
+    """Score documents by how well they answer a query.
 
-    Scores are raw: numbers without a unit or bounds, of which the larger one is better. Documents are
-    numbered from 1, in the order in which they are given. Empty lines of a file or of standard input are an
-    error, because line numbers would no longer agree.
+    The model must be a reranker; the best document is printed first. Scores are raw: numbers without a unit
+    or bounds, of which the larger one is better. Documents are numbered from 1, in the order in which they
+    are given. Empty lines of a file or of standard input are an error, because line numbers would no longer
+    agree.
     """
     if documents and file is not None:
         raise typer.BadParameter("documents are given twice: as arguments and with --file")

@@ -50,8 +50,8 @@ class TensorPart:
 class HuggingFaceNames:
     """Names of tensors and configuration keys of one `model_type`, as data.
 
-    In names of tensors `{}` stands for the number of a layer, and `[]` for that of an expert: the tensors of
-    a layer's experts are joined.
+    In names of tensors `{}` stands for the number of a layer, and `[]`, as the last number of a name, for
+    that of an expert, or of another part of a stack: the tensors of a layer's experts are joined.
 
     >>> import math
     >>> names = HuggingFaceNames(

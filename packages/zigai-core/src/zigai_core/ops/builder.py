@@ -14,6 +14,7 @@ from zigai_core.ops.builder_columns import ColumnsBuilder
 from zigai_core.ops.builder_experts import ExpertsBuilder
 from zigai_core.ops.builder_positions import PositionsBuilder
 from zigai_core.ops.builder_recurrent import RecurrentBuilder
+from zigai_core.ops.builder_streams import StreamsBuilder
 from zigai_core.ops.operations import (
     Activation,
     Add,
@@ -33,7 +34,9 @@ from zigai_core.ops.operations import (
 )
 
 
-class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBuilder, RecurrentBuilder):
+class GraphBuilder(
+    AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBuilder, RecurrentBuilder, StreamsBuilder
+):
     """Builds a graph from the tensors of a file.
 
     A method that returns a `Value` appends one operation, whose output that is. The output has the name of
@@ -89,11 +92,14 @@ class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBu
             raise PluginError("leave_out() needs a pattern of tensor names and a reason")
         self._left_out[pattern] = reason
 
-    def embedding(self, name: str, width: int) -> Value:
-        """The rows of `{name}.weight` for the step's tokens: `[tokens, width]`."""
+    def embedding(self, name: str, width: int, *, beyond: int | None = None) -> Value:
+        """The rows of `{name}.weight` for the step's tokens: `[tokens, width]`.
+
+        `beyond`: the row of tokens that the table does not have, which may be none without it.
+        """
         shape = self._tensor(f"{name}.weight").shape
         weight = self._weight(f"{name}.weight", (math.prod(shape[:-1]), width))
-        return self.append(Embedding(Value(name, width, TOKENS), weight))
+        return self.append(Embedding(Value(name, width, TOKENS), weight, beyond))
 
     def linear(self, x: Value, weight: str, width: int, *, name: str | None = None) -> Value:
         """`x · {weight}.weightᵀ`, plus `{weight}.bias` if the file has one: `[rows, width]`."""
@@ -109,6 +115,7 @@ class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBu
         *,
         group: int | None = None,
         groups: int | None = None,
+        name: str | None = None,
     ) -> Value:
         """RMSNorm with `{weight}.weight`, of the whole row or of each `group` elements of it.
 
@@ -124,7 +131,7 @@ class GraphBuilder(AttentionBuilder, ExpertsBuilder, ColumnsBuilder, PositionsBu
         if groups and x.width % groups == 0 and len(self.shape(f"{weight}.weight")) > 1:
             shape = (groups, x.width // groups)
         scale = self._weight(f"{weight}.weight", shape)
-        return self.append(RMSNorm(Value(weight, x.width, x.rows), x, scale, epsilon, groups))
+        return self.append(RMSNorm(Value(name or weight, x.width, x.rows), x, scale, epsilon, groups))
 
     def layer_norm(self, x: Value, weight: str | None, epsilon: float, *, name: str | None = None) -> Value:
         """LayerNorm with `{weight}.weight`, plus `{weight}.bias` if the file has one.

@@ -21,6 +21,7 @@ from zigai_core.ops.operations.positions import PositionEmbedding, PositionScale
 from zigai_core.ops.operations.recurrent import GatedDelta, HeadOrder, SelectiveScan, ShortConv
 from zigai_core.ops.operations.route import Route, RouteKind
 from zigai_core.ops.operations.rows import Columns, Select
+from zigai_core.ops.operations.streams import GaussianCut, MatchMagnitude, MixStreams
 from zigai_core.ops.operations.token_types import TypeEmbedding
 from zigai_core.ops.operations.unary import Unary, UnaryKind
 
@@ -36,11 +37,14 @@ __all__ = [
     "Experts",
     "GatedActivation",
     "GatedDelta",
+    "GaussianCut",
     "HeadLinear",
     "HeadOrder",
     "L2Norm",
     "LayerNorm",
     "Linear",
+    "MatchMagnitude",
+    "MixStreams",
     "Multiply",
     "Pairing",
     "Pool",

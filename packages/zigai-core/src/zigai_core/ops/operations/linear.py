@@ -4,21 +4,37 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding(Operation):
-    """The rows of `weight`, `[vocabulary, width]`, for the step's tokens: `[tokens, width]`."""
+    """The rows of `weight`, `[vocabulary, width]`, for the step's tokens: `[tokens, width]`.
+
+    Tokens whose ids the table does not have read the row `beyond`; if it is None, there must be none.
+    """
 
     weight: Weight
+    beyond: int | None = None
 
     @property
-    def token_limit(self) -> int:
-        return self.weight.shape[0]
+    def token_limit(self) -> int | None:
+        return self.weight.shape[0] if self.beyond is None else None
+
+    def fault(self) -> str | None:
+        """Returns why the row for other tokens is invalid; None if it is valid."""
+        rows = self.weight.shape[0]
+        if self.beyond is None or (type(self.beyond) is int and 0 <= self.beyond < rows):
+            return None
+        return f"its row for other tokens is {self.beyond!r}, but {self.weight.name} has {rows}"
 
     def evaluate(self, step: Step) -> Array:
-        return step.weight_rows(self.weight, step.batch.tokens)
+        tokens = step.batch.tokens
+        if self.beyond is not None:
+            tokens = np.where(tokens < self.weight.shape[0], tokens, np.int32(self.beyond))
+        return step.weight_rows(self.weight, tokens)
 
 
 @dataclass(frozen=True, eq=False)

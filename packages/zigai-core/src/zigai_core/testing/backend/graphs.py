@@ -25,6 +25,9 @@ from zigai_core.testing.backend.pool import VOCABULARY as POOLED_VOCABULARY
 from zigai_core.testing.backend.pool import pooling
 from zigai_core.testing.backend.states import VOCABULARY as STATE_VOCABULARY
 from zigai_core.testing.backend.states import state_tensors, two_layers
+from zigai_core.testing.backend.streams import TENSORS as STREAMS_TENSORS
+from zigai_core.testing.backend.streams import VOCABULARY as STREAMS_VOCABULARY
+from zigai_core.testing.backend.streams import streams_graph
 from zigai_core.testing.toys import random_tensors, toy_decoder
 
 VOCABULARY, WIDTH, HIDDEN, HEADS, HEAD = 40, 32, 48, 4, 8
@@ -181,6 +184,7 @@ def suite_graphs() -> Iterator[GraphCase]:
     yield GraphCase("pooled", pooling("mean"), POOLED_TENSORS, _tokens(POOLED_VOCABULARY))
     yield GraphCase("shared state", two_layers(shared=True), state_tensors(), _tokens(STATE_VOCABULARY))
     yield GraphCase("columns and heads", columns_graph(), COLUMNS_TENSORS, _tokens(COLUMNS_VOCABULARY))
+    yield GraphCase("streams", streams_graph(), STREAMS_TENSORS, _tokens(STREAMS_VOCABULARY))
     tensors = recurrent_tensors()
     graph = recurrent_graph(tensors, attention=True)
     yield GraphCase("recurrent state", graph, tensors, _tokens(VOCABULARY))

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 from zigai_core.contracts.state import State
-from zigai_core.ops.operations import Attention, PositionEmbedding, Rope, TypeEmbedding
+from zigai_core.ops.operations import (
+    Attention,
+    GaussianCut,
+    MixStreams,
+    PositionEmbedding,
+    Rope,
+    TypeEmbedding,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +85,27 @@ class TailRope(Rope):
         found = np.empty_like(turned)
         found[:, columns] = turned
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class TransposedMix(MixStreams):
+    """A mix of as many streams as it has, with the shares of stream j for i in place of i for j."""
+
+    def evaluate(self, step: Step) -> Array:
+        count = self.streams
+        order = np.arange(count * count).reshape(count, count).T.reshape(-1)
+        return super().evaluate(_Changed(step, values={self.shares.name: lambda shares: shares[:, order]}))
+
+
+@dataclass(frozen=True, eq=False)
+class SampleCut(GaussianCut):
+    """A cut by the deviation of a sample, whose squares are divided by one less than their number."""
+
+    def evaluate(self, step: Step) -> Array:
+        wider = float((self.x.width / (self.x.width - 1)) ** 0.5)
+        return replace(GaussianCut(self.output, self.x, self.factor), factor=self.factor * wider).evaluate(
+            step
+        )
 
 
 VECTORS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(

@@ -14,9 +14,11 @@ from zigai_core.ops.operations import (
     Attention,
     Concat,
     Embedding,
+    GaussianCut,
     HeadLinear,
     LayerNorm,
     Linear,
+    MixStreams,
     PositionEmbedding,
     RMSNorm,
     Rope,
@@ -30,7 +32,9 @@ from zigai_core.testing.oracles.mutant_operations import (
     NextPositions,
     OtherTypes,
     PermutedHeads,
+    SampleCut,
     TailRope,
+    TransposedMix,
     WholeRowNorm,
     WithOtherWeight,
 )
@@ -134,6 +138,14 @@ def _other_types(graph: Graph, operation: Operation) -> Iterator[Replacement]:
         yield "of the next types", (OtherTypes(operation.output, operation.weight),)
 
 
+def _other_streams(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, MixStreams) and operation.shares.width == operation.streams**2 > 1:
+        own = {field.name: getattr(operation, field.name) for field in fields(operation)}
+        yield "with transposed shares", (TransposedMix(**own),)
+    if isinstance(operation, GaussianCut) and operation.x.width > 1:
+        yield "deviation of a sample", (SampleCut(operation.output, operation.x, operation.factor),)
+
+
 OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_norms,
     _other_matrices,
@@ -144,5 +156,6 @@ OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_concat,
     _other_positions,
     _other_types,
+    _other_streams,
 )
 """Functions that yield the mutants of an operation of some type; none of others."""

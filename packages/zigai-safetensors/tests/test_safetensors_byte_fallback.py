@@ -126,7 +126,7 @@ def test_nfc_is_kept(tmp_path: Path) -> None:
         ({"decoder": None}, "the decoder None does not make spaces"),
         ({"decoder": {"type": "WordPiece"}}, "decoder: the step"),
         ({"decoder": {"type": "Sequence", "decoders": [BACK, {**STRIP, "start": 2}]}}, "decoder: the step"),
-        ({"post_processor": {"type": "RobertaProcessing"}}, "post_processor: the step"),
+        ({"post_processor": {"type": "OtherProcessing"}}, "post_processor: the step"),
         ({"model": {"byte_fallback": False}}, "nor BPE with model.byte_fallback"),
         ({"model": {"dropout": 0.5}}, "model.dropout is 0.5"),
         ({"model": {"end_of_word_suffix": "</w>"}}, "model.end_of_word_suffix is '</w>'"),

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
+from protobuf_fields import parse
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
 from zigai_core.contracts.descriptor import TokenizerSpec
@@ -18,32 +19,7 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
 def fields(message: bytes) -> list[tuple[int, bytes]]:
     """The fields of wire type 2 of a protobuf message, by number; others are skipped."""
-    found = []
-    position = 0
-
-    def varint() -> int:
-        nonlocal position
-        value = shift = 0
-        while True:
-            byte = message[position]
-            position += 1
-            value |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                return value
-
-    while position < len(message):
-        tag = varint()
-        if tag & 7 == 2:
-            length = varint()
-            found.append((tag >> 3, message[position : position + length]))
-            position += length
-        elif tag & 7 == 5:
-            position += 4
-        else:
-            assert tag & 7 == 0
-            varint()
-    return found
+    return [(number, value) for number, kind, value in parse(message) if kind == 2]
 
 
 @cache

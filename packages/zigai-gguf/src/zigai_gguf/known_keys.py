@@ -32,23 +32,23 @@ normalizer.strip_accents padding_token_id pre precompiled_charsmap remove_extra_
 seperator_token_id token_type token_type_count tokens unknown_token_id
 """
 _ARCHITECTURE = """
-attention.causal attention.clamp_kqv attention.head_count attention.head_count_kv attention.key_length
-attention.key_length_mla attention.key_length_swa attention.kv_lora_rank attention.layer_norm_epsilon
-attention.layer_norm_rms_epsilon attention.max_alibi_bias attention.q_lora_rank
-attention.recurrent_layers attention.scale attention.sliding_window attention.sliding_window_pattern
-attention.value_length attention.value_length_mla attention.value_length_swa attn_logit_softcapping
-block_count classifier.output_labels classifier.pooling_type context_length dense_2_feat_in
-dense_2_feat_out dense_3_feat_in dense_3_feat_out embedding_length embedding_scale expert_count
-expert_feed_forward_length expert_gating_func expert_group_count expert_group_used_count
-expert_shared_count expert_shared_feed_forward_length expert_used_count expert_weights_norm
-expert_weights_scale feed_forward_length final_logit_softcapping hidden_activation
-leading_dense_block_count logit_scale pooling_type residual_scale rope.dimension_count
+altup.active_idx attention.causal attention.clamp_kqv attention.head_count attention.head_count_kv
+attention.key_length attention.key_length_mla attention.key_length_swa attention.kv_lora_rank
+attention.layer_norm_epsilon attention.layer_norm_rms_epsilon attention.max_alibi_bias
+attention.q_lora_rank attention.recurrent_layers attention.scale attention.sliding_window
+attention.sliding_window_pattern attention.value_length attention.value_length_mla
+attention.value_length_swa attn_logit_softcapping block_count classifier.output_labels
+classifier.pooling_type context_length dense_2_feat_in dense_2_feat_out dense_3_feat_in dense_3_feat_out
+embedding_length embedding_scale expert_count expert_feed_forward_length expert_gating_func
+expert_group_count expert_group_used_count expert_shared_count expert_shared_feed_forward_length
+expert_used_count expert_weights_norm expert_weights_scale feed_forward_length final_logit_softcapping
+hidden_activation leading_dense_block_count logit_scale pooling_type residual_scale rope.dimension_count
 rope.dimension_count_swa rope.dimension_sections rope.freq_base rope.freq_base_swa
 rope.scaling.attn_factor rope.scaling.factor rope.scaling.finetuned rope.scaling.original_context_length
 rope.scaling.type rope.scaling.yarn_attn_factor rope.scaling.yarn_beta_fast rope.scaling.yarn_beta_slow
 rope.scaling.yarn_ext_factor rope.scaling.yarn_log_multiplier rope.scaling.yarn_truncate
-shortconv.l_cache ssm.conv_kernel ssm.group_count ssm.inner_size ssm.state_size ssm.time_step_rank
-swiglu_clamp_exp tensor_data_layout use_parallel_residual vocab_size
+shortconv.l_cache ssm.conv_kernel ssm.dt_b_c_rms_epsilon ssm.group_count ssm.inner_size ssm.state_size
+ssm.time_step_rank swiglu_clamp_exp tensor_data_layout use_parallel_residual vocab_size
 """
 KNOWN: tuple[str, ...] = (
     *_PLAIN.split(),

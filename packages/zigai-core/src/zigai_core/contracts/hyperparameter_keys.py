@@ -66,6 +66,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "rope.scaling.yarn_truncate": (True,),
     "router_logit_softcapping": (0.0,),
     "ssm.conv_kernel": (0,),
+    "ssm.dt_b_c_rms": (False,),
     "ssm.state_size": (0,),
     "swiglu_clamp_exp": (0.0,),
     "swiglu_clamp_shexp": (0.0,),

@@ -34,7 +34,7 @@ def test_another_kind_of_layer_is_refused_with_its_name(kind: Any) -> None:
         kv_heads(["conv", kind], None, 4, 2)
 
 
-@pytest.mark.parametrize("value", [0, -1, True, 2.0, "2", None, 1 << 17])
+@pytest.mark.parametrize("value", [0, -1, True, 2.0, "2", None])
 def test_numbers_of_heads_and_layers_that_are_none_are_an_error(value: Any) -> None:
     for count, layers in ((value, 2), (2, value)):
         with pytest.raises(ValueError, match="must be a whole number above 0"):

@@ -13,6 +13,7 @@ from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
+from zigai_core.contracts.huggingface_values import whole
 
 _LAYER = "model.layers.{}."
 _TRAINING = "for training"
@@ -23,16 +24,10 @@ _SOFTMAX, _SIGMOID = 1, 2
 _HEADS = ("num_attention_heads", "qk_nope_head_dim", "v_head_dim")
 
 
-def _whole(name: str, value: Any) -> int:
-    if type(value) is not int or value < 0:
-        raise ValueError(f"{name} is {quote(value)}, but must be a whole number")
-    return value
-
-
 def _widths(rank: Any, plain: Any, rotated: Any) -> dict[str, int]:
     """The widths of the latent, which is key and value of all heads, and of the keys of a head."""
-    rank, plain = _whole("kv_lora_rank", rank), _whole("qk_nope_head_dim", plain)
-    rotated = _whole("qk_rope_head_dim", rotated)
+    rank, plain = whole("kv_lora_rank", rank, least=0), whole("qk_nope_head_dim", plain, least=0)
+    rotated = whole("qk_rope_head_dim", rotated, least=0)
     return {
         "attention.head_count_kv": 1,
         "attention.key_length": rank + rotated,
@@ -68,7 +63,7 @@ def _positive(given: Mapping[str, Any], key: str) -> float:
 
 def _groups(groups: Any, used: Any) -> dict[str, int]:
     """The groups of experts, and how many of them are used."""
-    groups, used = _whole("n_group", groups), _whole("topk_group", used)
+    groups, used = whole("n_group", groups, least=0), whole("topk_group", used, least=0)
     if not 1 <= used <= groups:
         raise ValueError(f"{used} of {groups} groups of experts are used, which is not possible")
     return {"expert_group_count": groups, "expert_group_used_count": used}

@@ -12,6 +12,7 @@ from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
+from zigai_core.contracts.huggingface_values import whole
 from zigai_core.contracts.huggingface_windows import window_of_some_layers, windows_by_layer_types
 from zigai_gemma.huggingface import cap
 
@@ -80,7 +81,7 @@ def _experts(prefix: str) -> dict[str, list[TensorPart]]:
 def _kinds(kinds: Any, layers: Any) -> list[bool]:
     """Whether each layer has the window: by default five of six, and never the last one."""
     if kinds is None:
-        flags = [(number + 1) % 6 != 0 for number in range(_whole("num_hidden_layers", layers))]
+        flags = [(number + 1) % 6 != 0 for number in range(whole("num_hidden_layers", layers))]
     else:
         flags = windows_by_layer_types(kinds)["attention.sliding_window_pattern"]
     return [*flags[:-1], False]
@@ -104,8 +105,8 @@ def _heads(
     else:
         found = _overrides(overrides, {"head_dim": dim, "num_key_value_heads": kv}, flags)
         full_dim, full_kv = found["head_dim"], found["num_key_value_heads"]
-    full, local = _whole("global_head_dim", full_dim), _whole("head_dim", dim)
-    counts = [_whole("num_key_value_heads", kv if windowed else full_kv) for windowed in flags]
+    full, local = whole("global_head_dim", full_dim), whole("head_dim", dim)
+    counts = [whole("num_key_value_heads", kv if windowed else full_kv) for windowed in flags]
     return {
         "attention.key_length": full,
         "attention.value_length": full,
@@ -139,8 +140,8 @@ def _hidden(width: Any, wide: Any, shared: Any, layers: Any) -> dict[str, Any]:
     """The hidden width of each layer, which layers without a cache of their own may have twice."""
     if not wide or not shared:
         return {}
-    width, count, last = _whole("intermediate_size", width), _whole("num_hidden_layers", layers), shared
-    own = count - _whole("num_kv_shared_layers", last)
+    width, count, last = whole("intermediate_size", width), whole("num_hidden_layers", layers), shared
+    own = count - whole("num_kv_shared_layers", last)
     return {"feed_forward_length": [width if number < own else 2 * width for number in range(count)]}
 
 
@@ -149,16 +150,10 @@ def _mixture(enabled: Any, count: Any, used: Any, hidden: Any) -> dict[str, Any]
     if not enabled:
         return {}
     return {
-        "expert_count": _whole("num_experts", count),
-        "expert_used_count": _whole("top_k_experts", used),
-        "expert_feed_forward_length": _whole("moe_intermediate_size", hidden),
+        "expert_count": whole("num_experts", count),
+        "expert_used_count": whole("top_k_experts", used),
+        "expert_feed_forward_length": whole("moe_intermediate_size", hidden),
     }
-
-
-def _whole(key: str, value: Any) -> int:
-    if type(value) is not int or not 1 <= value < 2**31:
-        raise ValueError(f"{key} must be a whole number above 0")
-    return value
 
 
 _TRAINING = "for training"

@@ -9,28 +9,17 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from zigai_core.contracts.errors import UnsupportedError, quote
+from zigai_core.contracts.errors import quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface_values import rotated_elements
 
 _LAYER = "model.layers.{}."
 _AHEAD = "layers that guess several tokens ahead are not computed"
 
 
 def _rotated(share: Any, head_dim: Any, width: Any, heads: Any) -> dict[str, int]:
-    """The rotated elements of a head, from `partial_rotary_factor`, rounded down; half by default."""
-    for value in (head_dim, width, heads):
-        if value is not None and (type(value) is not int or value < 1):
-            raise ValueError(f"{quote(value)} must be a whole number above 0")
-    size = width // heads if head_dim is None else head_dim
-    share = 0.5 if share is None else share
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
-        raise ValueError(f"partial_rotary_factor is {quote(share)}, but must be above 0 and at most 1")
-    count = int(size * share)
-    if count < 2 or count % 2:
-        raise UnsupportedError(
-            f"{quote(share)} of a head of {size} elements is {count} rotated elements, which are not pairs"
-        )
-    return {"rope.dimension_count": count}
+    """The rotated elements of a head; half of them by default."""
+    return {"rope.dimension_count": rotated_elements(share, head_dim, width, heads, default=0.5)[0]}
 
 
 def _groups(groups: Any, used: Any) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
+from zigai_core.contracts.huggingface_values import whole
 
 _LAYER = "model.layers.{}."
 _OWN_CODE = "of the authors' own code; transformers does not read it"
@@ -21,13 +22,11 @@ def kv_heads(kinds: Any, indices: Any, count: Any, layers: Any) -> dict[str, lis
 
     `layer_types` wins over `full_attn_idxs`; without both, all layers have attention.
     """
-    for value in (count, layers):
-        if type(value) is not int or not 1 <= value <= 1 << 16:
-            raise ValueError(f"{quote(value)} must be a whole number above 0")
+    count, layers = whole("num_key_value_heads", count), whole("num_hidden_layers", layers)
     if kinds is None:
         if indices is not None and not isinstance(indices, list):
             raise ValueError("full_attn_idxs must be an array")
-        places = range(layers) if indices is None else indices
+        places = range(layers) if indices is None else {each for each in indices if type(each) is int}
         kinds = ["full_attention" if layer in places else "conv" for layer in range(layers)]
     if not isinstance(kinds, list) or len(kinds) != layers:
         raise ValueError(f"layer_types must be an array of an entry for each of {layers} layers")

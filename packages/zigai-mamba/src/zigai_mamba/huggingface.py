@@ -13,6 +13,7 @@ import numpy as np
 
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
+from zigai_core.contracts.huggingface_values import whole
 
 _LAYER = "backbone.layers.{}."
 _TRAINING = "of random weights, for training"
@@ -37,13 +38,6 @@ KEYS_WITHOUT_EFFECT = {
     "use_conv_bias": "biases are read if the folder has them",
 }
 """Configuration keys of Mamba and Mamba 2 that change no results."""
-
-
-def whole(name: str, value: Any) -> int:
-    """Returns a whole number above 0. Raises `ValueError` for another value."""
-    if type(value) is not int or not 1 <= value < 1 << 31:
-        raise ValueError(f"{name} is {quote(value)}, but must be a whole number above 0")
-    return value
 
 
 def inner_size(expand: Any, width: Any, heads: Any, head_dim: Any) -> dict[str, int]:

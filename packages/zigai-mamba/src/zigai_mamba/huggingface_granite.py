@@ -12,7 +12,8 @@ from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
-from zigai_mamba.huggingface import mixer_parts, mixer_tensors, no_limit, whole
+from zigai_core.contracts.huggingface_values import whole
+from zigai_mamba.huggingface import mixer_parts, mixer_tensors, no_limit
 
 _LAYER = "model.layers.{}."
 _TRAINING = "for training"

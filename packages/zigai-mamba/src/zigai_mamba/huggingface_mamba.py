@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
-from zigai_mamba.huggingface import KEYS_WITHOUT_EFFECT, MIXERS_ALONE, whole
+from zigai_core.contracts.huggingface_values import whole
+from zigai_mamba.huggingface import KEYS_WITHOUT_EFFECT, MIXERS_ALONE
 
 _LAYER = "backbone.layers.{}."
 _OWN_CODE = "of the authors' own code; transformers does not read it"

@@ -10,6 +10,7 @@ from typing import Any
 
 from zigai_core.contracts.errors import UnsupportedError, quote
 from zigai_core.contracts.huggingface import HuggingFaceNames
+from zigai_core.contracts.huggingface_values import rotated_elements
 from zigai_core.contracts.huggingface_windows import window_if_any
 
 _LAYER = "model.layers.{}."
@@ -37,19 +38,8 @@ def _scaling(original: Any, *settings: Any) -> dict[str, int]:
 
 
 def _rotated(share: Any, head_dim: Any, width: Any, heads: Any) -> dict[str, int]:
-    """The number of rotated elements of a head, from `partial_rotary_factor`, rounded down; none for all."""
-    for value in (head_dim, width, heads):
-        if value is not None and (type(value) is not int or value < 1):
-            raise ValueError(f"{quote(value)} must be a whole number above 0")
-    size = width // heads if head_dim is None else head_dim
-    share = 1.0 if share is None else share
-    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share <= 1:
-        raise ValueError(f"partial_rotary_factor is {quote(share)}, but must be above 0 and at most 1")
-    count = int(size * share)
-    if count < 2 or count % 2:
-        raise UnsupportedError(
-            f"{quote(share)} of a head of {size} elements is {count} rotated elements, which are not pairs"
-        )
+    """The number of rotated elements of a head, if it is not all."""
+    count, size = rotated_elements(share, head_dim, width, heads, default=1.0)
     return {} if count == size else {"rope.dimension_count": count}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
+from zigai_core.contracts.huggingface_values import rotated_elements, whole
 from zigai_qwen.huggingface import (
     EXPERT_KEYS,
     EXPERT_KEYS_WITHOUT_EFFECT,
@@ -54,6 +55,17 @@ def _values_tiled(a: Elements, key_heads: int, heads: int, key_dim: int) -> Elem
     return np.concatenate([a[:keys], _tiled(a[keys:], key_heads, heads)])
 
 
+def _rotated(share: Any, head_dim: Any) -> dict[str, int]:
+    """The number of rotated elements of a head; a quarter of them by default."""
+    size = whole("head_dim", head_dim)
+    return {"rope.dimension_count": rotated_elements(share, size, None, None, default=0.25)[0]}
+
+
+def _inner(width: Any, heads: Any) -> dict[str, int]:
+    """The width of the values of all heads of a delta net."""
+    return {"ssm.inner_size": whole("linear_value_head_dim", width) * whole("linear_num_value_heads", heads)}
+
+
 def _layers(kinds: Any, interval: Any, layers: Any) -> Mapping[str, Any]:
     """The kinds of layers: by name, or with attention in every n-th one, which then has no effect."""
     period = {"full_attention_interval": 4 if interval is None else interval}
@@ -85,12 +97,8 @@ _HYBRID = HuggingFaceNames(
         "linear_num_value_heads": "ssm.time_step_rank",
     },
     computed={
-        ("partial_rotary_factor", "head_dim"): lambda share, width: {
-            "rope.dimension_count": int(share * width)
-        },
-        ("linear_value_head_dim", "linear_num_value_heads"): lambda width, heads: {
-            "ssm.inner_size": width * heads
-        },
+        ("partial_rotary_factor", "head_dim"): _rotated,
+        ("linear_value_head_dim", "linear_num_value_heads"): _inner,
         ("layer_types", "full_attention_interval", "num_hidden_layers"): _layers,
     },
     added=dict.fromkeys(

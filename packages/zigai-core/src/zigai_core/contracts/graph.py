@@ -38,6 +38,8 @@ _OF_RERANKERS = (
     ": it is a reranker, which scores pairs of texts and does nothing else; use rerank() (zig-ai rerank)"
 )
 
+_OF_CLASSIFIERS = ": it gives scores of several labels, which no command and no method of a model reads yet"
+
 
 @dataclass(frozen=True)
 class Value:
@@ -277,7 +279,7 @@ class Graph:
         if name not in self.outputs:
             names, instead = ", ".join(sorted(self.outputs)) or "none", _INSTEAD.get(name, "")
             if "scores" in self.outputs:
-                instead = _OF_RERANKERS
+                instead = _OF_RERANKERS if self.outputs["scores"].width == 1 else _OF_CLASSIFIERS
             raise UnsupportedError(
                 f"this model's graph has no output named {name} (its outputs: {names}){instead}"
             )

@@ -36,6 +36,7 @@ enum zg_operation {
     ZG_GATED_DELTA, /* x: queries, y: keys, more: values, decays, betas */
     ZG_SELECTIVE_SCAN, /* x: inputs, y: steps, more: b, c */
     ZG_CONCAT,     /* x and y side by side, in each group of a row */
+    ZG_INPUTS,     /* x, with the step's embeddings in place of some rows; x and output may be the same memory */
     ZG_OPERATIONS  /* number of operations */
 };
 
@@ -166,6 +167,8 @@ typedef struct {
     const int32_t *ends;          /* a row sees entries below its end, at least 1; NULL: index + 1 */
     const int32_t *positions;     /* for RoPE: sections of a number per row */
     const int32_t *types;         /* of the tokens; NULL: all are 0 */
+    const int32_t *replaced;      /* of each row: the row of embeddings in its place, whose token is -1; -1: none; NULL: none at all */
+    const float *embeddings;      /* rows as wide as the output of INPUTS; NULL: there are none */
     const int32_t *wanted_rows;
     const zg_tables *tables;      /* of each group; those of slots are not read */
     const zg_slots *slots;        /* of the recurrent states; NULL: there are none */

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.batch import IN_PLACE, Batch
 from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.contracts.options import KV_DTYPES, CompileOptions
 from zigai_kernels.plan import Plan
@@ -75,6 +75,9 @@ class CheckedBatch:
     """Numbers from one section of positions to the next; 0 if all sections are the same."""
     types: Ints | None
     """None: all are 0."""
+    replaced: Ints | None
+    """Of each row: the row of `embeddings` in its place, -1 for none. None without embeddings."""
+    embeddings: NDArray[np.float32] | None
     wanted: Ints
     tables: list[Tables]
     """Of each group; empty for slots."""
@@ -101,7 +104,14 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
         raise ContextOverflowError(
             f"batch: {count} tokens and {len(wanted)} output rows, but options.batch is {options.batch}"
         )
-    _within(tokens, plan.vocabulary, "token id")
+    embeddings = _embeddings(batch, tokens, plan.graph.input_width)
+    in_place = tokens == IN_PLACE
+    replaced = None
+    if embeddings is None:
+        _within(tokens, plan.vocabulary, "token id")
+    else:
+        _within(np.where(in_place, 0, tokens), plan.vocabulary, "token id")
+        replaced = np.where(in_place, np.cumsum(in_place) - 1, -1).astype(np.int32)
     _within(wanted, count, "output row")
     if unsigned_peak(index) >= options.context:
         if index.min() < 0:
@@ -131,7 +141,20 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
     if plan.graph.whole_sequences:
         whole = whole_tables(extents, options.page)
         tables += [whole] if plan.whole_bytes else []
-    return CheckedBatch(tokens, sequences, index, ends, positions, section_rows, types, wanted, tables, slots)
+    return CheckedBatch(
+        tokens=tokens,
+        sequences=sequences,
+        index=index,
+        ends=ends,
+        positions=positions,
+        section_rows=section_rows,
+        types=types,
+        replaced=replaced,
+        embeddings=embeddings,
+        wanted=wanted,
+        tables=tables,
+        slots=slots,
+    )
 
 
 def check_pairs(group: int, pairs: Sequence[tuple[int, int]], sizes: tuple[int, ...]) -> Ints:
@@ -150,6 +173,20 @@ def _vector(array: object, name: str) -> Ints:
     if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != 1:
         raise ShapeError(f"batch: {name} must be a one-dimensional int32 array")
     return np.array(array, order="C")
+
+
+def _embeddings(batch: Batch, tokens: Ints, width: int | None) -> NDArray[np.float32] | None:
+    """A copy of the rows that stand in place of tokens, `[n, width]`; `width` is what the graph takes."""
+    given: object = batch.embeddings
+    if given is None:
+        return None
+    if width is None:
+        raise ShapeError("batch: it has embeddings, but the graph takes none: it has no operation Inputs")
+    shape = (int(np.count_nonzero(tokens == IN_PLACE)), width)
+    if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != shape:
+        found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise ShapeError(f"batch: embeddings must be float32 {shape}, a row for each token -1, not {found}")
+    return np.array(given, order="C")
 
 
 def _within(array: Ints, end: int, name: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.batch import Batch, Pages, Slots
+from zigai_core.contracts.batch import IN_PLACE, Batch, Pages, Slots
 from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
@@ -28,7 +28,7 @@ def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tupl
         raise ContextOverflowError(f"batch: {count} rows, but options.batch is {options.batch}")
     if batch.index.max() >= options.context:
         raise ContextOverflowError(f"batch: index {batch.index.max()} in a context of {options.context}")
-    _within("token", batch.tokens, graph.token_limit)
+    _within("token", _check_embeddings(batch, graph), graph.token_limit)
     _within("index", batch.index, options.context)
     _within("output row", batch.output_rows, count)
     if batch.positions is not None and (batch.positions.ndim != 2 or batch.positions.shape[1] != count):
@@ -62,6 +62,22 @@ def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tupl
                 _within("page", np.asarray(table), size, least=-1)
         else:
             check_slots(places, int(batch.sequences.max()), count, size)
+
+
+def _check_embeddings(batch: Batch, graph: Graph) -> NDArray[np.int32]:
+    """Returns the tokens without those in whose place embeddings stand. Raises `ShapeError` for misfits."""
+    given: object = batch.embeddings
+    if given is None:
+        return batch.tokens
+    width = graph.input_width
+    if width is None:
+        raise ShapeError("batch: it has embeddings, but the graph takes none: it has no operation Inputs")
+    own: NDArray[np.int32] = batch.tokens[batch.tokens != IN_PLACE]
+    shape = (len(batch.tokens) - len(own), width)
+    if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != shape:
+        found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise ShapeError(f"batch: embeddings must be float32 {shape}, a row for each token -1, not {found}")
+    return own
 
 
 def check_slots(slots: Slots, last: int, rows: int, size: int) -> None:

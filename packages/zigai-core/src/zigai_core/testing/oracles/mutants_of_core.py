@@ -15,6 +15,7 @@ from zigai_core.ops.operations import (
     Concat,
     Embedding,
     HeadLinear,
+    Inputs,
     LayerNorm,
     Linear,
     PositionEmbedding,
@@ -30,6 +31,7 @@ from zigai_core.testing.oracles.mutant_operations import (
     NextPositions,
     OtherTypes,
     PermutedHeads,
+    ReversedInputs,
     TailRope,
     WholeRowNorm,
     WithOtherWeight,
@@ -134,6 +136,11 @@ def _other_types(graph: Graph, operation: Operation) -> Iterator[Replacement]:
         yield "of the next types", (OtherTypes(operation.output, operation.weight),)
 
 
+def _other_inputs(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, Inputs):
+        yield "embeddings in the reverse order", (ReversedInputs(operation.output, operation.x),)
+
+
 OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_norms,
     _other_matrices,
@@ -144,5 +151,6 @@ OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_concat,
     _other_positions,
     _other_types,
+    _other_inputs,
 )
 """Functions that yield the mutants of an operation of some type; none of others."""

@@ -135,12 +135,21 @@ def test_a_preempted_request_takes_its_rows_again() -> None:
 def test_a_prompt_with_embeddings_neither_finds_a_prefix_nor_leaves_one() -> None:
     tokens = replaced(TOKENS)
     with Engine(program()) as engine:
-        first = engine.submit(asked(tokens, rows(TOKENS))).outputs
-        other = engine.submit(asked(tokens, -rows(TOKENS))).outputs
-        again = engine.submit(asked(tokens, rows(TOKENS))).outputs
+        first, other, again, more = (
+            engine.submit(Request(prompt, outputs="hidden", embeddings=embeddings)).outputs
+            for prompt, embeddings in (
+                (tokens, rows(TOKENS)),
+                (tokens, -rows(TOKENS)),
+                (tokens, rows(TOKENS)),
+                (TOKENS[:8], None),
+            )
+        )
         assert engine.stats().cached_tokens == 0
+        engine.submit(Request([*TOKENS[:8], 5], outputs="hidden")).result()
+        assert engine.stats().cached_tokens == 8  # other requests share prefixes as ever
     assert np.abs(other - first).max() > 1e-2
     np.testing.assert_array_equal(again, first)
+    assert more.shape == first.shape
 
 
 def test_a_request_keeps_the_rows_that_it_was_submitted_with() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from zigai_core.contracts.batch import Batch, Pages
-from zigai_core.contracts.errors import ShapeError, TokenizerError, UnsupportedError, ZigAIError
+from zigai_core.contracts.errors import PluginError, ShapeError, TokenizerError, UnsupportedError, ZigAIError
 from zigai_core.contracts.graph import WANTED, Graph, Value
 from zigai_core.contracts.options import CompileOptions, SamplingOptions
 from zigai_core.contracts.plugins import Program
@@ -247,6 +247,14 @@ def test_inputs_need_a_row_for_each_token_of_the_same_width() -> None:
         g.append(Inputs(Value("other", 5), x))
     with pytest.raises(ShapeError, match="has wanted rows"):
         g.append(Inputs(Value("other", WIDTH, WANTED), x))
+
+
+def test_embeddings_of_two_widths_are_a_fault_of_the_architecture() -> None:
+    g = GraphBuilder(TENSORS)
+    x = g.inputs(g.embedding("token_embd", WIDTH))
+    g.output("hidden", g.select(g.inputs(g.columns(x, 0, 3, name="part"), name="other")))
+    with pytest.raises(PluginError, match=r"embeddings of several widths: \[3, 6\]"):
+        g.finish().input_width  # noqa: B018 - it raises
 
 
 def test_a_batch_whose_embeddings_do_not_fit_is_refused() -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from zigai_core.contracts.batch import IN_PLACE, Batch
 from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.contracts.options import KV_DTYPES, CompileOptions
+from zigai_core.ops.batch_checks import check_embeddings
 from zigai_kernels.plan import Plan
 from zigai_kernels.slots import SlotTables, slots_of
 from zigai_kernels.tables import Extents, Tables, tables_of, unsigned_peak, whole_tables
@@ -104,14 +105,9 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
         raise ContextOverflowError(
             f"batch: {count} tokens and {len(wanted)} output rows, but options.batch is {options.batch}"
         )
-    embeddings = _embeddings(batch, tokens, plan.graph.input_width)
-    in_place = tokens == IN_PLACE
-    replaced = None
-    if embeddings is None:
-        _within(tokens, plan.vocabulary, "token id")
-    else:
-        _within(np.where(in_place, 0, tokens), plan.vocabulary, "token id")
-        replaced = np.where(in_place, np.cumsum(in_place) - 1, -1).astype(np.int32)
+    embeddings, replaced = _embeddings(batch.embeddings, tokens, plan.graph.input_width)
+    known = tokens if replaced is None else np.where(replaced < 0, tokens, 0)
+    _within(known, plan.vocabulary, "token id")
     _within(wanted, count, "output row")
     if unsigned_peak(index) >= options.context:
         if index.min() < 0:
@@ -175,18 +171,17 @@ def _vector(array: object, name: str) -> Ints:
     return np.array(array, order="C")
 
 
-def _embeddings(batch: Batch, tokens: Ints, width: int | None) -> NDArray[np.float32] | None:
-    """A copy of the rows that stand in place of tokens, `[n, width]`; `width` is what the graph takes."""
-    given: object = batch.embeddings
+def _embeddings(
+    given: object, tokens: Ints, width: int | None
+) -> tuple[NDArray[np.float32] | None, Ints | None]:
+    """A copy of the rows in place of tokens, and for each row of the batch the one in its place, or -1."""
     if given is None:
-        return None
-    if width is None:
-        raise ShapeError("batch: it has embeddings, but the graph takes none: it has no operation Inputs")
-    shape = (int(np.count_nonzero(tokens == IN_PLACE)), width)
-    if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != shape:
-        found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
-        raise ShapeError(f"batch: embeddings must be float32 {shape}, a row for each token -1, not {found}")
-    return np.array(given, order="C")
+        return None, None
+    rows = np.array(given, order="C") if isinstance(given, np.ndarray) else given
+    check_embeddings(rows, tokens, width)
+    assert isinstance(rows, np.ndarray)
+    in_place = tokens == IN_PLACE
+    return rows, np.where(in_place, np.cumsum(in_place) - 1, -1).astype(np.int32)
 
 
 def _within(array: Ints, end: int, name: str) -> None:

@@ -146,6 +146,15 @@ def computing(kind: type[Operation], change: Callable[[Any, Any, Array], Array],
     return With(change=faulty, **keywords)
 
 
+def as_it_was(operation: Any, step: Any, values: Array) -> Array:
+    return step[operation.x]  # type: ignore[no-any-return]
+
+
+def last_row(operation: Any, step: Any, values: Array) -> Array:
+    rows: Array = step.weight_rows(operation.weight, step.batch.tokens % np.int32(operation.weight.shape[0]))
+    return rows
+
+
 class AnyPosition(PositionEmbedding):
     position_limit = None  # type: ignore[assignment]
 

@@ -185,6 +185,27 @@ class IgnoresTypes(Executor):
         return replace(batch, types=None)
 
 
+class IgnoresEmbeddings(Executor):
+    def change(self, batch: Batch) -> Batch:
+        if batch.embeddings is None:
+            return batch
+        return replace(batch, embeddings=np.zeros_like(batch.embeddings))
+
+
+class MixesUpEmbeddings(Executor):
+    def change(self, batch: Batch) -> Batch:
+        return batch if batch.embeddings is None else replace(batch, embeddings=batch.embeddings[::-1])
+
+
+class TakesAnyEmbeddings(Executor):
+    def change(self, batch: Batch) -> Batch:
+        width, count = self._program.graph.input_width, int((batch.tokens == -1).sum())
+        if batch.embeddings is None or width is None:
+            return replace(batch, tokens=abs(batch.tokens), embeddings=None)
+        given = np.zeros((count, width), np.float32)
+        return replace(batch, embeddings=given)
+
+
 class TakesAnyToken(Executor):
     def change(self, batch: Batch) -> Batch:
         return replace(batch, tokens=batch.tokens % np.int32(self._program.graph.token_limit))

@@ -14,6 +14,7 @@ from faulty_backends import (
     TakesAnySizes,
     With,
     any_position,
+    as_it_was,
     attention_with,
     by_count,
     causal_without_state,
@@ -22,6 +23,7 @@ from faulty_backends import (
     heads_in_reverse,
     in_place,
     kinds_with,
+    last_row,
     nothing_without_keys,
     of_the_first,
     other_part_first,
@@ -39,6 +41,7 @@ from faulty_executors import (
     GivesFloat64,
     GivesLogitsAlone,
     GoesOnInAFork,
+    IgnoresEmbeddings,
     IgnoresEnds,
     IgnoresPositions,
     IgnoresTheStopCell,
@@ -46,6 +49,7 @@ from faulty_executors import (
     KeepsOneWriteOfARow,
     KeepsTheLastStateAlone,
     LooksAtTheCellAtTheBeginning,
+    MixesUpEmbeddings,
     ReadsAnotherSequencesPage,
     ReadsASlotOnce,
     RoundsSizesUp,
@@ -53,6 +57,7 @@ from faulty_executors import (
     SeesWhatWasTruncated,
     SortsOutputRows,
     StaysCancelled,
+    TakesAnyEmbeddings,
     TakesAnySlot,
     TakesAnyToken,
     TakesAnyType,
@@ -76,6 +81,7 @@ from zigai_core.ops.operations import (
     Experts,
     GaussianCut,
     HeadLinear,
+    Inputs,
     L2Norm,
     LayerNorm,
     Linear,
@@ -108,6 +114,7 @@ IGNORED = "test_the_options_that_are_ignored_are_options_and_have_a_text"
 WITHOUT_A_BACKEND = "test_every_operation_of_core_is_in_a_graph"
 """A test of the suite itself."""
 POSITIONS = "test_embeddings_and_scales_are_those_of_the_positions"
+INPUTS = "test_embeddings_stand_where_rows_have_no_token"
 SUM = frozenset({"DecayingSum"})
 RECURRENT = frozenset({"ShortConv", "GatedDelta", "SelectiveScan"})
 EQUAL_BITS = computing(Linear, by_count(2e-7), program=ClaimsEqualBits)
@@ -268,6 +275,25 @@ FAULTS: list[tuple[str, NumpyBackend, str]] = [
     ("embeds places, not positions", With(IgnoresPositions), POSITIONS),
     ("embeds type 0 alone", With(IgnoresTypes), "test_embeddings_of_types_are_those_of_the_step"),
     ("takes any type", With(TakesAnyType), "test_types_that_a_graph_does_not_know_are_refused"),
+    ("ignores embeddings", With(IgnoresEmbeddings), INPUTS),
+    ("mixes up embeddings", With(MixesUpEmbeddings), INPUTS),
+    ("leaves out embeddings", computing(Inputs, as_it_was), INPUTS),
+    ("reads a row of the table for an embedding", computing(Embedding, last_row), INPUTS),
+    (
+        "leaves out embeddings in chunks",
+        computing(Inputs, as_it_was),
+        "test_rows_of_the_table_equal_its_tokens_in_every_chunking",
+    ),
+    (
+        "takes any embeddings",
+        With(TakesAnyEmbeddings),
+        "test_embeddings_that_do_not_fit_a_batch_are_refused",
+    ),
+    (
+        "takes embeddings that the graph does not",
+        With(TakesAnyEmbeddings),
+        "test_a_graph_without_inputs_refuses_embeddings",
+    ),
     ("scales by the next positions", kinds_with(PositionScale, offset=1), POSITIONS),
     (
         "takes any position",

@@ -23,6 +23,7 @@ from zigai_core.ops.operations import (
     Attention,
     Columns,
     GatedActivation,
+    Inputs,
     RMSNorm,
     Rope,
     Select,
@@ -318,6 +319,14 @@ def with_types(model: ModelDescriptor, *, context: int) -> Graph:
     return replace(graph, operations=(*added, *rest))
 
 
+def with_unread_inputs(model: ModelDescriptor, *, context: int) -> Graph:
+    """Takes embeddings, and goes on without them."""
+    graph = sound(model, context=context)
+    first, *rest = graph
+    inputs = Inputs(Value("inputs", first.output.width, TOKENS), first.output)
+    return replace(graph, operations=(first, inputs, *rest))
+
+
 FAULTS: Mapping[str, tuple[str, Architecture, str, str]] = {
     "hidden before the last norm": ("window", rebuilt(hidden_before_the_norm), OUTPUTS, "outputs differ"),
     "an output of one's own": (
@@ -337,6 +346,12 @@ FAULTS: Mapping[str, tuple[str, Architecture, str, str]] = {
         with_types,
         "an_oracle_has_a_text_of_several_types_if_the_graph_knows_them",
         "window knows types of tokens, but in no oracle the text has several",
+    ),
+    "embeddings that are ignored": (
+        "window",
+        with_unread_inputs,
+        "rows_given_in_place_of_tokens_are_those_of_the_tokens",
+        r"numpy: with embeddings in place of every 1\. token, outputs differ",
     ),
     "names that have changed": (
         "named",

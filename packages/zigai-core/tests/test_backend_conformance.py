@@ -157,7 +157,7 @@ def test_every_operation_of_core_has_a_numpy_definition_that_is_counted() -> Non
         "SoftCap",
         "Columns",
     }
-    assert len(any_graph.KINDS) == 32
+    assert len(any_graph.KINDS) == 33
 
 
 def test_names_of_graphs_are_unique() -> None:

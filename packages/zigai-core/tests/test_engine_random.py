@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -74,6 +75,19 @@ def alone(kind: str, prompt: tuple[int, ...], seed: int, most: int, context: int
     )
 
 
+def _rows(prompt: list[int], places: set[int]) -> Any:
+    """An embedding for each of these places of a prompt, which stands for its token."""
+    return np.array([prompt[place] for place in sorted(places)], np.float32).reshape(-1, 1)
+
+
+def _tokens(request: Request) -> list[int]:
+    """The prompt, with the tokens that its embeddings stand for."""
+    tokens = np.array(request.prompt)
+    if request.embeddings is not None:
+        tokens[tokens == -1] = request.embeddings[:, 0]
+    return [int(token) for token in tokens]
+
+
 class EngineMachine(RuleBasedStateMachine):
     """Submits, steps, reads, cancels, forks and fails; `engine.check()` after each."""
 
@@ -115,15 +129,18 @@ class EngineMachine(RuleBasedStateMachine):
     def _submit(self, data: st.DataObject, prompt: list[int], parent: Stream | None) -> None:
         seed, most = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 20))
         context = self.engine.context
-        shift = data.draw(st.booleans())
+        given = parent is None and data.draw(st.booleans())
+        shift = not given and data.draw(st.booleans())
         rows: Any = data.draw(st.sampled_from(["last", "all"]))
         short = list(prompt)
         while shift and len(short) > context - (most > 0):
             short = list(drop_middle(1)(short))
         expected, reason = alone(self.kind, tuple(short), seed, most, context, shift and context > 2)
-        drafter = Guesser(len(short), expected) if data.draw(st.booleans()) else None
+        drafter = Guesser(len(short), expected) if not given and data.draw(st.booleans()) else None
+        places = data.draw(st.sets(st.integers(0, len(prompt) - 1))) if given else set()
         request = Request(
-            prompt,
+            [-1 if place in places else token for place, token in enumerate(prompt)],
+            embeddings=_rows(prompt, places) if given else None,
             max_tokens=most,
             end_ids=END,
             sampler=Sampler(SamplingOptions(seed=seed, steps=("temperature",))),
@@ -152,10 +169,11 @@ class EngineMachine(RuleBasedStateMachine):
     def submit(self, data: st.DataObject) -> None:
         self._submit(data, self._prompt(data), None)
 
-    @precondition(lambda self: self.open)
+    @precondition(lambda self: any(entry[0].request.embeddings is None for entry in self.open))
     @rule(data=st.data())
     def fork(self, data: st.DataObject) -> None:
-        parent = data.draw(st.sampled_from(self.open))[0]
+        whole = [stream for stream, _, _ in self.open if stream.request.embeddings is None]
+        parent = data.draw(st.sampled_from(whole))
         self._submit(data, list(parent.request.prompt), parent)
 
     @rule(count=st.integers(1, 6))
@@ -235,7 +253,7 @@ class EngineMachine(RuleBasedStateMachine):
         assert usage.draft_accepted <= usage.draft_proposed
         assert usage.cached_tokens < usage.prompt_tokens
         if stream.request.outputs is not None:
-            prompt = list(stream.request.prompt)
+            prompt = _tokens(stream.request)
             while len(prompt) > self.engine.context - stream.request.generates:
                 prompt = list(drop_middle(1)(prompt))
             rows = expected_outputs(self.program.graph, prompt)["hidden"]

@@ -245,3 +245,30 @@ def test_every_graph_of_the_backends_suite_has_a_score(case: GraphCase) -> None:
     model = replace(Oracle.load(ORACLES / "window.npz").model, tensors=dict(case.tensors))
     score = MutationScore.of(Oracle(model, tokens, dict(outputs)), case.graph)
     assert len(score.killed) > 10
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_graph_that_takes_embeddings_must_not_ignore_them_or_take_them_elsewhere(elsewhere: bool) -> None:
+    """`elsewhere`: tokens have another table, too, so that rows in their place tell nothing."""
+    tensors = random_tensors({"token_embd.weight": (20, 8), "other.weight": (20, 8)})
+    g = GraphBuilder(tensors)
+    x = g.inputs(g.scale(g.embedding("token_embd", 8), 3.0, name="scaled"))
+    if elsewhere:
+        x = g.add(x, g.embedding("other", 8), name="both")
+    g.output("hidden", g.select(x))
+    graph = g.finish()
+    tokens = tuple(range(1, 15))
+    own = Evaluation(graph, float_weights(graph, tensors), tokens)
+    model = replace(Oracle.load(ORACLES / "window.npz").model, tensors=tensors)
+    score = MutationScore.of(Oracle(model, tokens, dict(own.outputs())), graph)
+    of_inputs = {
+        "inputs: is scaled, without Inputs",
+        "inputs: embeddings in the reverse order",
+        "inputs: Inputs before Scale",
+    }
+    assert of_inputs <= {*(score.equivalent if elsewhere else score.killed)}
+    given = own.with_embeddings()
+    assert (given is None) == elsewhere
+    if given is not None:
+        np.testing.assert_array_equal(given.outputs()["hidden"], own.outputs()["hidden"])
+        assert given.with_embeddings() is None

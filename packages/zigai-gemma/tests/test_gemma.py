@@ -236,3 +236,16 @@ def test_a_ranking_head_is_refused() -> None:
 @pytest.mark.parametrize("name", ["gemma", "gemma2", "gemma3", "gemma3n", "gemma4", "gemma_embedding"])
 def test_a_module_of_the_family_has_at_most_sixty_lines(name: str) -> None:
     assert len(inspect.getsource(importlib.import_module(f"zigai_gemma.{name}")).splitlines()) <= 60
+
+
+def test_embeddings_of_images_stand_behind_the_scale_of_those_of_tokens() -> None:
+    """transformers scales in `Gemma3TextScaledWordEmbedding`, and llama.cpp only what has a token."""
+    model = toy3()
+    table = model.tensors["token_embd.weight"].to_float32()
+    graph = gemma3(model, context=64)
+    assert graph.input_width == 64
+    runner = DirectRunner(NumpyBackend().compile(graph, model.tensors, CompileOptions(context=64)))
+    tokens = [-1 if place % 3 == 1 else token for place, token in enumerate(TOKENS)]
+    rows = table[TOKENS[1::3]] * np.float32(64**0.5)
+    part = Part(runner.new_sequence(), tokens, want_all=True, embeddings=rows)
+    np.testing.assert_allclose(runner.run([part])[0]["logits"], logits(gemma3, model), rtol=0, atol=1e-5)

@@ -39,6 +39,7 @@ enum zg_operation {
     ZG_MIX_STREAMS, /* sums of the streams of a row of x, by shares in y */
     ZG_MATCH_MAGNITUDE, /* streams of x as large as the row of y */
     ZG_GAUSSIAN_CUT, /* what exceeds the mean by a number of deviations */
+    ZG_INPUTS,     /* x, with the step's embeddings in place of some rows; x and output may be the same memory */
     ZG_OPERATIONS  /* number of operations */
 };
 
@@ -170,6 +171,8 @@ typedef struct {
     const int32_t *ends;          /* a row sees entries below its end, at least 1; NULL: index + 1 */
     const int32_t *positions;     /* for RoPE: sections of a number per row */
     const int32_t *types;         /* of the tokens; NULL: all are 0 */
+    const int32_t *replaced;      /* of each row: the row of embeddings in its place, whose token is -1; -1: none; NULL: none at all */
+    const float *embeddings;      /* rows as wide as the output of INPUTS; NULL: there are none */
     const int32_t *wanted_rows;
     const zg_tables *tables;      /* of each group; those of slots are not read */
     const zg_slots *slots;        /* of the recurrent states; NULL: there are none */

@@ -141,8 +141,22 @@ static void embedding_run(zg_executor *c, const zg_record *r, int chunk, int thr
     default: break;
     }
     if (r->inner && at >= r->inner) at = r->start; /* a token that the table does not have */
-    const uint8_t *row = (const uint8_t *)r->weight + at * r->stride;
     float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
+    if (at < 0) { /* the table has no row for what INPUTS replaces */
+        memset(out, 0, (size_t)r->width * sizeof *out);
+        return;
+    }
+    const uint8_t *row = (const uint8_t *)r->weight + at * r->stride;
     if (is_coded(r->type)) coded_row(row, r->type, out, r->width);
     else row_readers[r->type](row, out, r->width);
+}
+
+/* Without embeddings, and with x and output in the same memory, there is nothing to do. */
+static void inputs_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
+    (void)thread;
+    const zg_step *step = c->step;
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width;
+    float *out = (float *)address(c, r->output) + (int64_t)chunk * r->width;
+    if (step->replaced && step->replaced[chunk] >= 0) x = step->embeddings + (int64_t)step->replaced[chunk] * r->width;
+    if (x != out) memcpy(out, x, (size_t)r->width * sizeof *out);
 }

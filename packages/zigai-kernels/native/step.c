@@ -35,6 +35,7 @@ static const family families[ZG_OPERATIONS] = {
     [ZG_SHORT_CONV] = {short_conv_chunks, short_conv_run},
     [ZG_GATED_DELTA] = {gated_delta_chunks, gated_delta_run},
     [ZG_CONCAT] = {NULL, concat_run},
+    [ZG_INPUTS] = {NULL, inputs_run},
     [ZG_SELECTIVE_SCAN] = {selective_scan_chunks, selective_scan_run},
     [ZG_MIX_STREAMS] = {NULL, mix_streams_run},
     [ZG_MATCH_MAGNITUDE] = {NULL, match_magnitude_run},

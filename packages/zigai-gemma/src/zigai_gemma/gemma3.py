@@ -16,7 +16,8 @@ def gemma3(model: ModelDescriptor, *, context: int) -> Graph:
 
     Queries and keys have norms; the scaling of RoPE is for the full layers alone. Defaults are those of
     llama.cpp (src/models/gemma3.cpp); without `attention.scale`, the 27B model, of 62 layers, scales scores
-    by its width over its heads, the others by the width of a head.
+    by its width over its heads, the others by the width of a head. Embeddings may stand in place of tokens,
+    after these are scaled; those of an image also see each other, which is for `Batch.ends` to say.
     """
     hp, shape = model.hyperparameters, DecoderShape.of(model.hyperparameters)
     window = hp.integer("attention.sliding_window", 0) or None
@@ -26,7 +27,7 @@ def gemma3(model: ModelDescriptor, *, context: int) -> Graph:
 
     g = GraphBuilder(model.tensors)
     full, local = two_ropes(g, hp, shape.head_dim, context=context)
-    x = scaled_embedding(g, shape.width)
+    x = g.inputs(scaled_embedding(g, shape.width))
     for number, flag in enumerate(flags):
         is_local = flag and window is not None
         x = layer(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.batch import IN_PLACE, Batch
 from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.contracts.options import KV_DTYPES, CompileOptions
+from zigai_core.ops.batch_checks import check_embeddings
 from zigai_kernels.plan import Plan
 from zigai_kernels.slots import SlotTables, slots_of
 from zigai_kernels.tables import Extents, Tables, tables_of, unsigned_peak, whole_tables
@@ -75,6 +76,9 @@ class CheckedBatch:
     """Numbers from one section of positions to the next; 0 if all sections are the same."""
     types: Ints | None
     """None: all are 0."""
+    replaced: Ints | None
+    """Of each row: the row of `embeddings` in its place, -1 for none. None without embeddings."""
+    embeddings: NDArray[np.float32] | None
     wanted: Ints
     tables: list[Tables]
     """Of each group; empty for slots."""
@@ -101,7 +105,9 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
         raise ContextOverflowError(
             f"batch: {count} tokens and {len(wanted)} output rows, but options.batch is {options.batch}"
         )
-    _within(tokens, plan.vocabulary, "token id")
+    embeddings, replaced = _embeddings(batch.embeddings, tokens, plan.graph.input_width)
+    known = tokens if replaced is None else np.where(replaced < 0, tokens, 0)
+    _within(known, plan.vocabulary, "token id")
     _within(wanted, count, "output row")
     if unsigned_peak(index) >= options.context:
         if index.min() < 0:
@@ -131,7 +137,20 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
     if plan.graph.whole_sequences:
         whole = whole_tables(extents, options.page)
         tables += [whole] if plan.whole_bytes else []
-    return CheckedBatch(tokens, sequences, index, ends, positions, section_rows, types, wanted, tables, slots)
+    return CheckedBatch(
+        tokens=tokens,
+        sequences=sequences,
+        index=index,
+        ends=ends,
+        positions=positions,
+        section_rows=section_rows,
+        types=types,
+        replaced=replaced,
+        embeddings=embeddings,
+        wanted=wanted,
+        tables=tables,
+        slots=slots,
+    )
 
 
 def check_pairs(group: int, pairs: Sequence[tuple[int, int]], sizes: tuple[int, ...]) -> Ints:
@@ -150,6 +169,19 @@ def _vector(array: object, name: str) -> Ints:
     if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != 1:
         raise ShapeError(f"batch: {name} must be a one-dimensional int32 array")
     return np.array(array, order="C")
+
+
+def _embeddings(
+    given: object, tokens: Ints, width: int | None
+) -> tuple[NDArray[np.float32] | None, Ints | None]:
+    """A copy of the rows in place of tokens, and for each row of the batch the one in its place, or -1."""
+    if given is None:
+        return None, None
+    rows = np.array(given, order="C") if isinstance(given, np.ndarray) else given
+    check_embeddings(rows, tokens, width)
+    assert isinstance(rows, np.ndarray)
+    in_place = tokens == IN_PLACE
+    return rows, np.where(in_place, np.cumsum(in_place) - 1, -1).astype(np.int32)
 
 
 def _within(array: Ints, end: int, name: str) -> None:

@@ -138,6 +138,10 @@ class NativeExecutor:
         )
         step.ends = ffi.NULL if checked.ends is None else ints(checked.ends)
         step.types = ffi.NULL if checked.types is None else ints(checked.types)
+        step.replaced = step.embeddings = ffi.NULL
+        if checked.replaced is not None and checked.embeddings is not None:
+            step.replaced = ints(checked.replaced)
+            step.embeddings = ffi.from_buffer("float[]", checked.embeddings)
         step.positions, step.wanted_rows = ints(checked.positions), ints(checked.wanted)
         step.stop, step.peaks = ints(stop), self._outputs.peaks_pointer
         # Python handles signals only in the main thread.

@@ -21,6 +21,7 @@ from zigai_core.ops.operations import (
     GatedDelta,
     GaussianCut,
     HeadLinear,
+    Inputs,
     L2Norm,
     LayerNorm,
     Linear,
@@ -64,7 +65,7 @@ SERVED = (
     *(Embedding, Linear, RMSNorm, LayerNorm, Rope, Attention, Route, Experts),
     *(GatedActivation, SigmoidGate, Add, Multiply, Scale, SoftCap, Columns, Select, Pool),
     *(Unary, L2Norm, ColumnScale, ColumnShift, PositionEmbedding, PositionScale, TypeEmbedding),
-    *(HeadLinear, Concat),
+    *(HeadLinear, Concat, Inputs),
     *(ShortConv, GatedDelta, SelectiveScan),
     *(MixStreams, MatchMagnitude, GaussianCut),
 )
@@ -232,6 +233,9 @@ class _Lowering(Recorder):
                 lower_position_scale(self, operation)
             case Concat():
                 lower_concat(self, operation)
+            case Inputs(x=x):
+                self.need_sound(operation, operation.fault())
+                self.emit(operation, "INPUTS", x)
             case HeadLinear():
                 lower_head_linear(self, operation)
             case ShortConv() | GatedDelta() | SelectiveScan():

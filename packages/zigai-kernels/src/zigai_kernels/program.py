@@ -23,7 +23,7 @@ from zigai_kernels.memory import Buffer, plan_memory
 from zigai_kernels.packer import Packer
 from zigai_kernels.packing import PANEL_ROWS, Packing
 from zigai_kernels.plan import Plan
-from zigai_kernels.records import RECURRENT, Record
+from zigai_kernels.records import RECURRENT, Record, in_place
 from zigai_kernels.storage import CODES
 
 ATTENTION_QUERIES = 48
@@ -63,6 +63,7 @@ class NativeProgram:
         self.ffi: Any = module.ffi
         self.lib: Any = module.lib
         self.output_values = {value.name: value.width for value in graph.outputs.values()}
+        self._in_place = in_place(lowered.records)
         self.memory = plan_memory(self._buffers())
         self.packer = Packer(self.ffi, self.lib, threads, packed_cache)
         self.weights = self.packer.pack(lowered.packings, _counter(lowered, progress))
@@ -147,8 +148,10 @@ class NativeProgram:
                 raise UnsupportedError(
                     f"{name} is {width} wide, too much for a batch of {self.options.batch}; use a smaller one"
                 )
+        for name, source in reversed(self._in_place.items()):
+            last[source] = max(last[source], last[name])
         for name, start in first.items():
-            if name in self.output_values:
+            if name in self.output_values or name in self._in_place:
                 continue
             quantised = self.lowered.quantised.get(name)
             if quantised is None:
@@ -165,6 +168,8 @@ class NativeProgram:
         array = self.ffi.new("zg_record[]", max(1, len(self.lowered.records)))
         outputs = {name: -1 - i for i, name in enumerate(self.output_values)}
         places = {**self.memory.offsets, **outputs}
+        for name, source in self._in_place.items():
+            places[name] = places[source]
         for target, record in zip(array, self.lowered.records, strict=False):
             self._fill(target, record, places)
             if record.operation in RECURRENT or record.operation in ("STORE", "ATTENTION"):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -49,3 +50,17 @@ class Record:
     def dtype(self) -> str:
         """The storage type of its weight or cache; "" for neither."""
         return "" if self.operation == "QUANTIZE" or self.storage is None else self.storage
+
+
+def in_place(records: Iterable[Record]) -> dict[str, str]:
+    """The outputs of INPUTS that lie in the memory of their operand, in order: from output to operand.
+
+    It is those whose operand nothing else reads. They cost nothing then in a step without embeddings.
+    """
+    records = list(records)
+    readers = Counter(name for record in records for name in record.operands)
+    return {
+        record.output: record.x
+        for record in records
+        if record.operation == "INPUTS" and record.x is not None and readers[record.x] == 1
+    }

@@ -25,7 +25,7 @@ def llama4(model: ModelDescriptor, *, context: int) -> Graph:
 
     The norm of queries and keys, after RoPE, has no weight: x / √(mean(x²) + epsilon) is √n times a vector of
     length 1 of the n elements of a head, so attention has the scale √n in place of 1/√n. An expert's share is
-    the sigmoid of its score, by which its input is multiplied.
+    the sigmoid of its score, by which its input is multiplied. Embeddings may stand in place of tokens.
     """
     hp, shape = model.hyperparameters, DecoderShape.of(model.hyperparameters)
     count = hp.integer("expert_count", minimum=1, maximum=65536)
@@ -46,7 +46,7 @@ def llama4(model: ModelDescriptor, *, context: int) -> Graph:
             return x
         return g.l2_norm(x, dim * shape.epsilon, group=dim, name=f"{at}_normed")
 
-    x = g.embedding("token_embd", shape.width)
+    x = g.inputs(g.embedding("token_embd", shape.width))
     for layer in range(shape.layers):
         at, scale = f"blk.{layer}", None
         q, k, v = projections(g, g.rms_norm(x, f"{at}.attn_norm", shape.epsilon), at, shape)

@@ -16,14 +16,15 @@ def mistral3(model: ModelDescriptor, *, context: int) -> Graph:
 
     With `attention.temperature_scale` f and `rope.scaling.original_context_length` n, the query at position p
     is multiplied by 1 + f ln(1 + ⌊p / n⌋), after RoPE (llama.cpp, src/models/mistral3.cpp).
+    Embeddings may stand in place of tokens.
     """
     hp = model.hyperparameters
     factor = hp.number("attention.temperature_scale", 0.0, minimum=0.0, maximum=1e6)
     if not factor:
-        return decoder(model, context=context)
+        return decoder(model, context=context, inputs=True)
     length = hp.integer("rope.scaling.original_context_length", hp.get("context_length"), minimum=1)
 
     def query(g: GraphBuilder, q: Value, at: str) -> Value:
         return g.position_scale(q, length=length, factor=factor, name=f"{at}.attn_q_scaled")
 
-    return decoder(model, context=context, query=query)
+    return decoder(model, context=context, query=query, inputs=True)

@@ -15,6 +15,7 @@ def qwen2vl(model: ModelDescriptor, *, context: int) -> Graph:
     """Returns the graph: that of `qwen2`, with biases on queries, keys and values.
 
     Pairs of a head rotate as in RoPE, since a text has one position in all sections of M-RoPE.
+    Embeddings may stand in place of tokens; those of images have other positions in each section.
     """
     check_sections(model.hyperparameters)
-    return decoder(model, context=context)
+    return decoder(model, context=context, inputs=True)

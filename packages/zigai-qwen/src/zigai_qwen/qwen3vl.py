@@ -12,8 +12,10 @@ def qwen3vl(model: ModelDescriptor, *, context: int) -> Graph:
     """Returns the graph: that of `qwen3`, with norms of query and key heads.
 
     Pairs of a head rotate as in RoPE, since a text has one position in all sections of M-RoPE.
+    Embeddings may stand in place of tokens; those of images have other positions in each section, and more
+    rows that the first layers add (DeepStack).
     """
     hp = model.hyperparameters
     check_sections(hp)
     check_deepstack(hp)
-    return decoder(model, context=context, qk_norm=True)
+    return decoder(model, context=context, qk_norm=True, inputs=True)

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Ints = NDArray[np.int32]
 
+IN_PLACE = -1
+"""The token of a row that takes a row of `Batch.embeddings`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Pages:
@@ -38,7 +41,7 @@ class Slots:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The input of `Executor.run`. All arrays are int32.
+    """The input of `Executor.run`. All arrays but `embeddings` are int32.
 
     Row i is token `tokens[i]` at place `index[i]`, counted from 0, of sequence `sequences[i]`; the sequences
     of a step are numbered from 0. Rows of one sequence are in ascending order of index and continue what its
@@ -49,6 +52,10 @@ class Batch:
     entries of its sequence below `ends` `[rows]`; None: `index + 1`, which is causal. `ends` may only include
     rows that are in the same step or were computed before. `types` `[rows]` are the types of the tokens,
     which tell the texts of a pair apart; None: all are 0.
+
+    `embeddings` `[n, width]`, float32, stand in place of tokens: a row whose token is -1 takes the next of
+    them, in the order of rows, where the graph has the operation `Inputs` of that width. There are as many as
+    rows with the token -1; None: there are none. Like weights, their values are not checked by a backend.
     """
 
     tokens: Ints
@@ -59,6 +66,7 @@ class Batch:
     positions: Ints | None = None
     ends: Ints | None = None
     types: Ints | None = None
+    embeddings: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

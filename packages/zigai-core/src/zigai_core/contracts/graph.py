@@ -165,6 +165,11 @@ class Operation(ABC):
         return None
 
     @property
+    def input_width(self) -> int | None:
+        """The width of the rows of `Batch.embeddings` that it takes; None: it takes none."""
+        return None
+
+    @property
     def states(self) -> tuple[State, ...]:
         """The states that the operation uses, in field order."""
         own = (getattr(self, f.name) for f in fields(self))
@@ -273,6 +278,18 @@ class Graph:
         """Token types must be from 0 to below this limit; 1 if the graph does not use them."""
         limits = (operation.type_limit for operation in self.operations)
         return min((limit for limit in limits if limit is not None), default=1)
+
+    @cached_property
+    def input_width(self) -> int | None:
+        """The width of the rows of `Batch.embeddings`; None if the graph takes none in place of tokens.
+
+        Raises `PluginError` if operations take rows of different widths.
+        """
+        found = (operation.input_width for operation in self.operations)
+        widths = sorted({width for width in found if width is not None})
+        if len(widths) > 1:
+            raise PluginError(f"the graph takes embeddings of several widths: {widths}")
+        return widths[0] if widths else None
 
     def output(self, name: str) -> Value:
         """Returns the output of this name. Raises `UnsupportedError`, with the existing names, if missing."""

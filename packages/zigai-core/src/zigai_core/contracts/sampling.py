@@ -36,7 +36,7 @@ class Row(Protocol):
     vocabulary: int
     """Number of logits: one for each token."""
     history: Sequence[int]
-    """All tokens so far, prompt included."""
+    """All tokens so far, prompt included; -1 where an embedding stands in place of a token."""
 
     def read(self, ids: ArrayLike) -> NDArray[np.float64]:
         """Returns the logits of these tokens; -inf for excluded ones."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from zigai_core.contracts.batch import Batch, Pages, Slots
+from zigai_core.contracts.graph import Array
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.memory import StepPart
 
@@ -30,6 +31,7 @@ class BatchBuilder:
     def build(self, parts: Many[StepPart]) -> Batch:
         """Returns the batch of these parts, and notes in each where its rows and output rows are."""
         row = outputs = 0
+        embeddings: list[Array] = []
         typed = any(part.sequence.types is not None for part in parts)
         for number, part in enumerate(parts):
             sequence, start, count = part.sequence, part.start, part.count
@@ -46,6 +48,9 @@ class BatchBuilder:
             if typed:
                 types = sequence.types
                 self._types[row : row + count] = 0 if types is None else types[start : start + count]
+            given = sequence.embeddings_of(start, count)
+            if given is not None:
+                embeddings.append(given)
             if self._whole:
                 self._ends[row : row + count] = start + count
             row += count
@@ -67,6 +72,7 @@ class BatchBuilder:
             ),
             ends=self._ends[:row] if self._whole else None,
             types=self._types[:row] if typed else None,
+            embeddings=np.concatenate(embeddings) if embeddings else None,
         )
 
     def _pages(self, parts: Many[StepPart], group: int) -> Pages:

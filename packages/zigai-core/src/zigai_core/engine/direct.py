@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.batch import Batch, Ints, Pages, Slots
+from zigai_core.contracts.batch import IN_PLACE, Batch, Ints, Pages, Slots
 from zigai_core.contracts.errors import ContextOverflowError, ShapeError
 from zigai_core.contracts.graph import Array
 from zigai_core.contracts.plugins import Program
@@ -37,13 +37,15 @@ class DirectSequence:
 class Part:
     """New tokens of one sequence, at least one; outputs are wanted for all of them or for the last.
 
-    `types` is the type of each (`Batch.types`); None: all are 0.
+    `types` is the type of each (`Batch.types`); None: all are 0. `embeddings` are the rows in place of the
+    tokens -1, float32 `[n, width]` (`Batch.embeddings`); None: there are no such tokens.
     """
 
     sequence: DirectSequence
     tokens: Sequence[int]
     want_all: bool = False
     types: Sequence[int] | None = None
+    embeddings: Array | None = None
 
 
 class DirectRunner:
@@ -105,6 +107,10 @@ class DirectRunner:
         whole = graph.whole_sequences
         if any(part.types is not None and len(part.types) != len(part.tokens) for part in parts):
             raise ShapeError("a part has types, but not one for each of its tokens")
+        if any(
+            part.embeddings is not None and len(part.embeddings) != _replaced(part.tokens) for part in parts
+        ):
+            raise ShapeError("a part has embeddings, but not one for each of its tokens -1")
         if whole and any(len(part.tokens) > most or part.sequence.length for part in parts):
             raise ShapeError(
                 "the model is an encoder, which computes each text whole, in one step: nothing can follow "
@@ -140,6 +146,7 @@ class DirectRunner:
             ),
             ends=np.repeat(np.array(counts, np.int32), counts) if whole else None,
             types=_types(pieces),
+            embeddings=_embeddings(pieces),
         )
         outputs = self.executor.run(batch, self._stop)
         for piece, count in zip(pieces, counts, strict=True):
@@ -169,6 +176,7 @@ class _Piece:
     wanted: NDArray[np.int64]
     """Rows of the piece whose outputs are wanted."""
     types: Sequence[int] | None
+    embeddings: Array | None
 
 
 def _steps(parts: Sequence[Part], size: int, *, whole: bool) -> list[list[_Piece]]:
@@ -185,7 +193,11 @@ def _steps(parts: Sequence[Part], size: int, *, whole: bool) -> list[list[_Piece
             first = start if part.want_all else len(part.tokens) - 1
             wanted = np.arange(max(first, start), end, dtype=np.int64) - start
             types = None if part.types is None else part.types[start:end]
-            steps[-1].append(_Piece(number, part.sequence, part.tokens[start:end], wanted, types))
+            tokens, rows = part.tokens[start:end], part.embeddings
+            if rows is not None:
+                before = _replaced(part.tokens[:start])
+                rows = rows[before : before + _replaced(tokens)]
+            steps[-1].append(_Piece(number, part.sequence, tokens, wanted, types, rows))
             room -= end - start
             start = end
     return [step for step in steps if step]
@@ -197,6 +209,17 @@ def _types(pieces: Sequence[_Piece]) -> Ints | None:
         return None
     given = [[0] * len(piece.tokens) if piece.types is None else piece.types for piece in pieces]
     return np.concatenate([np.array(types, np.int32) for types in given])
+
+
+def _embeddings(pieces: Sequence[_Piece]) -> Array | None:
+    """The embeddings of the step; None if no part gives any for its tokens."""
+    given = [piece.embeddings for piece in pieces if piece.embeddings is not None and len(piece.embeddings)]
+    return np.concatenate(given) if given else None
+
+
+def _replaced(tokens: Sequence[int]) -> int:
+    """The number of tokens in whose place embeddings stand."""
+    return int(np.count_nonzero(np.asarray(tokens) == IN_PLACE))
 
 
 def _range(first: int, count: int) -> Ints:

@@ -77,6 +77,8 @@ class Engine:
             raise ZigAIError("fork: the stream is one of another engine")
         if request.types is not None or stream.request.types is not None:
             raise ZigAIError("fork: tokens that have types share nothing with others; submit the request")
+        if request.embeddings is not None or stream.request.embeddings is not None:
+            raise ZigAIError("fork: a prompt with embeddings shares nothing with others; submit the request")
         return self._submit(request, stream.channel)
 
     def step(self) -> bool:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from zigai_core.contracts.batch import IN_PLACE
 from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError
 from zigai_core.contracts.plugins import Program
+from zigai_core.engine.given_embeddings import check_width
 from zigai_core.engine.request import Request, Shift, drop_middle
 
 
@@ -22,9 +24,16 @@ def fitted_prompt(request: Request, program: Program, context: int) -> Sequence[
             raise UnsupportedError("this model is an encoder: it cannot generate text; ask for outputs")
     limit = graph.token_limit
     ids = np.asarray(prompt)
-    if ids.min() < 0 or ids.max() >= limit:
+    if request.embeddings is not None:
+        check_width(request.embeddings.shape[1], graph)
+        ids = ids[ids != IN_PLACE]
+    if ids.size and (ids.min() < 0 or ids.max() >= limit):
         wrong = ids[(ids < 0) | (ids >= limit)][0]
-        raise TokenizerError(f"token {wrong} is outside the model's vocabulary of {limit}")
+        stands = wrong == IN_PLACE and graph.input_width is not None and request.embeddings is None
+        raise TokenizerError(
+            f"token {wrong} is outside the model's vocabulary of {limit}"
+            + ("; it stands for an embedding, and the request gives none" if stands else "")
+        )
     if request.types is not None:
         types = np.asarray(request.types)
         if types.min() < 0 or types.max() >= graph.type_limit:

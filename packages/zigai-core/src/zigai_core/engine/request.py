@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from zigai_core.contracts.errors import SamplingError, TokenizerError, UnsupportedError, quote
+from zigai_core.contracts.graph import Array
+from zigai_core.engine.given_embeddings import check_embeddings
 from zigai_core.engine.sampling import Sampler
 
 FinishReason = Literal["end", "stop", "length", "context", "cancelled", "deadline"]
@@ -99,7 +101,8 @@ class ClosingDrafter(Protocol):
 class Request:
     """One prompt, and what is wanted for it: a reply, outputs of the graph for the prompt's tokens, or both.
 
-    Raises `TokenizerError` for an empty prompt, `SamplingError` and `UnsupportedError` for invalid values.
+    Raises `TokenizerError` for an empty prompt, `ShapeError` for embeddings that do not fit it,
+    `SamplingError` and `UnsupportedError` for other invalid values.
     """
 
     prompt: Sequence[int]
@@ -116,6 +119,10 @@ class Request:
     types: Sequence[int] | None = None
     """The type of each token of the prompt (`Batch.types`); None: all are 0. A request with types generates
     nothing, and neither finds a prefix nor leaves one."""
+    embeddings: Array | None = None
+    """Rows in place of tokens, float32 `[n, width]`: the next one for each token -1 of the prompt. They are
+    finite. A request with embeddings may generate; it neither finds a prefix nor leaves one, is not shifted
+    or forked, and has no drafter. Its sampler sees the -1."""
     text: TextSink | None = None
     """Converts tokens to text; used by this request alone. None: pieces have no text."""
     drafter: Drafter | None = None
@@ -145,6 +152,9 @@ class Request:
             raise TokenizerError("the prompt must be token ids, whole numbers; it holds something else")
         if self.types is not None:
             self._check_types(self.types)
+        if self.embeddings is not None:
+            check_embeddings(self.embeddings, self.prompt, self.overflow, drafted=self.drafter is not None)
+            object.__setattr__(self, "cache", False)
         for name in ("max_tokens", "logprobs"):
             value = getattr(self, name)
             if value is not None and not _whole(value, 0):

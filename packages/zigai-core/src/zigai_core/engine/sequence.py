@@ -7,11 +7,14 @@ from collections.abc import Sequence as Tokens
 import numpy as np
 from numpy.typing import NDArray
 
+from zigai_core.contracts.batch import IN_PLACE
 from zigai_core.contracts.graph import Array
 from zigai_core.engine.draft_pace import DraftPace
 from zigai_core.engine.prefix import Node
 from zigai_core.engine.request import FinishReason, Piece, Request
 from zigai_core.engine.stream import Channel
+
+_NONE = np.empty(0, np.int64)
 
 Replacement = tuple[list[int], int]
 """Tokens that replace those of a full sequence, and the token that was drawn after the latter."""
@@ -41,7 +44,7 @@ class Sequence:
         ),
         *("given_up", "held", "length", "node", "outputs", "pace", "prompt_length", "reason", "replacement"),
         *("request", "rest", "running", "samples", "slots", "started", "tables", "text_state"),
-        *("types", "waits_for"),
+        *("embeddings", "types", "waits_for", "_in_place"),
     )
 
     def __init__(
@@ -58,6 +61,9 @@ class Sequence:
         self._before = 0
         self.types = None if request.types is None else np.array(request.types, np.int32)
         """The types of the prompt's tokens, int32; None: all are 0. Such a sequence has no other tokens."""
+        self.embeddings = None if request.embeddings is None else np.array(request.embeddings, order="C")
+        """Rows `[n, width]` in place of tokens -1; None: there are none."""
+        self._in_place = np.flatnonzero(self.tokens == IN_PLACE) if self.embeddings is not None else _NONE
         self.samples = request.generates
         self.pace = DraftPace()
         self.waits_for: Channel | None = None
@@ -124,6 +130,16 @@ class Sequence:
     def rank(self) -> tuple[int, int]:
         """The order in which sequences are scheduled; the last is preempted first."""
         return (-self.request.priority, self.arrival)
+
+    def embeddings_of(self, start: int, count: int) -> Array | None:
+        """Returns the embeddings in place of `count` tokens from index `start` on; None if there are none.
+
+        They are found by the tokens' indices, so that a sequence that is computed again takes them again.
+        """
+        if self.embeddings is None:
+            return None
+        first, end = np.searchsorted(self._in_place, (start, start + count)).tolist()
+        return self.embeddings[first:end] if end > first else None
 
     def extend(
         self, token: int, piece: Piece, reason: FinishReason | None, replacement: Replacement | None

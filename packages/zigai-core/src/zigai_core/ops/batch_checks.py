@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.batch import Batch, Pages, Slots
+from zigai_core.contracts.batch import IN_PLACE, Batch, Pages, Slots
 from zigai_core.contracts.errors import ContextOverflowError, ShapeError, UnsupportedError
 from zigai_core.contracts.graph import Graph
 from zigai_core.contracts.options import CompileOptions
@@ -28,7 +28,9 @@ def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tupl
         raise ContextOverflowError(f"batch: {count} rows, but options.batch is {options.batch}")
     if batch.index.max() >= options.context:
         raise ContextOverflowError(f"batch: index {batch.index.max()} in a context of {options.context}")
-    _within("token", batch.tokens, graph.token_limit)
+    check_embeddings(batch.embeddings, batch.tokens, graph.input_width)
+    known = batch.tokens if batch.embeddings is None else batch.tokens[batch.tokens != IN_PLACE]
+    _within("token", known, graph.token_limit)
     _within("index", batch.index, options.context)
     _within("output row", batch.output_rows, count)
     if batch.positions is not None and (batch.positions.ndim != 2 or batch.positions.shape[1] != count):
@@ -62,6 +64,21 @@ def check_batch(batch: Batch, graph: Graph, options: CompileOptions, sizes: tupl
                 _within("page", np.asarray(table), size, least=-1)
         else:
             check_slots(places, int(batch.sequences.max()), count, size)
+
+
+def check_embeddings(given: object, tokens: NDArray[np.int32], width: int | None) -> None:
+    """Raises `ShapeError` for embeddings that do not fit a batch's tokens; `width` is what the graph takes.
+
+    None, for no embeddings, always fits: -1 is no token then.
+    """
+    if given is None:
+        return
+    if width is None:
+        raise ShapeError("batch: it has embeddings, but the graph takes none: it has no operation Inputs")
+    shape = (int(np.count_nonzero(tokens == IN_PLACE)), width)
+    if not isinstance(given, np.ndarray) or given.dtype != np.float32 or given.shape != shape:
+        found = f"{given.dtype} {given.shape}" if isinstance(given, np.ndarray) else type(given).__name__
+        raise ShapeError(f"batch: embeddings must be float32 {shape}, a row for each token -1, not {found}")
 
 
 def check_slots(slots: Slots, last: int, rows: int, size: int) -> None:

@@ -77,6 +77,7 @@ def decoder(
     activation: Activation = "silu",
     feed_forward: Block | None = None,
     feed_forward_norm: str = "ffn_norm",
+    inputs: bool = False,
 ) -> Graph:
     """Builds a pre-norm decoder: embedding, layers of attention and feed-forward with residuals, norm, head.
 
@@ -84,7 +85,8 @@ def decoder(
     defaults to that of the file, `model.conventions.rope_pairing`. `rotated` has a flag for each layer, false
     for one without RoPE; all have it by default. `qk_norm` and `query`: see `attention`. `feed_forward`
     replaces the gated feed-forward layer; `feed_forward_norm` is the name of the norm before it. After the
-    attention of the last layer, only output rows are computed.
+    attention of the last layer, only output rows are computed. With `inputs`, embeddings may stand in place
+    of tokens: see `GraphBuilder.inputs`.
 
     `FormatError`, `ShapeError` and `UnsupportedError` are raised as for an `Architecture`; `PluginError` if
     `rotated` does not have a flag for each layer.
@@ -96,6 +98,8 @@ def decoder(
         raise PluginError(f"rotated has {len(rotated)} flags, but the decoder has {shape.layers} layers")
     rope = rope_frequencies(g, model.hyperparameters, shape.head_dim, context=context)
     x = g.embedding("token_embd", shape.width)
+    if inputs:
+        x = g.inputs(x)
     for layer in range(shape.layers):
         at = f"blk.{layer}"
         h = g.rms_norm(x, f"{at}.attn_norm", shape.epsilon)

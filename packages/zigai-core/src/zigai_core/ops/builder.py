@@ -21,6 +21,7 @@ from zigai_core.ops.operations import (
     Columns,
     Embedding,
     GatedActivation,
+    Inputs,
     LayerNorm,
     Linear,
     Multiply,
@@ -100,6 +101,14 @@ class GraphBuilder(
         shape = self._tensor(f"{name}.weight").shape
         weight = self._weight(f"{name}.weight", (math.prod(shape[:-1]), width))
         return self.append(Embedding(Value(name, width, TOKENS), weight, beyond))
+
+    def inputs(self, x: Value, *, name: str = "inputs") -> Value:
+        """`x`, with embeddings that a caller gives in place of tokens (`Batch.embeddings`): same shape.
+
+        `x` has a row for each token, as the layers read it: after a scale or a norm of embeddings if those
+        that are given do not go through it. See `Inputs`.
+        """
+        return self.append(Inputs(Value(name, x.width, x.rows), x))
 
     def linear(self, x: Value, weight: str, width: int, *, name: str | None = None) -> Value:
         """`x · {weight}.weightᵀ`, plus `{weight}.bias` if the file has one: `[rows, width]`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from zigai_core.contracts.batch import IN_PLACE
 from zigai_core.contracts.errors import SamplingError
 from zigai_core.contracts.options import SamplingOptions
 from zigai_core.contracts.sampling import Row, RowStep
@@ -41,6 +42,7 @@ class Penalties:
     def edit(self, row: Row) -> None:
         """Penalise the last `penalty_last_n` tokens; all for -1."""
         recent = _last(row, self._last_n)
+        recent = recent[recent != IN_PLACE]  # embeddings are no tokens
         if not len(recent):
             return
         ids, counts = np.unique(recent, return_counts=True)
@@ -56,6 +58,7 @@ class Dry:
     If the last n tokens, at least the allowed length, also came before an earlier occurrence of a token, so
     that it would extend the repetition, its logit is lowered by multiplier · base^(n - allowed length), for
     the largest such n. Repetitions do not extend across breaker tokens, and breakers are not penalised.
+    Embeddings in place of tokens are breakers.
     """
 
     def __init__(self, options: SamplingOptions) -> None:
@@ -63,7 +66,7 @@ class Dry:
         self._base = float(options.dry_base)
         self._allowed = int(options.dry_allowed_length)
         self._last_n = int(options.dry_penalty_last_n)
-        self._breakers = frozenset(options.dry_breaker_tokens or ())
+        self._breakers = frozenset(options.dry_breaker_tokens or ()) | {IN_PLACE}
 
     def edit(self, row: Row) -> None:
         """Penalise the tokens that would extend a repetition."""

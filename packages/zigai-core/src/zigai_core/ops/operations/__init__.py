@@ -14,6 +14,7 @@ from zigai_core.ops.operations.feed_forward import (
     activate,
 )
 from zigai_core.ops.operations.head_linear import HeadLinear
+from zigai_core.ops.operations.inputs import Inputs
 from zigai_core.ops.operations.linear import Embedding, Linear
 from zigai_core.ops.operations.norms import L2Norm, LayerNorm, RMSNorm
 from zigai_core.ops.operations.pool import Pool
@@ -40,6 +41,7 @@ __all__ = [
     "GaussianCut",
     "HeadLinear",
     "HeadOrder",
+    "Inputs",
     "L2Norm",
     "LayerNorm",
     "Linear",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from zigai_core.contracts.batch import IN_PLACE
 from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 
 
@@ -14,6 +15,7 @@ class Embedding(Operation):
     """The rows of `weight`, `[vocabulary, width]`, for the step's tokens: `[tokens, width]`.
 
     Tokens whose ids the table does not have read the row `beyond`; if it is None, there must be none.
+    Zeros for the token -1, which stands for a row of `Batch.embeddings`: `Inputs` replaces them.
     """
 
     weight: Weight
@@ -34,7 +36,12 @@ class Embedding(Operation):
         tokens = step.batch.tokens
         if self.beyond is not None:
             tokens = np.where(tokens < self.weight.shape[0], tokens, np.int32(self.beyond))
-        return step.weight_rows(self.weight, tokens)
+        if step.batch.embeddings is None:
+            return step.weight_rows(self.weight, tokens)
+        own = tokens != IN_PLACE
+        rows = np.zeros((len(tokens), self.output.width), np.float32)
+        rows[own] = step.weight_rows(self.weight, tokens[own])
+        return rows
 
 
 @dataclass(frozen=True, eq=False)

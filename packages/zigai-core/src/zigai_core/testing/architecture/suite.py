@@ -17,13 +17,15 @@ from unittest import SkipTest
 import numpy as np
 from numpy.typing import NDArray
 
+from zigai_core.contracts.batch import IN_PLACE
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import UnsupportedError
 from zigai_core.contracts.graph import TOKENS, Array, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Backend, Program
-from zigai_core.ops.operations import Experts, Rope
+from zigai_core.engine.direct import DirectRunner, Part
+from zigai_core.ops.operations import Experts, Inputs, Rope
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.architecture.base import CONTEXT
 from zigai_core.testing.architecture.hyperparameters import HyperparametersConformance
@@ -31,6 +33,7 @@ from zigai_core.testing.architecture.pairing import with_adjacent_pairs
 from zigai_core.testing.architecture.tensors import TensorsConformance
 from zigai_core.testing.divergence import kl_divergence
 from zigai_core.testing.oracles.comparison import difference, first_difference
+from zigai_core.testing.oracles.evaluation import Evaluation, float_weights
 from zigai_core.testing.oracles.mutation_score import MutationScore
 from zigai_core.testing.oracles.oracle import Oracle
 from zigai_core.testing.schedules.schedules import schedules_for, whole_prefill
@@ -78,6 +81,27 @@ class ArchitectureConformance(TensorsConformance, HyperparametersConformance):
             + "\n".join(score.survived)
         )
         assert score.total > len(oracle.model.tensors)
+
+    def test_rows_given_in_place_of_tokens_are_those_of_the_tokens(self, oracle: Oracle) -> None:
+        graph = self.build(oracle.model)
+        if graph.input_width is None:
+            raise SkipTest("the graph takes no embeddings")
+        own = Evaluation(graph, float_weights(graph, oracle.model.tensors), oracle.tokens, oracle.types)
+        taken = next(operation for operation in graph if isinstance(operation, Inputs))
+        for backend in (NumpyBackend(), *self._others(graph, oracle.model.tensors)):
+            program = self.compile(backend, graph, oracle.model.tensors)
+            for every in (1, 2, 3):
+                places = np.arange(len(oracle.tokens)) % every == 0
+                tokens = np.where(places, IN_PLACE, oracle.tokens).tolist()
+                at = DirectRunner(program)
+                rows = own.values[taken.x.name][places]
+                part = Part(at.new_sequence(), tokens, True, oracle.types or None, rows)
+                worst = difference(at.run([part])[0], oracle.outputs)
+                assert worst <= self.backend_tolerance, (
+                    f"{backend.name}: with embeddings in place of every {every}. token, outputs differ by up "
+                    f"to {worst:.2g} from those of the tokens: does the graph go on with what g.inputs "
+                    "returns, and read tokens nowhere else?"
+                )
 
     def test_an_oracle_has_a_text_of_several_types_if_the_graph_knows_them(self) -> None:
         for architecture, own in self._by_architecture().items():

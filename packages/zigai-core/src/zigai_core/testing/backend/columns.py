@@ -43,7 +43,7 @@ def columns_graph() -> Graph:
     """
     g = GraphBuilder(TENSORS)
     x = g.embedding("token_embd", WIDTH)
-    x = g.scale(x, WIDTH**0.5, name="scaled")
+    x = g.inputs(g.scale(x, WIDTH**0.5, name="scaled"))
     at = g.position_embedding("position_embd", WIDTH, context=POSITIONS)
     x = g.column_shift(g.add(x, at, name="placed"), "token_types.weight", row=1, name="typed")
     x = g.add(x, g.type_embedding("token_types", WIDTH), name="of its type")

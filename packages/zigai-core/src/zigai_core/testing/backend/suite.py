@@ -27,6 +27,7 @@ from zigai_core.testing.backend.best import BestConformance
 from zigai_core.testing.backend.cache_types import CacheTypesConformance
 from zigai_core.testing.backend.columns import ColumnsConformance
 from zigai_core.testing.backend.experts import ExpertsConformance
+from zigai_core.testing.backend.inputs import InputsConformance
 from zigai_core.testing.backend.outputs import OutputsConformance
 from zigai_core.testing.backend.pool import PoolConformance
 from zigai_core.testing.backend.programs import ProgramsConformance
@@ -90,6 +91,7 @@ class BackendConformance(
     PoolConformance,
     BestConformance,
     ColumnsConformance,
+    InputsConformance,
 ):
     """All tests of a backend. Inherit and set `backend`; for the tolerances see `Conformance`.
 

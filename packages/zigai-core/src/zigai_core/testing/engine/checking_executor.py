@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.batch import Batch, Pages, Slots
+from zigai_core.contracts.batch import IN_PLACE, Batch, Pages, Slots
 from zigai_core.contracts.best import Best, Edits, best
 from zigai_core.contracts.errors import Cancelled, ZigAIError
 from zigai_core.contracts.graph import WANTED, Array, Graph, Operation, Step, Value
@@ -39,6 +39,11 @@ class Remember(Operation):
     def token_limit(self) -> int:
         """The size of the vocabulary."""
         return self.vocabulary
+
+    @property
+    def input_width(self) -> int:
+        """1: an embedding is the number of a token, which is computed as that token is."""
+        return 1
 
     def evaluate(self, step: Step) -> Array:
         """Not defined."""
@@ -176,6 +181,7 @@ class CheckingExecutor:
             raise ZigAIError("the executor belongs to the parent process")
         number = self.runs
         self.runs += 1
+        batch = self._with_tokens(batch)
         self._check(batch)
         if self.before_run is not None:
             self.before_run(batch, stop)
@@ -198,6 +204,18 @@ class CheckingExecutor:
                 pages[target].places = dict(pages[source].places)
             else:
                 self._slots[group][target] = self._slots[group][source]
+
+    def _with_tokens(self, batch: Batch) -> Batch:
+        """The batch with the tokens that its embeddings stand for."""
+        in_place = batch.tokens == IN_PLACE
+        if batch.embeddings is None:
+            assert not in_place.any(), "a token without an embedding"
+            return batch
+        assert batch.embeddings.dtype == np.float32
+        assert batch.embeddings.shape == (np.count_nonzero(in_place), 1), "more or fewer embeddings than rows"
+        tokens = batch.tokens.copy()
+        tokens[in_place] = batch.embeddings[:, 0]
+        return replace(batch, tokens=tokens, embeddings=None)
 
     def _check(self, batch: Batch) -> None:
         rows = len(batch)

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from zigai_core.contracts.batch import Batch
+from zigai_core.contracts.batch import IN_PLACE, Batch
 from zigai_core.contracts.descriptor import TensorInfo
 from zigai_core.contracts.errors import PluginError
 from zigai_core.contracts.graph import Array, Graph, Operation, Value, Weight
 from zigai_core.contracts.state import KVCache, Recurrent, State
+from zigai_core.ops.operations import Inputs
 
 
 class Evaluation:
@@ -27,14 +28,16 @@ class Evaluation:
         weights: Mapping[str, Array],
         tokens: Sequence[int],
         types: Sequence[int] = (),
+        embeddings: Array | None = None,
     ) -> None:
         """`weights` are float32, for all tensors of the graph and of the operations of `changed`.
 
-        `types` is the type of each token; without any, all are 0.
+        `types` is the type of each token; without any, all are 0. `embeddings` stand in place of tokens -1.
         """
         self.graph = graph
         self._tokens = np.array(tokens, np.int32)
         self._types = np.array(types, np.int32) if len(types) else None
+        self._embeddings = embeddings
         self._weights = weights
         self._caches: dict[Operation, dict[str, _Cache]] = {}
         self.values = self._evaluate(graph.operations, {}, frozenset())
@@ -50,12 +53,37 @@ class Evaluation:
             return self._evaluate(operations, {}, frozenset())  # every row sees others
         return self._evaluate(operations, self.values, frozenset(self.graph.operations))
 
+    def with_embeddings(self) -> Evaluation | None:
+        """Returns the same with every other token given as the row that `Inputs` reads for it.
+
+        None if the graph takes no embeddings, or reads tokens elsewhere, too, so that other values come out.
+        """
+        taken = next((each for each in self.graph if isinstance(each, Inputs)), None)
+        if taken is None or self._embeddings is not None:
+            return None
+        tokens = self._tokens.copy()
+        tokens[1::2] = IN_PLACE
+        rows = self.values[taken.x.name][1::2]
+        types = () if self._types is None else self._types.tolist()
+        found = Evaluation(self.graph, self._weights, tokens.tolist(), types, rows)
+        own = self.outputs()
+        equal = all(np.array_equal(rows, own[name]) for name, rows in found.outputs().items())
+        return found if equal else None
+
     def _batch(self, operations: Sequence[Operation]) -> Batch:
         count = len(self._tokens)
         rows = np.arange(count, dtype=np.int32)
         whole = any(operation.whole_sequences for operation in operations)
         ends = np.full(count, count, np.int32) if whole else None
-        return Batch(self._tokens, np.zeros(count, np.int32), rows, rows, ends=ends, types=self._types)
+        return Batch(
+            self._tokens,
+            np.zeros(count, np.int32),
+            rows,
+            rows,
+            ends=ends,
+            types=self._types,
+            embeddings=self._embeddings,
+        )
 
     def _evaluate(
         self, operations: Sequence[Operation], known: Mapping[str, Array], same: frozenset[Operation]

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zigai_core.contracts.batch import IN_PLACE
 from zigai_core.contracts.graph import Array, Operation, Step, Value, Weight
 from zigai_core.contracts.state import State
 from zigai_core.ops.operations import (
     Attention,
     GaussianCut,
+    Inputs,
     MixStreams,
     PositionEmbedding,
     Rope,
@@ -182,6 +184,19 @@ class OtherTypes(TypeEmbedding):
 
     def evaluate(self, step: Step) -> Array:
         return step.weight_rows(self.weight, (step.batch.token_types() + 1) % np.int32(self.weight.shape[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class ReversedInputs(Inputs):
+    """Embeddings in the reverse order."""
+
+    def evaluate(self, step: Step) -> Array:
+        given = step.batch.embeddings
+        if given is None:
+            return step[self.x]
+        rows: Array = step[self.x].copy()
+        rows[step.batch.tokens == IN_PLACE] = given[::-1]
+        return rows
 
 
 class _Changed:

@@ -16,6 +16,7 @@ from zigai_core.ops.operations import (
     Embedding,
     GaussianCut,
     HeadLinear,
+    Inputs,
     LayerNorm,
     Linear,
     MixStreams,
@@ -32,6 +33,7 @@ from zigai_core.testing.oracles.mutant_operations import (
     NextPositions,
     OtherTypes,
     PermutedHeads,
+    ReversedInputs,
     SampleCut,
     TailRope,
     TransposedMix,
@@ -146,6 +148,11 @@ def _other_streams(graph: Graph, operation: Operation) -> Iterator[Replacement]:
         yield "deviation of a sample", (SampleCut(operation.output, operation.x, operation.factor),)
 
 
+def _other_inputs(graph: Graph, operation: Operation) -> Iterator[Replacement]:
+    if isinstance(operation, Inputs):
+        yield "embeddings in the reverse order", (ReversedInputs(operation.output, operation.x),)
+
+
 OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_norms,
     _other_matrices,
@@ -157,5 +164,6 @@ OF_OPERATIONS: Sequence[Callable[[Graph, Operation], Iterator[Replacement]]] = (
     _other_positions,
     _other_types,
     _other_streams,
+    _other_inputs,
 )
 """Functions that yield the mutants of an operation of some type; none of others."""

@@ -47,6 +47,8 @@ class MutationScore:
     def of(cls, oracle: Oracle, graph: Graph, *, tolerance: float = TOLERANCE) -> MutationScore:
         """Compares every mutant of `graph` with the oracle.
 
+        If the graph takes embeddings, also with every other token given as the row that stands for it.
+
         A mutant whose operations cannot be evaluated is left out: every test would notice it.
         """
         weights = float_weights(graph, oracle.model.tensors)
@@ -54,10 +56,16 @@ class MutationScore:
         others: list[Mutant] = []
         with np.errstate(all="ignore"):  # a mutant may divide by zero
             own = Evaluation(graph, weights, oracle.tokens, oracle.types)
+            given = own.with_embeddings()
             for mutant in mutants(graph):
                 outputs = _outputs_of(own, mutant)
-                if outputs is not None:
-                    (killed if difference(outputs, oracle.outputs) > tolerance else others).append(mutant)
+                if outputs is None:
+                    continue
+                differs = difference(outputs, oracle.outputs) > tolerance
+                if not differs and given is not None:
+                    outputs = _outputs_of(given, mutant)
+                    differs = outputs is None or difference(outputs, oracle.outputs) > tolerance
+                (killed if differs else others).append(mutant)
             draws = _draws(oracle, graph, weights) if others else ()
             equivalent = [mutant for mutant in others if _is_equivalent(draws, mutant)]
         survived = [mutant for mutant in others if mutant not in equivalent]

@@ -14,7 +14,7 @@ ORACLE = Oracle.load(sorted((Path(__file__).parent / "data" / "oracles").glob("*
 
 
 def fails(*arguments: Any) -> None:
-    raise RuntimeError("it cannot load the file")
+    raise RuntimeError("failed to load model")
 
 
 def suite(reasons: dict[str, str]) -> LlamaCppConformance:
@@ -32,5 +32,5 @@ def test_a_file_that_llama_cpp_cannot_read_is_an_error_without_a_reason(
     monkeypatch.setattr(llama_cpp, "outputs_of_llama_cpp", fails)
     test = "test_llama_cpp_computes_the_same_from_a_file"
     getattr(suite({ORACLE.model.name: "its sizes are fixed"}), test)(ORACLE, tmp_path)
-    with pytest.raises(RuntimeError, match="it cannot load the file"):
+    with pytest.raises(RuntimeError, match="failed to load model"):
         getattr(suite({"other": "its sizes are fixed"}), test)(ORACLE, tmp_path)

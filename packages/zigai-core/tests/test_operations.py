@@ -32,7 +32,7 @@ X = TENSORS["token_embd.weight"].to_float32()[TOKENS].astype(np.float64)
 class Step:
     """The part of a step that these operations use."""
 
-    batch = SimpleNamespace(tokens=TOKENS)
+    batch = SimpleNamespace(tokens=TOKENS, embeddings=None)
 
     def __init__(self) -> None:
         self.values: dict[str, np.ndarray] = {}

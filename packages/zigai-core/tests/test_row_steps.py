@@ -81,7 +81,7 @@ def test_penalties_apply_to_the_last_n_tokens(last_n: int, penalised: list[int])
     assert [token for token, value in enumerate(result) if value == 4] == penalised
 
 
-@pytest.mark.parametrize("token", [-1, 4])
+@pytest.mark.parametrize("token", [-2, 4])
 def test_a_history_outside_the_vocabulary_is_an_error(token: int) -> None:
     with pytest.raises(SamplingError, match=f"token {token} is not in the vocabulary of 4"):
         sample(replace(OFF, presence_penalty=1.0), logits_of(1, 2, 3, 4), [2, token])

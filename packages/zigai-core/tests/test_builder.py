@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
+from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor, TensorInfo
+from zigai_core.contracts.dtypes import DTYPES
 from zigai_core.contracts.errors import FormatError, PluginError, ShapeError, UnsupportedError
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.state import KVCache, Recurrent, State
@@ -164,6 +165,25 @@ def test_the_description_has_one_line_per_operation() -> None:
 def test_the_shape_of_a_decoder_is_read_from_its_hyperparameters() -> None:
     shape = DecoderShape.of(toy_decoder().hyperparameters)
     assert (shape.layers, shape.width, shape.heads, shape.kv_heads, shape.head_dim) == (2, 64, 4, 2, 16)
+
+
+def test_the_width_of_experts_may_be_an_array_of_equal_entries() -> None:
+    toy = toy_decoder()
+    widths = np.array([0, 0], np.int32)  # as a GGUF file with one for each layer gives it
+    assert DecoderShape.of(changed(toy, expert_feed_forward_length=widths).hyperparameters).hidden == 96
+    widths += 3
+    assert DecoderShape.of(changed(toy, expert_feed_forward_length=widths).hyperparameters).hidden == 96
+    with pytest.raises(UnsupportedError, match=r"expert_feed_forward_length differs between layers"):
+        DecoderShape.of(changed(toy, expert_feed_forward_length=np.array([1, 2])).hyperparameters)
+
+
+def test_a_single_number_has_a_shape_of_one_dimension() -> None:
+    model = toy_decoder()
+    single = TensorInfo("output.weight", (), DTYPES["F32"], np.zeros(4, np.uint8))
+    tensors = {**model.tensors, "output.weight": single}
+    assert GraphBuilder(tensors).shape("output.weight") == (1,)
+    with pytest.raises(ShapeError, match=r"output\.weight has shape \(\); the architecture needs \(1, 64\)"):
+        decoder(dataclasses.replace(model, tensors=tensors), context=64)
 
 
 def test_a_vector_may_be_stored_as_a_matrix_of_one_row() -> None:

@@ -75,6 +75,13 @@ def test_a_value_that_is_not_a_finite_number_in_range_is_an_error_with_the_key(v
         of(value).number("x", minimum=0.0)
 
 
+def test_a_number_that_float32_does_not_hold_is_an_error_with_the_key() -> None:
+    assert of(3.4e38).number("x") == 3.4e38
+    for value in (3.5e38, -3.5e38, 1e300):
+        with pytest.raises(FormatError, match=r"llama\.x is \S+, outside ±3\.4e\+38"):
+            of(value).number("x")
+
+
 def test_a_negative_zero_is_returned_as_zero() -> None:
     assert str(of(-0.0).number("x")) == "0.0"
 

@@ -67,7 +67,21 @@ def test_a_factor_of_minus_infinity_is_no_cut(given: Any) -> None:
     assert sparsity(hp, 2) == [0.5, None]
 
 
-@pytest.mark.parametrize("given", [[0.5], [0.5, math.inf], [0.5, math.nan], ["x", "y"], "x", [None, 1.0]])
+@pytest.mark.parametrize(
+    "given",
+    [
+        [0.5],
+        [0.5, math.inf],
+        [0.5, math.nan],
+        ["x", "y"],
+        "x",
+        [None, 1.0],
+        [True, 0.5],
+        [0.5, 1e300],
+        [0.5, -1e300],
+        pytest.param([0.5, 10**400], id="huge"),
+    ],
+)
 def test_factors_that_are_none_are_named(given: Any) -> None:
     hp = Hyperparameters({"activation_sparsity_scale": given}, prefix="gemma3n")
     with pytest.raises(FormatError, match=r"gemma3n\.activation_sparsity_scale is .*a number for each of 2"):

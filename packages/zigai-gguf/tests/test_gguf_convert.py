@@ -358,6 +358,11 @@ def test_steps_of_unigram_that_gguf_cannot_ask_for_are_refused() -> None:
         UnsupportedError, match=r"normalises texts by \['Lowercase'\], which GGUF cannot ask for"
     ):
         by_scores(replace(BY_UNIGRAM, normalizers=[("Lowercase",)]), Path("folder"))
+    assert BY_UNIGRAM.scores is not None
+    scores = BY_UNIGRAM.scores.astype(np.float64)
+    scores[1] = -1e300
+    with pytest.raises(UnsupportedError, match=r"folder: the score of token 1 .* is -1e\+300, and GGUF"):
+        by_scores(replace(BY_UNIGRAM, scores=scores), Path("folder"))
 
 
 def test_settings_of_sentencepiece_are_written(model: ModelDescriptor, tmp_path: Path) -> None:

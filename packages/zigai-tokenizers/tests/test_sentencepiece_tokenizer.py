@@ -239,6 +239,15 @@ def test_an_inconsistent_specification_is_an_error(
         SentencePieceTokenizer(replace(spec, **changes))
 
 
+def test_a_score_that_float32_does_not_hold_is_an_error(spec: TokenizerSpec) -> None:
+    assert spec.scores is not None
+    scores = spec.scores.astype(np.float64)
+    SentencePieceTokenizer(replace(spec, scores=scores))
+    scores[300] = -1e300
+    with pytest.raises(FormatError, match=r"the score of token 300 .* is -1e\+300, beyond float32"):
+        SentencePieceTokenizer(replace(spec, scores=scores))
+
+
 def test_a_score_of_nan_is_an_error(spec: TokenizerSpec) -> None:
     assert spec.scores is not None
     scores = spec.scores.copy()

@@ -29,6 +29,13 @@ from zigai_tokenizers.words import SPLIT_AT_SPACES
 
 PRECOMPILED = ("Precompiled",)
 WORDS: dict[str, Any] = {"prefix_scheme": "always", "splits": (SPLIT_AT_SPACES,)}
+
+
+def charsmap_of(longest: int) -> bytes:
+    """A character map that maps nothing, with a replacement text of `longest` bytes."""
+    return (1024).to_bytes(4, "little") + bytes(1024) + b"a" * longest + b"\0"
+
+
 CASES: dict[str, tuple[Any, Callable[[bytes], Any], dict[str, Any]]] = {
     "xlm-r": (
         p.Sequence([p.WhitespaceSplit(), p.Metaspace()]),
@@ -183,11 +190,24 @@ def test_decoding_removes_the_space_that_encoding_adds() -> None:
         ({"normalizers": [("Spaces", "ab")]}, "'Spaces'.* is not supported"),
         ({"normalizers": [("Replace", "", "b")]}, "the first text must not be empty"),
         ({"normalizers": [("Replace", "a", "b" * 65)]}, "at most 64 characters"),
+        ({"normalizers": [("Replace", "a", "a" * 33)] * 2}, "can make a text 1089 times as long"),
+        (
+            {"normalizers": [PRECOMPILED] * 2, "precompiled_charsmap": charsmap_of(40)},
+            "can make a text 1600 times as long",
+        ),
+        ({"normalizers": [("NFC",)] * 65}, "a normalisation of 65 steps: at most 64 are supported"),
     ],
 )
 def test_what_is_not_supported_is_refused(changes: dict[str, Any], error: str) -> None:
     with pytest.raises(UnsupportedError, match=error):
         UnigramTokenizer(small({"a": -1}, **changes))
+
+
+def test_steps_that_make_a_text_a_thousand_times_as_long_are_read() -> None:
+    steps = [("Replace", "a", "a" * 32)] * 2 + [("NFC",)] * 62
+    tokenizer = UnigramTokenizer(small({"a": -1}, normalizers=steps, add_space_prefix=False))
+    assert tokenizer.encode("a", bos=False) == [1] * 1024
+    UnigramTokenizer(small({"a": -1}, normalizers=[PRECOMPILED], precompiled_charsmap=charsmap_of(1024)))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,13 @@ def sparsity(hp: Hyperparameters, layers: int) -> Sequence[float | None]:
     if given is None:
         return [_USUAL if number < 10 else None for number in range(layers)]
     values = list(given) if isinstance(given, (list, tuple, np.ndarray)) else [given] * layers
-    numbers = all(isinstance(each, (float, int, np.floating, np.integer)) for each in values)
-    if len(values) != layers or not numbers or not all(float(each) < math.inf for each in values):
+    if len(values) != layers or not all(map(_is_factor, values)):
         raise hp.error(SPARSITY, f"is {quote(values)}, but must hold a number for each of {layers} layers")
     return [float(each) if math.isfinite(each) else None for each in values]
+
+
+def _is_factor(value: object) -> bool:
+    """True for -inf, and for a number that float32 holds."""
+    if isinstance(value, bool) or not isinstance(value, (float, int, np.floating, np.integer)):
+        return False
+    return bool(value == -math.inf or abs(value) <= float(np.finfo(np.float32).max))

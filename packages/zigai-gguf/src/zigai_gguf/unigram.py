@@ -38,6 +38,13 @@ def as_t5(spec: TokenizerSpec, path: Path | None) -> TokenizerSpec:
         )
     if spec.scores is None:
         raise UnsupportedError(f"{path}: the tokenizer is Unigram without scores")
+    scores = np.where(np.isfinite(spec.scores), spec.scores, _ADDED)
+    if np.abs(scores).max(initial=0) > np.finfo(np.float32).max:
+        token = int(np.abs(scores).argmax())
+        raise UnsupportedError(
+            f"{path}: the score of token {token} {quote(spec.tokens[token])} is {scores[token]}, and GGUF "
+            "has scores of 32 bits"
+        )
     types = np.ones(len(spec.tokens), np.int32) if spec.types is None else spec.types.astype(np.int32)
     unknown = spec.special_ids.get("unknown")
     if unknown is not None:
@@ -46,7 +53,7 @@ def as_t5(spec: TokenizerSpec, path: Path | None) -> TokenizerSpec:
     return replace(
         spec,
         kind="t5",
-        scores=np.where(np.isfinite(spec.scores), spec.scores, _ADDED).astype(np.float32),
+        scores=scores.astype(np.float32),
         types=types,
         splits=None,
         normalizers=(),

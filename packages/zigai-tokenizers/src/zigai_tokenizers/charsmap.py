@@ -17,8 +17,10 @@ _LONGEST_REPLACEMENT = 1024
 gigabytes."""
 
 
-def check_charsmap(blob: bytes) -> None:
-    """Raises `FormatError` if the map is malformed or one of its offsets leads outside it.
+def check_charsmap(blob: bytes) -> int:
+    """Returns the bytes of the longest replacement text.
+
+    Raises `FormatError` if the map is malformed or one of its offsets leads outside it.
 
     Units of the array (darts.h of s-yata/darts-clone): if bit 31 is set, the other 31 bits are a value. Else
     bits 0-7 are the label, bit 8 is set if the node has a value, and the base of its children is
@@ -51,6 +53,7 @@ def check_charsmap(blob: bytes) -> None:
     values = units[children[(units[nodes] >> 8 & 1) == 1]] & 0x7FFFFFFF
     if len(values) and int(values.max()) >= len(texts):
         raise _error(f"is damaged: a value points to byte {int(values.max())} of {len(texts)} bytes of text")
+    return longest
 
 
 def _error(what: str) -> FormatError:

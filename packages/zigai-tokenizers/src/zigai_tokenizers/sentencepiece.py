@@ -148,7 +148,15 @@ def _scores(spec: TokenizerSpec, size: int) -> NDArray[np.float32]:
     if len(wrong):
         token = int(wrong[0])
         raise FormatError(f"the score of token {token} {quote(spec.tokens[token])} is NaN")
-    return scores.astype(np.float32)
+    with np.errstate(over="ignore"):
+        floats = scores.astype(np.float32)
+    wrong = np.flatnonzero(np.isinf(floats) & np.isfinite(scores))
+    if len(wrong):
+        token = int(wrong[0])
+        raise FormatError(
+            f"the score of token {token} {quote(spec.tokens[token])} is {scores[token]}, beyond float32"
+        )
+    return floats
 
 
 def renamed(

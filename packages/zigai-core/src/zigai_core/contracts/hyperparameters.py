@@ -10,6 +10,8 @@ import numpy as np
 
 from zigai_core.contracts.errors import FormatError, UnsupportedError, escape, quote
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class Hyperparameters(Mapping[str, Any]):
     """A model's hyperparameters by their GGUF keys, without the architecture's prefix, with typed getters.
@@ -104,7 +106,7 @@ class Hyperparameters(Mapping[str, Any]):
         minimum: float = float("-inf"),
         maximum: float = float("inf"),
     ) -> float:
-        """Returns a finite number within `minimum..maximum`."""
+        """Returns a number within `minimum..maximum` that float32, in which models compute, holds, too."""
         value = self._value(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
             raise self.error(key, f"must be a number, not {quote(value)}")
@@ -114,6 +116,8 @@ class Hyperparameters(Mapping[str, Any]):
             number = float("inf")
         if not math.isfinite(number) or not minimum <= number <= maximum:
             raise self.error(key, f"is {quote(value)}, outside {minimum}..{maximum}")
+        if abs(number) > _LARGEST:
+            raise self.error(key, f"is {quote(value)}, outside ±{_LARGEST:.3g}, the numbers of float32")
         return number + 0.0  # -0.0 becomes 0.0
 
     def text(self, key: str, default: str | None = None) -> str:

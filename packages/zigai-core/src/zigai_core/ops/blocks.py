@@ -42,7 +42,7 @@ class DecoderShape:
                 f"attention.head_count is {heads}, not a multiple of attention.head_count_kv, {kv_heads}"
             )
         head_dim = hp.integer("attention.key_length", width // heads, minimum=1)
-        if hp.get("expert_feed_forward_length"):  # all layers may be mixtures of experts
+        if hp.integer("expert_feed_forward_length", 0):  # all layers may be mixtures of experts
             hidden = hp.integer("feed_forward_length", 0)
         else:
             hidden = hp.integer("feed_forward_length", minimum=1)

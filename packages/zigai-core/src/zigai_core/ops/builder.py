@@ -74,8 +74,11 @@ class GraphBuilder(
         return tensor in self._tensors
 
     def shape(self, tensor: str) -> tuple[int, ...]:
-        """Returns the shape of a tensor. Raises `ShapeError` if the file has no tensor of this name."""
-        return self._tensor(tensor).shape
+        """Returns the shape of a tensor: at least one dimension, since a single number is `(1,)`, as in GGUF.
+
+        Raises `ShapeError` if the file has no tensor of this name.
+        """
+        return self._tensor(tensor).shape or (1,)
 
     def constant(self, tensor: str, *shape: int) -> Array:
         """Returns a small tensor's values, float32 of `shape`, to be used in attributes (RoPE's divisors)."""

@@ -35,4 +35,5 @@ def _is_factor(value: object) -> bool:
     """True for -inf, and for a number that float32 holds."""
     if isinstance(value, bool) or not isinstance(value, (float, int, np.floating, np.integer)):
         return False
-    return bool(value == -math.inf or abs(value) <= float(np.finfo(np.float32).max))
+    limit = float(np.finfo(np.float32).max)
+    return bool(value == -math.inf or -limit <= value <= limit)

@@ -38,6 +38,8 @@ def test_layers_with_a_window_are_named_or_counted() -> None:
     assert FLAGS(None, None) == {}
     with pytest.raises(UnsupportedError, match="layers of 'chunked_attention' are not supported"):
         FLAGS(["chunked_attention"], None)
+    with pytest.raises(UnsupportedError, match="layers of None are not supported"):
+        FLAGS([None, "full_attention"], None)
     for kinds, period in ((None, 0), (None, True), (None, "3"), ("full_attention", None)):
         with pytest.raises(ValueError, match="must be"):
             FLAGS(kinds, period)

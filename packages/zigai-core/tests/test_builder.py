@@ -177,6 +177,18 @@ def test_the_width_of_experts_may_be_an_array_of_equal_entries() -> None:
         DecoderShape.of(changed(toy, expert_feed_forward_length=np.array([1, 2])).hyperparameters)
 
 
+@pytest.mark.parametrize(
+    ("values", "error"),
+    [
+        ({"attention__head_count_kv": 3}, r"llama\.attention\.head_count is 4, not a multiple of .*_kv, 3"),
+        ({"rope__dimension_count": 5}, r"llama\.rope\.dimension_count is 5, but pairs of elements"),
+    ],
+)
+def test_sizes_that_do_not_divide_are_named_with_the_architecture(values: Any, error: str) -> None:
+    with pytest.raises(FormatError, match=error):
+        decoder(changed(toy_decoder(), **values), context=64)
+
+
 def test_a_single_number_has_a_shape_of_one_dimension() -> None:
     model = toy_decoder()
     single = TensorInfo("output.weight", (), DTYPES["F32"], np.zeros(4, np.uint8))

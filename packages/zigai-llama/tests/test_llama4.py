@@ -87,6 +87,7 @@ def test_a_model_without_experts_or_chunks_is_refused(key: str, value: int) -> N
             "layers of 'sliding_attention'",
         ),
         (("layer_types", "attention_chunk_size"), ([7], 8), "layers of 7 are not supported"),
+        (("layer_types", "attention_chunk_size"), ([None], 8), "layers of None are not supported"),
         (
             ("moe_layers", "interleave_moe_layer_step", "num_hidden_layers"),
             ([0, 1], 2, 4),

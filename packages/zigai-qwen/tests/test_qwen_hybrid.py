@@ -77,8 +77,14 @@ def test_one_flag_stands_for_all_layers() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"ssm__group_count": 3}, r"ssm\.time_step_rank is 4, not a multiple of ssm\.group_count, 3"),
-        ({"ssm__inner_size": 33}, r"ssm\.inner_size is 33, not a multiple of ssm\.time_step_rank, 4"),
+        (
+            {"ssm__group_count": 3},
+            r"hyperparameter \w+\.ssm\.time_step_rank is 4, not a multiple of ssm\.group_count, 3",
+        ),
+        (
+            {"ssm__inner_size": 33},
+            r"hyperparameter \w+\.ssm\.inner_size is 33, not a multiple of ssm\.time_step_rank, 4",
+        ),
     ],
 )
 def test_heads_that_do_not_fit_are_refused(values: dict[str, Any], message: str) -> None:

@@ -170,13 +170,14 @@ def test_an_expert_with_leading_zeros_is_no_expert(folder: Folder, make: Any) ->
     [
         ({"model_type": None}, "config.json: has no model_type, which names the model's family: take"),
         ({"model_type": 5}, "model_type is 5, but must be the name"),
+        ({"eos_token_id": "x"}, "/config.json: eos_token_id is 'x', but must be a whole number or a list"),
         ({"vocab_size": 9}, "config.json: vocab_size is 9, but 'token_embd.weight' has 8 rows"),
         ({"model_type": "other"}, "no installed package serves the family of Hugging Face 'other'"),
         (
             {"hidden_act": "relu"},
             "hidden_act is 'relu', which toy does not support; it must be 'silu' or 'gelu'",
         ),
-        ({"num_hidden_layers": 0}, "the number of layers is 0"),
+        ({"num_hidden_layers": 0}, "the number of layers is 0, but must be a whole number, 1 to"),
         ({"num_hidden_layers": "2"}, "the number of layers is '2'"),
         ({"rope_theta": "x"}, "rope_theta is 'x', but must be a number"),
         ({"rope_scaling": [1]}, "rope_scaling is [1], but must be an object"),

@@ -147,6 +147,15 @@ def test_a_tensor_that_has_no_such_part_is_named(
         load(ROWS, TensorPart("blk.{}.x", change))
 
 
+@pytest.mark.parametrize("stored", [ROWS[0], np.float32(1)], ids=["vector", "number"])
+@pytest.mark.parametrize("computes", [False, True])
+def test_a_tensor_that_is_no_stack_has_no_part_of_each_entry(load: Load, stored: Any, computes: bool) -> None:
+    with pytest.raises(
+        FormatError, match=r"odd': its shape \(.*\) is none of a stack, as blk\.\{\}\.x needs"
+    ):
+        load(stored, TensorPart("blk.{}.x", lambda a: a[: len(a) // 2], each=True, computes=computes))
+
+
 def test_a_part_may_not_have_the_name_of_another_tensor(load: Load) -> None:
     with pytest.raises(FormatError, match=r"holds 'blk\.1\.ffn_up\.weight' under two names"):
         load(ROWS, TensorPart("blk.{}.ffn_up.weight", lambda a: a[:2]))

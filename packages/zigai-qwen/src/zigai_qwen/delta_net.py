@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from zigai_core.contracts.descriptor import Hyperparameters
-from zigai_core.contracts.errors import FormatError, ShapeError, UnsupportedError
+from zigai_core.contracts.errors import ShapeError, UnsupportedError
 from zigai_core.contracts.graph import Value
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import HeadOrder
@@ -42,11 +42,11 @@ class DeltaNetShape:
         key_heads = hp.integer("ssm.group_count", minimum=1)
         values = hp.integer("ssm.inner_size", minimum=1)
         if heads % key_heads:
-            raise FormatError(
-                f"ssm.time_step_rank is {heads}, not a multiple of ssm.group_count, {key_heads}"
+            raise hp.error(
+                "ssm.time_step_rank", f"is {heads}, not a multiple of ssm.group_count, {key_heads}"
             )
         if values % heads:
-            raise FormatError(f"ssm.inner_size is {values}, not a multiple of ssm.time_step_rank, {heads}")
+            raise hp.error("ssm.inner_size", f"is {values}, not a multiple of ssm.time_step_rank, {heads}")
         key_dim = hp.integer("ssm.state_size", minimum=1)
         taps = hp.integer("ssm.conv_kernel", minimum=2)
         return cls(heads, key_heads, key_dim, values // heads, taps)

@@ -153,7 +153,10 @@ def hyperparameters(
 def check_layers(layers: object, path: Path) -> None:
     """Raises `FormatError` unless this is the number of layers of a model."""
     if type(layers) is not int or not 1 <= layers <= limits.LAYERS:
-        raise FormatError(f"{path}: the number of layers is {quote(layers)}")
+        raise FormatError(
+            f"{path}: the number of layers is {quote(layers)}, but must be a whole number, "
+            f"1 to {limits.LAYERS}"
+        )
 
 
 def _computed(

@@ -58,13 +58,15 @@ _LOG = logging.getLogger("zigai.safetensors")
 
 def end_ids(generation: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> list[int]:
     """Returns the ids that end a reply: those of generation_config.json, else of config.json."""
-    given = generation.get("eos_token_id")
-    given = config.get("eos_token_id") if given is None else given
+    given, name = generation.get("eos_token_id"), "generation_config.json"
+    if given is None:
+        given, name = config.get("eos_token_id"), "config.json"
     ids = given if isinstance(given, list) else [] if given is None else [given]
     for each in ids:
         if type(each) is not int:
             raise FormatError(
-                f"{folder}: eos_token_id is {quote(given)}, but must be a whole number or a list of them"
+                f"{folder / name}: eos_token_id is {quote(given)}, but must be a whole number or a "
+                "list of them"
             )
     return ids
 

@@ -49,6 +49,8 @@ def part_of(tensor: TensorInfo, part: TensorPart, name: str, folder: Path) -> Te
     which the part is more than some of its rows, and `PluginError` if the family's function fails otherwise.
     """
     where = f"{folder}: tensor {quote(tensor.name)}"
+    if part.each and len(tensor.shape) < 2:
+        raise FormatError(f"{where}: its shape {tensor.shape} is none of a stack, as {part.name} needs it")
     if part.computes:
         return _computed(tensor, part, name, where)
     rows = _rows_of(tensor, part, where)

@@ -29,9 +29,9 @@ def _flags(kinds: Any, period: Any) -> dict[str, Any]:
     if not isinstance(kinds, list):
         raise ValueError("layer_types must be an array")
     known = {"full_attention": False, "sliding_attention": True}
-    unknown = next((kind for kind in kinds if not isinstance(kind, str) or kind not in known), None)
-    if unknown is not None:
-        raise UnsupportedError(f"layers of {quote(unknown)} are not supported")
+    unknown = [kind for kind in kinds if not isinstance(kind, str) or kind not in known]
+    if unknown:
+        raise UnsupportedError(f"layers of {quote(unknown[0])} are not supported")
     return {"attention.sliding_window_pattern": [known[kind] for kind in kinds]}
 
 

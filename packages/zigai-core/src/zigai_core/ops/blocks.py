@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from zigai_core.contracts.descriptor import Hyperparameters, ModelDescriptor
-from zigai_core.contracts.errors import FormatError, PluginError, ShapeError
+from zigai_core.contracts.errors import PluginError, ShapeError
 from zigai_core.contracts.graph import Graph, Value
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.operations import Activation, Pairing
@@ -38,8 +38,9 @@ class DecoderShape:
         heads = hp.integer("attention.head_count", minimum=1)
         kv_heads = hp.integer("attention.head_count_kv", heads, minimum=1)
         if heads % kv_heads:
-            raise FormatError(
-                f"attention.head_count is {heads}, not a multiple of attention.head_count_kv, {kv_heads}"
+            raise hp.error(
+                "attention.head_count",
+                f"is {heads}, not a multiple of attention.head_count_kv, {kv_heads}",
             )
         head_dim = hp.integer("attention.key_length", width // heads, minimum=1)
         if hp.integer("expert_feed_forward_length", 0):  # all layers may be mixtures of experts

@@ -50,7 +50,7 @@ def rope_frequencies(
     """
     rotary = hp.integer("rope.dimension_count", head_dim, minimum=2, maximum=head_dim)
     if rotary % 2:
-        raise FormatError(f"rope.dimension_count is {rotary}, but pairs of elements are rotated")
+        raise hp.error("rope.dimension_count", f"is {rotary}, but pairs of elements are rotated")
     base = hp.number("rope.freq_base", 10000.0, minimum=1.001)
     # Files of Phi-3 have the factors of LongRoPE and no type.
     longrope = any(builder.has(name) for name in LONGROPE_FACTORS)

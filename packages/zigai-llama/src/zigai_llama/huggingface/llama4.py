@@ -35,9 +35,9 @@ def _chunks(kinds: Any, length: Any) -> dict[str, Any]:
         return {"attention.sliding_window": length}
     if not isinstance(kinds, list):
         raise ValueError("layer_types must be an array")
-    other = next((kind for kind in kinds if not isinstance(kind, str) or kind not in _KINDS), None)
-    if other is not None:
-        raise UnsupportedError(f"layers of {quote(other)} are not supported")
+    others = [kind for kind in kinds if not isinstance(kind, str) or kind not in _KINDS]
+    if others:
+        raise UnsupportedError(f"layers of {quote(others[0])} are not supported")
     flags = [_KINDS[kind] for kind in kinds]
     return {"attention.sliding_window": length, "attention.sliding_window_pattern": flags}
 

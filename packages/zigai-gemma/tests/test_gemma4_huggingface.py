@@ -83,5 +83,5 @@ def test_sizes_of_experts_hold_only_if_the_model_has_any() -> None:
         "expert_used_count": 2,
         "expert_feed_forward_length": 24,
     }
-    with pytest.raises(ValueError, match="top_k_experts must be a whole number above 0"):
+    with pytest.raises(ValueError, match="top_k_experts is None, but must be a whole number above 0"):
         mixture(True, 8, None, 24)

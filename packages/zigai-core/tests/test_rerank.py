@@ -13,6 +13,7 @@ from zigai_core.api.model import Model
 from zigai_core.api.registry import Plugins
 from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError
 from zigai_core.contracts.graph import Graph
+from zigai_core.ops.blocks import decoder
 from zigai_core.ops.builder import GraphBuilder
 from zigai_core.ops.reference import NumpyBackend
 from zigai_core.testing.byte_tokenizer import ByteTokenizer
@@ -123,12 +124,20 @@ def test_a_model_that_is_no_reranker_says_what_to_do_and_a_reranker_embeds_nothi
         pytest.raises(UnsupportedError, match=r"no output named logits.*use rerank\(\)"),
     ):
         model.generate("a text")
-    model = assemble(toy_decoder("llama"), plugins=Plugins.installed(), backend="numpy")
+    plugins = Plugins(
+        architectures={"toy": decoder}, tokenizers={"llama": ByteTokenizer}, backends={"numpy": NumpyBackend}
+    )
+    model = assemble(toy_decoder("toy"), plugins=plugins)
     with model, pytest.raises(UnsupportedError, match=r"no output named scores .* load a reranker"):
         model.rerank("q", ["d"])
 
 
 def test_a_classifier_and_a_tokenizer_without_pairs_are_refused_by_name() -> None:
+    with (
+        reranker(labels=3) as model,
+        pytest.raises(UnsupportedError, match=r"hidden .*: it gives scores of several labels"),
+    ):
+        model.embed("a text")
     with reranker(labels=3) as model, pytest.raises(UnsupportedError, match="gives 3 scores for a text"):
         model.rerank("q", ["d"])
     with (

@@ -58,6 +58,8 @@ FAMILIES = [
 ]
 """Packages with architectures, whose suites compare all installed backends; the tests of other packages need
 no others, so that the package's own session runs all of them."""
+OF_GRAPHS = "every_mutant or hyperparameter or a_tensor_that or a_tensor_of"
+"""Tests of families' suites that compute with numpy alone: they run in the families' own sessions."""
 TWO_WORKERS = ("pytest", "-n", "2", "--dist", "worksteal")
 """The command that runs tests, in two processes; `-- -n 0` runs them in one."""
 SETTINGS_OF_TESTS = {
@@ -83,11 +85,17 @@ def chat(session: nox.Session) -> None:
 def tests(session: nox.Session, package: str) -> None:
     """Run each package's tests with its declared dependencies only, and those of all packages together.
 
-    The latter are integration-tests and the suites of families; the session `integration` follows.
+    The latter are integration-tests, and of the suites of families what compares backends; the session
+    `integration` follows.
     """
+    # A choice such as `-k cache` may leave a package with no test to run, which pytest tells by 5.
+    success = [0, 5] if session.posargs else [0]
     if package == "together":
         install_wheels(session, PROJECTS)
-        places = [f"packages/{name}/tests" for name in FAMILIES] + ["integration-tests"]
+        places = ["integration-tests"]
+        suites = [f"packages/{name}/tests" for name in FAMILIES]
+        chosen = session.posargs or ("-k", f"not ({OF_GRAPHS})")
+        session.run(*TWO_WORKERS, *chosen, *suites, success_codes=success, env=SETTINGS_OF_TESTS)
         if not session.posargs:
             session.notify("integration")
     else:
@@ -95,8 +103,6 @@ def tests(session: nox.Session, package: str) -> None:
         places = [f"packages/{package}/tests"]
         if not list_tests(package):
             session.error(f"packages/{package}/tests holds no test")
-    # A choice such as `-k cache` may leave a package with no test to run, which pytest tells by 5.
-    success = [0, 5] if session.posargs else [0]
     session.run(*TWO_WORKERS, *session.posargs, *places, success_codes=success, env=SETTINGS_OF_TESTS)
 
 

@@ -1,4 +1,7 @@
-"""docs/families.md has a row for each oracle, with the mutations that it notices."""
+"""docs/families.md has a row for each oracle, with the mutations that it notices.
+
+The suites of families hold that each oracle notices all; here one of each package is computed again.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ def test_the_page_of_families_is_up_to_date() -> None:
         for line in text[len(script["HEAD"]) :].splitlines()
     ]
     made = list(script["rows"](peer=False))
-    assert [row[:3] + row[6:] for row in shown] == [row[:3] + row[6:] for row in made]
+    assert [row[:3] for row in shown] == [row[:3] for row in made]
+    assert [row for row in made if row[6]]
+    assert all(ours[6] in ("", row[6]) for row, ours in zip(shown, made, strict=True))
     for row in shown:
         assert all(row[3:6]), row
         noticed, total = row[6].split(" of ")

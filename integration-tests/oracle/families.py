@@ -44,7 +44,11 @@ def shown(value: float) -> str:
 
 
 def rows(*, peer: bool = True) -> Iterator[list[str]]:
-    """The cells of each row; without `peer`, those that a CPU or another engine may change are empty."""
+    """The cells of each row; without `peer`, those that a CPU or another engine may change are empty.
+
+    Without it, the mutants are those of the first oracle of each package alone.
+    """
+    scored: set[str] = set()
     for package, suite, oracle in runpy.run_path(str(HERE / "suites.py"))["pairs"]():
         graph = suite.build(oracle.model)
         cells = [
@@ -53,6 +57,10 @@ def rows(*, peer: bool = True) -> Iterator[list[str]]:
             oracle.settings["model_class"],
         ]
         cells += [*measured(suite, oracle)] if peer else [""] * 3
+        if not peer and package in scored:
+            yield [*cells, ""]
+            continue
+        scored.add(package)
         found = MutationScore.of(oracle, graph)
         yield [*cells, f"{len(found.killed)} of {found.total}"]
 

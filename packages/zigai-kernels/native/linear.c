@@ -27,8 +27,9 @@ static cut cut_panels(const zg_executor *c, const zg_record *r) {
     int share = k.panels / (threads * 4);
     if (rows_of(c, r) > most_few(r->type) && panels < GROUP) panels = GROUP;
     if (panels > share) panels = share;
-    k.large = panels < 1 ? 1 : (int)panels;
-    k.small = ceil_div(k.large, 4);
+    const int least_panels = takes_two(r->type) && rows_of(c, r) > most_few(r->type) ? 2 : 1; /* multiplied at once */
+    k.large = panels < 1 ? least_panels : ceil_div(panels, least_panels) * least_panels;
+    k.small = ceil_div(k.large, 4 * least_panels) * least_panels;
     k.first_small = k.panels / k.large > threads ? k.panels / k.large - threads : 0;
     k.count = k.first_small + ceil_div(k.panels - k.first_small * k.large, k.small);
     return k;

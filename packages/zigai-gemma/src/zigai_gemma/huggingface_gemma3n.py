@@ -13,6 +13,7 @@ from typing import Any
 from zigai_core.contracts.huggingface import HuggingFaceNames
 from zigai_core.contracts.huggingface_windows import window_of_some_layers, windows_by_layer_types
 from zigai_gemma.huggingface import cap
+from zigai_gemma.huggingface_per_layer import layer_of, shared_tensors
 
 _PARTS = {
     "input_layernorm.weight": "attn_norm.weight",
@@ -36,32 +37,16 @@ _PARTS = {
     "per_layer_projection.weight": "proj.weight",
     "post_per_layer_input_norm.weight": "post_norm.weight",
 }
-_BIASED = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-}
 
 
 def _tensors(prefix: str) -> dict[str, str]:
     """The names of tensors of a model under `prefix`."""
-    layer = f"{prefix}layers.{{}}."
+    layer = layer_of(prefix)
     return {
-        "lm_head.weight": "output.weight",
-        f"{prefix}embed_tokens.weight": "token_embd.weight",
-        f"{prefix}embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
-        f"{prefix}per_layer_model_projection.weight": "per_layer_model_proj.weight",
-        f"{prefix}per_layer_projection_norm.weight": "per_layer_proj_norm.weight",
+        **shared_tensors(prefix),
         f"{prefix}altup_projections.[].weight": "altup_proj.weight",
         f"{prefix}altup_unembed_projections.[].weight": "altup_unembd_proj.weight",
-        f"{prefix}norm.weight": "output_norm.weight",
         **{f"{layer}{theirs}": f"blk.{{}}.{ours}" for theirs, ours in _PARTS.items()},
-        **{
-            f"{layer}{theirs}.{kind}": f"blk.{{}}.{ours}.{kind}"
-            for theirs, ours in _BIASED.items()
-            for kind in ("weight", "bias")
-        },
     }
 
 

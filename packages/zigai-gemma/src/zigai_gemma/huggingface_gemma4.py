@@ -15,6 +15,7 @@ from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
 from zigai_core.contracts.huggingface_values import whole
 from zigai_core.contracts.huggingface_windows import window_of_some_layers, windows_by_layer_types
 from zigai_gemma.huggingface import cap
+from zigai_gemma.huggingface_per_layer import layer_of, shared_tensors
 
 _PARTS = {
     "input_layernorm": "attn_norm",
@@ -34,12 +35,6 @@ _PARTS = {
     "per_layer_projection": "proj",
     "post_per_layer_input_norm": "post_norm",
 }
-_BIASED = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-}
 _WHOLE = {
     "layer_scalar": "layer_output_scale.weight",
     "router.scale": "ffn_gate_inp.scale",
@@ -50,20 +45,10 @@ _WHOLE = {
 
 def _tensors(prefix: str) -> dict[str, str]:
     """The names of tensors of a model under `prefix`."""
-    layer = f"{prefix}layers.{{}}."
+    layer = layer_of(prefix)
     return {
-        "lm_head.weight": "output.weight",
-        f"{prefix}embed_tokens.weight": "token_embd.weight",
-        f"{prefix}embed_tokens_per_layer.weight": "per_layer_token_embd.weight",
-        f"{prefix}per_layer_model_projection.weight": "per_layer_model_proj.weight",
-        f"{prefix}per_layer_projection_norm.weight": "per_layer_proj_norm.weight",
-        f"{prefix}norm.weight": "output_norm.weight",
+        **shared_tensors(prefix),
         **{f"{layer}{theirs}.weight": f"blk.{{}}.{ours}.weight" for theirs, ours in _PARTS.items()},
-        **{
-            f"{layer}{theirs}.{kind}": f"blk.{{}}.{ours}.{kind}"
-            for theirs, ours in _BIASED.items()
-            for kind in ("weight", "bias")
-        },
         **{f"{layer}{theirs}": f"blk.{{}}.{ours}" for theirs, ours in _WHOLE.items()},
     }
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 
 import typer
@@ -87,15 +88,13 @@ def bench(
         file = loader.choose(model if path is None else path)
         name = file.name
         work, swept = _of_model(file, work, swept)
-        load = replace(load, context=max(work.context, swept.context))
-        began = time.perf_counter()
-        loaded = loader.load_file(file, load)
+        opened = partial(loader.load_file, file)
     else:
         name = synthetic
-        descriptor = _synthetic(name)
-        load = replace(load, context=max(work.context, swept.context))
-        began = time.perf_counter()
-        loaded = loader.assemble(descriptor, load)
+        opened = partial(loader.assemble, _synthetic(name))
+    load = replace(load, context=max(work.context, swept.context))
+    began = time.perf_counter()
+    loaded = opened(load)
     seconds = time.perf_counter() - began
     timing = _run(lambda: Timing(loaded, work))
     sweep = _run(lambda: Sweep(loaded, swept)) if curves else None

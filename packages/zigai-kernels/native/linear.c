@@ -21,13 +21,13 @@ typedef struct {
 /* Chunks are large enough to amortise taking one, and numerous enough for every thread. With many rows of x a chunk has
    more panels, because each chunk reads all of x. */
 static cut cut_panels(const zg_executor *c, const zg_record *r) {
-    const int threads = c->threads;
+    const int threads = c->threads, many = rows_of(c, r) > most_few(r->type);
     cut k = {.panels = panels_of(r) * matrices_of(r)};
     int64_t panels = CHUNK_BYTES / r->stride;
     int share = k.panels / (threads * 4);
-    if (rows_of(c, r) > most_few(r->type) && panels < GROUP) panels = GROUP;
+    if (many && panels < GROUP) panels = GROUP;
     if (panels > share) panels = share;
-    const int least_panels = takes_two(r->type) && rows_of(c, r) > most_few(r->type) ? 2 : 1; /* multiplied at once */
+    const int least_panels = many && takes_two(r->type) ? 2 : 1; /* multiplied at once */
     k.large = panels < 1 ? least_panels : ceil_div(panels, least_panels) * least_panels;
     k.small = ceil_div(k.large, 4 * least_panels) * least_panels;
     k.first_small = k.panels / k.large > threads ? k.panels / k.large - threads : 0;

@@ -92,10 +92,12 @@ typedef struct {
     int32_t repeat;      /* factor on the number of rows; 0 means 1 */
     int32_t window;      /* ATTENTION: a row sees entries less than window away from its index; 0: all */
     int32_t chunk;       /* ATTENTION: a row sees entries from the last multiple of chunk on; 0: all */
-    int32_t group;       /* STORE, ATTENTION: index of the group of caches that the keys and values are in;
+    int32_t group;       /* STORE, ATTENTION: index of the group of caches that the keys and values are in,
+                            or of the table of the step's rows;
                             operations with a recurrent state: of the group of slots */
     int32_t mode;        /* GATED, UNARY: enum zg_activation; EMBEDDING: enum zg_row_of; RMS_NORM: the weight is as wide as a row; ROPE: enum zg_pairing;
                             STORE: a head's value is the first value_dim elements of its key;
+                            ATTENTION: the keys and values are the step's own, y and more[0], not in a cache;
                             ROUTE: enum zg_route; POOL: enum zg_pool_kind; EXPERT_LINEAR: x has a row for each expert used;
                             COMBINE: the results already include the shares; CONCAT: y is the same for all groups; GATED_DELTA: enum zg_head_order;
                             SELECTIVE_SCAN: `a` has a number for each number of the state, not one for each head */
@@ -141,7 +143,9 @@ typedef struct {
     int64_t partial_bytes;    /* memory for attention's partial results */
 } zg_plan;
 
-/* The pages of a group in a step: entry `index` of sequence s is in page pages[starts[s] + index / page]. */
+/* The pages of a group in a step: entry `index` of sequence s is in page pages[starts[s] + index / page]. After the groups'
+   tables comes that of the step's rows, if attention reads the step's own keys and values: entry `index` of sequence s
+   is row pages[starts[s] + index]. */
 typedef struct {
     const int32_t *pages;
     const int32_t *starts;

@@ -1,10 +1,10 @@
-/* Attention over the KV cache.
+/* Attention over the KV cache, or over the keys and values of the step itself.
 
    A tile is a run of tokens of one sequence, whose ends never decrease, with the query heads of one KV head; they are
-   processed together, so that each key is read once for all of them. The softmax is online (softmax.c), over blocks of up to 64 keys that end where
-   pages end, and restarts with each span of pages; the results of the spans are then added from the first to the last.
-   So several threads can compute the spans of one token, and the order of additions for a token depends on its position
-   alone. Blocks and pages that no token of the tile sees are not read. */
+   processed together, so that each key is read once for all of them. The softmax is online (softmax.c), over blocks of up
+   to 64 keys that end where pages end, and restarts with each span of pages; the results of the spans are then added
+   from the first to the last. So several threads can compute the spans of one token, and the order of additions for a
+   token depends on its position alone. Blocks and pages that no token of the tile sees are not read. */
 
 enum { BLOCK = 64 };
 enum { SPLIT_TOKENS = 16 }; /* steps of more tokens have enough chunks without a split by spans */
@@ -12,12 +12,18 @@ enum { CONVERT_FROM = 16 }; /* with this many queries, converting a block's keys
 
 /* ---- a block of keys ---- */
 
+typedef struct {
+    int tile, row, rows; /* index of the tile, its first row and its number of rows in the step */
+    int kv_head, group;
+    int first, last;     /* first and last entry that its tokens see */
+} tile;
+
 /* A thread's scratch memory for a tile. Queries are ordered by token, then by head. */
 typedef struct {
     float *q;               /* queries times the scale, and times log2 e if there is no soft cap */
     float *span, *total;    /* a state (softmax.c) per query: of the current span, of all spans so far */
     float *scores, *scaled; /* BLOCK per query: scores, then weights; weights times the scales of the values */
-    float *panels;          /* keys or values of a block, converted to floats */
+    float *panels;          /* keys or values of a block, converted to floats or collected from rows */
     float *scales;          /* scales of a block's keys or values, BLOCK per part */
     float *slopes;          /* slope of each query's head, times log2 e; 0 if there are none */
     int *sees, *until;      /* range of the sequence's entries that each query sees */
@@ -107,17 +113,73 @@ static void gather_all(tile_memory *m, const product *whole, int alike) {
     }
 }
 
-/* Adds the block of `count` keys from slot `at` of a page on to the states of all queries. */
-static void attend_block(const zg_record *r, tile_memory *m, const char *page, const layout *l, int at,
-                         int count) {
-    const int bytes = element_bytes(r->type), last = m->queries - 1;
-    const int convert = r->type != ZG_F32 && m->queries >= CONVERT_FROM;
+/* Entries of a sequence from `start` on; if they are in a cache, `count` slots from `at` on of a page. */
+typedef struct {
+    int start;
+    const char *page;
+    int at, count;
+} entries;
+
+/* The heads of the step's own keys or values that a block's first n entries are: each in a row of the step. */
+static void rows_of_block(const zg_executor *c, const zg_record *r, const tile *t, const entries *b, int64_t x, int width,
+                          const float *row[BLOCK], int n) {
+    const zg_tables *tables = &c->step->tables[r->group];
+    const int32_t *numbers = tables->pages + tables->starts[c->step->sequences[t->row]] + b->start;
+    const float *head = (const float *)address(c, x) + (int64_t)t->kv_head * width;
+    for (int j = 0; j < n; j++) row[j] = head + (int64_t)numbers[j] * r->kv_heads * width;
+}
+
+static int converted(const zg_record *r, const tile_memory *m) { return r->type != ZG_F32 && m->queries >= CONVERT_FROM; }
+
+/* The panels of a block's first n keys. */
+static panels keys_of(const zg_executor *c, const zg_record *r, tile_memory *m, const tile *t, const entries *b, int n) {
+    const int64_t next = (int64_t)m->head_dim * PANEL;
+    const int count = ceil_div(n, PANEL);
+    if (!r->mode) {
+        panels keys = {b->page + (int64_t)b->at * m->head_dim * element_bytes(r->type), next, r->type};
+        return converted(r, m) ? as_floats(keys, m->head_dim, count, m->panels) : keys;
+    }
+    const float *row[BLOCK];
+    rows_of_block(c, r, t, b, r->y, m->head_dim, row, n);
+    for (int panel = 0; panel < count; panel++) {
+        const float *column[PANEL];
+        for (int j = 0; j < PANEL; j++) column[j] = row[least(panel * PANEL + j, n - 1)];
+        float *to = m->panels + panel * next;
+        for (int i = 0; i < m->head_dim; i++, to += PANEL)
+            for (int j = 0; j < PANEL; j++) to[j] = column[j][i];
+    }
+    return (panels){(const char *)m->panels, next, ZG_F32};
+}
+
+/* The panels of a block's first n values. */
+static panels values_of(const zg_executor *c, const zg_record *r, tile_memory *m, const tile *t, const entries *b,
+                        const layout *l, int n) {
+    if (!r->mode) {
+        const char *at = b->page + l->values + (int64_t)b->at * PANEL * element_bytes(r->type);
+        panels values = {at, (int64_t)l->positions * PANEL, r->type};
+        return converted(r, m) ? as_floats(values, n, l->dim / PANEL, m->panels) : values;
+    }
+    const float *row[BLOCK];
+    rows_of_block(c, r, t, b, r->more[0], r->value_dim, row, n);
+    for (int i = 0; i < r->value_dim; i += PANEL) {
+        const int columns = least(PANEL, r->value_dim - i);
+        float *to = m->panels + (int64_t)i * n;
+        for (int j = 0; j < n; j++, to += PANEL)
+            if (columns == PANEL) memcpy(to, row[j] + i, PANEL * sizeof *to);
+            else for (int k = 0; k < PANEL; k++) to[k] = k < columns ? row[j][i + k] : 0.0f;
+    }
+    return (panels){(const char *)m->panels, (int64_t)n * PANEL, ZG_F32};
+}
+
+/* Adds a block to the states of all queries. */
+static void attend_block(const zg_executor *c, const zg_record *r, tile_memory *m, const tile *t, const entries *b,
+                         const layout *l) {
+    const int last = m->queries - 1, count = b->count;
     const int first = m->first[0] / PANEL, end = ceil_div(m->end[last], PANEL);
     const int alike = m->first[0] == m->first[last] && m->end[0] == m->end[last];
 
-    panels keys = {page + (int64_t)at * m->head_dim * bytes, (int64_t)m->head_dim * PANEL, r->type};
-    if (convert) keys = as_floats(keys, m->head_dim, end, m->panels);
-    load_scales(m, page + l->key_scales + 2 * at, l->key_parts, l->positions, count);
+    const panels keys = keys_of(c, r, m, t, b, m->end[last]);
+    if (l->key_parts) load_scales(m, b->page + l->key_scales + 2 * b->at, l->key_parts, l->positions, count);
     if (alike) score(m, keys, l->key_parts, 0, m->queries, first, end);
     for (int panel = first, from = 0, to = 0; !alike && panel < end; panel++) {
         while (m->end[from] <= panel * PANEL) from++;
@@ -129,14 +191,13 @@ static void attend_block(const zg_record *r, tile_memory *m, const char *page, c
             soften(r->cap, m->slopes[a], m->distances[a], m->scores + a * BLOCK, m->span + a * m->state,
                    m->first[a], m->end[a], m->dim);
 
-    panels values = {page + l->values + (int64_t)at * PANEL * bytes, (int64_t)l->positions * PANEL, r->type};
-    if (convert) values = as_floats(values, m->end[last], l->dim / PANEL, m->panels);
+    const panels values = values_of(c, r, m, t, b, l, m->end[last]);
     product p = {m->scores, m->span + STATE, BLOCK, m->state, values, NULL, 0, l->dim / PANEL, 0, 0};
     if (!l->value_parts) {
         gather_all(m, &p, alike);
         return;
     }
-    load_scales(m, page + l->value_scales + 2 * at, l->value_parts, l->positions, count);
+    load_scales(m, b->page + l->value_scales + 2 * b->at, l->value_parts, l->positions, count);
     p.x = m->scaled;
     for (int i = 0; i < m->dim; i += PART) {
         const float *scales = m->scales + i / PART * BLOCK;
@@ -154,12 +215,6 @@ static void attend_block(const zg_record *r, tile_memory *m, const char *page, c
 }
 
 /* ---- a tile, or a span of one ---- */
-
-typedef struct {
-    int tile, row, rows; /* index of the tile, its first row and its number of rows in the step */
-    int kv_head, group;
-    int first, last;     /* first and last entry that its tokens see */
-} tile;
 
 /* The first entry that the token at `index` sees. */
 static int first_seen(const zg_record *r, int index) {
@@ -221,7 +276,7 @@ static int attend_span(zg_executor *c, const zg_record *r, const tile *t, tile_m
     if (start < t->first / page * page) start = t->first / page * page;
     for (int a = 0; a < m->queries; a++) clear_state(m->span + a * m->state, m->dim);
     for (; start < end && start <= t->last; start += page) {
-        const char *p = cached(c, r, sequence, start, t->kv_head);
+        const char *p = r->mode ? NULL : cached(c, r, sequence, start, t->kv_head);
         for (int at = 0; at < page && start + at <= t->last; at += BLOCK) {
             if (stopping(c)) return 0;
             int count = least(BLOCK, page - at), seen = 0;
@@ -232,7 +287,8 @@ static int attend_span(zg_executor *c, const zg_record *r, const tile *t, tile_m
                 m->end[a] = end < 0 ? 0 : least(end, count);
                 seen |= m->first[a] < m->end[a];
             }
-            if (seen) attend_block(r, m, p, &l, at, count);
+            const entries b = {start + at, p, at, count};
+            if (seen) attend_block(c, r, m, t, &b, &l);
         }
     }
     return 1;

@@ -7,15 +7,16 @@
    The chain of operations for one output does not depend on the instruction set, the tile or the number of threads:
    exact integer sums over 32 columns, then one float32 multiply-add for each of them, in the order of the columns. */
 
-enum { FEW = 4 }; /* rows in a tile that reads a packed panel */
+enum { FEW = 4 };      /* rows in a tile that reads a packed panel */
+enum { AT_ONCE = 3 }; /* panels, with TILE rows: their sums, a vector of each and an activation fit into 32 registers */
 
-/* Whether two panels are multiplied at once: floats, if a vector holds a panel. */
-INLINE int takes_two(int type) { return is_float(type) && LANES == 1; }
+/* Number of panels that many rows are multiplied with at once: several of floats, if a vector holds a panel. */
+INLINE int panels_at_once(int type) { return is_float(type) && LANES == 1 ? AT_ONCE : 1; }
 
 /* The largest number of rows that reads panels packed: the more work unpacking takes, the sooner doing it once pays. */
 INLINE int most_few(int type) {
     const int bits = bits_of(type);
-    return FEW * (is_coded(type) || takes_two(type) ? 1 : is_float(type) ? 16 : bits == 4 ? 7 : bits == 5 ? 4 : bits == 6 ? 2 : 8);
+    return FEW * (is_coded(type) || panels_at_once(type) > 1 ? 1 : is_float(type) ? 16 : bits == 4 ? 7 : bits == 5 ? 4 : bits == 6 ? 2 : 8);
 }
 
 /* Rows in a tile with many rows. With by_sign a product needs more registers, which leaves fewer for sums. */
@@ -174,20 +175,30 @@ INLINE void times_floats(const float *p, int packed, const activations *a, int a
     EACH_TOKEN EACH_LANE vf_store(Y(t, h), sum[h][t]);
 }
 
-/* Columns of two panels at p and q, in their packed form. Of vectors that hold a panel, one panel's sums are too few to
-   hide the latency of multiply-adds, and nearly each multiply-add would load an activation. */
-INLINE void times_two(const float *p, const float *q, const activations *a, int at, int columns, float *y, float *z, int nt) {
-    vf sum[2][TILE];
-    EACH_TOKEN sum[0][t] = vf_load(y + t * PANEL), sum[1][t] = vf_load(z + t * PANEL);
-    for (int i = 0; i < columns; i++, p += PANEL, q += PANEL) {
-        vf first = vf_load(p), second = vf_load(q);
+/* Sums of rows with panels: floats from those of one row, and of one panel, to the next. */
+typedef struct {
+    float *at;
+    int64_t row, panel;
+} sums;
+
+/* Columns from `at` on of np panels of floats, of which p has those of the first, times nt rows: continues the sums
+   `from`, if there are any, into `to`, where a bias is added to them if given. Of vectors that hold a panel, one panel's
+   sums are too few to hide the latency of multiply-adds, and nearly each multiply-add would load an activation. */
+INLINE void times_together(const float *p, int64_t next, const activations *a, int at, int columns, const sums *from,
+                           const sums *to, const float *bias, int np, int nt) {
+    vf sum[AT_ONCE][TILE];
+    for (int j = 0; j < np; j++)
+        EACH_TOKEN sum[j][t] = from ? vf_load(from->at + j * from->panel + t * from->row) : vf_zero();
+    for (int i = 0; i < columns; i++, p += PANEL) {
+        vf weight[AT_ONCE];
+        for (int j = 0; j < np; j++) weight[j] = vf_load(p + j * next);
         EACH_TOKEN {
             vf x = vf_set(((const float *)a->row[t])[at + i]);
-            sum[0][t] = vf_fma(first, x, sum[0][t]);
-            sum[1][t] = vf_fma(second, x, sum[1][t]);
+            for (int j = 0; j < np; j++) sum[j][t] = vf_fma(weight[j], x, sum[j][t]);
         }
     }
-    EACH_TOKEN vf_store(y + t * PANEL, sum[0][t]), vf_store(z + t * PANEL, sum[1][t]);
+    EACH_TOKEN for (int j = 0; j < np; j++)
+        vf_store(to->at + j * to->panel + t * to->row, bias ? vf_add(sum[j][t], vf_load(bias + j * PANEL)) : sum[j][t]);
 }
 
 /* The columns from `at` on; their quants or floats are at q if packed, else in the piece. */
@@ -240,10 +251,10 @@ typedef struct {
     static void many_##TYPE##_##NT(const piece *w, const activations *a, int at, int columns, float *y) { \
         times(w, w->quants, 0, ZG_##TYPE, a, at, columns, y, NT);                                  \
     }
-#define OF_TWO(TYPE, NT)                                                                           \
-    static void two_##TYPE##_##NT(const float *p, const float *q, const activations *a, int at, int columns, float *y, \
-                                  float *z) {                                                      \
-        times_two(p, q, a, at, columns, y, z, NT);                                                 \
+#define OF_TOGETHER(NP, NT)                                                                        \
+    static void together_##NP##_##NT(const float *p, int64_t next, const activations *a, int at, int columns, \
+                                     const sums *from, const sums *to, const float *bias) {        \
+        times_together(p, next, a, at, columns, from, to, bias, NP, NT);                           \
     }
 #define OF_FEW_CODED(TYPE, NT)                                                                     \
     static void few_##TYPE##_##NT(const uint8_t *s, const uint8_t *q, int width, const activations *a, float *y) { \
@@ -303,10 +314,13 @@ static const panel_kernels kernels[ZG_TYPES] = {
     CODED_TABLE(IQ3_XXS), CODED_TABLE(IQ3_S), CODED_TABLE(Q8_1), CODED_TABLE(Q8_K),
 };
 
-typedef void two_panels(const float *p, const float *q, const activations *a, int at, int columns, float *y, float *z);
+typedef void panels_together(const float *p, int64_t next, const activations *a, int at, int columns, const sums *from,
+                             const sums *to, const float *bias);
 #if VF == 16 /* LANES == 1 */
-FROM_1_TO_TILE(OF_TWO, F32)
-static two_panels *const two[TILE + 1] = {NAMES_1_TO_TILE(two_F32)};
+FROM_1_TO_TILE(OF_TOGETHER, 1) FROM_1_TO_TILE(OF_TOGETHER, 2) FROM_1_TO_TILE(OF_TOGETHER, 3)
+static panels_together *const together[AT_ONCE + 1][TILE + 1] = {
+    {NULL}, {NAMES_1_TO_TILE(together_1)}, {NAMES_1_TO_TILE(together_2)}, {NAMES_1_TO_TILE(together_3)},
+};
 #else
-static two_panels *const two[TILE + 1];
+static panels_together *const together[AT_ONCE + 1][TILE + 1];
 #endif

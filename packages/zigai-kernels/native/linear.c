@@ -1,42 +1,49 @@
 /* Linear: rows of x times the rows of a packed matrix; HeadLinear: each head of a row times those of its own matrix. A chunk
-   is a range of panels, of all matrices. */
+   is a range of panels, of all matrices, and a run of rows of x. */
 
 enum {
     CHUNK_BYTES = 262144,
-    ROWS = 128, GROUP = 8, /* rows of x, and panels, processed together */
+    ROWS = 128, GROUP = 12, /* rows of x, and panels, processed together */
+    FLOATS_AT_ONCE = 192,   /* columns of panels of floats multiplied at once: those of AT_ONCE panels stay in L1 */
 };
 
 /* Panels of a matrix. */
 static int panels_of(const zg_record *r) { return ceil_div(r->width, PANEL); }
 static int matrices_of(const zg_record *r) { return r->operation == ZG_HEAD_LINEAR ? r->heads : 1; }
 
-/* How a matrix is split into chunks: chunks of `large` panels, and the last ones, about one per thread, split into four
-   small chunks each, so that all threads finish at nearly the same time. */
+/* How a product is split into chunks. Ranges have `large` panels; the last ones, whose chunks are about one per thread, are
+   split into four small ranges each, so that all threads finish at nearly the same time. */
 typedef struct {
+    int rows, runs; /* rows of a run (the last one may have fewer), and the number of runs */
     int panels, large, small;
-    int first_small; /* index of the first small chunk */
+    int first_small; /* index of the first small range */
     int count;
 } cut;
 
-/* Chunks are large enough to amortise taking one, and numerous enough for every thread. With many rows of x a chunk has
-   more panels, because each chunk reads all of x. */
-static cut cut_panels(const zg_executor *c, const zg_record *r) {
-    const int threads = c->threads, many = rows_of(c, r) > most_few(r->type);
-    cut k = {.panels = panels_of(r) * matrices_of(r)};
+/* Chunks are large enough to amortise taking one, and numerous enough for every thread. Many rows of x are split into
+   runs that stay in the L2 cache of the thread that multiplies them. */
+static cut cut_linear(const zg_executor *c, const zg_record *r) {
+    const int threads = c->threads, rows = rows_of(c, r), many = rows > most_few(r->type);
+    cut k = {.rows = rows, .runs = 1, .panels = panels_of(r) * matrices_of(r)};
+    if (many) {
+        k.rows = ceil_div(ceil_div(rows, ceil_div(rows, ROWS)), TILE) * TILE;
+        k.runs = ceil_div(rows, k.rows);
+    }
     int64_t panels = CHUNK_BYTES / r->stride;
-    int share = k.panels / (threads * 4);
+    int share = k.panels * k.runs / (threads * 4);
     if (many && panels < GROUP) panels = GROUP;
     if (panels > share) panels = share;
-    const int least_panels = many && takes_two(r->type) ? 2 : 1; /* multiplied at once */
+    const int least_panels = many ? panels_at_once(r->type) : 1;
     k.large = panels < 1 ? least_panels : ceil_div(panels, least_panels) * least_panels;
     k.small = ceil_div(k.large, 4 * least_panels) * least_panels;
-    k.first_small = k.panels / k.large > threads ? k.panels / k.large - threads : 0;
-    k.count = k.first_small + ceil_div(k.panels - k.first_small * k.large, k.small);
+    const int last = ceil_div(threads, k.runs);
+    k.first_small = k.panels / k.large > last ? k.panels / k.large - last : 0;
+    k.count = (k.first_small + ceil_div(k.panels - k.first_small * k.large, k.small)) * k.runs;
     return k;
 }
 
 static int linear_chunks(const zg_executor *c, const zg_record *r) {
-    return rows_of(c, r) ? cut_panels(c, r).count : 0;
+    return rows_of(c, r) ? cut_linear(c, r).count : 0;
 }
 
 /* The rows to multiply with a matrix: all n rows of x, or those listed in `order`. Item order[i] is row order[i] of out
@@ -84,9 +91,10 @@ static void store_panel(const zg_record *r, const linear_job *job, const float *
     int columns = least(PANEL, r->width - panel * PANEL);
     const float *bias = job->bias ? job->bias + (int64_t)panel * PANEL : NULL;
     float *out = job->out + row * job->out_row + (int64_t)panel * PANEL;
-    if (bias)
-        for (int j = 0; j < columns; j++) out[j] = y[j] + bias[j];
-    else memcpy(out, y, (size_t)columns * sizeof *y);
+    if (columns == PANEL)
+        for (int j = 0; j < PANEL; j += VF) vf_store(out + j, bias ? vf_add(vf_load(y + j), vf_load(bias + j)) : vf_load(y + j));
+    else
+        for (int j = 0; j < columns; j++) out[j] = bias ? y[j] + bias[j] : y[j];
     if (job->peaks) job->peaks[row * panels_of(r) + panel] = peak_of(out, columns);
 }
 
@@ -94,37 +102,45 @@ static int64_t input_stride(const zg_record *r) {
     return input_row_layout(r->type, r->inner).bytes;
 }
 
-/* Adds to y and z the columns from `at` on of a panel of floats and the next one, for rows from..from + n of x. */
-static void two_many_rows(const zg_record *r, const uint8_t *panel, const linear_job *job, activations *a, int from, int n,
-                          int at, int columns, float *y, float *z) {
-    const float *p = (const float *)panel + (int64_t)at * PANEL, *q = (const float *)(panel + r->stride) + (int64_t)at * PANEL;
-    for (int t = 0, count; t < n; t += count) {
-        count = tile_size(n - t, TILE);
-        for (int i = 0; i < count; i++) a->row[i] = input_row(job, from + t + i);
-        two[count](p, q, a, at, columns, y + t * PANEL, z + t * PANEL);
+/* Panels first..end of floats (at most GROUP) with rows from..from + n of x (at most ROWS). Sums of whole panels go straight
+   to the output. Returns 0 if the sums are in y instead, to be stored. */
+static int many_floats(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
+                       int from, int n, float y[GROUP][ROWS * PANEL]) {
+    const int direct = !job->order && !job->peaks && end * PANEL <= r->width;
+    const int64_t next = r->stride / 4;
+    for (int at = 0, columns; at < r->inner; at += columns) {
+        columns = least(r->inner - at, FLOATS_AT_ONCE);
+        const int last = at + columns == r->inner;
+        for (int p = first, panels; p < end; p += panels) {
+            panels = tile_size(end - p, AT_ONCE);
+            for (int t = 0, count; t < n; t += count) {
+                count = tile_size(n - t, TILE);
+                for (int i = 0; i < count; i++) a->row[i] = input_row(job, from + t + i);
+                const sums between = {y[p - first] + t * PANEL, PANEL, ROWS * PANEL};
+                const sums out = {job->out + (from + t) * job->out_row + (int64_t)p * PANEL, job->out_row, PANEL};
+                together[panels][count]((const float *)weight + p * next + (int64_t)at * PANEL, next, a, at, columns,
+                                        at ? &between : NULL, last && direct ? &out : &between,
+                                        last && direct && job->bias ? job->bias + (int64_t)p * PANEL : NULL);
+            }
+        }
     }
+    return direct;
 }
 
-/* Panels first..end (at most GROUP) with rows from..from + n of x (at most ROWS). */
-static void many_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
-                      int from, int n) {
+/* The same for panels of any type but floats of which several are multiplied at once: the sums are in y. */
+static void many_pieces(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
+                        int from, int n, float y[GROUP][ROWS * PANEL]) {
     const panel_kernels *k = &kernels[r->type];
     const block_layout l = layouts[r->type];
     const int64_t scales = panel_scales(r->type, r->inner);
     const int width = columns_of(r->type, r->inner);
     piece w;
-    float y[GROUP][ROWS * PANEL];
     for (int p = first; p < end; p++) memset(y[p - first], 0, (size_t)n * PANEL * sizeof(float));
     for (int at = 0, columns; at < width; at += columns) {
         const int64_t blocks = at / l.columns;
-        columns = least(width - at, takes_two(r->type) ? PIECE / 2 : PIECE); /* half of each panel: both stay in L1 */
+        columns = least(width - at, PIECE);
         for (int p = first; p < end; p++) {
             const uint8_t *panel = weight + p * r->stride;
-            if (takes_two(r->type) && p + 1 < end) {
-                two_many_rows(r, panel, job, a, from, n, at, columns, y[p - first], y[p + 1 - first]);
-                p++;
-                continue;
-            }
             k->unpack(&w, panel + blocks * l.scales, panel + scales + blocks * l.quants, columns);
             for (int t = 0, count; t < n; t += count) {
                 count = tile_size(n - t, rows_at_once(r->type));
@@ -133,6 +149,13 @@ static void many_rows(const zg_record *r, const uint8_t *weight, const linear_jo
             }
         }
     }
+}
+
+static void many_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
+                      int from, int n) {
+    float y[GROUP][ROWS * PANEL];
+    if (panels_at_once(r->type) == 1) many_pieces(r, weight, job, a, first, end, from, n, y);
+    else if (many_floats(r, weight, job, a, first, end, from, n, y)) return;
     for (int t = 0; t < n; t++) /* row by row: panels of a row are neighbours in memory, rows are far apart */
         for (int p = first; p < end; p++) store_panel(r, job, y[p - first] + t * PANEL, from + t, p);
 }
@@ -162,19 +185,23 @@ static void linear_panels(const zg_record *r, const uint8_t *weight, const linea
                 many_rows(r, weight, job, &a, p, least(p + GROUP, end), from, least(job->n - from, ROWS));
 }
 
+/* Neighbouring chunks have the same panels, which are then read from memory once for all threads. */
 static void linear_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
-    const cut k = cut_panels(c, r);
-    const int small = chunk - k.first_small, heads = matrices_of(r), panels = panels_of(r);
-    int first = small < 0 ? chunk * k.large : k.first_small * k.large + small * k.small;
+    const cut k = cut_linear(c, r);
+    const int range = chunk / k.runs, row = chunk % k.runs * k.rows, rows = least(k.rows, rows_of(c, r) - row);
+    const int small = range - k.first_small, heads = matrices_of(r), panels = panels_of(r);
+    int first = small < 0 ? range * k.large : k.first_small * k.large + small * k.small;
     const int end = least(first + (small < 0 ? k.large : k.small), k.panels);
+    float *peaks = r - c->plan->records == c->plan->logits ? c->step->peaks : NULL;
     for (int count; first < end; first += count) {
         const int head = first / panels, from = first % panels;
         count = least(end - first, panels - from);
-        linear_job job = {(const char *)address(c, r->x) + head * input_stride(r), heads * input_stride(r),
-                          (float *)address(c, r->output) + (int64_t)head * r->width, (int64_t)heads * r->width,
-                          NULL, 1, rows_of(c, r), r->bias,
-                          r - c->plan->records == c->plan->logits ? c->step->peaks : NULL};
+        linear_job job = {(const char *)address(c, r->x) + ((int64_t)row * heads + head) * input_stride(r),
+                          heads * input_stride(r),
+                          (float *)address(c, r->output) + ((int64_t)row * heads + head) * r->width,
+                          (int64_t)heads * r->width, NULL, 1, rows, r->bias,
+                          peaks ? peaks + (int64_t)row * panels : NULL};
         const uint8_t *weight = (const uint8_t *)r->weight + (int64_t)head * panels * r->stride;
         linear_panels(r, weight, &job, from, from + count);
     }

@@ -62,12 +62,11 @@ def test_attention_is_in_a_stage_after_the_store_that_it_reads() -> None:
     assert first.index(["cache x"]) < first.index(["a"])
 
 
-def test_keys_and_values_without_a_state_are_stored_after_the_attention_that_reads_earlier_ones() -> None:
-    attend = lower(encoder(), ENCODER).stages
-    places = {record.output: i for i, stage in enumerate(attend) for record in stage.records}
-    for name in ("a", "b"):
-        assert places[f"keys and values of {name}"] < places[name]
-    assert places["a"] < places["keys and values of b"]
+def test_attention_without_a_state_stores_nothing_and_follows_its_keys_and_values() -> None:
+    records = [record for stage in lower(encoder(), ENCODER).stages for record in stage.records]
+    assert "STORE" not in [record.operation for record in records]
+    products = [Record("LINEAR", name, "x") for name in "qkv"]
+    assert outputs(*products, Record("ATTENTION", "a", "q", "k", more=("v",))) == [["q", "k", "v"], ["a"]]
 
 
 ENCODER = random_tensors({"token_embd.weight": (9, 8)})

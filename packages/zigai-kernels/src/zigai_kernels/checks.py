@@ -14,7 +14,7 @@ from zigai_core.contracts.options import KV_DTYPES, CompileOptions
 from zigai_core.ops.batch_checks import check_embeddings
 from zigai_kernels.plan import Plan
 from zigai_kernels.slots import SlotTables, slots_of
-from zigai_kernels.tables import Extents, Tables, tables_of, unsigned_peak, whole_tables
+from zigai_kernels.tables import Extents, Tables, rows_of_whole, tables_of, unsigned_peak
 
 MOST_BYTES = 1 << 46
 """Largest size of an executor's pages: the address space holds no more, and C counts bytes in 64 bits."""
@@ -49,7 +49,6 @@ def check_sizes(sizes: Sequence[int], plan: Plan) -> tuple[int, ...]:
         if not 1 <= size < 2**31:
             raise UnsupportedError(f"an executor with {size} pages or slots: must be from 1 to {2**31 - 1}")
     nbytes = sum(size * each for size, each in zip(sizes, plan.state_bytes, strict=True))
-    nbytes += plan.whole_bytes * plan.options.batch
     if nbytes > MOST_BYTES:
         raise UnsupportedError(f"an executor with {nbytes} bytes of pages; use fewer pages or a smaller page")
     return sizes
@@ -135,8 +134,7 @@ def check_batch(batch: Batch, plan: Plan, sizes: tuple[int, ...]) -> CheckedBatc
         else:
             tables.append(tables_of(places, group.window, extents, options.page, size))
     if plan.graph.whole_sequences:
-        whole = whole_tables(extents, options.page)
-        tables += [whole] if plan.whole_bytes else []
+        tables.append(rows_of_whole(extents))
     return CheckedBatch(
         tokens=tokens,
         sequences=sequences,

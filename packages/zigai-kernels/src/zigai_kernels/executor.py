@@ -35,9 +35,7 @@ class NativeExecutor:
         self._pool = pool_of(plan.module)
         self._pool.grow(plan.threads)
         ffi, lib = plan.ffi, plan.lib
-        # A step whose sequences are all of one token has a page for each.
-        self._sizes = (*sizes, plan.options.batch if plan.whole_bytes else 0)
-        self._native = lib.zg_executor_new(plan.native, list(self._sizes), plan.threads)
+        self._native = lib.zg_executor_new(plan.native, list(sizes), plan.threads)
         if self._native == ffi.NULL:
             nbytes = sum(n * size for n, size in zip(plan.state_bytes, sizes, strict=True))
             raise UnsupportedError(
@@ -48,7 +46,7 @@ class NativeExecutor:
         # Nothing is freed at exit, because a daemon thread may still be computing.
         weakref.finalize(self, lib.zg_executor_free, self._native).atexit = False
         self._step = ffi.new("zg_step *")
-        self._tables = ffi.new("zg_tables[]", len(self._sizes))
+        self._tables = ffi.new("zg_tables[]", len(sizes) + plan.graph.whole_sequences)
         self._step.tables = self._tables
         self._slots = ffi.new("zg_slots *")
         self._outputs = OutputBuffers(plan)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from zigai_core.contracts.graph import TOKENS
+from zigai_core.contracts.state import State
 from zigai_core.ops.operations import Attention, Rope
 from zigai_kernels.recorder import MOST_HEADS, Recorder
 from zigai_kernels.records import Record
 
 PAIRINGS = {"adjacent": "ADJACENT", "half": "HALF"}
-
-STEP_DTYPE = "F32"
-"""The storage type of keys and values without a state."""
 
 MOST_WINDOW = 1 << 30
 """A window or chunk from this size on has no effect, because no context is longer (`check_options`)."""
@@ -82,7 +82,7 @@ def _table(
 
 
 def lower_attention(to: Recorder, op: Attention) -> None:
-    """Record the store of keys and values, if the operation has any, and the attention over the cache.
+    """Record the attention, and before it the store of keys and values if they go into a cache.
 
     `ShapeError` for attributes that `Attention.fault` names, for sizes outside what C can compute with, and
     for a state that two operations write or that none has written before.
@@ -97,7 +97,6 @@ def lower_attention(to: Recorder, op: Attention) -> None:
         "head_dim": op.key_dim,
         "value_dim": op.value_dim,
     }
-    stored = _store(to, op, shape)
     limits = {"window": op.window, "chunk": op.chunk}
     seen = {name: limit for name, limit in limits.items() if limit is not None and limit < MOST_WINDOW}
     to.emit(
@@ -106,45 +105,36 @@ def lower_attention(to: Recorder, op: Attention) -> None:
         op.query,
         weight=None if op.sinks is None else to.vector(op, op.sinks, op.heads, "sinks"),
         bias=None if op.slopes is None else np.array(op.slopes, np.float32),
-        storage=_storage(to, op),
         numbers=shape | seen | {"factor": op.scale, "cap": op.soft_cap or 0.0},
-        state=op.state,
-        after=stored,
+        **(_of_step(op) if op.state is None else _of_cache(to, op, op.state, shape)),
     )
-    if op.state is None:
-        to.last_whole = op.output.name
 
 
-def _storage(to: Recorder, op: Attention) -> str:
-    """The type of its keys and values in memory: the cache's, or F32 if they are kept for one step only."""
-    return STEP_DTYPE if op.state is None else to.kv_dtype
+def _of_step(op: Attention) -> dict[str, Any]:
+    """What ATTENTION reads the step's own keys and values by."""
+    values = () if op.value is None else (op.value.name,)
+    return {"y": op.key, "more": values, "storage": "F32", "mode": "TRUE"}
 
 
-def _store(to: Recorder, op: Attention, shape: dict[str, int]) -> str:
-    """The output of the STORE record whose keys and values the operation reads, which may be its own."""
-    state = "" if op.state is None else op.state.name
+def _of_cache(to: Recorder, op: Attention, state: State, shape: dict[str, int]) -> dict[str, Any]:
+    """What ATTENTION reads a cache by, after the STORE record that writes it, which may be its own."""
     if op.key is None:
-        to.need(op, state in to.stored, f"no operation before it writes its state {state}")
-        return to.stored[state]
-    if op.state is None:
-        name = f"keys and values of {op.output.name}"
+        to.need(op, state.name in to.stored, f"no operation before it writes its state {state.name}")
     else:
-        to.need(op, state not in to.stored, f"its state {state} is written by another operation")
-        name = to.stored[state] = f"cache {state}"
-    to.records.append(
-        Record(
-            "STORE",
-            name,
-            op.key.name,
-            None if op.value is None else op.value.name,
-            TOKENS,
-            op.key.width,
-            storage=_storage(to, op),
-            mode=None if op.value is not None else "TRUE",
-            numbers=shape,
-            state=op.state,
-            # Keys and values without a state are all in the same memory.
-            after=to.last_whole if op.state is None else None,
+        to.need(op, state.name not in to.stored, f"its state {state.name} is written by another operation")
+        to.stored[state.name] = f"cache {state.name}"
+        to.records.append(
+            Record(
+                "STORE",
+                to.stored[state.name],
+                op.key.name,
+                None if op.value is None else op.value.name,
+                TOKENS,
+                op.key.width,
+                storage=to.kv_dtype,
+                mode=None if op.value is not None else "TRUE",
+                numbers=shape,
+                state=state,
+            )
         )
-    )
-    return name
+    return {"storage": to.kv_dtype, "state": state, "after": to.stored[state.name]}

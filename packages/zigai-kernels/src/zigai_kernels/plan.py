@@ -33,8 +33,6 @@ class Plan:
     """Bytes of a step's intermediate values."""
     state_bytes: tuple[int, ...]
     """Bytes of a page or slot of each of the graph's groups."""
-    whole_bytes: int
-    """Bytes of a page of keys and values that are kept for one step; 0 if there are none."""
     records: tuple[Record, ...]
     widths: Mapping[str, int]
     """The width of each value that is an output, in the order of C's output arrays."""

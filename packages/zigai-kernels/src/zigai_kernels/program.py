@@ -14,11 +14,9 @@ from zigai_core.contracts.graph import WANTED, Graph
 from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import ProgramReport, Progress, TensorReport
 from zigai_core.contracts.state import KVCache
-from zigai_core.ops.operations import Attention
 from zigai_kernels.checks import check_sizes
 from zigai_kernels.executor import NativeExecutor
 from zigai_kernels.lowering import Lowered
-from zigai_kernels.lowering_attention import STEP_DTYPE
 from zigai_kernels.memory import Buffer, plan_memory
 from zigai_kernels.packer import Packer
 from zigai_kernels.packing import PANEL_ROWS, Packing
@@ -85,7 +83,6 @@ class NativeProgram:
             sections=lowered.sections,
             scratch_bytes=self.memory.nbytes,
             state_bytes=self.state_bytes,
-            whole_bytes=self.whole_bytes,
             records=tuple(lowered.records),
             widths=self.output_values,
             outputs={name: value.name for name, value in graph.outputs.items()},
@@ -124,7 +121,8 @@ class NativeProgram:
         summary = (
             f"native, {self.instruction_set}, {threads}: {len(self.records)} records "
             f"in {len(self.lowered.stages)} stages, "
-            f"{self.memory.nbytes >> 10} KiB of scratch, {self.options.kv_dtype} cache"
+            f"{self.memory.nbytes >> 10} KiB of scratch"
+            + (f", {self.options.kv_dtype} cache" if self.graph.groups else "")
             + (f", weights mapped from {self.packed_cache}" if self.packed_cache else "")
         )
         return ProgramReport("native", summary, tensors)
@@ -173,8 +171,8 @@ class NativeProgram:
         for target, record in zip(array, self.lowered.records, strict=False):
             self._fill(target, record, places)
             if record.operation in RECURRENT or record.operation in ("STORE", "ATTENTION"):
-                whole = len(self._state_bytes), 0
-                target.group, target.cache = self._places[record.state.name] if record.state else whole
+                rows = len(self._state_bytes), 0  # the table after those of the groups
+                target.group, target.cache = self._places[record.state.name] if record.state else rows
         return array
 
     def _stages(self) -> Any:
@@ -248,18 +246,16 @@ class NativeProgram:
             for state in group.states:
                 self._places[state.name] = number, nbytes
                 if isinstance(state.spec, KVCache):
-                    nbytes += self._page_bytes(state.spec, self.options.kv_dtype)
+                    nbytes += self._page_bytes(state.spec)
                 else:
                     nbytes += int(self.lib.zg_slot_bytes(self._recurrent[state.name]))
             sizes.append(nbytes)
         self._state_bytes = tuple(sizes)
-        whole = [op for op in self.graph if isinstance(op, Attention) and op.state is None]
-        self.whole_bytes = max((self._page_bytes(op, STEP_DTYPE) for op in whole), default=0)
 
-    def _page_bytes(self, of: KVCache | Attention, dtype: str) -> int:
-        """The bytes of a page of one cache's keys and values, stored as `dtype`."""
-        shape = of.kv_heads, of.key_dim, of.value_dim
-        return int(self.lib.zg_cache_bytes(self.options.page, *shape, CODES[dtype]))
+    def _page_bytes(self, cache: KVCache) -> int:
+        """The bytes of a page of one cache's keys and values."""
+        shape = cache.kv_heads, cache.key_dim, cache.value_dim
+        return int(self.lib.zg_cache_bytes(self.options.page, *shape, CODES[self.options.kv_dtype]))
 
     def _native_plan(self) -> Any:
         plan = self.ffi.new("zg_plan *")
@@ -290,10 +286,10 @@ class NativeProgram:
         plan.partial_bytes = max(
             (self.lib.zg_partial_bytes(spans, heads, size) for heads, *_, size in shapes), default=0
         )
-        sizes = self.ffi.new("int64_t[]", [*self._state_bytes, self.whole_bytes])
+        sizes = self.ffi.new("int64_t[]", [*self._state_bytes, 0])
         self._alive.append(sizes)
         plan.group_bytes = sizes
-        plan.groups = len(sizes)
+        plan.groups = len(self._state_bytes)
         plan.logits = self._logits_record()
         return plan
 

@@ -55,8 +55,6 @@ class Recorder:
         """By the name of a state: the output of the STORE record of its keys and values."""
         self.recurrent: set[str] = set()
         """The names of recurrent states that operations use."""
-        self.last_whole: str | None = None
-        """The output of the last attention without a state."""
         self.sections = 1
         """The number of sections of positions that RoPE tables read."""
         self.vocabulary = 2**31 - 1

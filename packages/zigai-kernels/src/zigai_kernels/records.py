@@ -35,7 +35,7 @@ class Record:
     numbers: Mapping[str, float] = field(default_factory=dict)
     sections: NDArray[np.int32] | None = None
     state: State | None = None
-    """The state; None of STORE and ATTENTION for keys and values that are kept for one step."""
+    """The state; None of ATTENTION over the step's own keys and values."""
     after: str | None = None
     """The output of a record that must have run before, in addition to those of x, y and more."""
     more: tuple[str, ...] = ()

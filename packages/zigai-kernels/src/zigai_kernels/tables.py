@@ -15,7 +15,7 @@ Ints = NDArray[np.int32]
 
 Tables = tuple[Ints, Ints]
 """The pages of a group that a step uses, of all sequences, and for each sequence what to add to the number of
-a page in its sequence to find it among them (`zg_tables`)."""
+a page in its sequence to find it among them (`zg_tables`). Or the rows of a step, by sequence and index."""
 
 
 def unsigned_peak(array: Ints) -> int:
@@ -160,8 +160,8 @@ def _tables_of_one(
     return used, starts
 
 
-def whole_tables(extents: Extents, page: int) -> Tables:
-    """Tables for keys and values that are kept for one step: pages in order.
+def rows_of_whole(extents: Extents) -> Tables:
+    """The rows of a step by sequence and index, if each sequence is whole in it; see `zg_tables`.
 
     `ShapeError` for a sequence that does not begin in this step, or whose rows see beyond its end.
     """
@@ -184,7 +184,7 @@ def whole_tables(extents: Extents, page: int) -> Tables:
             f"batch: sequence {extents.present[at]} has {extents.last[at] + 1} rows, of which one has an "
             f"end of {extents.end[at]}"
         )
-    counts = extents.last // page + 1
     starts = np.zeros(extents.present[-1] + 1, np.int32)
-    starts[extents.present] = np.cumsum(counts) - counts
-    return np.arange(counts.sum(), dtype=np.int32), starts
+    starts[extents.present] = extents.starts
+    order = np.arange(rows) if extents.order is None else extents.order
+    return order.astype(np.int32), starts

@@ -202,7 +202,7 @@ class Stepper:
                     rest = request.text.finish()
                 except BaseException as fault:
                     error = own_fault(fault)
-            if isinstance(request.drafter, ClosingDrafter):
+            if request.drafter is not None and isinstance(request.drafter, ClosingDrafter):
                 try:
                     request.drafter.close()
                 except BaseException as fault:

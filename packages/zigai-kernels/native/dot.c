@@ -7,7 +7,7 @@
    The chain of operations for one output does not depend on the instruction set, the tile or the number of threads:
    exact integer sums over 32 columns, then one float32 multiply-add for each of them, in the order of the columns. */
 
-enum { FEW = 4 };      /* rows in a tile that reads a packed panel */
+enum { FEW = 4 };     /* rows in a tile that reads a packed panel */
 enum { AT_ONCE = 3 }; /* panels, with TILE rows: their sums, a vector of each and an activation fit into 32 registers */
 
 /* Number of panels that many rows are multiplied with at once: several of floats, if a vector holds a panel. */

@@ -286,7 +286,7 @@ class NativeProgram:
         plan.partial_bytes = max(
             (self.lib.zg_partial_bytes(spans, heads, size) for heads, *_, size in shapes), default=0
         )
-        sizes = self.ffi.new("int64_t[]", [*self._state_bytes, 0])
+        sizes = self.ffi.new("int64_t[]", list(self._state_bytes))
         self._alive.append(sizes)
         plan.group_bytes = sizes
         plan.groups = len(self._state_bytes)

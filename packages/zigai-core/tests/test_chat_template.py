@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from zigai_core.contracts.errors import TemplateError
+from zigai_core.text import budget
 from zigai_core.text.chat_template import ChatTemplate, Message
 from zigai_core.text.chat_templates import CHATML, LLAMA2, LLAMA3, MISTRAL, ZEPHYR
 
@@ -168,12 +169,20 @@ def test_a_template_may_be_rendered_by_several_threads() -> None:
     assert len(results) == 8
 
 
+@pytest.fixture
+def without_limit_on_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves the limits on work and memory, which are the same on every machine."""
+    monkeypatch.setattr(budget, "SECONDS", 1000)
+
+
+@pytest.mark.usefixtures("without_limit_on_time")
 def test_a_conversation_of_10_million_characters_is_rendered() -> None:
     messages: list[Message] = [{"role": "user", "content": "word " * 2_000_000}]
     messages += [FIRST, REPLY] * 500
     assert len(ChatTemplate(LLAMA3).render(messages)) > 10_000_000
 
 
+@pytest.mark.usefixtures("without_limit_on_time")
 def test_each_of_1000_messages_may_filter_all_messages() -> None:
     text = (
         "{% for m in messages %}{% set users = messages | selectattr('role', 'equalto', 'user') | list %}"
@@ -183,6 +192,7 @@ def test_each_of_1000_messages_may_filter_all_messages() -> None:
     assert len(ChatTemplate(text).render(messages)) == 500 * (800 + 3 + 3 + 3)
 
 
+@pytest.mark.usefixtures("without_limit_on_time")
 def test_a_text_may_be_accumulated_over_300_messages() -> None:
     text = (
         "{% set ns = namespace(text='') %}"

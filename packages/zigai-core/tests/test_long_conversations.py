@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
+from refusals import refusal_within
 
-from zigai_core.contracts.errors import TemplateError
 from zigai_core.text.chat_template import ChatTemplate, Message
 
 LOOP = "{% for i in range(100000) %}"
@@ -48,7 +46,5 @@ def test_a_hostile_template_ends_within_2_s_in_a_long_conversation(name: str, co
     if name == "parts, then text":
         messages = [{"role": "user", "content": [{"type": "text", "text": text}]}] * count
     template = ChatTemplate(LONG_CONVERSATION[name], "a test's template")
-    began = time.process_time()
-    with pytest.raises(TemplateError, match=r"^a test's template"):
-        template.render(messages)
-    assert time.process_time() - began < 2
+    assert template.variables <= {"messages"}  # compiles it; the compilation has limits of its own
+    refusal_within(2, lambda: template.render(messages))

@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 from typing import Any
 
 import pytest
+from refusals import refusal_within
 
 from zigai_core.contracts.errors import TemplateError
+from zigai_core.text import budget
 from zigai_core.text.chat_template import ChatTemplate, Message
 
 FIRST: Message = {"role": "user", "content": "Hello"}
@@ -217,12 +218,9 @@ ENDLESS = {
 
 @pytest.mark.parametrize("name", ENDLESS)
 def test_a_hostile_template_ends_within_2_s(name: str) -> None:
-    began = time.process_time()
-    with pytest.raises(TemplateError, match=r"^a test's template") as caught:
-        render(ENDLESS[name])
-    assert time.process_time() - began < 2
-    assert len(str(caught.value)) < 400
-    assert str(caught.value).isprintable()
+    refusal = str(refusal_within(2, lambda: render(ENDLESS[name])))
+    assert len(refusal) < 400
+    assert refusal.isprintable()
 
 
 @pytest.mark.parametrize("name", ENDLESS)
@@ -240,6 +238,7 @@ def test_a_hostile_template_takes_at_most_64_mb(name: str) -> None:
 LIMITED = """\
 import json, resource, sys
 from zigai_core.contracts.errors import TemplateError
+from zigai_core.text import budget
 from zigai_core.text.chat_template import ChatTemplate
 ChatTemplate("{{ 1 }}").render([])
 for name, text in json.load(sys.stdin).items():
@@ -281,7 +280,8 @@ def test_hostile_templates_end_in_64_mb_of_address_space() -> None:
         ("a hexadecimal constant", "the template has a number of more than 1000 digits"),
     ],
 )
-def test_an_error_names_the_limit(name: str, what: str) -> None:
+def test_an_error_names_the_limit(name: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "SECONDS", 1000)  # a slow machine would reach the limit on time first
     with pytest.raises(TemplateError, match=f"^a test's template, line 1: {what}"):
         render(ENDLESS[name])
 

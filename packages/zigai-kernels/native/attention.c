@@ -360,10 +360,11 @@ static int attention_chunks(const zg_executor *c, const zg_record *r) {
     return (c->spans ? c->part_starts[c->tiles] : c->tiles) * r->kv_heads;
 }
 
-/* Tiles run from the last to the first, because later tokens see more keys. */
+/* Without runs of rows, tiles are taken from the last to the first, because later tokens see more keys. */
 static void attention_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     tile_memory m;
-    int index = attention_chunks(c, r) / r->kv_heads - 1 - chunk / r->kv_heads, span = -1;
+    int index = chunk / r->kv_heads, span = -1;
+    if (!has_runs(c->step->tokens)) index = attention_chunks(c, r) / r->kv_heads - 1 - index;
     if (c->spans) {
         int part = index;
         for (index = 0; c->part_starts[index + 1] <= part; index++) continue;

@@ -42,6 +42,19 @@ static cut cut_linear(const zg_executor *c, const zg_record *r) {
     return k;
 }
 
+/* True if rows of x are cut into runs: threads then take chunks from both ends of a stage (threads.c). */
+static int has_runs(int rows) { return rows > ROWS; }
+
+/* The range of panels and the run of rows of a chunk. The second half of the runs is that of the last chunks, in reverse
+   order: threads that come from the two ends keep to rows of their own, and meet in small chunks. Neighbouring chunks have
+   the same panels, which are then read from memory once for all runs of a half. */
+static void place_chunk(const cut *k, int chunk, int *range, int *run) {
+    const int runs = ceil_div(k->runs, 2), chunks = k->count / k->runs * runs;
+    const int from_end = k->count - 1 - chunk, others = k->runs - runs;
+    *range = chunk < chunks ? chunk / runs : from_end / others;
+    *run = chunk < chunks ? chunk % runs : k->runs - 1 - from_end % others;
+}
+
 static int linear_chunks(const zg_executor *c, const zg_record *r) {
     return rows_of(c, r) ? cut_linear(c, r).count : 0;
 }
@@ -185,11 +198,12 @@ static void linear_panels(const zg_record *r, const uint8_t *weight, const linea
                 many_rows(r, weight, job, &a, p, least(p + GROUP, end), from, least(job->n - from, ROWS));
 }
 
-/* Neighbouring chunks have the same panels, which are then read from memory once for all threads. */
 static void linear_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
     const cut k = cut_linear(c, r);
-    const int range = chunk / k.runs, row = chunk % k.runs * k.rows, rows = least(k.rows, rows_of(c, r) - row);
+    int range, run;
+    place_chunk(&k, chunk, &range, &run);
+    const int row = run * k.rows, rows = least(k.rows, rows_of(c, r) - row);
     const int small = range - k.first_small, heads = matrices_of(r), panels = panels_of(r);
     int first = small < 0 ? range * k.large : k.first_small * k.large + small * k.small;
     const int end = least(first + (small < 0 ? k.large : k.small), k.panels);

@@ -75,14 +75,16 @@ static void run_chunk(zg_executor *c, const zg_stage *s, int chunk, int thread) 
             for (int i = 0; i < s->count; i++) run_record(c, s, i, row, thread);
         return;
     }
-    for (int i = 0; i < s->count; i++) {
-        int chunks = families[r[i].operation].chunks(c, &r[i]);
-        if (chunk < chunks) {
-            run_record(c, s, i, chunk, thread);
-            return;
+    for (int half = 0; half < 2; half++) /* of each record's chunks, so that each end of the stage has the same rows */
+        for (int i = 0; i < s->count; i++) {
+            int chunks = families[r[i].operation].chunks(c, &r[i]), first = ceil_div(chunks, 2);
+            int count = half ? chunks - first : first;
+            if (chunk < count) {
+                run_record(c, s, i, half * first + chunk, thread);
+                return;
+            }
+            chunk -= count;
         }
-        chunk -= chunks;
-    }
 }
 
 /* Distributes a duration over records first..end in proportion to the time that threads spent on each. */
@@ -115,11 +117,13 @@ static void poll(zg_executor *c) {
 /* Opens a stage once all stages before it are complete: their results may determine its number of chunks. */
 static void open_stage(zg_pool *p, zg_executor *c, unsigned step, int i) {
     /* In a step that is being stopped, the results of earlier stages may be missing and must not be read. */
-    int chunks = stopping(c) ? 0 : stage_chunks(c, &c->plan->stages[i]);
-    if (chunks < 1) chunks = 1; /* an empty chunk: the thread that takes it completes the stage */
+    const zg_stage *s = &c->plan->stages[i];
     p->stage = i;
-    atomic_store_explicit(&p->unfinished, chunks, memory_order_relaxed);
-    set_ticket(p, step, (unsigned)chunks);
+    p->chunks = stopping(c) ? 0 : stage_chunks(c, s);
+    p->each = ceil_div(p->chunks, MOST_PORTIONS);
+    p->portions = p->chunks > 0 ? ceil_div(p->chunks, p->each) : 1; /* an empty one: who takes it completes the stage */
+    atomic_store_explicit(&p->unfinished, p->portions, memory_order_relaxed);
+    set_ticket(p, ticket_of(step, has_runs(rows_of(c, &c->plan->records[s->first])), p->portions));
 }
 
 /* True if a stage consists of one row. */
@@ -142,18 +146,16 @@ static void pass_stage(zg_pool *p, zg_executor *c, unsigned step, int thread) {
         c->began = now;
     }
     if (i < c->plan->stage_count) open_stage(p, c, step, i);
-    else set_ticket(p, step + 1, 0);
+    else set_ticket(p, ticket_of(step + 1, 0, 0));
 }
 
-/* Runs the chunk that `take` gave. After a stop chunks are taken but not computed. */
-static void run_taken(zg_pool *p, unsigned step, int left, int thread) {
+/* Runs the portion that `take` gave. After a stop portions are taken but not computed. */
+static void run_portion(zg_pool *p, unsigned step, int portion, int thread) {
     zg_executor *c = p->executor;
     const zg_stage *s = &c->plan->stages[p->stage];
+    const int end = least(p->chunks, (portion + 1) * p->each);
     if (thread == 0) poll(c);
-    if (!stopping(c)) {
-        int chunks = stage_chunks(c, s);
-        if (chunks > 0) run_chunk(c, s, chunks - left, thread);
-    }
+    for (int chunk = portion * p->each; chunk < end && !stopping(c); chunk++) run_chunk(c, s, chunk, thread);
     if (atomic_fetch_sub_explicit(&p->unfinished, 1, memory_order_acq_rel) == 1) pass_stage(p, c, step, thread);
 }
 
@@ -180,7 +182,7 @@ int zg_run(zg_pool *p, zg_executor *c, const zg_step *step) {
     c->began = nanoseconds();
     c->next_poll = c->began + POLL_NANOSECONDS;
     p->executor = c;
-    unsigned number = (unsigned)(atomic_load(&p->ticket) >> 32);
+    const unsigned number = step_of(atomic_load(&p->ticket));
     open_stage(p, c, number, 0);
     if (c->threads > 1)
         tell(p, &p->start, (unsigned long long)number << 32 | (unsigned)c->threads, &p->started, &p->idle);

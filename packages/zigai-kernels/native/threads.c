@@ -2,19 +2,21 @@
 
    A waiting thread first spins, because the next stage is usually microseconds away, then sleeps, because the next step
    may be seconds away. Steps take turns: the caller sees to that. A helper may read the executor only while it holds a
-   chunk, because the step cannot end before; the pool is never freed. */
+   portion of a stage, because the step cannot end before; the pool is never freed. */
 
 enum { SPIN_NANOSECONDS = 80000, PAUSES_BETWEEN_LOOKS_AT_THE_CLOCK = 32 };
+enum { COUNT_BITS = 15, MOST_PORTIONS = (1 << COUNT_BITS) - 1 };
 
 struct zg_pool {
-    /* The number of the step << 32 | the number of chunks of its current stage that are not yet taken. After a step: the
-       number of the next one << 32. */
+    /* The number of the step; a bit, set if every second thread takes portions of the current stage from the end; then, of
+       COUNT_BITS each, the number of those taken from the end, and of those not yet taken. After a step: the number of the
+       next one, and zeros. */
     _Alignas(64) atomic_ullong ticket;
-    _Alignas(64) atomic_int unfinished; /* chunks of the current stage */
+    _Alignas(64) atomic_int unfinished; /* portions of the current stage */
     _Alignas(64) atomic_ullong start;   /* the number of the last step of several threads << 32 | its threads */
-    /* Of the step. Written only while no helper holds a chunk. */
+    /* Of the step. Written only while no helper holds a portion. */
     zg_executor *executor;
-    int stage;
+    int stage, chunks, portions, each; /* a portion is `each` chunks: one, unless there are too many to count */
     pthread_mutex_t mutex;              /* protects sleeping only: spinning threads never take it */
     pthread_cond_t started, changed;
     atomic_int idle;                    /* helpers that sleep until `start` changes */
@@ -62,32 +64,44 @@ static void tell(zg_pool *p, atomic_ullong *now, unsigned long long found, pthre
     }
 }
 
-static void set_ticket(zg_pool *p, unsigned step, unsigned chunks) {
-    tell(p, &p->ticket, (unsigned long long)step << 32 | chunks, &p->changed, &p->waiting);
+/* The ticket of a stage of which no portion is taken. */
+static unsigned long long ticket_of(unsigned step, int two_ends, int portions) {
+    return ((unsigned long long)step << 1 | (unsigned)two_ends) << 2 * COUNT_BITS | (unsigned)portions;
 }
 
-/* Takes a chunk of the current stage; chunks count down to 1, the last one. 0: none is left. -1: the step is over. */
-static int take(zg_pool *p, unsigned step) {
+static unsigned step_of(unsigned long long ticket) { return (unsigned)(ticket >> (2 * COUNT_BITS + 1)); }
+
+static void set_ticket(zg_pool *p, unsigned long long ticket) {
+    tell(p, &p->ticket, ticket, &p->changed, &p->waiting);
+}
+
+enum { STEP_IS_OVER = -1, NONE_IS_LEFT = -2 };
+
+/* Takes a portion of the current stage: the first or the last of those left. A thread that takes rows from the same end in
+   each stage finds most of them in its caches. */
+static int take(zg_pool *p, unsigned step, int thread) {
     unsigned long long ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
     for (;;) {
-        if (ticket >> 32 != step) return -1;
-        unsigned left = (unsigned)ticket;
-        if (left == 0) return 0;
-        if (atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket - 1, memory_order_acq_rel,
-                                                  memory_order_acquire))
-            return (int)left;
+        if (step_of(ticket) != step) return STEP_IS_OVER;
+        const int left = (int)(ticket & MOST_PORTIONS), from_end = (int)(ticket >> COUNT_BITS & MOST_PORTIONS);
+        if (left == 0) return NONE_IS_LEFT;
+        const unsigned at_end = (unsigned)(ticket >> 2 * COUNT_BITS) & (unsigned)thread & 1;
+        const unsigned long long rest =
+            left == 1 ? ticket_of(step, 0, 0) : ticket - 1 + ((unsigned long long)at_end << COUNT_BITS);
+        if (atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, rest, memory_order_acq_rel, memory_order_acquire))
+            return at_end ? p->portions - 1 - from_end : p->portions - from_end - left;
     }
 }
 
-static void run_taken(zg_pool *p, unsigned step, int left, int thread);
+static void run_portion(zg_pool *p, unsigned step, int portion, int thread);
 
-/* Runs a step in one thread: takes chunks of the current stage until none is left, then waits until the stage has
+/* Runs a step in one thread: takes portions of the current stage until none is left, then waits until the stage has
    changed. Threads wait for work, not for each other: a thread that the system has suspended delays no other unless it
-   holds a chunk, and when it resumes it finds the current stage, or that the step is over. */
+   holds a portion, and when it resumes it finds the current stage, or that the step is over. */
 static void walk(zg_pool *p, unsigned step, int thread) {
-    for (int left; (left = take(p, step)) >= 0;) {
-        if (left > 0) run_taken(p, step, left, thread);
-        else wait_for(p, &p->ticket, (unsigned long long)step << 32, 1, &p->changed, &p->waiting);
+    for (int portion; (portion = take(p, step, thread)) != STEP_IS_OVER;) {
+        if (portion >= 0) run_portion(p, step, portion, thread);
+        else wait_for(p, &p->ticket, ticket_of(step, 0, 0), 1, &p->changed, &p->waiting);
     }
 }
 

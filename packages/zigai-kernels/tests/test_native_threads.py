@@ -18,8 +18,12 @@ import pytest
 from zigai_core.contracts.batch import Batch, Pages
 from zigai_core.contracts.errors import Cancelled, UnsupportedError
 from zigai_core.contracts.graph import Array
+from zigai_core.contracts.options import CompileOptions
 from zigai_core.contracts.plugins import Program
 from zigai_core.engine.engine import Engine
+from zigai_core.ops.blocks import decoder
+from zigai_core.testing.toys import toy_decoder
+from zigai_kernels import NativeBackend
 
 
 def in_parallel(count: int, work: Any) -> None:
@@ -135,6 +139,34 @@ def test_more_threads_than_cores_compute_the_same(tools: Any) -> None:
     many = tools.bench(tools.toy(threads=16))
     for _ in range(5):
         np.testing.assert_array_equal(many.run(batch)["logits"], one)
+
+
+@pytest.mark.parametrize("tokens", [128, 129, 300, 400])
+@pytest.mark.parametrize("dtype", ["F32", "Q8_0"])
+def test_threads_that_come_from_both_ends_of_many_rows_compute_the_same(
+    tokens: int, dtype: str, tools: Any
+) -> None:
+    model = toy_decoder(dtype=dtype, bias=True)
+    graph = decoder(model, context=400, pairing="half")
+    batch, results = tools.batch([i % 500 for i in range(tokens)]), []
+    for threads in (1, 2, 3, 16):
+        options = CompileOptions(context=400, batch=400, page=1, threads=threads)
+        bench = tools.bench(NativeBackend().compile(graph, model.tensors, options), sequences=2)
+        results += [bench.run(batch)["logits"] for _ in range(3)]
+    for other in results[1:]:
+        np.testing.assert_array_equal(other, results[0])
+
+
+def test_more_chunks_than_a_ticket_counts_are_all_computed(tools: Any) -> None:
+    heads, tokens = 65, 520  # a chunk for each head of each sequence: 33,800; a ticket counts 32,767
+    options = CompileOptions(context=1, batch=tokens, page=1, threads=2, kv_dtype="F32")
+    each = range(tokens)
+    sketch = tools.attention(heads, heads, 2, tokens=tokens)
+    program = NativeBackend().compile(sketch.graph(), sketch.tensors, options)
+    batch = tools.batch(each, sequences=each, index=[0] * tokens, tables=[[i] for i in each])
+    found = program.new_executor([tokens]).run(batch, tools.go()).rows("logits")
+    values = np.frombuffer(sketch.tensors["v.weight"].data, np.float32).reshape(tokens, 2 * heads)
+    np.testing.assert_allclose(found, values, rtol=1e-6)  # a token that sees itself alone gets its value
 
 
 def test_a_program_loaded_in_a_thread_that_ends_runs_in_others(tools: Any) -> None:

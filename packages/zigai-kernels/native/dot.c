@@ -22,8 +22,9 @@ INLINE int most_few(int type) {
 /* Rows in a tile with many rows. With by_sign a product needs more registers, which leaves fewer for sums. */
 INLINE int rows_at_once(int type) { return by_sign(type) ? FEW : TILE; }
 
+/* Rows of activations. */
 typedef struct {
-    const char *row[TILE];
+    const char *const *row;
     row_layout at;
 } activations;
 

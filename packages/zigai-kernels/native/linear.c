@@ -117,10 +117,11 @@ static int64_t input_stride(const zg_record *r) {
 
 /* Panels first..end of floats (at most GROUP) with rows from..from + n of x (at most ROWS). Sums of whole panels go straight
    to the output. Returns 0 if the sums are in y instead, to be stored. */
-static int many_floats(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
+static int many_floats(const zg_record *r, const uint8_t *weight, const linear_job *job, const activations *a, int first, int end,
                        int from, int n, float y[GROUP][ROWS * PANEL]) {
     const int direct = !job->order && !job->peaks && end * PANEL <= r->width;
     const int64_t next = r->stride / 4;
+    activations tile = *a;
     for (int at = 0, columns; at < r->inner; at += columns) {
         columns = least(r->inner - at, FLOATS_AT_ONCE);
         const int last = at + columns == r->inner;
@@ -128,10 +129,10 @@ static int many_floats(const zg_record *r, const uint8_t *weight, const linear_j
             panels = tile_size(end - p, AT_ONCE);
             for (int t = 0, count; t < n; t += count) {
                 count = tile_size(n - t, TILE);
-                for (int i = 0; i < count; i++) a->row[i] = input_row(job, from + t + i);
+                tile.row = a->row + t;
                 const sums between = {y[p - first] + t * PANEL, PANEL, ROWS * PANEL};
                 const sums out = {job->out + (from + t) * job->out_row + (int64_t)p * PANEL, job->out_row, PANEL};
-                together[panels][count]((const float *)weight + p * next + (int64_t)at * PANEL, next, a, at, columns,
+                together[panels][count]((const float *)weight + p * next + (int64_t)at * PANEL, next, &tile, at, columns,
                                         at ? &between : NULL, last && direct ? &out : &between,
                                         last && direct && job->bias ? job->bias + (int64_t)p * PANEL : NULL);
             }
@@ -141,12 +142,13 @@ static int many_floats(const zg_record *r, const uint8_t *weight, const linear_j
 }
 
 /* The same for panels of any type but floats of which several are multiplied at once: the sums are in y. */
-static void many_pieces(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
-                        int from, int n, float y[GROUP][ROWS * PANEL]) {
+static void many_pieces(const zg_record *r, const uint8_t *weight, const activations *a, int first, int end, int n,
+                        float y[GROUP][ROWS * PANEL]) {
     const panel_kernels *k = &kernels[r->type];
     const block_layout l = layouts[r->type];
     const int64_t scales = panel_scales(r->type, r->inner);
     const int width = columns_of(r->type, r->inner);
+    activations tile = *a;
     piece w;
     for (int p = first; p < end; p++) memset(y[p - first], 0, (size_t)n * PANEL * sizeof(float));
     for (int at = 0, columns; at < width; at += columns) {
@@ -157,31 +159,33 @@ static void many_pieces(const zg_record *r, const uint8_t *weight, const linear_
             k->unpack(&w, panel + blocks * l.scales, panel + scales + blocks * l.quants, columns);
             for (int t = 0, count; t < n; t += count) {
                 count = tile_size(n - t, rows_at_once(r->type));
-                for (int i = 0; i < count; i++) a->row[i] = input_row(job, from + t + i);
-                k->many[count](&w, a, at, columns, y[p - first] + t * PANEL);
+                tile.row = a->row + t;
+                k->many[count](&w, &tile, at, columns, y[p - first] + t * PANEL);
             }
         }
     }
 }
 
-static void many_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end,
+static void many_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, const activations *a, int first, int end,
                       int from, int n) {
     float y[GROUP][ROWS * PANEL];
-    if (panels_at_once(r->type) == 1) many_pieces(r, weight, job, a, first, end, from, n, y);
+    if (panels_at_once(r->type) == 1) many_pieces(r, weight, a, first, end, n, y);
     else if (many_floats(r, weight, job, a, first, end, from, n, y)) return;
     for (int t = 0; t < n; t++) /* row by row: panels of a row are neighbours in memory, rows are far apart */
         for (int p = first; p < end; p++) store_panel(r, job, y[p - first] + t * PANEL, from + t, p);
 }
 
-static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, activations *a, int first, int end) {
+static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job *job, const activations *a, int first,
+                     int end) {
     const int64_t scales = panel_scales(r->type, r->inner);
+    activations tile = *a;
     float y[FEW * PANEL];
     for (int p = first; p < end; p++) {
         const uint8_t *panel = weight + p * r->stride;
         for (int t = 0, count; t < job->n; t += count) {
             count = tile_size(job->n - t, FEW);
-            for (int i = 0; i < count; i++) a->row[i] = input_row(job, t + i);
-            kernels[r->type].few[count](panel, panel + scales, columns_of(r->type, r->inner), a, y);
+            tile.row = a->row + t;
+            kernels[r->type].few[count](panel, panel + scales, columns_of(r->type, r->inner), &tile, y);
             for (int i = 0; i < count; i++) store_panel(r, job, y + i * PANEL, t + i, p);
         }
     }
@@ -190,13 +194,17 @@ static void few_rows(const zg_record *r, const uint8_t *weight, const linear_job
 /* Panels first..end of the output. Many rows of x are processed in runs, so that a run's columns of one piece stay in
    the L2 cache for a whole group of panels. */
 static void linear_panels(const zg_record *r, const uint8_t *weight, const linear_job *job, int first, int end) {
-    activations a = {.at = input_row_layout(r->type, r->inner)};
-    if (job->n <= most_few(r->type)) few_rows(r, weight, job, &a, first, end);
-    else
-        for (int from = 0; from < job->n; from += ROWS)
-            for (int p = first; p < end; p += GROUP)
-                many_rows(r, weight, job, &a, p, least(p + GROUP, end), from, least(job->n - from, ROWS));
+    const char *row[ROWS];
+    const activations a = {row, input_row_layout(r->type, r->inner)};
+    for (int from = 0, n; from < job->n; from += n) {
+        n = least(job->n - from, ROWS);
+        for (int i = 0; i < n; i++) row[i] = input_row(job, from + i);
+        if (job->n <= most_few(r->type)) few_rows(r, weight, job, &a, first, end);
+        else
+            for (int p = first; p < end; p += GROUP) many_rows(r, weight, job, &a, p, least(p + GROUP, end), from, n);
+    }
 }
+_Static_assert(FEW * 16 <= ROWS, "few rows are a single run: most_few");
 
 static void linear_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;

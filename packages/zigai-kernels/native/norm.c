@@ -45,14 +45,17 @@ static void l2_norm_run(zg_executor *c, const zg_record *r, int chunk, int threa
 
 static void layer_norm_run(zg_executor *c, const zg_record *r, int chunk, int thread) {
     (void)thread;
-    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width, *w = r->weight;
+    const float *x = (const float *)address(c, r->x) + (int64_t)chunk * r->width, *w = r->weight, *b = r->bias;
     float *y = (float *)address(c, r->output) + (int64_t)chunk * r->width;
     int n = r->width;
     float mean = sum_of(x, n) / (float)n;
     float scale = 1.0f / sqrtf(sum_of_squares(x, n, mean) / (float)n + r->factor);
-    for (int i = 0; i < n; i++) y[i] = (x[i] - mean) * scale;
-    if (w)
-        for (int i = 0; i < n; i++) y[i] *= w[i];
-    if (r->bias)
-        for (int i = 0; i < n; i++) y[i] += r->bias[i];
+    if (w && b)
+        for (int i = 0; i < n; i++) y[i] = (x[i] - mean) * scale * w[i] + b[i];
+    else if (w)
+        for (int i = 0; i < n; i++) y[i] = (x[i] - mean) * scale * w[i];
+    else if (b)
+        for (int i = 0; i < n; i++) y[i] = (x[i] - mean) * scale + b[i];
+    else
+        for (int i = 0; i < n; i++) y[i] = (x[i] - mean) * scale;
 }

@@ -47,6 +47,7 @@
 #include "cache.c"
 #include "products.c"
 #include "softmax.c"
+#include "block.c"
 #include "attention.c"
 #include "recurrent.c"
 #include "short_conv.c"

@@ -39,8 +39,8 @@ nox.needs_version = ">=2024.10.9"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["lint", "types", "tests", "docs"]
 
-BESIDE_A_PEER = ("compare", "peer")
-"""Benchmarks that need llama.cpp; `nox -s compare` runs them."""
+BESIDE_A_PEER = ("compare", "peer", "embeddings", "embeddings_peer")
+"""Benchmarks that need another engine; `nox -s compare` runs them."""
 KERNELS = "packages/zigai-kernels/tests"
 ENGINE_ON_KERNELS = "integration-tests/test_engine_in_company.py"
 """Random requests on the native backend; needs no package but core and kernels."""
@@ -283,15 +283,17 @@ def bench(session: nox.Session) -> None:
 def compare(session: nox.Session) -> None:
     """Measure ZigAI beside llama.cpp, compiled for this CPU (once, ten minutes): `-- MODEL... [options]`.
 
-    `-- accuracy [options]` compares accuracy instead of speed. `--peer PYTHON` uses an installed llama.cpp.
+    `-- accuracy [options]` compares accuracy instead of speed, `-- embeddings FOLDER [options]` an encoder
+    with sentence-transformers (downloads torch). `--peer PYTHON` uses an installed one.
     """
     install_wheels(session, PROJECTS)
     install(session, *group("compare"))
     options = list(session.posargs)
-    script = options.pop(0) if options[:1] == ["accuracy"] else "compare"
+    script = options.pop(0) if options[:1] in (["accuracy"], ["embeddings"]) else "compare"
     named = {option.split("=")[0] for option in options}
     if not named & {"--peer", "--from", "--help", "-h"}:
-        options = ["--peer", str(peer(session)), *options]
+        found = peer(session, "sentence-transformers" if script == "embeddings" else "llama-cpp")
+        options = ["--peer", str(found), *options]
     session.run("python", f"benchmarks/{script}.py", *options)
 
 
@@ -349,30 +351,31 @@ def dev(session: nox.Session) -> None:
     session.run(*pip, "nox", *tools, *editable())
 
 
-def peer_folder(session: nox.Session) -> Path:
-    """The environment with llama.cpp, which need not exist."""
-    return session.cache_dir.resolve() / "llama-cpp"
+def peer_folder(session: nox.Session, name: str = "llama-cpp") -> Path:
+    """The environment with another engine, which need not exist."""
+    return session.cache_dir.resolve() / name
 
 
-def peer_python(session: nox.Session) -> Path:
-    """The Python of the environment with llama.cpp, which need not exist."""
-    return peer_folder(session) / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+def peer_python(session: nox.Session, name: str = "llama-cpp") -> Path:
+    """The Python of the environment with another engine, which need not exist."""
+    return peer_folder(session, name) / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 
-def peer_complete(session: nox.Session) -> Path:
+def peer_complete(session: nox.Session, name: str = "llama-cpp") -> Path:
     """A file that exists once that environment is complete."""
-    return peer_folder(session) / "complete"
+    return peer_folder(session, name) / "complete"
 
 
-def peer(session: nox.Session) -> Path:
-    """The Python of an environment with llama.cpp, created on first use."""
-    folder, python, complete = peer_folder(session), peer_python(session), peer_complete(session)
+def peer(session: nox.Session, name: str) -> Path:
+    """The Python of an environment with another engine, created on first use."""
+    folder, python = peer_folder(session, name), peer_python(session, name)
+    complete = peer_complete(session, name)
     if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        session.log("compiling llama.cpp for this CPU")
+        session.log(f"installing {name}; llama.cpp is compiled for this CPU")
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(folder), external=True)
         native = {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}
-        session.run(str(python), "-m", "pip", "install", *group("peer"), env=native, external=True)
+        session.run(str(python), "-m", "pip", "install", *group(name), env=native, external=True)
         complete.touch()
     return python
 

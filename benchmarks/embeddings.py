@@ -4,7 +4,7 @@ Both embed the same sentences with the same number of threads, in alternation, e
 The folder is one of sentence-transformers, with modules.json and an encoder that both can read.
 
 usage: python benchmarks/embeddings.py FOLDER --peer PYTHON [--texts N] [--rounds N] [--threads N]
-       [--quantize TYPE] [--json FILE]
+       [--model FILE] [--json FILE]
 """
 
 from __future__ import annotations
@@ -89,8 +89,8 @@ def cosines(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[n
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The figures: medians of the rounds, in texts per second."""
     texts = sentences(options.texts)
-    settings = {"quantize": options.quantize} if options.quantize else {}
-    model = zigai.load(options.folder, threads=options.threads, **settings)
+    path = options.model or options.folder
+    model = zigai.load(path, threads=options.threads)
     embeddings = model.embed(texts)  # and warm up
     with tempfile.TemporaryDirectory() as folder:
         peer = Peer(options.peer, options.folder, texts, options.threads, Path(folder))
@@ -105,11 +105,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             peer.close()
     least = float(cosines(embeddings, peer.embeddings).min())
     return {
-        "model": options.folder.name,
+        "model": path.name,
         "texts": len(texts),
         "tokens": sum(len(model.tokenizer.encode(text)) for text in texts),
         "threads": options.threads,
-        "quantize": options.quantize,
         "texts_per_second": len(texts) / statistics.median(ours),
         "peer_texts_per_second": len(texts) / statistics.median(theirs),
         "ratio": statistics.median(theirs) / statistics.median(ours),
@@ -125,7 +124,7 @@ def main() -> int:
     parser.add_argument("--texts", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--quantize", metavar="TYPE", help="quantise the weights while loading")
+    parser.add_argument("--model", type=Path, help="what ZigAI loads, such as a GGUF file made of the folder")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     options = parser.parse_args()
     figures = measure(options)

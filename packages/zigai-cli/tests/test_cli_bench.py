@@ -95,8 +95,12 @@ def test_of_an_encoder_whole_texts_are_timed_and_no_decode(encoder: tuple[str, .
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--depth", 4], "the model is an encoder, which generates nothing: leave out --depth"),
-        (["--sequences", 2], "leave out --depth and --sequences"),
+        (
+            ["--depth", 4],
+            "the model is an encoder, which generates nothing: leave out --generate, --depth and",
+        ),
+        (["--sequences", 2], "leave out --generate, --depth and --sequences"),
+        (["--generate", 8], "leave out --generate, --depth and --sequences"),
         (["--prompt", 0], "the model is an encoder, which generates nothing: give --prompt N"),
         (["--prompt", 21], "--prompt is 21, but the model knows 20 positions: give --prompt 20 or less"),
     ],

@@ -54,6 +54,15 @@ def test_a_sound_installation_has_no_error(plugins: Plugins, home: Path) -> None
     assert result.stdout.splitlines()[-1] == "everything works"
 
 
+def test_a_package_of_ours_that_another_needs_and_lacks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = {"zigai-cli": ["zigai-core", "zigai-lost", 'zigai-extra; extra == "more"']}
+    monkeypatch.setattr(checkup.metadata, "requires", lambda name: needed.get(name))
+    answer = checks()
+    missing = {check["name"]: check["text"] for check in answer["checks"] if check["status"] == "error"}
+    assert missing == {"zigai-lost": "MISSING: pip install --upgrade zigai"}
+    assert not answer["ok"]
+
+
 def test_a_backend_that_cannot_be_used_here_is_an_error(plugins: Plugins) -> None:
     plugins.backends._given["toy"] = Unusable
     result = zig_ai("doctor")

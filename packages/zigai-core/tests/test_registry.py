@@ -72,9 +72,12 @@ def test_the_error_for_an_unknown_name_lists_the_installed_ones_and_the_package_
 
 def test_the_error_for_an_unknown_name_names_the_nearest() -> None:
     plugins = Plugins(architectures=dict.fromkeys(["qwen2", "qwen3moe", "llama"], build))
-    with pytest.raises(UnsupportedError, match=r"; the nearest to it: qwen3moe and qwen2; installed: "):
-        plugins.architectures.get("qwen4moe")
-    with pytest.raises(UnsupportedError, match=r"; installed: llama, qwen2, qwen3moe$"):
+    with pytest.raises(UnsupportedError, match=r"; the nearest in spelling: qwen3moe and qwen2; installed: "):
+        plugins.architectures.get("Qwen4MoE")
+    begin = (
+        r"; installed: llama, qwen2, qwen3moe\. To begin a package that does: zig-ai new architecture NAME$"
+    )
+    with pytest.raises(UnsupportedError, match=begin):
         plugins.architectures.get("x" * 10_000_000)
 
 
@@ -89,7 +92,7 @@ def test_hints_come_from_installed_packages_and_a_broken_one_is_skipped(
 
 
 def test_the_error_for_a_name_without_a_hint_names_no_package() -> None:
-    with pytest.raises(UnsupportedError, match=r"architecture 'mamba'; installed: none$"):
+    with pytest.raises(UnsupportedError, match=r"architecture 'mamba'; installed: none\. To begin a package"):
         Plugins().architectures.get("mamba")
 
 

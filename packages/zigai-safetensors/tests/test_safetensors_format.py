@@ -170,6 +170,7 @@ def test_an_expert_with_leading_zeros_is_no_expert(folder: Folder, make: Any) ->
     [
         ({"model_type": None}, "config.json: has no model_type, which names the model's family: take"),
         ({"model_type": 5}, "model_type is 5, but must be the name"),
+        ({"model_type": ""}, "model_type is '', but must be the name"),
         ({"eos_token_id": "x"}, "/config.json: eos_token_id is 'x', but must be a whole number or a list"),
         ({"vocab_size": 9}, "config.json: vocab_size is 9, but 'token_embd.weight' has 8 rows"),
         ({"model_type": "other"}, "no installed package serves the family of Hugging Face 'other'"),

@@ -5,21 +5,19 @@ from __future__ import annotations
 # ruff: noqa: I001 - `interrupts` comes first: Ctrl-C may arrive while the others are imported
 from zigai_cli import interrupts
 
-import contextlib
-import logging
 import os
 import sys
 from pathlib import Path
 
 from zigai_cli import failure
-from zigai_cli.terminal.output import note
+from zigai_cli.terminal.warning_log import show_warnings
 
 
 def run() -> None:
     """Run the command `zig-ai`. Always raises `SystemExit`, with the exit code."""
     no_output = sys.stdout is None
     _prepare_streams()
-    _show_warnings()
+    show_warnings()
     if no_output:
         sys.stderr.write(
             "zig-ai: standard output is closed; to discard the output, redirect it: >/dev/null\n"
@@ -49,22 +47,6 @@ def _prepare_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - it stays open
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-
-
-class _StandardError(logging.Handler):
-    """Writes log records of core and plugins to standard error, a line each, without control characters."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write the line. A closed standard error is ignored."""
-        with contextlib.suppress(OSError):
-            note(f"zig-ai: {' '.join(record.getMessage().split())}", sys.stderr)
-
-
-def _show_warnings() -> None:
-    log = logging.getLogger("zigai")
-    if not log.handlers:
-        log.addHandler(_StandardError(logging.WARNING))
-        log.propagate = False
 
 
 def _flush(code: str | int | None) -> str | int | None:

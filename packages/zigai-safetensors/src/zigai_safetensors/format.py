@@ -115,7 +115,7 @@ def _family(config: Mapping[str, Any], path: Path) -> str:
             "weights are from"
         )
     kind = config["model_type"]
-    if not isinstance(kind, str):
+    if not isinstance(kind, str) or not kind:
         raise FormatError(f"{path}: model_type is {quote(kind)}, but must be the name of the model's family")
     return kind
 

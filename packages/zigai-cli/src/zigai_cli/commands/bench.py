@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from zigai_cli.measure.timing import Timing, Work
     from zigai_core.contracts.descriptor import ModelDescriptor
 
+GENERATED = 64
+"""Tokens that are decoded if no number is given."""
+
 W = TypeVar("W", "Timing", "Sweep")
 
 
@@ -45,8 +48,14 @@ def bench(
         int, typer.Option(metavar="N", min=0, help="Tokens of the prompt; 0 skips prefill.")
     ] = 512,
     generate: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Tokens to decode per sequence; 0 skips decode.")
-    ] = 64,
+        Optional[int],  # noqa: UP045
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Tokens to decode per sequence; 0 skips decode.",
+            show_default=str(GENERATED),
+        ),
+    ] = None,
     depth: Annotated[
         int, typer.Option(metavar="N", min=0, help="Tokens in each sequence before decode begins.")
     ] = 0,
@@ -76,18 +85,19 @@ def bench(
         raise typer.BadParameter("--plot draws between the figures: use --plot-file together with --json")
     if sum(named is not None for named in (path, model, synthetic)) > 1:
         raise typer.BadParameter("more than one model: give a PATH, --model or --synthetic")
-    if not prompt and not generate:
+    decoded = GENERATED if generate is None else generate
+    if not prompt and not decoded:
         raise typer.BadParameter("nothing to measure: --prompt and --generate are both 0")
     from zigai_cli.measure.sweep import Sweep
     from zigai_cli.measure.timing import Timing, Work, peak_resident
 
-    work = Work(prompt, generate, depth, sequences, repeat, profile)
+    work = Work(prompt, decoded, depth, sequences, repeat, profile)
     curves = plot or plot_file is not None
     swept = replace(work, depth=depth or prompt) if curves else work
     if synthetic is None:
         file = loader.choose(model if path is None else path)
         name = file.name
-        work, swept = _of_model(file, work, swept)
+        work, swept = _of_model(file, work, swept, generates=bool(generate))
         opened = partial(loader.load_file, file)
     else:
         name = synthetic
@@ -147,10 +157,11 @@ def bench(
         draw(sweep.charts(name), plot=plot, file=plot_file)
 
 
-def _of_model(file: Path, work: Work, swept: Work) -> tuple[Work, Work]:
+def _of_model(file: Path, work: Work, swept: Work, *, generates: bool) -> tuple[Work, Work]:
     """What is to be timed, and its sweep, without decode if the model is an encoder, which generates nothing.
 
-    Raises `BadParameter` for an encoder of which nothing is left, or that knows fewer positions.
+    Raises `BadParameter` for an encoder of which nothing is left, that knows fewer positions, or that
+    `generates`: decode is asked for.
     """
     from zigai_core.api import loading
     from zigai_core.contracts.errors import ZigAIError
@@ -162,8 +173,8 @@ def _of_model(file: Path, work: Work, swept: Work) -> tuple[Work, Work]:
     if not graph.whole_sequences:
         return work, swept
     what = "the model is an encoder, which generates nothing"
-    if work.depth or work.sequences > 1:
-        raise typer.BadParameter(f"{what}: leave out --depth and --sequences")
+    if generates or work.depth or work.sequences > 1:
+        raise typer.BadParameter(f"{what}: leave out --generate, --depth and --sequences")
     if not work.prompt:
         raise typer.BadParameter(f"{what}: give --prompt N, the tokens of a text")
     most = graph.position_limit

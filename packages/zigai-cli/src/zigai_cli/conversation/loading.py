@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from zigai_cli.terminal.output import clean
+from zigai_cli.terminal.warning_log import collected_warnings
 
 if TYPE_CHECKING:
     from zigai_core.api.chat import Chat
@@ -102,9 +103,11 @@ class Loading:
 
     def _work(self) -> None:
         try:
-            located = self._opener.choose(None) if self._located is None else self._located
-            self._name = clean(located.path.name)
-            self._ready = self._opener.open(located, self._show)
+            with collected_warnings() as warnings:  # the user types: nothing may be written now
+                located = self._opener.choose(None) if self._located is None else self._located
+                self._name = clean(located.path.name)
+                ready = self._opener.open(located, self._show)
+            self._ready = replace(ready, remarks=(*ready.remarks, *warnings))
         except BaseException as error:  # raised again by `result`
             self._error = error
 

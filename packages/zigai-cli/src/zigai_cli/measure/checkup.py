@@ -110,7 +110,7 @@ def _packages() -> Iterator[Check]:
         yield Check("packages", name, version)
         for requirement in metadata.requires(name) or ():
             other = re.match(r"[A-Za-z0-9._-]+", requirement)
-            if other and "extra ==" not in requirement and not other[0].startswith("zigai"):
+            if other and "extra ==" not in requirement and other[0] not in found:
                 needed[other[0]] = None
     for name in sorted(needed):
         try:

@@ -128,16 +128,18 @@ class Registry(Generic[T]):
         return NOUNS.get(self.group, f"entry of {self.group}")
 
     def _unknown(self, name: str) -> str:
-        near = difflib.get_close_matches(name[:64], list(self), n=2)
-        nearest = f"the nearest to it: {' and '.join(near)}; " if near else ""
+        near = difflib.get_close_matches(name[:64].lower(), list(self), n=2)
+        nearest = f"the nearest in spelling: {' and '.join(near)}; " if near else ""
         installed = ", ".join(self) or "none"
         message = (
             f"no installed package serves the {self._noun} {quote(name)}; {nearest}installed: {installed}"
         )
         package = self.hint(name)
-        return message + (
-            f". Install the one that does with: pip install --upgrade {package}" if package else ""
-        )
+        if package:
+            return f"{message}. Install the one that does with: pip install --upgrade {package}"
+        if self.group in ("zigai.architectures", "zigai.huggingface"):
+            return f"{message}. To begin a package that does: zig-ai new architecture NAME"
+        return message
 
     def hint(self, name: str) -> str:
         """The distribution that a hint names for this plugin; empty if there is no hint."""

@@ -27,12 +27,15 @@ TOKENS = "tokens"
 WANTED = "wanted"
 
 _INSTEAD = {
-    "logits": ": it neither generates text nor predicts it; use embed() (zig-ai embed) if it has an output "
-    "named hidden",
-    "hidden": ": it cannot embed text; use logits() or generate() if it has an output named logits",
-    "scores": ": it scores no pairs of texts; load a reranker (a cross-encoder), or compare texts by embed()",
+    "logits": (": it neither generates text nor predicts it", "hidden", "; use embed() (zig-ai embed)"),
+    "hidden": (": it cannot embed text", "logits", "; use logits() or generate()"),
+    "scores": (
+        ": it scores no pairs of texts; load a reranker (a cross-encoder)",
+        "hidden",
+        ", or compare texts by embed()",
+    ),
 }
-"""By the name of a missing output, what to use instead."""
+"""By the name of a missing output, what that means, and what to use instead if there is another output."""
 
 _OF_RERANKERS = (
     ": it is a reranker, which scores pairs of texts and does nothing else; use rerank() (zig-ai rerank)"
@@ -294,7 +297,11 @@ class Graph:
     def output(self, name: str) -> Value:
         """Returns the output of this name. Raises `UnsupportedError`, with the existing names, if missing."""
         if name not in self.outputs:
-            names, instead = ", ".join(sorted(self.outputs)) or "none", _INSTEAD.get(name, "")
+            names, (means, other, use) = (
+                ", ".join(sorted(self.outputs)) or "none",
+                _INSTEAD.get(name, ("",) * 3),
+            )
+            instead = means + (use if other in self.outputs else "")
             if "scores" in self.outputs:
                 instead = _OF_RERANKERS if self.outputs["scores"].width == 1 else _OF_CLASSIFIERS
             raise UnsupportedError(

@@ -39,6 +39,14 @@ def test_lines_of_a_file_and_of_standard_input_are_texts(model: Path, tmp_path: 
     np.testing.assert_allclose(json.loads(printed[1])["embedding"], expected[1], rtol=1e-4, atol=1e-5)
 
 
+def test_a_text_that_is_too_long_is_named_by_its_number(model: Path, tmp_path: Path) -> None:
+    text = tmp_path / "lines.txt"
+    text.write_text("\n".join(["short"] * 66 + ["long " * 3000, "short"]))
+    result = zig_ai("embed", "-m", model, "--backend", "numpy", "--file", text)
+    assert result.exit_code == 1
+    assert "text 67: no room: the prompt has" in result.stderr
+
+
 def test_similarity_is_the_cosine(model: Path) -> None:
     base = ["embed", "-m", model, "--backend", "numpy", "--similarity", "same", "other", "same"]
     answer = json.loads(zig_ai(*base, "--json").stdout)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.contracts.errors import TokenizerError, UnsupportedError
+from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError
 from zigai_core.testing.engine.scripted import scripted_model
 
 
@@ -49,6 +49,25 @@ def test_no_texts_have_no_rows() -> None:
 )
 def test_a_wrong_text_is_named_by_its_index(wrong: Any, message: str) -> None:
     with pytest.raises(TokenizerError, match=message):
+        scripted_model().embed(wrong)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "kind", "message"),
+    [
+        (["a", "b\ud800"], TokenizerError, r"^text 1: the text has a lone surrogate"),
+        (
+            [[1]] * 70 + [[10**6]],
+            TokenizerError,
+            r"^text 70: token 1000000 is outside",
+        ),
+        ([[1], [1] * 200], ContextOverflowError, r"^text 1: no room: the prompt has 200 tokens"),
+        ("b\ud800", TokenizerError, r"^the text has a lone surrogate"),
+        ([10**6], TokenizerError, r"^token 1000000 is outside"),
+    ],
+)
+def test_an_error_about_one_of_several_texts_says_which(wrong: Any, kind: type, message: str) -> None:
+    with pytest.raises(kind, match=message):
         scripted_model().embed(wrong)
 
 

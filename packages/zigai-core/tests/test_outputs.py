@@ -97,9 +97,7 @@ def test_calls_that_need_logits_are_refused_by_name_before_computing(ask: Any) -
 
 def test_embedding_without_a_hidden_state_is_refused_by_name_before_computing() -> None:
     toy = model(encoder(), "relevance", backend=NotRun)
-    with pytest.raises(
-        UnsupportedError, match=r"\(its outputs: relevance\): it cannot embed text$"
-    ):
+    with pytest.raises(UnsupportedError, match=r"\(its outputs: relevance\): it cannot embed text$"):
         toy.embed(TEXT)
 
 

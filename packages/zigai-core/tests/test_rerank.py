@@ -116,6 +116,14 @@ def test_a_document_that_is_too_long_is_named_before_anything_is_computed_or_cut
             model.rerank("q" * 17, ["a"], truncate=True)
 
 
+def test_an_error_about_a_text_says_which() -> None:
+    with reranker() as model:
+        with pytest.raises(TokenizerError, match=r"^document 1: the text has a lone surrogate"):
+            model.rerank("query", ["ok", "\ud800"])
+        with pytest.raises(TokenizerError, match=r"^the query: the text has a lone surrogate"):
+            model.rerank("\ud800", ["ok"])
+
+
 def test_a_model_that_is_no_reranker_says_what_to_do_and_a_reranker_embeds_nothing() -> None:
     with reranker() as model, pytest.raises(UnsupportedError, match=r"it is a reranker.*use rerank\(\)"):
         model.embed("a text")

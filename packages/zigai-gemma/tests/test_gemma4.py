@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zigai_core.api.unread import check_unread
+from zigai_core.api.unread import UnreadError, check_unread
 from zigai_core.contracts.descriptor import ModelDescriptor
 from zigai_core.contracts.errors import FormatError, ShapeError
 from zigai_core.contracts.graph import Graph
+from zigai_core.contracts.hyperparameters import Hyperparameters
 from zigai_core.ops.operations import Attention, Embedding, Experts, Rope, SoftCap
 from zigai_core.testing.oracles import Oracle
 from zigai_core.testing.oracles.evaluation import Evaluation, float_weights
@@ -54,6 +55,23 @@ def test_the_last_layers_read_the_cache_of_the_last_layer_of_their_kind_before_t
     assert [(op.key_dim, op.scale) for op in attentions] == [(8, 1), (8, 1), (12, 1), (8, 1), (12, 1)]
 
 
+def test_a_key_that_contradicts_the_tensors_about_values_is_an_error() -> None:
+    full = "blk.2.attn_v.weight"
+    without = {full: None}
+    stored = logits(changed(attention__k_eq_v=False))
+    shared = logits(changed(tensors=without, attention__k_eq_v=True))
+    assert np.abs(stored - shared).max() > 0.1
+    for tensors, expected in (({}, stored), (without, shared)):  # without the key the tensors tell
+        model = changed(tensors=tensors)
+        values = {key: value for key, value in model.hyperparameters.items() if key != "attention.k_eq_v"}
+        told = dataclasses.replace(model, hyperparameters=Hyperparameters(values, prefix="gemma4"))
+        np.testing.assert_array_equal(logits(told), expected)
+    with pytest.raises(ShapeError, match=f"{full} is missing"):
+        logits(changed(tensors=without, attention__k_eq_v=False))
+    with pytest.raises(UnreadError, match=full):
+        logits(changed(attention__k_eq_v=True))
+
+
 def test_projections_that_nothing_reads_are_left_out() -> None:
     names = {
         "blk.3.attn_k.weight": (16, 32),
@@ -78,7 +96,7 @@ def test_fused_projections_are_the_same_model() -> None:
 
 def test_a_full_layer_without_values_has_the_keys_projection_for_them() -> None:
     keys = EXPERTS.model.tensors["blk.1.attn_k.weight"].to_float32()
-    model = changed(EXPERTS, {"blk.1.attn_v.weight": keys})
+    model = changed(EXPERTS, {"blk.1.attn_v.weight": keys}, attention__k_eq_v=False)
     np.testing.assert_array_equal(logits(model, EXPERTS), logits(EXPERTS.model, EXPERTS))
     with pytest.raises(ShapeError, match=r"blk\.0\.attn_v\.weight is missing"):
         gemma4(changed(EXPERTS, {"blk.0.attn_v.weight": None}), context=64)

@@ -34,6 +34,7 @@ def test_heads_of_full_layers_stand_in_keys_of_their_own_or_in_the_configuration
     assert heads(global_head_dim=16, num_global_key_value_heads=2)["attention.head_count_kv"] == 4
     both = heads(global_head_dim=16, num_global_key_value_heads=2, attention_k_eq_v=True)
     assert both["attention.head_count_kv"] == [4, 2, 4, 2]
+    assert both.pop("attention.k_eq_v") is True
     own = {"head_dim": 16, "num_key_value_heads": 2}
     assert heads(per_layer_config={"1": own, "3": own}) == both
     assert heads(per_layer_config={})["attention.key_length"] == 8  # no layer has another
@@ -59,6 +60,7 @@ def test_layers_that_differ_in_another_way_are_refused(config: Any, error: str) 
         *({"per_layer_config": value} for value in ([], "x", {"1": 3})),
         *({"global_head_dim": value} for value in (0, -1, 1.5, True, "16")),
         *({"num_key_value_heads": value} for value in (0, None, 2**31)),
+        *({"attention_k_eq_v": value} for value in (1, 0, "true", [True])),
         {"layer_types": "full_attention"},
     ],
 )

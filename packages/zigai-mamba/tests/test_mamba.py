@@ -52,6 +52,12 @@ def test_kv_heads_that_are_none_are_named(counts: Any) -> None:
         granitehybrid(dataclasses.replace(HYBRID, hyperparameters=hp), context=64)
 
 
+def test_logits_are_not_divided_by_next_to_nothing() -> None:
+    hp = HYBRID.hyperparameters.replaced(logit_scale=1e-39)
+    with pytest.raises(FormatError, match=r"logit_scale is 1e-39, but must be 0 for none, or at least 1e-06"):
+        granitehybrid(dataclasses.replace(HYBRID, hyperparameters=hp), context=64)
+
+
 @pytest.mark.parametrize(("counts", "lacking"), [([2, 2, 0], "attn_q"), ([0, 0, 0], "ssm_in")])
 def test_a_layer_of_the_other_kind_is_a_missing_tensor(counts: list[int], lacking: str) -> None:
     hp = HYBRID.hyperparameters.replaced(attention__head_count_kv=counts)

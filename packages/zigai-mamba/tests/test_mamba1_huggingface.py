@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from zigai_mamba.huggingface import MAMBA2
 from zigai_mamba.huggingface_mamba import FALCON_MAMBA, MAMBA, inner_size, normed, rank
 
 
@@ -46,5 +47,5 @@ def test_decays_are_negative_exponentials_of_the_whole_matrix() -> None:
 
 def test_only_falcon_mamba_has_norms_of_the_step_and_rescaled_weights_are_refused() -> None:
     assert "mixer_rms_eps" in FALCON_MAMBA.computed and "mixer_rms_eps" not in MAMBA.computed
-    for names in (MAMBA, FALCON_MAMBA):
+    for names in (MAMBA, MAMBA2, FALCON_MAMBA):
         assert names.required["rescale_prenorm_residual"] == (False, None)

@@ -66,4 +66,8 @@ def test_the_parts_of_a_mixer_have_the_shapes_of_gguf_files() -> None:
 
 
 def test_other_activations_and_mixers_without_a_norm_are_refused() -> None:
-    assert MAMBA2.required == {"hidden_act": ("silu",), "rms_norm": (True, None)}
+    assert MAMBA2.required == {
+        "hidden_act": ("silu",),
+        "rms_norm": (True, None),
+        "rescale_prenorm_residual": (False, None),
+    }

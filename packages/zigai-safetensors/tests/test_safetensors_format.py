@@ -182,6 +182,10 @@ def test_an_expert_with_leading_zeros_is_no_expert(folder: Folder, make: Any) ->
         ({"num_hidden_layers": "2"}, "the number of layers is '2'"),
         ({"rope_theta": "x"}, "rope_theta is 'x', but must be a number"),
         ({"rope_scaling": [1]}, "rope_scaling is [1], but must be an object"),
+        *(
+            ({"rope_scaling": value}, f"rope_scaling is {value!r}, but must be an object")
+            for value in (False, 0, "", [])
+        ),
         (
             {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
             "the scaling of RoPE 'dynamic' is not supported",

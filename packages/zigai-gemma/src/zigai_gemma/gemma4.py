@@ -20,15 +20,16 @@ from zigai_gemma.shared_caches import SharedCaches
 def gemma4(model: ModelDescriptor, *, context: int) -> Graph:
     """Returns the graph: layers with a window and full ones, of which each kind has its heads and its RoPE.
 
-    Values have a norm without weights, and are the keys' projection in a full layer without `attn_v`. The
-    last layers read the cache of an earlier one. Each layer may have an input of its own for each token, a
-    mixture of experts beside its feed-forward layer, and a factor of its output.
+    Values have a norm without weights. In full layers they are the projection to keys if `attention.k_eq_v`
+    says so; without that key, if there is no `attn_v`. The last layers read the cache of an earlier one. Each
+    layer may have an input of its own for each token, a mixture of experts beside its feed-forward layer, and
+    a factor of its output.
     """
     hp = model.hyperparameters
     sizes = Gemma4Sizes.of(hp)
     g = GraphBuilder(model.tensors)
     ropes = sizes.ropes(g, hp, context=context)
-    caches = SharedCaches(g, hp, sizes.layers)
+    caches, pairing = SharedCaches(g, hp, sizes.layers), model.conventions.rope_pairing
 
     x = scaled_embedding(g, sizes.width)
     inputs = per_layer_inputs(g, x, sizes.layers, sizes.per_layer, sizes.epsilon) if sizes.per_layer else None
@@ -39,7 +40,7 @@ def gemma4(model: ModelDescriptor, *, context: int) -> Graph:
         cache = caches.of(number, windowed, shape, window)
         h = g.rms_norm(x, f"{at}.attn_norm", shape.epsilon)
         h = attention(
-            g, h, at, shape, ropes[windowed], cache, window=window, pairing=model.conventions.rope_pairing
+            g, h, at, shape, ropes[windowed], cache, sizes.keys_as_values, window=window, pairing=pairing
         )
         if number == sizes.layers - 1:  # from here on only the output rows are computed
             h, x = g.select(h, name=f"{at}.attn_wanted"), g.select(x, name=f"{at}.wanted")

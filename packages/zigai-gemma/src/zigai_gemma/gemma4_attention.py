@@ -17,6 +17,7 @@ def attention(
     shape: DecoderShape,
     rope: RopeFrequencies,
     cache: Cache,
+    keys_as_values: bool | None = False,
     *,
     window: int | None,
     pairing: Pairing,
@@ -24,7 +25,8 @@ def attention(
     """Appends attention without the output projection: `[tokens, width]` to `[tokens, heads · head_dim]`.
 
     A layer that reads the cache of another has queries alone. Scores are not scaled. Queries and keys have a
-    norm with weights for each head, values one without.
+    norm with weights for each head, values one without. `keys_as_values`: whether the values of a layer
+    without a window are the projection to keys; None: if it has no matrix for values.
     """
     dim, epsilon = shape.head_dim, shape.epsilon
 
@@ -35,7 +37,7 @@ def attention(
     if cache.shared:
         q, k, v = _queries(g, x, at, shape), None, None
     else:
-        q, k, v = _projections(g, x, at, shape, keys_as_values=window is None)
+        q, k, v = _projections(g, x, at, shape, keys_as_values=keys_as_values if window is None else False)
         k, v = rotated(k, "attn_k"), unit_heads(g, v, f"{at}.attn_v_norm", epsilon, dim)
     return g.attention(
         rotated(q, "attn_q"),
@@ -70,13 +72,12 @@ def _queries(g: GraphBuilder, x: Value, at: str, shape: DecoderShape) -> Value:
 
 
 def _projections(
-    g: GraphBuilder, x: Value, at: str, shape: DecoderShape, *, keys_as_values: bool
+    g: GraphBuilder, x: Value, at: str, shape: DecoderShape, *, keys_as_values: bool | None
 ) -> tuple[Value, Value, Value]:
-    """Queries, keys and values.
-
-    With `keys_as_values`, a layer without a matrix for values has the projection to keys for them.
-    """
-    if not keys_as_values or any(g.has(f"{at}.{part}.weight") for part in ("attn_v", "attn_qkv")):
+    """Queries, keys and values, which are the projection to keys if `keys_as_values`."""
+    if keys_as_values is None:
+        keys_as_values = not any(g.has(f"{at}.{part}.weight") for part in ("attn_v", "attn_qkv"))
+    if not keys_as_values:
         return projections(g, x, at, shape)
     q = g.linear(x, f"{at}.attn_q", shape.heads * shape.head_dim)
     k = g.linear(x, f"{at}.attn_k", shape.kv_heads * shape.head_dim)

@@ -42,6 +42,7 @@ class Gemma4Sizes:
 
     `windowed` has a flag for each layer, true for one with a window; `head_dims` the width of a head in full
     layers and in those with a window; `per_layer` the width of each layer's own input, 0 without any.
+    `keys_as_values` says whether the values of full layers are the projection to keys; None: the tensors do.
     """
 
     layers: int
@@ -53,6 +54,7 @@ class Gemma4Sizes:
     windowed: Sequence[bool]
     window: int
     per_layer: int
+    keys_as_values: bool | None
     epsilon: float
 
     @classmethod
@@ -79,6 +81,7 @@ class Gemma4Sizes:
             windowed=windowed_layers(hp, layers, 6),
             window=hp.integer("attention.sliding_window", minimum=1),
             per_layer=hp.integer("embedding_length_per_layer_input"),
+            keys_as_values=hp.flag("attention.k_eq_v") if "attention.k_eq_v" in hp else None,
             epsilon=hp.number("attention.layer_norm_rms_epsilon", minimum=0.0),
         )
 

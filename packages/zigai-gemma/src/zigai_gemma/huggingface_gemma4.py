@@ -82,7 +82,10 @@ def _heads(
     """The width of heads and the number of KV heads, of which full layers may have others.
 
     They stand in keys of their own, or in `per_layer_config` under the number of each full layer.
+    Whether the values of full layers are the projection to keys is passed on, if the folder says so.
     """
+    if k_eq_v is not None and not isinstance(k_eq_v, bool):
+        raise ValueError(f"attention_k_eq_v must be true or false, not {quote(k_eq_v)}")
     flags = _kinds(kinds, layers)
     if overrides is None:
         full_dim = 512 if full_dim is None else full_dim
@@ -100,6 +103,7 @@ def _heads(
         "rope.dimension_count": full,
         "rope.dimension_count_swa": local,
         "attention.head_count_kv": counts[0] if len({*counts}) == 1 else counts,
+        **({} if k_eq_v is None else {"attention.k_eq_v": k_eq_v}),
     }
 
 

@@ -31,6 +31,8 @@ def granitehybrid(model: ModelDescriptor, *, context: int) -> Graph:
     g = GraphBuilder(model.tensors)
     residual = hp.number("residual_scale", 0.0, minimum=0.0) or 1.0
     divisor = hp.number("logit_scale", 0.0, minimum=0.0) or 1.0
+    if divisor < 1e-6:
+        raise hp.error("logit_scale", f"is {divisor}, but must be 0 for none, or at least 1e-06")
     scale = hp.number("attention.scale", 0.0, minimum=0.0) or None
     has_rope = hp.flag("rope.scaling.finetuned", True)
     rope = rope_frequencies(g, hp, shape.head_dim, context=context) if has_rope else None

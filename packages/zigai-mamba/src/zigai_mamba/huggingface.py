@@ -24,10 +24,12 @@ MIXERS_ALONE = {"context_length": CONTEXT, "attention.head_count": 0, "feed_forw
 """Hyperparameters of a model of nothing but mixers; readers of GGUF need the zeros."""
 
 
+NO_RESCALING = {"rescale_prenorm_residual": (False, None)}
+"""transformers changes weights that it loads if this key is true."""
+
 KEYS_WITHOUT_EFFECT = {
     "initializer_range": _TRAINING,
     "intermediate_size": "expand times hidden_size",
-    "rescale_prenorm_residual": _TRAINING,
     "residual_in_fp32": "sums are float32",
     "time_step_floor": _TRAINING,
     "time_step_init_scheme": _TRAINING,
@@ -118,7 +120,7 @@ MAMBA2 = HuggingFaceNames(
         "state_size": "ssm.state_size",
         "conv_kernel": "ssm.conv_kernel",
     },
-    required={"hidden_act": ("silu",), "rms_norm": (True, None)},
+    required={"hidden_act": ("silu",), "rms_norm": (True, None), **NO_RESCALING},
     keys_without_effect={
         **KEYS_WITHOUT_EFFECT,
         "chunk_size": "the tokens of a chunk that is computed at once; results are the same",

@@ -13,13 +13,10 @@ import numpy as np
 
 from zigai_core.contracts.huggingface import HuggingFaceNames, TensorPart
 from zigai_core.contracts.huggingface_values import whole
-from zigai_mamba.huggingface import KEYS_WITHOUT_EFFECT, MIXERS_ALONE
+from zigai_mamba.huggingface import KEYS_WITHOUT_EFFECT, MIXERS_ALONE, NO_RESCALING
 
 _LAYER = "backbone.layers.{}."
 _OWN_CODE = "of the authors' own code; transformers does not read it"
-
-_WITH_EFFECT = ("intermediate_size", "rescale_prenorm_residual")
-"""Keys that change results, other than in Mamba 2."""
 
 
 def inner_size(given: Any, expand: Any, width: Any) -> dict[str, int]:
@@ -80,10 +77,11 @@ MAMBA = HuggingFaceNames(
     required={
         "hidden_act": ("silu",),
         "rms_norm": (True, None),
-        "rescale_prenorm_residual": (False, None),  # transformers then changes weights that it loads
+        **NO_RESCALING,
     },
     keys_without_effect={
-        **{key: why for key, why in KEYS_WITHOUT_EFFECT.items() if key not in _WITH_EFFECT},
+        # Other than in Mamba 2, the inner width may be given.
+        **{key: why for key, why in KEYS_WITHOUT_EFFECT.items() if key != "intermediate_size"},
         "use_mambapy": "how the scan is computed; results are the same",
         "use_associative_scan": "how the scan is computed; results are the same",
         **dict.fromkeys(

@@ -80,7 +80,7 @@ def lifted(config: Mapping[str, Any], names: HuggingFaceNames, path: Path) -> di
     may the base of layers with a window. Raises `FormatError` if they stand in both and differ.
     """
     found = dict(config)
-    if not any(config.get(key) for key in _OBJECTS) and _OBJECTS[0] in names.defaults:
+    if not _objects(config) and _OBJECTS[0] in names.defaults:
         found[_OBJECTS[0]] = names.defaults[_OBJECTS[0]]
     where, given = _object(found, path)
     at, full = _full_layers(where, given, path)
@@ -185,12 +185,17 @@ def _add_magnitude(
     values["rope.scaling.yarn_attn_factor"] = (1 + own * growth) / (1 + all_dim * growth)
 
 
+def _objects(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What stands in the configuration for RoPE's settings; null and an empty object are nothing."""
+    return {key: config[key] for key in _OBJECTS if config.get(key) not in (None, {})}
+
+
 def _object(config: Mapping[str, Any], path: Path) -> tuple[str, Mapping[str, Any]]:
     """The key of the object with RoPE's settings, and the object.
 
     It is `rope_parameters`, or `rope_scaling` of transformers 4.
     """
-    found = {key: config[key] for key in _OBJECTS if config.get(key)}
+    found = _objects(config)
     for key, value in found.items():
         if not isinstance(value, dict):
             raise FormatError(f"{path}: {key} is {quote(value)}, but must be an object")

@@ -112,10 +112,20 @@ def _embed(
     model: Model, texts: Sequence[str], pooling: PoolKind | None, *, normalize: bool
 ) -> Iterator[tuple[str, Any]]:
     """Each text with its embedding, computed `TOGETHER` at a time."""
+    from zigai_core.api.together import named
+    from zigai_core.contracts.errors import ContextOverflowError, TokenizerError
+
     width = model.graph.output("hidden").width
-    remaining = iter(texts)
+    remaining, first = iter(texts), 1
     while some := list(islice(remaining, TOGETHER)):
-        rows = model.embed(some, pooling=pooling, normalize=normalize)
+        try:
+            rows = model.embed(some, pooling=pooling, normalize=normalize)
+        except (TokenizerError, ContextOverflowError):
+            for number, text in enumerate(some, first):
+                with named(f"text {number}"):  # among all of them, from 1
+                    model.embed(text, pooling=pooling, normalize=normalize)
+            raise
+        first += len(some)
         assert rows.shape == (len(some), width)
         yield from zip(some, rows, strict=True)
         sys.stdout.flush()

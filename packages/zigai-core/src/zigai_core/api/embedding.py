@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, get_args
 import numpy as np
 
 from zigai_core.api.prompt import Prompt, are_several
-from zigai_core.api.together import outputs_of
+from zigai_core.api.together import named, outputs_of
 from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
 from zigai_core.contracts.errors import TokenizerError, UnsupportedError, quote
 from zigai_core.contracts.graph import Array, Graph
@@ -52,7 +52,11 @@ def embed_texts(
     given: Any = text
     several = are_several(given)
     items = [(f"text {i}", one) for i, one in enumerate(given)] if several else [("a prompt", given)]
-    prompts = [encode(one, what=what) for what, one in items]
+    names = [what if several else "" for what, _ in items]
+    prompts = []
+    for (what, one), name in zip(items, names, strict=True):
+        with named(name if isinstance(one, str) else ""):  # errors about token ids name them
+            prompts.append(encode(one, what=what))
     empty = next((what for (what, _), prompt in zip(items, prompts, strict=True) if not prompt), None)
     if empty is not None:
         raise TokenizerError(f"{empty} has no tokens, so it has no embedding")
@@ -61,20 +65,23 @@ def embed_texts(
         [*prompt, *ending] if isinstance(one, str) else prompt
         for prompt, (_, one) in zip(prompts, items, strict=True)
     ]
-    rows = embed(model.engine, prompts, pooling, own=model.graph.pooling, width=width, normalize=normalize)
+    named_prompts = list(zip(names, prompts, strict=True))
+    rows = embed(
+        model.engine, named_prompts, pooling, own=model.graph.pooling, width=width, normalize=normalize
+    )
     return rows if several else rows[0]
 
 
 def embed(
     engine: Engine,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[tuple[str, Sequence[int]]],
     pooling: PoolKind | None,
     *,
     own: str | None = None,
     width: int,
     normalize: bool,
 ) -> Array:
-    """Returns an embedding for each prompt: float32 `[len(prompts), width]`.
+    """Returns an embedding for each prompt: float32 `[len(prompts), width]`. Errors name it as given.
 
     `own` is the pooling that the graph itself does (`Graph.pooling`). `pooling` None is that, or else `last`.
 
@@ -90,7 +97,7 @@ def embed(
     if pooling is None or own is not None:
         pooling = "last"  # of a graph that pools, all rows are equal
     rows: Literal["last", "all"] = "last" if pooling == "last" else "all"
-    requests = (Request(prompt, outputs="hidden", rows=rows) for prompt in prompts)
+    requests = ((name, Request(prompt, outputs="hidden", rows=rows)) for name, prompt in prompts)
     pooled = [_pool(outputs, pooling) for outputs in outputs_of(engine, requests)]
     embeddings = np.stack(pooled) if pooled else np.empty((0, width), np.float32)
     if normalize:

@@ -288,8 +288,8 @@ class Model:
         together. A text, unlike token ids, ends with the end-of-text token if the file asks for one.
 
         Raises `UnsupportedError` for a model whose graph has no output named hidden, and for a pooling other
-        than the graph's own; `TokenizerError`, with its index, for a text without tokens and for anything but
-        a text or token ids.
+        than the graph's own; `TokenizerError` for a text without tokens and for anything but a text or token
+        ids, and `ContextOverflowError` for one that is too long, with its index among several.
         """
         return embed_texts(self, text, self._tokens, pooling, normalize=normalize)
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from zigai_core.api.embedding import text_end
-from zigai_core.api.together import outputs_of
+from zigai_core.api.together import named, outputs_of
 from zigai_core.contracts.descriptor import ModelDescriptor, TokenizerSpec
 from zigai_core.contracts.errors import ContextOverflowError, TokenizerError, UnsupportedError, quote
 from zigai_core.contracts.graph import Array, Graph
@@ -69,14 +69,15 @@ def _requests(
     documents: Sequence[str],
     *,
     truncate: bool,
-) -> list[Request]:
-    """A request for each pair: BOS, the query, separators, the document, EOS.
+) -> list[tuple[str, Request]]:
+    """A request for each pair, with its name: BOS, the query, separators, the document, EOS.
 
     All are made before one is computed, so that a document which is too long is known at once.
     """
     context = model.engine.context
     end = text_end(spec)
-    first = [*tokenizer.encode(query, bos=spec.add_bos), *spec.separators]
+    with named("the query"):
+        first = [*tokenizer.encode(query, bos=spec.add_bos), *spec.separators]
     room = context - len(first) - len(end)
     if room < 1 and documents:
         raise ContextOverflowError(
@@ -86,16 +87,18 @@ def _requests(
     kind = spec.second_type if model.graph.type_limit > spec.second_type else 0
     requests = []
     for number, text in enumerate(documents):
-        document = tokenizer.encode(text, bos=False)
+        what = f"document {number}"
+        with named(what):
+            document = tokenizer.encode(text, bos=False)
         if len(document) > room:
             if not truncate:
                 raise ContextOverflowError(
-                    f"document {number} has {len(document)} tokens, but beside the query the context of "
+                    f"{what} has {len(document)} tokens, but beside the query the context of "
                     f"{context} holds {room}: give a shorter document, or truncate=True (--truncate) to cut "
                     "off its end"
                 )
             document = document[:room]
         prompt = [*first, *document, *end]
         types = [*[0] * len(first), *[kind] * (len(prompt) - len(first))] if kind else None
-        requests.append(Request(prompt, types=types, outputs="scores", rows="last"))
+        requests.append((what, Request(prompt, types=types, outputs="scores", rows="last")))
     return requests

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 
+from zigai_core.contracts.errors import ContextOverflowError, TokenizerError
 from zigai_core.contracts.graph import Array
 from zigai_core.engine.engine import Engine
 from zigai_core.engine.request import Request
@@ -15,16 +17,30 @@ TOGETHER = 64
 """Maximum number of requests in the engine at the same time."""
 
 
-def outputs_of(engine: Engine, requests: Iterable[Request]) -> Iterator[Array]:
+@contextmanager
+def named(what: str) -> Iterator[None]:
+    """Puts `what`, if it is not empty, before the message of an error about a text or its length."""
+    try:
+        yield
+    except (TokenizerError, ContextOverflowError) as error:
+        if not what:
+            raise
+        raise type(error)(f"{what}: {error}") from error
+
+
+def outputs_of(engine: Engine, requests: Iterable[tuple[str, Request]]) -> Iterator[Array]:
     """Yields the outputs of each request, in order: float32 `[rows, width]`.
 
-    Closing the iterator, or an error, ends all requests.
+    Errors about a text call a request by its name, unless that is empty. Closing the iterator, or an error,
+    ends all requests.
     """
     streams: deque[Stream] = deque()
     waiting = iter(requests)
     try:
         while True:
-            streams.extend(map(engine.submit, islice(waiting, TOGETHER - len(streams))))
+            for what, request in islice(waiting, TOGETHER - len(streams)):
+                with named(what):
+                    streams.append(engine.submit(request))
             if not streams:
                 return
             yield streams[0].outputs

@@ -533,10 +533,26 @@ def test_ctrl_c_while_the_model_is_loaded_discards_a_line_or_takes_a_message_bac
     chat.type("\r")
     time.sleep(0.1)
     chat.type("\x03")
+    chat.until("the message is at the prompt again")
     chat.type("od")
     chat.until("> good")
     chat.type("\r")
     chat.until("Hello, world")
+
+
+def test_a_second_message_that_was_typed_while_the_model_is_loaded_goes_below_the_first(
+    terminal: Callable[..., Terminal], model: Path
+) -> None:
+    chat = terminal("chat", "-m", model, TOY_LOADS_SLOWLY="1")
+    chat.until("loading model.toy")
+    chat.type("first\r")
+    time.sleep(0.1)
+    chat.type("second\r")
+    time.sleep(0.1)
+    chat.type("\x03")
+    chat.until(". second")
+    assert "> first" in chat.shown
+    assert "firstsecond" not in chat.shown
 
 
 def test_a_message_that_is_sent_while_the_model_is_loaded_is_answered(

@@ -158,9 +158,9 @@ class Conversation:
             except KeyboardInterrupt:
                 if not self._loading.done and not prompt.text:
                     raise
-                self._held.say(HOW_TO_LEAVE)
-                if self._held.ready is None:
-                    self._next = typed  # it was sent, and waited for the model
+                waited = typed if self._held.ready is None else ""  # it was sent, and waited for the model
+                self._held.say("the message is at the prompt again" if waited else HOW_TO_LEAVE)
+                self._next = waited or self._next
             except ContextOverflowError as error:
                 self._held.say(f"error: {failure.describe(error)}")
                 if self._held.settings.overflow is not Overflow.SHIFT:
@@ -170,7 +170,9 @@ class Conversation:
                     raise
                 self._held.say(f"error: {failure.describe(error)}")
             keys.read()
-            self._next += prompt.typed_ahead() + keys.take()
+            ahead = prompt.typed_ahead() + keys.take()
+            # Another message goes below the text, and letters behind it.
+            self._next += ("\n" if self._next and "\n" in ahead else "") + ahead
             # A line that was ended is not sent; what is typed after it goes below it.
             ended = self._next.endswith("\n")
             self._next = self._next.rstrip("\n")

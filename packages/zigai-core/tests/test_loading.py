@@ -145,7 +145,7 @@ def test_a_backend_that_is_not_installed_is_named(file: Path) -> None:
 
 def test_an_architecture_that_is_not_installed_is_named(file: Path) -> None:
     model = dataclasses.replace(MODEL, architecture="qwen2")
-    with pytest.raises(UnsupportedError, match=r"architecture 'qwen2'.*installed: llama$"):
+    with pytest.raises(UnsupportedError, match=r"architecture 'qwen2'.*installed: llama\. To begin"):
         load(file, plugins=plugins(model))
 
 

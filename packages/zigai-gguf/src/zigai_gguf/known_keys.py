@@ -33,7 +33,7 @@ seperator_token_id token_type token_type_count tokens unknown_token_id
 """
 _ARCHITECTURE = """
 altup.active_idx attention.causal attention.clamp_kqv attention.head_count attention.head_count_kv
-attention.key_length attention.key_length_mla attention.key_length_swa attention.kv_lora_rank
+attention.k_eq_v attention.key_length attention.key_length_mla attention.key_length_swa attention.kv_lora_rank
 attention.layer_norm_epsilon attention.layer_norm_rms_epsilon attention.max_alibi_bias
 attention.q_lora_rank attention.recurrent_layers attention.scale attention.sliding_window
 attention.sliding_window_pattern attention.value_length attention.value_length_mla

@@ -226,6 +226,14 @@ def test_an_expert_with_leading_zeros_is_no_expert(folder: Folder, make: Any) ->
             {"rope_scaling": LLAMA3, "num_attention_heads": 1, "head_dim": float("inf")},
             "head_dim is inf, but must be above 0",
         ),
+        (
+            {"rope_scaling": LLAMA3, "num_attention_heads": 1, "head_dim": 0},
+            "head_dim is 0, but must be above 0",
+        ),
+        (
+            {"rope_scaling": LLAMA3, "num_attention_heads": 10**6},
+            "0 elements of a head are rotated by RoPE; it must be 2",
+        ),
         ({"tie_word_embeddings": "false"}, "tie_word_embeddings is 'false', but must be true or false"),
         (
             {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}},

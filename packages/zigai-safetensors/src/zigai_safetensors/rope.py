@@ -230,8 +230,11 @@ def _local_base(where: str, given: Mapping[str, Any], values: dict[str, Any], pa
 def _rotated(config: Mapping[str, Any], path: Path, share: float) -> int:
     """The number of rotated elements of a head."""
     heads = _positive(path, "num_attention_heads", config.get("num_attention_heads"))
-    width = config.get("head_dim") or _positive(path, "hidden_size", config.get("hidden_size")) // heads
-    width = int(_positive(path, "head_dim", width) * share)
+    if config.get("head_dim") is not None:
+        size = _positive(path, "head_dim", config["head_dim"])
+    else:
+        size = _positive(path, "hidden_size", config.get("hidden_size")) // heads
+    width = int(size * share)
     if not 2 <= width <= 65536:
         raise FormatError(f"{path}: {width} elements of a head are rotated by RoPE; it must be 2 to 65536")
     return width

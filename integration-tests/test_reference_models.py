@@ -118,7 +118,8 @@ def test_float32_weights_give_the_oracles_tokens(
     family: str, backend: str, in_float32: Callable[[str], Path]
 ) -> None:
     model = zigai.load(in_float32(family), backend=backend)
-    for row in recorded(family)["dialogues"]:
+    every = 4 if backend == "numpy" else 1  # numpy takes 8 times as long
+    for row in recorded(family)["dialogues"][::every]:
         prompt, reply = ask(model, row["messages"])
         assert zlib.crc32(json.dumps(prompt).encode()) == row["prompt"], row["messages"]
         assert reply.tokens == row["q8_0"], row["messages"]

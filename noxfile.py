@@ -372,7 +372,7 @@ def peer(session: nox.Session, name: str) -> Path:
     complete = peer_complete(session, name)
     if not complete.exists():
         shutil.rmtree(folder, ignore_errors=True)
-        session.log(f"installing {name}; llama.cpp is compiled for this CPU")
+        session.log(f"installing {name}, which may have to be compiled")
         session.run(sys.executable, "-m", "virtualenv", "--quiet", str(folder), external=True)
         native = {"CMAKE_ARGS": "-DGGML_NATIVE=ON"}
         session.run(str(python), "-m", "pip", "install", *group(name), env=native, external=True)

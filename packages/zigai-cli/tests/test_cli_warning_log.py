@@ -62,3 +62,21 @@ def test_a_warning_while_a_chat_loads_is_a_remark_after_the_others(
     assert loading.wait(30)
     assert loading.result().remarks == ("packing took 9 s", "zig-ai: longer texts are cut off")
     assert capsys.readouterr().err == ""
+
+
+def test_warnings_before_an_error_of_loading_are_written_with_it(capsys: pytest.CaptureFixture[str]) -> None:
+    class Opener:
+        def choose(self, name: str | None) -> Located:
+            raise AssertionError
+
+        def open(self, located: Located, progress: Any) -> Ready:
+            LOG.warning("passed over: a plugin")
+            raise OSError("no package reads it")
+
+    loading = Loading(Opener(), Located(Path("model.gguf")))
+    loading.start()
+    assert loading.wait(30)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no package reads it"):
+            loading.result()
+    assert capsys.readouterr().err == "zig-ai: passed over: a plugin\n"

@@ -160,7 +160,7 @@ class Conversation:
                     raise
                 waited = typed if self._held.ready is None else ""  # it was sent, and waited for the model
                 self._held.say("the message is at the prompt again" if waited else HOW_TO_LEAVE)
-                self._next = waited or self._next
+                self._next = waited
             except ContextOverflowError as error:
                 self._held.say(f"error: {failure.describe(error)}")
                 if self._held.settings.overflow is not Overflow.SHIFT:

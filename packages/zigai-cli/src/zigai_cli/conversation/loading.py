@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from zigai_cli.terminal.output import clean
+from zigai_cli.terminal.output import clean, note
 from zigai_cli.terminal.warning_log import collected_warnings
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ class Loading:
         self._percent = ""
         self._ready: Ready | None = None
         self._error: BaseException | None = None
+        self._warnings: list[str] = []
         self._thread = threading.Thread(target=self._work, name="zig-ai loading", daemon=True)
 
     @property
@@ -95,19 +97,21 @@ class Loading:
         return self.done
 
     def result(self) -> Ready:
-        """The model. Raises the error of loading; call it when `done`."""
+        """The model. Raises the error of loading, after its warnings; call it when `done`."""
         if self._error is not None:
+            while self._warnings:
+                note(self._warnings.pop(0), sys.stderr)
             raise self._error
         assert self._ready is not None
         return self._ready
 
     def _work(self) -> None:
         try:
-            with collected_warnings() as warnings:  # the user types: nothing may be written now
+            with collected_warnings() as self._warnings:  # the user types: nothing may be written now
                 located = self._opener.choose(None) if self._located is None else self._located
                 self._name = clean(located.path.name)
                 ready = self._opener.open(located, self._show)
-            self._ready = replace(ready, remarks=(*ready.remarks, *warnings))
+            self._ready = replace(ready, remarks=(*ready.remarks, *self._warnings))
         except BaseException as error:  # raised again by `result`
             self._error = error
 

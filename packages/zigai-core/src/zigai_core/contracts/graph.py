@@ -297,10 +297,8 @@ class Graph:
     def output(self, name: str) -> Value:
         """Returns the output of this name. Raises `UnsupportedError`, with the existing names, if missing."""
         if name not in self.outputs:
-            names, (means, other, use) = (
-                ", ".join(sorted(self.outputs)) or "none",
-                _INSTEAD.get(name, ("",) * 3),
-            )
+            names = ", ".join(sorted(self.outputs)) or "none"
+            means, other, use = _INSTEAD.get(name, ("", "", ""))
             instead = means + (use if other in self.outputs else "")
             if "scores" in self.outputs:
                 instead = _OF_RERANKERS if self.outputs["scores"].width == 1 else _OF_CLASSIFIERS
